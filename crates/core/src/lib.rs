@@ -1,0 +1,8 @@
+//! The pure part of flawd: what a model is, what a score means, what a verdict says.
+//!
+//! Nothing here opens a file, a socket or a device, reads a clock, starts a thread or runs a
+//! model; everything is a function of its arguments, so everything is tested by calling it.
+
+pub mod flow;
+pub mod permutation;
+pub mod transform;
