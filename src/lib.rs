@@ -1,1 +1,10 @@
-//! placeholder
+//! flawd: learns what good parts look like, calibrates when to call a part bad, and watches a
+//! production line.
+//!
+//! The modules are listed in reading order. The program is this library and a `main` that maps
+//! the outcome to an exit code, so that tests run the real thing.
+
+pub mod cli;
+pub mod commands;
+pub mod failure;
+pub mod logging;

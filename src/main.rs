@@ -1,2 +1,60 @@
-//! placeholder
-fn main() {}
+//! Arguments, logging, command, exit code; nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use flawd::{
+    cli::{Cli, Command},
+    commands,
+    failure::Kind,
+    logging,
+};
+
+fn main() -> ExitCode {
+    exit_with_bug_code_on_panic();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return print_clap_answer(&answer),
+    };
+    logging::init();
+    let outcome = match cli.command {
+        Command::Train(args) => commands::train::run(args),
+        Command::Calibrate(args) => commands::calibrate::run(args),
+        Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Predict(args) => commands::predict::run(args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Model(args) => commands::model::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {:#}", failure.error);
+            failure.kind.into()
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version are a success, everything else is wrong usage.
+fn print_clap_answer(answer: &clap::Error) -> ExitCode {
+    let wrong_usage = answer.use_stderr();
+    // Where even the terminal is gone there is nobody left to tell.
+    answer.print().ok();
+    if wrong_usage {
+        Kind::Usage.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not
+/// go on looking alive.
+fn exit_with_bug_code_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(Kind::Bug.code().into());
+    }));
+}

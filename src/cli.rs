@@ -1,0 +1,51 @@
+//! The command line as types. Nothing here touches the world.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{bench, calibrate, check, demo, evaluate, model, predict, run, train};
+
+/// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant a verb; each has its arguments in the file of that verb.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Learn good parts and write a calibrated bundle
+    Train(train::TrainArgs),
+    /// Set a new threshold from held-out good images
+    Calibrate(calibrate::CalibrateArgs),
+    /// Measure a bundle on labelled images in the MVTec AD folder layout
+    Evaluate(evaluate::EvaluateArgs),
+    /// Score image files
+    Predict(predict::PredictArgs),
+    /// Run the inspection daemon
+    Run(run::RunArgs),
+    /// Validate a configuration and its bundle, without touching any hardware
+    Check(check::CheckArgs),
+    /// Measure latency a stage and throughput on this machine
+    Bench(bench::BenchArgs),
+    /// Show the whole story on a synthetic line, with nothing attached
+    Demo(demo::DemoArgs),
+    /// Look into bundles and verify them
+    Model(model::ModelArgs),
+}
+
+/// How models are run; shared by every command that scores images.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Inference")]
+pub struct RuntimeArgs {
+    /// ONNX Runtime's shared library; found by itself where this is not given
+    #[arg(long, value_name = "FILE", env = "FLAWD_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads for inference; 0 takes every core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
