@@ -1,2 +1,69 @@
-//! placeholder
-fn main() {}
+//! Project automation: `cargo xtask test` and `cargo xtask demo`.
+//!
+//! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
+//! nothing about what is there already, so that a second run needs no network. Standard library
+//! only: this is the program that has to build before anything is installed.
+
+mod check;
+mod onnxruntime;
+mod packages;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use process::Step;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test           installs what is missing, then runs every check that CI runs
+  demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
+  setup          only installs what is missing: Debian packages and ONNX Runtime";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((command, [])) if command == "test" => check::run(&root()),
+        Some((command, rest)) if command == "demo" => demo(&root(), rest),
+        Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
+        Some((command, _)) if command == "help" || command == "--help" => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Installs these packages and ONNX Runtime where they are missing.
+fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
+    packages::install(packages)?;
+    onnxruntime::install(root)
+}
+
+/// Builds flawd and runs its demo.
+fn demo(root: &Path, arguments: &[String]) -> Result<(), String> {
+    setup(root, packages::BUILD)?;
+    Step::new("cargo", &["run", "--package", "flawd", "--", "demo"])
+        .args(arguments)
+        .inside(root)
+        .run()
+}
+
+/// The workspace root, which is the parent of this package.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies one level below the workspace root")
+        .to_owned()
+}

@@ -1,0 +1,72 @@
+//! Running other programs, with errors that say which one and what to do.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// One program run to its end.
+pub(crate) struct Step {
+    command: Command,
+    line: String,
+}
+
+impl Step {
+    /// A program with its first arguments.
+    pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
+        Self {
+            command: Command::new(program),
+            line: program.to_owned(),
+        }
+        .args(arguments)
+    }
+
+    /// More arguments.
+    pub(crate) fn args<S: AsRef<str>>(mut self, arguments: &[S]) -> Self {
+        for argument in arguments.iter().map(AsRef::as_ref) {
+            self.command.arg(argument);
+            write!(self.line, " {argument}").expect("writing to a string cannot fail");
+        }
+        self
+    }
+
+    /// The folder to run in.
+    pub(crate) fn inside(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in the open: the command line first, then its own output, then how long it took.
+    pub(crate) fn run(mut self) -> Result<(), String> {
+        eprintln!("==> {}", self.line);
+        let start = Instant::now();
+        let status = self
+            .command
+            .status()
+            .map_err(|error| format!("cannot run `{}`: {error}", self.line))?;
+        if !status.success() {
+            return Err(format!("`{}` failed: {status}", self.line));
+        }
+        eprintln!("    {:.0} s", start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Runs it quietly and returns its standard output without the line end; `None` where it
+    /// cannot be run or fails.
+    pub(crate) fn answer(mut self) -> Option<String> {
+        let output = self
+            .command
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim_end().to_owned())
+    }
+}
