@@ -23,7 +23,7 @@ pub use defect::DefectKind;
 use noise::Draws;
 
 /// The shortest side, in pixels, at which the smallest defect still covers a pixel.
-pub const MINIMUM_SIDE: usize = 64;
+pub const MINIMUM_SIDE: usize = 96;
 
 /// What a [`SyntheticLine`] shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,10 +97,15 @@ impl SyntheticLine {
 
     /// Renders the part at `index`, good or not as the defect rate drew it.
     pub fn part(&self, index: u64) -> SyntheticPart {
+        self.render(index, self.defect(index))
+    }
+
+    /// What is wrong with the part at `index`, without rendering it.
+    pub fn defect(&self, index: u64) -> Option<DefectKind> {
         let mut draws = Draws::new(self.options.seed, index);
         let is_defective = f64::from(draws.uniform()) < self.options.defect_rate;
         let kind = DefectKind::ALL[draws.below(DefectKind::ALL.len())];
-        self.render(index, is_defective.then_some(kind))
+        is_defective.then_some(kind)
     }
 
     /// Renders the part at `index` as if the line had given it this defect, or none.
@@ -108,7 +113,12 @@ impl SyntheticLine {
     /// Position, texture and light are those of [`part`](Self::part).
     pub fn render(&self, index: u64, defect: Option<DefectKind>) -> SyntheticPart {
         let (image, mask) = render::render(self.options.size, self.options.seed, index, defect);
-        SyntheticPart { index, defect, image, mask }
+        SyntheticPart {
+            index,
+            defect,
+            image,
+            mask,
+        }
     }
 }
 

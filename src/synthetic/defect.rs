@@ -27,8 +27,13 @@ pub enum DefectKind {
 
 impl DefectKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Scratch, Self::Blowhole, Self::Stain, Self::Chip, Self::MissingFeature];
+    pub const ALL: [Self; 5] = [
+        Self::Scratch,
+        Self::Blowhole,
+        Self::Stain,
+        Self::Chip,
+        Self::MissingFeature,
+    ];
 
     /// The name of its folder in a data set: lower case with underscores.
     pub fn name(self) -> &'static str {
@@ -67,7 +72,11 @@ impl Defect {
             DefectKind::Scratch => Self::Scratch(Scratch::draw(draws)),
             DefectKind::Blowhole => {
                 let pits = 1 + draws.below(3);
-                Self::Blowhole((0..pits).map(|_| Blob::on_face(draws, 0.026, 0.048)).collect())
+                Self::Blowhole(
+                    (0..pits)
+                        .map(|_| Blob::on_face(draws, 0.026, 0.048))
+                        .collect(),
+                )
             }
             DefectKind::Stain => Self::Stain(Blob::on_face(draws, 0.09, 0.16)),
             DefectKind::Chip => {
@@ -86,14 +95,13 @@ impl Defect {
     pub(super) fn coverage(&self, point: Point) -> f32 {
         match self {
             Self::Scratch(scratch) => scratch.coverage(point),
-            Self::Blowhole(pits) => {
-                pits.iter().map(|pit| pit.coverage(point, 0.12)).fold(0.0, f32::max)
-            }
+            Self::Blowhole(pits) => pits
+                .iter()
+                .map(|pit| pit.coverage(point, 0.12))
+                .fold(0.0, f32::max),
             Self::Stain(blob) => blob.coverage(point, 0.55),
             Self::Chip(blob) => blob.coverage(point, 0.08),
-            Self::MissingHole(hole) => {
-                f32::from(distance(point, HOLES[*hole]) < HOLE_RADIUS)
-            }
+            Self::MissingHole(hole) => f32::from(distance(point, HOLES[*hole]) < HOLE_RADIUS),
             Self::MissingKeyway => {
                 let [x, y] = point;
                 f32::from(
@@ -135,7 +143,7 @@ impl Scratch {
         });
         Self {
             points,
-            half_width: draws.range(0.007, 0.012),
+            half_width: draws.range(0.0085, 0.013),
             across,
             contrast: draws.range(0.16, 0.3),
         }
@@ -153,7 +161,10 @@ impl Scratch {
     /// The same line moved by its own width: where its shadow falls.
     pub(super) fn shadow(&self, point: Point) -> f32 {
         let shift = 1.8 * self.half_width;
-        self.coverage([point[0] - self.across[0] * shift, point[1] - self.across[1] * shift])
+        self.coverage([
+            point[0] - self.across[0] * shift,
+            point[1] - self.across[1] * shift,
+        ])
     }
 }
 

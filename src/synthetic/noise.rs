@@ -18,7 +18,9 @@ pub(super) struct Draws(u64);
 impl Draws {
     /// Starts the sequence that belongs to `(seed, index)`.
     pub(super) fn new(seed: u64, index: u64) -> Self {
-        Self(mix(mix(seed.wrapping_add(GOLDEN)) ^ index.wrapping_mul(GOLDEN)))
+        Self(mix(
+            mix(seed.wrapping_add(GOLDEN)) ^ index.wrapping_mul(GOLDEN)
+        ))
     }
 
     /// The next 64 bits (SplitMix64).
@@ -68,9 +70,16 @@ impl Noise {
         let (column, row) = (x.floor(), y.floor());
         let (along, down) = (smooth_step(x - column), smooth_step(y - row));
         let (column, row) = (column as i32, row as i32);
-        let top = mix_between(self.lattice(column, row), self.lattice(column + 1, row), along);
-        let bottom =
-            mix_between(self.lattice(column, row + 1), self.lattice(column + 1, row + 1), along);
+        let top = mix_between(
+            self.lattice(column, row),
+            self.lattice(column + 1, row),
+            along,
+        );
+        let bottom = mix_between(
+            self.lattice(column, row + 1),
+            self.lattice(column + 1, row + 1),
+            along,
+        );
         mix_between(top, bottom, down)
     }
 
@@ -88,7 +97,9 @@ impl Noise {
     /// sum of four uniform draws.
     pub(super) fn grain(self, x: usize, y: usize) -> f32 {
         let bits = self.hash(x as i32, y as i32);
-        let sum: f32 = (0..4).map(|draw| ((bits >> (16 * draw)) & 0xffff) as f32).sum();
+        let sum: f32 = (0..4)
+            .map(|draw| ((bits >> (16 * draw)) & 0xffff) as f32)
+            .sum();
         // Each draw has mean 32767.5 and deviation 65536/√12; four of them double the deviation.
         (sum - 131_070.0) / 37_837.2
     }
@@ -114,8 +125,8 @@ pub(super) fn direction(turns: f32) -> [f32; 2] {
     let angle = (turns * 4.0 - quarter) * std::f32::consts::FRAC_PI_2;
     let square = angle * angle;
     let sine = angle * (1.0 - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0)));
-    let cosine = 1.0
-        - square / 2.0 * (1.0 - square / 12.0 * (1.0 - square / 30.0 * (1.0 - square / 56.0)));
+    let cosine =
+        1.0 - square / 2.0 * (1.0 - square / 12.0 * (1.0 - square / 30.0 * (1.0 - square / 56.0)));
     match (quarter as i64).rem_euclid(4) {
         0 => [cosine, sine],
         1 => [-sine, cosine],

@@ -65,7 +65,10 @@ impl Scene {
 
     /// From picture to part coordinates.
     fn on_part(&self, [x, y]: Point) -> Point {
-        let (x, y) = ((x - self.centre[0]) / self.scale, (y - self.centre[1]) / self.scale);
+        let (x, y) = (
+            (x - self.centre[0]) / self.scale,
+            (y - self.centre[1]) / self.scale,
+        );
         let [cosine, sine] = self.turn;
         [cosine * x + sine * y, cosine * y - sine * x]
     }
@@ -105,7 +108,11 @@ pub(super) fn render(
                 bytes.push((noisy * 255.0 + 0.5).clamp(0.0, 255.0) as u8);
             }
             let covered = defect.as_ref().map_or(0.0, |defect| defect.coverage(point));
-            mask.push(if on_part_surface && covered > 0.4 { 255 } else { 0 });
+            mask.push(if on_part_surface && covered > 0.4 {
+                255
+            } else {
+                0
+            });
         }
     }
     let image = RgbImage::new(size, bytes).expect("three bytes were pushed for every pixel");
@@ -129,8 +136,8 @@ fn shade(
 
     let ground = if rim > 0.0 {
         // The lamp's shadow lies on the far side of the part.
-        let shadow_rim = distance(point, [-0.045 * scene.lamp[0], -0.045 * scene.lamp[1]])
-            - OUTER_RADIUS;
+        let shadow_rim =
+            distance(point, [-0.045 * scene.lamp[0], -0.045 * scene.lamp[1]]) - OUTER_RADIUS;
         scaled(belt, mix_between(0.45, 1.0, smooth_step(shadow_rim / 0.07)))
     } else {
         scaled(belt, 0.42 + 0.25 * smooth_step(-hole / 0.08))
@@ -148,7 +155,10 @@ fn shade(
 
 /// The conveyor: a dark woven fabric, somewhere along its length.
 fn belt(scene: &Scene, place: Point) -> Colour {
-    let (x, y) = (place[0] + scene.belt_shift[0], place[1] + scene.belt_shift[1]);
+    let (x, y) = (
+        place[0] + scene.belt_shift[0],
+        place[1] + scene.belt_shift[1],
+    );
     let weave = scene.belt.smooth(x * 14.0, y * 42.0) + scene.belt.smooth(x * 42.0 + 7.3, y * 14.0);
     let dirt = scene.belt.cloudy(x * 2.5, y * 2.5);
     scaled([0.165, 0.19, 0.185], 1.0 + 0.13 * weave + 0.16 * dirt)
@@ -167,7 +177,9 @@ fn opening(point: Point, defect: Option<&Defect>) -> f32 {
     HOLES
         .iter()
         .enumerate()
-        .filter(|(hole, _)| !matches!(defect, Some(Defect::MissingHole(missing)) if missing == hole))
+        .filter(
+            |(hole, _)| !matches!(defect, Some(Defect::MissingHole(missing)) if missing == hole),
+        )
         .map(|(_, &centre)| distance(point, centre) - HOLE_RADIUS)
         .fold(bore.min(keyway), f32::min)
 }
@@ -178,10 +190,13 @@ fn metal(scene: &Scene, defect: Option<&Defect>, point: Point, hole: f32) -> Col
     let outward = [point[0] / radius, point[1] / radius];
     let facing = outward[0] * scene.lamp[0] + outward[1] * scene.lamp[1];
 
-    let mut brightness = if radius > OUTER_RADIUS - CHAMFER_WIDTH {
-        0.56 + 0.3 * facing
-    } else if radius > HUB_RADIUS {
-        turned(scene, point, radius, facing)
+    let mut brightness = if radius > HUB_RADIUS {
+        let bevel = smooth_step((radius - OUTER_RADIUS + CHAMFER_WIDTH) / 0.012);
+        mix_between(
+            turned(scene, point, radius, facing),
+            0.56 + 0.3 * facing,
+            bevel,
+        )
     } else {
         let grain = scene.blasting.cloudy(point[0] * 26.0, point[1] * 26.0);
         let step = 1.0 - smooth_step((HUB_RADIUS - radius) / 0.03);
@@ -207,7 +222,8 @@ fn metal(scene: &Scene, defect: Option<&Defect>, point: Point, hole: f32) -> Col
     match defect {
         Some(Defect::Scratch(scratch)) => scratched(&mut colour, scratch, point),
         Some(Defect::Blowhole(pits)) => {
-            pits.iter().for_each(|pit| pitted(&mut colour, pit, point, scene.lamp));
+            pits.iter()
+                .for_each(|pit| pitted(&mut colour, pit, point, scene.lamp));
         }
         Some(Defect::Stain(stain)) => {
             let cover = stain.coverage(point, 0.55) * (0.4 + 0.3 * stain.strength);
