@@ -3,6 +3,10 @@
 //! Nothing here opens a file, a socket or a device, reads a clock, starts a thread or runs a
 //! model; everything is a function of its arguments, so everything is tested by calling it.
 
+pub mod anomaly;
 pub mod flow;
+pub mod image;
 pub mod permutation;
+pub mod preprocess;
+mod resample;
 pub mod transform;
