@@ -4,6 +4,7 @@
 //! model; everything is a function of its arguments, so everything is tested by calling it.
 
 pub mod anomaly;
+pub mod calibration;
 pub mod flow;
 pub mod image;
 pub mod permutation;

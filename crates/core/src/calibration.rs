@@ -1,0 +1,402 @@
+//! The threshold and what it promises: split conformal calibration on held-out good parts.
+//!
+//! With n scores of good parts that the model was not trained on, the threshold for a
+//! false-reject rate α is the ⌈(n+1)(1−α)⌉-th smallest of them. If the next good part is
+//! exchangeable with those n, it is rejected with a probability of at most α, whatever the
+//! distribution of the scores and however good or bad the model is. The promise is about false
+//! rejects; it says nothing about defects that escape.
+//!
+//! The same argument gives each score a p-value, and the two agree exactly: a score is above the
+//! threshold if and only if its p-value is at most α.
+
+use serde::{Deserialize, Serialize};
+
+/// A threshold together with the scores and the rate that it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
+pub struct Calibration {
+    alpha: f64,
+    threshold: f32,
+    /// Ascending, all finite.
+    scores: Vec<f32>,
+}
+
+/// Why scores make no calibration.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum CalibrationError {
+    /// The asked rate is no probability that a threshold could keep.
+    #[error("a false-reject rate lies between 0 and 1, for example 0.01; {0} does not")]
+    BadRate(f64),
+    /// A score is not a number or infinite.
+    #[error("calibration score {index} is {score}, which is not finite")]
+    NotFinite {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// The score.
+        score: f32,
+    },
+    /// Too few scores for the rate.
+    #[error(
+        "{n} calibration images cannot promise a false-reject rate of {alpha}: that takes at \
+         least {needed}; {}",
+        what_can_be_promised(*n)
+    )]
+    TooFewScores {
+        /// Scores that were given.
+        n: usize,
+        /// The rate asked for.
+        alpha: f64,
+        /// Scores that this rate needs.
+        needed: usize,
+    },
+    /// A stored calibration contradicts itself.
+    #[error("the stored {field} is {stored}, but the stored scores give {computed}")]
+    Inconsistent {
+        /// The field in question.
+        field: &'static str,
+        /// What was read.
+        stored: String,
+        /// What follows from the scores and the rate.
+        computed: String,
+    },
+}
+
+fn what_can_be_promised(n: usize) -> String {
+    match n {
+        0 => "there are none".to_owned(),
+        // Rounded up, so that the printed rate is one that can be asked for.
+        n => format!(
+            "{n} can promise {} and above",
+            (achievable_rate(n) * 1e4).ceil() / 1e4
+        ),
+    }
+}
+
+/// The lowest false-reject rate that `n` calibration images can promise.
+pub fn achievable_rate(n: usize) -> f64 {
+    1.0 / (n as f64 + 1.0)
+}
+
+/// The number of calibration images that a false-reject rate of `alpha` needs: ⌈1/α⌉ − 1.
+pub fn needed_images(alpha: f64) -> usize {
+    let n = (1.0 / alpha).ceil() as usize;
+    // The quotient is rounded, so that the estimate may be one off on either side.
+    (n.saturating_sub(2)..=n)
+        .find(|&n| achievable_rate(n) <= alpha)
+        .unwrap_or(n)
+}
+
+impl Calibration {
+    /// Calibrates for a false-reject rate of at most `alpha`, 0 < `alpha` < 1, on the scores of
+    /// good images that the model has not seen in training; in any order.
+    ///
+    /// # Errors
+    /// If `alpha` is out of range, a score is not finite, or there are too few scores.
+    pub fn from_scores(mut scores: Vec<f32>, alpha: f64) -> Result<Self, CalibrationError> {
+        if !(alpha > 0.0 && alpha < 1.0) {
+            return Err(CalibrationError::BadRate(alpha));
+        }
+        if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
+            return Err(CalibrationError::NotFinite {
+                index,
+                score: scores[index],
+            });
+        }
+        let n = scores.len();
+        let rejected = ranks_rejected(n, alpha);
+        if rejected == 0 {
+            return Err(CalibrationError::TooFewScores {
+                n,
+                alpha,
+                needed: needed_images(alpha),
+            });
+        }
+        scores.sort_by(f32::total_cmp);
+        Ok(Self {
+            alpha,
+            threshold: scores[n - rejected],
+            scores,
+        })
+    }
+
+    /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports
+    /// where `alpha` asks for more than that. [`Self::alpha`] tells which rate it became.
+    ///
+    /// # Errors
+    /// As [`Self::from_scores`]; with no scores at all there is nothing to accept.
+    pub fn from_scores_or_achievable(
+        scores: Vec<f32>,
+        alpha: f64,
+    ) -> Result<Self, CalibrationError> {
+        let achievable = achievable_rate(scores.len());
+        let asks_for_more = alpha > 0.0 && alpha < achievable && !scores.is_empty();
+        Self::from_scores(scores, if asks_for_more { achievable } else { alpha })
+    }
+
+    /// The false-reject rate that is promised.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// Number of calibration scores.
+    pub fn n(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// The calibration scores, ascending.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// The largest score that still counts as good.
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+
+    /// True if a part with this score is to be rejected.
+    pub fn is_anomalous(&self, score: f32) -> bool {
+        score > self.threshold
+    }
+
+    /// How unusual a score is among good parts: (1 + number of calibration scores that are at
+    /// least as large) / (n + 1). Over good parts it is at most p with a probability of at most p.
+    pub fn p_value(&self, score: f32) -> f64 {
+        let smaller = self.scores.partition_point(|&other| other < score);
+        (1 + self.n() - smaller) as f64 / (self.n() + 1) as f64
+    }
+
+    /// The promise and its small print, for people.
+    pub fn promise(&self) -> String {
+        format!(
+            "a good part is rejected with a probability of at most {}, as long as it comes from \
+             the same process as the {} good images of the calibration (exchangeable with them) \
+             and has one score; this bounds false rejects, not escapes",
+            self.alpha,
+            self.n()
+        )
+    }
+}
+
+/// The largest whole m with m / (n + 1) <= alpha: how many of n + 1 exchangeable parts, the
+/// highest scores first, may be rejected.
+///
+/// (n + 1) − m is then ⌈(n+1)(1−α)⌉, the rank of the threshold. The comparison is the one that a
+/// p-value is put to, in the same arithmetic, so that the two cannot disagree over a rounding.
+fn ranks_rejected(n: usize, alpha: f64) -> usize {
+    let parts = n as f64 + 1.0;
+    let estimate = (alpha * parts).floor() as usize;
+    (estimate.saturating_sub(1)..=estimate + 1)
+        .rev()
+        .find(|&m| m as f64 / parts <= alpha)
+        .unwrap_or(0)
+}
+
+/// A calibration as it is stored: with what follows from the rest spelled out for readers, and
+/// checked on the way in.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    false_reject_rate: f64,
+    threshold: f32,
+    n: usize,
+    promise: String,
+    scores: Vec<f32>,
+}
+
+impl From<Calibration> for Record {
+    fn from(calibration: Calibration) -> Self {
+        Self {
+            false_reject_rate: calibration.alpha,
+            threshold: calibration.threshold,
+            n: calibration.n(),
+            promise: calibration.promise(),
+            scores: calibration.scores,
+        }
+    }
+}
+
+impl TryFrom<Record> for Calibration {
+    type Error = CalibrationError;
+
+    fn try_from(record: Record) -> Result<Self, Self::Error> {
+        let calibration = Self::from_scores(record.scores, record.false_reject_rate)?;
+        let mismatch = |field, stored: &dyn ToString, computed: &dyn ToString| {
+            Err(CalibrationError::Inconsistent {
+                field,
+                stored: stored.to_string(),
+                computed: computed.to_string(),
+            })
+        };
+        if record.n != calibration.n() {
+            return mismatch("n", &record.n, &calibration.n());
+        }
+        if record.threshold.to_bits() != calibration.threshold.to_bits() {
+            return mismatch("threshold", &record.threshold, &calibration.threshold);
+        }
+        Ok(calibration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn calibrated(scores: &[f32], alpha: f64) -> Calibration {
+        Calibration::from_scores(scores.to_vec(), alpha).expect("enough scores")
+    }
+
+    #[test]
+    fn the_threshold_is_the_stated_order_statistic() {
+        let scores: Vec<f32> = (1..=99).rev().map(|i| i as f32).collect();
+        // ⌈100 · 0.99⌉ = 99, ⌈100 · 0.95⌉ = 95, ⌈100 · 0.905⌉ = 91.
+        assert_eq!(calibrated(&scores, 0.01).threshold(), 99.0);
+        assert_eq!(calibrated(&scores, 0.05).threshold(), 95.0);
+        assert_eq!(calibrated(&scores, 0.095).threshold(), 91.0);
+        // 0.29 · 100 is 28.999999999999996 in binary arithmetic; the rank must not suffer.
+        assert_eq!(calibrated(&scores, 0.29).threshold(), 71.0);
+    }
+
+    #[test]
+    fn too_few_scores_say_how_many_it_takes_and_what_these_can_promise() {
+        let error = Calibration::from_scores(vec![1.0; 98], 0.01).expect_err("99 are needed");
+        assert_eq!(
+            error.to_string(),
+            "98 calibration images cannot promise a false-reject rate of 0.01: that takes at \
+             least 99; 98 can promise 0.0102 and above"
+        );
+        assert!(Calibration::from_scores(vec![1.0; 99], 0.01).is_ok());
+        let none = Calibration::from_scores(Vec::new(), 0.5).expect_err("one is needed");
+        assert!(
+            none.to_string().ends_with("at least 1; there are none"),
+            "{none}"
+        );
+    }
+
+    #[test]
+    fn the_achievable_rate_is_taken_only_where_it_is_accepted_and_needed() {
+        let accept = |n, alpha| {
+            Calibration::from_scores_or_achievable(vec![1.0; n], alpha).map(|c| c.alpha())
+        };
+        assert_eq!(accept(9, 0.01), Ok(0.1));
+        assert_eq!(accept(99, 0.05), Ok(0.05));
+        assert!(matches!(
+            accept(0, 0.01),
+            Err(CalibrationError::TooFewScores { needed: 99, .. })
+        ));
+        assert_eq!(accept(9, 0.0), Err(CalibrationError::BadRate(0.0)));
+    }
+
+    #[test]
+    fn rates_and_scores_that_mean_nothing_are_refused() {
+        for alpha in [0.0, 1.0, -0.1, f64::INFINITY] {
+            assert_eq!(
+                Calibration::from_scores(vec![1.0; 9], alpha),
+                Err(CalibrationError::BadRate(alpha))
+            );
+        }
+        assert!(Calibration::from_scores(vec![1.0; 9], f64::NAN).is_err());
+        assert!(matches!(
+            Calibration::from_scores(vec![1.0, f32::NAN], 0.5),
+            Err(CalibrationError::NotFinite { index: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_stored_calibration_that_contradicts_itself_is_refused() {
+        let stored = toml::to_string(&calibrated(&[0.1, 0.2, 0.3], 0.25)).expect("it serialises");
+        let read: Calibration = toml::from_str(&stored).expect("it reads back");
+        assert_eq!(read.threshold(), 0.3);
+
+        let raised = stored.replace("threshold = 0.3", "threshold = 0.7");
+        let error = toml::from_str::<Calibration>(&raised).expect_err("not what the scores say");
+        assert!(
+            error.to_string().contains("the stored threshold is 0.7"),
+            "{error}"
+        );
+    }
+
+    /// Scores with many ties, so that the rules for equal scores are put to the test.
+    fn scores(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<f32>> {
+        prop::collection::vec((0_u8..6).prop_map(f32::from), len)
+    }
+
+    proptest! {
+        /// The promise, exactly: let any one of n + 1 parts be the new one and the other n the
+        /// calibration. Exchangeability makes each choice equally likely, so the probability of
+        /// a false reject is the share of choices that end in one.
+        #[test]
+        fn at_most_alpha_of_all_exchangeable_splits_reject_the_new_part(
+            parts in scores(2..40),
+            alpha in 0.001_f64..0.999,
+        ) {
+            let n = parts.len() - 1;
+            let alpha = alpha.max(achievable_rate(n));
+            let rejected = (0..=n)
+                .filter(|&new| {
+                    let mut others = parts.clone();
+                    let score = others.remove(new);
+                    calibrated(&others, alpha).is_anomalous(score)
+                })
+                .count();
+            prop_assert!(rejected as f64 / (n + 1) as f64 <= alpha);
+        }
+
+        /// And it is not bought with a needlessly high threshold: without ties the share is the
+        /// largest one that alpha allows.
+        #[test]
+        fn without_ties_the_promise_is_used_up(n in 1_usize..60, alpha in 0.001_f64..0.999) {
+            let alpha = alpha.max(achievable_rate(n));
+            let parts: Vec<f32> = (0..=n).map(|i| i as f32).collect();
+            let rejected = (0..=n)
+                .filter(|&new| {
+                    let mut others = parts.clone();
+                    let score = others.remove(new);
+                    calibrated(&others, alpha).is_anomalous(score)
+                })
+                .count();
+            prop_assert!((rejected + 1) as f64 / (n + 1) as f64 > alpha);
+        }
+
+        #[test]
+        fn a_score_is_above_the_threshold_exactly_if_its_p_value_is_at_most_alpha(
+            calibration in scores(1..80),
+            hundredths in 1_u32..100,
+            score in (0_u8..13).prop_map(|half| f32::from(half) / 2.0),
+        ) {
+            let alpha = (f64::from(hundredths) / 100.0).max(achievable_rate(calibration.len()));
+            let calibration = calibrated(&calibration, alpha);
+            prop_assert_eq!(
+                calibration.is_anomalous(score),
+                calibration.p_value(score) <= alpha
+            );
+        }
+
+        #[test]
+        fn the_needed_number_is_enough_and_one_less_is_not(alpha in 0.0005_f64..0.9999) {
+            let needed = needed_images(alpha);
+            prop_assert!(Calibration::from_scores(vec![0.0; needed], alpha).is_ok());
+            if needed > 0 {
+                prop_assert!(Calibration::from_scores(vec![0.0; needed - 1], alpha).is_err());
+            }
+        }
+
+        #[test]
+        fn scores_and_threshold_read_back_bit_for_bit(
+            bits in prop::collection::vec(any::<u32>(), 3..20),
+        ) {
+            let scores: Vec<f32> =
+                bits.into_iter().map(f32::from_bits).filter(|score| score.is_finite()).collect();
+            prop_assume!(!scores.is_empty());
+            let calibration = calibrated(&scores, 0.5);
+            let stored = toml::to_string(&calibration).expect("it serialises");
+            let read: Calibration = toml::from_str(&stored).expect("it reads back");
+            let bits = |calibration: &Calibration| -> Vec<u32> {
+                let scores = calibration.scores().iter().copied();
+                scores.chain([calibration.threshold()]).map(f32::to_bits).collect()
+            };
+            prop_assert_eq!(bits(&read), bits(&calibration));
+        }
+    }
+}
