@@ -1,1 +1,34 @@
-//! placeholder
+//! Everything ONNX: reading backbones, writing model files, running them.
+//!
+//! This is the one place that names ONNX Runtime. It knows what a flow's graph looks like and
+//! nothing of training, bundles, configuration or cameras.
+//!
+//! * writing: [`Backbone`] → [`feature_graph`] and [`model_graph`], with a [`GraphBuilder`];
+//! * running: [`Runtime`] → [`FeatureExtractor`] for the first, [`Model`] for the second.
+
+mod backbone;
+mod binding;
+pub mod builder;
+mod export;
+mod extractor;
+mod features;
+mod flow;
+mod model;
+mod normalisation;
+mod proto;
+mod provider;
+mod runtime;
+mod session;
+mod shapes;
+
+pub use backbone::{Backbone, BackboneError};
+pub use builder::GraphBuilder;
+pub use export::{ExportError, feature_graph, model_graph};
+pub use extractor::FeatureExtractor;
+pub use features::{FeatureError, FeatureShape, FeatureSpec};
+pub use model::{Model, Prediction};
+pub use normalisation::{ChannelOrder, Normalisation, NormalisationError};
+pub use provider::{CudaOptions, Provider, TensorRtOptions, UnknownProvider};
+pub use runtime::{LIBRARY_VARIABLE, Runtime, RuntimeError};
+pub use session::{ModelError, SessionOptions};
+pub use shapes::ShapeError;

@@ -1,0 +1,315 @@
+//! Reads a feature extractor from an ONNX file.
+//!
+//! A [`Backbone`] is the parsed file and what was checked about it: one image input of three
+//! channels, weights inside the file, an operator set that the exporter can write beside. It runs
+//! nothing; the exporter copies its nodes into graphs of its own.
+
+use crate::builder::OLDEST_OPSET;
+use crate::normalisation::{Normalisation, NormalisationError};
+use crate::proto::{
+    AttributeType, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
+    ValueInfoProto,
+};
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// A feature extractor: an ONNX model from one image to one or more feature maps.
+#[derive(Debug)]
+pub struct Backbone {
+    path: PathBuf,
+    graph: GraphProto,
+    opset: i64,
+    ir_version: i64,
+    input: String,
+    normalisation: Option<Normalisation>,
+}
+
+/// Why a file cannot serve as a backbone. Every variant names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum BackboneError {
+    /// The file cannot be read.
+    #[error("cannot read the backbone {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are no ONNX model.
+    #[error("{} is no ONNX model, or is cut short: copy or download it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the decoder stopped.
+        source: prost::DecodeError,
+    },
+    /// An ONNX model with no graph in it.
+    #[error("{} holds no graph: it is empty or not an ONNX model", path.display())]
+    NoGraph {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operator set is older than what the exporter writes.
+    #[error(
+        "{} uses ONNX operator set {found}, and {OLDEST_OPSET} or later is needed: export it with a \
+         later one, or convert it with onnx.version_converter",
+        path.display()
+    )]
+    OpsetTooOld {
+        /// The file.
+        path: PathBuf,
+        /// Its operator set; 0 where it names none.
+        found: i64,
+    },
+    /// Weights lie in other files.
+    #[error(
+        "{} keeps the tensor `{tensor}` in another file: save it as one file \
+         (onnx.save_model with save_as_external_data=False)",
+        path.display()
+    )]
+    ExternalData {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+    },
+    /// Not one image in.
+    #[error(
+        "{} must have one input of float32 [n, 3, height, width], and has {found}",
+        path.display()
+    )]
+    NotOneImage {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+    },
+    /// Conditional branches or loops, whose bodies the exporter does not copy.
+    #[error(
+        "{} has the control-flow operator {operator} (node `{node}`), which is not supported: \
+         export it without branches and loops",
+        path.display()
+    )]
+    ControlFlow {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        node: String,
+        /// Its operator.
+        operator: String,
+    },
+    /// The normalisation in the metadata cannot be used.
+    #[error("cannot read the normalisation of {}", path.display())]
+    Normalisation {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: NormalisationError,
+    },
+}
+
+impl Backbone {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// A [`BackboneError`] that names the file and the way out.
+    pub fn open(path: &Path) -> Result<Self, BackboneError> {
+        let unreadable = |source| BackboneError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        Self::from_bytes(path, &std::fs::read(path).map_err(unreadable)?)
+    }
+
+    /// Checks the bytes of a model file; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// As [`Backbone::open`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, BackboneError> {
+        let path = path.to_owned();
+        let model = match ModelProto::decode(bytes) {
+            Ok(model) => model,
+            Err(source) => return Err(BackboneError::Damaged { path, source }),
+        };
+        let opset = default_opset(&model);
+        let metadata = model.metadata_props;
+        let Some(graph) = model.graph.filter(|graph| !graph.node.is_empty()) else {
+            return Err(BackboneError::NoGraph { path });
+        };
+        if opset < OLDEST_OPSET {
+            return Err(BackboneError::OpsetTooOld { path, found: opset });
+        }
+        if let Some(tensor) = external_tensor(&graph) {
+            let tensor = tensor.to_owned();
+            return Err(BackboneError::ExternalData { path, tensor });
+        }
+        if let Some(node) = graph.node.iter().find(|node| has_subgraph(node)) {
+            let operator = node.op_type().to_owned();
+            let node = node_name(node);
+            return Err(BackboneError::ControlFlow {
+                path,
+                node,
+                operator,
+            });
+        }
+        let input = match image_input(&graph) {
+            Ok(input) => input.to_owned(),
+            Err(found) => return Err(BackboneError::NotOneImage { path, found }),
+        };
+        let property = |key: &str| {
+            let found = metadata
+                .iter()
+                .find(|entry| entry.key.as_deref() == Some(key))?;
+            found.value.as_deref()
+        };
+        let normalisation = match Normalisation::from_properties(property) {
+            Ok(normalisation) => normalisation,
+            Err(source) => return Err(BackboneError::Normalisation { path, source }),
+        };
+        Ok(Self {
+            path,
+            opset,
+            ir_version: model.ir_version.unwrap_or_default(),
+            input,
+            normalisation,
+            graph,
+        })
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its outputs, in the file's order.
+    pub fn outputs(&self) -> Vec<&str> {
+        self.graph.output.iter().map(ValueInfoProto::name).collect()
+    }
+
+    /// The normalisation that the file's metadata (`mean`, `std`, `channel_order`) asks for; none
+    /// where it says nothing.
+    pub fn normalisation(&self) -> Option<Normalisation> {
+        self.normalisation
+    }
+
+    /// The operator set of its nodes.
+    pub(crate) fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// The file-format version of its nodes.
+    pub(crate) fn ir_version(&self) -> i64 {
+        self.ir_version
+    }
+
+    /// The name of its image input.
+    pub(crate) fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// Its constants by name.
+    pub(crate) fn constants(&self) -> HashMap<&str, &TensorProto> {
+        let constants = self.graph.initializer.iter();
+        constants.map(|tensor| (tensor.name(), tensor)).collect()
+    }
+
+    /// The nodes that `outputs` depend on, in order.
+    pub(crate) fn nodes_behind(&self, outputs: &[String]) -> Vec<&NodeProto> {
+        let mut wanted: HashSet<&str> = outputs.iter().map(String::as_str).collect();
+        // Nodes are in topological order, so one pass from the end finds every ancestor.
+        let mut nodes: Vec<&NodeProto> = self
+            .graph
+            .node
+            .iter()
+            .rev()
+            .filter(|node| {
+                let needed = node
+                    .output
+                    .iter()
+                    .any(|name| wanted.contains(name.as_str()));
+                if needed {
+                    wanted.extend(node.input.iter().map(String::as_str));
+                }
+                needed
+            })
+            .collect();
+        nodes.reverse();
+        nodes
+    }
+}
+
+/// A node's name, or the name of what it puts out.
+pub(crate) fn node_name(node: &NodeProto) -> String {
+    let name = node.name.as_ref().filter(|name| !name.is_empty());
+    name.or(node.output.first()).cloned().unwrap_or_default()
+}
+
+/// The version of ONNX's own operators, 0 where the file names none.
+fn default_opset(model: &ModelProto) -> i64 {
+    let own = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
+    model
+        .opset_import
+        .iter()
+        .find(|opset| own(opset.domain.as_deref()))
+        .and_then(|opset| opset.version)
+        .unwrap_or_default()
+}
+
+fn external_tensor(graph: &GraphProto) -> Option<&str> {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    let tensors = graph
+        .initializer
+        .iter()
+        .chain(attributes.filter_map(|attribute| attribute.t.as_ref()));
+    tensors
+        .filter(|tensor| tensor.data_location == Some(DataLocation::External as i32))
+        .map(TensorProto::name)
+        .next()
+}
+
+fn has_subgraph(node: &NodeProto) -> bool {
+    let holds = [AttributeType::Graph as i32, AttributeType::Graphs as i32];
+    node.attribute
+        .iter()
+        .any(|attribute| attribute.r#type.is_some_and(|kind| holds.contains(&kind)))
+}
+
+/// The one image input, or a description of what is there instead.
+fn image_input(graph: &GraphProto) -> Result<&str, String> {
+    let constants: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+    // Old files list their constants among the inputs.
+    let inputs: Vec<&ValueInfoProto> = graph
+        .input
+        .iter()
+        .filter(|input| !constants.contains(input.name()))
+        .collect();
+    let [input] = inputs[..] else {
+        let names: Vec<&str> = inputs.iter().map(|input| input.name()).collect();
+        return Err(format!("{} inputs ({})", names.len(), names.join(", ")));
+    };
+    let described = |what: &str| format!("`{}`, which is {what}", input.name());
+    let Some(tensor) = input.tensor_type() else {
+        return Err(described("no tensor"));
+    };
+    if tensor.elem_type != Some(DataType::Float as i32) {
+        return Err(described("not float32"));
+    }
+    let Some(shape) = &tensor.shape else {
+        return Ok(input.name());
+    };
+    match &shape.dim[..] {
+        [batch, channels, _, _]
+            if channels.fixed().unwrap_or(3) == 3 && batch.fixed().unwrap_or(1) <= 1 =>
+        {
+            Ok(input.name())
+        }
+        dimensions => {
+            let sizes: Vec<String> = dimensions
+                .iter()
+                .map(|size| size.fixed().map_or("?".to_owned(), |size| size.to_string()))
+                .collect();
+            Err(described(&format!("[{}]", sizes.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! Writes ONNX graphs, one method an operator.
+//!
+//! A [`GraphBuilder`] collects nodes and constants and encodes them as a model file. It gives every
+//! value a name of its own, writes each operator in the form that the chosen operator set wants,
+//! and adds nothing by itself: what a graph means is its callers' business. It checks no shapes;
+//! the runtime that loads the file does.
+
+use crate::proto::{
+    AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto,
+    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
+};
+use prost::Message;
+use std::collections::HashSet;
+
+/// The oldest operator set that the builder writes: its `Clip`, `Resize`, `ReduceSum` and `Slice`
+/// forms hold from here on.
+pub const OLDEST_OPSET: i64 = 13;
+
+/// A file of this size cannot be encoded: protocol buffers end at 2 GiB.
+const LARGEST_FILE: usize = i32::MAX as usize;
+
+/// The file-format version written; operator sets from [`OLDEST_OPSET`] on need at least 7.
+const IR_VERSION: i64 = 8;
+
+/// The model does not fit into one file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "the model takes {bytes} bytes, and an ONNX file ends at {LARGEST_FILE}: choose a smaller one"
+)]
+pub struct ModelTooLarge {
+    /// Size of the encoded model.
+    pub bytes: usize,
+}
+
+/// The name of a tensor in the graph under construction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Value(String);
+
+impl Value {
+    /// The name as it stands in the file.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The element type of a graph's input or output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElementType {
+    /// 32-bit floating point.
+    Float32,
+    /// Bytes.
+    Uint8,
+}
+
+/// One dimension of a graph's input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// A size that holds for every run.
+    Fixed(usize),
+    /// A size that a run chooses, under a name.
+    Symbol(String),
+}
+
+impl From<usize> for Dimension {
+    fn from(size: usize) -> Self {
+        Self::Fixed(size)
+    }
+}
+
+impl From<&str> for Dimension {
+    fn from(symbol: &str) -> Self {
+        Self::Symbol(symbol.to_owned())
+    }
+}
+
+/// How a window slides in [`GraphBuilder::convolution`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width.
+    pub kernel: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Zeros added on all four sides.
+    pub padding: usize,
+    /// Groups of channels that do not see each other; 1 for an ordinary convolution.
+    pub groups: usize,
+}
+
+impl Window {
+    /// A square window that keeps a map's size at stride 1, for odd `kernel`.
+    pub fn same(kernel: usize, stride: usize) -> Self {
+        Self {
+            kernel,
+            stride,
+            padding: kernel / 2,
+            groups: 1,
+        }
+    }
+}
+
+/// A graph under construction.
+pub struct GraphBuilder {
+    opset: i64,
+    ir_version: i64,
+    graph: GraphProto,
+    metadata: Vec<StringStringEntryProto>,
+    names: HashSet<String>,
+}
+
+impl GraphBuilder {
+    /// An empty graph for operator set `opset`, which is at least [`OLDEST_OPSET`].
+    pub fn new(name: &str, opset: i64) -> Self {
+        Self {
+            opset,
+            ir_version: IR_VERSION,
+            graph: GraphProto {
+                name: Some(name.to_owned()),
+                ..GraphProto::default()
+            },
+            metadata: Vec::new(),
+            names: HashSet::new(),
+        }
+    }
+
+    /// Raises the file-format version to at least `version`, as copied nodes may need.
+    pub(crate) fn require_ir_version(&mut self, version: i64) {
+        self.ir_version = self.ir_version.max(version);
+    }
+
+    /// Declares an input of the graph.
+    pub fn input(&mut self, name: &str, element: ElementType, shape: &[Dimension]) -> Value {
+        let value = self.fresh(name);
+        self.graph.input.push(value_info(&value, element, shape));
+        value
+    }
+
+    /// Declares `value` as an output of the graph.
+    pub fn output(&mut self, value: &Value, element: ElementType, shape: &[Dimension]) {
+        self.graph.output.push(value_info(value, element, shape));
+    }
+
+    /// Adds a metadata property to the file.
+    pub fn metadata(&mut self, key: &str, value: &str) {
+        self.metadata.push(StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value.to_owned()),
+        });
+    }
+
+    /// A `float32` constant of shape `shape`, its elements in C order.
+    pub fn floats(&mut self, name: &str, shape: &[usize], elements: &[f32]) -> Value {
+        debug_assert_eq!(shape.iter().product::<usize>(), elements.len());
+        let raw = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.constant(name, DataType::Float, shape, raw)
+    }
+
+    /// An `int64` constant with one axis.
+    pub fn integers(&mut self, name: &str, elements: &[i64]) -> Value {
+        let raw = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.constant(name, DataType::Int64, &[elements.len()], raw)
+    }
+
+    fn scalar(&mut self, name: &str, element: f32) -> Value {
+        self.floats(name, &[], &[element])
+    }
+
+    fn constant(&mut self, name: &str, element: DataType, shape: &[usize], raw: Vec<u8>) -> Value {
+        let value = self.fresh(name);
+        self.graph.initializer.push(TensorProto {
+            name: Some(value.0.clone()),
+            dims: shape.iter().map(|&size| size as i64).collect(),
+            data_type: Some(element as i32),
+            raw_data: Some(raw),
+            ..TensorProto::default()
+        });
+        value
+    }
+
+    /// Bytes as `float32`.
+    pub fn cast_to_float(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
+    }
+
+    /// The axes of `x` in the order `axes`.
+    pub fn transpose(&mut self, name: &str, x: &Value, axes: &[i64]) -> Value {
+        self.node(name, "Transpose", &[x], vec![ints("perm", axes)])
+    }
+
+    /// `a + b`, broadcast.
+    pub fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Add", &[a, b], vec![])
+    }
+
+    /// `a - b`, broadcast.
+    pub fn subtract(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Sub", &[a, b], vec![])
+    }
+
+    /// `a * b`, broadcast.
+    pub fn multiply(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Mul", &[a, b], vec![])
+    }
+
+    /// `x * factor`.
+    pub fn scale(&mut self, name: &str, x: &Value, factor: f32) -> Value {
+        let factor = self.scalar(&format!("{name}.factor"), factor);
+        self.multiply(name, x, &factor)
+    }
+
+    /// `exp(x)`.
+    pub fn exp(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Exp", &[x], vec![])
+    }
+
+    /// `atan(x)`.
+    pub fn atan(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Atan", &[x], vec![])
+    }
+
+    /// `|x|`.
+    pub fn abs(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Abs", &[x], vec![])
+    }
+
+    /// `max(x, 0)`.
+    pub fn relu(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Relu", &[x], vec![])
+    }
+
+    /// `x` where positive, `slope * x` elsewhere.
+    pub fn leaky_relu(&mut self, name: &str, x: &Value, slope: f32) -> Value {
+        self.node(name, "LeakyRelu", &[x], vec![float("alpha", slope)])
+    }
+
+    /// `x` cut to `[low, high]`.
+    pub fn clip(&mut self, name: &str, x: &Value, low: f32, high: f32) -> Value {
+        let low = self.scalar(&format!("{name}.low"), low);
+        let high = self.scalar(&format!("{name}.high"), high);
+        self.node(name, "Clip", &[x, &low, &high], vec![])
+    }
+
+    /// The entries `indices` of axis `axis`.
+    pub fn gather(&mut self, name: &str, x: &Value, indices: &[i64], axis: i64) -> Value {
+        let indices = self.integers(&format!("{name}.indices"), indices);
+        self.node(name, "Gather", &[x, &indices], vec![int("axis", axis)])
+    }
+
+    /// The entries `from..to` of axis `axis`.
+    pub fn slice(&mut self, name: &str, x: &Value, axis: i64, from: usize, to: usize) -> Value {
+        let bounds = [from as i64, to as i64];
+        self.sliced(name, x, &bounds[..1], &bounds[1..], &[axis], &[1])
+    }
+
+    /// Every `step`-th row and column of an NCHW tensor, from the first on.
+    pub fn every(&mut self, name: &str, x: &Value, step: usize) -> Value {
+        let step = step as i64;
+        self.sliced(name, x, &[0, 0], &[i64::MAX; 2], &[2, 3], &[step; 2])
+    }
+
+    fn sliced(
+        &mut self,
+        name: &str,
+        x: &Value,
+        starts: &[i64],
+        ends: &[i64],
+        axes: &[i64],
+        steps: &[i64],
+    ) -> Value {
+        let starts = self.integers(&format!("{name}.starts"), starts);
+        let ends = self.integers(&format!("{name}.ends"), ends);
+        let axes = self.integers(&format!("{name}.axes"), axes);
+        let steps = self.integers(&format!("{name}.steps"), steps);
+        self.node(name, "Slice", &[x, &starts, &ends, &axes, &steps], vec![])
+    }
+
+    /// The tensors `parts` one after another along axis `axis`.
+    pub fn concat(&mut self, name: &str, parts: &[Value], axis: i64) -> Value {
+        let parts: Vec<&Value> = parts.iter().collect();
+        self.node(name, "Concat", &parts, vec![int("axis", axis)])
+    }
+
+    /// 2-D convolution of an NCHW tensor with `weight` `[output, input / groups, kernel, kernel]`
+    /// and `bias` `[output]`.
+    pub fn convolution(
+        &mut self,
+        name: &str,
+        x: &Value,
+        weight: &Value,
+        bias: Option<&Value>,
+        window: Window,
+    ) -> Value {
+        let mut inputs = vec![x, weight];
+        inputs.extend(bias);
+        let Window {
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = window;
+        let attributes = vec![
+            ints("kernel_shape", &[kernel as i64; 2]),
+            ints("strides", &[stride as i64; 2]),
+            ints("pads", &[padding as i64; 4]),
+            ints("dilations", &[1, 1]),
+            int("group", groups as i64),
+        ];
+        self.node(name, "Conv", &inputs, attributes)
+    }
+
+    /// Means over squares of `size` by `size` elements that do not overlap.
+    pub fn average_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
+        let size = [size as i64; 2];
+        let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
+        self.node(name, "AveragePool", &[x], attributes)
+    }
+
+    /// An NCHW tensor at twice its height and width: bilinear, pixel centres at half positions,
+    /// edges repeated.
+    pub fn upsample_twice(&mut self, name: &str, x: &Value) -> Value {
+        let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
+        // The second input, a region of interest, is left out.
+        let absent = Value(String::new());
+        let attributes = vec![
+            text("mode", "linear"),
+            text("coordinate_transformation_mode", "half_pixel"),
+        ];
+        self.node(name, "Resize", &[x, &absent, &scales], attributes)
+    }
+
+    /// The mean over `axes`, which stay as axes of size 1 if `keep_axes`.
+    pub fn mean(&mut self, name: &str, x: &Value, axes: &[i64], keep_axes: bool) -> Value {
+        let keep = int("keepdims", i64::from(keep_axes));
+        // `ReduceMean` takes its axes as an attribute up to operator set 17, as an input after.
+        if self.opset < 18 {
+            self.node(name, "ReduceMean", &[x], vec![ints("axes", axes), keep])
+        } else {
+            let axes = self.integers(&format!("{name}.axes"), axes);
+            self.node(name, "ReduceMean", &[x, &axes], vec![keep])
+        }
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+    ) -> Value {
+        let value = self.fresh(name);
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|input| input.0.clone()).collect(),
+            output: vec![value.0.clone()],
+            name: Some(value.0.clone()),
+            op_type: Some(operator.to_owned()),
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        value
+    }
+
+    /// Adds a node of another file, whose value names must not occur here yet.
+    pub(crate) fn copied_node(&mut self, node: NodeProto) {
+        self.names.extend(node.output.iter().cloned());
+        self.graph.node.push(node);
+    }
+
+    /// Adds a constant of another file under a name of its own.
+    pub(crate) fn copied_constant(&mut self, name: &str, mut tensor: TensorProto) -> Value {
+        let value = self.fresh(name);
+        tensor.name = Some(value.0.clone());
+        self.graph.initializer.push(tensor);
+        value
+    }
+
+    /// A value that a copied node put out under `name`.
+    pub(crate) fn copied_value(&self, name: String) -> Value {
+        debug_assert!(self.names.contains(&name));
+        Value(name)
+    }
+
+    /// `name`, or `name` with the first free number where it is taken.
+    fn fresh(&mut self, name: &str) -> Value {
+        let mut candidate = name.to_owned();
+        let mut number = 1;
+        while !self.names.insert(candidate.clone()) {
+            candidate = format!("{name}_{number}");
+            number += 1;
+        }
+        Value(candidate)
+    }
+
+    /// The operators of the graph so far, in order.
+    pub fn operators(&self) -> impl Iterator<Item = &str> {
+        self.graph.node.iter().map(NodeProto::op_type)
+    }
+
+    /// The model file.
+    ///
+    /// # Errors
+    /// [`ModelTooLarge`] where it would not fit into one.
+    pub fn encode(self) -> Result<Vec<u8>, ModelTooLarge> {
+        let model = ModelProto {
+            ir_version: Some(self.ir_version),
+            producer_name: Some("flawd".to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            graph: Some(self.graph),
+            opset_import: vec![OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(self.opset),
+            }],
+            metadata_props: self.metadata,
+            ..ModelProto::default()
+        };
+        match model.encoded_len() {
+            bytes if bytes > LARGEST_FILE => Err(ModelTooLarge { bytes }),
+            _ => Ok(model.encode_to_vec()),
+        }
+    }
+}
+
+fn value_info(value: &Value, element: ElementType, shape: &[Dimension]) -> ValueInfoProto {
+    let element = match element {
+        ElementType::Float32 => DataType::Float,
+        ElementType::Uint8 => DataType::Uint8,
+    };
+    let dimension = |dimension: &Dimension| DimensionProto {
+        value: Some(match dimension {
+            Dimension::Fixed(size) => DimensionValue::Value(*size as i64),
+            Dimension::Symbol(symbol) => DimensionValue::Symbol(symbol.clone()),
+        }),
+        denotation: None,
+    };
+    let tensor = TensorType {
+        elem_type: Some(element as i32),
+        shape: Some(TensorShapeProto {
+            dim: shape.iter().map(dimension).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: Some(value.0.clone()),
+        r#type: Some(TypeProto {
+            value: Some(TypeValue::Tensor(tensor)),
+            denotation: None,
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(kind as i32),
+        ..AttributeProto::default()
+    }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        i: Some(value),
+        ..attribute(name, AttributeType::Int)
+    }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        ints: values.to_vec(),
+        ..attribute(name, AttributeType::Ints)
+    }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        f: Some(value),
+        ..attribute(name, AttributeType::Float)
+    }
+}
+
+fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        s: Some(value.as_bytes().to_vec()),
+        ..attribute(name, AttributeType::String)
+    }
+}

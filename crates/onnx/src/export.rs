@@ -1,0 +1,162 @@
+//! Writes the two ONNX files of a model's life: the feature graph that training runs, and the
+//! shipped model.
+//!
+//! Both begin with the same nodes, so the features that the flow was trained on are the features
+//! that the shipped model computes. All shapes are fixed, and only operators that TensorRT's ONNX
+//! parser takes are added to those of the backbone.
+
+use crate::backbone::Backbone;
+use crate::builder::{Dimension, ElementType, GraphBuilder, ModelTooLarge};
+use crate::features::{FeatureError, FeatureSpec, add_features};
+use crate::flow::{add_flow, add_outputs, add_transform};
+use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+use std::collections::BTreeMap;
+
+/// Why a graph cannot be written.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ExportError {
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The flow's numbers make no flow.
+    #[error(transparent)]
+    Flow(#[from] FlowSpecError),
+    /// The flow's parameters are not as many as its shape wants.
+    #[error("the flow has {expected} parameters, and {found} were given")]
+    WrongParameterCount {
+        /// As many as the shape wants.
+        expected: usize,
+        /// As many as there were.
+        found: usize,
+    },
+    /// A parameter that no score can be computed with.
+    #[error("parameter {index} of the flow is {value}")]
+    BadParameter {
+        /// Its place.
+        index: usize,
+        /// Not a number, or infinite.
+        value: f32,
+    },
+    /// The transform of a scale does not fit between backbone and flow.
+    #[error(
+        "the feature transform of scale {scale} maps {inputs} to {outputs} channels, but the \
+         backbone gives {features} and the flow takes {flow}"
+    )]
+    TransformDoesNotFit {
+        /// The scale, 0 the finest.
+        scale: usize,
+        /// Channels that it takes.
+        inputs: usize,
+        /// Channels that it gives.
+        outputs: usize,
+        /// Channels that the backbone gives.
+        features: usize,
+        /// Channels that the flow takes.
+        flow: usize,
+    },
+    /// The file would be too large.
+    #[error(transparent)]
+    TooLarge(#[from] ModelTooLarge),
+}
+
+/// The graph from an image to the raw features of the three scales.
+///
+/// Input `image` is `uint8` `[1, H, W, 3]`, RGB; the outputs are `float32` `[1, C, h, w]`, finest
+/// first. [`FeatureExtractor`](crate::FeatureExtractor) runs it.
+///
+/// # Errors
+/// If the backbone does not give the features asked for at this size.
+pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>, ExportError> {
+    let shape = spec.shape(backbone)?;
+    let mut builder = GraphBuilder::new("flawd features", backbone.opset());
+    let features = add_features(&mut builder, backbone, spec)?;
+    for (features, map) in features.iter().zip(shape.maps) {
+        let shape = [1, shape.channels, map.height, map.width].map(Dimension::Fixed);
+        builder.output(features, ElementType::Float32, &shape);
+    }
+    Ok(builder.encode()?)
+}
+
+/// The shipped model: the graph from an image to score and anomaly map.
+///
+/// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`: the mean of
+/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`: the mean of z²
+/// over the channels of the finest scale. `parameters` lie as [`FlowSpec::layout`] says; `metadata`
+/// becomes the file's properties. [`Model`](crate::Model) runs it.
+///
+/// # Errors
+/// If backbone, transform, flow and parameters do not fit together.
+pub fn model_graph(
+    backbone: &Backbone,
+    features: &FeatureSpec,
+    transform: &FeatureTransform,
+    flow: &FlowSpec,
+    parameters: &[f32],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, ExportError> {
+    let shape = features.shape(backbone)?;
+    check_flow(flow, parameters)?;
+    check_transform(transform, shape.channels, flow.channels)?;
+    let mut builder = GraphBuilder::new("flawd", backbone.opset());
+    let raw = add_features(&mut builder, backbone, features)?;
+    let transformed = add_transform(&mut builder, raw, transform);
+    let latents = add_flow(&mut builder, transformed, flow, parameters);
+    let [score, map] = add_outputs(&mut builder, &latents);
+    builder.output(&score, ElementType::Float32, &[Dimension::Fixed(1)]);
+    let size = shape.maps[0];
+    let size = [1, 1, size.height, size.width].map(Dimension::Fixed);
+    builder.output(&map, ElementType::Float32, &size);
+    for (key, value) in metadata {
+        builder.metadata(key, value);
+    }
+    Ok(builder.encode()?)
+}
+
+fn check_flow(flow: &FlowSpec, parameters: &[f32]) -> Result<(), ExportError> {
+    flow.validate()?;
+    let expected = flow.layout().len;
+    if parameters.len() != expected {
+        let found = parameters.len();
+        return Err(ExportError::WrongParameterCount { expected, found });
+    }
+    match parameters.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(ExportError::BadParameter {
+            index,
+            value: parameters[index],
+        }),
+    }
+}
+
+fn check_transform(
+    transform: &FeatureTransform,
+    features: usize,
+    flow: usize,
+) -> Result<(), ExportError> {
+    for (scale, transform) in transform.scales.iter().enumerate() {
+        let (inputs, outputs) = match transform {
+            ChannelTransform::Identity => (features, features),
+            ChannelTransform::Affine { mean, scale } => (mean.len(), scale.len()),
+            // A matrix that is not whole rows of `mean.len()` entries fits nothing.
+            ChannelTransform::Linear {
+                mean,
+                matrix,
+                outputs,
+            } => {
+                let whole = matrix.len() == mean.len() * outputs;
+                (mean.len(), if whole { *outputs } else { 0 })
+            }
+        };
+        if (inputs, outputs) != (features, flow) {
+            return Err(ExportError::TransformDoesNotFit {
+                scale,
+                inputs,
+                outputs,
+                features,
+                flow,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! The first half of every exported graph: one image in, the raw features of three scales out.
+//!
+//! ```text
+//! image u8 [1,H,W,3] ─ cast ─ NCHW ─ normalise ─┬──────────── backbone ─► [1,C,h,w]
+//!                                               ├─ [::2,::2] ─ backbone ─► [1,C,h/2,w/2]
+//!                                               └─ [::4,::4] ─ backbone ─► [1,C,h/4,w/4]
+//! ```
+//! The backbone's nodes are copied once a scale, its constants once in all. The smaller images are
+//! strided slices of the normalised one, as in the published code: no averaging. Several feature
+//! outputs are averaged down to the coarsest grid among them and concatenated.
+
+use crate::backbone::Backbone;
+use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
+use crate::normalisation::{ChannelOrder, Normalisation};
+use crate::shapes::{ShapeError, infer};
+use flawd_core::flow::SCALES;
+use flawd_core::image::Size;
+use std::collections::{HashMap, HashSet};
+
+/// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.
+pub(crate) const IMAGE: &str = "image";
+
+/// What to take from a backbone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureSpec {
+    /// Size of the image; the other two scales are its half and its quarter.
+    pub size: Size,
+    /// Names of the backbone's outputs to use, at least one.
+    pub outputs: Vec<String>,
+    /// What the backbone wants its pixels to look like.
+    pub normalisation: Normalisation,
+}
+
+/// The feature maps that a [`FeatureSpec`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureShape {
+    /// Channels of all chosen outputs together.
+    pub channels: usize,
+    /// Pixels a cell, in both directions.
+    pub stride: usize,
+    /// Height and width of each scale's map, finest first; each is half of the one before.
+    pub maps: [Size; SCALES],
+}
+
+/// Why features cannot be had as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FeatureError {
+    /// No output was named.
+    #[error("no backbone output was chosen; the backbone has {}", available.join(", "))]
+    NoOutput {
+        /// The outputs there are.
+        available: Vec<String>,
+    },
+    /// A name that the backbone does not have.
+    #[error("the backbone has no output `{asked}`; it has {}", available.join(", "))]
+    UnknownOutput {
+        /// The name.
+        asked: String,
+        /// The outputs there are.
+        available: Vec<String>,
+    },
+    /// An output that is no feature map.
+    #[error(
+        "the backbone's output `{output}` has shape {shape:?}, and a map [1, channels, h, w] is needed"
+    )]
+    NotAMap {
+        /// The output.
+        output: String,
+        /// Its shape for one image.
+        shape: Vec<usize>,
+    },
+    /// The grids of several outputs do not nest.
+    #[error(
+        "the grids of the chosen outputs do not nest: one cell of `{coarse}` is not a whole square \
+         of cells of `{fine}`; choose outputs whose strides divide each other"
+    )]
+    GridsDoNotNest {
+        /// The output with the coarser grid.
+        coarse: String,
+        /// The other one.
+        fine: String,
+    },
+    /// The three scales do not come out even.
+    #[error(
+        "{size} does not divide: both sides must be multiples of {unit} (the backbone's stride \
+         {stride}, four times). The nearest sizes are {}",
+        join(nearest)
+    )]
+    SizeDoesNotDivide {
+        /// The size asked for.
+        size: Size,
+        /// What both sides must be multiples of.
+        unit: usize,
+        /// The backbone's stride.
+        stride: usize,
+        /// Sizes that work.
+        nearest: Vec<Size>,
+    },
+    /// The maps do not halve although the size divides.
+    #[error(
+        "the feature maps of {size}, its half and its quarter are {}, and each must be half of the \
+         one before: the backbone's padding does not suit a flow across scales",
+        join(maps)
+    )]
+    MapsDoNotHalve {
+        /// The size asked for.
+        size: Size,
+        /// The map of each scale.
+        maps: Vec<Size>,
+    },
+    /// The shape of the features cannot be told.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+fn join(sizes: &[Size]) -> String {
+    let texts: Vec<String> = sizes.iter().map(Size::to_string).collect();
+    texts.join(", ")
+}
+
+impl FeatureSpec {
+    /// The maps that this gives with `backbone`, computed without running it.
+    ///
+    /// # Errors
+    /// If an output does not exist or is no map, or the size does not divide.
+    pub fn shape(&self, backbone: &Backbone) -> Result<FeatureShape, FeatureError> {
+        self.check_outputs(backbone)?;
+        // The strides show at a size that every common stride divides; padding only adds a cell.
+        let probe = Size::new(PROBE, PROBE);
+        let stride = match output_maps(backbone, &self.outputs, probe) {
+            Ok(maps) => maps.iter().map(|map| map.stride(probe)).max().unwrap_or(1),
+            // A model that was exported for one size says no more about others.
+            Err(_) => 1,
+        };
+        let unit = stride * COARSEST;
+        let divides = |side: usize| side > 0 && side.is_multiple_of(unit);
+        if !divides(self.size.height) || !divides(self.size.width) {
+            return Err(FeatureError::SizeDoesNotDivide {
+                size: self.size,
+                unit,
+                stride,
+                nearest: nearest(self.size, unit),
+            });
+        }
+        let mut maps = [self.size; SCALES];
+        let mut channels = 0;
+        for (scale, map) in maps.iter_mut().enumerate() {
+            let size = Size::new(self.size.height >> scale, self.size.width >> scale);
+            let outputs = output_maps(backbone, &self.outputs, size)?;
+            *map = coarsest(&self.outputs, &outputs)?.size;
+            channels = outputs.iter().map(|output| output.channels).sum();
+        }
+        let [fine, middle, coarse] = maps;
+        let doubled = |size: Size| Size::new(2 * size.height, 2 * size.width);
+        if doubled(coarse) != middle || doubled(middle) != fine || coarse.area() == 0 {
+            let maps = maps.to_vec();
+            return Err(FeatureError::MapsDoNotHalve {
+                size: self.size,
+                maps,
+            });
+        }
+        Ok(FeatureShape {
+            channels,
+            stride: self.size.height / fine.height,
+            maps,
+        })
+    }
+
+    fn check_outputs(&self, backbone: &Backbone) -> Result<(), FeatureError> {
+        let outputs = backbone.outputs();
+        let available = || outputs.iter().map(|&name| name.to_owned()).collect();
+        if self.outputs.is_empty() {
+            return Err(FeatureError::NoOutput {
+                available: available(),
+            });
+        }
+        match self
+            .outputs
+            .iter()
+            .find(|asked| !outputs.contains(&asked.as_str()))
+        {
+            None => Ok(()),
+            Some(asked) => Err(FeatureError::UnknownOutput {
+                asked: asked.clone(),
+                available: available(),
+            }),
+        }
+    }
+}
+
+/// How much smaller than the image the coarsest of the three scales is.
+const COARSEST: usize = 1 << (SCALES - 1);
+
+/// 2 · lcm(1..=16): every stride up to 16, and every power of two up to 32, divides it.
+const PROBE: usize = 1_441_440;
+
+/// Channels and grid of one backbone output.
+struct OutputMap {
+    channels: usize,
+    size: Size,
+}
+
+impl OutputMap {
+    /// Image pixels a cell, the larger of the two directions.
+    fn stride(&self, image: Size) -> usize {
+        let along =
+            |pixels: usize, cells: usize| (pixels as f64 / cells.max(1) as f64).round() as usize;
+        along(image.height, self.size.height).max(along(image.width, self.size.width))
+    }
+}
+
+fn output_maps(
+    backbone: &Backbone,
+    outputs: &[String],
+    image: Size,
+) -> Result<Vec<OutputMap>, FeatureError> {
+    let nodes = backbone.nodes_behind(outputs);
+    let shape = [1, 3, image.height, image.width];
+    let shapes = infer(&nodes, &backbone.constants(), backbone.input(), &shape)?;
+    let map = |output: &String| match shapes.get(output.as_str()).map(Vec::as_slice) {
+        Some(&[1, channels, height, width]) => Ok(OutputMap {
+            channels,
+            size: Size::new(height, width),
+        }),
+        other => Err(FeatureError::NotAMap {
+            output: output.clone(),
+            shape: other.unwrap_or_default().to_vec(),
+        }),
+    };
+    outputs.iter().map(map).collect()
+}
+
+/// The coarsest of several grids, after checking that all others nest in it.
+fn coarsest<'a>(names: &[String], maps: &'a [OutputMap]) -> Result<&'a OutputMap, FeatureError> {
+    let (place, coarse) = maps
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, map)| map.size.area())
+        .expect("at least one output was checked to be chosen");
+    match maps
+        .iter()
+        .position(|map| ratio(map.size, coarse.size).is_none())
+    {
+        None => Ok(coarse),
+        Some(fine) => Err(FeatureError::GridsDoNotNest {
+            coarse: names[place].clone(),
+            fine: names[fine].clone(),
+        }),
+    }
+}
+
+/// How many cells of `fine` make one of `coarse` along each side.
+fn ratio(fine: Size, coarse: Size) -> Option<usize> {
+    let ratio = fine.height.checked_div(coarse.height)?;
+    let nests = Size::new(coarse.height * ratio, coarse.width * ratio) == fine;
+    (nests && ratio > 0).then_some(ratio)
+}
+
+/// The sizes that divide next to `size`: both sides rounded down and both rounded up.
+fn nearest(size: Size, unit: usize) -> Vec<Size> {
+    let down = |side: usize| (side / unit * unit).max(unit);
+    let up = |side: usize| side.div_ceil(unit).max(1) * unit;
+    let mut sizes = vec![
+        Size::new(down(size.height), down(size.width)),
+        Size::new(up(size.height), up(size.width)),
+    ];
+    sizes.dedup();
+    sizes
+}
+
+/// Adds the graph from [`IMAGE`] to the features of each scale, `[1, channels, h, w]`.
+pub(crate) fn add_features(
+    builder: &mut GraphBuilder,
+    backbone: &Backbone,
+    spec: &FeatureSpec,
+) -> Result<[Value; SCALES], FeatureError> {
+    let full = normalised_image(builder, spec);
+    let half = builder.every("image.half", &full, 2);
+    let quarter = builder.every("image.quarter", &full, 4);
+    let mut copier = Copier::new(builder, backbone, &spec.outputs);
+    let outputs = [full, half, quarter].map(|image| copier.copy(builder, &image));
+    let grids = output_maps(backbone, &spec.outputs, spec.size)?;
+    let coarse = coarsest(&spec.outputs, &grids)?.size;
+    // The ratios between the grids are the same at every scale, because all maps halve.
+    let ratios: Option<Vec<usize>> = grids.iter().map(|grid| ratio(grid.size, coarse)).collect();
+    let ratios = ratios.expect("the grids were found to nest");
+    let mut scale = 0;
+    Ok(outputs.map(|outputs| {
+        let name = format!("features.{scale}");
+        scale += 1;
+        let pooled: Vec<Value> = outputs
+            .into_iter()
+            .zip(&ratios)
+            .map(|(value, &ratio)| match ratio {
+                1 => value,
+                _ => builder.average_pool(&format!("{name}.pooled"), &value, ratio),
+            })
+            .collect();
+        match &pooled[..] {
+            [only] => only.clone(),
+            several => builder.concat(&name, several, 1),
+        }
+    }))
+}
+
+fn normalised_image(builder: &mut GraphBuilder, spec: &FeatureSpec) -> Value {
+    let Size { height, width } = spec.size;
+    let shape = [1, height, width, 3].map(Dimension::Fixed);
+    let bytes = builder.input(IMAGE, ElementType::Uint8, &shape);
+    let floats = builder.cast_to_float("image.float", &bytes);
+    let mut planes = builder.transpose("image.nchw", &floats, &[0, 3, 1, 2]);
+    if spec.normalisation.channel_order == ChannelOrder::Bgr {
+        planes = builder.gather("image.bgr", &planes, &[2, 1, 0], 1);
+    }
+    // (b / 255 - mean) / std, as one multiplication and one addition.
+    let Normalisation { mean, std, .. } = spec.normalisation;
+    let gain: [f32; 3] = std::array::from_fn(|c| (1.0 / (255.0 * f64::from(std[c]))) as f32);
+    let offset: [f32; 3] = std::array::from_fn(|c| -mean[c] / std[c]);
+    let gain = builder.floats("image.gain", &[1, 3, 1, 1], &gain);
+    let offset = builder.floats("image.offset", &[1, 3, 1, 1], &offset);
+    let scaled = builder.multiply("image.scaled", &planes, &gain);
+    builder.add("image.normalised", &scaled, &offset)
+}
+
+/// Copies the part of a backbone that some outputs need, any number of times.
+struct Copier<'a> {
+    backbone: &'a Backbone,
+    outputs: &'a [String],
+    /// Names of constants in the new graph, which all copies share.
+    constants: HashMap<&'a str, Value>,
+    copies: usize,
+}
+
+impl<'a> Copier<'a> {
+    fn new(builder: &mut GraphBuilder, backbone: &'a Backbone, outputs: &'a [String]) -> Self {
+        let nodes = backbone.nodes_behind(outputs);
+        let used: HashSet<&str> = nodes
+            .iter()
+            .flat_map(|node| &node.input)
+            .map(String::as_str)
+            .collect();
+        let mut constants: Vec<_> = backbone.constants().into_iter().collect();
+        constants.retain(|(name, _)| used.contains(name));
+        // The same model must give the same file, so the order is fixed.
+        constants.sort_by_key(|(name, _)| *name);
+        let constants = constants
+            .into_iter()
+            .map(|(name, tensor)| {
+                let copied = builder.copied_constant(&format!("backbone/{name}"), tensor.clone());
+                (name, copied)
+            })
+            .collect();
+        builder.require_ir_version(backbone.ir_version());
+        Self {
+            backbone,
+            outputs,
+            constants,
+            copies: 0,
+        }
+    }
+
+    /// One copy that reads `image`; gives the values of the outputs.
+    fn copy(&mut self, builder: &mut GraphBuilder, image: &Value) -> Vec<Value> {
+        let copy = self.copies;
+        self.copies += 1;
+        let renamed = |name: &str| match self.constants.get(name) {
+            _ if name.is_empty() => String::new(),
+            _ if name == self.backbone.input() => image.name().to_owned(),
+            Some(constant) => constant.name().to_owned(),
+            None => format!("scale{copy}/{name}"),
+        };
+        for node in self.backbone.nodes_behind(self.outputs) {
+            let mut node = node.clone();
+            node.input.iter_mut().for_each(|name| *name = renamed(name));
+            node.output
+                .iter_mut()
+                .for_each(|name| *name = renamed(name));
+            node.name = node.name.map(|name| format!("scale{copy}/{name}"));
+            builder.copied_node(node);
+        }
+        let value = |name: &String| builder.copied_value(renamed(name));
+        self.outputs.iter().map(value).collect()
+    }
+}

@@ -1,0 +1,263 @@
+//! The second half of a model graph: features in, score and anomaly map out.
+//!
+//! The flow is written as its formulas stand in the paper's code, with three differences that
+//! change no number beyond rounding: each block's permutation and its split into halves are one
+//! gather a half; the gains `gamma` are multiplied into the weights and biases of the second layer;
+//! and the log-determinant, which no score needs, is not computed.
+
+use crate::builder::{GraphBuilder, Value, Window};
+use flawd_core::flow::{
+    ConvLayout, CouplingLayout, FlowSpec, LEAKY_SLOPE, OUTPUT_LIMIT, SCALES, SOFT_CLAMP_FACTOR,
+    SubnetLayout,
+};
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+
+type Maps = [Value; SCALES];
+
+/// The name of the score output, `float32` `[1]`.
+pub(crate) const SCORE: &str = "score";
+
+/// The name of the map output, `float32` `[1, 1, h, w]`.
+pub(crate) const ANOMALY_MAP: &str = "anomaly_map";
+
+/// Adds the transform between backbone and flow.
+pub(crate) fn add_transform(
+    builder: &mut GraphBuilder,
+    features: Maps,
+    transform: &FeatureTransform,
+) -> Maps {
+    each_scale(|scale| {
+        let name = format!("transform.{scale}");
+        let x = &features[scale];
+        match &transform.scales[scale] {
+            ChannelTransform::Identity => x.clone(),
+            ChannelTransform::Affine { mean, scale } => {
+                let centred = centre(builder, &name, x, mean);
+                let shape = [1, scale.len(), 1, 1];
+                let scale = builder.floats(&format!("{name}.scale"), &shape, scale);
+                builder.multiply(&name, &centred, &scale)
+            }
+            ChannelTransform::Linear {
+                mean,
+                matrix,
+                outputs,
+            } => {
+                let centred = centre(builder, &name, x, mean);
+                let shape = [*outputs, mean.len(), 1, 1];
+                let matrix = builder.floats(&format!("{name}.matrix"), &shape, matrix);
+                builder.convolution(&name, &centred, &matrix, None, Window::same(1, 1))
+            }
+        }
+    })
+}
+
+fn centre(builder: &mut GraphBuilder, name: &str, x: &Value, mean: &[f32]) -> Value {
+    let mean = builder.floats(&format!("{name}.mean"), &[1, mean.len(), 1, 1], mean);
+    builder.subtract(&format!("{name}.centred"), x, &mean)
+}
+
+/// Adds the flow; gives the latents of each scale.
+pub(crate) fn add_flow(
+    builder: &mut GraphBuilder,
+    features: Maps,
+    spec: &FlowSpec,
+    parameters: &[f32],
+) -> Maps {
+    let layout = spec.layout();
+    let mut latents = features;
+    for (number, (block, permutation)) in layout.blocks.iter().zip(spec.permutations()).enumerate()
+    {
+        let name = format!("flow.{number}");
+        let first = spec.halves()[0];
+        let halves = each_scale(|scale| {
+            let indices: Vec<i64> = permutation[scale].iter().map(|&c| c as i64).collect();
+            let mut half = |part: &str, indices: &[i64]| {
+                builder.gather(
+                    &format!("{name}.{part}.{scale}"),
+                    &latents[scale],
+                    indices,
+                    1,
+                )
+            };
+            [half("x1", &indices[..first]), half("x2", &indices[first..])]
+        });
+        latents = Coupling {
+            builder,
+            name,
+            spec,
+            parameters,
+        }
+        .add(block, halves);
+    }
+    latents
+}
+
+/// Writes one coupling block.
+struct Coupling<'a> {
+    builder: &'a mut GraphBuilder,
+    name: String,
+    spec: &'a FlowSpec,
+    parameters: &'a [f32],
+}
+
+impl Coupling<'_> {
+    /// `s2` reads the second halves and moves the first; then `s1` reads the moved first halves and
+    /// moves the second.
+    fn add(&mut self, layout: &CouplingLayout, halves: [[Value; 2]; SCALES]) -> Maps {
+        let [first, second] = self.spec.halves();
+        let x1 = each_scale(|scale| halves[scale][0].clone());
+        let x2 = each_scale(|scale| halves[scale][1].clone());
+        let moves = self.subnet("s2", &layout.s2, &x2);
+        let y1 = each_scale(|scale| {
+            self.affine(&format!("y1.{scale}"), &x1[scale], &moves[scale], first)
+        });
+        let moves = self.subnet("s1", &layout.s1, &y1);
+        let y2 = each_scale(|scale| {
+            self.affine(&format!("y2.{scale}"), &x2[scale], &moves[scale], second)
+        });
+        each_scale(|scale| {
+            let name = format!("{}.y.{scale}", self.name);
+            let halves = [y1[scale].clone(), y2[scale].clone()];
+            let joined = self.builder.concat(&format!("{name}.joined"), &halves, 1);
+            self.builder
+                .clip(&name, &joined, -OUTPUT_LIMIT, OUTPUT_LIMIT)
+        })
+    }
+
+    /// `x * exp(e(s)) + t`, where `moves` holds `s` in its first `channels` channels and `t` in the
+    /// others.
+    fn affine(&mut self, name: &str, x: &Value, moves: &Value, channels: usize) -> Value {
+        let name = format!("{}.{name}", self.name);
+        let builder = &mut *self.builder;
+        let s = builder.slice(&format!("{name}.s"), moves, 1, 0, channels);
+        let t = builder.slice(&format!("{name}.t"), moves, 1, channels, 2 * channels);
+        let clamp = self.spec.clamp;
+        let log_scale = if clamp > 0.0 {
+            let ratio = builder.scale(&format!("{name}.ratio"), &s, 1.0 / clamp);
+            let bounded = builder.atan(&format!("{name}.atan"), &ratio);
+            builder.scale(
+                &format!("{name}.log_scale"),
+                &bounded,
+                clamp * SOFT_CLAMP_FACTOR,
+            )
+        } else {
+            s
+        };
+        let scale = builder.exp(&format!("{name}.scale"), &log_scale);
+        let scaled = builder.multiply(&format!("{name}.scaled"), x, &scale);
+        builder.add(&name, &scaled, &t)
+    }
+
+    /// A cross-scale subnet: one hidden layer at each scale; neighbouring scales are mixed in the
+    /// second.
+    fn subnet(&mut self, name: &str, layout: &SubnetLayout, x: &Maps) -> Maps {
+        let gamma = &self.parameters[layout.gamma.clone()];
+        let name = format!("{}.{name}", self.name);
+        let hidden = each_scale(|scale| {
+            let name = format!("{name}.conv_scale{scale}_0");
+            let sum = self.convolution(&name, &layout.conv_0[scale], &x[scale], 1, 1.0);
+            self.builder
+                .leaky_relu(&format!("{name}.leaky"), &sum, LEAKY_SLOPE)
+        });
+        let [fine, middle, coarse] = &hidden;
+        let own = each_scale(|scale| {
+            let name = format!("{name}.conv_scale{scale}_1");
+            self.convolution(
+                &name,
+                &layout.conv_1[scale],
+                &hidden[scale],
+                1,
+                gamma[scale],
+            )
+        });
+        let middle_up = self.builder.upsample_twice(&format!("{name}.up1"), middle);
+        let coarse_up = self.builder.upsample_twice(&format!("{name}.up2"), coarse);
+        let mut link = |part: &str, layout: &ConvLayout, x: &Value, stride: usize, scale: usize| {
+            self.convolution(&format!("{name}.{part}"), layout, x, stride, gamma[scale])
+        };
+        let up_10 = link("up_conv10", &layout.up_10, &middle_up, 1, 0);
+        let up_21 = link("up_conv21", &layout.up_21, &coarse_up, 1, 1);
+        let down_01 = link("down_conv01", &layout.down_01, fine, 2, 1);
+        let down_12 = link("down_conv12", &layout.down_12, middle, 2, 2);
+        let mut sum = |part: &str, terms: &[&Value]| {
+            let terms = terms.iter().map(|&term| term.clone());
+            terms
+                .reduce(|sum, term| self.builder.add(&format!("{name}.{part}"), &sum, &term))
+                .expect("every scale has terms")
+        };
+        [
+            sum("out0", &[&own[0], &up_10]),
+            sum("out1", &[&own[1], &down_01, &up_21]),
+            sum("out2", &[&own[2], &down_12]),
+        ]
+    }
+
+    /// A convolution with its weight and bias multiplied by `gain`.
+    fn convolution(
+        &mut self,
+        name: &str,
+        layout: &ConvLayout,
+        x: &Value,
+        stride: usize,
+        gain: f32,
+    ) -> Value {
+        let &ConvLayout {
+            input,
+            output,
+            kernel,
+            ..
+        } = layout;
+        let scaled = |range: &std::ops::Range<usize>| -> Vec<f32> {
+            self.parameters[range.clone()]
+                .iter()
+                .map(|x| x * gain)
+                .collect()
+        };
+        let (weight, bias) = (scaled(&layout.weight), scaled(&layout.bias));
+        let shape = [output, input, kernel, kernel];
+        let weight = self
+            .builder
+            .floats(&format!("{name}.weight"), &shape, &weight);
+        let bias = self
+            .builder
+            .floats(&format!("{name}.bias"), &[output], &bias);
+        let window = Window::same(kernel, stride);
+        self.builder
+            .convolution(name, x, &weight, Some(&bias), window)
+    }
+}
+
+/// Adds what is reported of the latents: the score and the anomaly map.
+pub(crate) fn add_outputs(builder: &mut GraphBuilder, latents: &Maps) -> [Value; 2] {
+    let energies: Maps = each_scale(|scale| {
+        let squares = format!("latent.{scale}.squares");
+        let squares = builder.multiply(&squares, &latents[scale], &latents[scale]);
+        // The finest scale's mean square is the anomaly map.
+        let name = match scale {
+            0 => ANOMALY_MAP.to_owned(),
+            _ => format!("latent.{scale}.energy"),
+        };
+        builder.mean(&name, &squares, &[1], true)
+    });
+    let score = mean_over_latents(builder, &energies);
+    let [finest, ..] = energies;
+    [score, finest]
+}
+
+/// Half the mean square over the latents of all scales together. Each scale has a quarter of the
+/// cells of the one before, so the scales' means have the weights 16, 4 and 1.
+fn mean_over_latents(builder: &mut GraphBuilder, energies: &Maps) -> Value {
+    const CELLS: [f32; SCALES] = [16.0, 4.0, 1.0];
+    let all: f32 = CELLS.iter().sum();
+    let [fine, middle, coarse] = each_scale(|scale| {
+        let name = format!("score.{scale}");
+        let mean = builder.mean(&format!("{name}.mean"), &energies[scale], &[1, 2, 3], false);
+        builder.scale(&name, &mean, 0.5 * CELLS[scale] / all)
+    });
+    let finer = builder.add("score.finer", &fine, &middle);
+    builder.add(SCORE, &finer, &coarse)
+}
+
+fn each_scale<T>(of: impl FnMut(usize) -> T) -> [T; SCALES] {
+    std::array::from_fn(of)
+}

@@ -1,0 +1,273 @@
+//! Finds and loads the ONNX Runtime library, once a process.
+//!
+//! The library is loaded while the program runs, so that the same program serves a laptop and a
+//! board with its own build of it. Nothing is guessed: a library that was named and does not work is
+//! an error, not a reason to look elsewhere.
+
+use ort::LoadDynamicError;
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The environment variable that names the library: a file, or a folder that holds it.
+pub const LIBRARY_VARIABLE: &str = "FLAWD_ONNXRUNTIME";
+
+/// Where a checkout keeps the library, in the program's folder or any folder above it.
+const CHECKOUT_FOLDER: &str = ".runtime/onnxruntime";
+
+/// How the file is called; releases add a version behind it.
+const LIBRARY: &str = "libonnxruntime.so";
+
+/// The oldest minor version of ONNX Runtime 1 that this build can use.
+const OLDEST_MINOR: u32 = ort::MINOR_VERSION;
+
+/// The loaded ONNX Runtime. Cheap to clone; all clones are the same library.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    library: PathBuf,
+    environment: Environment,
+}
+
+/// Why there is no ONNX Runtime to run models with.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// It is nowhere.
+    #[error(
+        "the ONNX Runtime library was not found. Looked for {}. {HowToGet}",
+        list(tried)
+    )]
+    NotFound {
+        /// Where it was looked for, in order.
+        tried: Vec<PathBuf>,
+    },
+    /// The file that was named is not there.
+    #[error("there is no ONNX Runtime library at {}, which {named_by} names. {HowToGet}", path.display())]
+    NoSuchFile {
+        /// The place.
+        path: PathBuf,
+        /// Who named it.
+        named_by: &'static str,
+    },
+    /// The system cannot load the file.
+    #[error("cannot load the ONNX Runtime library {}: {cause}. {HowToGet}", path.display())]
+    NotLoadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system's loader said.
+        cause: String,
+    },
+    /// A library, but another one.
+    #[error("{} is a library, but not ONNX Runtime. {HowToGet}", path.display())]
+    WrongLibrary {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An ONNX Runtime that is older than this build needs.
+    #[error(
+        "{} is ONNX Runtime {found}, and 1.{OLDEST_MINOR} or later is needed. {HowToGet}",
+        path.display()
+    )]
+    TooOld {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// Another library is loaded, and a process can load only one.
+    #[error(
+        "this process has loaded ONNX Runtime from {} and cannot also load {}",
+        loaded.display(),
+        asked.display()
+    )]
+    AlreadyLoaded {
+        /// The loaded library.
+        loaded: PathBuf,
+        /// The other one.
+        asked: PathBuf,
+    },
+    /// The library was loaded and then failed.
+    #[error("ONNX Runtime from {} does not start", path.display())]
+    DoesNotStart {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: ort::Error,
+    },
+}
+
+/// The way out of every error above.
+struct HowToGet;
+
+impl fmt::Display for HowToGet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "In a checkout, `cargo xtask demo` and `cargo xtask test` install it. Elsewhere, take \
+             {LIBRARY} 1.{OLDEST_MINOR} or later for this machine from an ONNX Runtime release and \
+             name it in {LIBRARY_VARIABLE}, or put it beside the program"
+        )
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let texts: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    texts.join(", ")
+}
+
+/// Set by the first load that succeeds. It keeps the environment alive to the end of the process:
+/// ONNX Runtime allows one, and cannot make a second after the first is gone.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads the library, or gives the one that is loaded.
+    ///
+    /// It is taken from the first of: `explicit`; the environment variable [`LIBRARY_VARIABLE`];
+    /// the program's folder and `.runtime/onnxruntime` there or in any folder above; the system's
+    /// loader.
+    ///
+    /// # Errors
+    /// A [`RuntimeError`] that says what was tried and how to get the library.
+    pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = match explicit {
+            Some(path) => Some((path.to_owned(), "the caller")),
+            None => std::env::var_os(LIBRARY_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(|path| (PathBuf::from(path), LIBRARY_VARIABLE)),
+        };
+        let named = named
+            .map(|(path, named_by)| resolve(path, named_by))
+            .transpose()?;
+        if let Some(runtime) = &*loaded {
+            return match named {
+                Some(asked) if asked != runtime.library => Err(RuntimeError::AlreadyLoaded {
+                    loaded: runtime.library.clone(),
+                    asked,
+                }),
+                _ => Ok(runtime.clone()),
+            };
+        }
+        let runtime = match named {
+            Some(path) => Self::open(&path)?,
+            None => Self::search()?,
+        };
+        Ok(loaded.insert(runtime).clone())
+    }
+
+    /// The library's file, or its name where the system's loader found it.
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// What the library says of its build: version, commit, compiler options.
+    pub fn build_info(&self) -> &'static str {
+        ort::info()
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    fn search() -> Result<Self, RuntimeError> {
+        let folders = search_folders();
+        if let Some(file) = folders.iter().find_map(|folder| library_in(folder)) {
+            return Self::open(&file);
+        }
+        match Self::open(Path::new(LIBRARY)) {
+            Err(RuntimeError::NotLoadable { .. }) => {
+                let mut tried: Vec<_> = folders.iter().map(|folder| folder.join(LIBRARY)).collect();
+                tried.push(PathBuf::from(format!(
+                    "{LIBRARY} in the system's library folders"
+                )));
+                Err(RuntimeError::NotFound { tried })
+            }
+            opened => opened,
+        }
+    }
+
+    fn open(path: &Path) -> Result<Self, RuntimeError> {
+        let library = path.to_owned();
+        let builder = match ort::init_from(path) {
+            Ok(builder) => builder,
+            Err(error) => return Err(load_error(library, error)),
+        };
+        match builder.with_name("flawd").with_telemetry(false).build() {
+            Ok(environment) => {
+                // Without this it formats a message for every node of every run.
+                environment.set_log_level(LogLevel::Warning);
+                tracing::debug!(library = %library.display(), "Loaded ONNX Runtime");
+                Ok(Self {
+                    library,
+                    environment,
+                })
+            }
+            Err(source) => Err(RuntimeError::DoesNotStart {
+                path: library,
+                source,
+            }),
+        }
+    }
+}
+
+fn load_error(path: PathBuf, error: LoadDynamicError) -> RuntimeError {
+    match error {
+        LoadDynamicError::Dlopen { error, .. } => RuntimeError::NotLoadable {
+            path,
+            cause: error.to_string(),
+        },
+        LoadDynamicError::MissingApi { .. } | LoadDynamicError::InvalidVersionString => {
+            RuntimeError::WrongLibrary { path }
+        }
+        LoadDynamicError::BadVersion { version_str, .. } => RuntimeError::TooOld {
+            path,
+            found: version_str,
+        },
+    }
+}
+
+/// The library that `path` names, as an absolute path.
+fn resolve(path: PathBuf, named_by: &'static str) -> Result<PathBuf, RuntimeError> {
+    let file = if path.is_dir() {
+        library_in(&path)
+    } else {
+        Some(path.clone())
+    };
+    file.and_then(|file| file.canonicalize().ok())
+        .ok_or(RuntimeError::NoSuchFile { path, named_by })
+}
+
+fn search_folders() -> Vec<PathBuf> {
+    let Ok(program) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let above = program.ancestors().skip(1);
+    let beside = above.clone().take(1).map(Path::to_owned);
+    beside
+        .chain(above.map(|folder| folder.join(CHECKOUT_FOLDER)))
+        .collect()
+}
+
+/// The library in `folder`: the plain name, or else the newest version.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let version = |file: &Path| -> Option<Vec<u32>> {
+        let version = file.file_name()?.to_str()?.strip_prefix(LIBRARY)?;
+        let numbers = version.split('.').skip(1).map(|number| number.parse().ok());
+        numbers.collect()
+    };
+    let plain = folder.join(LIBRARY);
+    if plain.is_file() {
+        return plain.canonicalize().ok();
+    }
+    let files = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    files
+        .filter_map(|file| Some((version(&file)?, file)))
+        .max()
+        .and_then(|(_, file)| file.canonicalize().ok())
+}

@@ -1,0 +1,4 @@
+//! Exported graphs, run by ONNX Runtime: what the files that this crate writes really compute.
+
+mod common;
+mod features;
