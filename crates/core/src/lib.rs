@@ -5,9 +5,12 @@
 
 pub mod anomaly;
 pub mod calibration;
+pub mod digest;
+pub mod event;
 pub mod flow;
 pub mod image;
 pub mod permutation;
 pub mod preprocess;
 mod resample;
 pub mod transform;
+pub mod verdict;
