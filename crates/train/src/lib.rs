@@ -1,1 +1,23 @@
-//! placeholder
+//! Trains a CS-Flow: the forward pass, exact gradients written by hand, Adam, checkpoints.
+//!
+//! The flow is a closed set of operations (convolution, bilinear doubling, a soft clamp, a
+//! gather), so its gradients are a few pages of Rust rather than a machine-learning framework.
+//! What is heavy, the matrix product, is the `gemm` crate's, and [`matrix`] alone names it.
+//!
+//! This crate knows nothing of images, ONNX or bundles: it turns feature maps into parameters.
+
+pub mod features;
+pub mod transform;
+
+pub mod adam;
+pub mod checkpoint;
+pub mod trainer;
+
+mod convolution;
+mod coupling;
+mod initialise;
+pub mod maps;
+mod matrix;
+pub mod network;
+mod subnet;
+mod upsample;

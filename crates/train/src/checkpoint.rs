@@ -1,0 +1,256 @@
+//! The state of a training run on disk, so that an interrupted run goes on where it was.
+//!
+//! A checkpoint belongs to one run: it holds the fingerprint of what the run depends on, and a run
+//! with another fingerprint refuses it instead of going on with the wrong numbers.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+
+use crate::adam::Adam;
+use crate::trainer::EpochReport;
+
+/// What a training run needs to go on.
+#[derive(Clone)]
+pub struct Checkpoint {
+    /// Everything that the run's numbers depend on, in a form that differs when they do.
+    pub fingerprint: String,
+    /// The flow's parameters.
+    pub parameters: Vec<f32>,
+    /// The optimiser's state.
+    pub adam: Adam,
+    /// What was reported of each finished epoch.
+    pub epochs: Vec<EpochReport>,
+}
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system said no.
+    #[error("cannot {action} the checkpoint {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not a whole checkpoint.
+    #[error("the checkpoint {path} is damaged ({reason}); delete it to start again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file belongs to a run with other settings or other images.
+    #[error(
+        "the checkpoint {path} belongs to another run (settings or images differ); \
+         delete it to start again"
+    )]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+const PARAMETERS: &str = "parameters";
+const MEAN: &str = "adam.mean";
+const SQUARE: &str = "adam.square";
+const FINGERPRINT: &str = "fingerprint";
+const STEPS: &str = "steps";
+const EPOCHS: &str = "epochs";
+
+impl Checkpoint {
+    /// Writes the checkpoint to `path`, replacing an older one only when the new one is safe on
+    /// disk.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the older one is then still there.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let epochs = serde_json::to_string(&self.epochs).expect("reports are plain numbers");
+        let metadata = HashMap::from([
+            (FINGERPRINT.to_owned(), self.fingerprint.clone()),
+            (STEPS.to_owned(), self.adam.steps.to_string()),
+            (EPOCHS.to_owned(), epochs),
+        ]);
+        let shape = [self.parameters.len()];
+        let tensors = [
+            (PARAMETERS, Vector(&self.parameters, shape)),
+            (MEAN, Vector(&self.adam.mean, shape)),
+            (SQUARE, Vector(&self.adam.square, shape)),
+        ];
+        let bytes = safetensors::serialize(tensors, Some(metadata))
+            .expect("three vectors under distinct names");
+        let partial = path.with_extension("partial");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&partial)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&partial, path)
+        };
+        write().map_err(|source| CheckpointError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Reads the checkpoint at `path`, if there is one, for the run with this fingerprint.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or belongs to another run.
+    pub fn load(path: &Path, fingerprint: &str) -> Result<Option<Self>, CheckpointError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(CheckpointError::Io {
+                    action: "read",
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        let checkpoint = Self::parse(&bytes).map_err(|reason| CheckpointError::Damaged {
+            path: path.to_owned(),
+            reason,
+        })?;
+        if checkpoint.fingerprint != fingerprint {
+            return Err(CheckpointError::OtherRun {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Some(checkpoint))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = |error: SafeTensorError| error.to_string();
+        let file = SafeTensors::deserialize(bytes).map_err(text)?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(text)?;
+        let metadata = metadata.metadata().as_ref().ok_or("it has no metadata")?;
+        let entry = |key: &str| metadata.get(key).ok_or(format!("it lacks {key}"));
+        let vector = |name: &str| vector(&file.tensor(name).map_err(text)?);
+        let parameters = vector(PARAMETERS)?;
+        let adam = Adam {
+            steps: entry(STEPS)?
+                .parse()
+                .map_err(|_| "its step count is no number")?,
+            mean: vector(MEAN)?,
+            square: vector(SQUARE)?,
+        };
+        if [adam.mean.len(), adam.square.len()] != [parameters.len(); 2] {
+            return Err("its vectors differ in length".into());
+        }
+        let epochs = serde_json::from_str(entry(EPOCHS)?).map_err(|error| error.to_string())?;
+        Ok(Self {
+            fingerprint: entry(FINGERPRINT)?.clone(),
+            parameters,
+            adam,
+            epochs,
+        })
+    }
+}
+
+fn vector(view: &TensorView) -> Result<Vec<f32>, String> {
+    if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
+        return Err("it holds something else than vectors of float32".into());
+    }
+    Ok(view
+        .data()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&bytes| f32::from_le_bytes(bytes))
+        .collect())
+}
+
+/// A vector as the file format wants to see it.
+struct Vector<'a>(&'a [f32], [usize; 1]);
+
+impl View for Vector<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.1
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            fingerprint: "run 1".into(),
+            parameters: vec![1.5, -2.0, f32::MIN_POSITIVE],
+            adam: Adam {
+                steps: 7,
+                mean: vec![0.1, 0.2, 0.3],
+                square: vec![1.0, 2.0, 3.0],
+            },
+            epochs: vec![EpochReport {
+                epoch: 1,
+                loss: 0.25,
+                learning_rate: 1e-3,
+                seconds: 2.0,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_as_it_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run.checkpoint");
+        assert!(
+            Checkpoint::load(&path, "run 1")
+                .expect("no file is no error")
+                .is_none()
+        );
+        let written = checkpoint();
+        written.save(&path).expect("written");
+        let read = Checkpoint::load(&path, "run 1")
+            .expect("whole")
+            .expect("there");
+        assert_eq!(read.parameters, written.parameters);
+        assert_eq!(read.adam.steps, 7);
+        assert_eq!(read.adam.mean, written.adam.mean);
+        assert_eq!(read.adam.square, written.adam.square);
+        assert_eq!(read.epochs, written.epochs);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_run_or_a_truncated_one_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run.checkpoint");
+        checkpoint().save(&path).expect("written");
+        let other = Checkpoint::load(&path, "run 2").err().expect("refused");
+        assert!(matches!(other, CheckpointError::OtherRun { .. }));
+        let bytes = fs::read(&path).expect("there");
+        for len in [0, 5, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&path, &bytes[..len]).expect("written");
+            let damaged = Checkpoint::load(&path, "run 1").err().expect("refused");
+            assert!(matches!(damaged, CheckpointError::Damaged { .. }));
+        }
+    }
+}

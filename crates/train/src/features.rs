@@ -1,0 +1,303 @@
+//! Features on disk: one file an image, so that training reads only the batch it needs and a
+//! second run extracts nothing again.
+//!
+//! A file is named by a key that the caller derives from everything the features depend on; what
+//! is in the cache is therefore never stale. Files are written beside their place and renamed
+//! into it, so that an interrupted run leaves no half file under a valid name.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flawd_core::flow::SCALES;
+use ndarray::{Array3, Axis};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+
+use crate::maps::{Maps, Scales};
+
+/// Feature maps of one image, `[channels, height, width]` a scale.
+pub type ImageFeatures = Scales<Array3<f32>>;
+
+/// Why features could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// The file system said no.
+    #[error("feature cache: cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A cached file is not what was written.
+    #[error("feature cache: {path} is damaged; delete it and run again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader found.
+        #[source]
+        source: SafeTensorError,
+    },
+    /// Images whose features differ in shape cannot share a batch.
+    #[error(
+        "feature cache: the maps in {path} differ in shape from the first image's; \
+         delete it and run again"
+    )]
+    Shape {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing to train on.
+    #[error("there are no images to train on")]
+    Empty,
+}
+
+/// A folder of cached features.
+#[derive(Clone, Debug)]
+pub struct FeatureCache {
+    folder: PathBuf,
+}
+
+impl FeatureCache {
+    /// Opens `folder`, creating it where it is missing.
+    ///
+    /// # Errors
+    /// If the folder cannot be created.
+    pub fn open(folder: &Path) -> Result<Self, FeatureError> {
+        fs::create_dir_all(folder).map_err(|source| FeatureError::Io {
+            action: "create",
+            path: folder.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.join(key).with_extension("safetensors")
+    }
+
+    /// Whether features are stored under `key`.
+    pub fn contains(&self, key: &str) -> bool {
+        self.path(key).is_file()
+    }
+
+    /// Stores an image's features under `key`.
+    ///
+    /// # Errors
+    /// If the file cannot be written; nothing is left under `key` then.
+    pub fn store(&self, key: &str, features: &ImageFeatures) -> Result<(), FeatureError> {
+        let path = self.path(key);
+        let tensors = features
+            .iter()
+            .enumerate()
+            .map(|(scale, maps)| (name(scale), Stored(maps)));
+        let bytes =
+            safetensors::serialize(tensors, None).map_err(|source| FeatureError::Damaged {
+                path: path.clone(),
+                source,
+            })?;
+        let partial = path.with_extension("partial");
+        let io = |source| FeatureError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        fs::write(&partial, bytes).map_err(io)?;
+        fs::rename(&partial, &path).map_err(io)
+    }
+}
+
+/// The name of a scale's tensor in a file.
+fn name(scale: usize) -> String {
+    format!("scale{scale}")
+}
+
+/// An array as the file format wants to see it.
+struct Stored<'a>(&'a Array3<f32>);
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.len() * size_of::<f32>()
+    }
+}
+
+/// The cached features of a set of images, in a fixed order.
+pub struct FeatureSet {
+    cache: FeatureCache,
+    keys: Vec<String>,
+    shapes: Scales<[usize; 3]>,
+}
+
+impl FeatureSet {
+    /// The features stored under `keys`.
+    ///
+    /// # Errors
+    /// If there are no keys or the first file cannot be read.
+    pub fn new(cache: FeatureCache, keys: Vec<String>) -> Result<Self, FeatureError> {
+        let first = cache.path(keys.first().ok_or(FeatureError::Empty)?);
+        let shapes = with_tensors(&first, shapes)?;
+        Ok(Self {
+            cache,
+            keys,
+            shapes,
+        })
+    }
+
+    /// Number of images; at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty set cannot be made")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// `[channels, height, width]` a scale.
+    pub fn shapes(&self) -> Scales<[usize; 3]> {
+        self.shapes
+    }
+
+    /// Reads the features of some images, in the order asked for.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or of another shape than the first.
+    ///
+    /// # Panics
+    /// If an index is [`Self::len`] or more.
+    pub fn load(&self, samples: &[usize]) -> Result<Scales<Maps>, FeatureError> {
+        let mut batch = self
+            .shapes
+            .map(|[channels, height, width]| Maps::zeros((channels, samples.len(), height, width)));
+        for (position, &sample) in samples.iter().enumerate() {
+            let path = self.cache.path(&self.keys[sample]);
+            with_tensors(&path, |views| {
+                if shapes(views) != self.shapes {
+                    return Err(FeatureError::Shape { path: path.clone() });
+                }
+                for (maps, view) in batch.iter_mut().zip(views) {
+                    let mut slot = maps.index_axis_mut(Axis(1), position);
+                    let values = view.data().as_chunks().0;
+                    for (value, &bytes) in slot.iter_mut().zip(values) {
+                        *value = f32::from_le_bytes(bytes);
+                    }
+                }
+                Ok(())
+            })??;
+        }
+        Ok(batch)
+    }
+}
+
+fn shapes(views: &Scales<TensorView>) -> Scales<[usize; 3]> {
+    views
+        .each_ref()
+        .map(|view| [view.shape()[0], view.shape()[1], view.shape()[2]])
+}
+
+/// Reads a file and hands its three checked tensors to `task`.
+fn with_tensors<R>(
+    path: &Path,
+    task: impl FnOnce(&Scales<TensorView>) -> R,
+) -> Result<R, FeatureError> {
+    let bytes = fs::read(path).map_err(|source| FeatureError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let damaged = |source| FeatureError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let view = |scale: usize| {
+        let view = file.tensor(&name(scale))?;
+        if view.dtype() != Dtype::F32 || view.shape().len() != 3 {
+            return Err(SafeTensorError::TensorInvalidInfo);
+        }
+        Ok(view)
+    };
+    const { assert!(SCALES == 3) };
+    let views = [view(0), view(1), view(2)];
+    let [first, second, third] = views.map(|view| view.map_err(damaged));
+    Ok(task(&[first?, second?, third?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(seed: usize, size: usize) -> ImageFeatures {
+        std::array::from_fn(|scale| {
+            let size = size >> scale;
+            Array3::from_shape_fn((2, size, size), |(c, y, x)| {
+                ((seed * 31 + scale * 17 + c * 7 + y * 3 + x) as f32).sin()
+            })
+        })
+    }
+
+    #[test]
+    fn what_is_stored_is_read_in_the_order_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = FeatureCache::open(&folder.path().join("new")).expect("created");
+        for sample in 0..3 {
+            cache
+                .store(&sample.to_string(), &features(sample, 4))
+                .expect("stored");
+        }
+        let keys = (0..3).map(|sample| sample.to_string()).collect();
+        let set = FeatureSet::new(cache, keys).expect("readable");
+        let batch = set.load(&[2, 0]).expect("readable");
+        for (position, sample) in [2, 0].into_iter().enumerate() {
+            for (maps, expected) in batch.iter().zip(features(sample, 4)) {
+                assert_eq!(maps.index_axis(Axis(1), position), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = FeatureCache::open(folder.path()).expect("opened");
+        cache.store("a", &features(0, 4)).expect("stored");
+        let path = cache.path("a");
+        let bytes = fs::read(&path).expect("there");
+        fs::write(&path, &bytes[..bytes.len() - 5]).expect("written");
+        let error = FeatureSet::new(cache, vec!["a".into()])
+            .err()
+            .expect("refused");
+        assert!(
+            error.to_string().contains("a.safetensors is damaged"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_image_of_another_shape_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = FeatureCache::open(folder.path()).expect("opened");
+        cache.store("a", &features(0, 4)).expect("stored");
+        cache.store("b", &features(0, 8)).expect("stored");
+        let set = FeatureSet::new(cache, vec!["a".into(), "b".into()]).expect("opened");
+        let error = set.load(&[0, 1]).expect_err("refused");
+        assert!(matches!(&error, FeatureError::Shape { path } if path.ends_with("b.safetensors")));
+    }
+}

@@ -1,0 +1,191 @@
+//! The whole flow: permutation and coupling, block after block, with exact gradients.
+
+use flawd_core::flow::{FlowLayout, FlowSpec, FlowSpecError, SCALES};
+
+use crate::coupling::{Coupling, CouplingTrace, add_per_sample_of};
+use crate::initialise::initialise;
+use crate::maps::{Maps, Scales, permute, unpermute};
+
+/// A CS-Flow with its parameters.
+pub struct Flow {
+    spec: FlowSpec,
+    layout: FlowLayout,
+    permutations: Vec<[Vec<usize>; SCALES]>,
+    /// All parameters, in the places that [`FlowSpec::layout`] states.
+    pub parameters: Vec<f32>,
+}
+
+/// What a batch becomes at the end of the flow.
+pub struct Latents {
+    /// The latent maps, of the shape of the input.
+    pub maps: Scales<Maps>,
+    /// Log-determinant of the Jacobian, one a sample.
+    pub log_det: Vec<f64>,
+}
+
+/// What the backward pass needs of a forward pass.
+pub struct Trace {
+    blocks: Vec<CouplingTrace>,
+}
+
+impl Flow {
+    /// A flow with initial parameters, drawn from `seed` as the published code draws them; the
+    /// gains start at 0, so that the flow starts as a permutation.
+    ///
+    /// # Errors
+    /// If the spec makes no flow.
+    pub fn new(spec: FlowSpec, seed: u64) -> Result<Self, FlowSpecError> {
+        spec.validate()?;
+        let layout = spec.layout();
+        let parameters = initialise(&layout, seed);
+        Ok(Self {
+            permutations: spec.permutations(),
+            layout,
+            parameters,
+            spec,
+        })
+    }
+
+    /// The shape of this flow.
+    pub fn spec(&self) -> &FlowSpec {
+        &self.spec
+    }
+
+    /// Where each parameter lies.
+    pub fn layout(&self) -> &FlowLayout {
+        &self.layout
+    }
+
+    fn coupling(&self, block: usize) -> Coupling<'_> {
+        Coupling {
+            layout: &self.layout.blocks[block],
+            parameters: &self.parameters,
+            first: self.spec.halves()[0],
+            clamp: self.spec.clamp,
+        }
+    }
+
+    /// The latents of a batch, and the trace for [`Self::backward`].
+    ///
+    /// # Panics
+    /// If the maps have another number of channels than the flow, differ in their number of
+    /// samples, or are not each half the size of the one before.
+    pub fn forward(&self, input: Scales<Maps>) -> (Latents, Trace) {
+        let mut log_det = vec![0.0; input[0].dim().1];
+        let mut maps = input;
+        let mut blocks = Vec::with_capacity(self.permutations.len());
+        for block in 0..self.permutations.len() {
+            let (output, trace) = self.block_forward(block, &maps, &mut log_det);
+            maps = output;
+            blocks.push(trace);
+        }
+        (Latents { maps, log_det }, Trace { blocks })
+    }
+
+    fn block_forward(
+        &self,
+        block: usize,
+        maps: &Scales<Maps>,
+        log_det: &mut [f64],
+    ) -> (Scales<Maps>, CouplingTrace) {
+        let order = &self.permutations[block];
+        let permuted = std::array::from_fn(|scale| permute(&maps[scale], &order[scale]));
+        self.coupling(block).forward(permuted, log_det)
+    }
+
+    /// The latents after each block, with the log-determinant up to there.
+    pub fn forward_by_block(&self, input: Scales<Maps>) -> Vec<Latents> {
+        let mut log_det = vec![0.0; input[0].dim().1];
+        let mut maps = input;
+        (0..self.permutations.len())
+            .map(|block| {
+                maps = self.block_forward(block, &maps, &mut log_det).0;
+                Latents {
+                    maps: maps.clone(),
+                    log_det: log_det.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// Given the loss gradient by the latents and by each sample's log-determinant, adds the
+    /// gradient by the parameters to `parameter_gradient` and returns the gradient by the input.
+    pub fn backward(
+        &self,
+        trace: Trace,
+        latent_gradient: Scales<Maps>,
+        log_det_gradient: f32,
+        parameter_gradient: &mut [f32],
+    ) -> Scales<Maps> {
+        let mut gradient = latent_gradient;
+        for (block, trace) in trace.blocks.into_iter().enumerate().rev() {
+            gradient = self.coupling(block).backward(
+                &trace,
+                gradient,
+                log_det_gradient,
+                parameter_gradient,
+            );
+            let order = &self.permutations[block];
+            gradient = std::array::from_fn(|scale| unpermute(&gradient[scale], &order[scale]));
+        }
+        gradient
+    }
+
+    /// The input that [`Self::forward`] maps to `latents`.
+    pub fn inverse(&self, latents: Scales<Maps>) -> Scales<Maps> {
+        let mut maps = latents;
+        for block in (0..self.permutations.len()).rev() {
+            let permuted = self.coupling(block).inverse(&maps);
+            let order = &self.permutations[block];
+            maps = std::array::from_fn(|scale| unpermute(&permuted[scale], &order[scale]));
+        }
+        maps
+    }
+}
+
+impl Latents {
+    /// Latent dimensions of one sample, over all scales.
+    pub fn dimensions(&self) -> usize {
+        self.maps.iter().map(|maps| maps.len()).sum::<usize>() / self.log_det.len()
+    }
+
+    /// `‖z‖²` of each sample.
+    pub fn squared_norms(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.log_det.len()];
+        for maps in &self.maps {
+            add_per_sample_of(maps, &mut sums, |value| value * value);
+        }
+        sums
+    }
+
+    /// The anomaly score of each sample: the mean of `z² / 2` over all latents of all scales. The
+    /// log-determinant is no part of it.
+    pub fn scores(&self) -> Vec<f64> {
+        let dimensions = self.dimensions() as f64;
+        self.squared_norms()
+            .into_iter()
+            .map(|norm| norm / 2.0 / dimensions)
+            .collect()
+    }
+
+    /// The loss of each sample: its negative log-likelihood a latent dimension, less the constant
+    /// `ln(2π) / 2`: `(‖z‖² / 2 - log|det J|) / dimensions`.
+    pub fn losses(&self) -> Vec<f64> {
+        let dimensions = self.dimensions() as f64;
+        let norms = self.squared_norms();
+        norms
+            .iter()
+            .zip(&self.log_det)
+            .map(|(norm, det)| (norm / 2.0 - det) / dimensions)
+            .collect()
+    }
+
+    /// The gradient of the mean loss of the batch by the latents and by each log-determinant.
+    pub fn loss_gradient(self) -> (Scales<Maps>, f32) {
+        let share = 1.0 / (self.log_det.len() * self.dimensions()) as f32;
+        let mut maps = self.maps;
+        maps.iter_mut()
+            .for_each(|maps| maps.par_mapv_inplace(|value| share * value));
+        (maps, -share)
+    }
+}

@@ -1,0 +1,294 @@
+//! The training loop: epochs of shuffled batches, one optimiser step a batch.
+//!
+//! The order of the images in an epoch depends on the seed and the epoch's number alone, so a run
+//! that was interrupted and resumed at an epoch's start ends with the same parameters as one that
+//! was not. This module writes no files and prints nothing; its caller saves checkpoints between
+//! epochs and watches the steps.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::transform::FeatureTransform;
+use serde::{Deserialize, Serialize};
+
+use crate::adam::{Adam, AdamSettings, gradient_norm};
+use crate::checkpoint::Checkpoint;
+use crate::features::{FeatureError, FeatureSet};
+use crate::initialise::SplitMix64;
+use crate::network::Flow;
+use crate::transform;
+
+/// How to train.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSettings {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images a step; the last batch of an epoch may be smaller.
+    pub batch: usize,
+    /// Seed of the initial parameters and of the order of the images.
+    pub seed: u64,
+    /// The optimiser.
+    pub adam: AdamSettings,
+    /// How the learning rate changes over the run.
+    pub schedule: Schedule,
+}
+
+/// The learning rate over a run, as a factor of the optimiser's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// The same at every step: what the published code does.
+    Constant,
+    /// Rises over the first [`WARM_UP_STEPS`] steps, then falls to 0 along a half cosine
+    /// (Loshchilov and Hutter, "SGDR", 2017).
+    Cosine,
+}
+
+/// Steps over which [`Schedule::Cosine`] rises.
+pub const WARM_UP_STEPS: usize = 50;
+
+impl Schedule {
+    /// The factor at step `step` (from 0) of `steps`.
+    fn factor(self, step: usize, steps: usize) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Cosine => {
+                let warm_up = ((step + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
+                let done = step as f64 / steps as f64;
+                warm_up * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+}
+
+/// Why training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    /// The flow cannot be built.
+    #[error(transparent)]
+    Spec(#[from] FlowSpecError),
+    /// Features could not be read.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The loss or its gradient is no number any more.
+    #[error(
+        "the {what} is not finite in epoch {epoch}, step {step}; \
+         try a lower learning rate or another feature transform"
+    )]
+    NotFinite {
+        /// Loss or gradient.
+        what: &'static str,
+        /// From 1.
+        epoch: usize,
+        /// From 1.
+        step: usize,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted in epoch {epoch}")]
+    Interrupted {
+        /// The epoch that is not finished, from 1.
+        epoch: usize,
+    },
+}
+
+/// What is known after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// From 1.
+    pub epoch: usize,
+    /// From 1, within the epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Mean loss of the batch before the step.
+    pub loss: f64,
+}
+
+/// What is known after an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss over the epoch's images, each taken before its step.
+    pub loss: f64,
+    /// Learning rate at the epoch's end.
+    pub learning_rate: f64,
+    /// Wall time of the epoch.
+    pub seconds: f64,
+}
+
+/// A training run.
+pub struct Trainer<'a> {
+    features: &'a FeatureSet,
+    transform: &'a FeatureTransform,
+    settings: TrainingSettings,
+    flow: Flow,
+    adam: Adam,
+    epochs: Vec<EpochReport>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from the start.
+    ///
+    /// # Errors
+    /// If the spec makes no flow.
+    ///
+    /// # Panics
+    /// If the settings ask for empty batches.
+    pub fn new(
+        spec: FlowSpec,
+        settings: TrainingSettings,
+        features: &'a FeatureSet,
+        transform: &'a FeatureTransform,
+    ) -> Result<Self, TrainingError> {
+        assert!(settings.batch > 0, "a batch has at least one image");
+        let flow = Flow::new(spec, settings.seed)?;
+        let adam = Adam::new(flow.parameters.len());
+        Ok(Self {
+            features,
+            transform,
+            settings,
+            flow,
+            adam,
+            epochs: Vec::new(),
+        })
+    }
+
+    /// Goes on from a checkpoint of the same run.
+    pub fn resume(&mut self, checkpoint: Checkpoint) {
+        self.flow.parameters = checkpoint.parameters;
+        self.adam = checkpoint.adam;
+        self.epochs = checkpoint.epochs;
+    }
+
+    /// The state after the last finished epoch.
+    pub fn checkpoint(&self, fingerprint: String) -> Checkpoint {
+        Checkpoint {
+            fingerprint,
+            parameters: self.flow.parameters.clone(),
+            adam: self.adam.clone(),
+            epochs: self.epochs.clone(),
+        }
+    }
+
+    /// Whether all epochs are done.
+    pub fn is_finished(&self) -> bool {
+        self.epochs.len() >= self.settings.epochs
+    }
+
+    /// The finished epochs.
+    pub fn epochs(&self) -> &[EpochReport] {
+        &self.epochs
+    }
+
+    /// The flow as trained so far.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Ends the run and gives the trained flow away.
+    pub fn into_flow(self) -> Flow {
+        self.flow
+    }
+
+    /// Trains one epoch; `observe` hears of every step and may stop the run.
+    ///
+    /// # Errors
+    /// If features cannot be read, the loss or gradient is not finite, or `observe` said to stop.
+    /// The state is then that of the middle of an epoch: go on from the last checkpoint.
+    pub fn epoch(
+        &mut self,
+        mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
+    ) -> Result<&EpochReport, TrainingError> {
+        let start = Instant::now();
+        let epoch = self.epochs.len() + 1;
+        let order = self.order(epoch);
+        let steps = order.len().div_ceil(self.settings.batch);
+        let mut gradient = vec![0.0; self.flow.parameters.len()];
+        let mut loss_sum = 0.0;
+        let mut learning_rate = 0.0;
+        for (number, batch) in order.chunks(self.settings.batch).enumerate() {
+            let step = number + 1;
+            let done = (epoch - 1) * steps + number;
+            learning_rate = self.settings.adam.learning_rate
+                * self
+                    .settings
+                    .schedule
+                    .factor(done, self.settings.epochs * steps);
+            gradient.fill(0.0);
+            let loss =
+                self.step(batch, learning_rate, &mut gradient)
+                    .map_err(|what| match what {
+                        StepError::NotFinite(what) => {
+                            TrainingError::NotFinite { what, epoch, step }
+                        }
+                        StepError::Features(error) => error.into(),
+                    })?;
+            loss_sum += loss * batch.len() as f64;
+            if observe(StepReport {
+                epoch,
+                step,
+                steps,
+                loss,
+            })
+            .is_break()
+            {
+                return Err(TrainingError::Interrupted { epoch });
+            }
+        }
+        self.epochs.push(EpochReport {
+            epoch,
+            loss: loss_sum / order.len() as f64,
+            learning_rate,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        Ok(&self.epochs[epoch - 1])
+    }
+
+    /// One optimiser step on a batch; returns the batch's mean loss before it.
+    fn step(
+        &mut self,
+        batch: &[usize],
+        learning_rate: f64,
+        gradient: &mut [f32],
+    ) -> Result<f64, StepError> {
+        let features = self.features.load(batch).map_err(StepError::Features)?;
+        let (latents, trace) = self
+            .flow
+            .forward(transform::apply(self.transform, features));
+        let loss = latents.losses().iter().sum::<f64>() / batch.len() as f64;
+        if !loss.is_finite() {
+            return Err(StepError::NotFinite("loss"));
+        }
+        let (by_latents, by_log_det) = latents.loss_gradient();
+        self.flow.backward(trace, by_latents, by_log_det, gradient);
+        let norm = gradient_norm(gradient);
+        if !norm.is_finite() {
+            return Err(StepError::NotFinite("gradient"));
+        }
+        let adam = &self.settings.adam;
+        self.adam.step(
+            adam,
+            learning_rate,
+            norm,
+            &mut self.flow.parameters,
+            gradient,
+        );
+        Ok(loss)
+    }
+
+    /// The images in the order of an epoch.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.features.len()).collect();
+        let stream = (epoch as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        SplitMix64::new(self.settings.seed ^ stream).shuffle(&mut order);
+        order
+    }
+}
+
+enum StepError {
+    NotFinite(&'static str),
+    Features(FeatureError),
+}

@@ -1,0 +1,141 @@
+//! Fits the map between features and flow on the training set, and applies it to a batch.
+
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+use ndarray::Axis;
+use serde::{Deserialize, Serialize};
+
+use crate::features::{FeatureError, FeatureSet};
+use crate::maps::{Maps, Scales};
+use crate::matrix::{Matrix, Write, multiply};
+
+/// What to do to the features before the flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransformKind {
+    /// Nothing: the published model.
+    None,
+    /// Mean 0 and deviation 1 for each channel of each scale.
+    #[default]
+    Standardise,
+}
+
+/// Images whose features are read at a time.
+const BATCH: usize = 64;
+
+/// Fits a transform on all images of a set.
+///
+/// # Errors
+/// If features cannot be read.
+pub fn fit(kind: TransformKind, features: &FeatureSet) -> Result<FeatureTransform, FeatureError> {
+    let scales = match kind {
+        TransformKind::None => std::array::from_fn(|_| ChannelTransform::Identity),
+        TransformKind::Standardise => {
+            let mut moments: Scales<Moments> = features
+                .shapes()
+                .map(|[channels, ..]| Moments::new(channels));
+            let samples: Vec<usize> = (0..features.len()).collect();
+            for batch in samples.chunks(BATCH) {
+                for (moments, maps) in moments.iter_mut().zip(features.load(batch)?) {
+                    moments.add(&maps);
+                }
+            }
+            moments.map(Moments::standardise)
+        }
+    };
+    Ok(FeatureTransform { scales })
+}
+
+/// Running sums over positions, by channel, in double precision.
+struct Moments {
+    count: f64,
+    sum: Vec<f64>,
+    square: Vec<f64>,
+}
+
+/// A channel that hardly varies is not blown up beyond this factor of its mean deviation.
+const SMALLEST_DEVIATION: f64 = 1e-3;
+
+impl Moments {
+    fn new(channels: usize) -> Self {
+        Self {
+            count: 0.0,
+            sum: vec![0.0; channels],
+            square: vec![0.0; channels],
+        }
+    }
+
+    fn add(&mut self, maps: &Maps) {
+        self.count += (maps.len() / self.sum.len()) as f64;
+        for (channel, values) in maps.axis_iter(Axis(0)).enumerate() {
+            for &value in values {
+                let value = f64::from(value);
+                self.sum[channel] += value;
+                self.square[channel] += value * value;
+            }
+        }
+    }
+
+    fn standardise(self) -> ChannelTransform {
+        let mean: Vec<f64> = self.sum.iter().map(|sum| sum / self.count).collect();
+        let deviation: Vec<f64> = (self.square.iter().zip(&mean))
+            .map(|(square, mean)| (square / self.count - mean * mean).max(0.0).sqrt())
+            .collect();
+        let typical = deviation.iter().sum::<f64>() / deviation.len() as f64;
+        let floor = (SMALLEST_DEVIATION * typical).max(f64::from(f32::MIN_POSITIVE));
+        ChannelTransform::Affine {
+            mean: mean.iter().map(|&mean| mean as f32).collect(),
+            scale: deviation
+                .iter()
+                .map(|&d| (1.0 / d.max(floor)) as f32)
+                .collect(),
+        }
+    }
+}
+
+/// Applies a transform to a batch.
+///
+/// # Panics
+/// If the transform is for another number of channels.
+pub fn apply(transform: &FeatureTransform, features: Scales<Maps>) -> Scales<Maps> {
+    let mut scales = transform.scales.iter();
+    features.map(|maps| apply_scale(scales.next().expect("as many scales"), maps))
+}
+
+fn apply_scale(transform: &ChannelTransform, mut maps: Maps) -> Maps {
+    match transform {
+        ChannelTransform::Identity => maps,
+        ChannelTransform::Affine { mean, scale } => {
+            assert_eq!(maps.dim().0, mean.len(), "channels differ");
+            for ((mut values, mean), scale) in maps.axis_iter_mut(Axis(0)).zip(mean).zip(scale) {
+                values.mapv_inplace(|value| (value - mean) * scale);
+            }
+            maps
+        }
+        ChannelTransform::Linear {
+            mean,
+            matrix,
+            outputs,
+        } => {
+            let (channels, samples, height, width) = maps.dim();
+            assert_eq!(channels, mean.len(), "channels differ");
+            for (mut values, mean) in maps.axis_iter_mut(Axis(0)).zip(mean) {
+                values.mapv_inplace(|value| value - mean);
+            }
+            let positions = samples * height * width;
+            let mut output = Maps::zeros((*outputs, samples, height, width));
+            multiply(
+                Write::Overwrite,
+                output.as_slice_mut().expect("new maps are contiguous"),
+                positions,
+                Matrix::new(matrix, *outputs, channels, channels),
+                Matrix::new(
+                    maps.as_slice().expect("a batch is contiguous"),
+                    channels,
+                    positions,
+                    positions,
+                ),
+            );
+            output
+        }
+    }
+}
