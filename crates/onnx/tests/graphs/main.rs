@@ -2,3 +2,7 @@
 
 mod common;
 mod features;
+mod filter_bank;
+mod mobilenet;
+mod model;
+mod reference;

@@ -1,0 +1,241 @@
+//! A feature extractor that needs no training: a fixed bank of filters, written as an ONNX file.
+//!
+//! It is the backbone that flawd can make by itself, so that a machine without a downloaded network
+//! still has features that see edges, texture and colour. It is a two-layer scattering transform
+//! (Bruna and Mallat, "Invariant Scattering Convolution Networks", PAMI 2013) on a binomial pyramid
+//! (Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983):
+//!
+//! ```text
+//! RGB ─ opponent colours ─┬─ luminance ─ pyramid, 4 levels of half the size each
+//!                         │     level j:  U1 = |level ⋆ ψθ|           4 orientations      → pool
+//!                         │               U2 = |half(U1) ⋆ ψθ'|       4 × 4 orientations  → pool
+//!                         └─ 3 colours:   local mean and deviation                        → pool
+//! ```
+//! `ψθ` is a complex Gabor wavelet and `|·|` its modulus, so a response does not depend on where in
+//! the cell a texture lies, only on what it is. Pooling is the mean over a cell. Second-order paths
+//! go from each level to the next one only. All of it is `Conv`, `Mul`, `Add`, `Sub`, `Relu`,
+//! `Sqrt`, `AveragePool` and `Concat`.
+//!
+//! Learned features are better on hard textures; these are honest about what they are.
+
+use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
+use flawd_core::normalisation::{ChannelOrder, Normalisation};
+use std::f64::consts::PI;
+
+/// Channels of every output: first order, second order, colour.
+pub const CHANNELS: usize =
+    LEVELS * ORIENTATIONS + (LEVELS - 1) * ORIENTATIONS * ORIENTATIONS + 2 * COLOURS;
+
+/// Levels of the pyramid; each has half the height and width of the one before.
+const LEVELS: usize = 4;
+
+/// Orientations of the wavelets, spread evenly over half a turn.
+const ORIENTATIONS: usize = 4;
+
+/// Opponent colours, luminance being one.
+const COLOURS: usize = 3;
+
+/// Pixels a cell of the finer output.
+const STRIDE: usize = 16;
+
+/// Side of a wavelet in pixels, its angular frequency in radians a pixel, and the deviation of its
+/// envelope: an octave's band around a period of four pixels.
+const KERNEL: usize = 7;
+const FREQUENCY: f64 = PI / 2.0;
+const DEVIATION: f64 = 1.7;
+
+const OPSET: i64 = 17;
+
+/// The model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
+/// `[n, 70, h/16, w/16]` and `features_s32`, which is the same at half the size. Height and width
+/// are multiples of 32. The metadata says how to normalise.
+pub fn filter_bank() -> Vec<u8> {
+    let mut graph = GraphBuilder::new("flawd filter bank", OPSET);
+    let shape = [Dimension::from("n"), 3.into(), "h".into(), "w".into()];
+    let image = graph.input("image", ElementType::Float32, &shape);
+
+    let colours = opponent_colours(&mut graph, &image);
+    let mut level = graph.slice("luminance", &colours, 1, 0, 1);
+    let mut features = Vec::new();
+    for index in 0..LEVELS {
+        let cell = STRIDE >> index;
+        let first = modulus(&mut graph, &format!("level{index}.first"), &level, 1);
+        features.push(graph.average_pool(&format!("level{index}.first.pool"), &first, cell));
+        if index + 1 == LEVELS {
+            break;
+        }
+        let coarser = half(
+            &mut graph,
+            &format!("level{index}.first.half"),
+            &first,
+            ORIENTATIONS,
+        );
+        let second = modulus(
+            &mut graph,
+            &format!("level{index}.second"),
+            &coarser,
+            ORIENTATIONS,
+        );
+        features.push(graph.average_pool(&format!("level{index}.second.pool"), &second, cell / 2));
+        level = half(&mut graph, &format!("level{index}.half"), &level, 1);
+    }
+    features.extend(local_statistics(&mut graph, &colours));
+
+    let fine = graph.concat("features_s16", &features, 1);
+    let coarse = graph.average_pool("features_s32", &fine, 2);
+    for (value, [height, width]) in [(&fine, ["h/16", "w/16"]), (&coarse, ["h/32", "w/32"])] {
+        let shape = [
+            Dimension::from("n"),
+            CHANNELS.into(),
+            height.into(),
+            width.into(),
+        ];
+        graph.output(value, ElementType::Float32, &shape);
+    }
+    let normalisation = Normalisation {
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        channel_order: ChannelOrder::Rgb,
+    };
+    for (key, value) in normalisation.to_properties() {
+        graph.metadata(key, &value);
+    }
+    graph.encode().expect("a few filters are far below 2 GiB")
+}
+
+/// Luminance, red against green and yellow against blue, each with weights of length 1
+/// (van de Sande, Gevers, Snoek, "Evaluating Color Descriptors", PAMI 2010).
+fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
+    let (third, half, sixth) = (
+        3f32.sqrt().recip(),
+        2f32.sqrt().recip(),
+        6f32.sqrt().recip(),
+    );
+    let weights = [
+        [third, third, third],
+        [half, -half, 0.0],
+        [sixth, sixth, -2.0 * sixth],
+    ];
+    let weights = graph.floats(
+        "colours.weight",
+        &[COLOURS, 3, 1, 1],
+        weights.as_flattened(),
+    );
+    graph.convolution("colours", image, &weights, None, Window::same(1, 1))
+}
+
+/// The modulus of every channel's wavelet transform: `channels * ORIENTATIONS` maps.
+fn modulus(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Value {
+    let mut square = |part: &str, phase: f64| {
+        let wavelets: Vec<f32> = (0..ORIENTATIONS)
+            .flat_map(|index| wavelet(orientation(index), phase))
+            .collect();
+        let shape = [channels * ORIENTATIONS, 1, KERNEL, KERNEL];
+        let weights = graph.floats(
+            &format!("{name}.{part}.weight"),
+            &shape,
+            &wavelets.repeat(channels),
+        );
+        let window = Window {
+            groups: channels,
+            ..Window::same(KERNEL, 1)
+        };
+        let response = graph.convolution(&format!("{name}.{part}"), x, &weights, None, window);
+        graph.multiply(&format!("{name}.{part}.square"), &response, &response)
+    };
+    let (even, odd) = (square("even", 0.0), square("odd", PI / 2.0));
+    let energy = graph.add(&format!("{name}.energy"), &even, &odd);
+    graph.sqrt(name, &energy)
+}
+
+/// Half the height and width, after the binomial filter 1 4 6 4 1 in both directions.
+fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Value {
+    let row = [1.0, 4.0, 6.0, 4.0, 1.0].map(|weight: f32| weight / 16.0);
+    let square: Vec<f32> = row.iter().flat_map(|a| row.map(|b| a * b)).collect();
+    let weights = graph.floats(
+        &format!("{name}.weight"),
+        &[channels, 1, 5, 5],
+        &square.repeat(channels),
+    );
+    let window = Window {
+        groups: channels,
+        ..Window::same(5, 2)
+    };
+    graph.convolution(name, x, &weights, None, window)
+}
+
+/// Mean and standard deviation of each colour over a cell, at half resolution against noise.
+fn local_statistics(graph: &mut GraphBuilder, colours: &Value) -> [Value; 2] {
+    let cell = STRIDE / 2;
+    let colours = half(graph, "colours.half", colours, COLOURS);
+    let mean = graph.average_pool("colours.mean", &colours, cell);
+    let square = graph.multiply("colours.square", &colours, &colours);
+    let mean_of_square = graph.average_pool("colours.square.mean", &square, cell);
+    let square_of_mean = graph.multiply("colours.mean.square", &mean, &mean);
+    let variance = graph.subtract("colours.variance", &mean_of_square, &square_of_mean);
+    // Rounding may leave a tiny negative number, which has no root.
+    let variance = graph.relu("colours.variance.positive", &variance);
+    [mean, graph.sqrt("colours.deviation", &variance)]
+}
+
+fn orientation(index: usize) -> f64 {
+    PI * index as f64 / ORIENTATIONS as f64
+}
+
+/// One part of a Gabor wavelet, row by row, the waves running at `angle` from the x axis: even with
+/// phase 0 and odd with a quarter turn. It is blind to a constant image and has unit length.
+fn wavelet(angle: f64, phase: f64) -> Vec<f32> {
+    let (sine, cosine) = angle.sin_cos();
+    let radius = (KERNEL / 2) as f64;
+    let points = || {
+        (0..KERNEL * KERNEL).map(move |place| {
+            let (x, y) = (
+                (place % KERNEL) as f64 - radius,
+                (place / KERNEL) as f64 - radius,
+            );
+            let envelope = (-(x * x + y * y) / (2.0 * DEVIATION * DEVIATION)).exp();
+            (envelope, FREQUENCY * (x * cosine + y * sine) - phase)
+        })
+    };
+    let waves = || points().map(|(envelope, turn)| envelope * turn.cos());
+    let offset = waves().sum::<f64>() / points().map(|(envelope, _)| envelope).sum::<f64>();
+    let balanced: Vec<f64> = points()
+        .zip(waves())
+        .map(|((envelope, _), wave)| wave - offset * envelope)
+        .collect();
+    let length = balanced
+        .iter()
+        .map(|weight| weight * weight)
+        .sum::<f64>()
+        .sqrt();
+    balanced
+        .iter()
+        .map(|weight| (weight / length) as f32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wavelets_are_blind_to_a_constant_and_have_unit_length() {
+        for index in 0..ORIENTATIONS {
+            for phase in [0.0, PI / 2.0] {
+                let wavelet = wavelet(orientation(index), phase);
+                let (sum, energy) = wavelet
+                    .iter()
+                    .fold((0.0, 0.0), |(sum, energy), &w| (sum + w, energy + w * w));
+                assert!(sum.abs() < 1e-6, "{index} {phase}: {sum}");
+                assert!((energy - 1.0).abs() < 1e-5, "{index} {phase}: {energy}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_is_the_same_every_time_and_small() {
+        let bytes = filter_bank();
+        assert_eq!(bytes, filter_bank());
+        assert!(bytes.len() < 100_000, "{}", bytes.len());
+    }
+}
