@@ -5,11 +5,11 @@
 //! nothing; the exporter copies its nodes into graphs of its own.
 
 use crate::builder::OLDEST_OPSET;
-use crate::normalisation::{Normalisation, NormalisationError};
 use crate::proto::{
     AttributeType, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
     ValueInfoProto,
 };
+use flawd_core::normalisation::{Normalisation, NormalisationError};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -299,8 +299,13 @@ fn image_input(graph: &GraphProto) -> Result<&str, String> {
         return Ok(input.name());
     };
     match &shape.dim[..] {
-        [batch, channels, _, _]
-            if channels.fixed().unwrap_or(3) == 3 && batch.fixed().unwrap_or(1) <= 1 =>
+        [batch, channels, _, width]
+            if batch.fixed().is_none_or(|size| size == 1)
+                && match channels.fixed() {
+                    Some(channels) => channels == 3,
+                    // A last axis of 3 says that the channels come last.
+                    None => width.fixed() != Some(3),
+                } =>
         {
             Ok(input.name())
         }
@@ -313,3 +318,6 @@ fn image_input(graph: &GraphProto) -> Result<&str, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

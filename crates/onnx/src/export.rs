@@ -160,3 +160,131 @@ fn check_transform(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Window;
+    use crate::proto::ModelProto;
+    use flawd_core::image::Size;
+    use flawd_core::normalisation::{ChannelOrder, Normalisation};
+    use flawd_core::permutation::PermutationKind;
+    use prost::Message;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// What the exporter may add to a backbone: operators that TensorRT's ONNX parser supports.
+    const ALLOWED: [&str; 17] = [
+        "Add",
+        "Atan",
+        "AveragePool",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "Exp",
+        "Gather",
+        "LeakyRelu",
+        "Mul",
+        "ReduceMean",
+        "Relu",
+        "Resize",
+        "Slice",
+        "Sub",
+        "Transpose",
+    ];
+
+    /// A backbone with two outputs, `fine` of stride 1 and `coarse` of stride 2, one channel each.
+    fn backbone() -> Backbone {
+        let mut builder = GraphBuilder::new("backbone", 17);
+        let shape = [1.into(), 3.into(), "h".into(), "w".into()];
+        let image = builder.input("image", ElementType::Float32, &shape);
+        for (name, stride) in [("fine", 1), ("coarse", 2)] {
+            let weight = builder.floats(&format!("{name}.weight"), &[1, 3, 1, 1], &[1.0; 3]);
+            let map = builder.convolution(name, &image, &weight, None, Window::same(1, stride));
+            builder.output(&map, ElementType::Float32, &shape);
+        }
+        let bytes = builder.encode().expect("a small file");
+        Backbone::from_bytes(Path::new("backbone.onnx"), &bytes).expect("a backbone")
+    }
+
+    /// A model that uses everything the exporter can write.
+    fn model() -> ModelProto {
+        let features = FeatureSpec {
+            size: Size::new(16, 16),
+            outputs: vec!["fine".to_owned(), "coarse".to_owned()],
+            normalisation: Normalisation {
+                channel_order: ChannelOrder::Bgr,
+                ..Normalisation::IMAGENET
+            },
+        };
+        let (mean, ones) = (vec![0.0; 2], vec![1.0; 2]);
+        let affine = ChannelTransform::Affine {
+            mean: mean.clone(),
+            scale: ones,
+        };
+        let linear = ChannelTransform::Linear {
+            mean,
+            matrix: vec![1.0; 4],
+            outputs: 2,
+        };
+        let transform = FeatureTransform {
+            scales: [affine, linear, ChannelTransform::Identity],
+        };
+        let flow = FlowSpec {
+            channels: 2,
+            hidden: 1,
+            kernels: vec![3],
+            clamp: 3.0,
+            permutation: PermutationKind::NumpyLegacy,
+        };
+        let parameters = vec![0.5; flow.layout().len];
+        let metadata = BTreeMap::new();
+        let bytes = model_graph(
+            &backbone(),
+            &features,
+            &transform,
+            &flow,
+            &parameters,
+            &metadata,
+        );
+        ModelProto::decode(bytes.expect("a graph").as_slice()).expect("a model")
+    }
+
+    #[test]
+    fn only_operators_that_tensorrt_parses_are_written() {
+        let model = model();
+        let graph = model.graph.as_ref().expect("a graph");
+        let written: BTreeSet<&str> = graph.node.iter().map(|node| node.op_type()).collect();
+        let allowed = BTreeSet::from(ALLOWED);
+        assert!(written.is_subset(&allowed), "{written:?}");
+    }
+
+    #[test]
+    fn shapes_are_fixed_and_weights_are_shared_by_the_scales() {
+        let model = model();
+        let graph = model.graph.as_ref().expect("a graph");
+        for value in graph.input.iter().chain(&graph.output) {
+            let shape = value.tensor_type().and_then(|tensor| tensor.shape.as_ref());
+            let fixed =
+                shape.is_some_and(|shape| shape.dim.iter().all(|dim| dim.fixed().is_some()));
+            assert!(fixed, "{}", value.name());
+        }
+        let named = |end: &str| {
+            graph
+                .initializer
+                .iter()
+                .filter(|x| x.name().ends_with(end))
+                .count()
+        };
+        assert_eq!(named("fine.weight"), 1);
+        assert_eq!(
+            graph
+                .node
+                .iter()
+                .filter(|node| node.name().ends_with("/fine"))
+                .count(),
+            3
+        );
+    }
+}

@@ -11,10 +11,10 @@
 
 use crate::backbone::Backbone;
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
-use crate::normalisation::{ChannelOrder, Normalisation};
 use crate::shapes::{ShapeError, infer};
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
+use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use std::collections::{HashMap, HashSet};
 
 /// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.

@@ -261,3 +261,102 @@ fn mean_over_latents(builder: &mut GraphBuilder, energies: &Maps) -> Value {
 fn each_scale<T>(of: impl FnMut(usize) -> T) -> [T; SCALES] {
     std::array::from_fn(of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::ElementType;
+    use crate::runtime::Runtime;
+    use flawd_core::permutation::PermutationKind;
+    use ort::session::Session;
+    use ort::value::Tensor;
+
+    const SIDES: [usize; SCALES] = [4, 2, 1];
+
+    /// One coupling block with 4 channels, hidden width 3 and 3x3 kernels, filled from a counter
+    /// with `0.3 sin(0.7 n + 0.3)`; the expected numbers were computed in double precision.
+    #[test]
+    fn one_block_gives_the_golden_numbers() {
+        let spec = FlowSpec {
+            channels: 4,
+            hidden: 3,
+            kernels: vec![3],
+            clamp: 3.0,
+            permutation: PermutationKind::NumpyLegacy,
+        };
+        let mut counter = 0;
+        let mut next = |factor: f64| {
+            let number = factor * 0.3 * (0.7 * f64::from(counter) + 0.3).sin();
+            counter += 1;
+            number as f32
+        };
+        let layout = spec.layout();
+        let mut parameters = vec![0.0; layout.len];
+        for subnet in [&layout.blocks[0].s1, &layout.blocks[0].s2] {
+            parameters[subnet.gamma.clone()].copy_from_slice(&[0.5, 0.6, 0.7]);
+            for (_, layer) in subnet.convolutions() {
+                for range in [&layer.weight, &layer.bias] {
+                    parameters[range.clone()].fill_with(|| next(1.0));
+                }
+            }
+        }
+        let inputs =
+            SIDES.map(|side| -> Vec<f32> { (0..4 * side * side).map(|_| next(5.0)).collect() });
+        assert!((f64::from(inputs[0][0]) - -1.276_959_75).abs() < 1e-6);
+
+        let mut builder = GraphBuilder::new("golden", 17);
+        let features = each_scale(|scale| {
+            let shape = [1, 4, SIDES[scale], SIDES[scale]].map(Into::into);
+            builder.input(&format!("x{scale}"), ElementType::Float32, &shape)
+        });
+        let latents = add_flow(&mut builder, features, &spec, &parameters);
+        let outputs = add_outputs(&mut builder, &latents);
+        for (value, rank) in latents
+            .iter()
+            .map(|z| (z, 4))
+            .chain([(&outputs[0], 1), (&outputs[1], 4)])
+        {
+            builder.output(value, ElementType::Float32, &vec!["any".into(); rank]);
+        }
+        let graph = builder.encode().expect("a small file");
+
+        let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
+        // The golden block has no permutation, so each input undoes the one that it will meet.
+        let permutation = &spec.permutations()[0];
+        let permuted = each_scale(|scale| {
+            let cells = SIDES[scale] * SIDES[scale];
+            let mut x = vec![0.0; 4 * cells];
+            for (to, &from) in permutation[scale].iter().enumerate() {
+                x[from * cells..][..cells].copy_from_slice(&inputs[scale][to * cells..][..cells]);
+            }
+            let side = SIDES[scale];
+            Tensor::from_array(([1, 4, side, side], x)).expect("a tensor")
+        });
+        let mut session = Session::builder(runtime.environment())
+            .and_then(|mut builder| builder.commit_from_memory(&graph))
+            .expect("a session");
+        let found = session.run(ort::inputs![&permuted[0], &permuted[1], &permuted[2]]);
+        let found = found.expect("a run");
+        let numbers = |output: usize| found[output].try_extract_tensor::<f32>().expect("floats").1;
+
+        let (z0, z1, z2) = (numbers(0), numbers(1), numbers(2));
+        let close = |found: &[f32], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len());
+            for (&found, expected) in found.iter().zip(expected) {
+                assert!(
+                    (f64::from(found) - expected).abs() < 2e-6,
+                    "{found} {expected}"
+                );
+            }
+        };
+        close(
+            &z0[..4],
+            &[-1.427_686_5, 0.499_371_63, 3.628_138_2, 2.880_495_8],
+        );
+        close(&z0[63..], &[-1.426_242]);
+        close(&z1[10..11], &[-2.896_854]);
+        close(z2, &[-1.976_593_2, -1.451_078, -0.142_641_2, 0.719_497_07]);
+        close(numbers(3), &[3.631_662_4]);
+        close(&numbers(4)[..1], &[2.827_479_5]);
+    }
+}

@@ -531,3 +531,44 @@ impl DimensionProto {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Other writers put fields in the order of their numbers too, so a file that was understood
+    /// in full is written as it was read, byte for byte.
+    #[test]
+    fn a_file_of_another_writer_is_written_as_it_was_read() {
+        let file = "../../../shared/data/backbones/mobilenet_v2_features.onnx";
+        let Ok(bytes) = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)) else {
+            println!("absent: {file} is not here");
+            return;
+        };
+        let model = ModelProto::decode(bytes.as_slice()).expect("a model");
+        assert!(model.encode_to_vec() == bytes);
+    }
+
+    #[test]
+    fn numbers_are_read_from_either_field() {
+        let typed = TensorProto {
+            data_type: Some(DataType::Int64 as i32),
+            int64_data: vec![1, -2],
+            ..Default::default()
+        };
+        assert_eq!(typed.int64_values(), Some(vec![1, -2]));
+        let raw = TensorProto {
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(
+                [1.5_f32, -2.0]
+                    .iter()
+                    .flat_map(|x| x.to_le_bytes())
+                    .collect(),
+            ),
+            ..Default::default()
+        };
+        assert_eq!(raw.float_values(), Some(vec![1.5, -2.0]));
+        assert_eq!(raw.int64_values(), None);
+    }
+}

@@ -143,11 +143,14 @@ pub(crate) fn open(
         Source::File(path) => builder.commit_from_file(path),
         Source::Bytes(_, bytes) => builder.commit_from_memory(bytes),
     };
+    let damaged = |error| ModelError::Damaged {
+        path: source.path(),
+        source: error,
+    };
     session.map_err(|error| match error.code() {
-        ErrorCode::InvalidProtobuf | ErrorCode::NoModel => ModelError::Damaged {
-            path: source.path(),
-            source: error,
-        },
+        ErrorCode::InvalidProtobuf => damaged(error),
+        // There is no code for a file that ends before its graph.
+        _ if error.message().contains("No graph was found") => damaged(error),
         _ => ModelError::NotLoaded {
             path: source.path(),
             source: error,

@@ -516,3 +516,6 @@ fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, &'static str> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,151 @@
-//! The feature graph, run by ONNX Runtime.
+//! The feature graph: the right pixels reach the backbone, and its maps come out in order.
 
-use crate::common::{backbone, features, image, runtime};
+use crate::common::{
+    COARSE, FINE, backbone, difference, features, image, reference_features, runtime,
+};
+use crate::reference::average_pool;
 use flawd_core::image::Size;
-use flawd_onnx::{FeatureExtractor, SessionOptions, feature_graph};
+use flawd_onnx::{
+    ChannelOrder, FeatureError, FeatureExtractor, FeatureSpec, ModelError, SessionOptions,
+    feature_graph,
+};
+use ndarray::{Array3, Axis, concatenate};
+
+fn extractor(spec: &FeatureSpec, opset: i64) -> FeatureExtractor {
+    let graph = feature_graph(&backbone(opset), spec).expect("a graph");
+    FeatureExtractor::load(&runtime(), &graph, &SessionOptions::default()).expect("a session")
+}
+
+fn check(spec: &FeatureSpec, expected: impl Fn(&[Array3<f64>; 2]) -> Array3<f64>) {
+    let image = image(spec.size, 1);
+    let mut extractor = extractor(spec, 17);
+    let found = extractor.run(&image).expect("features");
+    for (found, expected_outputs) in found.iter().zip(&reference_features(spec, &image)) {
+        let expected = expected(expected_outputs);
+        assert_eq!(found.shape(), expected.shape());
+        assert!(difference(found, expected) < 1e-6);
+    }
+}
 
 #[test]
-fn the_maps_have_the_predicted_shapes() {
-    let backbone = backbone(17);
-    let spec = features(Size::new(32, 48), &["coarse"]);
-    let shape = spec.shape(&backbone).expect("a shape");
-    let graph = feature_graph(&backbone, &spec).expect("a graph");
-    let mut extractor =
-        FeatureExtractor::load(&runtime(), &graph, &SessionOptions::default()).expect("a session");
-    let maps = extractor.run(&image(spec.size, 1)).expect("features");
-    assert_eq!((shape.channels, shape.stride), (4, 4));
-    for (map, size) in maps.iter().zip(shape.maps) {
-        assert_eq!(map.shape(), [4, size.height, size.width]);
+fn features_are_those_of_the_normalised_image_and_its_strided_slices() {
+    check(&features(Size::new(32, 32), &[COARSE.0]), |[_, coarse]| {
+        coarse.clone()
+    });
+}
+
+#[test]
+fn an_image_need_not_be_square() {
+    check(&features(Size::new(32, 80), &[COARSE.0]), |[_, coarse]| {
+        coarse.clone()
+    });
+}
+
+#[test]
+fn a_backbone_may_want_blue_first() {
+    let mut spec = features(Size::new(16, 32), &[FINE.0]);
+    spec.normalisation.channel_order = ChannelOrder::Bgr;
+    check(&spec, |[fine, _]| fine.clone());
+}
+
+#[test]
+fn finer_outputs_are_averaged_to_the_coarsest_grid_and_joined_in_the_order_asked() {
+    let joined = |parts: [Array3<f64>; 2]| {
+        concatenate(Axis(0), &parts.each_ref().map(|part| part.view())).expect("one grid")
+    };
+    let size = Size::new(48, 32);
+    check(&features(size, &[FINE.0, COARSE.0]), |[fine, coarse]| {
+        joined([average_pool(fine, 2), coarse.clone()])
+    });
+    check(&features(size, &[COARSE.0, FINE.0]), |[fine, coarse]| {
+        joined([coarse.clone(), average_pool(fine, 2)])
+    });
+}
+
+#[test]
+fn the_shape_is_known_before_anything_runs() {
+    for (outputs, channels, stride) in [
+        (vec![FINE.0], FINE.1, FINE.2),
+        (vec![COARSE.0], COARSE.1, COARSE.2),
+        (vec![FINE.0, COARSE.0], FINE.1 + COARSE.1, COARSE.2),
+    ] {
+        let spec = features(Size::new(32, 48), &outputs);
+        let shape = spec.shape(&backbone(17)).expect("a shape");
+        assert_eq!((shape.channels, shape.stride), (channels, stride));
+        let extractor = extractor(&spec, 17);
+        assert_eq!(extractor.input_size(), spec.size);
+        let maps = shape.maps.map(|map| [channels, map.height, map.width]);
+        assert_eq!(extractor.shapes(), maps);
     }
+}
+
+#[test]
+fn a_size_that_the_scales_cannot_divide_is_refused_with_sizes_that_work() {
+    let refused = |size| {
+        let spec = features(size, &[COARSE.0]);
+        spec.shape(&backbone(17)).expect_err("must be refused")
+    };
+    let error = refused(Size::new(40, 100));
+    let expected = vec![Size::new(32, 96), Size::new(48, 112)];
+    match &error {
+        FeatureError::SizeDoesNotDivide {
+            unit: 16,
+            stride: 4,
+            nearest,
+            ..
+        } => {
+            assert_eq!(*nearest, expected);
+        }
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().contains("32x96, 48x112"), "{error}");
+    match refused(Size::new(3, 32)) {
+        FeatureError::SizeDoesNotDivide { nearest, .. } => {
+            assert_eq!(nearest, [Size::new(16, 32)]);
+        }
+        other => panic!("{other}"),
+    }
+    assert!(refused(Size::new(0, 0)).to_string().contains("16x16"));
+}
+
+#[test]
+fn an_output_that_is_not_there_is_refused_with_those_that_are() {
+    let spec = features(Size::new(32, 32), &[COARSE.0, "layer4"]);
+    let error = feature_graph(&backbone(17), &spec)
+        .expect_err("must be refused")
+        .to_string();
+    assert_eq!(
+        error,
+        "the backbone has no output `layer4`; it has fine, coarse, unused"
+    );
+    let spec = features(Size::new(32, 32), &[]);
+    let error = feature_graph(&backbone(17), &spec)
+        .expect_err("must be refused")
+        .to_string();
+    assert!(error.contains("fine, coarse, unused"), "{error}");
+}
+
+#[test]
+fn an_image_of_another_size_is_refused() {
+    let mut extractor = extractor(&features(Size::new(32, 32), &[COARSE.0]), 17);
+    match extractor.run(&[0; 100]) {
+        Err(ModelError::WrongInput {
+            expected: 3072,
+            found: 100,
+        }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn runs_do_not_disturb_each_other() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let mut extractor = extractor(&spec, 17);
+    let first = extractor.run(&image(spec.size, 1)).expect("features");
+    let second = extractor.run(&image(spec.size, 2)).expect("features");
+    assert_ne!(first, second);
+    assert_eq!(
+        extractor.run(&image(spec.size, 1)).expect("features"),
+        first
+    );
 }

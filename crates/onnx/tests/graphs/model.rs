@@ -1,0 +1,316 @@
+//! The shipped model: its score and map are those of the flow's formulas.
+
+use crate::common::{
+    COARSE, FINE, Numbers, backbone, difference, features, image, reference_features, runtime,
+};
+use crate::reference::{self, Maps};
+use flawd_core::flow::FlowSpec;
+use flawd_core::image::Size;
+use flawd_core::permutation::PermutationKind;
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+use flawd_onnx::{ExportError, FeatureSpec, Model, ModelError, SessionOptions, model_graph};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const IDENTITY: FeatureTransform = FeatureTransform {
+    scales: [const { ChannelTransform::Identity }; 3],
+};
+
+fn flow(channels: usize) -> FlowSpec {
+    FlowSpec {
+        channels,
+        hidden: 6,
+        kernels: vec![3, 5],
+        clamp: 3.0,
+        permutation: PermutationKind::NumpyLegacy,
+    }
+}
+
+/// Parameters with which every part of the flow matters: no gain is zero.
+fn parameters(flow: &FlowSpec) -> Vec<f32> {
+    Numbers(3)
+        .many(flow.layout().len)
+        .iter()
+        .map(|x| x * 0.4 + 0.05)
+        .collect()
+}
+
+/// A model file, deleted with the value.
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+fn file(bytes: &[u8]) -> File {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, bytes).expect("a file");
+    File {
+        path,
+        _folder: folder,
+    }
+}
+
+fn export(
+    spec: &FeatureSpec,
+    transform: &FeatureTransform,
+    flow: &FlowSpec,
+    opset: i64,
+) -> Result<Vec<u8>, ExportError> {
+    let metadata = BTreeMap::from([("part".to_owned(), "gear".to_owned())]);
+    model_graph(
+        &backbone(opset),
+        spec,
+        transform,
+        flow,
+        &parameters(flow),
+        &metadata,
+    )
+}
+
+fn load(bytes: &[u8]) -> Result<Model, ModelError> {
+    Model::load(&runtime(), &file(bytes).path, &SessionOptions::default())
+}
+
+/// Compares the exported model with the reference on one image.
+fn check(spec: &FeatureSpec, transform: &FeatureTransform, flow: &FlowSpec, opset: i64) {
+    let mut model = load(&export(spec, transform, flow, opset).expect("a graph")).expect("a model");
+    let image = image(spec.size, 5);
+    let found = model.run(&image).expect("a prediction");
+
+    let features: Maps = reference_features(spec, &image).map(|[fine, coarse]| {
+        if spec.outputs == [FINE.0] {
+            fine
+        } else {
+            coarse
+        }
+    });
+    let transformed = reference::transformed(transform, &features);
+    let latents = reference::latents(flow, &parameters(flow), &transformed);
+
+    assert!(difference(&[found.score], [reference::score(&latents)]) < 1e-5);
+    let expected = reference::anomaly_map(&latents);
+    assert!(difference(found.anomaly_map.values(), expected) < 1e-5);
+    assert_eq!(found.anomaly_map.size(), model.map_size());
+}
+
+#[test]
+fn score_and_map_are_those_of_the_formulas() {
+    check(
+        &features(Size::new(64, 64), &[COARSE.0]),
+        &IDENTITY,
+        &flow(4),
+        17,
+    );
+}
+
+#[test]
+fn an_odd_number_of_channels_splits_into_a_smaller_first_half() {
+    check(
+        &features(Size::new(32, 32), &[FINE.0]),
+        &IDENTITY,
+        &flow(3),
+        17,
+    );
+}
+
+#[test]
+fn an_image_need_not_be_square() {
+    check(
+        &features(Size::new(32, 80), &[COARSE.0]),
+        &IDENTITY,
+        &flow(4),
+        17,
+    );
+}
+
+#[test]
+fn the_clamp_can_be_off_and_permutations_of_either_kind() {
+    let flow = FlowSpec {
+        clamp: 0.0,
+        kernels: vec![1, 3],
+        permutation: PermutationKind::NumpyPcg64,
+        ..flow(4)
+    };
+    check(
+        &features(Size::new(32, 32), &[COARSE.0]),
+        &IDENTITY,
+        &flow,
+        17,
+    );
+}
+
+#[test]
+fn every_operator_set_gives_the_same_numbers() {
+    for opset in 13..=21 {
+        check(
+            &features(Size::new(16, 32), &[COARSE.0]),
+            &IDENTITY,
+            &flow(4),
+            opset,
+        );
+    }
+}
+
+#[test]
+fn transforms_stand_between_backbone_and_flow() {
+    let mut numbers = Numbers(11);
+    let affine = |numbers: &mut Numbers| ChannelTransform::Affine {
+        mean: numbers.many(4),
+        scale: numbers.many(4),
+    };
+    let transform = FeatureTransform {
+        scales: std::array::from_fn(|_| affine(&mut numbers)),
+    };
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    check(&spec, &transform, &flow(4), 17);
+
+    // A matrix may also change the number of channels.
+    let transform = FeatureTransform {
+        scales: std::array::from_fn(|_| ChannelTransform::Linear {
+            mean: numbers.many(4),
+            matrix: numbers.many(3 * 4),
+            outputs: 3,
+        }),
+    };
+    check(&spec, &transform, &flow(3), 17);
+}
+
+#[test]
+fn a_model_says_what_it_takes_and_gives() {
+    let spec = features(Size::new(32, 48), &[COARSE.0]);
+    let model = load(&export(&spec, &IDENTITY, &flow(4), 17).expect("a graph")).expect("a model");
+    assert_eq!(model.input_size(), Size::new(32, 48));
+    assert_eq!(model.map_size(), Size::new(8, 12));
+    assert_eq!(model.metadata("part"), Some("gear"));
+    assert_eq!(model.metadata("colour"), None);
+    assert_eq!(model.provider(), "cpu");
+}
+
+#[test]
+fn the_same_model_is_the_same_file() {
+    let spec = features(Size::new(32, 32), &[FINE.0, COARSE.0]);
+    let export = || export(&spec, &IDENTITY, &flow(7), 17).expect("a graph");
+    assert_eq!(export(), export());
+}
+
+#[test]
+fn parts_that_do_not_fit_together_are_refused() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let refused = |transform: &FeatureTransform, flow: &FlowSpec| {
+        export(&spec, transform, flow, 17).expect_err("must be refused")
+    };
+    assert!(matches!(
+        refused(&IDENTITY, &flow(3)),
+        ExportError::TransformDoesNotFit {
+            scale: 0,
+            features: 4,
+            flow: 3,
+            ..
+        }
+    ));
+    let ragged = ChannelTransform::Linear {
+        mean: vec![0.0; 4],
+        matrix: vec![0.0; 13],
+        outputs: 3,
+    };
+    let transform = FeatureTransform {
+        scales: std::array::from_fn(|_| ragged.clone()),
+    };
+    assert!(matches!(
+        refused(&transform, &flow(3)),
+        ExportError::TransformDoesNotFit { .. }
+    ));
+    let no_blocks = FlowSpec {
+        kernels: vec![],
+        ..flow(4)
+    };
+    assert!(matches!(
+        refused(&IDENTITY, &no_blocks),
+        ExportError::Flow(_)
+    ));
+
+    let with = |parameters: &[f32]| {
+        model_graph(
+            &backbone(17),
+            &spec,
+            &IDENTITY,
+            &flow(4),
+            parameters,
+            &BTreeMap::new(),
+        )
+        .expect_err("must be refused")
+    };
+    assert!(matches!(
+        with(&[0.0; 3]),
+        ExportError::WrongParameterCount { found: 3, .. }
+    ));
+    let mut bad = parameters(&flow(4));
+    bad[8] = f32::NAN;
+    assert!(matches!(
+        with(&bad),
+        ExportError::BadParameter { index: 8, .. }
+    ));
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_said_to_be_damaged() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let whole = export(&spec, &IDENTITY, &flow(4), 17).expect("a graph");
+    for length in [0, 1, 100, whole.len() / 2, whole.len() - 200] {
+        let Err(error) = load(&whole[..length]) else {
+            panic!("{length} bytes were taken")
+        };
+        assert!(
+            matches!(error, ModelError::Damaged { .. }),
+            "{length}: {error:?}"
+        );
+        assert!(error.to_string().contains("model.onnx"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let graph = flawd_onnx::feature_graph(&backbone(17), &spec).expect("a graph");
+    assert!(matches!(load(&graph), Err(ModelError::WrongKind { .. })));
+    let backbone = crate::common::backbone_bytes(17);
+    assert!(matches!(load(&backbone), Err(ModelError::WrongKind { .. })));
+    assert!(matches!(
+        load(b"{\"not\": \"a model\"}"),
+        Err(ModelError::Damaged { .. })
+    ));
+    let nowhere = Model::load(
+        &runtime(),
+        "/nowhere/m.onnx".as_ref(),
+        &SessionOptions::default(),
+    );
+    assert!(matches!(nowhere, Err(ModelError::Unreadable { .. })));
+}
+
+#[test]
+fn a_provider_that_cannot_be_had_is_an_error_that_names_it() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let model = file(&export(&spec, &IDENTITY, &flow(4), 17).expect("a graph"));
+    let with = |providers: &[&str]| {
+        let providers = providers
+            .iter()
+            .map(|name| name.parse().expect("a name"))
+            .collect();
+        let options = SessionOptions {
+            providers,
+            ..SessionOptions::default()
+        };
+        Model::load(&runtime(), &model.path, &options)
+    };
+    assert!(matches!(with(&[]), Err(ModelError::NoProvider)));
+    for name in ["cuda", "tensorrt"] {
+        // The CPU behind it does not hide the failure.
+        match with(&[name, "cpu"]) {
+            Err(ModelError::Provider { provider, .. }) => assert_eq!(provider, name),
+            Err(error) => panic!("{error:?}"),
+            Ok(_) => println!("this machine has {name}: nothing to refuse"),
+        }
+    }
+}
