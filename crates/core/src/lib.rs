@@ -10,6 +10,8 @@ pub mod evaluation;
 pub mod event;
 pub mod flow;
 pub mod image;
+pub mod manifest;
+pub mod normalisation;
 pub mod permutation;
 pub mod preprocess;
 mod resample;

@@ -1,0 +1,467 @@
+//! `bundle.toml`: what a bundle is, where it comes from, and what it promises.
+//!
+//! The manifest is read before anything else of a bundle is trusted, so it is strict: a key that
+//! it does not know is an error, and so is a format from a newer flawd. Numbers that decide about
+//! parts read back bit for bit.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::calibration::Calibration;
+use crate::digest::Digest;
+use crate::flow::{FlowSpec, FlowSpecError};
+use crate::image::Size;
+use crate::normalisation::Normalisation;
+use crate::preprocess::Geometry;
+
+/// The format of `bundle.toml` that this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// Everything that `bundle.toml` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Name of the bundle, for people and messages.
+    pub name: String,
+    /// Counts the bundle's changes.
+    pub version: BundleVersion,
+    /// When this version was made.
+    pub created: Timestamp,
+    /// The model file and its input.
+    pub model: ModelRecord,
+    /// The feature extractor inside the model.
+    pub backbone: BackboneRecord,
+    /// The shape of the flow inside the model.
+    pub flow: FlowSpec,
+    /// How the flow was trained.
+    pub training: TrainingRecord,
+    /// The threshold and what it promises.
+    pub calibration: Calibration,
+    /// Measured with `flawd evaluate --record`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsRecord>,
+    /// Inputs with known scores; at least one.
+    pub golden: Vec<GoldenRecord>,
+}
+
+/// `model.onnx` and what it wants as input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecord {
+    /// Digest of `model.onnx`.
+    pub digest: Digest,
+    /// Size that images are resized to.
+    pub input: Size,
+    /// What is cut out of the camera's picture before, and how it is turned.
+    #[serde(default)]
+    pub geometry: Geometry,
+}
+
+/// The feature extractor that the model was built with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneRecord {
+    /// Name of its file, without the folder.
+    pub file: String,
+    /// Digest of that file.
+    pub digest: Digest,
+    /// Its outputs that make the features.
+    pub outputs: Vec<String>,
+    /// What it wants its pixels to look like.
+    pub normalisation: Normalisation,
+}
+
+/// Where the flow's parameters come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRecord {
+    /// Number of training images.
+    pub images: usize,
+    /// Digest of `training-files.txt`, the list of their digests.
+    pub data: Digest,
+    /// Kind of the map between features and flow.
+    pub transform: String,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Mean loss of the last one.
+    pub final_loss: f64,
+    /// The trainer's other settings, as it writes them.
+    #[serde(default)]
+    pub settings: toml::Table,
+}
+
+/// What an evaluation measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsRecord {
+    /// Good images that were scored.
+    pub good: usize,
+    /// Images with a defect that were scored.
+    pub defect: usize,
+    /// Area under the ROC curve of the image scores.
+    pub image_auroc: f64,
+    /// Average precision of the image scores.
+    pub image_ap: f64,
+    /// Best F1 score of the image scores over all thresholds.
+    pub f1_max: f64,
+    /// Share of the good images that the bundle's threshold rejects.
+    pub false_reject_rate: f64,
+    /// Share of the images with a defect that the bundle's threshold lets through.
+    pub escape_rate: f64,
+}
+
+/// An input with a known score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenRecord {
+    /// Name of the image file in the bundle's folder `golden`.
+    pub file: String,
+    /// Digest of that file.
+    pub digest: Digest,
+    /// The score that calibration saw.
+    pub score: f32,
+    /// Largest difference from `score` that still counts as reproduced.
+    pub tolerance: f32,
+}
+
+impl GoldenRecord {
+    /// Relative tolerance of the scores of a bundle: wide enough for another processor or
+    /// half precision, far narrower than what a wrong colour order or a wrong resize does.
+    pub const RELATIVE_TOLERANCE: f32 = 0.01;
+
+    /// True if `score` is the golden score within tolerance.
+    pub fn is_reproduced_by(&self, score: f32) -> bool {
+        (score - self.score).abs() <= self.tolerance
+    }
+}
+
+/// Version of a bundle: `major.minor.patch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BundleVersion {
+    /// Another model.
+    pub major: u32,
+    /// Another threshold.
+    pub minor: u32,
+    /// Another description.
+    pub patch: u32,
+}
+
+impl BundleVersion {
+    /// The first version of a bundle.
+    pub const FIRST: Self = Self {
+        major: 1,
+        minor: 0,
+        patch: 0,
+    };
+
+    /// The version after a new calibration.
+    pub fn recalibrated(self) -> Self {
+        Self {
+            minor: self.minor.saturating_add(1),
+            patch: 0,
+            ..self
+        }
+    }
+
+    /// The version after a change that no verdict depends on.
+    pub fn redescribed(self) -> Self {
+        Self {
+            patch: self.patch.saturating_add(1),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for BundleVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// A string that is no [`BundleVersion`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no version: three numbers such as 1.0.0 are expected")]
+pub struct BundleVersionError(String);
+
+impl FromStr for BundleVersion {
+    type Err = BundleVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[major, minor, patch]) => Ok(Self {
+                major,
+                minor,
+                patch,
+            }),
+            _ => Err(BundleVersionError(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for BundleVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BundleVersion {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text is no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The text is no TOML, lacks something, or has something unknown; line and key are named.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Written by a newer flawd.
+    #[error(
+        "the bundle has format {found}, and this version of flawd reads up to {FORMAT}: update \
+         flawd, or make the bundle again with this version"
+    )]
+    Newer {
+        /// The format that was read.
+        found: u32,
+    },
+    /// A format that never was.
+    #[error("bundle format {0} does not exist")]
+    NoSuchFormat(u32),
+    /// The flow's numbers make no flow.
+    #[error("[flow]: {0}")]
+    Flow(#[from] FlowSpecError),
+    /// Something is missing that a bundle has to have, or makes no sense.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// A golden file outside its folder.
+    #[error("golden input `{0}` is not a plain file name")]
+    BadGoldenFile(String),
+}
+
+impl FromStr for Manifest {
+    type Err = ManifestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A newer format may have keys that are unknown here, so the format is looked at first.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        match toml::from_str(text)? {
+            Format { format: FORMAT } => {}
+            Format { format } if format > FORMAT => {
+                return Err(ManifestError::Newer { found: format });
+            }
+            Format { format } => return Err(ManifestError::NoSuchFormat(format)),
+        }
+        let manifest: Self = toml::from_str(text)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+}
+
+impl Manifest {
+    /// Checks what the types alone do not say.
+    fn validate(&self) -> Result<(), ManifestError> {
+        self.flow.validate()?;
+        if self.name.is_empty() || self.name.chars().any(char::is_control) {
+            return Err(ManifestError::Invalid("the bundle has no printable name"));
+        }
+        if self.golden.is_empty() {
+            return Err(ManifestError::Invalid(
+                "the bundle has no golden input, so no device could prove that it scores as it \
+                 should",
+            ));
+        }
+        for golden in &self.golden {
+            let name = &golden.file;
+            let plain = !name.starts_with('.') && !name.contains(['/', '\\']) && !name.is_empty();
+            if !plain {
+                return Err(ManifestError::BadGoldenFile(name.clone()));
+            }
+            if !(golden.score.is_finite() && golden.tolerance >= 0.0) {
+                return Err(ManifestError::Invalid(
+                    "a golden score has to be finite and its tolerance at least 0",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Manifest {
+    /// The text of `bundle.toml`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = toml::to_string(self).map_err(|_| fmt::Error)?;
+        f.write_str("# Written by flawd. Every number here belongs to model.onnx beside it.\n\n")?;
+        f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::normalisation::ChannelOrder;
+    use crate::permutation::PermutationKind;
+    use crate::preprocess::{Flip, Region, Rotation};
+
+    fn manifest() -> Manifest {
+        let digest = Digest::new([7; 32]);
+        Manifest {
+            format: FORMAT,
+            name: "flange".to_owned(),
+            version: BundleVersion::FIRST,
+            created: Timestamp::UNIX_EPOCH,
+            model: ModelRecord {
+                digest,
+                input: Size::new(256, 384),
+                geometry: Geometry {
+                    region: Some(Region {
+                        left: 1,
+                        top: 2,
+                        width: 300,
+                        height: 200,
+                    }),
+                    rotate: Rotation::Quarter,
+                    flip: Flip::Horizontal,
+                },
+            },
+            backbone: BackboneRecord {
+                file: "backbone.onnx".to_owned(),
+                digest,
+                outputs: vec!["features".to_owned()],
+                normalisation: Normalisation {
+                    channel_order: ChannelOrder::Bgr,
+                    ..Normalisation::IMAGENET
+                },
+            },
+            flow: FlowSpec {
+                channels: 64,
+                hidden: 32,
+                kernels: vec![3, 5],
+                clamp: 3.0,
+                permutation: PermutationKind::NumpyLegacy,
+            },
+            training: TrainingRecord {
+                images: 700,
+                data: digest,
+                transform: "whiten".to_owned(),
+                seed: 42,
+                epochs: 10,
+                final_loss: -0.25,
+                settings: toml::toml! { batch = 16 },
+            },
+            calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
+            metrics: None,
+            golden: vec![GoldenRecord {
+                file: "lowest.png".to_owned(),
+                digest,
+                score: 0.1,
+                tolerance: 0.001,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_written() {
+        let mut manifest = manifest();
+        assert_eq!(
+            manifest
+                .to_string()
+                .parse::<Manifest>()
+                .expect("it reads back"),
+            manifest
+        );
+        manifest.model.geometry = Geometry::default();
+        manifest.metrics = Some(MetricsRecord {
+            good: 96,
+            defect: 198,
+            image_auroc: 0.98,
+            image_ap: 0.99,
+            f1_max: 0.95,
+            false_reject_rate: 0.01,
+            escape_rate: 0.1,
+        });
+        assert_eq!(
+            manifest
+                .to_string()
+                .parse::<Manifest>()
+                .expect("it reads back"),
+            manifest
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_line() {
+        let text = manifest().to_string().replace("seed = 42", "sede = 42");
+        let error = text
+            .parse::<Manifest>()
+            .expect_err("sede is unknown")
+            .to_string();
+        assert!(error.contains("sede") && error.contains("line"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_whatever_else_it_holds() {
+        let error = "format = 2\nflux = 1"
+            .parse::<Manifest>()
+            .expect_err("too new");
+        assert!(matches!(error, ManifestError::Newer { found: 2 }));
+        assert!(error.to_string().contains("update flawd"), "{error}");
+    }
+
+    #[test]
+    fn a_bundle_needs_golden_inputs_in_its_own_folder() {
+        let mut none = manifest();
+        none.golden.clear();
+        assert!(none.to_string().parse::<Manifest>().is_err());
+        for file in ["../x.png", "/x.png", "", "..", "a\\b.png"] {
+            let mut outside = manifest();
+            outside.golden[0].file = file.to_owned();
+            let read = outside.to_string().parse::<Manifest>();
+            assert!(
+                matches!(read, Err(ManifestError::BadGoldenFile(_))),
+                "{file}"
+            );
+        }
+    }
+
+    #[test]
+    fn impossible_flows_are_refused() {
+        let mut even = manifest();
+        even.flow.kernels = vec![4];
+        assert!(matches!(
+            even.to_string().parse::<Manifest>(),
+            Err(ManifestError::Flow(FlowSpecError::EvenKernel(4)))
+        ));
+    }
+
+    #[test]
+    fn versions_count_up_by_what_changed() {
+        let version: BundleVersion = "2.3.4".parse().expect("a version");
+        assert_eq!(version.recalibrated().to_string(), "2.4.0");
+        assert_eq!(version.redescribed().to_string(), "2.3.5");
+        for wrong in ["", "1.2", "1.2.3.4", "1.2.x", "v1.2.3"] {
+            assert!(wrong.parse::<BundleVersion>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_golden_score_is_reproduced_within_its_tolerance() {
+        let golden = &manifest().golden[0];
+        assert!(golden.is_reproduced_by(0.1005));
+        assert!(!golden.is_reproduced_by(0.102));
+        assert!(!golden.is_reproduced_by(f32::NAN));
+    }
+}
