@@ -7,7 +7,7 @@ use flawd::{
     cli::{Cli, Command},
     commands,
     failure::Kind,
-    logging,
+    telemetry,
 };
 
 fn main() -> ExitCode {
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return print_clap_answer(&answer),
     };
-    logging::init();
+    telemetry::init();
     let outcome = match cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Calibrate(args) => commands::calibrate::run(args),

@@ -1,0 +1,250 @@
+//! From a file and the environment to a [`Config`], with errors that say where.
+//!
+//! The file is parsed twice on purpose. Strictly and alone first, because only then does the
+//! parser know the line of a mistake; then together with the environment by the `config` crate,
+//! which knows how to lay one over the other but not where a key was written. A mistake that the
+//! second pass finds can thus only come from a variable, and trying them one by one names it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use config::{Environment, File, FileFormat, Map};
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, ValidConfig, suggest};
+
+/// Variables `FLAWD__SECTION__KEY` go before the file's keys.
+pub const ENVIRONMENT_PREFIX: &str = "FLAWD";
+
+/// Between the levels of a key in a variable's name.
+const SEPARATOR: &str = "__";
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file itself.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something in the file that is no TOML, no key of ours, or of the wrong type.
+    #[error("{}:{line}:{column}: {problem}", path.display())]
+    Text {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What is wrong, with the nearest right name where there is one.
+        problem: String,
+    },
+    /// A variable that names no key of ours or holds a value of the wrong type.
+    #[error("environment variable {variable}: {problem}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A value that is missing, out of range, or at odds with another.
+    #[error("{place}: {key}: {problem}")]
+    Value {
+        /// The file, with the line where the key or its section stands in it.
+        place: String,
+        /// The key's path, for example `mqtt.port`.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The text of a configuration file, for as long as errors may have to point into it.
+#[derive(Clone, Debug)]
+pub struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self::new(path, text))
+    }
+
+    /// A document that is not, or not yet, a file; relative paths in it start at `path`'s folder.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+
+    /// The folder that relative paths in the configuration start from.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// An error about the value of `key`, which is a path such as `mqtt.port`.
+    pub(super) fn value_error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let path = self.path.display();
+        let place = match self.offset_of(key) {
+            Some(offset) => format!("{path}:{}", self.position(offset).0),
+            None => path.to_string(),
+        };
+        ConfigError::Value {
+            place,
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    fn text_error(&self, error: &toml::de::Error) -> ConfigError {
+        let offset = error.span().map_or(0, |span| span.start);
+        let (line, column) = self.position(offset);
+        ConfigError::Text {
+            path: self.path.clone(),
+            line,
+            column,
+            problem: explain(error.message()),
+        }
+    }
+
+    /// Line and column of a byte offset, both counted from 1.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        (line, before[line_start..].chars().count() + 1)
+    }
+
+    /// Where `key`, or else the innermost of its sections, is written.
+    fn offset_of(&self, key: &str) -> Option<usize> {
+        let document = DeTable::parse(&self.text).ok()?;
+        let mut table = document.get_ref();
+        let mut offset = None;
+        for name in key.split('.') {
+            let Some((written, value)) = table.get_key_value(name) else {
+                break;
+            };
+            offset = Some(written.span().start);
+            let DeValue::Table(inner) = value.get_ref() else {
+                break;
+            };
+            table = inner;
+        }
+        offset
+    }
+}
+
+impl ValidConfig {
+    /// Reads, parses and validates a configuration file, with the environment laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::parse(&Document::read(path)?, &variables)
+    }
+
+    /// Parses and validates a document, with these variables laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn parse(
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let config = Config::parse(document, variables)?;
+        config.validate(document)
+    }
+}
+
+impl Config {
+    /// Parses a document, with these variables laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn parse(
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let from_file: Self =
+            toml::from_str(&document.text).map_err(|error| document.text_error(&error))?;
+        if from_file.mqtt.password.is_some() {
+            return Err(document.value_error(
+                "mqtt.password",
+                "a password does not belong in this file; name a file with `password_file`, a \
+                 systemd credential with `password_credential`, or set the variable \
+                 FLAWD__MQTT__PASSWORD",
+            ));
+        }
+        let prefix = format!("{ENVIRONMENT_PREFIX}{SEPARATOR}");
+        let variables: Vec<_> = variables
+            .iter()
+            .filter(|(name, _)| name.starts_with(&prefix))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        for variable in &variables {
+            layer(document, std::slice::from_ref(variable)).map_err(|error| {
+                ConfigError::Environment {
+                    variable: variable.0.clone(),
+                    problem: explain(&error.to_string()),
+                }
+            })?;
+        }
+        layer(document, &variables).map_err(|error| ConfigError::Environment {
+            variable: format!("{prefix}*"),
+            problem: explain(&error.to_string()),
+        })
+    }
+}
+
+/// The document with the variables laid over it.
+fn layer(
+    document: &Document,
+    variables: &[(String, String)],
+) -> Result<Config, config::ConfigError> {
+    let variables: Map<String, String> = variables.iter().cloned().collect();
+    config::Config::builder()
+        .add_source(File::from_str(&document.text, FileFormat::Toml))
+        .add_source(
+            Environment::with_prefix(ENVIRONMENT_PREFIX)
+                .prefix_separator(SEPARATOR)
+                .separator(SEPARATOR)
+                .source(Some(variables)),
+        )
+        .build()?
+        .try_deserialize()
+}
+
+/// A parser's message, with the nearest right name where it is about a name.
+fn explain(message: &str) -> String {
+    let Some((typed, candidates)) = suggest::names_in(message) else {
+        return message.to_owned();
+    };
+    let what = if message.contains("unknown field") {
+        "unknown key"
+    } else {
+        "unknown value"
+    };
+    match suggest::nearest(typed, candidates.iter().copied()) {
+        Some(name) => format!("{what} `{typed}`; did you mean `{name}`?"),
+        None => format!("{what} `{typed}`; possible here: {}", candidates.join(", ")),
+    }
+}

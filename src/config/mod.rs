@@ -1,0 +1,299 @@
+//! What the operator may set: the sections and keys of `flawd.toml`, and nothing about how
+//! they are used.
+//!
+//! Three steps, each a type, so that none can be skipped: text → [`Config`] (every key optional,
+//! what was written) → [`ValidConfig`] (nothing optional that is needed, what will be done).
+//! [`load`] takes the first, [`validate`] the second. Neither opens a bundle, a device or a
+//! socket: that is the daemon's build step.
+//!
+//! Every key has a default or is checked for presence in [`validate`], never by serde: so the
+//! file alone can be parsed strictly (which gives errors their line) although a required key may
+//! still come from the environment.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use flawd_core::{image::Size, preprocess::Geometry};
+use jiff::fmt::serde::unsigned_duration::friendly::compact;
+use serde::{Deserialize, Serialize};
+
+mod list;
+mod load;
+mod secret;
+mod settings;
+mod suggest;
+mod validate;
+
+pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
+pub use secret::Secret;
+pub use settings::{
+    CameraSettings, InferenceSettings, MqttSettings, MqttVersion, SourceSettings, ValidConfig,
+};
+
+/// The whole file, as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who this daemon is.
+    pub station: Station,
+    /// Which model, and what runs it.
+    pub inference: Inference,
+    /// The cameras by name; the name is a level of the MQTT topics.
+    pub camera: BTreeMap<String, Camera>,
+    /// The broker.
+    pub mqtt: Mqtt,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// `[station]`: who this daemon is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Station {
+    /// Name of the place on the line, for example `press-3`. Required.
+    pub name: Option<String>,
+    /// How long a shutdown may take before what is left is given up.
+    #[serde(with = "compact::required")]
+    pub grace_period: Duration,
+}
+
+/// `[inference]`: which model, and what runs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inference {
+    /// The bundle's folder. Required.
+    pub bundle: Option<PathBuf>,
+    /// ONNX Runtime's shared library; searched for where it is not given.
+    pub onnxruntime: Option<PathBuf>,
+    /// Execution providers in order of preference. One that cannot be had is an error: there is
+    /// no silent fallback to the processor.
+    #[serde(deserialize_with = "list::strings")]
+    pub providers: Vec<String>,
+    /// Threads of the CPU provider; 0 takes every core.
+    pub threads: usize,
+}
+
+/// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` says where its
+/// frames come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Camera {
+    /// Image files.
+    pub folder: Option<Folder>,
+    /// A made-up line of parts.
+    pub synthetic: Option<Synthetic>,
+    /// A camera of the machine.
+    pub v4l2: Option<V4l2>,
+    /// What happens to a frame when the one before it still waits. Default: `block` for `folder`
+    /// and `synthetic`, which can wait; `newest-wins` for `v4l2`, which cannot.
+    pub overflow: Option<Overflow>,
+    /// How old a frame may be when its verdict is reached; older ones are `no_decision: late`.
+    #[serde(with = "compact::optional")]
+    pub deadline: Option<Duration>,
+    /// Which part of the picture is inspected, and how it is turned. Where it is not given, what
+    /// the bundle was trained with; where it is, that is left aside.
+    pub geometry: Option<Geometry>,
+}
+
+/// What a link does with a frame that arrives while it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// The source waits. Nothing is lost, and the line's speed is the model's.
+    Block,
+    /// The frame that waits is dropped and counted; the new one takes its place.
+    NewestWins,
+}
+
+/// `[camera.<name>.folder]`: image files in the order of their paths.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Folder {
+    /// The folder; its sub-folders are walked as well. Required.
+    pub path: Option<PathBuf>,
+    /// Images a second; as fast as they are consumed where it is not given.
+    pub rate: Option<f64>,
+    /// Starts again after the last image. Otherwise the daemon ends there, with exit code 0.
+    pub repeat: bool,
+}
+
+/// `[camera.<name>.synthetic]`: a seeded line of drawn parts, some with defects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Synthetic {
+    /// The same seed gives the same parts.
+    pub seed: u64,
+    /// Parts a second; as fast as they are consumed where it is not given.
+    pub rate: Option<f64>,
+    /// How many parts; endless where it is not given.
+    pub parts: Option<u64>,
+    /// Share of the parts that has a defect, 0 to 1.
+    pub defect_rate: Option<f64>,
+    /// Size of the images, `HxW`.
+    pub size: Option<Size>,
+}
+
+/// `[camera.<name>.v4l2]`: a camera of the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct V4l2 {
+    /// The device node, for example `/dev/video0`, or a link to one. Required.
+    pub device: Option<PathBuf>,
+    /// Pixel format asked of the camera.
+    pub format: PixelFormat,
+    /// Width asked of the camera, in pixels.
+    pub width: u32,
+    /// Height asked of the camera, in pixels.
+    pub height: u32,
+    /// Frames a second asked of the camera.
+    pub rate: u32,
+    /// A camera that gives no frame for this long counts as lost and is opened again.
+    #[serde(with = "compact::required")]
+    pub frame_timeout: Duration,
+}
+
+/// Pixel formats that can be asked of a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PixelFormat {
+    /// JPEG pictures.
+    Mjpeg,
+    /// 4:2:2, packed.
+    Yuyv,
+    /// 4:2:0, two planes.
+    Nv12,
+}
+
+/// `[mqtt]`: the broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// The broker's name or address.
+    pub host: String,
+    /// The broker's port.
+    pub port: u16,
+    /// Protocol version, `5` or `3.1.1`.
+    pub version: String,
+    /// First levels of every topic; default `flawd/<station>`.
+    pub root: Option<String>,
+    /// Must differ for each client of a broker; default `flawd-<station>`.
+    pub client_id: Option<String>,
+    /// User name.
+    pub username: Option<String>,
+    /// Only from the environment: in the file it is an error.
+    pub password: Option<Secret>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Name of the systemd credential that holds the password.
+    pub password_credential: Option<String>,
+    /// A broker that cannot be reached at start ends the daemon with exit code 69. Otherwise it
+    /// inspects, goes on trying, and counts what it could not deliver.
+    pub required_at_start: bool,
+    /// How long one attempt to connect may take.
+    #[serde(with = "compact::required")]
+    pub connect_timeout: Duration,
+    /// Longest pause between two attempts; they start at a quarter second and double.
+    #[serde(with = "compact::required")]
+    pub reconnect_max: Duration,
+    /// Silence after which the connection is probed; at least 5 s.
+    #[serde(with = "compact::required")]
+    pub keep_alive: Duration,
+    /// A verdict is worthless after this long: the broker drops it, and it is not sent late.
+    /// With a deadline, what is left of the deadline takes its place.
+    #[serde(with = "compact::required")]
+    pub expiry: Duration,
+    /// Shortest pause between two heartbeats.
+    #[serde(with = "compact::required")]
+    pub heartbeat: Duration,
+}
+
+/// `[log]`: what is logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or a filter in `tracing`'s syntax. The variable `FLAWD_LOG` goes before it.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `journal` where standard error goes to systemd's journal, else `text`.
+    #[default]
+    Auto,
+    /// For people, with the time.
+    Text,
+    /// With a priority prefix, without the time, which the journal adds.
+    Journal,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Station {
+    fn default() -> Self {
+        Self {
+            name: None,
+            grace_period: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            bundle: None,
+            onnxruntime: None,
+            providers: vec!["cpu".to_owned()],
+            threads: 0,
+        }
+    }
+}
+
+impl Default for V4l2 {
+    fn default() -> Self {
+        Self {
+            device: None,
+            format: PixelFormat::Mjpeg,
+            width: 1280,
+            height: 720,
+            rate: 30,
+            frame_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 1883,
+            version: "5".to_owned(),
+            root: None,
+            client_id: None,
+            username: None,
+            password: None,
+            password_file: None,
+            password_credential: None,
+            required_at_start: false,
+            connect_timeout: Duration::from_secs(5),
+            reconnect_max: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
+            expiry: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

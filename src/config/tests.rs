@@ -1,0 +1,298 @@
+//! What an operator sees of the configuration: what is accepted, and what is said when it is not.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[station]
+name = "press-3"
+
+[inference]
+bundle = "bundle"
+
+[camera.top.folder]
+path = "parts"
+"#;
+
+fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<ValidConfig, ConfigError> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    ValidConfig::parse(&Document::new("/etc/flawd/flawd.toml", text), &variables)
+}
+
+/// The message for a configuration that must be refused.
+fn refused(text: &str) -> String {
+    parse_with(text, &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_minimal_file_gets_the_documented_defaults() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    assert_eq!(config.station, "press-3");
+    assert_eq!(config.mqtt.root, "flawd/press-3");
+    assert_eq!(config.mqtt.client_id, "flawd-press-3");
+    assert_eq!(config.mqtt.version, MqttVersion::V5);
+    assert_eq!(config.grace_period, Duration::from_secs(10));
+    assert_eq!(config.cameras[0].name, "top");
+    assert_eq!(config.cameras[0].overflow, Overflow::Block);
+}
+
+#[test]
+fn relative_paths_start_at_the_files_folder() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    assert_eq!(config.inference.bundle, Path::new("/etc/flawd/bundle"));
+    let absolute = MINIMAL.replace("\"bundle\"", "\"/srv/bundle\"");
+    let config = parse_with(&absolute, &[]).unwrap();
+    assert_eq!(config.inference.bundle, Path::new("/srv/bundle"));
+}
+
+#[test]
+fn a_mistyped_key_is_reported_with_file_line_and_the_nearest_key() {
+    let problem = refused(&format!(
+        "{MINIMAL}[mqtt]\nhost = \"broker\"\nprot = 1884\n"
+    ));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:12:1: unknown key `prot`; did you mean `port`?"
+    );
+}
+
+#[test]
+fn a_mistyped_section_is_reported_with_file_and_line() {
+    let problem = refused(&MINIMAL.replace("[inference]", "[inferrence]"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:5:2: unknown key `inferrence`; did you mean `inference`?"
+    );
+}
+
+#[test]
+fn a_key_that_resembles_nothing_lists_what_is_possible() {
+    let problem = refused(&format!("{MINIMAL}colour = \"red\"\n"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:10:1: unknown key `colour`; possible here: path, rate, repeat"
+    );
+}
+
+#[test]
+fn a_mistyped_value_is_reported_with_file_line_and_the_nearest_value() {
+    let problem = refused(&format!("{MINIMAL}[log]\nformat = \"jsn\"\n"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:11:10: unknown value `jsn`; did you mean `json`?"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_reported_with_file_and_line() {
+    let problem = refused(&format!("{MINIMAL}[mqtt]\nport = \"high\"\n"));
+    assert!(
+        problem.starts_with("/etc/flawd/flawd.toml:11:8: "),
+        "{problem}"
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported_with_file_and_line() {
+    let problem = refused("[station\nname = 1\n");
+    assert!(problem.starts_with("/etc/flawd/flawd.toml:1:"), "{problem}");
+}
+
+#[test]
+fn a_missing_key_is_reported_at_its_section() {
+    let problem = refused(&MINIMAL.replace("bundle = \"bundle\"", "threads = 2"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:5: inference.bundle: is missing"
+    );
+    let problem = refused("");
+    assert_eq!(problem, "/etc/flawd/flawd.toml: station.name: is missing");
+}
+
+#[test]
+fn values_out_of_range_are_reported_at_their_line() {
+    for (extra, expected) in [
+        (
+            "rate = 0.0",
+            ":10: camera.top.folder.rate: 0 is no rate a second",
+        ),
+        (
+            "[mqtt]\nversion = \"4\"",
+            ":11: mqtt.version: `4` is neither \"5\" nor \"3.1.1\"",
+        ),
+        (
+            "[mqtt]\nkeep_alive = \"1s\"",
+            ":11: mqtt.keep_alive: must be at least 5s",
+        ),
+        (
+            "[camera.state.synthetic]",
+            ":10: camera.state: `state` is a topic of its own; give the camera another name",
+        ),
+        (
+            "[camera.top.synthetic]",
+            ":8: camera.top: needs exactly one of the sections folder, synthetic and v4l2",
+        ),
+        (
+            "[mqtt]\nroot = \"a/+/b\"",
+            ":11: mqtt.root: `+` must consist of letters, digits, - and _",
+        ),
+        (
+            "[camera.side.v4l2]\ndevice = \"/dev/video0\"\nframe_timeout = \"1m\"",
+            ":12: camera.side.v4l2.frame_timeout: must be shorter than station.grace_period, or a \
+             stalled camera would hold up a shutdown",
+        ),
+    ] {
+        let problem = refused(&format!("{MINIMAL}{extra}\n"));
+        assert_eq!(
+            problem,
+            format!("/etc/flawd/flawd.toml{expected}"),
+            "{extra}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_provider_is_reported_with_its_name() {
+    let text = MINIMAL.replace(
+        "bundle = \"bundle\"",
+        "bundle = \"b\"\nproviders = [\"gpu\"]",
+    );
+    assert!(refused(&text).contains("`gpu`"));
+}
+
+#[test]
+fn variables_go_before_the_file_and_reach_every_level() {
+    let config = parse_with(
+        MINIMAL,
+        &[
+            ("FLAWD__MQTT__PORT", "1884"),
+            ("FLAWD__STATION__GRACE_PERIOD", "3s"),
+            ("FLAWD__CAMERA__TOP__FOLDER__RATE", "4"),
+            ("FLAWD__CAMERA__TOP__FOLDER__REPEAT", "true"),
+            ("FLAWD__INFERENCE__PROVIDERS", "cuda, cpu"),
+            ("FLAWD_LOG", "debug"),
+            ("FLAWD_ONNXRUNTIME", "/opt/libonnxruntime.so"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.mqtt.port, 1884);
+    assert_eq!(config.grace_period, Duration::from_secs(3));
+    let SourceSettings::Folder {
+        interval, repeat, ..
+    } = config.cameras[0].source
+    else {
+        panic!("the source is a folder");
+    };
+    assert_eq!((interval, repeat), (Some(Duration::from_millis(250)), true));
+    let names: Vec<_> = config
+        .inference
+        .session
+        .providers
+        .iter()
+        .map(|p| p.name())
+        .collect();
+    assert_eq!(names, ["cuda", "cpu"]);
+}
+
+#[test]
+fn a_mistyped_variable_is_named() {
+    let problem = parse_with(
+        MINIMAL,
+        &[("FLAWD__MQTT__PORT", "1"), ("FLAWD__MQTT__PROT", "2")],
+    );
+    assert_eq!(
+        problem.unwrap_err().to_string(),
+        "environment variable FLAWD__MQTT__PROT: unknown key `prot`; did you mean `port`?"
+    );
+}
+
+#[test]
+fn a_password_in_the_file_is_refused_and_not_repeated() {
+    let problem = refused(&format!("{MINIMAL}[mqtt]\npassword = \"hunter2\"\n"));
+    assert!(problem.contains(":11: mqtt.password"), "{problem}");
+    assert!(problem.contains("password_file"), "{problem}");
+    assert!(!problem.contains("hunter2"), "{problem}");
+}
+
+#[test]
+fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "hunter2\nsecond line\n").unwrap();
+    let text = format!(
+        "{MINIMAL}[mqtt]\nusername = \"line\"\npassword_file = \"{}\"\n",
+        file.display()
+    );
+    let config = parse_with(&text, &[]).unwrap();
+    assert_eq!(config.mqtt.login.as_ref().unwrap().1.reveal(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let twice = parse_with(&text, &[("FLAWD__MQTT__PASSWORD", "swordfish")]);
+    assert!(twice.unwrap_err().to_string().contains("given twice"));
+
+    let text = format!("{MINIMAL}[mqtt]\nusername = \"line\"\n");
+    let config = parse_with(&text, &[("FLAWD__MQTT__PASSWORD", "swordfish")]).unwrap();
+    assert_eq!(config.mqtt.login.unwrap().1.reveal(), "swordfish");
+}
+
+#[test]
+fn a_camera_of_the_machine_cannot_be_made_to_wait() {
+    let text = format!(
+        "{MINIMAL}[camera.side]\noverflow = \"block\"\n[camera.side.v4l2]\ndevice = \"/dev/video0\"\n"
+    );
+    assert!(refused(&text).contains(":11: camera.side.overflow: a camera cannot be made to wait"));
+}
+
+#[test]
+fn the_shipped_file_and_every_example_load() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let examples: Vec<_> = fs::read_dir(folder.join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    for path in examples.into_iter().chain([folder.join("flawd.toml")]) {
+        let document = Document::read(&path).unwrap();
+        if let Err(error) = ValidConfig::parse(&document, &BTreeMap::new()) {
+            panic!("{error}");
+        }
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let documentation = include_str!("../../docs/config.md");
+    let every_section = Camera {
+        folder: Some(Folder::default()),
+        synthetic: Some(Synthetic::default()),
+        v4l2: Some(V4l2::default()),
+        ..Camera::default()
+    };
+    let config = Config {
+        camera: BTreeMap::from([("name".to_owned(), every_section)]),
+        ..Config::default()
+    };
+    let tree = serde_json::to_value(&config).unwrap();
+    let mut missing = Vec::new();
+    for_each_key(&tree, &mut |key| {
+        if !documentation.contains(&format!("`{key}`")) {
+            missing.push(key.to_owned());
+        }
+    });
+    assert!(missing.is_empty(), "not in docs/config.md: {missing:?}");
+}
+
+fn for_each_key(tree: &serde_json::Value, visit: &mut impl FnMut(&str)) {
+    if let Some(table) = tree.as_object() {
+        for (key, value) in table {
+            if !value.is_object() {
+                visit(key);
+            }
+            for_each_key(value, visit);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Log lines: where they go, how they look, which of them are wanted.
+//!
+//! Logging starts before the configuration is read, so that reading it can be logged; when it has
+//! been read, [`configure`] exchanges filter and form in place. Lines go to standard error, so
+//! that standard output holds results alone. Under systemd each line begins with its priority,
+//! as `sd-daemon(3)` has it, and has no time, which the journal adds.
+
+use std::{fmt, io::IsTerminal, sync::OnceLock};
+
+use tracing::{Event, Level, Subscriber, warn};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Compact, Format, Writer},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt,
+};
+
+use crate::config::{Log, LogFormat};
+
+/// The environment variable that holds the filter, in `tracing`'s syntax; it goes before
+/// `[log] level`.
+pub const FILTER_VARIABLE: &str = "FLAWD_LOG";
+
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+static LAYERS: OnceLock<reload::Handle<Layers, Registry>> = OnceLock::new();
+
+/// Installs the process-wide subscriber with its defaults. A second call does nothing.
+pub fn init() {
+    let (layer, handle) = reload::Layer::new(layers(&Log::default()));
+    if tracing_subscriber::registry()
+        .with(layer)
+        .try_init()
+        .is_ok()
+    {
+        LAYERS.get_or_init(|| handle);
+    }
+}
+
+/// Goes on as the configuration says.
+pub fn configure(log: &Log) {
+    if let Some(handle) = LAYERS.get()
+        && let Err(error) = handle.reload(layers(log))
+    {
+        warn!(%error, "Cannot change the logging");
+    }
+}
+
+/// Whether `level` is a filter that [`configure`] can use.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_level(level: &str) -> Result<(), String> {
+    EnvFilter::try_new(level)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn layers(log: &Log) -> Layers {
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
+        .or_else(|_| EnvFilter::try_new(&log.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let is_journal = match log.format {
+        // systemd sets it to the journal's stream where standard error goes there.
+        LogFormat::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
+        LogFormat::Journal => true,
+        LogFormat::Text | LogFormat::Json => false,
+    };
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_journal {
+        lines
+            .with_ansi(false)
+            .event_format(WithPriority::new())
+            .boxed()
+    } else if log.format == LogFormat::Json {
+        lines.json().flatten_event(true).with_target(false).boxed()
+    } else {
+        let is_terminal = std::io::stderr().is_terminal();
+        lines.with_ansi(is_terminal).with_target(false).boxed()
+    };
+    vec![filter.boxed(), lines]
+}
+
+/// A line as the journal wants it.
+struct WithPriority(Format<Compact, ()>);
+
+impl WithPriority {
+    fn new() -> Self {
+        Self(
+            tracing_subscriber::fmt::format()
+                .compact()
+                .without_time()
+                .with_level(false)
+                .with_target(false),
+        )
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for WithPriority
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_refused() {
+        assert_eq!(check_level("warn,flawd=debug"), Ok(()));
+        assert!(check_level("flawd=loud").is_err());
+    }
+}
