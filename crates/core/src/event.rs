@@ -5,6 +5,8 @@
 //! object holds both). The state is plain JSON, the status one word. Changes are additive: a
 //! subscriber ignores fields that it does not know. The JSON Schemas are in `docs/schema`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -38,6 +40,16 @@ pub struct VerdictData {
     /// The part: the trigger's id, or the file name where the source is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_id: Option<String>,
+    /// The moment after which nobody wants to know any more, where there is one.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_microseconds"
+    )]
+    pub deadline: Option<Timestamp>,
+    /// What was left until the deadline when the verdict was reached; negative if it was late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<f64>,
     /// When the picture was taken, where there is one.
     #[serde(
         default,
@@ -207,9 +219,76 @@ pub struct State {
     /// True if the system clock is synchronised; absent where that cannot be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_synchronised: Option<bool>,
+    /// What happened to each camera's parts since the daemon started, by the camera's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cameras: BTreeMap<String, CameraState>,
     /// When this was said.
     #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
+}
+
+/// Counts of one camera since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraState {
+    /// Frames that the camera gave.
+    pub captured: u64,
+    /// Frames that a newer one replaced before they were looked at.
+    pub overrun: u64,
+    /// Verdicts `ok`.
+    pub ok: u64,
+    /// Verdicts `ng`.
+    pub ng: u64,
+    /// Verdicts `no_decision`.
+    pub no_decision: u64,
+    /// Verdicts that the broker is not known to have taken; absent while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undelivered: Option<Undelivered>,
+}
+
+/// Verdicts that the broker has not acknowledged, and that are not sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undelivered {
+    /// How many, since the daemon started.
+    pub count: u64,
+    /// The latest row of them.
+    pub latest: Gap,
+}
+
+/// A row of undelivered verdicts, for example those of one outage of the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// How many.
+    pub count: u64,
+    /// The first one.
+    pub first_seq: u64,
+    /// The last one; some between may have been delivered.
+    pub last_seq: u64,
+}
+
+/// The payload of the topic `heartbeat`: inspection goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The last verdict of each camera that has had one, by the camera's name.
+    pub cameras: BTreeMap<String, Beat>,
+    /// When this was said.
+    #[serde(serialize_with = "serialize_microseconds")]
+    pub time: Timestamp,
+}
+
+/// A camera's last verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Its number.
+    pub seq: u64,
+    /// Its age in milliseconds.
+    pub age_ms: f64,
+}
+
+impl Heartbeat {
+    /// The payload.
+    pub fn to_json(&self) -> Vec<u8> {
+        to_json(self)
+    }
 }
 
 /// The states of a vision system, by the names of OPC 40100-1.
@@ -285,6 +364,8 @@ mod tests {
                 verdict,
                 detail: (!judged).then(|| "the picture is black".to_owned()),
                 part_id: judged.then(|| "part-0042.png".to_owned()),
+                deadline: judged.then_some(time),
+                remaining_ms: judged.then_some(-2.5),
                 captured_at: judged.then_some(time),
                 score: judged.then_some(1.25),
                 threshold: 0.8,
@@ -379,6 +460,18 @@ mod tests {
     #[test]
     fn every_state_fits_the_published_schema() {
         let schema = Schema::open(include_str!("../../../docs/schema/state.schema.json"));
+        let camera = CameraState {
+            captured: 12,
+            undelivered: Some(Undelivered {
+                count: 5,
+                latest: Gap {
+                    count: 3,
+                    first_seq: 8,
+                    last_seq: 11,
+                },
+            }),
+            ..CameraState::default()
+        };
         let ready = State {
             ready: true,
             reason: None,
@@ -386,6 +479,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             model: Some(model()),
             clock_synchronised: Some(true),
+            cameras: BTreeMap::from([("top".to_owned(), camera)]),
             time: Timestamp::UNIX_EPOCH,
         };
         schema.accepts(&ready.to_json());
@@ -395,11 +489,27 @@ mod tests {
             state: Phase::Preoperational,
             model: None,
             clock_synchronised: None,
+            cameras: BTreeMap::new(),
             ..ready.clone()
         };
         schema.accepts(&starting.to_json());
         schema.refuses(&starting.to_json(), "reason", Value::Null);
         schema.refuses(&ready.to_json(), "state", "asleep".into());
+    }
+
+    #[test]
+    fn every_heartbeat_fits_the_published_schema() {
+        let schema = Schema::open(include_str!("../../../docs/schema/heartbeat.schema.json"));
+        let beat = Beat {
+            seq: 17,
+            age_ms: 0.5,
+        };
+        let heartbeat = Heartbeat {
+            cameras: BTreeMap::from([("top".to_owned(), beat)]),
+            time: Timestamp::UNIX_EPOCH,
+        };
+        schema.accepts(&heartbeat.to_json());
+        schema.refuses(&heartbeat.to_json(), "time", Value::Null);
     }
 
     /// A published schema and what it says about payloads.
@@ -483,6 +593,13 @@ mod tests {
                         if let Some(value) = value.get(&name) {
                             check(&schema, value).map_err(|why| format!("{name}: {why}"))?;
                         }
+                    }
+                    true
+                }
+                // Only beside no `properties`, so it is about every member.
+                "additionalProperties" => {
+                    for (name, value) in members(value) {
+                        check(argument, &value).map_err(|why| format!("{name}: {why}"))?;
                     }
                     true
                 }
