@@ -7,6 +7,12 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod dataset;
+pub mod decode;
+pub mod demo;
+pub mod digest;
+pub mod encode;
 pub mod failure;
+pub mod pipeline;
 pub mod synthetic;
 pub mod telemetry;

@@ -1,0 +1,15 @@
+//! The pieces of `flawd demo`: a broker, a daemon, a subscriber, and the sum of what was seen.
+//!
+//! Each stands for something that a factory has and a laptop has not. The daemon is the real
+//! program with a generated configuration, the wire is TCP on loopback, and the verdicts are read
+//! from the broker; nothing here looks inside the daemon.
+
+mod broker;
+mod process;
+mod subscriber;
+mod tally;
+
+pub use broker::{BrokerError, EmbeddedBroker};
+pub use process::{DaemonError, DaemonProcess};
+pub use subscriber::{Subscriber, SubscriberError};
+pub use tally::{KindCount, Promise, Report, Sighting, Tally};

@@ -1,0 +1,102 @@
+//! The daemon as a child process: `flawd run -c FILE` of this very program.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Why the daemon does not run, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Its log file cannot be made.
+    #[error("cannot write the daemon's log {}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// This program cannot be started a second time.
+    #[error("cannot start the daemon")]
+    Start(#[source] io::Error),
+    /// It ended with an error of its own.
+    #[error("the daemon ended with {status}; its log is {}", log.display())]
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+        /// Where it wrote.
+        log: PathBuf,
+    },
+}
+
+/// A running daemon; dropping it kills it.
+#[derive(Debug)]
+pub struct DaemonProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl DaemonProcess {
+    /// Starts `flawd run -c config`, everything that it says going to the file `log`.
+    ///
+    /// # Errors
+    /// [`DaemonError::Log`] and [`DaemonError::Start`].
+    pub fn start(config: &Path, log: &Path) -> Result<Self, DaemonError> {
+        let log_error = |source| DaemonError::Log {
+            path: log.to_owned(),
+            source,
+        };
+        let output = File::create(log).map_err(log_error)?;
+        let child = Command::new(std::env::current_exe().map_err(DaemonError::Start)?)
+            .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().map_err(log_error)?)
+            .stderr(output)
+            .spawn()
+            .map_err(DaemonError::Start)?;
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended, by now.
+    ///
+    /// # Errors
+    /// If the system will not say.
+    pub fn has_ended(&mut self) -> Result<bool, DaemonError> {
+        self.child
+            .try_wait()
+            .map(|status| status.is_some())
+            .map_err(DaemonError::Start)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`DaemonError::Failed`] if that was not a good one.
+    pub fn wait(mut self) -> Result<(), DaemonError> {
+        let status = self.child.wait().map_err(DaemonError::Start)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(DaemonError::Failed {
+                status,
+                log: self.log.clone(),
+            })
+        }
+    }
+}
+
+impl Drop for DaemonProcess {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and been waited for, which is the aim.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
