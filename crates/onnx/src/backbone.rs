@@ -12,10 +12,10 @@ use crate::proto::{
 use flawd_core::normalisation::{Normalisation, NormalisationError};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A feature extractor: an ONNX model from one image to one or more feature maps.
-#[derive(Debug)]
 pub struct Backbone {
     path: PathBuf,
     graph: GraphProto,
@@ -236,6 +236,16 @@ impl Backbone {
             .collect();
         nodes.reverse();
         nodes
+    }
+}
+
+impl fmt::Debug for Backbone {
+    /// Without the weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backbone")
+            .field("path", &self.path)
+            .field("outputs", &self.outputs())
+            .finish_non_exhaustive()
     }
 }
 

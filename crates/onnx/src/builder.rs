@@ -395,11 +395,6 @@ impl GraphBuilder {
         Value(candidate)
     }
 
-    /// The operators of the graph so far, in order.
-    pub fn operators(&self) -> impl Iterator<Item = &str> {
-        self.graph.node.iter().map(NodeProto::op_type)
-    }
-
     /// The model file.
     ///
     /// # Errors

@@ -135,7 +135,7 @@ impl Runtime {
     pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let named = match explicit {
-            Some(path) => Some((path.to_owned(), "the caller")),
+            Some(path) => Some((path.to_owned(), "the command line or configuration")),
             None => std::env::var_os(LIBRARY_VARIABLE)
                 .filter(|path| !path.is_empty())
                 .map(|path| (PathBuf::from(path), LIBRARY_VARIABLE)),

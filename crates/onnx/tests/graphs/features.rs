@@ -5,11 +5,13 @@ use crate::common::{
 };
 use crate::reference::average_pool;
 use flawd_core::image::Size;
+use flawd_onnx::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 use flawd_onnx::{
-    ChannelOrder, FeatureError, FeatureExtractor, FeatureSpec, ModelError, SessionOptions,
-    feature_graph,
+    Backbone, ChannelOrder, FeatureError, FeatureExtractor, FeatureSpec, ModelError,
+    SessionOptions, feature_graph,
 };
 use ndarray::{Array3, Axis, concatenate};
+use std::path::Path;
 
 fn extractor(spec: &FeatureSpec, opset: i64) -> FeatureExtractor {
     let graph = feature_graph(&backbone(opset), spec).expect("a graph");
@@ -106,6 +108,65 @@ fn a_size_that_the_scales_cannot_divide_is_refused_with_sizes_that_work() {
         other => panic!("{other}"),
     }
     assert!(refused(Size::new(0, 0)).to_string().contains("16x16"));
+}
+
+/// What is said of a backbone that `build` makes, with its outputs `a` and `b`, at 48x48.
+fn refused(build: impl Fn(&mut GraphBuilder, &Value) -> Vec<Value>) -> FeatureError {
+    let mut builder = GraphBuilder::new("backbone", 17);
+    let any: [Dimension; 4] = ["n".into(), 3.into(), "h".into(), "w".into()];
+    let image = builder.input("image", ElementType::Float32, &any);
+    let outputs = build(&mut builder, &image);
+    for output in &outputs {
+        builder.output(output, ElementType::Float32, &any);
+    }
+    let bytes = builder.encode().expect("a small file");
+    let backbone = Backbone::from_bytes(Path::new("backbone.onnx"), &bytes).expect("a backbone");
+    let spec = features(Size::new(48, 48), &backbone.outputs());
+    spec.shape(&backbone).expect_err("must be refused")
+}
+
+fn layer(builder: &mut GraphBuilder, name: &str, x: &Value, window: Window) -> Value {
+    let shape = [1, 3, window.kernel, window.kernel];
+    let weight = vec![1.0; shape.iter().product()];
+    let weight = builder.floats(&format!("{name}.weight"), &shape, &weight);
+    builder.convolution(name, x, &weight, None, window)
+}
+
+#[test]
+fn maps_that_do_not_halve_are_refused() {
+    let unpadded = Window {
+        padding: 0,
+        ..Window::same(3, 2)
+    };
+    let error = refused(|builder, image| vec![layer(builder, "a", image, unpadded)]);
+    assert!(matches!(error, FeatureError::MapsDoNotHalve { .. }));
+    assert!(error.to_string().contains("23x23, 11x11, 5x5"), "{error}");
+}
+
+#[test]
+fn grids_that_do_not_nest_are_refused() {
+    let error = refused(|builder, image| {
+        [("a", 2), ("b", 3)]
+            .map(|(name, stride)| layer(builder, name, image, Window::same(1, stride)))
+            .to_vec()
+    });
+    match error {
+        FeatureError::GridsDoNotNest { coarse, fine } => {
+            assert_eq!((coarse.as_str(), fine.as_str()), ("b", "a"));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_output_that_is_no_map_is_refused() {
+    let error = refused(|builder, image| vec![builder.mean("a", image, &[2, 3], false)]);
+    match error {
+        FeatureError::NotAMap { output, shape } => {
+            assert_eq!((output.as_str(), shape), ("a", vec![1, 3]));
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
