@@ -1,0 +1,320 @@
+//! Bundles on disk: a model with everything that its scores mean something by.
+//!
+//! ```text
+//! BUNDLE/bundle.toml          the manifest, with the digest of everything below
+//! BUNDLE/model.onnx           image in, score and anomaly map out
+//! BUNDLE/training-files.txt   digests of the images that trained it, and may never calibrate it
+//! BUNDLE/golden/*.png         pictures with known scores
+//! ```
+//! What was opened was verified. What is written appears whole or not at all: a new bundle is put
+//! together beside its place and renamed, a changed one gets a new manifest by a rename.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flawd_core::calibration::Calibration;
+use flawd_core::digest::Digest;
+use flawd_core::image::RgbImage;
+use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord};
+use jiff::Timestamp;
+
+use crate::decode::{DecodeError, decode_file};
+use crate::digest::sha256_file;
+
+mod draft;
+mod golden;
+#[cfg(test)]
+mod tests;
+
+pub use draft::{Draft, DraftRecord};
+pub use golden::{GoldenInput, choose_golden};
+
+const MANIFEST: &str = "bundle.toml";
+const MODEL: &str = "model.onnx";
+const TRAINING_FILES: &str = "training-files.txt";
+const GOLDEN: &str = "golden";
+
+/// Why a bundle cannot be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// There is nothing, or something else.
+    #[error(
+        "{} is no bundle: it has no {MANIFEST}; `flawd train` makes bundles",
+        path.display()
+    )]
+    NotABundle {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The manifest cannot be understood.
+    #[error("{} cannot be used", path.display())]
+    Manifest {
+        /// The manifest's file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// A file is not the one that the manifest speaks of.
+    #[error(
+        "{} is damaged or belongs to another bundle: the manifest says {expected}, the file is \
+         {actual}; install the bundle again",
+        path.display()
+    )]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// The digest in the manifest.
+        expected: Digest,
+        /// The digest of the file.
+        actual: Digest,
+    },
+    /// The list of training images has a line that is none.
+    #[error("{} line {line}: a digest and a file name are expected", path.display())]
+    BadTrainingList {
+        /// The list's file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A golden input cannot be decoded.
+    #[error(transparent)]
+    Golden(#[from] DecodeError),
+    /// A golden input cannot be encoded.
+    #[error("cannot encode a golden input")]
+    Encode(#[from] image::ImageError),
+    /// The place for a new bundle is taken by something else.
+    #[error(
+        "{} is there and is no bundle, so it is not overwritten: choose another place, or remove \
+         it first",
+        path.display()
+    )]
+    Taken {
+        /// The place.
+        path: PathBuf,
+    },
+    /// Nothing can be written there.
+    #[error("cannot write a bundle to {}", path.display())]
+    NotWritable {
+        /// The place.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A bundle whose files are those that its manifest speaks of.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: PathBuf,
+    manifest: Manifest,
+    training_files: HashSet<Digest>,
+}
+
+impl Bundle {
+    /// Opens the bundle in `folder` and verifies every file of it.
+    ///
+    /// # Errors
+    /// [`BundleError`], which names the file; for a wrong digest both digests.
+    pub fn open(folder: &Path) -> Result<Self, BundleError> {
+        let path = folder.join(MANIFEST);
+        if !path.is_file() {
+            return Err(BundleError::NotABundle {
+                path: folder.to_owned(),
+            });
+        }
+        let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        let manifest: Manifest = text
+            .parse()
+            .map_err(|source| BundleError::Manifest { path, source })?;
+        verify(&folder.join(MODEL), manifest.model.digest)?;
+        verify(&folder.join(TRAINING_FILES), manifest.training.data)?;
+        for golden in &manifest.golden {
+            verify(&folder.join(GOLDEN).join(&golden.file), golden.digest)?;
+        }
+        let training_files = read_training_files(&folder.join(TRAINING_FILES))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            manifest,
+            training_files,
+        })
+    }
+
+    /// Checks that a bundle could be written to `target`, before the work for it is done.
+    ///
+    /// # Errors
+    /// As [`Draft::begin`].
+    pub fn check_target(target: &Path) -> Result<(), BundleError> {
+        Draft::begin(target).map(drop)
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The threshold and what it promises.
+    pub fn calibration(&self) -> &Calibration {
+        &self.manifest.calibration
+    }
+
+    /// The model file.
+    pub fn model_path(&self) -> PathBuf {
+        self.folder.join(MODEL)
+    }
+
+    /// True if an image file with this digest trained the model.
+    pub fn was_trained_on(&self, image: Digest) -> bool {
+        self.training_files.contains(&image)
+    }
+
+    /// Reads a golden picture.
+    ///
+    /// # Errors
+    /// If its file is gone or damaged.
+    pub fn golden_image(&self, golden: &GoldenRecord) -> Result<RgbImage, BundleError> {
+        Ok(decode_file(&self.folder.join(GOLDEN).join(&golden.file))?)
+    }
+
+    /// Replaces the calibration and with it the golden inputs; counts the version up. At every
+    /// moment the folder holds a whole bundle, the old one or the new one.
+    ///
+    /// # Errors
+    /// If something cannot be written; the bundle is then as it was.
+    pub fn recalibrate(
+        &mut self,
+        calibration: Calibration,
+        golden: &[GoldenInput],
+        created: Timestamp,
+    ) -> Result<(), BundleError> {
+        let golden = golden::write(&self.folder.join(GOLDEN), golden)?;
+        self.replace_manifest(Manifest {
+            version: self.manifest.version.recalibrated(),
+            created,
+            calibration,
+            metrics: None,
+            golden,
+            ..self.manifest.clone()
+        })?;
+        self.remove_unused_golden();
+        Ok(())
+    }
+
+    /// Writes down what an evaluation measured; counts the version up.
+    ///
+    /// # Errors
+    /// If it cannot be written; the bundle is then as it was.
+    pub fn record_metrics(
+        &mut self,
+        metrics: MetricsRecord,
+        created: Timestamp,
+    ) -> Result<(), BundleError> {
+        self.replace_manifest(Manifest {
+            version: self.manifest.version.redescribed(),
+            created,
+            metrics: Some(metrics),
+            ..self.manifest.clone()
+        })
+    }
+
+    /// Puts `manifest` in the place of the old one.
+    fn replace_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
+        let path = self.folder.join(MANIFEST);
+        let failed = not_writable(&self.folder);
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".bundle")
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(&self.folder)?;
+            file.write_all(manifest.to_string().as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            sync_folder(&self.folder)
+        };
+        write().map_err(failed)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// What an older manifest spoke of is only clutter, so that failing to remove it is no error.
+    fn remove_unused_golden(&self) {
+        let used: HashSet<&str> = self
+            .manifest
+            .golden
+            .iter()
+            .map(|golden| golden.file.as_str())
+            .collect();
+        let entries = fs::read_dir(self.folder.join(GOLDEN)).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if !used.contains(name.to_string_lossy().as_ref()) {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
+fn read_training_files(path: &Path) -> Result<HashSet<Digest>, BundleError> {
+    let text = fs::read_to_string(path).map_err(unreadable(path))?;
+    let digest = |(index, line): (usize, &str)| {
+        let (digest, _name) = line.split_once(' ').unwrap_or((line, ""));
+        digest.parse().map_err(|_| BundleError::BadTrainingList {
+            path: path.to_owned(),
+            line: index + 1,
+        })
+    };
+    text.lines().enumerate().map(digest).collect()
+}
+
+fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {
+    let actual = sha256_file(path).map_err(unreadable(path))?;
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(BundleError::WrongDigest {
+            path: path.to_owned(),
+            expected,
+            actual,
+        })
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the names in a folder as durable as the files.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> BundleError {
+    move |source| BundleError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn not_writable(path: &Path) -> impl Fn(io::Error) -> BundleError {
+    move |source| BundleError::NotWritable {
+        path: path.to_owned(),
+        source,
+    }
+}

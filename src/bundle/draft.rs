@@ -1,0 +1,141 @@
+//! Writing a bundle so that it appears whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flawd_core::digest::Digest;
+use flawd_core::manifest::{GoldenRecord, Manifest};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tempfile::TempDir;
+
+use super::golden::{self, GoldenInput};
+use super::{
+    Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable, sync_folder,
+    write_file,
+};
+use crate::digest::sha256;
+
+/// A bundle that is being put together, in a folder beside its place. Dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Draft {
+    target: PathBuf,
+    folder: TempDir,
+    model: Option<Digest>,
+    training_files: Option<Digest>,
+}
+
+impl Draft {
+    /// Begins a bundle that will lie at `target`; folders above it are made.
+    ///
+    /// # Errors
+    /// If something other than a bundle is there, or nothing can be written there.
+    pub fn begin(target: &Path) -> Result<Self, BundleError> {
+        if is_taken(target) {
+            return Err(BundleError::Taken {
+                path: target.to_owned(),
+            });
+        }
+        let failed = not_writable(target);
+        let target = std::path::absolute(target).map_err(&failed)?;
+        let parent = target.parent().unwrap_or(&target);
+        fs::create_dir_all(parent).map_err(&failed)?;
+        let folder = tempfile::Builder::new()
+            .prefix(".flawd-bundle-")
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(parent)
+            .map_err(&failed)?;
+        Ok(Self {
+            target,
+            folder,
+            model: None,
+            training_files: None,
+        })
+    }
+
+    /// Writes the model file and returns where it lies for now.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_model(&mut self, model: &[u8]) -> Result<PathBuf, BundleError> {
+        self.model = Some(self.write(MODEL, model)?);
+        Ok(self.folder.path().join(MODEL))
+    }
+
+    /// Writes the list of the images that trained the model: digests of the files, and names for
+    /// people.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_training_files<'a>(
+        &mut self,
+        files: impl IntoIterator<Item = (Digest, &'a str)>,
+    ) -> Result<(), BundleError> {
+        let lines: BTreeMap<Digest, &str> = files.into_iter().collect();
+        let list: String = lines
+            .iter()
+            .map(|(digest, name)| format!("{digest} {}\n", name.replace(char::is_control, "?")))
+            .collect();
+        self.training_files = Some(self.write(TRAINING_FILES, list.as_bytes())?);
+        Ok(())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<Digest, BundleError> {
+        write_file(&self.folder.path().join(name), bytes).map_err(not_writable(&self.target))?;
+        Ok(sha256(bytes))
+    }
+
+    /// Writes golden inputs and manifest, and puts the bundle in its place; a bundle that was
+    /// there is gone then. `describe` makes the manifest from what the draft knows.
+    ///
+    /// # Errors
+    /// If something cannot be written; what was at the target is then as it was.
+    ///
+    /// # Panics
+    /// If no model or no list of training images was written.
+    pub fn finish(
+        self,
+        golden: &[GoldenInput],
+        describe: impl FnOnce(DraftRecord) -> Manifest,
+    ) -> Result<Bundle, BundleError> {
+        let folder = self.folder.path();
+        let manifest = describe(DraftRecord {
+            model: self.model.expect("the model is written first"),
+            training_files: self.training_files.expect("the list is written first"),
+            golden: golden::write(&folder.join(GOLDEN), golden)?,
+        });
+        self.write(MANIFEST, manifest.to_string().as_bytes())?;
+        let place = || -> io::Result<()> {
+            sync_folder(folder)?;
+            if self.target.join(MANIFEST).is_file() {
+                // The old bundle takes the draft's place and goes with it.
+                renameat_with(CWD, folder, CWD, &self.target, RenameFlags::EXCHANGE)?;
+            } else {
+                fs::rename(folder, &self.target)?;
+            }
+            self.target.parent().map_or(Ok(()), sync_folder)
+        };
+        place().map_err(not_writable(&self.target))?;
+        Bundle::open(&self.target)
+    }
+}
+
+/// What a draft knows for its manifest.
+pub struct DraftRecord {
+    /// Digest of the model file.
+    pub model: Digest,
+    /// Digest of the list of training images.
+    pub training_files: Digest,
+    /// The golden inputs.
+    pub golden: Vec<GoldenRecord>,
+}
+
+/// True if something is at `target` that is neither a bundle nor an empty folder.
+fn is_taken(target: &Path) -> bool {
+    match fs::read_dir(target) {
+        Ok(mut entries) => !target.join(MANIFEST).is_file() && entries.next().is_some(),
+        Err(_) => target.exists(),
+    }
+}

@@ -1,0 +1,73 @@
+//! Golden inputs: pictures with known scores, by which a device shows that it computes what the
+//! bundle was calibrated with.
+
+use std::fs;
+use std::path::Path;
+
+use flawd_core::calibration::Calibration;
+use flawd_core::image::RgbImage;
+use flawd_core::manifest::GoldenRecord;
+
+use super::{BundleError, not_writable, write_file};
+use crate::digest::sha256;
+use crate::encode;
+
+/// A picture and the score that calibration saw for it.
+#[derive(Clone, Debug)]
+pub struct GoldenInput {
+    /// The picture as it was decoded, before any preprocessing.
+    pub image: RgbImage,
+    /// Its score.
+    pub score: f32,
+}
+
+/// Which of the calibration images become golden inputs: those with the lowest, the median and
+/// the highest score, by their places in `scores`.
+///
+/// Scores that lie on the threshold within tolerance are left out where others are there, because
+/// there a harmless difference between two devices would flip the verdict.
+pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    let threshold = calibration.threshold();
+    let on_threshold =
+        |&place: &usize| (scores[place] - threshold).abs() <= tolerance(scores[place]);
+    if !order.iter().all(on_threshold) {
+        order.retain(|place| !on_threshold(place));
+    }
+    let mut chosen = match order[..] {
+        [] => Vec::new(),
+        [first, .., last] => vec![first, order[order.len() / 2], last],
+        [only] => vec![only],
+    };
+    chosen.dedup();
+    chosen
+}
+
+/// Largest difference from a golden score that still counts as reproduced.
+fn tolerance(score: f32) -> f32 {
+    score.abs() * GoldenRecord::RELATIVE_TOLERANCE
+}
+
+/// Writes pictures under names that say what is in them, so that an old one is never overwritten.
+pub(super) fn write(
+    folder: &Path,
+    inputs: &[GoldenInput],
+) -> Result<Vec<GoldenRecord>, BundleError> {
+    let failed = not_writable(folder);
+    fs::create_dir_all(folder).map_err(&failed)?;
+    let write_one = |input: &GoldenInput| {
+        let bytes = encode::png(&input.image)?;
+        let digest = sha256(&bytes);
+        let [a, b, c, d, ..] = digest.bytes();
+        let file = format!("{a:02x}{b:02x}{c:02x}{d:02x}.png");
+        write_file(&folder.join(&file), &bytes).map_err(&failed)?;
+        Ok(GoldenRecord {
+            file,
+            digest,
+            score: input.score,
+            tolerance: tolerance(input.score),
+        })
+    };
+    inputs.iter().map(write_one).collect()
+}
