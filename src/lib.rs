@@ -4,9 +4,11 @@
 //! The modules are listed in reading order. The program is this library and a `main` that maps
 //! the outcome to an exit code, so that tests run the real thing.
 
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod dataset;
 pub mod decode;
 pub mod demo;
@@ -14,5 +16,7 @@ pub mod digest;
 pub mod encode;
 pub mod failure;
 pub mod pipeline;
+pub mod scorer;
 pub mod synthetic;
 pub mod telemetry;
+pub mod training;

@@ -1,15 +1,54 @@
 //! `flawd check`: validates configuration and bundle without touching hardware.
 
-use crate::failure::Outcome;
+use std::path::PathBuf;
+
+use crate::{
+    config::SourceSettings,
+    daemon::Daemon,
+    failure::{Failure, Outcome},
+};
 
 /// Arguments of `flawd check`.
 #[derive(Debug, clap::Args)]
-pub struct CheckArgs {}
+pub struct CheckArgs {
+    /// Configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/flawd/flawd.toml"
+    )]
+    config: PathBuf,
+}
 
-/// Runs the command.
+/// Goes the first part of the way of `flawd run`, and says what it found.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
-pub fn run(_args: CheckArgs) -> Outcome {
-    Err(anyhow::anyhow!("`flawd check` is not written yet").into())
+/// What `flawd run` would end with, with the same exit code.
+pub fn run(args: CheckArgs) -> Outcome {
+    let daemon =
+        Daemon::prepare(&args.config).map_err(|error| Failure::new(error.kind(), error))?;
+    let config = daemon.config();
+    let manifest = daemon.bundle().manifest();
+    println!("station       {}", config.station);
+    println!(
+        "bundle        {} {}, {}",
+        manifest.name, manifest.version, manifest.model.digest
+    );
+    println!("              {}", manifest.calibration.promise());
+    println!("onnxruntime   {}", daemon.runtime().library().display());
+    for camera in &config.cameras {
+        let source = match &camera.source {
+            SourceSettings::Folder { path, .. } => format!("folder {}", path.display()),
+            SourceSettings::Synthetic { seed, .. } => format!("synthetic, seed {seed}"),
+            SourceSettings::V4l2 { device, .. } => format!("v4l2 {}", device.display()),
+        };
+        println!("camera        {}: {source}", camera.name);
+    }
+    println!(
+        "broker        {}:{}, topics under {}",
+        config.mqtt.host, config.mqtt.port, config.mqtt.root
+    );
+    println!("ok; cameras, broker and accelerator were not touched");
+    Ok(())
 }

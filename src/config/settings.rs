@@ -77,7 +77,12 @@ pub enum SourceSettings {
         size: Size,
     },
     /// A camera of the machine.
-    V4l2(V4l2),
+    V4l2 {
+        /// Its device node, or a link to one.
+        device: PathBuf,
+        /// What is asked of it.
+        options: V4l2,
+    },
 }
 
 /// The broker.

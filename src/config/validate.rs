@@ -41,8 +41,8 @@ impl Config {
             .map(|(name, camera)| camera.validate(name, document))
             .collect::<Result<Vec<_>, _>>()?;
         for camera in &cameras {
-            if let SourceSettings::V4l2(device) = &camera.source
-                && device.frame_timeout >= self.station.grace_period
+            if let SourceSettings::V4l2 { options, .. } = &camera.source
+                && options.frame_timeout >= self.station.grace_period
             {
                 return Err(document.value_error(
                     &format!("camera.{}.v4l2.frame_timeout", camera.name),
@@ -214,9 +214,12 @@ impl Camera {
                     size: line.size.unwrap_or(SYNTHETIC_SIZE),
                 }
             }
-            (None, None, Some(device)) => {
-                document.require(&format!("{key}.v4l2.device"), device.device.clone())?;
-                SourceSettings::V4l2(device.clone())
+            (None, None, Some(options)) => {
+                let device_key = format!("{key}.v4l2.device");
+                SourceSettings::V4l2 {
+                    device: document.require(&device_key, options.device.clone())?,
+                    options: options.clone(),
+                }
             }
             _ => {
                 return Err(document.value_error(
@@ -225,7 +228,7 @@ impl Camera {
                 ));
             }
         };
-        let is_live = matches!(source, SourceSettings::V4l2(_));
+        let is_live = matches!(source, SourceSettings::V4l2 { .. });
         let overflow = match self.overflow {
             Some(Overflow::Block) if is_live => {
                 return Err(document.value_error(

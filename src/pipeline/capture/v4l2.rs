@@ -1,0 +1,180 @@
+//! The source `v4l2`: a camera of the machine, through nokhwa.
+//!
+//! nokhwa waits for a frame without a limit, so a camera that stalls would hold the thread that
+//! asks for ever. Hence two threads: a reader that nokhwa may block, and this source, which waits
+//! for the reader with a timeout. A reader that does not come back is left behind; it ends by
+//! itself when the kernel lets go of it, because nobody receives its frames any more.
+//!
+//! nokhwa knows grey frames only by a code that the kernel does not use (`GRAY` for `GREY`), so a
+//! camera that offers nothing else cannot be used; most offer YUYV as well.
+
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use nokhwa::{
+    Buffer, Camera,
+    utils::{
+        CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
+    },
+};
+
+use super::{CameraLost, OpenError, Source, pixels};
+use crate::{
+    config::{Overflow, PixelFormat, V4l2},
+    pipeline::{
+        frame::{Frame, Moment},
+        link::{self, Received, Receiver, Sender},
+    },
+};
+
+/// Opening a camera and setting its format takes milliseconds; one that needs longer hangs.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A camera, streaming.
+#[derive(Debug)]
+pub struct V4l2Source {
+    device: PathBuf,
+    options: V4l2,
+    frames: Receiver<Result<Buffer, String>>,
+}
+
+impl V4l2Source {
+    /// Opens the camera and starts the stream.
+    ///
+    /// # Errors
+    /// [`OpenError::Camera`].
+    pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
+        let frames = start_reader(device, options).map_err(|problem| OpenError::Camera {
+            device: device.to_owned(),
+            problem,
+        })?;
+        Ok(Self {
+            device: device.to_owned(),
+            options: options.clone(),
+            frames,
+        })
+    }
+}
+
+impl Source for V4l2Source {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        match self.frames.recv_timeout(self.options.frame_timeout) {
+            Received::Item(Ok(buffer)) => {
+                let captured = captured_at(&buffer);
+                Ok(Some(Frame::new(None, pixels::to_rgb(&buffer), captured)))
+            }
+            Received::Item(Err(problem)) => Err(CameraLost(problem)),
+            Received::Timeout => Err(CameraLost(format!(
+                "no frame for {:?}",
+                self.options.frame_timeout
+            ))),
+            Received::Closed => Err(CameraLost("the reader has ended".to_owned())),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), CameraLost> {
+        self.frames = start_reader(&self.device, &self.options).map_err(CameraLost)?;
+        Ok(())
+    }
+}
+
+/// Starts a reader and waits until it has opened the camera.
+fn start_reader(device: &Path, options: &V4l2) -> Result<Receiver<Result<Buffer, String>>, String> {
+    let index = device_index(device)?;
+    let format = requested_format(options);
+    let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
+    let (opened_sender, opened) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name(format!("v4l2-{index}"))
+        .spawn(move || match open(index, format) {
+            Ok(camera) => {
+                opened_sender.send(Ok(())).ok();
+                read(camera, &sender);
+            }
+            Err(problem) => {
+                opened_sender.send(Err(problem)).ok();
+            }
+        })
+        .map_err(|error| error.to_string())?;
+    opened
+        .recv_timeout(OPEN_TIMEOUT)
+        .map_err(|_| format!("no answer for {OPEN_TIMEOUT:?}"))??;
+    Ok(receiver)
+}
+
+/// Opens the camera; on the reader's thread, because nokhwa's handle cannot change threads.
+fn open(index: u32, format: CameraFormat) -> Result<Camera, String> {
+    let formats = [format.format()];
+    let request = RequestedFormat::with_formats(RequestedFormatType::Exact(format), &formats);
+    let mut camera = Camera::new(CameraIndex::Index(index), request).map_err(|error| {
+        format!("{error}; asked for {format}; `v4l2-ctl --list-formats-ext` shows what it offers")
+    })?;
+    camera.open_stream().map_err(|error| error.to_string())?;
+    Ok(camera)
+}
+
+/// Passes frames on until the camera fails or nobody wants them any more.
+fn read(mut camera: Camera, frames: &Sender<Result<Buffer, String>>) {
+    loop {
+        let frame = camera.frame().map_err(|error| error.to_string());
+        let has_failed = frame.is_err();
+        if frames.send(frame).is_err() || has_failed {
+            return;
+        }
+    }
+}
+
+/// nokhwa counts devices; people name them, often by a link such as `/dev/v4l/by-id/…`.
+fn device_index(device: &Path) -> Result<u32, String> {
+    let node = fs::canonicalize(device).map_err(|error| error.to_string())?;
+    node.to_str()
+        .and_then(|node| node.strip_prefix("/dev/video"))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| format!("{} is no /dev/video<number>", node.display()))
+}
+
+fn requested_format(options: &V4l2) -> CameraFormat {
+    let format = match options.format {
+        PixelFormat::Mjpeg => FrameFormat::MJPEG,
+        PixelFormat::Yuyv => FrameFormat::YUYV,
+        PixelFormat::Nv12 => FrameFormat::NV12,
+    };
+    let resolution = Resolution::new(options.width, options.height);
+    CameraFormat::new(resolution, format, options.rate)
+}
+
+/// The kernel's time of the frame where the driver gives one, else now.
+fn captured_at(buffer: &Buffer) -> Moment {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let age = match (since_epoch, buffer.capture_timestamp()) {
+        (Ok(now), Some(taken)) => now.saturating_sub(taken),
+        _ => Duration::ZERO,
+    };
+    Moment::before_now(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_named_in_the_error() {
+        let device = Path::new("/nonexistent/video7");
+        let problem = V4l2Source::open(device, &V4l2::default())
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("/nonexistent/video7"), "{problem}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_camera_is_refused() {
+        let problem = device_index(Path::new("/dev/null")).unwrap_err();
+        assert!(problem.contains("/dev/null"), "{problem}");
+    }
+}

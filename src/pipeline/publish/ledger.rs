@@ -1,0 +1,170 @@
+//! Which messages are on their way, and which verdicts never arrived.
+//!
+//! The client numbers messages only when it writes them to the wire, so a message is first one of
+//! those handed over, in order, and then the one with a packet id. A verdict counts as delivered
+//! when the broker has acknowledged every message about it, and as undelivered when one of them
+//! was refused, given up, or not acknowledged when the connection broke. The last few of those may
+//! have arrived all the same: "not known to be delivered" is all that a sender can say.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use flawd_core::event::{self, Gap};
+
+/// Identifies a verdict: the camera's number, and the verdict's in that camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct VerdictId {
+    pub(super) camera: usize,
+    pub(super) seq: u64,
+}
+
+/// What a message is about: a verdict, or something that is published again anyway.
+pub(super) type About = Option<VerdictId>;
+
+/// The messages of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    handed_over: VecDeque<About>,
+    on_the_wire: BTreeMap<u16, About>,
+}
+
+impl Ledger {
+    /// A message was handed to the client.
+    pub(super) fn hand_over(&mut self, about: About) {
+        self.handed_over.push_back(about);
+    }
+
+    /// The next message handed over is on the wire; those without a packet id are done.
+    pub(super) fn sent(&mut self, packet: u16) {
+        if let Some(about) = self.handed_over.pop_front()
+            && packet != 0
+        {
+            self.on_the_wire.insert(packet, about);
+        }
+    }
+
+    /// A message was acknowledged, one way or the other; returns what it was about.
+    pub(super) fn acknowledged(&mut self, packet: u16) -> About {
+        self.on_the_wire.remove(&packet).flatten()
+    }
+
+    /// Messages that have been handed over and are not acknowledged.
+    pub(super) fn open(&self) -> usize {
+        self.handed_over.len() + self.on_the_wire.len()
+    }
+
+    /// The connection is gone: the verdicts that it took along, each once, in order.
+    pub(super) fn abandon(&mut self) -> Vec<VerdictId> {
+        let waiting = std::mem::take(&mut self.handed_over);
+        let sent = std::mem::take(&mut self.on_the_wire).into_values();
+        let mut verdicts: Vec<_> = sent.chain(waiting).flatten().collect();
+        verdicts.sort_unstable();
+        verdicts.dedup();
+        verdicts
+    }
+}
+
+/// The verdicts of one camera that are not known to have reached the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Undelivered {
+    count: u64,
+    latest: Option<Gap>,
+    is_said: bool,
+}
+
+impl Undelivered {
+    /// Counts a verdict. Numbers come in order; the same one again, which happens when both
+    /// messages about a verdict are refused, is counted once.
+    pub(super) fn add(&mut self, seq: u64) {
+        match &mut self.latest {
+            Some(gap) if gap.last_seq == seq => return,
+            Some(gap) if !self.is_said => {
+                gap.count += 1;
+                gap.last_seq = seq;
+            }
+            _ => {
+                self.latest = Some(Gap {
+                    count: 1,
+                    first_seq: seq,
+                    last_seq: seq,
+                });
+            }
+        }
+        self.is_said = false;
+        self.count += 1;
+    }
+
+    /// What has to be said now, once: the gap since this was last called.
+    pub(super) fn say(&mut self) -> Option<Gap> {
+        if std::mem::replace(&mut self.is_said, true) {
+            None
+        } else {
+            self.latest.clone()
+        }
+    }
+
+    /// Whether there is something that nobody has been told.
+    pub(super) fn is_unsaid(&self) -> bool {
+        !self.is_said && self.latest.is_some()
+    }
+
+    /// For the state; absent while everything was delivered.
+    pub(super) fn to_event(&self) -> Option<event::Undelivered> {
+        Some(event::Undelivered {
+            count: self.count,
+            latest: self.latest.clone()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(seq: u64) -> VerdictId {
+        VerdictId { camera: 0, seq }
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_when_the_connection_breaks_is_abandoned() {
+        let mut ledger = Ledger::default();
+        for seq in [1, 1, 2, 3] {
+            ledger.hand_over(Some(verdict(seq)));
+        }
+        ledger.hand_over(None);
+        // Both messages about verdict 1 and the one about 2 leave; 2 and half of 1 are confirmed.
+        for packet in 1..=3 {
+            ledger.sent(packet);
+        }
+        assert_eq!(ledger.acknowledged(1), Some(verdict(1)));
+        assert_eq!(ledger.acknowledged(3), Some(verdict(2)));
+        assert_eq!(ledger.open(), 3);
+        assert_eq!(ledger.abandon(), [verdict(1), verdict(3)]);
+        assert_eq!(ledger.open(), 0);
+    }
+
+    #[test]
+    fn a_message_without_acknowledgement_is_done_when_it_is_sent() {
+        let mut ledger = Ledger::default();
+        ledger.hand_over(None);
+        ledger.sent(0);
+        assert_eq!(ledger.open(), 0);
+    }
+
+    #[test]
+    fn each_gap_is_said_once_with_its_range() {
+        let mut undelivered = Undelivered::default();
+        assert_eq!(undelivered.say(), None);
+        // 5 was refused twice: for the actuator and for everyone.
+        for seq in [5, 5, 6, 9] {
+            undelivered.add(seq);
+        }
+        let gap = undelivered.say().unwrap();
+        assert_eq!((gap.count, gap.first_seq, gap.last_seq), (3, 5, 9));
+        assert_eq!(undelivered.say(), None);
+        undelivered.add(9);
+        undelivered.add(20);
+        let gap = undelivered.say().unwrap();
+        assert_eq!((gap.count, gap.first_seq, gap.last_seq), (1, 20, 20));
+        assert_eq!(undelivered.to_event().unwrap().count, 4);
+    }
+}
