@@ -1,15 +1,434 @@
 //! `flawd train`: good images to a calibrated bundle.
 
-use crate::failure::Outcome;
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use flawd_core::image::Size;
+use flawd_core::normalisation::Normalisation;
+use flawd_core::permutation::PermutationKind;
+use flawd_core::preprocess::Geometry;
+use flawd_onnx::{Runtime, SessionOptions};
+use flawd_train::adam::AdamSettings;
+use flawd_train::trainer::{Schedule, StepReport, TrainingSettings};
+use flawd_train::transform::TransformKind;
+
+use crate::cli::RuntimeArgs;
+use crate::failure::{Failure, Outcome};
+use crate::training::{Progress, TrainingError, TrainingPlan, train};
 
 /// Arguments of `flawd train`.
-#[derive(Debug, clap::Args)]
-pub struct TrainArgs {}
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Folder of good images, or one with train/good below it
+    #[arg(value_name = "DIR")]
+    images: PathBuf,
+    /// ONNX file that computes feature maps
+    #[arg(long, value_name = "FILE")]
+    backbone: PathBuf,
+    /// Where to write the bundle
+    #[arg(long, value_name = "BUNDLE")]
+    out: PathBuf,
+    /// Output of the backbone to use; repeat for several. Needed where the backbone has several
+    #[arg(long = "feature", value_name = "OUTPUT")]
+    outputs: Vec<String>,
+    /// Size of the network's input, HxW; multiples of four times the backbone's stride
+    #[arg(long, value_name = "HxW", default_value = "384x384")]
+    size: Size,
+    /// Pixels that the backbone wants, where its file does not say
+    #[arg(long, value_enum)]
+    normalisation: Option<NormalisationArg>,
+    /// Name of the bundle; the folder's name where this is not given
+    #[arg(long)]
+    name: Option<String>,
+    /// Share of the images that sets the threshold and never trains
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    hold_out: f64,
+    /// The false-reject rate that the threshold promises
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = share)]
+    false_reject_rate: f64,
+    /// Where the held-out images are too few for that rate, promise the lowest that they allow
+    #[arg(long)]
+    accept_achievable: bool,
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Where features and checkpoints are kept, so that a second run or an interrupted one goes on
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Start again although an interrupted run could go on
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    flow: FlowArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+/// What the flow is and how it is trained. Whatever is not given comes from the recipe.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
+struct FlowArgs {
+    /// Settings to start from
+    #[arg(long, value_enum, default_value_t = Recipe::Edge)]
+    recipe: Recipe,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Hidden channels of the subnets
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Kernel size of each coupling block, such as 3,3,3,5
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    kernels: Option<Vec<usize>>,
+    /// Limit of the soft clamp on the log-scales
+    #[arg(long, value_name = "LIMIT")]
+    clamp: Option<f32>,
+    /// What happens to the features before the flow
+    #[arg(long, value_enum)]
+    transform: Option<TransformArg>,
+    /// Step size of Adam
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// How the learning rate changes
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleArg>,
+    /// Adam's ε
+    #[arg(long, value_name = "E")]
+    epsilon: Option<f64>,
+    /// L2 weight decay
+    #[arg(long, value_name = "W")]
+    weight_decay: Option<f64>,
+    /// Largest norm of a step's whole gradient
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+}
+
+/// Named settings.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recipe {
+    /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
+    Edge,
+    /// The settings of the published code: full width, raw features, no schedule, 240 epochs
+    Published,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NormalisationArg {
+    /// Mean and deviation of ImageNet, RGB
+    Imagenet,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransformArg {
+    /// None: raw features
+    None,
+    /// Mean 0 and deviation 1 a channel
+    Standardise,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScheduleArg {
+    /// The same at every step
+    Constant,
+    /// A short rise, then down to 0 along a half cosine
+    Cosine,
+}
+
+/// A flow's shape and its training, without the data.
+struct Defaults {
+    hidden: usize,
+    kernels: Vec<usize>,
+    transform: TransformKind,
+    settings: TrainingSettings,
+}
+
+impl Recipe {
+    fn defaults(self, seed: u64) -> Defaults {
+        match self {
+            Self::Edge => Defaults {
+                hidden: 64,
+                kernels: vec![3; 4],
+                transform: TransformKind::Standardise,
+                settings: TrainingSettings {
+                    epochs: 20,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings {
+                        learning_rate: 2e-3,
+                        epsilon: 1e-6,
+                        ..AdamSettings::default()
+                    },
+                    schedule: Schedule::Cosine,
+                },
+            },
+            Self::Published => Defaults {
+                hidden: 1024,
+                kernels: vec![3, 3, 3, 5],
+                transform: TransformKind::None,
+                settings: TrainingSettings {
+                    epochs: 240,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings::default(),
+                    schedule: Schedule::Constant,
+                },
+            },
+        }
+    }
+}
+
+impl TrainArgs {
+    fn plan(self) -> anyhow::Result<TrainingPlan> {
+        let Defaults {
+            hidden,
+            kernels,
+            transform,
+            mut settings,
+        } = self.flow.recipe.defaults(self.seed);
+        let flow = self.flow;
+        settings.epochs = flow.epochs.unwrap_or(settings.epochs);
+        settings.batch = flow.batch.unwrap_or(settings.batch);
+        anyhow::ensure!(settings.epochs > 0, "--epochs must be at least 1");
+        anyhow::ensure!(settings.batch > 0, "--batch must be at least 1");
+        settings.schedule = match flow.schedule {
+            None => settings.schedule,
+            Some(ScheduleArg::Constant) => Schedule::Constant,
+            Some(ScheduleArg::Cosine) => Schedule::Cosine,
+        };
+        let adam = &mut settings.adam;
+        adam.learning_rate = flow.learning_rate.unwrap_or(adam.learning_rate);
+        adam.epsilon = flow.epsilon.unwrap_or(adam.epsilon);
+        adam.weight_decay = flow.weight_decay.unwrap_or(adam.weight_decay);
+        adam.clip_norm = flow.clip_norm.unwrap_or(adam.clip_norm);
+        let name = match self.name {
+            Some(name) => name,
+            None => bundle_name(&self.out)?,
+        };
+        Ok(TrainingPlan {
+            images: self.images,
+            backbone: self.backbone,
+            outputs: self.outputs,
+            normalisation: self
+                .normalisation
+                .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
+            size: self.size,
+            geometry: Geometry::default(),
+            hidden: flow.hidden.unwrap_or(hidden),
+            kernels: flow.kernels.unwrap_or(kernels),
+            clamp: flow.clamp.unwrap_or(3.0),
+            permutation: PermutationKind::default(),
+            transform: match flow.transform {
+                None => transform,
+                Some(TransformArg::None) => TransformKind::None,
+                Some(TransformArg::Standardise) => TransformKind::Standardise,
+            },
+            settings,
+            hold_out: self.hold_out,
+            false_reject_rate: self.false_reject_rate,
+            accept_achievable: self.accept_achievable,
+            cache: match self.cache {
+                Some(cache) => cache,
+                None => default_cache()?,
+            },
+            fresh: self.fresh,
+            out: self.out,
+            name,
+        })
+    }
+}
+
+/// A number between 0 and 1, both excluded.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err(format!("`{text}` does not lie between 0 and 1")),
+    }
+}
+
+fn bundle_name(out: &Path) -> anyhow::Result<String> {
+    let name = out
+        .file_name()
+        .with_context(|| format!("{} names no folder", out.display()))?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// `$XDG_CACHE_HOME/flawd`, or `~/.cache/flawd`.
+fn default_cache() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => PathBuf::from(home).join(".cache"),
+        (None, None) => anyhow::bail!("no home folder to keep features in: give --cache DIR"),
+    };
+    Ok(base.join("flawd"))
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
-pub fn run(_args: TrainArgs) -> Outcome {
-    Err(anyhow::anyhow!("`flawd train` is not written yet").into())
+pub fn run(args: TrainArgs) -> Outcome {
+    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let options = SessionOptions {
+        intra_threads: args.runtime.threads,
+        ..SessionOptions::default()
+    };
+    let plan = args.plan().map_err(Failure::usage)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let mut printer = Printer::new();
+    let outcome = train(&plan, &runtime, &options, &mut |progress| {
+        printer.show(&progress);
+        if stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    printer.end_line();
+    let summary = outcome.map_err(|error| match error {
+        TrainingError::Backbone(_)
+        | TrainingError::ChooseOutput { .. }
+        | TrainingError::NoNormalisation { .. }
+        | TrainingError::Export(_)
+        | TrainingError::Calibration { .. } => Failure::config(error),
+        error => error.into(),
+    })?;
+    println!("bundle     {}", summary.bundle.display());
+    if summary.skipped > 0 {
+        println!("skipped    {} images, named above", summary.skipped);
+    }
+    println!("threshold  {}", summary.calibration.threshold());
+    println!("promise    {}", summary.calibration.promise());
+    Ok(())
+}
+
+/// Shows progress: on a terminal one line that changes, elsewhere a line an epoch.
+struct Printer {
+    terminal: bool,
+    open_line: bool,
+    epoch_start: Instant,
+    last: Option<Instant>,
+}
+
+/// How often a line on a terminal changes at most.
+const REFRESH: Duration = Duration::from_millis(200);
+
+impl Printer {
+    fn new() -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self {
+            terminal,
+            open_line: false,
+            epoch_start: Instant::now(),
+            last: None,
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Skipped(image) => {
+                self.line(&format!(
+                    "skipped {}: {}",
+                    image.path.display(),
+                    image.reason
+                ));
+            }
+            Progress::Features {
+                done,
+                total,
+                cached,
+            } => {
+                let text = format!("features {done}/{total}, {cached} of them from the cache");
+                if done == total {
+                    self.line(&text)
+                } else {
+                    self.update(&text)
+                }
+            }
+            Progress::Split {
+                training,
+                held_out,
+                parameters,
+            } => self.line(&format!(
+                "{training} images train {parameters} parameters, {held_out} calibrate"
+            )),
+            Progress::Resumed(epochs) => {
+                self.line(&format!(
+                    "going on after {epochs} epochs of an interrupted run"
+                ));
+            }
+            Progress::Step(step) => self.step(*step),
+            Progress::Epoch { report, of, left } => {
+                self.line(&format!(
+                    "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
+                    report.epoch,
+                    report.loss,
+                    report.learning_rate,
+                    report.seconds,
+                    minutes(*left)
+                ));
+                self.epoch_start = Instant::now();
+            }
+            Progress::Exported { difference } => self.line(&format!(
+                "exported; its scores differ from the trainer's by {difference:.1e} at most"
+            )),
+            Progress::Calibrated(calibration) => {
+                self.line(&format!("calibrated on {} images", calibration.n()));
+            }
+        }
+    }
+
+    fn step(&mut self, step: StepReport) {
+        let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
+        self.update(&format!(
+            "epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
+            step.epoch, step.step, step.steps, step.loss
+        ));
+    }
+
+    /// Prints a line that stays.
+    fn line(&mut self, text: &str) {
+        if self.open_line {
+            eprint!("\r\x1b[K");
+            self.open_line = false;
+        }
+        eprintln!("{text}");
+    }
+
+    /// Replaces the line that changes.
+    fn update(&mut self, text: &str) {
+        if !self.terminal || self.last.is_some_and(|last| last.elapsed() < REFRESH) {
+            return;
+        }
+        eprint!("\r\x1b[K{text}");
+        io::stderr().flush().ok();
+        self.open_line = true;
+        self.last = Some(Instant::now());
+    }
+
+    fn end_line(&mut self) {
+        if self.open_line {
+            eprintln!();
+            self.open_line = false;
+        }
+    }
+}
+
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }

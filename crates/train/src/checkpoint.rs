@@ -91,6 +91,7 @@ impl Checkpoint {
             .expect("three vectors under distinct names");
         let partial = path.with_extension("partial");
         let write = || -> io::Result<()> {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
             let mut file = File::create(&partial)?;
             file.write_all(&bytes)?;
             file.sync_all()?;

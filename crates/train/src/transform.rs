@@ -1,5 +1,7 @@
 //! Fits the map between features and flow on the training set, and applies it to a batch.
 
+use std::fmt;
+
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,15 @@ pub enum TransformKind {
     /// Mean 0 and deviation 1 for each channel of each scale.
     #[default]
     Standardise,
+}
+
+impl fmt::Display for TransformKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Standardise => "standardise",
+        })
+    }
 }
 
 /// Images whose features are read at a time.

@@ -1,0 +1,128 @@
+//! From a folder of good images to a calibrated bundle.
+//!
+//! ```text
+//! images ─► features (cached) ─┬─ training part ─► transform ─► flow ─► model.onnx ─┐
+//!                              └─ held-out part ────────────────► scores ─► bundle ◄┘
+//! ```
+//!
+//! The flow is trained on cached features; the threshold comes from the exported file through the
+//! daemon's own preprocessing, on images that training never saw. The scores of the exported file
+//! are also compared with the trainer's own, so that an export that differs is never shipped.
+//!
+//! The module reports through a callback and prints nothing.
+
+mod images;
+mod session;
+
+pub use images::SkippedImage;
+pub use session::{TrainingError, TrainingSummary, train};
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flawd_core::calibration::Calibration;
+use flawd_core::image::Size;
+use flawd_core::normalisation::Normalisation;
+use flawd_core::permutation::PermutationKind;
+use flawd_core::preprocess::Geometry;
+use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
+use flawd_train::transform::TransformKind;
+
+/// Everything that a training run depends on.
+#[derive(Clone, Debug)]
+pub struct TrainingPlan {
+    /// A folder of good images, or one with `train/good` below it.
+    pub images: PathBuf,
+    /// An ONNX file that computes feature maps.
+    pub backbone: PathBuf,
+    /// The backbone's outputs to use; empty takes the only one there is.
+    pub outputs: Vec<String>,
+    /// What the backbone wants its pixels to look like, where its file does not say.
+    pub normalisation: Option<Normalisation>,
+    /// Size of the network's input.
+    pub size: Size,
+    /// Which part of a picture is inspected, and how it is turned.
+    pub geometry: Geometry,
+    /// Hidden channels of the flow's subnets.
+    pub hidden: usize,
+    /// Kernel size of each coupling block.
+    pub kernels: Vec<usize>,
+    /// Limit of the flow's log-scales.
+    pub clamp: f32,
+    /// Which generator draws the flow's permutations.
+    pub permutation: PermutationKind,
+    /// What happens to the features before the flow.
+    pub transform: TransformKind,
+    /// Epochs, batch, optimiser, seed.
+    pub settings: TrainingSettings,
+    /// Share of the images that calibrates and never trains, in `(0, 1)`.
+    pub hold_out: f64,
+    /// The false-reject rate that the threshold promises.
+    pub false_reject_rate: f64,
+    /// Take the lowest rate that the held-out images can promise where they are too few.
+    pub accept_achievable: bool,
+    /// Where features and checkpoints are kept.
+    pub cache: PathBuf,
+    /// Start again although a checkpoint of this very run is there.
+    pub fresh: bool,
+    /// The bundle's folder.
+    pub out: PathBuf,
+    /// The bundle's name.
+    pub name: String,
+}
+
+/// What a run reports as it goes.
+pub enum Progress<'a> {
+    /// An image cannot be used.
+    Skipped(&'a SkippedImage),
+    /// Features of `done` of `total` images are there.
+    Features {
+        /// Images looked at so far.
+        done: usize,
+        /// Images in all.
+        total: usize,
+        /// How many of them had been extracted by an earlier run.
+        cached: usize,
+    },
+    /// The images are parted.
+    Split {
+        /// Number of images that train.
+        training: usize,
+        /// Number of images that calibrate.
+        held_out: usize,
+        /// Number of trainable parameters.
+        parameters: usize,
+    },
+    /// The run goes on after this many epochs of an interrupted one.
+    Resumed(usize),
+    /// One optimiser step is done.
+    Step(StepReport),
+    /// An epoch is done and its checkpoint saved.
+    Epoch {
+        /// What it gave.
+        report: &'a EpochReport,
+        /// Epochs of the run.
+        of: usize,
+        /// Time that the rest will take at this epoch's pace.
+        left: Duration,
+    },
+    /// The exported model reproduces the trainer's scores up to this relative difference.
+    Exported {
+        /// Largest difference over the images compared.
+        difference: f64,
+    },
+    /// The threshold is set.
+    Calibrated(&'a Calibration),
+}
+
+/// Hears of progress, and may stop the run.
+pub type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// Reports, and turns a wish to stop into [`TrainingError::Interrupted`].
+fn tell(observe: &mut Observer, progress: Progress) -> Result<(), TrainingError> {
+    match observe(progress) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(TrainingError::Interrupted),
+    }
+}
