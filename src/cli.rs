@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use flawd_onnx::{Provider, SessionOptions};
 
 use crate::commands::{bench, calibrate, check, demo, evaluate, model, predict, run, train};
 
@@ -48,4 +49,22 @@ pub struct RuntimeArgs {
     /// Threads for inference; 0 takes every core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// Execution providers in order of preference: cpu, cuda, tensorrt
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "cpu"
+    )]
+    pub provider: Vec<Provider>,
+}
+
+impl RuntimeArgs {
+    /// The options for a session.
+    pub fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            providers: self.provider.clone(),
+            intra_threads: self.threads,
+        }
+    }
 }

@@ -82,3 +82,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         Self::new(Kind::Failed, error)
     }
 }
+
+/// An error with everything that caused it, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

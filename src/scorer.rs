@@ -1,7 +1,7 @@
 //! Scores pictures with a bundle's model: the one way from pixels to a score.
 //!
 //! Preprocessing and model are those that the daemon runs, so a score from here is the score on
-//! the line. Nothing is decoded or decided here.
+//! the line. Nothing is decided here.
 
 use std::path::Path;
 
@@ -11,10 +11,14 @@ use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
 use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
 
 use crate::bundle::{Bundle, BundleError};
+use crate::decode::{DecodeError, decode_file};
 
 /// Why a picture has no score, or a model is not fit to give one.
 #[derive(Debug, thiserror::Error)]
 pub enum ScorerError {
+    /// The image file cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// The picture cannot be preprocessed.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
@@ -129,6 +133,16 @@ impl Scorer {
     pub fn score(&mut self, image: &RgbImage) -> Result<Prediction, ScorerError> {
         self.preprocessor.run(image, &mut self.tensor)?;
         Ok(self.model.run(&self.tensor)?)
+    }
+
+    /// Decodes an image file and scores it; returns the picture as well.
+    ///
+    /// # Errors
+    /// If it cannot be decoded, or as [`Self::score`].
+    pub fn score_file(&mut self, path: &Path) -> Result<(RgbImage, Prediction), ScorerError> {
+        let image = decode_file(path)?;
+        let prediction = self.score(&image)?;
+        Ok((image, prediction))
     }
 
     /// Scores the golden inputs of `bundle`: proof that this device computes what the bundle was

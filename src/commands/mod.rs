@@ -12,3 +12,30 @@ pub mod model;
 pub mod predict;
 pub mod run;
 pub mod train;
+
+mod progress;
+
+use std::path::Path;
+
+use flawd_onnx::Runtime;
+
+use crate::bundle::Bundle;
+use crate::cli::RuntimeArgs;
+use crate::failure::Failure;
+use crate::scorer::Scorer;
+
+/// A share such as a false-reject rate, as an argument.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err(format!("`{text}` does not lie between 0 and 1")),
+    }
+}
+
+/// Verifies a bundle and loads its model.
+fn open(bundle: &Path, args: &RuntimeArgs) -> Result<(Bundle, Scorer), Failure> {
+    let bundle = Bundle::open(bundle).map_err(Failure::config)?;
+    let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let scorer = Scorer::open(&bundle, &runtime, &args.session_options());
+    Ok((bundle, scorer.map_err(Failure::config)?))
+}

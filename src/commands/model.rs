@@ -1,15 +1,123 @@
-//! `flawd model`: inspects and verifies bundles.
+//! `flawd model`: looks into bundles and verifies them.
 
-use crate::failure::Outcome;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::open;
+use crate::bundle::Bundle;
+use crate::cli::RuntimeArgs;
+use crate::failure::{Failure, Outcome};
 
 /// Arguments of `flawd model`.
-#[derive(Debug, clap::Args)]
-pub struct ModelArgs {}
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    #[command(subcommand)]
+    command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelCommand {
+    /// Verify the digests of a bundle and print where it comes from
+    Inspect {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Verify the digests, then score the golden inputs on this machine
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
-pub fn run(_args: ModelArgs) -> Outcome {
-    Err(anyhow::anyhow!("`flawd model` is not written yet").into())
+/// What is wrong with the bundle, with its exit code.
+pub fn run(args: ModelArgs) -> Outcome {
+    match args.command {
+        ModelCommand::Inspect { bundle } => inspect(&bundle),
+        ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
+    }
+}
+
+fn inspect(bundle: &Path) -> Outcome {
+    let bundle = Bundle::open(bundle).map_err(Failure::config)?;
+    let manifest = bundle.manifest();
+    let row = |name: &str, value: &dyn std::fmt::Display| println!("{name:<13} {value}");
+    row("bundle", &format!("{} {}", manifest.name, manifest.version));
+    row("created", &manifest.created);
+    row("model", &manifest.model.digest);
+    row(
+        "input",
+        &format!("{} (height x width)", manifest.model.input),
+    );
+    row(
+        "backbone",
+        &format!(
+            "{}, {}, {}",
+            manifest.backbone.file,
+            manifest.backbone.outputs.join(" + "),
+            manifest.backbone.digest
+        ),
+    );
+    row(
+        "flow",
+        &format!(
+            "{} channels, {} hidden, kernels {:?}, {} parameters",
+            manifest.flow.channels,
+            manifest.flow.hidden,
+            manifest.flow.kernels,
+            manifest.flow.layout().len
+        ),
+    );
+    let training = &manifest.training;
+    row(
+        "training",
+        &format!(
+            "{} images, {} epochs, seed {}, transform {}, final loss {:.4}",
+            training.images,
+            training.epochs,
+            training.seed,
+            training.transform,
+            training.final_loss
+        ),
+    );
+    row("data", &training.data);
+    row("threshold", &manifest.calibration.threshold());
+    row("promise", &manifest.calibration.promise());
+    if let Some(metrics) = &manifest.metrics {
+        row(
+            "metrics",
+            &format!(
+                "image AUROC {:.4}, AP {:.4}, F1-max {:.4} on {} good and {} defect images; false \
+                 rejects {:.1} %, escapes {:.1} %",
+                metrics.image_auroc,
+                metrics.image_ap,
+                metrics.f1_max,
+                metrics.good,
+                metrics.defect,
+                100.0 * metrics.false_reject_rate,
+                100.0 * metrics.escape_rate
+            ),
+        );
+    }
+    row("golden", &format!("{} inputs", manifest.golden.len()));
+    Ok(())
+}
+
+fn verify(bundle: &Path, runtime: &RuntimeArgs) -> Outcome {
+    let (bundle, mut scorer) = open(bundle, runtime)?;
+    println!("digests  ok");
+    let reproduced = scorer.self_test(&bundle).map_err(Failure::config)?;
+    for golden in reproduced {
+        println!(
+            "golden   {}: {} here, {} where it was calibrated",
+            golden.golden.file, golden.score, golden.golden.score
+        );
+    }
+    println!("ok on {}", scorer.provider());
+    Ok(())
 }

@@ -1,15 +1,126 @@
 //! `flawd predict`: scores of single images.
 
-use crate::failure::Outcome;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+use flawd_core::verdict::Verdict;
+use serde::Serialize;
+
+use super::open;
+use crate::bundle::Bundle;
+use crate::cli::RuntimeArgs;
+use crate::dataset::images_in;
+use crate::failure::{Failure, Outcome, with_causes};
+use crate::overlay::save_overlay;
+use crate::scorer::Scorer;
 
 /// Arguments of `flawd predict`.
-#[derive(Debug, clap::Args)]
-pub struct PredictArgs {}
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The bundle
+    bundle: PathBuf,
+    /// Image files, or folders of them
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// Print one line of JSON an image
+    #[arg(long)]
+    json: bool,
+    /// Write a heatmap of each image, as DIR/<image>.png
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+/// What is said about an image.
+#[derive(Serialize)]
+struct Row<'a> {
+    path: &'a Path,
+    score: f32,
+    threshold: f32,
+    p_value: f64,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code.
-pub fn run(_args: PredictArgs) -> Outcome {
-    Err(anyhow::anyhow!("`flawd predict` is not written yet").into())
+/// What went wrong, with its exit code; images that cannot be scored are named and the others
+/// scored before that.
+pub fn run(args: PredictArgs) -> Outcome {
+    let images = list(&args.images)?;
+    let (bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
+    let width = images.iter().map(|path| path.display().to_string().len());
+    let width = width.max().unwrap_or_default();
+    if !args.json {
+        println!(
+            "{:width$}  {:>9}  {:>7}  verdict",
+            "image", "score", "p-value"
+        );
+    }
+    let mut failed = 0;
+    for path in &images {
+        match predict(path, &bundle, &mut scorer, args.out.as_deref()) {
+            Ok(row) if args.json => println!("{}", serde_json::to_string(&row)?),
+            Ok(row) => println!(
+                "{:width$}  {:>9.4}  {:>7.4}  {}",
+                path.display().to_string(),
+                row.score,
+                row.p_value,
+                row.verdict
+            ),
+            Err(error) => {
+                failed += 1;
+                eprintln!("skipped {}: {}", path.display(), with_causes(&*error));
+            }
+        }
+    }
+    if failed > 0 {
+        return Err(anyhow!("{failed} of {} images could not be scored", images.len()).into());
+    }
+    Ok(())
+}
+
+fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut images = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            images.extend(images_in(path).map_err(Failure::usage)?);
+        } else {
+            images.push(path.clone());
+        }
+    }
+    Ok(images)
+}
+
+fn predict<'a>(
+    path: &'a Path,
+    bundle: &Bundle,
+    scorer: &mut Scorer,
+    out: Option<&Path>,
+) -> anyhow::Result<Row<'a>> {
+    let calibration = bundle.calibration();
+    let (image, prediction) = scorer.score_file(path)?;
+    if let Some(out) = out {
+        // The whole name, so that part.png and part.jpg do not overwrite each other.
+        let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
+        name.push(".png");
+        save_overlay(
+            &out.join(name),
+            &image,
+            scorer.geometry(),
+            &prediction.anomaly_map,
+            calibration.threshold(),
+        )?;
+    }
+    Ok(Row {
+        path,
+        score: prediction.score,
+        threshold: calibration.threshold(),
+        p_value: calibration.p_value(prediction.score),
+        verdict: Verdict::from_score(prediction.score, calibration),
+    })
 }

@@ -116,21 +116,14 @@ impl Ranking {
 ///
 /// Values are counted in bins of 1/2048 of their power of two, so that pixels that differ by
 /// less count as equal.
+#[derive(Default)]
 pub struct PixelCounts {
-    /// (good, defect) by the leading bits of the value.
+    /// (good, defect) by the leading bits of the value; empty until the first pixel.
     bins: Vec<(u64, u64)>,
 }
 
 /// Leading bits of an `f32` that make a bin: sign, exponent and 11 of 23 mantissa bits.
 const BIN_BITS: u32 = 20;
-
-impl Default for PixelCounts {
-    fn default() -> Self {
-        Self {
-            bins: vec![(0, 0); 1 << BIN_BITS],
-        }
-    }
-}
 
 impl PixelCounts {
     /// Counts the pixels of one image: their values and, in the same order, whether they are
@@ -140,6 +133,7 @@ impl PixelCounts {
     /// If there are not as many values as truths.
     pub fn add(&mut self, values: &[f32], is_defect: &[bool]) {
         assert_eq!(values.len(), is_defect.len(), "one truth a pixel");
+        self.bins.resize(1 << BIN_BITS, (0, 0));
         for (&value, &is_defect) in values.iter().zip(is_defect) {
             let bin = &mut self.bins[(ordered_bits(value) >> (32 - BIN_BITS)) as usize];
             if is_defect {
@@ -147,6 +141,16 @@ impl PixelCounts {
             } else {
                 bin.0 += 1;
             }
+        }
+    }
+
+    /// Takes over the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.bins
+            .resize(self.bins.len().max(other.bins.len()), (0, 0));
+        for (bin, (good, defect)) in self.bins.iter_mut().zip(&other.bins) {
+            bin.0 += good;
+            bin.1 += defect;
         }
     }
 
@@ -354,7 +358,10 @@ mod tests {
         let defect = [1.0, 3.0, 1e6];
         let mut pixels = PixelCounts::default();
         pixels.add(&good, &[false; 5]);
-        pixels.add(&defect, &[true; 3]);
+        let mut others = PixelCounts::default();
+        others.add(&defect, &[true; 3]);
+        pixels.merge(&others);
+        pixels.merge(&PixelCounts::default());
         let pixels = pixels.ranking().expect("both kinds are there");
         assert_eq!(pixels.auroc(), ranking(&good, &defect).auroc());
         assert_eq!(pixels.f1_max(), ranking(&good, &defect).f1_max());
