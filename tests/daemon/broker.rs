@@ -1,0 +1,172 @@
+//! A real mosquitto as a child process, and its own `mosquitto_sub` as the subscriber.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// A broker on a free port, which keeps its port and its sessions over a restart.
+pub(crate) struct Broker {
+    folder: TempDir,
+    pub(crate) port: u16,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Starts a broker that lets everyone in.
+    pub(crate) fn start() -> Self {
+        Self::start_with("allow_anonymous true\n")
+    }
+
+    /// Starts a broker with these lines in its configuration.
+    pub(crate) fn start_with(access: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let port = free_port();
+        // Persistence keeps a subscriber's session, so that it gets what is published between the
+        // broker's restart and its own return.
+        fs::write(
+            folder.path().join("mosquitto.conf"),
+            format!(
+                "listener {port} 127.0.0.1\n{access}\nlog_type all\nlog_dest stderr\n\
+                 user root\npersistence true\npersistence_location {}/\n",
+                folder.path().display()
+            ),
+        )
+        .unwrap();
+        let mut broker = Self {
+            folder,
+            port,
+            process: None,
+        };
+        broker.start_again();
+        broker
+    }
+
+    /// Starts the broker that was stopped.
+    pub(crate) fn start_again(&mut self) {
+        let mut command = Command::new(program("mosquitto"));
+        command
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"));
+        let process = Process::spawn(&mut command, "mosquitto", Stdio::null(), Stdio::piped());
+        process.wait_for_line("running", |line| line.ends_with(" running"));
+        self.process = Some(process);
+    }
+
+    /// Stops the broker as a service manager does.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().expect("the broker runs");
+        process.terminate();
+        process.wait();
+    }
+
+    /// Lets the broker stand still: its connections stay open and nothing happens on them.
+    pub(crate) fn freeze(&self) {
+        self.process
+            .as_ref()
+            .expect("the broker runs")
+            .signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.process
+            .as_ref()
+            .expect("the broker runs")
+            .signal("CONT");
+    }
+
+    /// Subscribes to everything, and returns when the broker has confirmed.
+    pub(crate) fn subscribe(&self) -> Subscriber {
+        let id = "watcher";
+        let mut command = Command::new(program("mosquitto_sub"));
+        command
+            .args(["-V", "5", "-q", "1", "-c", "-i", id, "-t", "#"])
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            // Everything about a message in one JSON object a line.
+            .args(["-F", "%j"])
+            .args(["-x", "3600"]);
+        let process = Process::spawn(&mut command, "mosquitto_sub", Stdio::piped(), Stdio::null());
+        let broker = self.process.as_ref().expect("the broker runs");
+        broker.wait_for_line("subscribed", |line| {
+            line.ends_with(&format!("SUBACK to {id}"))
+        });
+        Subscriber { process }
+    }
+}
+
+/// `mosquitto_sub` on every topic.
+pub(crate) struct Subscriber {
+    process: Process,
+}
+
+/// A message as `mosquitto_sub` prints it.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) payload: Value,
+    pub(crate) retained: bool,
+    pub(crate) qos: u64,
+    pub(crate) properties: Value,
+}
+
+impl Subscriber {
+    /// Messages up to and with the first that `is_last` accepts.
+    pub(crate) fn until(&self, what: &str, is_last: impl Fn(&Message) -> bool) -> Vec<Message> {
+        let lines = self.process.lines_until(what, |line| is_last(&parse(line)));
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
+    /// Messages up to and with the status `word`.
+    pub(crate) fn until_status(&self, word: &str) -> Vec<Message> {
+        self.until(word, |message| {
+            message.topic.ends_with("/status") && message.payload == word
+        })
+    }
+}
+
+impl Message {
+    /// The last level of the topic.
+    pub(crate) fn kind(&self) -> &str {
+        self.topic.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+fn parse(line: &str) -> Message {
+    let message: Value = serde_json::from_str(line).unwrap_or_else(|error| {
+        panic!("mosquitto_sub printed something else than JSON ({error}): {line}")
+    });
+    // The payload is text; what is JSON inside is parsed as well.
+    let text = message["payload"].as_str().unwrap_or_default();
+    Message {
+        topic: message["topic"].as_str().unwrap_or_default().to_owned(),
+        payload: serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        retained: message["retain"] == 1,
+        qos: message["qos"].as_u64().unwrap_or_default(),
+        properties: message["properties"].clone(),
+    }
+}
+
+/// A port that nobody listens on. Another process could take it before we do; then the broker
+/// does not start and says so.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Debian installs the broker where only root's path looks.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/bin".into()])
+        .map(|folder| folder.join(name))
+        .find(|program| Path::new(program).is_file())
+        .unwrap_or_else(|| panic!("{name} is not installed; `cargo xtask test` installs it"))
+}

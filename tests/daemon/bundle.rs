@@ -1,0 +1,81 @@
+//! A real bundle that takes seconds to make: synthetic parts, the built-in filter bank, a very
+//! small flow, trained by `flawd train` itself. Made once for all tests of a run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use flawd::{
+    bundle::Bundle,
+    scorer::Scorer,
+    synthetic::folder::{DatasetOptions, write_dataset},
+};
+use flawd_core::image::Size;
+use flawd_onnx::{Runtime, SessionOptions, filter_bank::filter_bank};
+
+use crate::station::{errors, flawd};
+
+/// Where the tests' pictures lie, in the layout of MVTec AD: `test/good`, `test/<defect>`.
+pub(crate) fn images() -> &'static Path {
+    static IMAGES: OnceLock<PathBuf> = OnceLock::new();
+    IMAGES.get_or_init(|| {
+        let folder = fresh_folder("images");
+        let options = DatasetOptions {
+            size: Size::new(96, 96),
+            seed: 5,
+            train_good: 60,
+            test_good: 6,
+            test_each_defect: 1,
+        };
+        write_dataset(&folder, &options).unwrap();
+        folder
+    })
+}
+
+/// The bundle's folder.
+pub(crate) fn path() -> &'static Path {
+    static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
+    BUNDLE.get_or_init(|| {
+        let folder = fresh_folder("bundle");
+        let backbone = folder.join("filters.onnx");
+        fs::write(&backbone, filter_bank()).unwrap();
+        let bundle = folder.join("tiny");
+        let output = flawd()
+            .arg("train")
+            .arg(images())
+            .arg("--backbone")
+            .arg(&backbone)
+            .arg("--out")
+            .arg(&bundle)
+            .arg("--cache")
+            .arg(folder.join("cache"))
+            .args(["--feature", "features_s32", "--size", "128x128"])
+            .args(["--epochs", "6", "--hidden", "16", "--kernels", "3,3"])
+            .args(["--false-reject-rate", "0.1"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        bundle
+    })
+}
+
+/// Scores pictures in this process, with the bundle of the tests.
+pub(crate) fn scorer() -> (Bundle, Scorer) {
+    let bundle = Bundle::open(path()).unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let scorer = Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap();
+    (bundle, scorer)
+}
+
+fn fresh_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("daemon")
+        .join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}

@@ -1,0 +1,252 @@
+//! What subscribers get while nothing is wrong.
+//!
+//! ```text
+//! folder of images ─► flawd run ─► mosquitto ─► mosquitto_sub
+//! ```
+
+use std::fs;
+
+use flawd::decode::decode_file;
+use serde_json::Value;
+
+use crate::{
+    broker::{Broker, Message},
+    bundle,
+    station::Station,
+};
+
+/// A station that judges `parts/` once, as fast as it can.
+fn replay(broker: &Broker, extra: &str) -> Station {
+    Station::new(&format!(
+        "[station]\nname = \"replay\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top.folder]\npath = \"parts\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n{extra}",
+        broker.port
+    ))
+}
+
+/// Copies every test picture to the station's `parts/`, and adds one that is no part at all;
+/// returns their names in order.
+fn lay_out_parts(station: &Station) -> Vec<String> {
+    let foreign = "foreign/stripes.png".to_owned();
+    let path = station.folder().join("parts").join(&foreign);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image::RgbImage::from_fn(96, 96, |x, _| {
+        image::Rgb([if x % 4 < 2 { 0 } else { 255 }; 3])
+    })
+    .save(path)
+    .unwrap();
+    let mut names = vec![foreign];
+    for kind in fs::read_dir(bundle::images().join("test")).unwrap() {
+        let kind = kind.unwrap().path();
+        for image in fs::read_dir(&kind).unwrap() {
+            let image = image.unwrap().path();
+            let name = format!(
+                "{}/{}",
+                kind.file_name().unwrap().display(),
+                image.file_name().unwrap().display()
+            );
+            let target = station.folder().join("parts").join(&name);
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::copy(&image, target).unwrap();
+            names.push(name);
+        }
+    }
+    names.sort();
+    names
+}
+
+fn of_kind<'a>(messages: &'a [Message], kind: &str) -> Vec<&'a Message> {
+    messages
+        .iter()
+        .filter(|message| message.kind() == kind)
+        .collect()
+}
+
+fn numbers(messages: &[&Message]) -> Vec<u64> {
+    let numbers = messages
+        .iter()
+        .map(|message| message.payload["seq"].as_u64());
+    numbers
+        .map(|seq| seq.expect("a verdict has a number"))
+        .collect()
+}
+
+#[test]
+fn every_image_ends_in_one_verdict_with_the_score_that_the_scorer_gives() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "");
+    let names = lay_out_parts(&station);
+
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    let verdicts = of_kind(&messages, "verdict");
+    assert_eq!(
+        numbers(&verdicts),
+        (1..=names.len() as u64).collect::<Vec<_>>()
+    );
+    let parts: Vec<_> = verdicts
+        .iter()
+        .map(|message| &message.payload["part_id"])
+        .collect();
+    assert_eq!(parts, names.iter().collect::<Vec<_>>());
+
+    let (bundle, mut scorer) = bundle::scorer();
+    for (name, message) in names.iter().zip(&verdicts) {
+        let image = decode_file(&station.folder().join("parts").join(name)).unwrap();
+        let score = scorer.score(&image).unwrap().score;
+        let sent = message.payload["score"].as_f64().unwrap();
+        assert!(
+            (sent - f64::from(score)).abs() <= 1e-6 * sent.abs(),
+            "{name}: {sent}, {score}"
+        );
+        let is_ng = bundle.calibration().is_anomalous(score);
+        assert_eq!(
+            message.payload["verdict"],
+            if is_ng { "ng" } else { "ok" },
+            "{name}"
+        );
+        assert_eq!((message.qos, message.retained), (1, false));
+        assert_eq!(message.topic, "flawd/replay/top/verdict");
+    }
+
+    let rejected = |message: &&&Message| message.payload["verdict"] == "ng";
+    let expected: Vec<_> = verdicts
+        .iter()
+        .filter(rejected)
+        .map(|m| &m.payload)
+        .collect();
+    let defects = of_kind(&messages, "defect");
+    assert!(!defects.is_empty(), "stripes must be a defect");
+    assert_eq!(
+        defects.iter().map(|m| &m.payload).collect::<Vec<_>>(),
+        expected
+    );
+}
+
+#[test]
+fn state_comes_before_online_and_the_last_state_before_stopped() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "");
+    let names = lay_out_parts(&station);
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    daemon.wait();
+
+    assert_eq!(messages[0].kind(), "state");
+    assert_eq!(messages[0].payload["ready"], false);
+    assert_eq!(messages[1].kind(), "status");
+    assert_eq!(messages[1].payload, "online");
+    let ready = messages
+        .iter()
+        .any(|message| message.payload["ready"] == true);
+    assert!(ready, "{messages:?}");
+    let last = &messages[messages.len() - 2];
+    assert_eq!(last.payload["state"], "halted");
+    let counts = &last.payload["cameras"]["top"];
+    assert_eq!(counts["captured"], names.len());
+    assert_eq!(counts["overrun"], 0);
+    assert_eq!(counts["undelivered"], Value::Null);
+    assert!(!of_kind(&messages, "heartbeat").is_empty());
+}
+
+#[test]
+fn a_verdict_on_mqtt_5_is_a_cloud_event_in_binary_mode_that_expires() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "expiry = \"7s\"\n");
+    lay_out_parts(&station);
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    daemon.wait();
+
+    let verdict = of_kind(&messages, "verdict")[0];
+    let properties = &verdict.properties;
+    assert_eq!(properties["content-type"], "application/json");
+    let expiry = properties["message-expiry-interval"].as_u64().unwrap();
+    assert!((1..=7).contains(&expiry), "{expiry}");
+    let user = &properties["user-properties"];
+    assert_eq!(user["specversion"], "1.0");
+    assert_eq!(user["type"], "flawd.verdict");
+    assert_eq!(user["source"], "flawd/replay/top");
+    assert_eq!(user["subject"], verdict.payload["part_id"]);
+    assert_eq!(user["time"], verdict.payload["captured_at"]);
+}
+
+#[test]
+fn a_verdict_on_mqtt_3_is_a_structured_cloud_event() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "version = \"3.1.1\"\n");
+    let names = lay_out_parts(&station);
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    let verdicts = of_kind(&messages, "verdict");
+    assert_eq!(verdicts.len(), names.len());
+    for (index, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(verdict.payload["specversion"], "1.0");
+        assert_eq!(verdict.payload["type"], "flawd.verdict");
+        assert_eq!(verdict.payload["data"]["seq"], index + 1);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_decoded_is_named_and_ends_without_a_decision() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "");
+    let names = lay_out_parts(&station);
+    let broken = station.folder().join("parts/good/000-broken.png");
+    let whole = fs::read(station.folder().join("parts").join(&names[0])).unwrap();
+    fs::write(&broken, &whole[..whole.len() / 2]).unwrap();
+
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    let verdicts = of_kind(&messages, "verdict");
+    assert_eq!(
+        numbers(&verdicts),
+        (1..=names.len() as u64 + 1).collect::<Vec<_>>()
+    );
+    let undecided: Vec<_> = verdicts
+        .iter()
+        .filter(|message| message.payload["verdict"] == "no_decision")
+        .collect();
+    assert_eq!(undecided.len(), 1);
+    let payload = &undecided[0].payload;
+    assert_eq!(payload["reason"], "image_quality");
+    assert_eq!(payload["part_id"], "good/000-broken.png");
+    let detail = payload["detail"].as_str().unwrap();
+    assert!(detail.contains("000-broken.png"), "{detail}");
+    assert!(daemon.seen().contains("No decision"), "{}", daemon.seen());
+}
+
+#[test]
+fn two_cameras_have_topics_and_numbers_of_their_own() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(
+        &broker,
+        "[camera.side.synthetic]\nparts = 5\nsize = \"96x96\"\n",
+    );
+    let names = lay_out_parts(&station);
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    for (camera, count) in [("top", names.len() as u64), ("side", 5)] {
+        let topic = format!("flawd/replay/{camera}/verdict");
+        let own: Vec<_> = messages
+            .iter()
+            .filter(|message| message.topic == topic)
+            .collect();
+        assert_eq!(numbers(&own), (1..=count).collect::<Vec<_>>(), "{camera}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The built `flawd` as a process, against a real mosquitto: what subscribers, operators and
+//! service managers see of it.
+//!
+//! Nothing here waits for time to pass: tests wait for messages, log lines and ends of processes.
+
+mod broker;
+mod bundle;
+mod process;
+mod station;
+
+mod delivery;
+mod outage;
+mod service;
+mod shutdown;
+mod start;

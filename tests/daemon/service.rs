@@ -1,0 +1,98 @@
+//! What the service manager sees: the unit file, readiness, the watchdog.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    broker::Broker,
+    process::{LIMIT, Process},
+    station::Station,
+};
+
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/flawd.service");
+
+/// The unit is checked by systemd's own tool; on a machine without systemd there is none.
+fn systemd_analyze() -> Option<Command> {
+    if Path::new("/usr/bin/systemd-analyze").exists() {
+        return Some(Command::new("/usr/bin/systemd-analyze"));
+    }
+    println!("not run: systemd-analyze is not installed");
+    None
+}
+
+#[test]
+fn systemd_finds_nothing_to_say_about_the_unit() {
+    let Some(mut analyze) = systemd_analyze() else {
+        return;
+    };
+    // The program is looked for as well, so the unit gets the one that was built.
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("flawd.service");
+    let text = fs::read_to_string(UNIT).unwrap();
+    let built = env!("CARGO_BIN_EXE_flawd");
+    fs::write(&unit, text.replace("/usr/bin/flawd", built)).unwrap();
+    let output = analyze.arg("verify").arg(&unit).output().unwrap();
+    // Unknown keys are printed, but do not fail the command.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_unit_leaves_little_exposed() {
+    let Some(mut analyze) = systemd_analyze() else {
+        return;
+    };
+    let output = analyze
+        .args(["security", "--offline=true", "--threshold=20"])
+        .arg(UNIT)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+fn ready_is_said_after_the_first_frame_and_the_watchdog_is_fed_while_inspection_goes_on() {
+    let broker = Broker::start();
+    let station = Station::new(&format!(
+        "[station]\nname = \"service\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top.synthetic]\nrate = 20.0\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n",
+        broker.port
+    ));
+    let address = station.folder().join("notify");
+    let manager = UnixDatagram::bind(&address).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut command = station.command("run");
+    command
+        .env("NOTIFY_SOCKET", &address)
+        .env("WATCHDOG_USEC", "400000");
+    let mut daemon = Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped());
+
+    let mut said = BTreeSet::new();
+    let mut hear = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        while !said.contains(wanted) {
+            let length = manager
+                .recv(&mut buffer)
+                .expect("the daemon says something");
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            said.extend(text.lines().map(str::to_owned));
+        }
+        said.clone()
+    };
+    let before_ready = hear("READY=1");
+    assert!(before_ready.contains("STATUS=Ready"), "{before_ready:?}");
+    hear("WATCHDOG=1");
+    daemon.terminate();
+    hear("STOPPING=1");
+    assert_eq!(daemon.wait().code(), Some(0));
+}

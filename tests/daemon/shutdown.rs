@@ -1,0 +1,92 @@
+//! How the daemon ends, and what subscribers see of it.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::{broker::Broker, station::Station};
+
+fn line(broker: &Broker) -> Station {
+    Station::new(&format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top.synthetic]\nrate = 20.0\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n",
+        broker.port
+    ))
+}
+
+#[test]
+fn sigterm_drains_says_stopped_and_ends_with_0() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = line(&broker);
+    let mut daemon = station.run();
+    let mut messages = subscriber.until("verdict 5", |message| message.payload["seq"] == 5);
+    daemon.terminate();
+    messages.extend(subscriber.until_status("stopped"));
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    // Every frame that was captured got its verdict before the end.
+    let verdicts: Vec<_> = messages
+        .iter()
+        .filter(|message| message.kind() == "verdict")
+        .map(|message| message.payload["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(verdicts, (1..=verdicts.len() as u64).collect::<Vec<_>>());
+    let last_state = messages
+        .iter()
+        .rev()
+        .find(|message| message.kind() == "state")
+        .unwrap();
+    assert_eq!(
+        last_state.payload["cameras"]["top"]["captured"],
+        verdicts.len()
+    );
+}
+
+#[test]
+fn after_sigkill_the_broker_says_offline() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = line(&broker);
+    let mut daemon = station.run();
+    subscriber.until("a verdict", |message| message.kind() == "verdict");
+    daemon.signal("KILL");
+    assert_eq!(daemon.wait().signal(), Some(9));
+    let messages = subscriber.until_status("offline");
+    assert!(messages.iter().all(|message| message.payload != "stopped"));
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let mut broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = line(&broker);
+    let mut daemon = station.run();
+    subscriber.until("a verdict", |message| message.kind() == "verdict");
+    // A broker that stands still keeps the farewell waiting.
+    broker.freeze();
+    daemon.terminate();
+    daemon.wait_for_line("the first signal", |line| line.contains("Asked to stop"));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(128 + 15), "{}", daemon.seen());
+    broker.thaw();
+    broker.stop();
+}
+
+#[test]
+fn a_broker_that_stands_still_does_not_hold_up_the_end() {
+    let mut broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = line(&broker);
+    let mut daemon = station.run();
+    subscriber.until("a verdict", |message| message.kind() == "verdict");
+    broker.freeze();
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    assert!(
+        daemon.seen().contains("does not confirm"),
+        "{}",
+        daemon.seen()
+    );
+    broker.thaw();
+    broker.stop();
+}

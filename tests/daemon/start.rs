@@ -1,0 +1,141 @@
+//! What is said, and with which exit code, when the daemon cannot start. `check` and `run` go the
+//! same way, so both are asked.
+
+use std::fs;
+
+use crate::{
+    bundle,
+    station::{Station, errors},
+};
+
+/// A station that would run, without a broker.
+fn station() -> Station {
+    let station = Station::new(
+        "[station]\nname = \"start\"\n[inference]\nbundle = \"{bundle}\"\n\
+         [camera.top.folder]\npath = \"parts\"\n[mqtt]\nport = 1\n",
+    );
+    fs::create_dir(station.folder().join("parts")).unwrap();
+    station
+}
+
+/// Both verbs end with this code and say all of this.
+fn assert_refused(station: &Station, code: i32, said: &[&str]) {
+    for verb in ["check", "run"] {
+        let output = station.output(verb);
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(code), "{verb}: {errors}");
+        for text in said {
+            assert!(errors.contains(text), "{verb}: `{text}` not in: {errors}");
+        }
+    }
+}
+
+#[test]
+fn a_good_configuration_passes_the_check_without_a_broker_or_images() {
+    let output = station().output("check");
+    assert!(output.status.success(), "{}", errors(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("camera        top: folder"), "{said}");
+    assert!(said.ends_with("were not touched\n"), "{said}");
+}
+
+#[test]
+fn a_mistyped_key_ends_with_78_and_names_file_and_line() {
+    let station = station();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    fs::write(station.configuration(), text.replace("port =", "prot =")).unwrap();
+    let place = format!(
+        "{}:8:1: unknown key `prot`",
+        station.configuration().display()
+    );
+    assert_refused(&station, 78, &[&place, "did you mean `port`?"]);
+}
+
+#[test]
+fn a_configuration_that_is_not_there_ends_with_78_and_is_named() {
+    let station = station();
+    fs::remove_file(station.configuration()).unwrap();
+    assert_refused(&station, 78, &["flawd.toml", "No such file"]);
+}
+
+#[test]
+fn a_missing_library_ends_with_78_and_says_how_to_get_it() {
+    let station = station();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    let text = text.replace(
+        "[camera",
+        "onnxruntime = \"/nonexistent/libonnxruntime.so\"\n[camera",
+    );
+    fs::write(station.configuration(), text).unwrap();
+    assert_refused(
+        &station,
+        78,
+        &["/nonexistent/libonnxruntime.so", "onnxruntime"],
+    );
+}
+
+#[test]
+fn a_wrong_library_ends_with_78_and_is_named() {
+    let station = station();
+    let wrong = station.folder().join("libonnxruntime.so");
+    fs::write(&wrong, "this is no library").unwrap();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    let text = text.replace("[camera", "onnxruntime = \"libonnxruntime.so\"\n[camera");
+    fs::write(station.configuration(), text).unwrap();
+    assert_refused(&station, 78, &[&wrong.display().to_string()]);
+}
+
+#[test]
+fn a_bundle_that_was_damaged_ends_with_78_and_names_the_file() {
+    let station = station();
+    let copy = station.folder().join("bundle");
+    copy_folder(bundle::path(), &copy);
+    let model = copy.join("model.onnx");
+    let mut bytes = fs::read(&model).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&model, bytes).unwrap();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    let original = bundle::path().display().to_string();
+    fs::write(station.configuration(), text.replace(&original, "bundle")).unwrap();
+    assert_refused(&station, 78, &["model.onnx", "damaged"]);
+}
+
+#[test]
+fn a_folder_without_images_ends_the_start_with_69_and_is_named() {
+    let output = station().output("run");
+    let errors = errors(&output);
+    assert_eq!(output.status.code(), Some(69), "{errors}");
+    assert!(
+        errors.contains("camera `top`") && errors.contains("no images in"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_camera_that_is_not_there_ends_the_start_with_69_and_is_named() {
+    let station = station();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    let text = text.replace(
+        "top.folder]\npath = \"parts\"",
+        "top.v4l2]\ndevice = \"/dev/video99\"",
+    );
+    fs::write(station.configuration(), text).unwrap();
+    let output = station.output("run");
+    let errors = errors(&output);
+    assert_eq!(output.status.code(), Some(69), "{errors}");
+    assert!(errors.contains("/dev/video99"), "{errors}");
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
