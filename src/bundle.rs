@@ -150,14 +150,6 @@ impl Bundle {
         })
     }
 
-    /// Checks that a bundle could be written to `target`, before the work for it is done.
-    ///
-    /// # Errors
-    /// As [`Draft::begin`].
-    pub fn check_target(target: &Path) -> Result<(), BundleError> {
-        Draft::begin(target).map(drop)
-    }
-
     /// Where it lies.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -172,20 +172,17 @@ fn an_unfinished_draft_leaves_no_trace() {
 fn what_is_no_bundle_is_not_overwritten() {
     let (parent, target) = place();
     fs::create_dir(&target).expect("it can be made");
-    assert!(
-        Bundle::check_target(&target).is_ok(),
-        "an empty folder is free"
-    );
+    assert!(Draft::begin(&target).is_ok(), "an empty folder is free");
     fs::write(target.join("photo.jpg"), b"dear").expect("it can be written");
     let file = target.join("photo.jpg");
     for taken in [&target, &file] {
         assert!(matches!(
-            Bundle::check_target(taken),
+            Draft::begin(taken),
             Err(BundleError::Taken { .. })
         ));
     }
     let below_a_file = file.join("bundle");
-    let error = Bundle::check_target(&below_a_file).expect_err("a file is no folder");
+    let error = Draft::begin(&below_a_file).expect_err("a file is no folder");
     assert!(matches!(error, BundleError::NotWritable { .. }), "{error}");
     assert_eq!(names_in(parent.path()), ["bundle"]);
 }

@@ -1,0 +1,173 @@
+//! `flawd evaluate`.
+
+use std::fs;
+
+use flawd::synthetic::DefectKind;
+use flawd_core::evaluation::{Ranking, Rate};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::arguments;
+use crate::fixture::{
+    TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_folder, copy_of_bundle, data, flawd, json,
+};
+
+/// The scores of a report's images that are good, or of one kind, or with any defect.
+fn scores(report: &Value, wanted: impl Fn(&str) -> bool) -> Vec<f32> {
+    let images = report["images"].as_array().expect("a list").iter();
+    images
+        .filter(|image| wanted(image["kind"].as_str().expect("a name")))
+        .map(|image| image["score"].as_f64().expect("a number") as f32)
+        .collect()
+}
+
+#[test]
+fn the_report_holds_what_its_own_image_scores_give() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("deep/report.json");
+    flawd(arguments!["evaluate", bundle(), data(), "--json", &path]).succeeded();
+    let report = json(&path);
+    let threshold = report["threshold"].as_f64().expect("a number") as f32;
+    let good = scores(&report, |kind| kind == "good");
+    assert_eq!(good.len(), TEST_GOOD);
+
+    let check = |metrics: &Value, defect: &[f32]| {
+        let ranking = Ranking::new(&good, defect).expect("both kinds");
+        let false_rejects = Rate::false_rejects(&good, threshold).expect("good ones");
+        let escapes = Rate::escapes(defect, threshold).expect("defects");
+        for (name, expected) in [
+            ("image_auroc", ranking.auroc()),
+            ("image_ap", ranking.average_precision()),
+            ("f1_max", ranking.f1_max().f1),
+            ("false_reject_rate", false_rejects.value()),
+            ("escape_rate", escapes.value()),
+        ] {
+            let actual = metrics[name].as_f64().expect("a number");
+            // The reader of JSON may be off in the last place.
+            assert!(
+                (actual - expected).abs() < 1e-12,
+                "{name}: {actual} {expected}"
+            );
+        }
+        for (name, expected) in [
+            ("good", TEST_GOOD),
+            ("false_rejects", false_rejects.count()),
+            ("defect", defect.len()),
+            ("escapes", escapes.count()),
+        ] {
+            assert_eq!(metrics["counts"][name], expected, "{name}");
+        }
+        let pixels = metrics["pixel_auroc"].as_f64().expect("there are masks");
+        assert!((0.0..=1.0).contains(&pixels));
+    };
+    check(&report, &scores(&report, |kind| kind != "good"));
+    for kind in DefectKind::ALL {
+        let defect = scores(&report, |other| other == kind.name());
+        assert_eq!(defect.len(), TEST_EACH_DEFECT);
+        check(&report["defect_types"][kind.name()], &defect);
+    }
+    for image in report["images"].as_array().expect("a list") {
+        let above = image["score"].as_f64().expect("a number") as f32 > threshold;
+        assert_eq!(image["verdict"], if above { "ng" } else { "ok" });
+    }
+}
+
+#[test]
+fn an_image_that_is_damaged_is_named_counted_and_left_out() {
+    let folder = TempDir::new().expect("a temporary folder");
+    copy_folder(&data().join("test"), &folder.path().join("test"));
+    let cut = folder.path().join("test/good/000.png");
+    let whole = fs::read(&cut).expect("it is there");
+    fs::write(&cut, &whole[..whole.len() / 2]).expect("it can be written");
+    fs::write(folder.path().join("test/good/empty.jpg"), b"").expect("it can be written");
+
+    let report = folder.path().join("report.json");
+    let finished = flawd(arguments![
+        "evaluate",
+        bundle(),
+        folder.path(),
+        "--json",
+        &report
+    ])
+    .succeeded()
+    .said(&["test/good/000.png", "test/good/empty.jpg"]);
+    assert!(
+        finished.stdout.contains("skipped        2"),
+        "{}",
+        finished.stdout
+    );
+    let report = json(&report);
+    assert_eq!(report["counts"]["good"], TEST_GOOD - 1);
+    let skipped = report["skipped"].as_array().expect("a list");
+    let paths: Vec<_> = skipped.iter().map(|row| row["path"].as_str()).collect();
+    assert_eq!(
+        paths,
+        [Some("test/good/000.png"), Some("test/good/empty.jpg")]
+    );
+    assert_eq!(report["pixel_auroc"], Value::Null, "there are no masks");
+}
+
+#[test]
+fn images_none_of_which_can_be_scored_are_a_failure() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let good = folder.path().join("test/good");
+    fs::create_dir_all(&good).expect("it can be made");
+    fs::write(good.join("a.png"), b"no image").expect("it can be written");
+    flawd(arguments!["evaluate", bundle(), folder.path()])
+        .failed(1, &["a.png", "none of the 1 images"]);
+}
+
+#[test]
+fn good_images_alone_have_rates_and_no_ranking() {
+    let folder = TempDir::new().expect("a temporary folder");
+    copy_folder(&data().join("test/good"), &folder.path().join("test/good"));
+    let path = folder.path().join("report.json");
+    flawd(arguments![
+        "evaluate",
+        bundle(),
+        folder.path(),
+        "--json",
+        &path
+    ])
+    .succeeded();
+    let report = json(&path);
+    assert_eq!(report["image_auroc"], Value::Null);
+    assert_eq!(report["escape_rate"], Value::Null);
+    assert!(report["false_reject_rate"].is_number());
+}
+
+#[test]
+fn an_overlay_is_written_for_every_image() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let out = folder.path().join("overlays");
+    flawd(arguments!["evaluate", bundle(), data(), "--out", &out]).succeeded();
+    for image in ["good/000.png", "good/011.png", "scratch/001.png"] {
+        let overlay = flawd::decode::decode_file(&out.join(image)).expect("it was written");
+        let original = flawd::decode::decode_file(&data().join("test").join(image));
+        assert_eq!(overlay.size(), original.expect("it is there").size());
+    }
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_named() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("file");
+    fs::write(&file, b"").expect("it can be written");
+    let report = file.join("report.json");
+    flawd(arguments!["evaluate", bundle(), data(), "--json", &report])
+        .failed(1, &["cannot write", "file/report.json"]);
+    flawd(arguments!["evaluate", bundle(), data(), "--out", &file])
+        .failed(1, &["cannot write the overlay", "file/good/000.png"]);
+}
+
+#[test]
+fn metrics_are_recorded_in_the_bundle_where_that_is_asked() {
+    let copy = copy_of_bundle();
+    flawd(arguments!["evaluate", copy.path(), data(), "--record"]).succeeded();
+    let inspected = flawd(arguments!["model", "inspect", copy.path()]).succeeded();
+    assert!(
+        inspected.stdout.contains("12 good and"),
+        "{}",
+        inspected.stdout
+    );
+}

@@ -1,0 +1,163 @@
+//! What the tests share: pictures of a synthetic line, and a real bundle that `flawd train` made
+//! of them, once for all tests of a run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use flawd::synthetic::folder::{DatasetOptions, write_dataset};
+use flawd_core::image::Size;
+use flawd_onnx::filter_bank::filter_bank;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Good parts in `test/good` of [`data`].
+pub(crate) const TEST_GOOD: usize = 12;
+
+/// Parts of each kind of defect in [`data`].
+pub(crate) const TEST_EACH_DEFECT: usize = 2;
+
+/// What a finished command left behind.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// The command ended well.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self
+    }
+
+    /// The command ended with this code, and said all of these.
+    #[track_caller]
+    pub(crate) fn failed(self, code: i32, said: &[&str]) -> Self {
+        assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
+        self.said(said)
+    }
+
+    /// Standard error holds all of these.
+    #[track_caller]
+    pub(crate) fn said(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(
+                self.stderr.contains(part),
+                "`{part}` is not in:\n{}",
+                self.stderr
+            );
+        }
+        self
+    }
+}
+
+/// Runs `flawd` with these arguments, in an empty environment but for what it needs.
+pub(crate) fn flawd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_flawd"))
+        .args(arguments)
+        .output()
+        .expect("the binary was built");
+    let text = |bytes| String::from_utf8(bytes).expect("flawd prints UTF-8");
+    Finished {
+        code: status.code().expect("it was not killed"),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+/// A folder in the layout of MVTec AD; not to be changed.
+pub(crate) fn data() -> &'static Path {
+    static DATA: OnceLock<PathBuf> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let folder = fresh_folder("data");
+        let options = DatasetOptions {
+            size: Size::new(96, 128),
+            seed: 11,
+            train_good: 50,
+            test_good: TEST_GOOD as u64,
+            test_each_defect: TEST_EACH_DEFECT as u64,
+        };
+        write_dataset(&folder, &options).expect("it can be written");
+        folder
+    })
+}
+
+/// A bundle trained on [`data`]; not to be changed.
+pub(crate) fn bundle() -> &'static Path {
+    static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
+    BUNDLE.get_or_init(|| {
+        let folder = fresh_folder("bundle");
+        let backbone = folder.join("filters.onnx");
+        fs::write(&backbone, filter_bank()).expect("it can be written");
+        let bundle = folder.join("tiny");
+        let mut arguments: Vec<PathBuf> = vec!["train".into(), data().into()];
+        let named = [
+            ("--backbone", &backbone),
+            ("--out", &bundle),
+            ("--cache", &folder.join("cache")),
+        ];
+        arguments.extend(
+            named
+                .iter()
+                .flat_map(|(name, path)| [name.into(), path.to_path_buf()]),
+        );
+        let settings = "--feature features_s32 --size 128x128 --epochs 4 --hidden 8 --kernels 3,3 \
+                        --false-reject-rate 0.1";
+        arguments.extend(settings.split_whitespace().map(PathBuf::from));
+        flawd(arguments).succeeded();
+        bundle
+    })
+}
+
+/// A copy of [`bundle`] in a folder of its own.
+pub(crate) fn copy_of_bundle() -> TempDir {
+    let copy = TempDir::new().expect("a temporary folder");
+    copy_folder(bundle(), copy.path());
+    copy
+}
+
+/// Copies the files of a folder into another one.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it can be made");
+    for entry in fs::read_dir(from).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        let target = to.join(path.file_name().expect("it has a name"));
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("it can be copied");
+        }
+    }
+}
+
+/// Reads a JSON file.
+pub(crate) fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).expect("it was written");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+fn fresh_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("cli")
+        .join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("it can be removed");
+    }
+    fs::create_dir_all(&folder).expect("it can be made");
+    folder
+}
+
+/// The arguments of a command line: words and paths.
+#[macro_export]
+macro_rules! arguments {
+    ($($argument:expr),* $(,)?) => {
+        [$(::std::ffi::OsString::from($argument)),*]
+    };
+}

@@ -1,0 +1,10 @@
+//! The built `flawd` on files: what a user sees of training, calibration, evaluation and
+//! prediction, and of everything that can be wrong with what they are given.
+
+mod fixture;
+
+mod calibrate;
+mod evaluate;
+mod model;
+mod predict;
+mod usage;

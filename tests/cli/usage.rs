@@ -1,0 +1,52 @@
+//! Command lines and surroundings that are wrong.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::arguments;
+use crate::fixture::{bundle, data, flawd};
+
+#[test]
+fn a_wrong_command_line_ends_with_64() {
+    flawd(["frobnicate"]).failed(64, &["frobnicate"]);
+    flawd(arguments![
+        "calibrate",
+        bundle(),
+        data(),
+        "--false-reject-rate",
+        "1.5"
+    ])
+    .failed(64, &["1.5", "between 0 and 1"]);
+    flawd(["--help"]).succeeded();
+}
+
+#[test]
+fn a_folder_without_images_ends_with_64_and_says_what_is_looked_for() {
+    let empty = TempDir::new().expect("a temporary folder");
+    for command in ["calibrate", "predict"] {
+        flawd(arguments![command, bundle(), empty.path()])
+            .failed(64, &["there are no images", "png"]);
+    }
+    flawd(arguments!["evaluate", bundle(), empty.path()]).failed(64, &["test/good"]);
+}
+
+#[test]
+fn a_runtime_library_that_is_missing_or_none_is_named_with_the_way_out() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let missing = folder.path().join("libonnxruntime.so");
+    let image = data().join("test/good/000.png");
+    let predict = || {
+        flawd(arguments![
+            "predict",
+            bundle(),
+            &image,
+            "--onnxruntime",
+            &missing
+        ])
+    };
+    let name = missing.display().to_string();
+    predict().failed(78, &[&name, "xtask"]);
+    fs::write(&missing, b"no library").expect("it can be written");
+    predict().failed(78, &[&name]);
+}
