@@ -1,6 +1,5 @@
 //! `flawd train`: good images to a calibrated bundle.
 
-use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +12,12 @@ use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
-use flawd_onnx::{Runtime, SessionOptions};
+use flawd_onnx::Runtime;
 use flawd_train::adam::AdamSettings;
-use flawd_train::trainer::{Schedule, StepReport, TrainingSettings};
+use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
+use super::{progress::ProgressLine, share};
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::training::{Progress, TrainingError, TrainingPlan, train};
@@ -246,14 +246,6 @@ impl TrainArgs {
     }
 }
 
-/// A number between 0 and 1, both excluded.
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
-        _ => Err(format!("`{text}` does not lie between 0 and 1")),
-    }
-}
-
 fn bundle_name(out: &Path) -> anyhow::Result<String> {
     let name = out
         .file_name()
@@ -278,10 +270,7 @@ fn default_cache() -> anyhow::Result<PathBuf> {
 /// What went wrong, with its exit code.
 pub fn run(args: TrainArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
-    let options = SessionOptions {
-        intra_threads: args.runtime.threads,
-        ..SessionOptions::default()
-    };
+    let options = args.runtime.session_options();
     let plan = args.plan().map_err(Failure::usage)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -298,7 +287,7 @@ pub fn run(args: TrainArgs) -> Outcome {
             ControlFlow::Continue(())
         }
     });
-    printer.end_line();
+    drop(printer);
     let summary = outcome.map_err(|error| match error {
         TrainingError::Backbone(_)
         | TrainingError::ChooseOutput { .. }
@@ -316,32 +305,24 @@ pub fn run(args: TrainArgs) -> Outcome {
     Ok(())
 }
 
-/// Shows progress: on a terminal one line that changes, elsewhere a line an epoch.
+/// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
 struct Printer {
-    terminal: bool,
-    open_line: bool,
+    line: ProgressLine,
     epoch_start: Instant,
-    last: Option<Instant>,
 }
-
-/// How often a line on a terminal changes at most.
-const REFRESH: Duration = Duration::from_millis(200);
 
 impl Printer {
     fn new() -> Self {
-        let terminal = io::stderr().is_terminal();
         Self {
-            terminal,
-            open_line: false,
+            line: ProgressLine::new(),
             epoch_start: Instant::now(),
-            last: None,
         }
     }
 
     fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Skipped(image) => {
-                self.line(&format!(
+                self.line.line(&format!(
                     "skipped {}: {}",
                     image.path.display(),
                     image.reason
@@ -354,26 +335,32 @@ impl Printer {
             } => {
                 let text = format!("features {done}/{total}, {cached} of them from the cache");
                 if done == total {
-                    self.line(&text)
+                    self.line.line(&text)
                 } else {
-                    self.update(&text)
+                    self.line.update(&text)
                 }
             }
             Progress::Split {
                 training,
                 held_out,
                 parameters,
-            } => self.line(&format!(
+            } => self.line.line(&format!(
                 "{training} images train {parameters} parameters, {held_out} calibrate"
             )),
             Progress::Resumed(epochs) => {
-                self.line(&format!(
+                self.line.line(&format!(
                     "going on after {epochs} epochs of an interrupted run"
                 ));
             }
-            Progress::Step(step) => self.step(*step),
+            Progress::Step(step) => {
+                let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
+                self.line.update(&format!(
+                    "epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
+                    step.epoch, step.step, step.steps, step.loss
+                ));
+            }
             Progress::Epoch { report, of, left } => {
-                self.line(&format!(
+                self.line.line(&format!(
                     "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
                     report.epoch,
                     report.loss,
@@ -383,47 +370,13 @@ impl Printer {
                 ));
                 self.epoch_start = Instant::now();
             }
-            Progress::Exported { difference } => self.line(&format!(
+            Progress::Exported { difference } => self.line.line(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
             Progress::Calibrated(calibration) => {
-                self.line(&format!("calibrated on {} images", calibration.n()));
+                self.line
+                    .line(&format!("calibrated on {} images", calibration.n()));
             }
-        }
-    }
-
-    fn step(&mut self, step: StepReport) {
-        let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
-        self.update(&format!(
-            "epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
-            step.epoch, step.step, step.steps, step.loss
-        ));
-    }
-
-    /// Prints a line that stays.
-    fn line(&mut self, text: &str) {
-        if self.open_line {
-            eprint!("\r\x1b[K");
-            self.open_line = false;
-        }
-        eprintln!("{text}");
-    }
-
-    /// Replaces the line that changes.
-    fn update(&mut self, text: &str) {
-        if !self.terminal || self.last.is_some_and(|last| last.elapsed() < REFRESH) {
-            return;
-        }
-        eprint!("\r\x1b[K{text}");
-        io::stderr().flush().ok();
-        self.open_line = true;
-        self.last = Some(Instant::now());
-    }
-
-    fn end_line(&mut self) {
-        if self.open_line {
-            eprintln!();
-            self.open_line = false;
         }
     }
 }
