@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flawd_core::digest::Digest;
 use flawd_core::manifest::{GoldenRecord, Manifest};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::golden::{self, GoldenInput};
@@ -109,12 +110,7 @@ impl Draft {
         self.write(MANIFEST, manifest.to_string().as_bytes())?;
         let place = || -> io::Result<()> {
             sync_folder(folder)?;
-            if self.target.join(MANIFEST).is_file() {
-                // The old bundle takes the draft's place and goes with it.
-                renameat_with(CWD, folder, CWD, &self.target, RenameFlags::EXCHANGE)?;
-            } else {
-                fs::rename(folder, &self.target)?;
-            }
+            replace(&self.target, folder)?;
             self.target.parent().map_or(Ok(()), sync_folder)
         };
         place().map_err(not_writable(&self.target))?;
@@ -132,10 +128,67 @@ pub struct DraftRecord {
     pub golden: Vec<GoldenRecord>,
 }
 
+/// Puts the folder `new` in the place of `target`, which is a bundle, an empty folder or nothing.
+fn replace(target: &Path, new: &Path) -> io::Result<()> {
+    if !target.join(MANIFEST).is_file() {
+        return fs::rename(new, target);
+    }
+    // The old bundle takes the draft's place and is removed with it.
+    match renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => replace_in_two_steps(target, new),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// For file systems that cannot exchange two folders, such as NFS: if the power fails between the
+/// steps, the old bundle is left in a hidden folder beside its place.
+fn replace_in_two_steps(target: &Path, new: &Path) -> io::Result<()> {
+    let beside = target.parent().unwrap_or(target);
+    let aside = tempfile::Builder::new()
+        .prefix(".flawd-old-bundle-")
+        .tempdir_in(beside)?;
+    let old = aside.path().join("bundle");
+    fs::rename(target, &old)?;
+    fs::rename(new, target).inspect_err(|_| {
+        if fs::rename(&old, target).is_err() {
+            // Better a hidden folder left over than the only bundle gone.
+            let _kept = aside.keep();
+        }
+    })
+}
+
 /// True if something is at `target` that is neither a bundle nor an empty folder.
 fn is_taken(target: &Path) -> bool {
     match fs::read_dir(target) {
         Ok(mut entries) => !target.join(MANIFEST).is_file() && entries.next().is_some(),
         Err(_) => target.exists(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_replacing_a_bundle_leave_the_new_one_alone() {
+        for replace in [replace, replace_in_two_steps] {
+            let parent = TempDir::new().expect("a temporary folder");
+            let [old, new] = ["old", "new"].map(|name| parent.path().join(name));
+            for folder in [&old, &new] {
+                fs::create_dir(folder).expect("it can be made");
+                let name = folder
+                    .file_name()
+                    .expect("it has a name")
+                    .as_encoded_bytes();
+                fs::write(folder.join(MANIFEST), name).expect("it can be written");
+            }
+            replace(&old, &new).expect("it can be replaced");
+            assert_eq!(fs::read(old.join(MANIFEST)).expect("it is there"), b"new");
+            let beside = fs::read_dir(parent.path()).expect("it can be listed");
+            let hidden = beside
+                .flatten()
+                .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."));
+            assert_eq!(hidden.count(), 0);
+        }
     }
 }
