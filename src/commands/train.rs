@@ -294,6 +294,7 @@ pub fn run(args: TrainArgs) -> Outcome {
         | TrainingError::NoNormalisation { .. }
         | TrainingError::Export(_)
         | TrainingError::Calibration { .. } => Failure::config(error),
+        TrainingError::Dataset(_) => Failure::usage(error),
         error => error.into(),
     })?;
     println!("bundle     {}", summary.bundle.display());

@@ -7,4 +7,6 @@ mod calibrate;
 mod evaluate;
 mod model;
 mod predict;
+mod train;
+mod train;
 mod usage;
