@@ -8,5 +8,4 @@ mod evaluate;
 mod model;
 mod predict;
 mod train;
-mod train;
 mod usage;
