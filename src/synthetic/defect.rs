@@ -82,7 +82,7 @@ impl Defect {
             DefectKind::Chip => {
                 let [x, y] = direction(draws.uniform());
                 let centre = [x * OUTER_RADIUS, y * OUTER_RADIUS];
-                Self::Chip(Blob::draw(draws, centre, 0.055, 0.1))
+                Self::Chip(Blob::draw(draws, centre, 0.065, 0.11))
             }
             DefectKind::MissingFeature => match draws.below(HOLES.len() + 1) {
                 hole if hole < HOLES.len() => Self::MissingHole(hole),
@@ -145,7 +145,7 @@ impl Scratch {
             points,
             half_width: draws.range(0.0085, 0.013),
             across,
-            contrast: draws.range(0.16, 0.3),
+            contrast: draws.range(0.2, 0.34),
         }
     }
 

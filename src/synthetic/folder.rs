@@ -52,7 +52,7 @@ pub enum DatasetError {
 /// Writes `train/good`, `test/good`, `test/<defect>` and `ground_truth/<defect>` under `root`.
 ///
 /// Files are named `000.png`, `001.png`, …; a mask is `000_mask.png`. No two of the pictures show
-/// the same part. Files that are there already are overwritten.
+/// the same part, and a folder of no pictures is not made. Files that are there already are overwritten.
 ///
 /// # Errors
 /// [`DatasetError`], naming the path.
@@ -65,6 +65,9 @@ pub fn write_dataset(root: &Path, options: &DatasetOptions) -> Result<(), Datase
     let mut parts = 0..;
     let mut write_folder =
         |name: &str, count: u64, defect: Option<DefectKind>| -> Result<(), DatasetError> {
+            if count == 0 {
+                return Ok(());
+            }
             let folder = root.join(name);
             make_folder(&folder)?;
             let masks = defect.map(|kind| root.join("ground_truth").join(kind.name()));

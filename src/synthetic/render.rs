@@ -46,8 +46,8 @@ impl Scene {
     fn draw(draws: &mut Draws) -> Self {
         let warmth = draws.range(-0.015, 0.015);
         Self {
-            centre: [draws.range(-0.05, 0.05), draws.range(-0.05, 0.05)],
-            turn: direction(draws.range(-0.012, 0.012)),
+            centre: [draws.range(-0.035, 0.035), draws.range(-0.035, 0.035)],
+            turn: direction(draws.range(-0.008, 0.008)),
             scale: draws.range(0.985, 1.015),
             lamp: direction(0.64 + draws.range(-0.02, 0.02)),
             exposure: draws.range(0.94, 1.06),
@@ -279,9 +279,9 @@ fn broken(
         return colour;
     }
     let grain = scene.blasting.cloudy(point[0] * 60.0, point[1] * 60.0);
-    let fracture = scaled([1.0, 1.0, 1.0], 0.36 + 0.16 * grain);
+    let fracture = scaled([1.0, 1.0, 1.0], 0.5 + 0.22 * grain);
     let depth = -rim / chip.radius;
-    let gone = 1.0 - smooth_step((depth - 0.35) / 0.12);
+    let gone = 1.0 - smooth_step((depth - 0.45) / 0.12);
     mixed(colour, mixed(fracture, scaled(belt, 0.55), gone), cover)
 }
 

@@ -35,7 +35,7 @@ fn a_seed_gives_the_same_bytes_on_every_machine() {
         .collect();
     assert_eq!(
         hex,
-        "e771b6e2fb0c2f8868543a91de1dd1a3327914838d88546361ebb780ac9052c5"
+        "fe7d011471b7a8a01819cff20fecf7709acfb40a3a7f35b9672a3a4aee27b5cd"
     );
 }
 
