@@ -14,7 +14,7 @@ use tracing_subscriber::{
         FmtContext, FormatEvent, FormatFields,
         format::{Compact, Format, Writer},
     },
-    layer::SubscriberExt,
+    layer::{Layered, SubscriberExt},
     registry::LookupSpan,
     reload,
     util::SubscriberInitExt,
@@ -26,29 +26,51 @@ use crate::config::{Log, LogFormat};
 /// `[log] level`.
 pub const FILTER_VARIABLE: &str = "FLAWD_LOG";
 
-type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
-static LAYERS: OnceLock<reload::Handle<Layers, Registry>> = OnceLock::new();
+/// What decides which lines are wanted, and what writes them: two layers, because a filter counts
+/// for all of a stack but not for its neighbours in a list.
+struct Handles {
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
+}
+
+static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 /// Installs the process-wide subscriber with its defaults. A second call does nothing.
 pub fn init() {
-    let (layer, handle) = reload::Layer::new(layers(&Log::default()));
-    if tracing_subscriber::registry()
-        .with(layer)
-        .try_init()
-        .is_ok()
-    {
-        LAYERS.get_or_init(|| handle);
+    let (subscriber, handles) = subscriber(&Log::default());
+    if subscriber.try_init().is_ok() {
+        HANDLES.get_or_init(|| handles);
     }
 }
 
 /// Goes on as the configuration says.
 pub fn configure(log: &Log) {
-    if let Some(handle) = LAYERS.get()
-        && let Err(error) = handle.reload(layers(log))
+    if let Some(handles) = HANDLES.get()
+        && let Err(error) = handles.change(log)
     {
         warn!(%error, "Cannot change the logging");
     }
+}
+
+impl Handles {
+    fn change(&self, log: &Log) -> Result<(), reload::Error> {
+        self.filter.reload(filter(log))?;
+        self.lines.reload(lines(log))
+    }
+}
+
+fn subscriber(log: &Log) -> (impl Subscriber + Send + Sync, Handles) {
+    let (filter, filter_handle) = reload::Layer::new(filter(log));
+    let (lines, lines_handle) = reload::Layer::new(lines(log));
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let handles = Handles {
+        filter: filter_handle,
+        lines: lines_handle,
+    };
+    (subscriber, handles)
 }
 
 /// Whether `level` is a filter that [`configure`] can use.
@@ -61,10 +83,13 @@ pub fn check_level(level: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-fn layers(log: &Log) -> Layers {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
+fn filter(log: &Log) -> EnvFilter {
+    EnvFilter::try_from_env(FILTER_VARIABLE)
         .or_else(|_| EnvFilter::try_new(&log.level))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+        .unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn lines(log: &Log) -> Lines {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let is_journal = match log.format {
         // systemd sets it to the journal's stream where standard error goes there.
@@ -72,7 +97,7 @@ fn layers(log: &Log) -> Layers {
         LogFormat::Journal => true,
         LogFormat::Text | LogFormat::Json => false,
     };
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_journal {
+    if is_journal {
         lines
             .with_ansi(false)
             .event_format(WithPriority::new())
@@ -82,8 +107,7 @@ fn layers(log: &Log) -> Layers {
     } else {
         let is_terminal = std::io::stderr().is_terminal();
         lines.with_ansi(is_terminal).with_target(false).boxed()
-    };
-    vec![filter.boxed(), lines]
+    }
 }
 
 /// A line as the journal wants it.
@@ -126,6 +150,27 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The filter variable goes before what is configured, so the test says nothing where it is set.
+    #[test]
+    fn only_the_levels_asked_for_are_written_and_a_change_takes_effect() {
+        if std::env::var_os(FILTER_VARIABLE).is_some() {
+            println!("skipped: {FILTER_VARIABLE} is set");
+            return;
+        }
+        let (subscriber, handles) = subscriber(&Log::default());
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(tracing::enabled!(Level::INFO));
+            assert!(!tracing::enabled!(Level::DEBUG));
+            let log = Log {
+                level: "error".to_owned(),
+                ..Log::default()
+            };
+            handles.change(&log).unwrap();
+            assert!(tracing::enabled!(Level::ERROR));
+            assert!(!tracing::enabled!(Level::INFO));
+        });
+    }
 
     #[test]
     fn a_filter_that_makes_no_sense_is_refused() {
