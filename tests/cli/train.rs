@@ -1,152 +1,244 @@
-//! `flawd train`: what it refuses before any time is spent.
+//! Training: what it makes, how it goes on, and everything that can be wrong with its input.
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use flawd::bundle::Bundle;
+use flawd::synthetic::folder::{DatasetOptions, write_dataset};
+use flawd_core::image::Size;
 use flawd_onnx::filter_bank::filter_bank;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, bundle, copy_folder, data, flawd};
+use crate::fixture::{Finished, flawd};
 
-/// A place for a training run, with a backbone.
-struct Place {
+/// A folder with a backbone, good images, and room for bundle and cache.
+struct Workshop {
     folder: TempDir,
 }
 
-impl Place {
-    fn new() -> Self {
-        let place = Self {
-            folder: TempDir::new().expect("a temporary folder"),
+impl Workshop {
+    fn new(images: u64) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        fs::write(folder.path().join("filters.onnx"), filter_bank()).expect("writable");
+        let options = DatasetOptions {
+            size: Size::new(96, 96),
+            seed: 5,
+            train_good: images,
+            test_good: 0,
+            test_each_defect: 0,
         };
-        fs::write(place.path("filters.onnx"), filter_bank()).expect("it can be written");
-        place
+        write_dataset(&folder.path().join("data"), &options).expect("writable");
+        Self { folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A short training on `images` into `bundle`, with these arguments besides.
-    fn train(&self, images: &Path, more: &str) -> Finished {
-        let mut arguments: Vec<OsString> = arguments![
+    fn good(&self) -> PathBuf {
+        self.path("data/train/good")
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.path("bundle")
+    }
+
+    /// The arguments of a short training run; `more` are flags with a value each, which replace
+    /// those of the same name, and at the end flags without one.
+    fn arguments(&self, more: &str) -> Vec<OsString> {
+        let mut all = Vec::from(arguments![
             "train",
-            images,
+            self.good(),
             "--backbone",
             self.path("filters.onnx"),
-            "--out",
-            self.path("bundle"),
             "--cache",
             self.path("cache"),
-        ]
-        .into();
-        let short = "--epochs 1 --hidden 4 --kernels 3 --false-reject-rate 0.1";
-        arguments.extend(short.split_whitespace().map(OsString::from));
-        arguments.extend(more.split_whitespace().map(OsString::from));
-        flawd(arguments)
+        ]);
+        let settings = format!(
+            "--out {} --feature features_s32 --size 128x128 --epochs 2 --hidden 4 --kernels 3 \
+             --batch 4 --false-reject-rate 0.2 --hold-out 0.3",
+            self.bundle().display()
+        );
+        let settings: Vec<&str> = settings.split_whitespace().collect();
+        let given: Vec<&str> = more.split_whitespace().collect();
+        for pair in settings.chunks(2).filter(|pair| !given.contains(&pair[0])) {
+            all.extend(pair.iter().map(OsString::from));
+        }
+        all.extend(given.iter().map(OsString::from));
+        all
+    }
+
+    fn train(&self, more: &str) -> Finished {
+        flawd(self.arguments(more))
+    }
+
+    /// Starts a run that would take days, and gives its lines as they come.
+    fn start_long_run(&self) -> (Child, impl Iterator<Item = String> + use<>) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
+            .args(self.arguments("--epochs 100000"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        (child, stderr.lines().map_while(Result::ok))
     }
 }
 
 #[test]
+fn a_second_run_takes_the_features_from_the_cache_and_makes_the_same_model() {
+    let workshop = Workshop::new(20);
+    let bundle = || Bundle::open(&workshop.bundle()).expect("every digest fits");
+    workshop
+        .train("")
+        .succeeded()
+        .said(&["features 20/20, 0 of them", "14 images train", "6 cal"]);
+    let first = bundle();
+    workshop
+        .train("")
+        .succeeded()
+        .said(&["20 of them from the cache"]);
+    assert_eq!(bundle().manifest().model, first.manifest().model);
+    assert_eq!(bundle().calibration(), first.calibration());
+}
+
+#[test]
+fn an_image_that_cannot_be_used_is_named_and_left_out() {
+    let workshop = Workshop::new(20);
+    let whole = fs::read(workshop.good().join("003.png")).expect("there");
+    fs::write(workshop.good().join("cut.png"), &whole[..whole.len() / 2]).expect("writable");
+    fs::write(workshop.good().join("twin.png"), &whole).expect("writable");
+    fs::write(workshop.good().join("text.jpg"), "no picture").expect("writable");
+    let said = [
+        "skipped",
+        "cut.png",
+        "text.jpg",
+        "twin.png: the same file as an earlier one",
+    ];
+    let finished = workshop.train("").succeeded().said(&said);
+    assert!(
+        finished.stdout.contains("skipped    3 images"),
+        "{}",
+        finished.stdout
+    );
+    let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+    assert_eq!(
+        bundle.manifest().training.images + bundle.calibration().n(),
+        20
+    );
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_was() {
+    let workshop = Workshop::new(20);
+    let (mut child, mut lines) = workshop.start_long_run();
+    assert!(
+        lines.any(|line| line.starts_with("epoch 3/")),
+        "it reports its epochs"
+    );
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("same command again to go on")),
+        "{said:?}"
+    );
+    assert!(!workshop.bundle().exists());
+
+    let (mut child, mut lines) = workshop.start_long_run();
+    assert!(lines.any(|line| line.starts_with("going on after ")));
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
 fn an_output_that_the_backbone_lacks_is_named_with_those_that_it_has() {
-    Place::new()
-        .train(data(), "--feature features_s64 --size 128x128")
-        .failed(78, &["features_s64", "features_s16", "features_s32"]);
-    Place::new()
-        .train(data(), "--size 128x128")
-        .failed(78, &["features_s16", "features_s32", "--feature"]);
+    let workshop = Workshop::new(4);
+    let said = ["no output `nonsense`", "features_s16", "features_s32"];
+    workshop.train("--feature nonsense").failed(78, &said);
+}
+
+#[test]
+fn several_outputs_and_no_choice_are_named() {
+    let workshop = Workshop::new(4);
+    let mut arguments = workshop.arguments("");
+    let feature = arguments
+        .iter()
+        .position(|word| word == "--feature")
+        .expect("it is given");
+    arguments.drain(feature..feature + 2);
+    flawd(arguments).failed(78, &["features_s16, features_s32", "--feature"]);
+}
+
+#[test]
+fn a_damaged_or_missing_backbone_is_named() {
+    let workshop = Workshop::new(4);
+    let whole = fs::read(workshop.path("filters.onnx")).expect("there");
+    fs::write(workshop.path("filters.onnx"), &whole[..whole.len() / 2]).expect("writable");
+    workshop.train("").failed(78, &["filters.onnx"]);
+    fs::remove_file(workshop.path("filters.onnx")).expect("there");
+    workshop.train("").failed(78, &["filters.onnx"]);
 }
 
 #[test]
 fn a_size_that_the_scales_cannot_divide_is_refused_with_sizes_that_work() {
-    Place::new()
-        .train(data(), "--feature features_s32 --size 200x128")
-        .failed(78, &["200x128", "128", "256x128"]);
+    let workshop = Workshop::new(4);
+    workshop
+        .train("--size 130x128")
+        .failed(78, &["130x128", "multiples of 128", "128x128"]);
+}
+
+#[test]
+fn too_few_images_for_the_rate_are_found_before_training() {
+    let workshop = Workshop::new(20);
+    let finished = workshop
+        .train("--false-reject-rate 0.01")
+        .failed(78, &["at least 99"]);
+    assert!(!finished.stderr.contains("epoch"), "{}", finished.stderr);
+    workshop
+        .train("--false-reject-rate 0.01 --accept-achievable")
+        .succeeded();
+}
+
+#[test]
+fn one_image_is_not_enough() {
+    Workshop::new(1)
+        .train("")
+        .failed(1, &["only 1 usable image"]);
 }
 
 #[test]
 fn a_folder_without_images_is_refused() {
-    let place = Place::new();
-    place
-        .train(place.folder.path(), "--feature features_s32 --size 128x128")
-        .failed(64, &["there are no images"]);
+    let workshop = Workshop::new(1);
+    fs::remove_file(workshop.good().join("000.png")).expect("there");
+    workshop.train("").failed(64, &["there are no images"]);
 }
 
 #[test]
-fn too_few_images_for_the_rate_are_refused_before_the_training() {
-    let place = Place::new();
-    let asked = "--feature features_s32 --size 128x128 --false-reject-rate 0.01";
-    let refused = place.train(data(), asked).failed(78, &["at least 99"]);
-    assert!(!refused.stderr.contains("epoch"), "{}", refused.stderr);
-    assert!(!place.path("bundle").exists());
+fn a_place_that_is_taken_or_not_writable_is_found_before_training() {
+    let workshop = Workshop::new(4);
+    fs::create_dir(workshop.bundle()).expect("writable");
+    fs::write(workshop.path("bundle/precious.txt"), "mine").expect("writable");
+    workshop.train("").failed(1, &["is there and is no bundle"]);
+    assert!(workshop.path("bundle/precious.txt").exists());
+    // Not even root can make a folder there.
+    workshop
+        .train("--out /proc/flawd")
+        .failed(1, &["cannot write a bundle to /proc/flawd"]);
 }
 
 #[test]
-fn a_place_that_is_taken_or_not_writable_is_refused_and_left_alone() {
-    let place = Place::new();
-    fs::create_dir(place.path("bundle")).expect("it can be made");
-    fs::write(place.path("bundle/photo.jpg"), b"dear").expect("it can be written");
-    let wanted = "--feature features_s32 --size 128x128";
-    place
-        .train(data(), wanted)
-        .failed(78, &["is no bundle", "not overwritten"]);
-    assert_eq!(
-        fs::read(place.path("bundle/photo.jpg")).expect("it is there"),
-        b"dear"
-    );
-
-    let place = Place::new();
-    fs::write(place.path("file"), b"").expect("it can be written");
-    let below_a_file = place.path("file/bundle").display().to_string();
-    place
-        .train(data(), &format!("{wanted} --out {below_a_file}"))
-        .failed(64, &["--out"]);
-}
-
-#[test]
-fn an_image_that_is_damaged_is_named_and_left_out() {
-    let place = Place::new();
-    let images = place.path("images");
-    copy_folder(&data().join("train/good"), &images);
-    let cut = images.join("000.png");
-    let whole = fs::read(&cut).expect("it is there");
-    fs::write(&cut, &whole[..whole.len() / 2]).expect("it can be written");
-    place
-        .train(
-            &images,
-            "--feature features_s32 --size 128x128 --hold-out 0.3",
-        )
-        .succeeded()
-        .said(&["skipped", "000.png"]);
-    let trained = Bundle::open(&place.path("bundle")).expect("every digest fits");
-    let manifest = trained.manifest();
-    assert_eq!(manifest.training.images + manifest.calibration.n(), 49);
-}
-
-#[test]
-fn the_same_images_and_seed_give_the_same_model() {
-    let place = Place::new();
-    let settings = "--feature features_s32 --epochs 4 --hidden 8 --kernels 3,3 --size 128x128";
-    // Later arguments override earlier ones only where clap is told so; these are all given once.
-    let mut arguments: Vec<OsString> = arguments![
-        "train",
-        data(),
-        "--backbone",
-        place.path("filters.onnx"),
-        "--out",
-        place.path("tiny"),
-        "--cache",
-        place.path("cache"),
-        "--false-reject-rate",
-        "0.1",
-    ]
-    .into();
-    arguments.extend(settings.split_whitespace().map(OsString::from));
-    flawd(arguments).succeeded();
-    let again = Bundle::open(&place.path("tiny")).expect("every digest fits");
-    let first = Bundle::open(bundle()).expect("every digest fits");
-    assert_eq!(again.manifest().model.digest, first.manifest().model.digest);
-    assert_eq!(again.calibration(), first.calibration());
+fn a_loss_that_is_no_number_ends_with_the_last_checkpoint_kept() {
+    let workshop = Workshop::new(20);
+    workshop
+        .train("--learning-rate 1e30 --schedule constant --epochs 50 --clamp 0")
+        .failed(1, &["is not finite", "epochs is kept in"]);
+    assert!(!workshop.bundle().exists());
 }
