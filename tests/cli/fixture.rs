@@ -143,13 +143,16 @@ pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_str(&text).expect("it is JSON")
 }
 
+/// A folder of this process; what earlier ones left behind is removed.
 fn fresh_folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("cli")
-        .join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).expect("it can be removed");
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+        if !Path::new("/proc").join(entry.file_name()).exists() {
+            // Another process may be doing the same at this moment.
+            fs::remove_dir_all(entry.path()).ok();
+        }
     }
+    let folder = all.join(std::process::id().to_string()).join(name);
     fs::create_dir_all(&folder).expect("it can be made");
     folder
 }
