@@ -4,6 +4,7 @@
 //! The modules are listed in reading order. The program is this library and a `main` that maps
 //! the outcome to an exit code, so that tests run the real thing.
 
+pub mod benchmark;
 pub mod bundle;
 pub mod cli;
 pub mod commands;

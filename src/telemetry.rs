@@ -73,6 +73,10 @@ fn subscriber(log: &Log) -> (impl Subscriber + Send + Sync, Handles) {
     (subscriber, handles)
 }
 
+/// ONNX Runtime's binding speaks of itself at level INFO, at every start; that is for whoever
+/// debugs it. What the operator says about `ort` goes before.
+const QUIET: &str = "ort=warn";
+
 /// Whether `level` is a filter that [`configure`] can use.
 ///
 /// # Errors
@@ -84,9 +88,12 @@ pub fn check_level(level: &str) -> Result<(), String> {
 }
 
 fn filter(log: &Log) -> EnvFilter {
-    EnvFilter::try_from_env(FILTER_VARIABLE)
-        .or_else(|_| EnvFilter::try_new(&log.level))
-        .unwrap_or_else(|_| EnvFilter::new("info"))
+    let from_environment = std::env::var(FILTER_VARIABLE).ok();
+    from_environment
+        .iter()
+        .chain([&log.level])
+        .find_map(|level| EnvFilter::try_new(format!("{QUIET},{level}")).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 fn lines(log: &Log) -> Lines {

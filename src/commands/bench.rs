@@ -1,15 +1,126 @@
 //! `flawd bench`: latency a stage and throughput.
 
-use crate::failure::Outcome;
+use std::{collections::BTreeMap, fs, num::NonZeroUsize, path::PathBuf};
+
+use anyhow::Context;
+
+use crate::{
+    benchmark::{self, BenchmarkError, Measurement, Options, Percentiles},
+    config::{Document, ValidConfig},
+    daemon::{Daemon, DaemonError},
+    failure::{Failure, Outcome},
+};
 
 /// Arguments of `flawd bench`.
 #[derive(Debug, clap::Args)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    /// Bundle to measure, on synthetic pictures
+    #[arg(
+        short,
+        long,
+        value_name = "BUNDLE",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
+    bundle: Option<PathBuf>,
+    /// Configuration to measure: its bundle, on the first pictures of its first camera
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Frames through the pipeline in all
+    #[arg(long, value_name = "N", default_value = "500")]
+    frames: NonZeroUsize,
+    /// Turns that pipeline and bare session loop take
+    #[arg(long, value_name = "N", default_value = "10")]
+    rounds: NonZeroUsize,
+    /// Threads for inference; 0 takes every core
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "config")]
+    threads: usize,
+    /// Publish the verdicts to the configured broker as well
+    #[arg(long, requires = "config")]
+    publish: bool,
+    /// Write the measurement as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
 
-/// Runs the command.
+/// Measures and prints.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
-pub fn run(_args: BenchArgs) -> Outcome {
-    Err(anyhow::anyhow!("`flawd bench` is not written yet").into())
+pub fn run(args: BenchArgs) -> Outcome {
+    let daemon = match (&args.config, &args.bundle) {
+        (Some(config), _) => Daemon::prepare(config),
+        (None, Some(bundle)) => on_synthetic_pictures(bundle, args.threads),
+        (None, None) => unreachable!("clap requires one of the two"),
+    }
+    .map_err(|error| Failure::new(error.kind(), error))?;
+    let options = Options {
+        frames: args.frames.get(),
+        rounds: args.rounds.get(),
+        publish: args.publish,
+    };
+    let measurement = benchmark::run(&daemon, options).map_err(|error| match error {
+        BenchmarkError::Daemon(error) => Failure::new(error.kind(), error),
+        other => Failure::from(other),
+    })?;
+    print(&measurement);
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&measurement)?;
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A daemon for a bundle alone: the configuration that its operator would write.
+fn on_synthetic_pictures(bundle: &std::path::Path, threads: usize) -> Result<Daemon, DaemonError> {
+    let bundle = std::path::absolute(bundle)?;
+    let bundle = toml::Value::from(bundle.to_string_lossy().into_owned());
+    let document = Document::new(
+        "flawd bench",
+        format!(
+            "[station]\nname = \"bench\"\n[inference]\nbundle = {bundle}\nthreads = {threads}\n\
+             [camera.bench.synthetic]\nsize = \"480x640\"\n"
+        ),
+    );
+    Daemon::open(ValidConfig::parse(&document, &BTreeMap::new())?)
+}
+
+fn print(measurement: &Measurement) {
+    let Measurement {
+        frames,
+        rounds,
+        pipeline_fps,
+        session_fps,
+        ratio,
+        latency_ms,
+        resident_kib,
+        model,
+        picture,
+        cores,
+    } = measurement;
+    println!(
+        "{} {} on {}, pictures of {picture}, {cores} cores, {frames} frames in {rounds} rounds",
+        model.name, model.version, model.provider
+    );
+    println!("\n{:<12}{:>10}{:>10}", "latency, ms", "p50", "p99");
+    for (step, Percentiles { p50, p99 }) in [
+        ("capture", latency_ms.capture),
+        ("queue", latency_ms.queue),
+        ("preprocess", latency_ms.preprocess),
+        ("infer", latency_ms.infer),
+        ("total", latency_ms.total),
+    ] {
+        println!("{step:<12}{p50:>10.3}{p99:>10.3}");
+    }
+    println!("\npipeline     {pipeline_fps:>9.2} frames/s");
+    println!("bare session {session_fps:>9.2} frames/s");
+    println!("ratio        {ratio:>9.3}");
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    println!(
+        "\nresident memory, MiB: start {:.1}, middle {:.1}, end {:.1}, peak {:.1}",
+        mib(resident_kib.start),
+        mib(resident_kib.middle),
+        mib(resident_kib.end),
+        mib(resident_kib.peak)
+    );
 }

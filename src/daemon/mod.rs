@@ -124,6 +124,20 @@ impl Daemon {
     pub fn prepare(configuration: &Path) -> Result<Self, DaemonError> {
         let config = ValidConfig::load(configuration)?;
         telemetry::configure(&config.log);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            config = %configuration.display(),
+            station = config.station,
+            "Starting"
+        );
+        Self::open(config)
+    }
+
+    /// Opens what a configuration names that is no hardware.
+    ///
+    /// # Errors
+    /// [`DaemonError`] for the bundle or the library.
+    pub fn open(config: ValidConfig) -> Result<Self, DaemonError> {
         let bundle = Bundle::open(&config.inference.bundle)?;
         let runtime = Runtime::load(config.inference.onnxruntime.as_deref())?;
         Ok(Self {
@@ -266,7 +280,10 @@ impl Daemon {
 
     /// Waits until the first attempt to connect has ended, so that a short replay is not over
     /// before the connection is there.
-    fn await_broker(&self, first: &mpsc::Receiver<FirstAttempt>) -> Result<(), DaemonError> {
+    ///
+    /// # Errors
+    /// [`DaemonError::Broker`] if it failed and the configuration requires the broker.
+    pub fn await_broker(&self, first: &mpsc::Receiver<FirstAttempt>) -> Result<(), DaemonError> {
         let mqtt = &self.config.mqtt;
         // The attempt has a limit of its own; this one is for the way back from it.
         let limit = mqtt.connect_timeout + Duration::from_secs(1);

@@ -17,8 +17,8 @@ use super::{
     link::Receiver,
     progress::Progress,
     throttle::Throttle,
-    with_causes,
 };
+use crate::failure::with_causes;
 
 /// The stage.
 pub(super) struct Infer<S> {

@@ -4,7 +4,7 @@
 //! folder of images ─► flawd run ─► mosquitto ─► mosquitto_sub
 //! ```
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use flawd::decode::decode_file;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     broker::{Broker, Message},
     bundle,
-    station::Station,
+    station::{Station, errors, flawd},
 };
 
 /// A station that judges `parts/` once, as fast as it can.
@@ -125,6 +125,44 @@ fn every_image_ends_in_one_verdict_with_the_score_that_the_scorer_gives() {
         defects.iter().map(|m| &m.payload).collect::<Vec<_>>(),
         expected
     );
+}
+
+#[test]
+fn the_line_and_the_evaluation_agree_on_every_image() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "");
+    std::os::unix::fs::symlink(
+        bundle::images().join("test"),
+        station.folder().join("parts"),
+    )
+    .unwrap();
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    let on_the_line = of_kind(&messages, "verdict").into_iter().map(|message| {
+        let payload = &message.payload;
+        let part = format!("test/{}", payload["part_id"].as_str().unwrap());
+        (part, (payload["score"].clone(), payload["verdict"].clone()))
+    });
+
+    let report = station.folder().join("report.json");
+    let output = flawd()
+        .arg("evaluate")
+        .args([bundle::path(), bundle::images()])
+        .arg("--json")
+        .arg(&report)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let evaluated = report["images"].as_array().unwrap().iter().map(|image| {
+        let path = image["path"].as_str().unwrap().to_owned();
+        (path, (image["score"].clone(), image["verdict"].clone()))
+    });
+    let on_the_line: BTreeMap<_, _> = on_the_line.collect();
+    assert!(on_the_line.len() >= 10, "{on_the_line:?}");
+    assert_eq!(on_the_line, evaluated.collect());
 }
 
 #[test]

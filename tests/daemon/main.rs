@@ -3,11 +3,14 @@
 //!
 //! Nothing here waits for time to pass: tests wait for messages, log lines and ends of processes.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod broker;
 mod bundle;
 mod process;
 mod station;
 
+mod bench;
 mod delivery;
 mod outage;
 mod service;

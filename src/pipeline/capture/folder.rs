@@ -9,10 +9,8 @@ use std::{
 use super::{CameraLost, OpenError, Source};
 use crate::{
     decode,
-    pipeline::{
-        frame::{Frame, Moment},
-        with_causes,
-    },
+    failure::with_causes,
+    pipeline::frame::{Frame, Moment},
 };
 
 /// Images of a folder and its sub-folders. The list is made once: what is added later is not

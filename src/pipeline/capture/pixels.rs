@@ -11,7 +11,7 @@ use nokhwa::{
     utils::{FrameFormat, nv12_to_rgb, yuyv422_to_rgb},
 };
 
-use crate::{decode, pipeline::with_causes};
+use crate::{decode, failure::with_causes};
 
 /// Converts a frame.
 ///

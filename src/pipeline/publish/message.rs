@@ -154,3 +154,40 @@ impl Telegram {
         Some(self.about)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    /// Every property that a schema names, at any depth.
+    fn properties(schema: &Value, names: &mut Vec<String>) {
+        match schema {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    if key == "properties" {
+                        names.extend(value.as_object().unwrap().keys().cloned());
+                    }
+                    properties(value, names);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| properties(item, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_field_of_every_payload_is_documented() {
+        let documentation = include_str!("../../../docs/mqtt.md");
+        for schema in [
+            include_str!("../../../docs/schema/verdict.schema.json"),
+            include_str!("../../../docs/schema/state.schema.json"),
+            include_str!("../../../docs/schema/heartbeat.schema.json"),
+        ] {
+            let mut names = Vec::new();
+            properties(&serde_json::from_str(schema).unwrap(), &mut names);
+            assert!(names.len() >= 3, "{names:?}");
+            names.retain(|name| !documentation.contains(&format!("`{name}`")));
+            assert!(names.is_empty(), "not in docs/mqtt.md: {names:?}");
+        }
+    }
+}

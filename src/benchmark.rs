@@ -1,0 +1,421 @@
+//! How fast this build is on this machine: latency a stage, and the whole pipeline beside a bare
+//! loop over the same model.
+//!
+//! What is measured is the daemon's own pipeline. Its pictures are decoded before, and its
+//! verdicts are only counted (and published, if asked for), so the comparison says what stages,
+//! links and bookkeeping cost on top of the model. Both sides take turns in short rounds, because
+//! a machine's speed drifts; the ratio is the median of the rounds' ratios.
+//!
+//! There are two sessions over one model file: one in the pipeline's thread, one for the loop.
+
+use std::{
+    fs, io,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use flawd_core::{
+    event::{LatencyMs, ModelData, Phase},
+    image::RgbImage,
+    preprocess::{PreprocessError, Preprocessor},
+};
+use flawd_onnx::{Model, ModelError};
+use serde::Serialize;
+
+use crate::{
+    config::Overflow,
+    daemon::{Daemon, DaemonError},
+    pipeline::{
+        self, Camera, Plan,
+        capture::{CameraLost, Source},
+        crew::Crew,
+        event,
+        frame::{Frame, Inspection, Moment, Sink},
+        publish::{self, CameraInfo, Publisher, Report},
+        shutdown::Shutdown,
+    },
+};
+
+/// Different pictures that go round.
+const PICTURES: usize = 16;
+
+/// Frames before the first round, for caches and allocators to settle.
+const WARM_UP: usize = 8;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Frames through the pipeline in all, at least 1.
+    pub frames: usize,
+    /// Turns that they are divided into, at least 1.
+    pub rounds: usize,
+    /// Verdicts go to the configured broker as well.
+    pub publish: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// Frames through the pipeline, without the warm-up.
+    pub frames: usize,
+    /// The turns they were divided into.
+    pub rounds: usize,
+    /// Frames a second through the pipeline: median of the rounds.
+    pub pipeline_fps: f64,
+    /// Frames a second through the bare loop: median of the rounds.
+    pub session_fps: f64,
+    /// Pipeline to bare loop: median of the rounds' ratios.
+    pub ratio: f64,
+    /// In milliseconds, for a pipeline that is kept full.
+    pub latency_ms: Latencies,
+    /// Memory of the whole process.
+    pub resident_kib: Resident,
+    /// Which model, on what.
+    pub model: ModelData,
+    /// Size of the pictures, as the camera gives them.
+    pub picture: String,
+    /// Cores of the machine.
+    pub cores: usize,
+}
+
+/// Latency of each step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latencies {
+    /// From taking a picture to having it.
+    pub capture: Percentiles,
+    /// Waiting in links.
+    pub queue: Percentiles,
+    /// Resizing.
+    pub preprocess: Percentiles,
+    /// The model.
+    pub infer: Percentiles,
+    /// From taking a picture to its verdict.
+    pub total: Percentiles,
+}
+
+/// Half of all values, and all but one in a hundred, are no larger.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// Resident memory in KiB.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Resident {
+    /// After the warm-up.
+    pub start: u64,
+    /// After half of the rounds.
+    pub middle: u64,
+    /// After the last round.
+    pub end: u64,
+    /// The highest since the process started.
+    pub peak: u64,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchmarkError {
+    /// The daemon's parts.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The camera gave no picture.
+    #[error("camera `{0}` gave no picture that can be used")]
+    NoPictures(String),
+    /// A picture that the model cannot take.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The bare loop.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A thread, or the process's own record.
+    #[error("the system refuses a thread or its record of this process")]
+    System(#[from] io::Error),
+    /// The pipeline ended in the middle.
+    #[error("the pipeline ended before the last frame")]
+    Ended,
+}
+
+/// Measures with the daemon's bundle and the pictures of its first camera.
+///
+/// # Errors
+/// [`BenchmarkError`].
+pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkError> {
+    let Options {
+        frames,
+        rounds,
+        publish,
+    } = options;
+    let mut bare = daemon.load_model()?;
+    let model = daemon.load_model()?;
+    let judge = daemon.judge(&model);
+    let record = judge.model.clone();
+
+    let mut camera = daemon.open_camera(0)?;
+    let pictures = take_pictures(&mut camera)?;
+    let picture = pictures[0].size().to_string();
+    let tensors = prepare(&pictures, &camera, &bare)?;
+
+    let mut crew = Crew::new();
+    let publisher = publish
+        .then(|| start_publisher(&mut crew, daemon, &camera, &record))
+        .transpose()?;
+    let (permits, allowed) = mpsc::channel();
+    let (latency_sender, latencies) = mpsc::channel();
+    camera.settings.overflow = Overflow::Block;
+    camera.source = Box::new(Round {
+        pictures: pictures.into(),
+        next: 0,
+        allowed,
+    });
+    let plan = Plan {
+        cameras: vec![camera],
+        model,
+        judge,
+        sink: Recorder {
+            latencies: latency_sender,
+            publisher,
+        },
+    };
+    let (events, _woken) = event::channel();
+    pipeline::start(&mut crew, plan, &Shutdown::new(), &events)?;
+
+    let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
+        let begun = Instant::now();
+        for _ in 0..frames {
+            permits.send(()).map_err(|_| BenchmarkError::Ended)?;
+        }
+        let latencies: Vec<_> = latencies.iter().take(frames).collect();
+        if latencies.len() < frames {
+            return Err(BenchmarkError::Ended);
+        }
+        Ok((begun.elapsed(), latencies))
+    };
+    let mut through_session = |frames: usize| -> Result<Duration, BenchmarkError> {
+        let begun = Instant::now();
+        for tensor in tensors.iter().cycle().take(frames) {
+            bare.run(tensor)?;
+        }
+        Ok(begun.elapsed())
+    };
+
+    through_session(WARM_UP)?;
+    through_pipeline(WARM_UP)?;
+    let start = resident()?.0;
+    let mut middle = start;
+    let mut all = Vec::with_capacity(frames);
+    let mut rates = Vec::with_capacity(rounds);
+    for (round, share) in shares(frames, rounds).enumerate() {
+        // Each side goes first in every other round.
+        let session_first = round % 2 == 1;
+        let early = session_first.then(|| through_session(share)).transpose()?;
+        let (pipeline, latencies) = through_pipeline(share)?;
+        let session = match early {
+            Some(time) => time,
+            None => through_session(share)?,
+        };
+        all.extend(latencies);
+        let rate = |time: Duration| share as f64 / time.as_secs_f64();
+        rates.push((rate(pipeline), rate(session)));
+        if round + 1 == rounds.div_ceil(2) {
+            middle = resident()?.0;
+        }
+    }
+    let (end, peak) = resident()?;
+    drop(permits);
+    crew.join_until(Instant::now() + daemon.config().grace_period)
+        .map_err(|_| BenchmarkError::Ended)?;
+
+    Ok(Measurement {
+        frames,
+        rounds: rates.len(),
+        pipeline_fps: median(rates.iter().map(|(pipeline, _)| *pipeline)),
+        session_fps: median(rates.iter().map(|(_, session)| *session)),
+        ratio: median(rates.iter().map(|(pipeline, session)| pipeline / session)),
+        latency_ms: Latencies::of(&all),
+        resident_kib: Resident {
+            start,
+            middle,
+            end,
+            peak,
+        },
+        model: record,
+        picture,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// The first pictures that the camera gives.
+fn take_pictures(camera: &mut Camera) -> Result<Vec<RgbImage>, BenchmarkError> {
+    let source = &mut camera.source;
+    let frames = std::iter::from_fn(|| source.next_frame().ok().flatten());
+    let pictures: Vec<_> = frames
+        .take(PICTURES)
+        .filter_map(|frame| frame.image.ok())
+        .collect();
+    if pictures.is_empty() {
+        return Err(BenchmarkError::NoPictures(camera.settings.name.clone()));
+    }
+    Ok(pictures)
+}
+
+/// The model's inputs for the bare loop.
+fn prepare(
+    pictures: &[RgbImage],
+    camera: &Camera,
+    model: &Model,
+) -> Result<Vec<Vec<u8>>, PreprocessError> {
+    let mut preprocessor = Preprocessor::new(model.input_size(), camera.geometry);
+    let prepare = |picture| {
+        let mut tensor = vec![0; preprocessor.tensor_len()];
+        preprocessor.run(picture, &mut tensor)?;
+        Ok(tensor)
+    };
+    pictures.iter().map(prepare).collect()
+}
+
+fn start_publisher(
+    crew: &mut Crew,
+    daemon: &Daemon,
+    camera: &Camera,
+    model: &ModelData,
+) -> Result<Publisher, BenchmarkError> {
+    let info = CameraInfo {
+        name: camera.settings.name.clone(),
+        counters: camera.counters.clone(),
+    };
+    let report = Report {
+        phase: Phase::ContinuousExecution,
+        not_ready: None,
+    };
+    let mqtt = &daemon.config().mqtt;
+    let (publisher, first) = publish::start(crew, mqtt, model.clone(), vec![info], report)?;
+    daemon.await_broker(&first)?;
+    Ok(publisher)
+}
+
+/// The same pictures again and again, each when it is allowed.
+struct Round {
+    pictures: Arc<[RgbImage]>,
+    next: usize,
+    allowed: mpsc::Receiver<()>,
+}
+
+impl Source for Round {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        if self.allowed.recv().is_err() {
+            return Ok(None);
+        }
+        let captured = Moment::now();
+        let picture = self.pictures[self.next % self.pictures.len()].clone();
+        self.next += 1;
+        Ok(Some(Frame::new(None, Ok(picture), captured)))
+    }
+}
+
+/// Notes the latencies of every verdict, and passes it on if somebody wants it.
+struct Recorder {
+    latencies: mpsc::Sender<LatencyMs>,
+    publisher: Option<Publisher>,
+}
+
+impl Sink for Recorder {
+    fn accept(&mut self, inspection: Inspection) {
+        // A measurement that has failed does not listen any more.
+        self.latencies
+            .send(inspection.verdict.latency_ms.clone())
+            .ok();
+        if let Some(publisher) = &mut self.publisher {
+            publisher.accept(inspection);
+        }
+    }
+}
+
+/// `frames` in at most `rounds` parts of nearly the same size, none of them empty.
+fn shares(frames: usize, rounds: usize) -> impl Iterator<Item = usize> {
+    let until = move |round: usize| frames * round / rounds;
+    (0..rounds)
+        .map(move |round| until(round + 1) - until(round))
+        .filter(|share| *share > 0)
+}
+
+impl Latencies {
+    fn of(all: &[LatencyMs]) -> Self {
+        let percentiles = |step: fn(&LatencyMs) -> Option<f64>| {
+            Percentiles::of(all.iter().filter_map(step).collect())
+        };
+        Self {
+            capture: percentiles(|latency| latency.capture),
+            queue: percentiles(|latency| latency.queue),
+            preprocess: percentiles(|latency| latency.preprocess),
+            infer: percentiles(|latency| latency.infer),
+            total: percentiles(|latency| Some(latency.total)),
+        }
+    }
+}
+
+impl Percentiles {
+    /// By nearest rank; 0 of nothing.
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let rank = |percent: usize| {
+            let rank = (values.len() * percent).div_ceil(100).max(1);
+            values.get(rank - 1).copied().unwrap_or_default()
+        };
+        Self {
+            p50: rank(50),
+            p99: rank(99),
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    Percentiles::of(values.collect()).p50
+}
+
+/// Resident memory of this process in KiB, now and at its highest.
+fn resident() -> io::Result<(u64, u64)> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
+    };
+    Ok((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let values = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(
+            Percentiles::of(values),
+            Percentiles {
+                p50: 100.0,
+                p99: 198.0
+            }
+        );
+        assert_eq!(
+            Percentiles::of(vec![7.0]),
+            Percentiles { p50: 7.0, p99: 7.0 }
+        );
+    }
+
+    #[test]
+    fn the_rounds_share_all_frames() {
+        for (frames, rounds) in [(10, 3), (2, 5), (1, 1), (10_000, 7)] {
+            assert_eq!(shares(frames, rounds).sum::<usize>(), frames);
+        }
+    }
+
+    #[test]
+    fn the_process_knows_its_own_memory() {
+        let (now, peak) = resident().unwrap();
+        assert!(now > 0 && peak >= now);
+    }
+}
