@@ -2,8 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// The file that this process runs, although another may lie in its place by now.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Why the daemon does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,8 @@ impl DaemonProcess {
             source,
         };
         let output = File::create(log).map_err(log_error)?;
-        let child = Command::new(std::env::current_exe().map_err(DaemonError::Start)?)
+        let child = Command::new(THIS_PROGRAM)
+            .arg0("flawd")
             .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(log_error)?)
