@@ -36,7 +36,7 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached
     Demo(demo::DemoArgs),
-    /// Look into bundles and verify them
+    /// Look into bundles, verify them, write flawd's own backbone
     Model(model::ModelArgs),
 }
 

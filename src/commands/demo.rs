@@ -18,7 +18,7 @@ use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{Runtime, SessionOptions, filter_bank::filter_bank};
+use flawd_onnx::{Runtime, filter_bank::filter_bank};
 use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
@@ -216,18 +216,16 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         out: args.out.join("bundle"),
         name: "demo".to_owned(),
     };
-    let summary = train(&plan, runtime, &session_options(args), &mut |progress| {
-        show(&progress);
-        ControlFlow::Continue(())
-    })?;
+    let summary = train(
+        &plan,
+        runtime,
+        &args.runtime.session_options(),
+        &mut |progress| {
+            show(&progress);
+            ControlFlow::Continue(())
+        },
+    )?;
     Ok(summary.calibration)
-}
-
-fn session_options(args: &DemoArgs) -> SessionOptions {
-    SessionOptions {
-        intra_threads: args.runtime.threads,
-        ..SessionOptions::default()
-    }
 }
 
 fn show(progress: &Progress) {
@@ -300,7 +298,7 @@ fn watch_line(args: &DemoArgs, line: SyntheticLine) -> anyhow::Result<Tally> {
 /// Draws where one found part of each kind of defect, and the first good part, are unusual.
 fn draw_overlays(args: &DemoArgs, runtime: &Runtime, tally: &Tally) -> anyhow::Result<usize> {
     let bundle = Bundle::open(&args.out.join("bundle"))?;
-    let mut scorer = Scorer::open(&bundle, runtime, &session_options(args))?;
+    let mut scorer = Scorer::open(&bundle, runtime, &args.runtime.session_options())?;
     let examples = tally.examples();
     for &(index, truth) in &examples {
         let part = tally.line().part(index);
@@ -343,8 +341,13 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
             // Relative paths start at the configuration's folder.
             bundle: Some("bundle".into()),
             onnxruntime: args.runtime.onnxruntime.as_deref().map(absolute),
+            providers: args
+                .runtime
+                .provider
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             threads: args.runtime.threads,
-            ..Inference::default()
         },
         camera: [(CAMERA.to_owned(), camera)].into(),
         mqtt: Mqtt {

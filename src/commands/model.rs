@@ -1,8 +1,11 @@
-//! `flawd model`: looks into bundles and verifies them.
+//! `flawd model`: looks into bundles and verifies them, and writes flawd's own backbone.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
+use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
 use super::open;
 use crate::bundle::Bundle;
@@ -30,6 +33,12 @@ enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Write flawd's own backbone, which needs no download: a fixed bank of filters
+    FilterBank {
+        /// Where to write the ONNX file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 /// Runs the command.
@@ -40,6 +49,7 @@ pub fn run(args: ModelArgs) -> Outcome {
     match args.command {
         ModelCommand::Inspect { bundle } => inspect(&bundle),
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
+        ModelCommand::FilterBank { out } => write_filter_bank(&out),
     }
 }
 
@@ -119,5 +129,14 @@ fn verify(bundle: &Path, runtime: &RuntimeArgs) -> Outcome {
         );
     }
     println!("ok on {}", scorer.provider());
+    Ok(())
+}
+
+fn write_filter_bank(out: &Path) -> Outcome {
+    fs::write(out, filter_bank()).with_context(|| format!("cannot write {}", out.display()))?;
+    println!(
+        "{}: outputs features_s16 and features_s32, {CHANNELS} channels each",
+        out.display()
+    );
     Ok(())
 }
