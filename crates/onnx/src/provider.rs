@@ -69,7 +69,10 @@ impl Provider {
     /// The provider for ONNX Runtime, set to fail rather than to be skipped.
     pub(crate) fn registration(&self) -> ExecutionProviderDispatch {
         let dispatch = match self {
-            Self::Cpu => ep::CPU::default().build(),
+            // Without the arena, which is off here by default, every run asks the system for its
+            // intermediate tensors and gives them back: a third of the time of a small model
+            // went into page faults on any thread but the first.
+            Self::Cpu => ep::CPU::default().with_arena_allocator(true).build(),
             Self::Cuda(options) => {
                 let mut cuda = ep::CUDA::default().with_device_id(device_id(options.device));
                 if let Some(limit) = options.memory_limit {
