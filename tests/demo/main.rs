@@ -68,7 +68,7 @@ fn a_line_can_be_written_as_a_data_set() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = demo(&["--write", &folder.path().to_string_lossy(), "--seed", "5"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(count(&folder.path().join("train/good")), 400);
+    assert_eq!(count(&folder.path().join("train/good")), 500);
     assert_eq!(count(&folder.path().join("test")), 6);
     assert_eq!(count(&folder.path().join("ground_truth/chip")), 20);
 }
