@@ -1,0 +1,220 @@
+//! The rules of ARCHITECTURE.md that can be read off the sources, and the documents themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` with this extension, without what is built or hidden.
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    for path in entries.map(|entry| entry.expect("readable").path()) {
+        let name = path
+            .file_name()
+            .expect("an entry has a name")
+            .to_string_lossy();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "flawd-demo"].contains(&&*name) {
+                files(&path, extension, found);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// Path from the root, and text, of every file with this extension.
+fn texts(extension: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    files(root(), extension, &mut found);
+    found.sort();
+    let read = |path: PathBuf| {
+        let name = path
+            .strip_prefix(root())
+            .expect("it was found below the root");
+        let text = fs::read_to_string(&path).expect("a text file");
+        (name.to_string_lossy().into_owned(), text)
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// The lines of a source file that are code of the product: no comments, nothing from the tests
+/// at its end on.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// A word that only some files may have in their code.
+struct Wall {
+    word: &'static str,
+    within: &'static str,
+    allowed: &'static [&'static str],
+}
+
+const WALLS: &[Wall] = &[
+    Wall {
+        word: "ort::",
+        within: "",
+        allowed: &["crates/onnx/"],
+    },
+    Wall {
+        word: "gemm::",
+        within: "",
+        allowed: &["crates/train/src/matrix.rs"],
+    },
+    Wall {
+        word: "anyhow",
+        within: "",
+        allowed: &["src/commands/", "src/main.rs", "src/failure.rs"],
+    },
+    Wall {
+        word: "println!(",
+        within: "src/",
+        allowed: &["src/commands/", "src/main.rs"],
+    },
+    Wall {
+        word: "println!(",
+        within: "crates/",
+        allowed: &[],
+    },
+    Wall {
+        word: "process::exit",
+        within: "src/",
+        allowed: &["src/main.rs"],
+    },
+    Wall {
+        word: "rumqttc",
+        within: "src/",
+        allowed: &["src/pipeline/publish/", "src/demo/"],
+    },
+    Wall {
+        word: "nokhwa",
+        within: "src/",
+        allowed: &["src/pipeline/capture/"],
+    },
+    Wall {
+        word: "crate::daemon",
+        within: "src/pipeline/",
+        allowed: &[],
+    },
+    Wall {
+        word: "std::fs",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "std::net",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "std::env",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "std::thread",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "std::time",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "Timestamp::now",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+];
+
+/// True if `word` stands in `line` and is not the end of a longer name.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(place, _)| {
+        let before = line[..place].chars().next_back();
+        before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_')
+    })
+}
+
+#[test]
+fn each_wall_of_the_architecture_stands() {
+    let product = |(path, _): &(String, String)| {
+        (path.starts_with("src/") || path.starts_with("crates/") && path.contains("/src/"))
+            && !path.contains("tests")
+    };
+    let sources: Vec<_> = texts("rs").into_iter().filter(product).collect();
+    assert!(sources.len() > 50, "the sources were found");
+    let mut breaches = Vec::new();
+    for wall in WALLS {
+        for (path, text) in &sources {
+            let inside = path.starts_with(wall.within);
+            let allowed = wall.allowed.iter().any(|place| path.starts_with(place));
+            if inside && !allowed && code(text).any(|line| names(line, wall.word)) {
+                breaches.push(format!("{path} names {}", wall.word));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let silent: Vec<_> = texts("rs")
+        .into_iter()
+        .filter(|(_, text)| !text.trim_start().starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(silent.is_empty(), "no `//!` at the top of {silent:#?}");
+}
+
+#[test]
+fn every_invariant_names_tests_that_are_there() {
+    let sources: String = texts("rs").into_iter().map(|(_, text)| text).collect();
+    let architecture =
+        fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the file is there");
+    let mut held = 0;
+    for line in architecture.lines().filter(|line| line.contains("Held by")) {
+        for test in line
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.contains('_'))
+        {
+            assert!(
+                sources.contains(&format!("fn {test}(")),
+                "there is no test {test}"
+            );
+            held += 1;
+        }
+    }
+    let invariants = architecture.matches("> **").count();
+    assert!(
+        invariants > 10 && held >= invariants,
+        "{held} tests for {invariants} invariants"
+    );
+}
+
+#[test]
+fn every_link_in_a_document_leads_somewhere() {
+    let mut broken = Vec::new();
+    for (path, text) in texts("md") {
+        let folder = root().join(&path);
+        let folder = folder.parent().expect("a file lies in a folder");
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = target.split('#').next().unwrap_or_default();
+            if !target.contains("://") && !file.is_empty() && !folder.join(file).exists() {
+                broken.push(format!("{path}: {target}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
