@@ -1,12 +1,19 @@
 //! `flawd bench`: latency a stage and throughput.
 
-use std::{collections::BTreeMap, fs, num::NonZeroUsize, path::PathBuf};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
+use flawd_core::image::Size;
+use flawd_onnx::Provider;
+
 use crate::{
     benchmark::{self, BenchmarkError, Measurement, Options, Percentiles},
-    config::{Document, ValidConfig},
+    config::{Camera, Config, Document, Inference, Station, Synthetic},
     daemon::{Daemon, DaemonError},
     failure::{Failure, Outcome},
 };
@@ -35,6 +42,15 @@ pub struct BenchArgs {
     /// Threads for inference; 0 takes every core
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "config")]
     threads: usize,
+    /// Execution providers in order of preference: cpu, cuda, tensorrt
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "cpu",
+        conflicts_with = "config"
+    )]
+    provider: Vec<Provider>,
     /// Publish the verdicts to the configured broker as well
     #[arg(long, requires = "config")]
     publish: bool,
@@ -43,6 +59,9 @@ pub struct BenchArgs {
     json: Option<PathBuf>,
 }
 
+/// Size of the synthetic pictures: that of a small camera.
+const PICTURE: Size = Size::new(480, 640);
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -50,7 +69,7 @@ pub struct BenchArgs {
 pub fn run(args: BenchArgs) -> Outcome {
     let daemon = match (&args.config, &args.bundle) {
         (Some(config), _) => Daemon::prepare(config),
-        (None, Some(bundle)) => on_synthetic_pictures(bundle, args.threads),
+        (None, Some(bundle)) => on_synthetic_pictures(bundle, &args),
         (None, None) => unreachable!("clap requires one of the two"),
     }
     .map_err(|error| Failure::new(error.kind(), error))?;
@@ -72,17 +91,29 @@ pub fn run(args: BenchArgs) -> Outcome {
 }
 
 /// A daemon for a bundle alone: the configuration that its operator would write.
-fn on_synthetic_pictures(bundle: &std::path::Path, threads: usize) -> Result<Daemon, DaemonError> {
-    let bundle = std::path::absolute(bundle)?;
-    let bundle = toml::Value::from(bundle.to_string_lossy().into_owned());
-    let document = Document::new(
-        "flawd bench",
-        format!(
-            "[station]\nname = \"bench\"\n[inference]\nbundle = {bundle}\nthreads = {threads}\n\
-             [camera.bench.synthetic]\nsize = \"480x640\"\n"
-        ),
-    );
-    Daemon::open(ValidConfig::parse(&document, &BTreeMap::new())?)
+fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, DaemonError> {
+    let camera = Camera {
+        synthetic: Some(Synthetic {
+            size: Some(PICTURE),
+            ..Synthetic::default()
+        }),
+        ..Camera::default()
+    };
+    let config = Config {
+        station: Station {
+            name: Some("bench".to_owned()),
+            ..Station::default()
+        },
+        inference: Inference {
+            bundle: Some(bundle.to_owned()),
+            providers: args.provider.iter().map(ToString::to_string).collect(),
+            threads: args.threads,
+            ..Inference::default()
+        },
+        camera: [("bench".to_owned(), camera)].into(),
+        ..Config::default()
+    };
+    Daemon::open(config.validate(&Document::new("", ""))?)
 }
 
 fn print(measurement: &Measurement) {

@@ -288,3 +288,52 @@ fn two_cameras_have_topics_and_numbers_of_their_own() {
         assert_eq!(numbers(&own), (1..=count).collect::<Vec<_>>(), "{camera}");
     }
 }
+
+#[test]
+fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = Station::new(&format!(
+        "[station]\nname = \"fast\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top]\noverflow = \"newest-wins\"\n\
+         [camera.top.synthetic]\nparts = 200\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
+        broker.port
+    ));
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    let verdicts = of_kind(&messages, "verdict");
+    assert_eq!(
+        numbers(&verdicts),
+        (1..=verdicts.len() as u64).collect::<Vec<_>>()
+    );
+    let last = &messages[messages.len() - 2].payload["cameras"]["top"];
+    let count = |name: &str| last[name].as_u64().unwrap();
+    assert_eq!(count("captured"), 200);
+    assert_eq!(count("ok") + count("ng"), verdicts.len() as u64);
+    assert_eq!(count("overrun") + verdicts.len() as u64, 200);
+}
+
+#[test]
+fn a_result_after_its_deadline_is_published_without_a_decision_and_rejects_nothing() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "[camera.top]\ndeadline = \"1us\"\n");
+    lay_out_parts(&station);
+    let mut daemon = station.run();
+    let messages = subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+
+    assert!(of_kind(&messages, "defect").is_empty());
+    for verdict in of_kind(&messages, "verdict") {
+        let payload = &verdict.payload;
+        assert_eq!(
+            (&payload["verdict"], &payload["reason"]),
+            (&"no_decision".into(), &"late".into())
+        );
+        assert!(payload["score"].is_number(), "{payload}");
+        assert!(payload["remaining_ms"].as_f64().unwrap() < 0.0, "{payload}");
+    }
+}

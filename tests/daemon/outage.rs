@@ -6,7 +6,7 @@
 //! arrives   1 2 3               8 9 …      4 to 7: counted, said, never sent
 //! ```
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use crate::{
     broker::{Broker, Message, free_port},
@@ -143,4 +143,53 @@ fn a_broker_that_refuses_to_publish_is_counted_and_said() {
     daemon.wait_for_line("the count", |line| line.contains("Verdicts not delivered"));
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_password_opens_the_broker_and_a_wrong_one_is_refused_without_being_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = folder.path().join("accounts");
+    let status = Command::new("mosquitto_passwd")
+        .args(["-c", "-b"])
+        .arg(&accounts)
+        .args(["line", "correct-horse"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let broker = Broker::start_with(&format!(
+        "allow_anonymous false\npassword_file {}",
+        accounts.display()
+    ));
+    let station = line(broker.port);
+    let text = std::fs::read_to_string(station.configuration()).unwrap();
+    station.configure(&format!(
+        "{text}required_at_start = true\nusername = \"line\"\npassword_file = \"password\"\n"
+    ));
+
+    std::fs::write(station.folder().join("password"), "battery-staple\n").unwrap();
+    let mut daemon = station.run();
+    assert_eq!(daemon.wait().code(), Some(69), "{}", daemon.seen());
+    assert!(
+        daemon.seen().contains("refused: NotAuthorized"),
+        "{}",
+        daemon.seen()
+    );
+    assert!(
+        !daemon.seen().contains("battery-staple"),
+        "{}",
+        daemon.seen()
+    );
+
+    std::fs::write(station.folder().join("password"), "correct-horse\n").unwrap();
+    let mut daemon = station.run();
+    daemon.wait_for_line("the connection", |line| {
+        line.contains("Connected to the broker")
+    });
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(
+        !daemon.seen().contains("correct-horse"),
+        "{}",
+        daemon.seen()
+    );
 }

@@ -203,3 +203,6 @@ impl Capture {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,11 +28,6 @@ impl Backoff {
         }
     }
 
-    /// Attempts that have failed since the last success.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Counts a failure; returns the pause before the next attempt, between half of its nominal
     /// length and the whole.
     pub(super) fn fail(&mut self) -> Duration {

@@ -89,11 +89,12 @@ impl Task {
     /// Publishes until nobody can give orders any more.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(self.settings.reconnect_max);
+        let mut attempts = 0_u64;
         loop {
+            attempts += 1;
             match self.connect().await {
                 None => break,
                 Some(Ok(mut connection)) => {
-                    let attempts = backoff.failures() + 1;
                     backoff.succeed();
                     info!(
                         host = self.settings.host,
@@ -101,6 +102,7 @@ impl Task {
                         attempts,
                         "Connected to the broker"
                     );
+                    attempts = 0;
                     self.answer_first_attempt(Ok(()));
                     match self.serve(&mut connection).await {
                         Ended::Finished => break,
@@ -112,12 +114,12 @@ impl Task {
                 }
                 Some(Err(cause)) => {
                     // Once, twice, four times…: a broker that is away for a night takes few lines.
-                    if backoff.failures().is_power_of_two() || backoff.failures() == 0 {
+                    if attempts.is_power_of_two() {
                         warn!(
                             host = self.settings.host,
                             port = self.settings.port,
                             error = cause,
-                            attempts = backoff.failures() + 1,
+                            attempts,
                             "Cannot connect to the broker"
                         );
                     }
