@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use clap::{Args, ValueEnum};
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
-use flawd_core::preprocess::Geometry;
+use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 use flawd_onnx::Runtime;
 use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
@@ -43,6 +44,15 @@ pub struct TrainArgs {
     /// Pixels that the backbone wants, where its file does not say
     #[arg(long, value_enum)]
     normalisation: Option<NormalisationArg>,
+    /// Part of each picture to inspect, in pixels; the daemon then cuts out the same
+    #[arg(long, value_name = "LEFT,TOP,WIDTH,HEIGHT", value_parser = region)]
+    region: Option<Region>,
+    /// Turn each picture clockwise by 0, 90, 180 or 270 degrees, after the region is cut out
+    #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = rotation)]
+    rotate: Rotation,
+    /// Mirror each picture, last of all
+    #[arg(long, value_enum, default_value_t = FlipArg::None)]
+    flip: FlipArg,
     /// Name of the bundle; the folder's name where this is not given
     #[arg(long)]
     name: Option<String>,
@@ -92,6 +102,9 @@ struct FlowArgs {
     /// Limit of the soft clamp on the log-scales
     #[arg(long, value_name = "LIMIT")]
     clamp: Option<f32>,
+    /// Which published implementation's channel permutations the flow uses
+    #[arg(long, value_enum)]
+    permutation: Option<PermutationArg>,
     /// What happens to the features before the flow
     #[arg(long, value_enum)]
     transform: Option<TransformArg>,
@@ -101,6 +114,9 @@ struct FlowArgs {
     /// How the learning rate changes
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
+    /// Adam's β₁ and β₂; the paper has 0.5,0.9, the published code 0.9,0.999
+    #[arg(long, value_name = "B1,B2", value_parser = betas)]
+    betas: Option<[f64; 2]>,
     /// Adam's ε
     #[arg(long, value_name = "E")]
     epsilon: Option<f64>,
@@ -125,6 +141,24 @@ enum Recipe {
 enum NormalisationArg {
     /// Mean and deviation of ImageNet, RGB
     Imagenet,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FlipArg {
+    /// As it is
+    None,
+    /// Left and right change places
+    Horizontal,
+    /// Top and bottom change places
+    Vertical,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PermutationArg {
+    /// The original code's
+    NumpyLegacy,
+    /// anomalib's
+    NumpyPcg64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -206,6 +240,7 @@ impl TrainArgs {
         };
         let adam = &mut settings.adam;
         adam.learning_rate = flow.learning_rate.unwrap_or(adam.learning_rate);
+        adam.betas = flow.betas.unwrap_or(adam.betas);
         adam.epsilon = flow.epsilon.unwrap_or(adam.epsilon);
         adam.weight_decay = flow.weight_decay.unwrap_or(adam.weight_decay);
         adam.clip_norm = flow.clip_norm.unwrap_or(adam.clip_norm);
@@ -221,11 +256,23 @@ impl TrainArgs {
                 .normalisation
                 .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
             size: self.size,
-            geometry: Geometry::default(),
+            geometry: Geometry {
+                region: self.region,
+                rotate: self.rotate,
+                flip: match self.flip {
+                    FlipArg::None => Flip::None,
+                    FlipArg::Horizontal => Flip::Horizontal,
+                    FlipArg::Vertical => Flip::Vertical,
+                },
+            },
             hidden: flow.hidden.unwrap_or(hidden),
             kernels: flow.kernels.unwrap_or(kernels),
             clamp: flow.clamp.unwrap_or(3.0),
-            permutation: PermutationKind::default(),
+            permutation: match flow.permutation {
+                None => PermutationKind::default(),
+                Some(PermutationArg::NumpyLegacy) => PermutationKind::NumpyLegacy,
+                Some(PermutationArg::NumpyPcg64) => PermutationKind::NumpyPcg64,
+            },
             transform: match flow.transform {
                 None => transform,
                 Some(TransformArg::None) => TransformKind::None,
@@ -244,6 +291,50 @@ impl TrainArgs {
             name,
         })
     }
+}
+
+/// `LEFT,TOP,WIDTH,HEIGHT`.
+fn region(text: &str) -> Result<Region, String> {
+    match numbers::<usize>(text)[..] {
+        [left, top, width, height] if width > 0 && height > 0 => Ok(Region {
+            left,
+            top,
+            width,
+            height,
+        }),
+        _ => Err(format!(
+            "`{text}` is no region: four whole numbers such as 320,40,640,480"
+        )),
+    }
+}
+
+/// A number of degrees.
+fn rotation(text: &str) -> Result<Rotation, String> {
+    let degrees: u16 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of degrees"))?;
+    Rotation::try_from(degrees).map_err(|error| error.to_string())
+}
+
+/// `B1,B2`, each at least 0 and below 1.
+fn betas(text: &str) -> Result<[f64; 2], String> {
+    match numbers::<f64>(text)[..] {
+        [first, second] if [first, second].iter().all(|beta| (0.0..1.0).contains(beta)) => {
+            Ok([first, second])
+        }
+        _ => Err(format!(
+            "`{text}` are not two numbers from 0 to below 1, such as 0.9,0.999"
+        )),
+    }
+}
+
+/// The numbers between commas; none where one of them is no number.
+fn numbers<T: FromStr>(text: &str) -> Vec<T> {
+    let numbers: Option<Vec<T>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok())
+        .collect();
+    numbers.unwrap_or_default()
 }
 
 fn bundle_name(out: &Path) -> anyhow::Result<String> {

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use flawd::bundle::Bundle;
 use flawd::synthetic::folder::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
+use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 use flawd_onnx::filter_bank::filter_bank;
 use tempfile::TempDir;
 
@@ -241,4 +242,30 @@ fn a_loss_that_is_no_number_ends_with_the_last_checkpoint_kept() {
         .train("--learning-rate 1e30 --schedule constant --epochs 50 --clamp 0")
         .failed(1, &["is not finite", "epochs is kept in"]);
     assert!(!workshop.bundle().exists());
+}
+
+#[test]
+fn a_region_that_is_trained_on_is_part_of_the_bundle_and_has_to_lie_inside() {
+    let workshop = Workshop::new(20);
+    workshop
+        .train("--region 10,20,60,50 --rotate 90 --flip vertical")
+        .succeeded();
+    let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+    let region = Region {
+        left: 10,
+        top: 20,
+        width: 60,
+        height: 50,
+    };
+    let expected = Geometry {
+        region: Some(region),
+        rotate: Rotation::Quarter,
+        flip: Flip::Vertical,
+    };
+    assert_eq!(bundle.manifest().model.geometry, expected);
+    let said = ["the region of interest (left 90", "only 0 usable image"];
+    workshop.train("--region 90,20,60,50").failed(1, &said);
+    workshop
+        .train("--region 90,20,60")
+        .failed(64, &["four whole numbers"]);
 }
