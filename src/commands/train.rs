@@ -1,27 +1,27 @@
 //! `flawd train`: good images to a calibrated bundle.
 
+mod printer;
+mod recipe;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
-use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 use flawd_onnx::Runtime;
-use flawd_train::adam::AdamSettings;
-use flawd_train::trainer::{Schedule, TrainingSettings};
-use flawd_train::transform::TransformKind;
 
-use super::{progress::ProgressLine, share};
+use super::share;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
-use crate::training::{Progress, TrainingError, TrainingPlan, train};
+use crate::training::{TrainingError, TrainingPlan, train};
+use printer::Printer;
+use recipe::FlowArgs;
 
 /// Arguments of `flawd train`.
 #[derive(Debug, Args)]
@@ -80,63 +80,6 @@ pub struct TrainArgs {
     runtime: RuntimeArgs,
 }
 
-/// What the flow is and how it is trained. Whatever is not given comes from the recipe.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
-struct FlowArgs {
-    /// Settings to start from
-    #[arg(long, value_enum, default_value_t = Recipe::Edge)]
-    recipe: Recipe,
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Images a step
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Hidden channels of the subnets
-    #[arg(long, value_name = "N")]
-    hidden: Option<usize>,
-    /// Kernel size of each coupling block, such as 3,3,3,5
-    #[arg(long, value_name = "K,…", value_delimiter = ',')]
-    kernels: Option<Vec<usize>>,
-    /// Limit of the soft clamp on the log-scales
-    #[arg(long, value_name = "LIMIT")]
-    clamp: Option<f32>,
-    /// Which published implementation's channel permutations the flow uses
-    #[arg(long, value_enum)]
-    permutation: Option<PermutationArg>,
-    /// What happens to the features before the flow
-    #[arg(long, value_enum)]
-    transform: Option<TransformArg>,
-    /// Step size of Adam
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f64>,
-    /// How the learning rate changes
-    #[arg(long, value_enum)]
-    schedule: Option<ScheduleArg>,
-    /// Adam's β₁ and β₂; the paper has 0.5,0.9, the published code 0.9,0.999
-    #[arg(long, value_name = "B1,B2", value_parser = betas)]
-    betas: Option<[f64; 2]>,
-    /// Adam's ε
-    #[arg(long, value_name = "E")]
-    epsilon: Option<f64>,
-    /// L2 weight decay
-    #[arg(long, value_name = "W")]
-    weight_decay: Option<f64>,
-    /// Largest norm of a step's whole gradient
-    #[arg(long, value_name = "NORM")]
-    clip_norm: Option<f64>,
-}
-
-/// Named settings.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Recipe {
-    /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
-    Edge,
-    /// The settings of the published code: full width, raw features, no schedule, 240 epochs
-    Published,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum NormalisationArg {
     /// Mean and deviation of ImageNet, RGB
@@ -153,97 +96,9 @@ enum FlipArg {
     Vertical,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PermutationArg {
-    /// The original code's
-    NumpyLegacy,
-    /// anomalib's
-    NumpyPcg64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TransformArg {
-    /// None: raw features
-    None,
-    /// Mean 0 and deviation 1 a channel
-    Standardise,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScheduleArg {
-    /// The same at every step
-    Constant,
-    /// A short rise, then down to 0 along a half cosine
-    Cosine,
-}
-
-/// A flow's shape and its training, without the data.
-struct Defaults {
-    hidden: usize,
-    kernels: Vec<usize>,
-    transform: TransformKind,
-    settings: TrainingSettings,
-}
-
-impl Recipe {
-    fn defaults(self, seed: u64) -> Defaults {
-        match self {
-            Self::Edge => Defaults {
-                hidden: 64,
-                kernels: vec![3; 4],
-                transform: TransformKind::Standardise,
-                settings: TrainingSettings {
-                    epochs: 20,
-                    batch: 16,
-                    seed,
-                    adam: AdamSettings {
-                        learning_rate: 2e-3,
-                        epsilon: 1e-6,
-                        ..AdamSettings::default()
-                    },
-                    schedule: Schedule::Cosine,
-                },
-            },
-            Self::Published => Defaults {
-                hidden: 1024,
-                kernels: vec![3, 3, 3, 5],
-                transform: TransformKind::None,
-                settings: TrainingSettings {
-                    epochs: 240,
-                    batch: 16,
-                    seed,
-                    adam: AdamSettings::default(),
-                    schedule: Schedule::Constant,
-                },
-            },
-        }
-    }
-}
-
 impl TrainArgs {
     fn plan(self) -> anyhow::Result<TrainingPlan> {
-        let Defaults {
-            hidden,
-            kernels,
-            transform,
-            mut settings,
-        } = self.flow.recipe.defaults(self.seed);
-        let flow = self.flow;
-        settings.epochs = flow.epochs.unwrap_or(settings.epochs);
-        settings.batch = flow.batch.unwrap_or(settings.batch);
-        anyhow::ensure!(settings.epochs > 0, "--epochs must be at least 1");
-        anyhow::ensure!(settings.batch > 0, "--batch must be at least 1");
-        settings.schedule = match flow.schedule {
-            None => settings.schedule,
-            Some(ScheduleArg::Constant) => Schedule::Constant,
-            Some(ScheduleArg::Cosine) => Schedule::Cosine,
-        };
-        let adam = &mut settings.adam;
-        adam.learning_rate = flow.learning_rate.unwrap_or(adam.learning_rate);
-        adam.betas = flow.betas.unwrap_or(adam.betas);
-        adam.epsilon = flow.epsilon.unwrap_or(adam.epsilon);
-        adam.weight_decay = flow.weight_decay.unwrap_or(adam.weight_decay);
-        adam.clip_norm = flow.clip_norm.unwrap_or(adam.clip_norm);
+        let flow = self.flow.settings(self.seed)?;
         let name = match self.name {
             Some(name) => name,
             None => bundle_name(&self.out)?,
@@ -265,20 +120,12 @@ impl TrainArgs {
                     FlipArg::Vertical => Flip::Vertical,
                 },
             },
-            hidden: flow.hidden.unwrap_or(hidden),
-            kernels: flow.kernels.unwrap_or(kernels),
-            clamp: flow.clamp.unwrap_or(3.0),
-            permutation: match flow.permutation {
-                None => PermutationKind::default(),
-                Some(PermutationArg::NumpyLegacy) => PermutationKind::NumpyLegacy,
-                Some(PermutationArg::NumpyPcg64) => PermutationKind::NumpyPcg64,
-            },
-            transform: match flow.transform {
-                None => transform,
-                Some(TransformArg::None) => TransformKind::None,
-                Some(TransformArg::Standardise) => TransformKind::Standardise,
-            },
-            settings,
+            hidden: flow.hidden,
+            kernels: flow.kernels,
+            clamp: flow.clamp,
+            permutation: flow.permutation,
+            transform: flow.transform,
+            settings: flow.training,
             hold_out: self.hold_out,
             false_reject_rate: self.false_reject_rate,
             accept_achievable: self.accept_achievable,
@@ -314,18 +161,6 @@ fn rotation(text: &str) -> Result<Rotation, String> {
         .parse()
         .map_err(|_| format!("`{text}` is no number of degrees"))?;
     Rotation::try_from(degrees).map_err(|error| error.to_string())
-}
-
-/// `B1,B2`, each at least 0 and below 1.
-fn betas(text: &str) -> Result<[f64; 2], String> {
-    match numbers::<f64>(text)[..] {
-        [first, second] if [first, second].iter().all(|beta| (0.0..1.0).contains(beta)) => {
-            Ok([first, second])
-        }
-        _ => Err(format!(
-            "`{text}` are not two numbers from 0 to below 1, such as 0.9,0.999"
-        )),
-    }
 }
 
 /// The numbers between commas; none where one of them is no number.
@@ -395,85 +230,4 @@ pub fn run(args: TrainArgs) -> Outcome {
     println!("threshold  {}", summary.calibration.threshold());
     println!("promise    {}", summary.calibration.promise());
     Ok(())
-}
-
-/// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
-struct Printer {
-    line: ProgressLine,
-    epoch_start: Instant,
-}
-
-impl Printer {
-    fn new() -> Self {
-        Self {
-            line: ProgressLine::new(),
-            epoch_start: Instant::now(),
-        }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        match progress {
-            Progress::Skipped(image) => {
-                self.line.line(&format!(
-                    "skipped {}: {}",
-                    image.path.display(),
-                    image.reason
-                ));
-            }
-            Progress::Features {
-                done,
-                total,
-                cached,
-            } => {
-                let text = format!("features {done}/{total}, {cached} of them from the cache");
-                if done == total {
-                    self.line.line(&text)
-                } else {
-                    self.line.update(&text)
-                }
-            }
-            Progress::Split {
-                training,
-                held_out,
-                parameters,
-            } => self.line.line(&format!(
-                "{training} images train {parameters} parameters, {held_out} calibrate"
-            )),
-            Progress::Resumed(epochs) => {
-                self.line.line(&format!(
-                    "going on after {epochs} epochs of an interrupted run"
-                ));
-            }
-            Progress::Step(step) => {
-                let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
-                self.line.update(&format!(
-                    "epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
-                    step.epoch, step.step, step.steps, step.loss
-                ));
-            }
-            Progress::Epoch { report, of, left } => {
-                self.line.line(&format!(
-                    "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
-                    report.epoch,
-                    report.loss,
-                    report.learning_rate,
-                    report.seconds,
-                    minutes(*left)
-                ));
-                self.epoch_start = Instant::now();
-            }
-            Progress::Exported { difference } => self.line.line(&format!(
-                "exported; its scores differ from the trainer's by {difference:.1e} at most"
-            )),
-            Progress::Calibrated(calibration) => {
-                self.line
-                    .line(&format!("calibrated on {} images", calibration.n()));
-            }
-        }
-    }
-}
-
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }

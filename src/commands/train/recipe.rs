@@ -1,0 +1,211 @@
+//! The flow and its training as arguments: a named recipe, and flags that change it.
+
+use clap::{Args, ValueEnum};
+use flawd_core::permutation::PermutationKind;
+use flawd_train::adam::AdamSettings;
+use flawd_train::trainer::{Schedule, TrainingSettings};
+use flawd_train::transform::TransformKind;
+
+use super::numbers;
+
+/// What the flow is and how it is trained. Whatever is not given comes from the recipe.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
+pub(super) struct FlowArgs {
+    /// Settings to start from
+    #[arg(long, value_enum, default_value_t = Recipe::Edge)]
+    recipe: Recipe,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Hidden channels of the subnets
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Kernel size of each coupling block, such as 3,3,3,5
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    kernels: Option<Vec<usize>>,
+    /// Limit of the soft clamp on the log-scales
+    #[arg(long, value_name = "LIMIT")]
+    clamp: Option<f32>,
+    /// Which published implementation's channel permutations the flow uses
+    #[arg(long, value_enum)]
+    permutation: Option<PermutationArg>,
+    /// What happens to the features before the flow
+    #[arg(long, value_enum)]
+    transform: Option<TransformArg>,
+    /// Step size of Adam
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// How the learning rate changes
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleArg>,
+    /// Adam's β₁ and β₂; the paper has 0.5,0.9, the published code 0.9,0.999
+    #[arg(long, value_name = "B1,B2", value_parser = betas)]
+    betas: Option<[f64; 2]>,
+    /// Adam's ε
+    #[arg(long, value_name = "E")]
+    epsilon: Option<f64>,
+    /// L2 weight decay
+    #[arg(long, value_name = "W")]
+    weight_decay: Option<f64>,
+    /// Largest norm of a step's whole gradient
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+}
+
+/// Named settings.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recipe {
+    /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
+    Edge,
+    /// The settings of the published code: full width, raw features, no schedule, 240 epochs
+    Published,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PermutationArg {
+    /// The original code's
+    NumpyLegacy,
+    /// anomalib's
+    NumpyPcg64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransformArg {
+    /// None: raw features
+    None,
+    /// Mean 0 and deviation 1 a channel
+    Standardise,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScheduleArg {
+    /// The same at every step
+    Constant,
+    /// A short rise, then down to 0 along a half cosine
+    Cosine,
+}
+
+/// A flow's shape and its training, without the data.
+pub(super) struct FlowSettings {
+    pub(super) hidden: usize,
+    pub(super) kernels: Vec<usize>,
+    pub(super) clamp: f32,
+    pub(super) permutation: PermutationKind,
+    pub(super) transform: TransformKind,
+    pub(super) training: TrainingSettings,
+}
+
+impl Recipe {
+    fn settings(self, seed: u64) -> FlowSettings {
+        match self {
+            Self::Edge => FlowSettings {
+                hidden: 64,
+                kernels: vec![3; 4],
+                clamp: 3.0,
+                permutation: PermutationKind::default(),
+                transform: TransformKind::Standardise,
+                training: TrainingSettings {
+                    epochs: 20,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings {
+                        learning_rate: 2e-3,
+                        epsilon: 1e-6,
+                        ..AdamSettings::default()
+                    },
+                    schedule: Schedule::Cosine,
+                },
+            },
+            Self::Published => FlowSettings {
+                hidden: 1024,
+                kernels: vec![3, 3, 3, 5],
+                clamp: 3.0,
+                permutation: PermutationKind::default(),
+                transform: TransformKind::None,
+                training: TrainingSettings {
+                    epochs: 240,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings::default(),
+                    schedule: Schedule::Constant,
+                },
+            },
+        }
+    }
+}
+
+impl FlowArgs {
+    /// The recipe with what was given instead.
+    ///
+    /// # Errors
+    /// If there would be nothing to train.
+    pub(super) fn settings(self, seed: u64) -> anyhow::Result<FlowSettings> {
+        fn set<T>(setting: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *setting = given;
+            }
+        }
+        let mut settings = self.recipe.settings(seed);
+        set(&mut settings.hidden, self.hidden);
+        set(&mut settings.kernels, self.kernels);
+        set(&mut settings.clamp, self.clamp);
+        set(&mut settings.permutation, self.permutation.map(Into::into));
+        set(&mut settings.transform, self.transform.map(Into::into));
+        let training = &mut settings.training;
+        set(&mut training.epochs, self.epochs);
+        set(&mut training.batch, self.batch);
+        set(&mut training.schedule, self.schedule.map(Into::into));
+        let adam = &mut training.adam;
+        set(&mut adam.learning_rate, self.learning_rate);
+        set(&mut adam.betas, self.betas);
+        set(&mut adam.epsilon, self.epsilon);
+        set(&mut adam.weight_decay, self.weight_decay);
+        set(&mut adam.clip_norm, self.clip_norm);
+        anyhow::ensure!(settings.training.epochs > 0, "--epochs must be at least 1");
+        anyhow::ensure!(settings.training.batch > 0, "--batch must be at least 1");
+        Ok(settings)
+    }
+}
+
+impl From<PermutationArg> for PermutationKind {
+    fn from(argument: PermutationArg) -> Self {
+        match argument {
+            PermutationArg::NumpyLegacy => Self::NumpyLegacy,
+            PermutationArg::NumpyPcg64 => Self::NumpyPcg64,
+        }
+    }
+}
+
+impl From<TransformArg> for TransformKind {
+    fn from(argument: TransformArg) -> Self {
+        match argument {
+            TransformArg::None => Self::None,
+            TransformArg::Standardise => Self::Standardise,
+        }
+    }
+}
+
+impl From<ScheduleArg> for Schedule {
+    fn from(argument: ScheduleArg) -> Self {
+        match argument {
+            ScheduleArg::Constant => Self::Constant,
+            ScheduleArg::Cosine => Self::Cosine,
+        }
+    }
+}
+
+/// `B1,B2`, each at least 0 and below 1.
+fn betas(text: &str) -> Result<[f64; 2], String> {
+    match numbers::<f64>(text)[..] {
+        [first, second] if [first, second].iter().all(|beta| (0.0..1.0).contains(beta)) => {
+            Ok([first, second])
+        }
+        _ => Err(format!(
+            "`{text}` are not two numbers from 0 to below 1, such as 0.9,0.999"
+        )),
+    }
+}
