@@ -29,9 +29,15 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     ])
     .run()?;
     cargo(&["test", "--workspace", "--locked"]).run()?;
-    cargo(&["doc", "--workspace", "--no-deps", "--locked"])
-        .env("RUSTDOCFLAGS", "-Dwarnings")
-        .run()?;
+    cargo(&[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ])
+    .env("RUSTDOCFLAGS", "-Dwarnings")
+    .run()?;
 
     if without_deny {
         eprintln!("not checked: deny.toml, because cargo-deny is not installed");

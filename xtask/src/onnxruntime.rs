@@ -149,3 +149,27 @@ impl Drop for Scratch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wheel_and_the_library_are_of_one_version_and_pinned_for_every_architecture() {
+        let requirements = include_str!("../onnxruntime/requirements.txt");
+        let version = LIBRARY.trim_start_matches("libonnxruntime.so.");
+        assert!(requirements.contains(&format!("onnxruntime=={version}")));
+        assert_eq!(
+            requirements.matches("--hash=sha256:").count(),
+            DIGESTS.len()
+        );
+        assert!(DIGESTS.iter().all(|(_, digest)| digest.len() == 64));
+    }
+
+    #[test]
+    fn a_digest_is_read_from_sha256sum() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(Path::new("/dev/null")).as_deref(), Ok(empty));
+        assert!(sha256(Path::new("/nowhere/at/all")).is_err());
+    }
+}
