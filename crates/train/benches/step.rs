@@ -18,7 +18,10 @@ const ROUNDS: usize = 3;
 const STEPS: usize = 4;
 
 fn main() {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("first use of the pool");
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global()
+        .expect("first use of the pool");
     for size in SIZES {
         let [channels, hidden, side, batch] = size;
         println!("{channels} channels, hidden {hidden}, finest map {side}, batch {batch}");
@@ -79,7 +82,13 @@ fn step_of_ours([channels, hidden, side, batch]: [usize; 4]) -> f64 {
         let (by_latents, by_log_det) = latents.loss_gradient();
         flow.backward(trace, by_latents, by_log_det, &mut gradient);
         let norm = gradient_norm(&gradient);
-        adam.step(&settings, settings.learning_rate, norm, &mut flow.parameters, &gradient);
+        adam.step(
+            &settings,
+            settings.learning_rate,
+            norm,
+            &mut flow.parameters,
+            &gradient,
+        );
         best = best.min(processor_seconds() - start);
     }
     best
@@ -91,9 +100,15 @@ fn step_of_pytorch(size: [usize; 4]) -> Option<f64> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/step.py");
     let mut arguments: Vec<String> = size.iter().map(usize::to_string).collect();
     arguments.push(STEPS.to_string());
-    let output = Command::new(python).arg(script).args(arguments).output().ok()?;
+    let output = Command::new(python)
+        .arg(script)
+        .args(arguments)
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    text.lines().filter_map(|line| line.parse().ok()).min_by(f64::total_cmp)
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .min_by(f64::total_cmp)
 }
 
 /// User and system time of this process in seconds, from `/proc/self/stat` (see proc(5)); a tick
@@ -102,7 +117,10 @@ fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
     let fields = stat.rsplit(')').next().expect("a name in parentheses");
     let ticks = |field: usize| -> f64 {
-        let text = fields.split_whitespace().nth(field).expect("proc(5) lists it");
+        let text = fields
+            .split_whitespace()
+            .nth(field)
+            .expect("proc(5) lists it");
         text.parse().expect("a number")
     };
     (ticks(11) + ticks(12)) / 100.0
