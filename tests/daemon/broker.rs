@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -57,6 +57,10 @@ impl Broker {
             .arg(self.folder.path().join("mosquitto.conf"));
         let process = Process::spawn(&mut command, "mosquitto", Stdio::null(), Stdio::piped());
         process.wait_for_line("running", |line| line.ends_with(" running"));
+        // It says so a moment before it enters its loop, and forgets a signal in between.
+        let probe = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        process.wait_for_line("a connection", |line| line.contains("New connection from"));
+        drop(probe);
         self.process = Some(process);
     }
 
