@@ -69,13 +69,16 @@ pub(crate) fn scorer() -> (Bundle, Scorer) {
     (bundle, scorer)
 }
 
+/// A folder of this process; what earlier ones left behind is removed.
 fn fresh_folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("daemon")
-        .join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).unwrap();
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("daemon");
+    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+        if !Path::new("/proc").join(entry.file_name()).exists() {
+            // Another process may be doing the same at this moment.
+            fs::remove_dir_all(entry.path()).ok();
+        }
     }
+    let folder = all.join(std::process::id().to_string()).join(name);
     fs::create_dir_all(&folder).unwrap();
     folder
 }
