@@ -450,9 +450,7 @@ impl Run<'_> {
                 .epoch(|step| observe(Progress::Step(step)))
                 .map_err(|source| failed(kept, source))?
                 .clone();
-            trainer
-                .checkpoint(self.fingerprint.clone())
-                .save(&checkpoint)?;
+            trainer.checkpoint(&self.fingerprint).save(&checkpoint)?;
             let of = self.plan.settings.epochs;
             let left = Duration::from_secs_f64(report.seconds * (of - report.epoch) as f64);
             if observe(Progress::Epoch {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -15,17 +15,28 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 use crate::adam::Adam;
 use crate::trainer::EpochReport;
 
-/// What a training run needs to go on.
-#[derive(Clone)]
+/// What a training run goes on from.
 pub struct Checkpoint {
-    /// Everything that the run's numbers depend on, in a form that differs when they do.
-    pub fingerprint: String,
     /// The flow's parameters.
     pub parameters: Vec<f32>,
     /// The optimiser's state.
     pub adam: Adam,
     /// What was reported of each finished epoch.
     pub epochs: Vec<EpochReport>,
+}
+
+/// What a training run keeps: the same by reference, since at full size the vectors take
+/// gigabytes.
+#[derive(Clone, Copy)]
+pub struct CheckpointView<'a> {
+    /// Everything that the run's numbers depend on, in a form that differs when they do.
+    pub fingerprint: &'a str,
+    /// The flow's parameters.
+    pub parameters: &'a [f32],
+    /// The optimiser's state.
+    pub adam: &'a Adam,
+    /// What was reported of each finished epoch.
+    pub epochs: &'a [EpochReport],
 }
 
 /// Why a checkpoint could not be written or read.
@@ -68,33 +79,32 @@ const FINGERPRINT: &str = "fingerprint";
 const STEPS: &str = "steps";
 const EPOCHS: &str = "epochs";
 
-impl Checkpoint {
+impl CheckpointView<'_> {
     /// Writes the checkpoint to `path`, replacing an older one only when the new one is safe on
     /// disk.
     ///
     /// # Errors
     /// If the file cannot be written; the older one is then still there.
-    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let epochs = serde_json::to_string(&self.epochs).expect("reports are plain numbers");
+    pub fn save(self, path: &Path) -> Result<(), CheckpointError> {
+        let epochs = serde_json::to_string(self.epochs).expect("reports are plain numbers");
         let metadata = HashMap::from([
-            (FINGERPRINT.to_owned(), self.fingerprint.clone()),
+            (FINGERPRINT.to_owned(), self.fingerprint.to_owned()),
             (STEPS.to_owned(), self.adam.steps.to_string()),
             (EPOCHS.to_owned(), epochs),
         ]);
-        let shape = [self.parameters.len()];
         let tensors = [
-            (PARAMETERS, Vector(&self.parameters, shape)),
-            (MEAN, Vector(&self.adam.mean, shape)),
-            (SQUARE, Vector(&self.adam.square, shape)),
+            (PARAMETERS, Vector::new(self.parameters)),
+            (MEAN, Vector::new(&self.adam.mean)),
+            (SQUARE, Vector::new(&self.adam.square)),
         ];
-        let bytes = safetensors::serialize(tensors, Some(metadata))
-            .expect("three vectors under distinct names");
         let partial = path.with_extension("partial");
         let write = || -> io::Result<()> {
             fs::create_dir_all(path.parent().unwrap_or(path))?;
-            let mut file = File::create(&partial)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
+            match safetensors::serialize_to_file(tensors, Some(metadata), &partial) {
+                Err(SafeTensorError::IoError(error)) => return Err(error),
+                written => written.expect("three vectors under distinct names"),
+            }
+            File::open(&partial)?.sync_all()?;
             fs::rename(&partial, path)
         };
         write().map_err(|source| CheckpointError::Io {
@@ -103,7 +113,9 @@ impl Checkpoint {
             source,
         })
     }
+}
 
+impl Checkpoint {
     /// Reads the checkpoint at `path`, if there is one, for the run with this fingerprint.
     ///
     /// # Errors
@@ -120,11 +132,12 @@ impl Checkpoint {
                 });
             }
         };
-        let checkpoint = Self::parse(&bytes).map_err(|reason| CheckpointError::Damaged {
-            path: path.to_owned(),
-            reason,
-        })?;
-        if checkpoint.fingerprint != fingerprint {
+        let (checkpoint, found) =
+            Self::parse(&bytes).map_err(|reason| CheckpointError::Damaged {
+                path: path.to_owned(),
+                reason,
+            })?;
+        if found != fingerprint {
             return Err(CheckpointError::OtherRun {
                 path: path.to_owned(),
             });
@@ -132,7 +145,8 @@ impl Checkpoint {
         Ok(Some(checkpoint))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// A checkpoint and its fingerprint, or what is wrong with the bytes.
+    fn parse(bytes: &[u8]) -> Result<(Self, String), String> {
         let text = |error: SafeTensorError| error.to_string();
         let file = SafeTensors::deserialize(bytes).map_err(text)?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(text)?;
@@ -151,12 +165,12 @@ impl Checkpoint {
             return Err("its vectors differ in length".into());
         }
         let epochs = serde_json::from_str(entry(EPOCHS)?).map_err(|error| error.to_string())?;
-        Ok(Self {
-            fingerprint: entry(FINGERPRINT)?.clone(),
+        let checkpoint = Self {
             parameters,
             adam,
             epochs,
-        })
+        };
+        Ok((checkpoint, entry(FINGERPRINT)?.clone()))
     }
 }
 
@@ -174,7 +188,25 @@ fn vector(view: &TensorView) -> Result<Vec<f32>, String> {
 }
 
 /// A vector as the file format wants to see it.
-struct Vector<'a>(&'a [f32], [usize; 1]);
+struct Vector<'a> {
+    bytes: &'a [u8],
+    shape: [usize; 1],
+}
+
+impl<'a> Vector<'a> {
+    fn new(values: &'a [f32]) -> Self {
+        const {
+            assert!(
+                cfg!(target_endian = "little"),
+                "the file format is little-endian"
+            )
+        };
+        Self {
+            bytes: bytemuck::cast_slice(values),
+            shape: [values.len()],
+        }
+    }
+}
 
 impl View for Vector<'_> {
     fn dtype(&self) -> Dtype {
@@ -182,18 +214,15 @@ impl View for Vector<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        &self.1
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.0
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect()
+        self.bytes.into()
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.0)
+        self.bytes.len()
     }
 }
 
@@ -201,22 +230,30 @@ impl View for Vector<'_> {
 mod tests {
     use super::*;
 
-    fn checkpoint() -> Checkpoint {
-        Checkpoint {
-            fingerprint: "run 1".into(),
-            parameters: vec![1.5, -2.0, f32::MIN_POSITIVE],
-            adam: Adam {
-                steps: 7,
-                mean: vec![0.1, 0.2, 0.3],
-                square: vec![1.0, 2.0, 3.0],
-            },
-            epochs: vec![EpochReport {
-                epoch: 1,
-                loss: 0.25,
-                learning_rate: 1e-3,
-                seconds: 2.0,
-            }],
+    fn adam() -> Adam {
+        Adam {
+            steps: 7,
+            mean: vec![0.1, 0.2, 0.3],
+            square: vec![1.0, 2.0, 3.0],
         }
+    }
+
+    const PARAMETERS: [f32; 3] = [1.5, -2.0, f32::MIN_POSITIVE];
+    const EPOCHS: [EpochReport; 1] = [EpochReport {
+        epoch: 1,
+        loss: 0.25,
+        learning_rate: 1e-3,
+        seconds: 2.0,
+    }];
+
+    fn save(path: &Path) {
+        let checkpoint = CheckpointView {
+            fingerprint: "run 1",
+            parameters: &PARAMETERS,
+            adam: &adam(),
+            epochs: &EPOCHS,
+        };
+        checkpoint.save(path).expect("written");
     }
 
     #[test]
@@ -228,23 +265,22 @@ mod tests {
                 .expect("no file is no error")
                 .is_none()
         );
-        let written = checkpoint();
-        written.save(&path).expect("written");
+        save(&path);
         let read = Checkpoint::load(&path, "run 1")
             .expect("whole")
             .expect("there");
-        assert_eq!(read.parameters, written.parameters);
-        assert_eq!(read.adam.steps, 7);
-        assert_eq!(read.adam.mean, written.adam.mean);
-        assert_eq!(read.adam.square, written.adam.square);
-        assert_eq!(read.epochs, written.epochs);
+        assert_eq!(read.parameters, PARAMETERS);
+        assert_eq!(read.adam.steps, adam().steps);
+        assert_eq!(read.adam.mean, adam().mean);
+        assert_eq!(read.adam.square, adam().square);
+        assert_eq!(read.epochs, EPOCHS);
     }
 
     #[test]
     fn a_checkpoint_of_another_run_or_a_truncated_one_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run.checkpoint");
-        checkpoint().save(&path).expect("written");
+        save(&path);
         let other = Checkpoint::load(&path, "run 2").err().expect("refused");
         assert!(matches!(other, CheckpointError::OtherRun { .. }));
         let bytes = fs::read(&path).expect("there");

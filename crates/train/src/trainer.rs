@@ -13,7 +13,7 @@ use flawd_core::transform::FeatureTransform;
 use serde::{Deserialize, Serialize};
 
 use crate::adam::{Adam, AdamSettings, gradient_norm};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointView};
 use crate::features::{FeatureError, FeatureSet};
 use crate::initialise::SplitMix64;
 use crate::network::Flow;
@@ -164,12 +164,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// The state after the last finished epoch.
-    pub fn checkpoint(&self, fingerprint: String) -> Checkpoint {
-        Checkpoint {
+    pub fn checkpoint<'b>(&'b self, fingerprint: &'b str) -> CheckpointView<'b> {
+        CheckpointView {
             fingerprint,
-            parameters: self.flow.parameters.clone(),
-            adam: self.adam.clone(),
-            epochs: self.epochs.clone(),
+            parameters: &self.flow.parameters,
+            adam: &self.adam,
+            epochs: &self.epochs,
         }
     }
 

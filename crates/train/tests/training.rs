@@ -124,7 +124,7 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     for _ in 0..2 {
         first.epoch(|_| ControlFlow::Continue(())).expect("trained");
     }
-    first.checkpoint("run".into()).save(&path).expect("saved");
+    first.checkpoint("run").save(&path).expect("saved");
     let stopped = first
         .epoch(|_| ControlFlow::Break(()))
         .expect_err("stopped");
