@@ -80,7 +80,8 @@ pub struct Camera {
     pub counters: Counters,
 }
 
-/// Starts every stage on a thread of `crew`; returns whose progress shows health.
+/// Starts every stage on a thread of `crew`, the last one first; returns whose progress shows
+/// health.
 ///
 /// # Errors
 /// When the system has no thread to give.
@@ -104,7 +105,18 @@ pub fn start<S: Sink + 'static>(
     let input_size = model.input_size();
     let capacity = NonZeroUsize::new(TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
     let (prepared_sender, prepared) = link::link(capacity, Overflow::Block);
-    let mut stages = Vec::new();
+    let infer = Infer {
+        model,
+        judge,
+        rules,
+        counters,
+        prepared,
+        sink,
+        progress: Progress::new("infer"),
+        flaws: Throttle::new(Duration::from_secs(60)),
+    };
+    let mut stages = vec![infer.progress.clone()];
+    crew.spawn("infer", move || infer.run())?;
     for (camera, parts) in cameras.into_iter().enumerate() {
         let name = parts.settings.name;
         let (frame_sender, frames) = link::link(NonZeroUsize::MIN, parts.settings.overflow);
@@ -131,21 +143,9 @@ pub fn start<S: Sink + 'static>(
         };
         stages.extend(capture.progress.clone());
         stages.push(preprocess.progress.clone());
-        crew.spawn(format!("cap-{name}"), move || capture.run())?;
         crew.spawn(format!("pre-{name}"), move || preprocess.run())?;
+        crew.spawn(format!("cap-{name}"), move || capture.run())?;
     }
-    let infer = Infer {
-        model,
-        judge,
-        rules,
-        counters,
-        prepared,
-        sink,
-        progress: Progress::new("infer"),
-        flaws: Throttle::new(Duration::from_secs(60)),
-    };
-    stages.push(infer.progress.clone());
-    crew.spawn("infer", move || infer.run())?;
     Ok(stages)
 }
 
