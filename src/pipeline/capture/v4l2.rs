@@ -2,8 +2,9 @@
 //!
 //! nokhwa waits for a frame without a limit, so a camera that stalls would hold the thread that
 //! asks for ever. Hence two threads: a reader that nokhwa may block, and this source, which waits
-//! for the reader with a timeout. A reader that does not come back is left behind; it ends by
-//! itself when the kernel lets go of it, because nobody receives its frames any more.
+//! for the reader with a timeout. A reader that does not come back holds the device, so the source
+//! goes on with it where the stall ends; where the kernel lets go of it with an error, it ends and
+//! a new one opens the camera.
 //!
 //! nokhwa knows grey frames only by a code that the kernel does not use (`GRAY` for `GREY`), so a
 //! camera that offers nothing else cannot be used; most offer YUYV as well.
@@ -79,6 +80,11 @@ impl Source for V4l2Source {
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
+        // A camera that only stalled goes on with the reader that waited for it. That reader
+        // holds the device meanwhile, so no other could open it.
+        if let Received::Item(Ok(_)) = self.frames.recv_timeout(Duration::ZERO) {
+            return Ok(());
+        }
         self.frames = start_reader(&self.device, &self.options).map_err(CameraLost)?;
         Ok(())
     }
