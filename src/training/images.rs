@@ -9,8 +9,7 @@ use flawd_core::preprocess::Preprocessor;
 use flawd_onnx::FeatureExtractor;
 use flawd_train::features::FeatureCache;
 
-use super::session::TrainingError;
-use super::{Observer, Progress, TrainingPlan, tell};
+use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::decode;
 use crate::digest::sha256;
 

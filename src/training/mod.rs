@@ -11,11 +11,13 @@
 //!
 //! The module reports through a callback and prints nothing.
 
+mod error;
 mod images;
 mod session;
 
+pub use error::TrainingError;
 pub use images::SkippedImage;
-pub use session::{TrainingError, TrainingSummary, train};
+pub use session::{TrainingSummary, train};
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

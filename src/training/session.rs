@@ -13,8 +13,7 @@ use flawd_core::manifest::{
 };
 use flawd_core::transform::FeatureTransform;
 use flawd_onnx::{
-    Backbone, BackboneError, ExportError, FeatureExtractor, FeatureSpec, ModelError, Runtime,
-    SessionOptions, feature_graph, model_graph,
+    Backbone, FeatureExtractor, FeatureSpec, Runtime, SessionOptions, feature_graph, model_graph,
 };
 use flawd_train::checkpoint::{Checkpoint, CheckpointError};
 use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
@@ -24,112 +23,18 @@ use flawd_train::transform;
 use jiff::Timestamp;
 
 use super::images::{Extraction, TrainingImage, split};
-use super::{Observer, Progress, TrainingPlan, tell};
+use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::bundle::{BundleError, Draft, GoldenInput, choose_golden};
-use crate::dataset::{self, DatasetError};
+use crate::dataset;
 use crate::decode::{DecodeError, decode_file};
 use crate::digest::{sha256, sha256_file};
-use crate::scorer::{Scorer, ScorerError};
+use crate::scorer::Scorer;
 
 /// Largest relative difference between a score of the exported model and the trainer's own.
-const EXPORT_TOLERANCE: f64 = 1e-4;
+pub(super) const EXPORT_TOLERANCE: f64 = 1e-4;
 
 /// Held-out images on which the export is compared with the trainer.
 const COMPARED_IMAGES: usize = 8;
-
-/// Why a run ended without a bundle.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainingError {
-    /// The images cannot be listed.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The backbone cannot be read.
-    #[error(transparent)]
-    Backbone(#[from] BackboneError),
-    /// The backbone has several outputs and none was chosen.
-    #[error(
-        "the backbone {} has the outputs {}: choose with --feature", path.display(),
-        outputs.join(", ")
-    )]
-    ChooseOutput {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The outputs it has.
-        outputs: Vec<String>,
-    },
-    /// The backbone's file does not say what its pixels must look like.
-    #[error(
-        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
-         or write the properties mean and std into its metadata", path.display()
-    )]
-    NoNormalisation {
-        /// The backbone's file.
-        path: PathBuf,
-    },
-    /// The model cannot be built.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// The model or the feature graph does not run.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Features cannot be kept.
-    #[error(transparent)]
-    Features(#[from] FeatureError),
-    /// A checkpoint cannot be kept.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Two images at least are needed: one to train on, one to calibrate with.
-    #[error("only {0} usable image: training needs at least 2, and some hundred to be any good")]
-    TooFewImages(usize),
-    /// The held-out images cannot promise the rate. Found before training starts.
-    #[error("--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with")]
-    Calibration {
-        /// What the calibration says.
-        #[source]
-        source: CalibrationError,
-        /// The share held out.
-        hold_out: f64,
-        /// Images held out.
-        held_out: usize,
-        /// Usable images.
-        images: usize,
-    },
-    /// Training itself failed; the last finished epoch's checkpoint is kept.
-    #[error("training failed; the state after {kept} epochs is kept in {}", checkpoint.display())]
-    Training {
-        /// Why.
-        #[source]
-        source: trainer::TrainingError,
-        /// Finished epochs.
-        kept: usize,
-        /// The file.
-        checkpoint: PathBuf,
-    },
-    /// The exported model does not score as the trainer does.
-    #[error(
-        "the exported model differs from the trained one: relative difference {difference:.1e} in \
-         a score, where {EXPORT_TOLERANCE:.0e} is allowed"
-    )]
-    ExportDiffers {
-        /// The largest difference.
-        difference: f64,
-    },
-    /// A held-out image can no longer be decoded.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// A held-out image cannot be scored.
-    #[error(transparent)]
-    Scorer(#[from] ScorerError),
-    /// The exported model's scores make no threshold.
-    #[error(transparent)]
-    Threshold(#[from] CalibrationError),
-    /// The bundle cannot be written.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The caller asked to stop; the same command goes on from the last checkpoint.
-    #[error("interrupted; run the same command again to go on")]
-    Interrupted,
-}
 
 /// What a run made.
 pub struct TrainingSummary {
