@@ -8,7 +8,7 @@ use flawd_train::checkpoint::CheckpointError;
 use flawd_train::features::FeatureError;
 use flawd_train::trainer;
 
-use super::session::EXPORT_TOLERANCE;
+use super::ship::EXPORT_TOLERANCE;
 use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;

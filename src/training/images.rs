@@ -144,3 +144,8 @@ pub(super) fn split(
     let held_out = images.split_off(images.len() - count.clamp(1, images.len() - 1));
     (images, held_out)
 }
+
+/// Where the cache keeps the features of these images.
+pub(super) fn keys(images: &[TrainingImage]) -> Vec<String> {
+    images.iter().map(|image| image.key.clone()).collect()
+}

@@ -13,7 +13,9 @@
 
 mod error;
 mod images;
+mod run;
 mod session;
+mod ship;
 
 pub use error::TrainingError;
 pub use images::SkippedImage;
