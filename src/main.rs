@@ -11,6 +11,7 @@ use flawd::{
 };
 
 fn main() -> ExitCode {
+    keep_to_ourselves();
     exit_with_bug_code_on_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -35,6 +36,19 @@ fn main() -> ExitCode {
             failure.kind.into()
         }
     }
+}
+
+/// Microsoft's builds of ONNX Runtime report their use to a server of Microsoft's from the moment
+/// they are loaded, unless this variable is set; the switch in the library's own interface comes
+/// too late, when an identifier is already on disk.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no other thread can read the environment yet"
+)]
+fn keep_to_ourselves() {
+    // SAFETY: this is the first statement of the program, so there is no other thread yet that
+    // could read the environment.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
 /// Prints what clap has to say: help and version are a success, everything else is wrong usage.

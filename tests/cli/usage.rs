@@ -1,6 +1,7 @@
 //! Command lines and surroundings that are wrong.
 
 use std::fs;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -49,4 +50,25 @@ fn a_runtime_library_that_is_missing_or_none_is_named_with_the_way_out() {
     predict().failed(78, &[&name, "xtask"]);
     fs::write(&missing, b"no library").expect("it can be written");
     predict().failed(78, &[&name]);
+}
+
+/// Microsoft's builds of ONNX Runtime keep an identifier in the home folder and report their use,
+/// unless they are told not to.
+#[test]
+fn nothing_is_kept_or_reported_behind_the_users_back() {
+    let home = TempDir::new().expect("a temporary folder");
+    let done = Command::new(env!("CARGO_BIN_EXE_flawd"))
+        .args(arguments![
+            "predict",
+            bundle(),
+            data().join("test/good/000.png")
+        ])
+        .env("HOME", home.path())
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .env_remove("XDG_CACHE_HOME")
+        .output()
+        .expect("the binary was built");
+    assert!(done.status.success());
+    let left: Vec<_> = fs::read_dir(home.path()).expect("it is there").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

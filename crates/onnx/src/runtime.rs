@@ -130,6 +130,10 @@ impl Runtime {
     /// the program's folder and `.runtime/onnxruntime` there or in any folder above; the system's
     /// loader.
     ///
+    /// Microsoft's builds of the library report their use to their maker from the moment they are
+    /// loaded, unless `ORT_DISABLE_TELEMETRY` is set in the environment before: a program sets it
+    /// first of all, since this function cannot know whether other threads read the environment.
+    ///
     /// # Errors
     /// A [`RuntimeError`] that says what was tried and how to get the library.
     pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
