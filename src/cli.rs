@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
-use crate::commands::{bench, calibrate, check, demo, evaluate, model, predict, run, train};
+use crate::commands::{bench, calibrate, demo, evaluate, model, predict, train};
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
 #[derive(Debug, Parser)]
@@ -29,15 +29,28 @@ pub enum Command {
     /// Score image files
     Predict(predict::PredictArgs),
     /// Run the inspection daemon
-    Run(run::RunArgs),
+    Run(ConfigArgs),
     /// Validate a configuration and its bundle, without touching any hardware
-    Check(check::CheckArgs),
+    Check(ConfigArgs),
     /// Measure latency a stage and throughput on this machine
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached
     Demo(demo::DemoArgs),
     /// Look into bundles, verify them, write flawd's own backbone
     Model(model::ModelArgs),
+}
+
+/// Where the daemon's configuration is; shared by the commands that begin as the daemon does.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/flawd/flawd.toml"
+    )]
+    pub config: PathBuf,
 }
 
 /// How models are run; shared by every command that scores images.

@@ -1,31 +1,17 @@
 //! `flawd check`: validates configuration and bundle without touching hardware.
 
-use std::path::PathBuf;
-
 use crate::{
+    cli::ConfigArgs,
     config::SourceSettings,
     daemon::Daemon,
     failure::{Failure, Outcome},
 };
 
-/// Arguments of `flawd check`.
-#[derive(Debug, clap::Args)]
-pub struct CheckArgs {
-    /// Configuration file
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "/etc/flawd/flawd.toml"
-    )]
-    config: PathBuf,
-}
-
 /// Goes the first part of the way of `flawd run`, and says what it found.
 ///
 /// # Errors
 /// What `flawd run` would end with, with the same exit code.
-pub fn run(args: CheckArgs) -> Outcome {
+pub fn run(args: ConfigArgs) -> Outcome {
     let daemon =
         Daemon::prepare(&args.config).map_err(|error| Failure::new(error.kind(), error))?;
     let config = daemon.config();

@@ -125,8 +125,7 @@ impl<'a> Extraction<'a> {
     /// A name that differs whenever the features would.
     fn key(&self, image: Digest) -> String {
         let inputs = format!("{} {:?} {image}", self.graph, self.plan.geometry);
-        let digest = sha256(inputs.as_bytes()).to_string();
-        digest.trim_start_matches("sha256:").to_owned()
+        sha256(inputs.as_bytes()).hex()
     }
 }
 

@@ -113,8 +113,5 @@ pub(super) fn fingerprint(
         plan.transform,
         sha256(graph)
     );
-    sha256(inputs.as_bytes())
-        .to_string()
-        .trim_start_matches("sha256:")[..16]
-        .to_owned()
+    sha256(inputs.as_bytes()).hex()[..16].to_owned()
 }
