@@ -30,7 +30,14 @@ fn main() {
     );
     println!(
         "{:<8} {:>5} {:>14} {:>14} {:>7} {:>16} {:>16} {:>7}",
-        "sync", "batch", "journal rec/s", "redb rec/s", "ratio", "journal B/rec", "redb B/rec", "ratio"
+        "sync",
+        "batch",
+        "journal rec/s",
+        "redb rec/s",
+        "ratio",
+        "journal B/rec",
+        "redb B/rec",
+        "ratio"
     );
     for (sync, records) in [(Durability::Always, 1600), (Durability::System, 32_000)] {
         for batch in [1, 16] {
@@ -80,7 +87,9 @@ fn measure(folder: &Path, run: impl FnOnce(&Path)) -> Run {
 /// Bytes that this process has had written to disks.
 fn written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").expect("Linux with task accounting");
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
     line.expect("the line is there").parse().expect("a number")
 }
 
@@ -125,7 +134,9 @@ fn run_redb(place: &Path, sync: Durability, records: u64, batch: u64) {
     let (mut pending, mut oldest) = (0, 0);
     for first in (0..records).step_by(batch as usize) {
         let mut transaction = database.begin_write().expect("one at a time");
-        transaction.set_durability(durability).expect("it is offered");
+        transaction
+            .set_durability(durability)
+            .expect("it is offered");
         {
             let mut table = transaction.open_table(TABLE).expect("the table");
             for number in first..first + batch {

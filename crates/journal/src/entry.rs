@@ -29,12 +29,7 @@ pub(crate) fn size(stream: Option<(&str, u64)>, payload: &[u8]) -> u64 {
 }
 
 /// Appends the entry's bytes; `size` must fit into 32 bits.
-pub(crate) fn write(
-    out: &mut Vec<u8>,
-    position: u64,
-    stream: Option<(&str, u64)>,
-    payload: &[u8],
-) {
+pub(crate) fn write(out: &mut Vec<u8>, position: u64, stream: Option<(&str, u64)>, payload: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     out.push(stream.is_some().into());

@@ -41,9 +41,7 @@ impl Folder {
             Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
         match fs::remove_file(path.join(UNFINISHED)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("tidy up")(error));
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("tidy up")(error)),
             _ => Ok(Self { path, lock, waits }),
         }
     }
@@ -132,6 +130,15 @@ impl Folder {
         lock.try_lock()?;
         self.lock = lock;
         Ok(())
+    }
+}
+
+impl Drop for Folder {
+    /// Closing alone is not enough: a process that another thread is just starting has the lock's
+    /// file open too, until it runs its own program.
+    fn drop(&mut self) {
+        // Where this fails, closing is what is left.
+        drop(self.lock.unlock());
     }
 }
 

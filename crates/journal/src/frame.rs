@@ -76,11 +76,7 @@ mod tests {
         for bit in 0..frame.len() * 8 {
             let mut changed = frame.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                open(MAGIC, &changed),
-                Err(FrameError::Damaged),
-                "bit {bit}"
-            );
+            assert_eq!(open(MAGIC, &changed), Err(FrameError::Damaged), "bit {bit}");
         }
     }
 

@@ -8,7 +8,6 @@ use crate::entry;
 use crate::error::{CommitError, OpenError, ReadError, WriteError};
 use crate::options::{MIN_CAPACITY, Options};
 use crate::position::{Entry, Position};
-use crate::reader::Reader;
 use crate::recovery::Recovery;
 use crate::store::Store;
 
@@ -21,7 +20,6 @@ pub struct Journal {
     store: Store,
     options: Options,
     recovery: Recovery,
-    reader: Reader,
     waiting: Waiting,
     unwritten: u64,
 }
@@ -57,7 +55,6 @@ impl Journal {
             store,
             options,
             recovery,
-            reader: Reader::default(),
             waiting: Waiting::default(),
             unwritten: 0,
         })
@@ -179,9 +176,7 @@ impl Journal {
     /// meets such a place later returns what is before it.
     pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Entry>, ReadError> {
         let from = from.max(self.oldest()).0;
-        let store = &self.store;
-        self.reader
-            .read(&store.folder, &store.segments, from, limit)
+        self.store.read(from, limit)
     }
 
     /// Everything up to and with this position is done with and may be deleted.

@@ -67,6 +67,11 @@ impl Reader {
         Ok(entries)
     }
 
+    /// Closes the segment's file, if that is where it stopped.
+    pub(crate) fn forget(&mut self, segment: u64) {
+        self.0.take_if(|cursor| cursor.segment == segment);
+    }
+
     fn read_segment(
         &mut self,
         folder: &Folder,

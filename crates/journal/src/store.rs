@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::folder::{Folder, is_full, vanished};
 use crate::head::{Head, Record};
 use crate::options::Options;
+use crate::position::Entry;
+use crate::reader::Reader;
 use crate::recovery::{Recovery, recover};
 use crate::segment::{self, Header, Segment};
 
@@ -23,6 +25,7 @@ pub(crate) struct Store {
     pub(crate) dropped: u64,
     options: Options,
     head: Head,
+    reader: Reader,
     /// The newest segment's file; `None` if the next entry begins a new segment.
     newest: Option<File>,
 }
@@ -38,6 +41,7 @@ impl Store {
             dropped: 0,
             options,
             head: recovered.head,
+            reader: Reader::default(),
             newest: recovered.newest,
         };
         store.delete_acknowledged();
@@ -98,6 +102,11 @@ impl Store {
         }
     }
 
+    /// Entries at or after `from`, at most `limit`.
+    pub(crate) fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
+        self.reader.read(&self.folder, &self.segments, from, limit)
+    }
+
     /// These positions have no entry and never will.
     pub(crate) fn lose(&mut self, count: u64) {
         self.record.end += count;
@@ -126,10 +135,25 @@ impl Store {
     pub(crate) fn delete_acknowledged(&mut self) {
         while self.segments.len() > 1
             && self.segments[0].end <= self.record.oldest
-            && self.folder.delete(self.segments[0].first).is_ok()
-        {
-            self.segments.pop_front();
+            && self.delete_oldest()
+        {}
+    }
+
+    /// Deletes the oldest segment. False if there is none or the disk does not let it go.
+    fn delete_oldest(&mut self) -> bool {
+        let Some(&oldest) = self.segments.front() else {
+            return false;
+        };
+        if self.folder.delete(oldest.first).is_err() {
+            return false;
         }
+        self.segments.pop_front();
+        // A file that is still open somewhere keeps its room on the disk.
+        self.reader.forget(oldest.first);
+        if self.segments.is_empty() {
+            self.newest = None;
+        }
+        true
     }
 
     /// True if the newest segment takes an entry of this size at the next position.
@@ -194,12 +218,8 @@ impl Store {
                 return false;
             }
         }
-        if self.folder.delete(oldest.first).is_err() {
+        if !self.delete_oldest() {
             return false;
-        }
-        self.segments.pop_front();
-        if self.segments.is_empty() {
-            self.newest = None;
         }
         self.count_dropped(dropped);
         self.acknowledge(oldest.end);
