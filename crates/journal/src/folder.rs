@@ -180,3 +180,23 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_goes_with_the_folder_though_a_process_just_started_has_its_file_open() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path(), false).unwrap();
+        // What a child has between its birth and its own program.
+        let inherited = folder.lock.try_clone().unwrap();
+        assert!(matches!(
+            Folder::open(place.path(), false),
+            Err(OpenError::Locked { .. })
+        ));
+        drop(folder);
+        Folder::open(place.path(), false).unwrap();
+        drop(inherited);
+    }
+}

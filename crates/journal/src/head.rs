@@ -197,3 +197,58 @@ fn slot_bytes(file: &File, slot: u64, slot_size: u64) -> Option<Vec<u8>> {
     file.read_exact_at(&mut bytes, slot * slot_size).ok()?;
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(oldest: u64) -> Record {
+        Record {
+            id: "0123456789ab".to_owned(),
+            oldest,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn passing_stores_leave_the_anchor_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        let mut head = Head::create(&mut folder, &record(0)).unwrap();
+        for anchored in 1..=5 {
+            let firm = record(anchored * 100);
+            head.store(&mut folder, &firm, true, false).unwrap();
+            for passing in 1..=anchored {
+                let passing = record(anchored * 100 + passing);
+                head.store(&mut folder, &passing, false, false).unwrap();
+                let (_, found) = Head::load(&folder).unwrap().unwrap();
+                assert_eq!(found, passing, "the newest counts");
+            }
+            // The system was writing the slot of the passing stores when the power went.
+            let file = File::options().write(true).open(folder.head()).unwrap();
+            let torn = (1 - head.anchor) * head.slot_size;
+            file.write_all_at(&[0xff; 64], torn).unwrap();
+            let (_, found) = Head::load(&folder).unwrap().unwrap();
+            assert_eq!(found, firm);
+        }
+    }
+
+    #[test]
+    fn a_head_that_outgrows_its_slots_gets_larger_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        let mut head = Head::create(&mut folder, &record(0)).unwrap();
+        let mut grown = record(1);
+        for number in 0..500 {
+            grown
+                .streams
+                .settle(&format!("stream {number}"), number + 1);
+            head.store(&mut folder, &grown, false, false).unwrap();
+            let size = folder.head().metadata().unwrap().len();
+            assert_eq!(size, head.size());
+        }
+        assert!(head.size() > 2 * PAGE);
+        let (_, found) = Head::load(&folder).unwrap().unwrap();
+        assert_eq!(found, grown);
+    }
+}

@@ -207,3 +207,52 @@ fn repair(
     report.cut_bytes = newest.torn;
     Ok(Some(file))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry;
+    use crate::options::Durability;
+    use crate::reader::Reader;
+    use crate::segment::Header;
+    use crate::streams::Streams;
+
+    #[test]
+    fn entries_that_a_refusing_disk_kept_all_the_same_do_not_come_twice() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        // Positions 0 to 4, of which 3 and 4 were taken for lost and written again.
+        for (first, count) in [(0, 5), (3, 4)] {
+            let header = Header {
+                id: "0123456789ab".to_owned(),
+                first,
+                follows: first,
+                streams: Streams::default(),
+            };
+            let (mut segment, file) = segment::create(&mut folder, &header, 0, 4096).unwrap();
+            for position in first..first + count {
+                let mut bytes = Vec::new();
+                entry::write(&mut bytes, position, None, format!("of {first}").as_bytes());
+                segment.append(&file, &bytes, 1, false).unwrap();
+            }
+        }
+        let options = Options {
+            capacity: 65536,
+            sync: Durability::System,
+        };
+        let found = recover(&mut folder, &options).unwrap();
+        assert_eq!((found.report.entries, found.report.lost), (7, 0));
+        assert_eq!(found.record.end, 7);
+        let read = Reader::default().read(&folder, &found.segments, 0, 100);
+        let read: Vec<(u64, Vec<u8>)> = read
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.position.0, entry.payload))
+            .collect();
+        let expected: Vec<(u64, Vec<u8>)> = (0..7)
+            .map(|position| (position, if position < 3 { "of 0" } else { "of 3" }))
+            .map(|(position, payload)| (position, payload.into()))
+            .collect();
+        assert_eq!(read, expected);
+    }
+}

@@ -232,3 +232,48 @@ impl Store {
         self.record.dropped += dropped;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::entry;
+    use crate::options::Durability;
+
+    #[test]
+    fn numbers_outlive_the_last_segment_even_if_the_next_write_of_the_head_is_torn() {
+        let place = tempfile::tempdir().unwrap();
+        let options = Options {
+            capacity: 65536,
+            sync: Durability::System,
+        };
+        let (mut store, _) = Store::open(place.path(), options).unwrap();
+        let mut bytes = Vec::new();
+        entry::write(&mut bytes, 0, Some(("camera", 1)), b"payload");
+        store.write(&[bytes.len() as u64], &bytes).unwrap();
+        store.record.streams.settle("camera", 1);
+        store.remember(false).unwrap();
+        assert!(!store.drop_oldest(), "it is not acknowledged");
+        store.acknowledge(1);
+        store.remember(false).unwrap();
+        assert!(store.drop_oldest());
+        assert!(store.segments.is_empty());
+        assert_eq!(store.dropped, 0);
+
+        let before = std::fs::read(store.folder.head()).unwrap();
+        store.remember(false).unwrap();
+        let after = std::fs::read(store.folder.head()).unwrap();
+        let torn = before.iter().zip(&after).position(|(a, b)| a != b).unwrap();
+        let head = File::options().write(true).open(store.folder.head());
+        head.unwrap()
+            .write_all_at(&[0xff; 64], torn as u64)
+            .unwrap();
+        drop(store);
+
+        let (store, recovery) = Store::open(place.path(), options).unwrap();
+        assert_eq!(recovery, Recovery::default());
+        let mut streams = store.record.streams.clone();
+        assert_eq!((streams.take("camera"), store.record.end), (2, 1));
+    }
+}
