@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod normalisation;
 pub mod permutation;
 pub mod preprocess;
+pub mod quality;
 pub mod regions;
 mod resample;
 pub mod transform;
