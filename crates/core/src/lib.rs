@@ -6,6 +6,7 @@
 pub mod anomaly;
 pub mod calibration;
 pub mod digest;
+pub mod drift;
 pub mod evaluation;
 pub mod event;
 pub mod flow;
