@@ -28,9 +28,11 @@ mod draft;
 mod golden;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 
 pub use draft::{Draft, DraftRecord};
 pub use golden::{GoldenInput, choose_golden};
+pub use thresholds::{GoodImage, Thresholds};
 
 const MANIFEST: &str = "bundle.toml";
 const MODEL: &str = "model.onnx";
@@ -183,14 +185,14 @@ impl Bundle {
         Ok(decode_file(&self.folder.join(GOLDEN).join(&golden.file))?)
     }
 
-    /// Replaces the calibration and with it the golden inputs; counts the version up. At every
+    /// Replaces all thresholds and with them the golden inputs; counts the version up. At every
     /// moment the folder holds a whole bundle, the old one or the new one.
     ///
     /// # Errors
     /// If something cannot be written; the bundle is then as it was.
     pub fn recalibrate(
         &mut self,
-        calibration: Calibration,
+        thresholds: Thresholds,
         golden: &[GoldenInput],
         created: Timestamp,
     ) -> Result<(), BundleError> {
@@ -198,7 +200,9 @@ impl Bundle {
         self.replace_manifest(Manifest {
             version: self.manifest.version.recalibrated(),
             created,
-            calibration,
+            calibration: thresholds.calibration,
+            pixel: Some(thresholds.pixel),
+            quality: Some(thresholds.quality),
             metrics: None,
             golden,
             ..self.manifest.clone()

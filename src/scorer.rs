@@ -8,6 +8,7 @@ use std::path::Path;
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
+use flawd_core::quality::{self, Measured};
 use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
 
 use crate::bundle::{Bundle, BundleError};
@@ -76,6 +77,15 @@ pub struct Scorer {
     tensor: Vec<u8>,
 }
 
+/// Everything that can be known of a picture.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What the model says.
+    pub prediction: Prediction,
+    /// How bright and how sharp the model's input is.
+    pub measured: Measured,
+}
+
 /// A golden input and what it scored.
 #[derive(Clone, Debug)]
 pub struct Reproduced {
@@ -133,6 +143,19 @@ impl Scorer {
     pub fn score(&mut self, image: &RgbImage) -> Result<Prediction, ScorerError> {
         self.preprocessor.run(image, &mut self.tensor)?;
         Ok(self.model.run(&self.tensor)?)
+    }
+
+    /// Scores a picture and measures what the model saw of it.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn examine(&mut self, image: &RgbImage) -> Result<Examined, ScorerError> {
+        let prediction = self.score(image)?;
+        let measured = quality::measure(&self.tensor, self.input_size());
+        Ok(Examined {
+            prediction,
+            measured,
+        })
     }
 
     /// Decodes an image file and scores it; returns the picture as well.

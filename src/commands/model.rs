@@ -98,6 +98,22 @@ fn inspect(bundle: &Path) -> Outcome {
     row("data", &training.data);
     row("threshold", &manifest.calibration.threshold());
     row("promise", &manifest.calibration.promise());
+    if let Some(pixel) = &manifest.pixel {
+        row(
+            "regions",
+            &format!("above {}; {}", pixel.threshold(), pixel.promise()),
+        );
+    }
+    if let Some(quality) = &manifest.quality {
+        let limits = &quality.limits;
+        row(
+            "pictures",
+            &format!(
+                "mean luma {:.1} to {:.1}, sharpness from {:.2}; from {} good images",
+                limits.brightness_min, limits.brightness_max, limits.sharpness_min, quality.n
+            ),
+        );
+    }
     if let Some(metrics) = &manifest.metrics {
         row(
             "metrics",

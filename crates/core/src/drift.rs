@@ -12,11 +12,10 @@
 //! calibration scores alone the p-values would share one error, that of so many scores standing
 //! for a distribution; a bet on that error wins without end, and the bound would not hold: of 1000
 //! simulated epochs of unchanged parts with 100 calibration scores each, 39 % alarmed where 1 % was
-//! promised, and 0.4 % by the rule used here. Among
-//! everything that came before, the p-values are exactly independent (Vovk, Gammerman and Shafer,
-//! "Algorithmic Learning in a Random World", 2005, chapter 8). The price is that a lasting change
-//! becomes the normal after a while, so that the alarm stays on until it is reset, and that a small
-//! one may never be seen. In simulations at a rate of 1 % with 150 calibration scores, a shift of
+//! promised, and 0.4 % by the rule used here. Among everything that came before, the p-values are
+//! exactly independent (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
+//! 2005). The price is that a lasting change becomes the normal after a while, so that the alarm
+//! stays on until it is reset, and that a small one may never be seen. In simulations at a rate of 1 % with 150 calibration scores, a shift of
 //! the mean by one standard deviation raised the alarm after 50 parts (median) where the line began
 //! with it and after 206 where 5000 good parts came before; half a deviation after 101 (12 % never)
 //! and 415; a quarter mostly not, or after thousands.
