@@ -82,10 +82,14 @@ impl Judge {
                 remaining_ms,
                 captured_at: Some(captured.wall),
                 score,
-                threshold: self.calibration.threshold(),
+                threshold: Some(self.calibration.threshold()),
                 p_value: score.map(|score| self.calibration.p_value(score)),
                 latency_ms,
-                model: self.model.clone(),
+                model: Some(self.model.clone()),
+                recipe: None,
+                triggered_at: None,
+                match_offset_ms: None,
+                evidence: None,
             },
         }
     }

@@ -24,6 +24,7 @@ use flawd_onnx::Model;
 
 use crate::config::{CameraSettings, Overflow, SourceSettings};
 
+pub mod active;
 pub mod capture;
 pub mod counters;
 pub mod crew;

@@ -20,10 +20,6 @@ use crate::verdict::Verdict;
 
 /// The CloudEvents version that is spoken.
 pub const SPEC_VERSION: &str = "1.0";
-/// The CloudEvents type of a verdict.
-pub const VERDICT_TYPE: &str = "flawd.verdict";
-/// The identifier of `docs/schema/verdict.schema.json`.
-pub const VERDICT_SCHEMA: &str = "urn:flawd:schema:verdict:1";
 /// Content type of the payload in binary mode.
 pub const BINARY_CONTENT_TYPE: &str = "application/json";
 /// Content type of the payload in structured mode.
@@ -45,6 +41,20 @@ pub struct VerdictData {
     /// The part: the trigger's id, or the file name where the source is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_id: Option<String>,
+    /// The recipe that the trigger asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// When the trigger arrived, where there was one.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_microseconds"
+    )]
+    pub triggered_at: Option<Timestamp>,
+    /// From the moment that the trigger asked for until the picture was taken; negative if the
+    /// picture is the older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_offset_ms: Option<f64>,
     /// The moment after which nobody wants to know any more, where there is one.
     #[serde(
         default,
@@ -65,14 +75,74 @@ pub struct VerdictData {
     /// Anomaly score, where the model gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
-    /// A score above this is a defect.
-    pub threshold: f32,
+    /// A score above this is a defect; absent while no model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
     /// How unusual the score is among good parts, 0 to 1; small is unusual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p_value: Option<f64>,
     /// Where the time went.
     pub latency_ms: LatencyMs,
-    /// What judged the part.
+    /// What judged the part, or would have; absent while no model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelData>,
+    /// The picture that was kept, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceData>,
+}
+
+/// Where the picture of a part is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceData {
+    /// Its file, relative to the station's evidence folder.
+    pub path: String,
+    /// SHA-256 of its pixels, 8-bit RGB, row by row: it says whether the file shows what was
+    /// judged, however it is encoded.
+    pub sha256: Digest,
+}
+
+/// A verdict as it is journalled and sent until somebody has taken it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordData {
+    /// What was said in real time.
+    #[serde(flatten)]
+    pub verdict: VerdictData,
+    /// True if this is sent long after the verdict, for example after an outage.
+    pub historical: bool,
+}
+
+/// Two models that say different things of one part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DisagreementData {
+    /// Name of the camera, as in the topic.
+    pub camera: String,
+    /// The number of the verdict that counts.
+    pub seq: u64,
+    /// The part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_id: Option<String>,
+    /// What the model in use says.
+    pub live: Opinion,
+    /// What the model in the shadow says.
+    pub shadow: Opinion,
+    /// The picture that was kept, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceData>,
+    /// True if this is sent long after the verdict.
+    pub historical: bool,
+}
+
+/// What one model says of a part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opinion {
+    /// `verdict`, and `reason` where it is `no_decision`.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Anomaly score.
+    pub score: f32,
+    /// A score above this is a defect.
+    pub threshold: f32,
+    /// Which model.
     pub model: ModelData,
 }
 
@@ -108,17 +178,52 @@ pub struct ModelData {
     pub provider: String,
 }
 
-/// A verdict in its CloudEvents envelope.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VerdictEvent {
+/// What a CloudEvents envelope may hold.
+pub trait EventData: Serialize {
+    /// The CloudEvents type.
+    const TYPE: &'static str;
+    /// The identifier of the data's published schema.
+    const SCHEMA: &'static str;
+    /// The part that it is about.
+    fn subject(&self) -> Option<&str>;
+}
+
+impl EventData for VerdictData {
+    const TYPE: &'static str = "flawd.verdict";
+    const SCHEMA: &'static str = "urn:flawd:schema:verdict:1";
+    fn subject(&self) -> Option<&str> {
+        self.part_id.as_deref()
+    }
+}
+
+impl EventData for RecordData {
+    const TYPE: &'static str = "flawd.record";
+    const SCHEMA: &'static str = "urn:flawd:schema:record:1";
+    fn subject(&self) -> Option<&str> {
+        self.verdict.subject()
+    }
+}
+
+impl EventData for DisagreementData {
+    const TYPE: &'static str = "flawd.disagreement";
+    const SCHEMA: &'static str = "urn:flawd:schema:disagreement:1";
+    fn subject(&self) -> Option<&str> {
+        self.part_id.as_deref()
+    }
+}
+
+/// Something that happened, in its CloudEvents envelope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event<D> {
     /// Unique for its source; a repeated message has the id of the first.
     pub id: String,
     /// Who says so: a URI reference, the topic root and the camera.
     pub source: String,
     /// When it happened: the picture was taken, or was asked for where there is none.
+    #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
     /// What happened.
-    pub data: VerdictData,
+    pub data: D,
 }
 
 /// An event for MQTT 5: what goes into which part of the PUBLISH packet.
@@ -132,18 +237,19 @@ pub struct BinaryMessage {
     pub payload: Vec<u8>,
 }
 
-impl VerdictEvent {
+impl<D: EventData> Event<D> {
     /// The event for MQTT 5.
     pub fn to_binary(&self) -> BinaryMessage {
         let mut user_properties = vec![
             ("specversion", SPEC_VERSION.to_owned()),
             ("id", self.id.clone()),
             ("source", self.source.clone()),
-            ("type", VERDICT_TYPE.to_owned()),
+            ("type", D::TYPE.to_owned()),
             ("time", microseconds(self.time)),
-            ("dataschema", VERDICT_SCHEMA.to_owned()),
+            ("dataschema", D::SCHEMA.to_owned()),
         ];
-        user_properties.extend(self.data.part_id.clone().map(|part| ("subject", part)));
+        let subject = self.data.subject().map(str::to_owned);
+        user_properties.extend(subject.map(|part| ("subject", part)));
         BinaryMessage {
             content_type: BINARY_CONTENT_TYPE,
             user_properties: user_properties
@@ -157,7 +263,7 @@ impl VerdictEvent {
     /// The event for MQTT 3.1.1: one JSON object, envelope and data.
     pub fn to_structured(&self) -> Vec<u8> {
         #[derive(Serialize)]
-        struct Envelope<'a> {
+        struct Envelope<'a, D> {
             specversion: &'a str,
             id: &'a str,
             source: &'a str,
@@ -168,17 +274,17 @@ impl VerdictEvent {
             subject: Option<&'a str>,
             datacontenttype: &'a str,
             dataschema: &'a str,
-            data: &'a VerdictData,
+            data: &'a D,
         }
         to_json(&Envelope {
             specversion: SPEC_VERSION,
             id: &self.id,
             source: &self.source,
-            r#type: VERDICT_TYPE,
+            r#type: D::TYPE,
             time: &self.time,
-            subject: self.data.part_id.as_deref(),
+            subject: self.data.subject(),
             datacontenttype: BINARY_CONTENT_TYPE,
-            dataschema: VERDICT_SCHEMA,
+            dataschema: D::SCHEMA,
             data: &self.data,
         })
     }
@@ -227,13 +333,19 @@ pub struct State {
     /// What happened to each camera's parts since the daemon started, by the camera's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cameras: BTreeMap<String, CameraState>,
+    /// The journal of verdicts, once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsState>,
+    /// The pictures that were kept, where any are to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceState>,
     /// When this was said.
     #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
 }
 
 /// Counts of one camera since the daemon started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CameraState {
     /// Frames that the camera gave.
     pub captured: u64,
@@ -245,9 +357,80 @@ pub struct CameraState {
     pub ng: u64,
     /// Verdicts `no_decision`.
     pub no_decision: u64,
+    /// The model that judges this camera's parts, once it is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelData>,
+    /// Triggers that were refused and got no verdict: retained, stale, repeated or unreadable.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub triggers_refused: u64,
+    /// True if inspection is paused by command.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+    /// Whether today's good parts still score like those of the calibration; absent before the
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftData>,
+    /// What the model in the shadow said, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowState>,
     /// Verdicts that the broker is not known to have taken; absent while there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undelivered: Option<Undelivered>,
+}
+
+/// Evidence against "the good parts are still those of the calibration".
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftData {
+    /// True once the evidence was strong enough; stays true until another model or calibration.
+    pub alarm: bool,
+    /// Decimal logarithm of the martingale: 2 means that it takes a coincidence of 1 in 100.
+    pub martingale_log10: f64,
+    /// Parts that were looked at in this epoch.
+    pub parts: u64,
+}
+
+/// How often the model in the shadow said the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowState {
+    /// Parts on which both say the same.
+    pub agreed: u64,
+    /// Parts on which they do not.
+    pub disagreed: u64,
+    /// Parts that it had no time for.
+    pub skipped: u64,
+}
+
+/// The journal of verdicts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsState {
+    /// Records that the broker has not taken yet.
+    pub pending: u64,
+    /// Space that the journal takes on the disk, in bytes.
+    pub bytes: u64,
+    /// Records that were deleted unsent since the daemon started, because the journal was full.
+    pub dropped: u64,
+    /// Verdicts that could not be written down since the daemon started.
+    pub unwritten: u64,
+    /// Why the broker refuses records, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Why the journal cannot be written, while that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+}
+
+/// The pictures that are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceState {
+    /// How many files.
+    pub files: u64,
+    /// Space that they take, in bytes.
+    pub bytes: u64,
+    /// Pictures that should have been kept and were not, since the daemon started.
+    pub dropped: u64,
+    /// Why none are kept, while that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
 }
 
 /// Verdicts that the broker has not acknowledged, and that are not sent again.
@@ -343,6 +526,16 @@ fn optional_microseconds<S: Serializer>(
         Some(time) => serialize_microseconds(time, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

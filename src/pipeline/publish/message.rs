@@ -6,7 +6,7 @@ use std::{
 };
 
 use flawd_core::{
-    event::{Heartbeat, State, Status, VerdictEvent},
+    event::{Event, EventData, Heartbeat, State, Status},
     verdict::{Reason, Verdict},
 };
 use jiff::Timestamp;
@@ -101,7 +101,7 @@ impl Writer {
             Some(deadline) if verdict != Verdict::NoDecision(Reason::Late) => deadline,
             _ => Instant::now() + expiry,
         };
-        let event = VerdictEvent {
+        let event = Event {
             id: format!("{}-{}", self.run, about.seq),
             source: format!("{}/{camera}", self.root),
             time: inspection.captured.wall,
@@ -124,7 +124,7 @@ impl Writer {
         }
     }
 
-    fn event(&self, topic: String, event: &VerdictEvent) -> Message {
+    fn event<D: EventData>(&self, topic: String, event: &Event<D>) -> Message {
         let (payload, content_type, user_properties) = match self.version {
             MqttVersion::V3 => (event.to_structured(), None, Vec::new()),
             MqttVersion::V5 => {

@@ -361,6 +361,7 @@ impl Task {
                     ng: counters.ng.get(),
                     no_decision: counters.no_decision.get(),
                     undelivered: undelivered.to_event(),
+                    ..CameraState::default()
                 };
                 (camera.name.clone(), state)
             })
@@ -373,6 +374,8 @@ impl Task {
             model: Some(self.model.clone()),
             clock_synchronised: None,
             cameras,
+            records: None,
+            evidence: None,
             time: Timestamp::now(),
         }
     }

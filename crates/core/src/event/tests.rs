@@ -6,10 +6,10 @@ use super::schema::Schema;
 use super::*;
 use crate::verdict::Reason;
 
-fn event(verdict: Verdict) -> VerdictEvent {
+fn event(verdict: Verdict) -> Event<VerdictData> {
     let time = "2026-03-01T12:00:00.25Z".parse().expect("a time");
     let judged = verdict.reason().is_none();
-    VerdictEvent {
+    Event {
         id: "0b5c-17".to_owned(),
         source: "flawd/line-1/top".to_owned(),
         time,
@@ -23,14 +23,21 @@ fn event(verdict: Verdict) -> VerdictEvent {
             remaining_ms: judged.then_some(-2.5),
             captured_at: judged.then_some(time),
             score: judged.then_some(1.25),
-            threshold: 0.8,
+            threshold: Some(0.8),
             p_value: judged.then_some(0.01),
             latency_ms: LatencyMs {
                 infer: judged.then_some(41.5),
                 total: 60.0,
                 ..LatencyMs::default()
             },
-            model: model(),
+            model: Some(model()),
+            recipe: Some("left-hand".to_owned()),
+            triggered_at: Some(time),
+            match_offset_ms: judged.then_some(-3.5),
+            evidence: judged.then(|| EvidenceData {
+                path: "top/2026-03-01/000000000017-ng.png".to_owned(),
+                sha256: Digest::new([3; 32]),
+            }),
         },
     }
 }
@@ -97,7 +104,7 @@ fn times_are_utc_with_microseconds() {
 #[test]
 fn every_verdict_fits_the_published_schema() {
     let schema = Schema::open(include_str!("../../../../docs/schema/verdict.schema.json"));
-    assert_eq!(schema.id(), VERDICT_SCHEMA);
+    assert_eq!(schema.id(), VerdictData::SCHEMA);
     for verdict in verdicts() {
         schema.accepts(&event(verdict).to_binary().payload);
     }
@@ -134,6 +141,8 @@ fn every_state_fits_the_published_schema() {
         model: Some(model()),
         clock_synchronised: Some(true),
         cameras: BTreeMap::from([("top".to_owned(), camera)]),
+        records: Some(RecordsState::default()),
+        evidence: None,
         time: Timestamp::UNIX_EPOCH,
     };
     schema.accepts(&ready.to_json());
