@@ -6,6 +6,7 @@
 
 pub mod benchmark;
 pub mod bundle;
+pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod config;
