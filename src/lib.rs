@@ -16,6 +16,7 @@ pub mod decode;
 pub mod demo;
 pub mod digest;
 pub mod encode;
+pub mod engine;
 pub mod evaluation;
 pub mod failure;
 pub mod overlay;
