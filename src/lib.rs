@@ -19,6 +19,7 @@ pub mod encode;
 pub mod engine;
 pub mod evaluation;
 pub mod failure;
+pub mod fleet;
 pub mod overlay;
 pub mod pipeline;
 pub mod scorer;
