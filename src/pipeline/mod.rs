@@ -35,6 +35,7 @@ pub mod link;
 pub mod pool;
 pub mod progress;
 pub mod publish;
+pub mod shadow;
 pub mod shutdown;
 
 mod infer;

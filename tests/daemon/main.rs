@@ -15,5 +15,6 @@ mod delivery;
 mod fleet;
 mod outage;
 mod service;
+mod shadow;
 mod shutdown;
 mod start;
