@@ -13,6 +13,7 @@ pub mod predict;
 pub mod run;
 pub mod train;
 
+mod engine;
 mod progress;
 
 use std::path::Path;
