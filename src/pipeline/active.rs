@@ -1,7 +1,7 @@
 //! A model that judges parts, loaded and proven: what a part carries on its way through the
 //! pipeline, so that the model can be exchanged between two parts without either noticing.
 //!
-//! Whoever holds the [`Arc`](std::sync::Arc) of one keeps it alive: after an exchange the old
+//! Whoever holds the [`Arc`] of one keeps it alive: after an exchange the old
 //! model goes with the last part that it had to judge. Cameras with the same bundle share one.
 
 use std::{
