@@ -57,8 +57,7 @@ impl Writer {
             acknowledged: true,
             retained: true,
             content_type: Some("text/plain"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..Message::default()
         }
     }
 
@@ -70,8 +69,7 @@ impl Writer {
             acknowledged: true,
             retained: true,
             content_type: Some("application/json"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..Message::default()
         }
     }
 
@@ -83,8 +81,7 @@ impl Writer {
             acknowledged: false,
             retained: false,
             content_type: Some("application/json"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..Message::default()
         }
     }
 
@@ -140,10 +137,9 @@ impl Writer {
             topic,
             payload,
             acknowledged: true,
-            retained: false,
             content_type,
-            expiry: None,
             user_properties,
+            ..Message::default()
         }
     }
 }

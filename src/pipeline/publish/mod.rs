@@ -28,9 +28,11 @@ mod backoff;
 mod connection;
 mod ledger;
 mod message;
+mod reply;
 mod task;
 
 use ledger::Undelivered;
+pub use reply::Reply;
 use task::Task;
 
 /// Verdicts that may wait for the publisher's thread. It only moves them on, so this is never

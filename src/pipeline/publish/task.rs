@@ -252,7 +252,10 @@ impl Task {
                 }
             }
             Happening::Lost(cause) => return Some(cause),
-            Happening::Connected | Happening::Disconnected => {}
+            Happening::Connected
+            | Happening::Disconnected
+            | Happening::Subscribed { .. }
+            | Happening::Received(_) => {}
         }
         None
     }
