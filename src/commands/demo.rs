@@ -353,7 +353,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
         camera: [(CAMERA.to_owned(), camera)].into(),
         mqtt: Mqtt {
             host: broker.address().ip().to_string(),
-            port: broker.address().port(),
+            port: Some(broker.address().port()),
             required_at_start: true,
             ..Mqtt::default()
         },

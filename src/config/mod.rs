@@ -21,6 +21,7 @@ mod load;
 mod secret;
 mod settings;
 mod suggest;
+mod tls;
 mod validate;
 
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
@@ -28,6 +29,8 @@ pub use secret::Secret;
 pub use settings::{
     CameraSettings, InferenceSettings, MqttSettings, MqttVersion, SourceSettings, ValidConfig,
 };
+pub use tls::TlsSettings;
+pub(crate) use tls::date;
 
 /// The whole file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,8 +172,8 @@ pub enum PixelFormat {
 pub struct Mqtt {
     /// The broker's name or address.
     pub host: String,
-    /// The broker's port.
-    pub port: u16,
+    /// The broker's port; default 1883, with `tls` 8883.
+    pub port: Option<u16>,
     /// Protocol version, `5` or `3.1.1`.
     pub version: String,
     /// First levels of every topic; default `flawd/<station>`.
@@ -185,6 +188,8 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// Name of the systemd credential that holds the password.
     pub password_credential: Option<String>,
+    /// Encryption, and who the two ends are. Without this section everything travels in the clear.
+    pub tls: Option<Tls>,
     /// A broker that cannot be reached at start ends the daemon with exit code 69. Otherwise it
     /// inspects, goes on trying, and counts what it could not deliver.
     pub required_at_start: bool,
@@ -204,6 +209,20 @@ pub struct Mqtt {
     /// Shortest pause between two heartbeats.
     #[serde(with = "compact::required")]
     pub heartbeat: Duration,
+}
+
+/// `[mqtt.tls]`: encryption, and who the two ends are. Files are PEM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates one of which has to stand behind the broker's. Required.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate, with the ones between it and its authority behind it.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key, not encrypted.
+    pub key: Option<PathBuf>,
+    /// Name of the systemd credential that holds the key.
+    pub key_credential: Option<String>,
 }
 
 /// `[log]`: what is logged.
@@ -268,7 +287,7 @@ impl Default for Mqtt {
     fn default() -> Self {
         Self {
             host: "localhost".to_owned(),
-            port: 1883,
+            port: None,
             version: "5".to_owned(),
             root: None,
             client_id: None,
@@ -276,6 +295,7 @@ impl Default for Mqtt {
             password: None,
             password_file: None,
             password_credential: None,
+            tls: None,
             required_at_start: false,
             connect_timeout: Duration::from_secs(5),
             reconnect_max: Duration::from_secs(30),

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
-use super::{Log, Overflow, Secret, V4l2};
+use super::{Log, Overflow, Secret, TlsSettings, V4l2};
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ pub struct MqttSettings {
     pub client_id: String,
     /// User name and password.
     pub login: Option<(String, Secret)>,
+    /// How the connection is encrypted; none: it is not.
+    pub tls: Option<TlsSettings>,
     /// Whether a start without the broker is an error.
     pub required_at_start: bool,
     /// How long one attempt to connect may take.

@@ -274,6 +274,10 @@ fn every_key_is_documented() {
     };
     let config = Config {
         camera: BTreeMap::from([("name".to_owned(), every_section)]),
+        mqtt: Mqtt {
+            tls: Some(Tls::default()),
+            ..Mqtt::default()
+        },
         ..Config::default()
     };
     let tree = serde_json::to_value(&config).unwrap();

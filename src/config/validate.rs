@@ -18,6 +18,10 @@ use crate::telemetry;
 /// The shortest keep-alive that the client library takes.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
+/// Where brokers listen, by registration.
+const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
+
 /// A part is drawn this large where nothing else is asked for.
 const SYNTHETIC_SIZE: Size = Size::new(256, 256);
 
@@ -120,13 +124,19 @@ impl Config {
                 return Err(document.value_error(key, "must be at least 1s"));
             }
         }
+        let tls = match &mqtt.tls {
+            Some(tls) => Some(tls.validate(&mqtt.host, document)?),
+            None => None,
+        };
+        let usual_port = if tls.is_some() { TLS_PORT } else { PORT };
         Ok(MqttSettings {
             host: mqtt.host.clone(),
-            port: mqtt.port,
+            port: mqtt.port.unwrap_or(usual_port),
             version,
             root,
             client_id: mqtt.client_id.clone().unwrap_or(format!("flawd-{station}")),
             login: self.validate_login(document)?,
+            tls,
             required_at_start: mqtt.required_at_start,
             connect_timeout: mqtt.connect_timeout,
             reconnect_max: mqtt.reconnect_max,
@@ -139,16 +149,7 @@ impl Config {
     fn validate_login(&self, document: &Document) -> Result<Option<(String, Secret)>, ConfigError> {
         let mqtt = &self.mqtt;
         let credential = match &mqtt.password_credential {
-            Some(name) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    document.value_error(
-                        "mqtt.password_credential",
-                        "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or \
-                         flawd does not run under systemd",
-                    )
-                })?;
-                Some(Path::new(&folder).join(name))
-            }
+            Some(name) => Some(document.credential("mqtt.password_credential", name)?),
             None => None,
         };
         let file = mqtt
@@ -254,13 +255,25 @@ impl Camera {
 const RESERVED_LEVELS: [&str; 4] = ["status", "state", "heartbeat", "cmd"];
 
 impl Document {
-    fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+    pub(super) fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
         value.ok_or_else(|| self.value_error(key, "is missing"))
     }
 
     /// A relative path starts at the configuration file's folder.
-    fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
+    }
+
+    /// Where systemd has laid the credential that `key` names.
+    pub(super) fn credential(&self, key: &str, name: &str) -> Result<PathBuf, ConfigError> {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            self.value_error(
+                key,
+                "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or flawd \
+                 does not run under systemd",
+            )
+        })?;
+        Ok(Path::new(&folder).join(name))
     }
 
     /// Names become levels of MQTT topics and parts of environment variables.

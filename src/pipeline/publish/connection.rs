@@ -14,12 +14,14 @@ use std::{
     time::Duration,
 };
 
-use rumqttc::Outgoing;
+use failure::Failure;
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
 use super::reply::Reply;
 use crate::config::{MqttSettings, MqttVersion};
 
+mod failure;
 mod v3;
 mod v5;
 
@@ -142,20 +144,17 @@ impl Connection {
         // all happens for longer than two of them, the peer is gone without a word. The attempt
         // has a limit of its own, which ends it with a better reason.
         let silence = (settings.keep_alive * 2).max(settings.connect_timeout * 2);
+        let all = settings.clone();
         let (client, task) = match settings.version {
             MqttVersion::V3 => {
                 let (client, events) = v3::open(settings, will_topic, will);
-                (
-                    Client::V3(client),
-                    tokio::spawn(forward(events, sender, silence)),
-                )
+                let task = tokio::spawn(forward(events, sender, silence, all));
+                (Client::V3(client), task)
             }
             MqttVersion::V5 => {
                 let (client, events) = v5::open(settings, will_topic, will);
-                (
-                    Client::V5(client),
-                    tokio::spawn(forward(events, sender, silence)),
-                )
+                let task = tokio::spawn(forward(events, sender, silence, all));
+                (Client::V5(client), task)
             }
         };
         Self {
@@ -244,7 +243,7 @@ impl Asked {
 /// What the event loops of both versions have in common.
 trait Events: Send + 'static {
     /// Does the next piece of work on the connection.
-    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, String>> + Send;
+    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, Failure>> + Send;
 
     /// After an error: the oldest thing that happened before it and was not told. What comes in
     /// one piece with the end of the connection, an acknowledgement for example, has come all the
@@ -253,14 +252,21 @@ trait Events: Send + 'static {
 }
 
 /// Passes on what happens until the connection is lost or nobody listens any more.
-async fn forward(mut events: impl Events, sender: mpsc::Sender<Step>, silence: Duration) {
+async fn forward(
+    mut events: impl Events,
+    sender: mpsc::Sender<Step>,
+    silence: Duration,
+    settings: MqttSettings,
+) {
+    let mut accepted = false;
     let lost = loop {
         let step = match time::timeout(silence, events.step()).await {
             Ok(Ok(Some(step))) => step,
             Ok(Ok(None)) => continue,
-            Ok(Err(problem)) => break problem,
+            Ok(Err(failure)) => break failure.explain(&settings, accepted),
             Err(_) => break format!("the broker has been silent for {silence:?}"),
         };
+        accepted |= matches!(step, Step::Happened(Happening::Connected));
         let is_over = matches!(step, Step::Happened(Happening::Disconnected));
         if sender.send(step).await.is_err() || is_over {
             return;
@@ -271,6 +277,14 @@ async fn forward(mut events: impl Events, sender: mpsc::Sender<Step>, silence: D
         if sender.send(step).await.is_err() {
             return;
         }
+    }
+}
+
+/// How the bytes travel.
+fn transport(settings: &MqttSettings) -> Transport {
+    match &settings.tls {
+        Some(tls) => Transport::tls_with_config(TlsConfiguration::Rustls(tls.client_config())),
+        None => Transport::Tcp,
     }
 }
 

@@ -29,6 +29,7 @@ fn settings(version: MqttVersion, port: u16) -> MqttSettings {
         root: "flawd/press".to_owned(),
         client_id: "press".to_owned(),
         login: None,
+        tls: None,
         required_at_start: true,
         connect_timeout: Duration::from_secs(20),
         reconnect_max: Duration::from_secs(1),

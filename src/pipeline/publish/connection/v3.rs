@@ -2,12 +2,12 @@
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
-    Packet, QoS, SubscribeFilter, SubscribeReasonCode,
+    Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
 use super::{
     CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Message, NotTaken, PACKET_LIMIT, Step,
-    sent_or_disconnected,
+    failure::Failure, sent_or_disconnected, transport,
 };
 use crate::config::MqttSettings;
 
@@ -28,6 +28,7 @@ pub(super) fn open(
 fn options(settings: &MqttSettings, will_topic: &str, will: &str) -> MqttOptions {
     let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
     options
+        .set_transport(transport(settings))
         .set_keep_alive(settings.keep_alive)
         .set_clean_session(true)
         .set_inflight(IN_FLIGHT)
@@ -58,8 +59,8 @@ pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), N
 }
 
 impl Events for EventLoop {
-    async fn step(&mut self) -> Result<Option<Step>, String> {
-        self.poll().await.map(step).map_err(|error| explain(&error))
+    async fn step(&mut self) -> Result<Option<Step>, Failure> {
+        self.poll().await.map(step).map_err(failure)
     }
 
     fn untold(&mut self) -> Option<Step> {
@@ -98,21 +99,29 @@ fn step(event: Event) -> Option<Step> {
     Some(Step::Happened(happening))
 }
 
-fn explain(error: &ConnectionError) -> String {
+fn failure(error: ConnectionError) -> Failure {
     match error {
-        ConnectionError::ConnectionRefused(code) => {
-            let reason = match code {
-                ConnectReturnCode::RefusedProtocolVersion => {
-                    "the broker does not speak MQTT 3.1.1; see mqtt.version"
-                }
-                ConnectReturnCode::BadClientId => "the client id is not accepted",
-                ConnectReturnCode::ServiceUnavailable => "the broker is unavailable",
-                ConnectReturnCode::BadUserNamePassword => "bad user name or password",
-                ConnectReturnCode::NotAuthorized => "not authorized; check user name and password",
-                ConnectReturnCode::Success => "no reason",
-            };
-            format!("refused: {reason}")
+        ConnectionError::ConnectionRefused(code) => Failure::Refused(match code {
+            ConnectReturnCode::RefusedProtocolVersion => {
+                "the broker does not speak MQTT 3.1.1; see mqtt.version"
+            }
+            ConnectReturnCode::BadClientId => "the client id is not accepted; see mqtt.client_id",
+            ConnectReturnCode::ServiceUnavailable => "the broker is unavailable",
+            ConnectReturnCode::BadUserNamePassword => "bad user name or password",
+            ConnectReturnCode::NotAuthorized => "not authorized; check user name and password",
+            ConnectReturnCode::Success => "no reason",
+        }),
+        ConnectionError::NetworkTimeout => Failure::Other("no answer in time".to_owned()),
+        ConnectionError::Tls(error) => Failure::tls(error),
+        ConnectionError::Io(error) => Failure::Handshake(error),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => Failure::Broken(error),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => Failure::Closed,
+        ConnectionError::MqttState(StateError::Deserialization(problem)) => {
+            Failure::Garbled(problem.to_string())
         }
-        other => other.to_string(),
+        ConnectionError::NotConnAck(_) => Failure::Garbled("no CONNACK".to_owned()),
+        other => Failure::Other(other.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError,
     mqttbytes::{
-        QoS,
+        Error as MqttError, QoS,
         v5::{
             ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Packet, PubAckReason,
             Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::{
     super::reply::Reply, CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Message, NotTaken,
-    PACKET_LIMIT, Step, sent_or_disconnected,
+    PACKET_LIMIT, Step, failure::Failure, sent_or_disconnected, transport,
 };
 use crate::{config::MqttSettings, pipeline::throttle::Throttle};
 
@@ -50,6 +50,7 @@ fn options(settings: &MqttSettings, will_topic: &str, will: &str) -> MqttOptions
     options
         .set_network_options(network)
         .set_connection_timeout(settings.connect_timeout.as_secs())
+        .set_transport(transport(settings))
         .set_keep_alive(settings.keep_alive)
         .set_clean_start(true)
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
@@ -111,10 +112,10 @@ pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), N
 }
 
 impl Events for Loop {
-    async fn step(&mut self) -> Result<Option<Step>, String> {
+    async fn step(&mut self) -> Result<Option<Step>, Failure> {
         match self.events.poll().await {
             Ok(event) => Ok(self.digest(event)),
-            Err(error) => Err(explain(&error)),
+            Err(error) => Err(failure(error)),
         }
     }
 
@@ -245,20 +246,31 @@ fn subscribe_refusal(reason: SubscribeReasonCode) -> Option<&'static str> {
     }
 }
 
-fn explain(error: &ConnectionError) -> String {
+fn failure(error: ConnectionError) -> Failure {
     match error {
-        ConnectionError::ConnectionRefused(code) => format!("refused: {}", connect_refusal(*code)),
+        ConnectionError::ConnectionRefused(code) => Failure::Refused(connect_refusal(code)),
+        ConnectionError::Timeout(_) => Failure::Other("no answer in time".to_owned()),
+        ConnectionError::Tls(error) => Failure::tls(error),
+        ConnectionError::Io(error) => Failure::Handshake(error),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(MqttError::Io(error)),
+        ) => Failure::Broken(error),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => Failure::Closed,
+        ConnectionError::MqttState(StateError::Deserialization(problem)) => {
+            Failure::Garbled(problem.to_string())
+        }
         ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code,
             reason_string,
         }) => {
-            let reason = disconnect_reason(*reason_code);
-            match reason_string {
+            let reason = disconnect_reason(reason_code);
+            Failure::Other(match reason_string {
                 Some(detail) => format!("the broker ended it: {reason} ({detail:?})"),
                 None => format!("the broker ended it: {reason}"),
-            }
+            })
         }
-        other => other.to_string(),
+        ConnectionError::NotConnAck(_) => Failure::Garbled("no CONNACK".to_owned()),
+        other => Failure::Other(other.to_string()),
     }
 }
 
