@@ -16,3 +16,4 @@ mod outage;
 mod service;
 mod shutdown;
 mod start;
+mod tls;
