@@ -131,7 +131,8 @@ fn explain_certificate(problem: &CertificateError, host: &str) -> String {
             let names = if presented.is_empty() {
                 "no name at all".to_owned()
             } else {
-                presented.join(", ")
+                let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+                names.join(", ")
             };
             format!("the broker's certificate is for {names}, and mqtt.host is `{host}`")
         }
@@ -140,6 +141,14 @@ fn explain_certificate(problem: &CertificateError, host: &str) -> String {
         }
         other => format!("the broker's certificate cannot be trusted: {other}"),
     }
+}
+
+/// A name without the kind of name that stands around it, as in `DnsName("broker")`.
+fn bare(name: &str) -> &str {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
 }
 
 /// What the broker has against this end.
