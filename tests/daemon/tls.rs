@@ -194,6 +194,8 @@ fn a_client_certificate_and_its_key_as_a_credential_open_a_broker_that_wants_the
         let mut daemon = run_with_every_line(&station, Some(&pki));
         subscriber.until("a verdict", |message| message.kind() == "verdict");
         daemon.terminate();
+        // Or the next round would take what is left of this one for its own.
+        subscriber.until_status("stopped");
         assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
         pki.assert_silent_about_secrets(&daemon.seen());
     }
