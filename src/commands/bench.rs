@@ -1,6 +1,7 @@
 //! `flawd bench`: latency a stage and throughput.
 
 use std::{
+    collections::BTreeMap,
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -67,9 +68,10 @@ const PICTURE: Size = Size::new(480, 640);
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: BenchArgs) -> Outcome {
+    let state = tempfile::tempdir().context("cannot make a folder for the measurement")?;
     let daemon = match (&args.config, &args.bundle) {
         (Some(config), _) => Daemon::prepare(config),
-        (None, Some(bundle)) => on_synthetic_pictures(bundle, &args),
+        (None, Some(bundle)) => on_synthetic_pictures(bundle, state.path(), &args),
         (None, None) => unreachable!("clap requires one of the two"),
     }
     .map_err(|error| Failure::new(error.kind(), error))?;
@@ -91,7 +93,11 @@ pub fn run(args: BenchArgs) -> Outcome {
 }
 
 /// A daemon for a bundle alone: the configuration that its operator would write.
-fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, DaemonError> {
+fn on_synthetic_pictures(
+    bundle: &Path,
+    state: &Path,
+    args: &BenchArgs,
+) -> Result<Daemon, DaemonError> {
     let camera = Camera {
         synthetic: Some(Synthetic {
             size: Some(PICTURE),
@@ -102,6 +108,7 @@ fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, Daem
     let config = Config {
         station: Station {
             name: Some("bench".to_owned()),
+            state: Some(state.to_owned()),
             ..Station::default()
         },
         inference: Inference {
@@ -113,7 +120,7 @@ fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, Daem
         camera: [("bench".to_owned(), camera)].into(),
         ..Config::default()
     };
-    Daemon::open(config.validate(&Document::new("", ""))?)
+    Daemon::open(config.validate(&Document::new("", ""), &BTreeMap::new())?)
 }
 
 fn print(measurement: &Measurement) {

@@ -336,10 +336,11 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
     Config {
         station: Station {
             name: Some(STATION.to_owned()),
+            // Relative paths start at the configuration's folder.
+            state: Some("state".into()),
             ..Station::default()
         },
         inference: Inference {
-            // Relative paths start at the configuration's folder.
             bundle: Some("bundle".into()),
             onnxruntime: args.runtime.onnxruntime.as_deref().map(absolute),
             providers: args
@@ -358,6 +359,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
             ..Mqtt::default()
         },
         log: Log::default(),
+        ..Config::default()
     }
 }
 

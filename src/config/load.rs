@@ -171,7 +171,7 @@ impl ValidConfig {
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
         let config = Config::parse(document, variables)?;
-        config.validate(document)
+        config.validate(document, variables)
     }
 }
 

@@ -12,21 +12,25 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use bytesize::ByteSize;
 use flawd_core::{image::Size, preprocess::Geometry};
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
 
+mod age;
 mod list;
 mod load;
 mod secret;
 mod settings;
+mod state;
 mod suggest;
 mod validate;
 
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
 pub use secret::Secret;
 pub use settings::{
-    CameraSettings, InferenceSettings, MqttSettings, MqttVersion, SourceSettings, ValidConfig,
+    CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, MqttSettings,
+    MqttVersion, SourceSettings, ValidConfig,
 };
 
 /// The whole file, as written.
@@ -41,6 +45,10 @@ pub struct Config {
     pub camera: BTreeMap<String, Camera>,
     /// The broker.
     pub mqtt: Mqtt,
+    /// Records on disk until the broker has taken them.
+    pub journal: Journal,
+    /// Pictures of judged parts on disk.
+    pub evidence: Evidence,
     /// What is logged.
     pub log: Log,
 }
@@ -51,6 +59,8 @@ pub struct Config {
 pub struct Station {
     /// Name of the place on the line, for example `press-3`. Required.
     pub name: Option<String>,
+    /// The folder for what has to survive a restart. Default: see [`state`].
+    pub state: Option<PathBuf>,
     /// How long a shutdown may take before what is left is given up.
     #[serde(with = "compact::required")]
     pub grace_period: Duration,
@@ -206,6 +216,47 @@ pub struct Mqtt {
     pub heartbeat: Duration,
 }
 
+/// `[journal]`: records on disk until the broker has taken them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// Bytes on disk at most; when they are used, the oldest records go.
+    pub capacity: ByteSize,
+    /// When a record counts as written.
+    pub sync: Durability,
+}
+
+/// When something counts as written to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When the disk says so: it survives a power cut.
+    #[default]
+    Always,
+    /// When the operating system has it: it survives the daemon's end, but no power cut.
+    System,
+}
+
+/// `[evidence]`: pictures of judged parts on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Whether pictures are kept at all.
+    pub enabled: bool,
+    /// Where; default `evidence` in the station's state folder.
+    pub folder: Option<PathBuf>,
+    /// Bytes of all files at most; when they are used, the oldest files go.
+    pub max_size: ByteSize,
+    /// Older files go.
+    #[serde(with = "age")]
+    pub max_age: Duration,
+    /// Bytes of the file system that stay free, besides those that the journal may need.
+    pub keep_free: ByteSize,
+    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1. Those of `ng` and
+    /// `no_decision` are always kept.
+    pub ok_share: f64,
+}
+
 /// `[log]`: what is logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -235,6 +286,7 @@ impl Default for Station {
     fn default() -> Self {
         Self {
             name: None,
+            state: None,
             grace_period: Duration::from_secs(10),
         }
     }
@@ -282,6 +334,30 @@ impl Default for Mqtt {
             keep_alive: Duration::from_secs(15),
             expiry: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            // Some 60,000 records of a kilobyte: ten parts a second for more than an hour and
+            // a half without the broker.
+            capacity: ByteSize::mib(64),
+            sync: Durability::Always,
+        }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            folder: None,
+            max_size: ByteSize::gib(2),
+            max_age: Duration::from_hours(30 * 24),
+            keep_free: ByteSize::mib(16),
+            ok_share: 0.01,
         }
     }
 }

@@ -6,13 +6,15 @@ use std::{path::PathBuf, time::Duration};
 use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
-use super::{Log, Overflow, Secret, V4l2};
+use super::{Durability, Log, Overflow, Secret, V4l2};
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
 pub struct ValidConfig {
     /// Name of the place on the line.
     pub station: String,
+    /// The folder for what has to survive a restart. Need not exist yet.
+    pub state: PathBuf,
     /// How long a shutdown may take.
     pub grace_period: Duration,
     /// Which model, and what runs it.
@@ -21,6 +23,10 @@ pub struct ValidConfig {
     pub cameras: Vec<CameraSettings>,
     /// The broker.
     pub mqtt: MqttSettings,
+    /// Records on disk until the broker has taken them.
+    pub journal: JournalSettings,
+    /// Pictures of judged parts on disk; none: they are not kept.
+    pub evidence: Option<EvidenceSettings>,
     /// What is logged.
     pub log: Log,
 }
@@ -112,6 +118,33 @@ pub struct MqttSettings {
     pub expiry: Duration,
     /// Shortest pause between two heartbeats.
     pub heartbeat: Duration,
+}
+
+/// Records on disk until the broker has taken them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Where; need not exist yet.
+    pub folder: PathBuf,
+    /// Bytes on disk at most.
+    pub capacity: u64,
+    /// When a record counts as written.
+    pub durability: Durability,
+}
+
+/// Pictures of judged parts on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvidenceSettings {
+    /// Where; need not exist yet.
+    pub folder: PathBuf,
+    /// Bytes of all files at most.
+    pub max_size: u64,
+    /// Older files go.
+    pub max_age: Duration,
+    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1.
+    pub ok_share: f64,
+    /// Bytes of the file system that are never taken: what the journal may still need, and a
+    /// margin.
+    pub reserve: u64,
 }
 
 /// Version of the protocol.

@@ -16,8 +16,9 @@ path = "parts"
 "#;
 
 fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<ValidConfig, ConfigError> {
-    let variables = variables
+    let variables = [("STATE_DIRECTORY", "/var/lib/flawd")]
         .iter()
+        .chain(variables)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     ValidConfig::parse(&Document::new("/etc/flawd/flawd.toml", text), &variables)
@@ -145,6 +146,22 @@ fn values_out_of_range_are_reported_at_their_line() {
             ":12: camera.side.v4l2.frame_timeout: must be shorter than station.grace_period, or a \
              stalled camera would hold up a shutdown",
         ),
+        (
+            "[journal]\ncapacity = 64",
+            ":11: journal.capacity: 64 B is too little; at least 1.0 MiB",
+        ),
+        (
+            "[evidence]\nmax_size = \"1MB\"",
+            ":11: evidence.max_size: 976.6 KiB is too little; at least 1.0 MiB",
+        ),
+        (
+            "[evidence]\nmax_age = \"0d\"",
+            ":11: evidence.max_age: would keep nothing; `enabled = false` says so",
+        ),
+        (
+            "[evidence]\nok_share = 1.5",
+            ":11: evidence.ok_share: 1.5 is no share; it lies between 0 and 1",
+        ),
     ] {
         let problem = refused(&format!("{MINIMAL}{extra}\n"));
         assert_eq!(
@@ -240,6 +257,58 @@ fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
 }
 
 #[test]
+fn state_goes_where_the_operator_says_else_where_the_environment_says() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    assert_eq!(config.state, Path::new("/var/lib/flawd"));
+    let text = MINIMAL.replace("\"press-3\"", "\"press-3\"\nstate = \"state\"");
+    let config = parse_with(&text, &[]).unwrap();
+    assert_eq!(config.state, Path::new("/etc/flawd/state"));
+
+    let document = Document::new("/etc/flawd/flawd.toml", MINIMAL);
+    let problem = ValidConfig::parse(&document, &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
+    assert!(problem.contains(":2: station.state: "), "{problem}");
+    assert!(problem.contains("$STATE_DIRECTORY"), "{problem}");
+}
+
+#[test]
+fn stores_lie_in_the_state_folder_and_leave_room_for_each_other() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    let mib = 1 << 20;
+    let journal = JournalSettings {
+        folder: "/var/lib/flawd/journal".into(),
+        capacity: 64 * mib,
+        durability: Durability::Always,
+    };
+    let evidence = EvidenceSettings {
+        folder: "/var/lib/flawd/evidence".into(),
+        max_size: 2048 * mib,
+        max_age: Duration::from_hours(30 * 24),
+        ok_share: 0.01,
+        reserve: (64 + 16) * mib,
+    };
+    assert_eq!(config.journal, journal);
+    assert_eq!(config.evidence, Some(evidence));
+
+    let text = format!(
+        "{MINIMAL}[journal]\ncapacity = \"2MiB\"\nsync = \"system\"\n\
+         [evidence]\nfolder = \"pictures\"\nmax_age = \"2w 1d\"\nkeep_free = \"1MB\"\n"
+    );
+    let variables = [("FLAWD__EVIDENCE__MAX_SIZE", "3MiB")];
+    let config = parse_with(&text, &variables).unwrap();
+    assert_eq!(config.journal.durability, Durability::System);
+    let evidence = config.evidence.unwrap();
+    assert_eq!(evidence.folder, Path::new("/etc/flawd/pictures"));
+    assert_eq!(evidence.max_size, 3 * mib);
+    assert_eq!(evidence.max_age, Duration::from_hours(15 * 24));
+    assert_eq!(evidence.reserve, 2 * mib + 1_000_000);
+
+    let text = format!("{MINIMAL}[evidence]\nenabled = false\n");
+    assert_eq!(parse_with(&text, &[]).unwrap().evidence, None);
+}
+
+#[test]
 fn a_camera_of_the_machine_cannot_be_made_to_wait() {
     let text = format!(
         "{MINIMAL}[camera.side]\noverflow = \"block\"\n[camera.side.v4l2]\ndevice = \"/dev/video0\"\n"
@@ -255,9 +324,10 @@ fn the_shipped_file_and_every_example_load() {
         .map(|entry| entry.unwrap().path())
         .collect();
     assert!(examples.len() >= 3, "{examples:?}");
+    let variables = BTreeMap::from([("HOME".to_owned(), "/home/ann".to_owned())]);
     for path in examples.into_iter().chain([folder.join("flawd.toml")]) {
         let document = Document::read(&path).unwrap();
-        if let Err(error) = ValidConfig::parse(&document, &BTreeMap::new()) {
+        if let Err(error) = ValidConfig::parse(&document, &variables) {
             panic!("{error}");
         }
     }

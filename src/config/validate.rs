@@ -2,16 +2,19 @@
 //! other. The result holds no option that the daemon would have to resolve.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use bytesize::ByteSize;
 use flawd_core::image::Size;
 use flawd_onnx::{Provider, SessionOptions};
 
 use super::{
-    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
-    MqttVersion, Overflow, Secret, SourceSettings, ValidConfig,
+    Camera, CameraSettings, Config, ConfigError, Document, EvidenceSettings, InferenceSettings,
+    JournalSettings, MqttSettings, MqttVersion, Overflow, Secret, SourceSettings, ValidConfig,
+    state,
 };
 use crate::telemetry;
 
@@ -24,12 +27,20 @@ const SYNTHETIC_SIZE: Size = Size::new(256, 256);
 /// A tenth of the synthetic parts is defective where nothing else is asked for.
 const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
 
+/// Less than this is a slip of the pen, for example a size without its unit.
+const SMALLEST_STORE: ByteSize = ByteSize::mib(1);
+
 impl Config {
-    /// Checks presence, ranges and combinations; `document` is where errors point to.
+    /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
+    /// the environment, which says where state and credentials are.
     ///
     /// # Errors
     /// [`ConfigError::Value`], and [`ConfigError::Read`] for a password file.
-    pub fn validate(&self, document: &Document) -> Result<ValidConfig, ConfigError> {
+    pub fn validate(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<ValidConfig, ConfigError> {
         let station = document.require("station.name", self.station.name.clone())?;
         document.check_topic_level("station.name", &station)?;
         if self.camera.is_empty() {
@@ -53,14 +64,77 @@ impl Config {
         }
         telemetry::check_level(&self.log.level)
             .map_err(|problem| document.value_error("log.level", problem))?;
+        let state = self.validate_state(&station, document, variables)?;
+        let journal = self.validate_journal(&state, document)?;
         Ok(ValidConfig {
             grace_period: self.station.grace_period,
             inference: self.validate_inference(document)?,
             cameras,
-            mqtt: self.validate_mqtt(&station, document)?,
+            mqtt: self.validate_mqtt(&station, document, variables)?,
+            evidence: self.validate_evidence(&state, &journal, document)?,
+            journal,
+            state,
             log: self.log.clone(),
             station,
         })
+    }
+
+    fn validate_state(
+        &self,
+        station: &str,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, ConfigError> {
+        match &self.station.state {
+            Some(folder) => Ok(document.resolve(folder)),
+            None => state::default_folder(station, variables).ok_or_else(|| {
+                document.value_error(
+                    "station.state",
+                    "is missing, and the environment names no folder for state: neither \
+                     $STATE_DIRECTORY (StateDirectory= of a unit) nor $XDG_STATE_HOME nor $HOME",
+                )
+            }),
+        }
+    }
+
+    fn validate_journal(
+        &self,
+        state: &Path,
+        document: &Document,
+    ) -> Result<JournalSettings, ConfigError> {
+        document.check_store("journal.capacity", self.journal.capacity)?;
+        Ok(JournalSettings {
+            folder: state.join("journal"),
+            capacity: self.journal.capacity.as_u64(),
+            durability: self.journal.sync,
+        })
+    }
+
+    fn validate_evidence(
+        &self,
+        state: &Path,
+        journal: &JournalSettings,
+        document: &Document,
+    ) -> Result<Option<EvidenceSettings>, ConfigError> {
+        let evidence = &self.evidence;
+        document.check_store("evidence.max_size", evidence.max_size)?;
+        if evidence.max_age.is_zero() {
+            return Err(document.value_error(
+                "evidence.max_age",
+                "would keep nothing; `enabled = false` says so",
+            ));
+        }
+        document.check_share("evidence.ok_share", evidence.ok_share)?;
+        Ok(evidence.enabled.then(|| EvidenceSettings {
+            folder: match &evidence.folder {
+                Some(folder) => document.resolve(folder),
+                None => state.join("evidence"),
+            },
+            max_size: evidence.max_size.as_u64(),
+            max_age: evidence.max_age,
+            ok_share: evidence.ok_share,
+            reserve: journal.capacity.saturating_add(evidence.keep_free.as_u64()),
+        }))
     }
 
     fn validate_inference(&self, document: &Document) -> Result<InferenceSettings, ConfigError> {
@@ -92,6 +166,7 @@ impl Config {
         &self,
         station: &str,
         document: &Document,
+        variables: &BTreeMap<String, String>,
     ) -> Result<MqttSettings, ConfigError> {
         let mqtt = &self.mqtt;
         let version = match mqtt.version.as_str() {
@@ -126,7 +201,7 @@ impl Config {
             version,
             root,
             client_id: mqtt.client_id.clone().unwrap_or(format!("flawd-{station}")),
-            login: self.validate_login(document)?,
+            login: self.validate_login(document, variables)?,
             required_at_start: mqtt.required_at_start,
             connect_timeout: mqtt.connect_timeout,
             reconnect_max: mqtt.reconnect_max,
@@ -136,18 +211,22 @@ impl Config {
         })
     }
 
-    fn validate_login(&self, document: &Document) -> Result<Option<(String, Secret)>, ConfigError> {
+    fn validate_login(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Option<(String, Secret)>, ConfigError> {
         let mqtt = &self.mqtt;
         let credential = match &mqtt.password_credential {
             Some(name) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                let folder = variables.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
                     document.value_error(
                         "mqtt.password_credential",
                         "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or \
                          flawd does not run under systemd",
                     )
                 })?;
-                Some(Path::new(&folder).join(name))
+                Some(Path::new(folder).join(name))
             }
             None => None,
         };
@@ -200,12 +279,7 @@ impl Camera {
             }
             (None, Some(line), None) => {
                 let defect_rate = line.defect_rate.unwrap_or(SYNTHETIC_DEFECT_RATE);
-                if !(0.0..=1.0).contains(&defect_rate) {
-                    return Err(document.value_error(
-                        &format!("{key}.synthetic.defect_rate"),
-                        format!("{defect_rate} is no share; it lies between 0 and 1"),
-                    ));
-                }
+                document.check_share(&format!("{key}.synthetic.defect_rate"), defect_rate)?;
                 SourceSettings::Synthetic {
                     seed: line.seed,
                     interval: document.interval(&format!("{key}.synthetic.rate"), line.rate)?,
@@ -271,6 +345,22 @@ impl Document {
                 key,
                 format!("`{name}` must consist of letters, digits, - and _"),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&share) {
+            let problem = format!("{share} is no share; it lies between 0 and 1");
+            return Err(self.value_error(key, problem));
+        }
+        Ok(())
+    }
+
+    fn check_store(&self, key: &str, size: ByteSize) -> Result<(), ConfigError> {
+        if size < SMALLEST_STORE {
+            let problem = format!("{size} is too little; at least {SMALLEST_STORE}");
+            return Err(self.value_error(key, problem));
         }
         Ok(())
     }

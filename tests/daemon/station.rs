@@ -58,6 +58,7 @@ impl Station {
     pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = flawd();
         command.arg(verb).arg("-c").arg(self.configuration());
+        command.env("XDG_STATE_HOME", self.folder().join("state"));
         command
     }
 }
