@@ -16,6 +16,7 @@ pub mod demo;
 pub mod digest;
 pub mod encode;
 pub mod evaluation;
+pub mod evidence;
 pub mod failure;
 pub mod overlay;
 pub mod pipeline;
