@@ -125,8 +125,11 @@ impl Evidence {
     ///
     /// `None`, and counted, where the writer is behind, the folder cannot be written to, or the
     /// picture is larger than all evidence may be. Otherwise the file appears there, unless the
-    /// disk fails it or the daemon ends before the disk recovers; that is counted too. The digest
-    /// is that of the pixels, so that it can be known before the file is made.
+    /// disk fails it or the daemon ends before the disk recovers; that is counted too.
+    ///
+    /// The digest is that of the pixels, 8-bit RGB, row by row, so that it can be known before the
+    /// file is made and does not depend on the encoder. It takes 1.5 ms for 1280x720 where the
+    /// processor has instructions for SHA-256 (measured on an EPYC).
     pub fn admit(&self, exhibit: Exhibit) -> Option<EvidenceData> {
         let size = exhibit.picture.size();
         if png_bound(size) > self.settings.max_size {
