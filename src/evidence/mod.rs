@@ -15,6 +15,8 @@
 //! broker. Two stores do not share a folder: the first one locks it.
 
 mod desk;
+mod disk;
+mod error;
 mod name;
 mod store;
 mod writer;
@@ -35,7 +37,7 @@ pub use crate::config::EvidenceSettings;
 use crate::digest;
 
 use desk::{Desk, Refusal};
-pub use store::EvidenceError;
+pub use error::EvidenceError;
 pub use writer::EvidenceWriter;
 
 /// What is kept of one part.

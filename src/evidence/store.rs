@@ -5,71 +5,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
-    io::{self, Write},
-    os::unix::fs::MetadataExt,
+    fs::{self, TryLockError},
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use bytesize::ByteSize;
 
-use super::name::{self, Ours};
-
-/// Whoever holds a lock on this file writes to the folder.
-const LOCK: &str = ".lock";
-
-/// Why evidence cannot be kept.
-#[derive(Debug, thiserror::Error)]
-pub enum EvidenceError {
-    /// Two stations, one folder.
-    #[error(
-        "another running station keeps its evidence in {}; give each a folder of its own",
-        folder.display()
-    )]
-    InUse {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The folder, or one in it, cannot be made or read.
-    #[error("cannot use the evidence folder {}", folder.display())]
-    Folder {
-        /// The evidence folder.
-        folder: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file cannot be deleted, although it is too old or room is needed.
-    #[error("cannot delete {}", path.display())]
-    Delete {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The file system is full, and no evidence is left to delete.
-    #[error(
-        "{free} are free on the file system of {}, and {reserve} have to stay free, \
-         evidence.keep_free and journal.capacity together; something else fills it",
-        folder.display()
-    )]
-    NoRoom {
-        /// The evidence folder.
-        folder: PathBuf,
-        /// What is free.
-        free: ByteSize,
-        /// What has to stay free.
-        reserve: ByteSize,
-    },
-}
+use super::{
+    EvidenceError,
+    disk::{self, Lock},
+    name::{self, Ours},
+};
 
 /// One exhibit as files.
 #[derive(Debug)]
@@ -136,7 +84,7 @@ impl Store {
         })?;
         let mut store = Self {
             folder: folder.to_owned(),
-            identity: identity(folder).map_err(cannot_use)?,
+            identity: disk::identity(folder).map_err(cannot_use)?,
             _lock: lock,
             index: BTreeMap::new(),
             total: Kept::default(),
@@ -159,12 +107,12 @@ impl Store {
     /// False if the folder is gone or another one, or its files were deleted by somebody else:
     /// then it has to be opened again.
     pub(super) fn is_current(&self) -> bool {
-        !self.is_outdated && identity(&self.folder).is_ok_and(|found| found == self.identity)
+        !self.is_outdated && disk::identity(&self.folder).is_ok_and(|found| found == self.identity)
     }
 
     fn scan(&mut self) -> io::Result<()> {
-        for camera in folders(&self.folder, name::is_camera)? {
-            for day in folders(&self.folder.join(&camera), name::is_day)? {
+        for camera in disk::folders(&self.folder, name::is_camera)? {
+            for day in disk::folders(&self.folder.join(&camera), name::is_day)? {
                 self.scan_day(&format!("{camera}/{day}"))?;
             }
         }
@@ -280,7 +228,7 @@ impl Store {
         let mut time = parcel.captured;
         for (path, bytes) in parcel.files() {
             let path = self.folder.join(path);
-            match write_whole(&path, bytes, parcel.captured) {
+            match disk::write_whole(&path, bytes, parcel.captured) {
                 Ok(written) => time = written,
                 Err(source) => {
                     for (path, _) in parcel.files() {
@@ -346,78 +294,4 @@ impl Store {
             .count();
         Ok(deleted)
     }
-}
-
-/// A folder that is locked for as long as this lives.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Lock {
-    fn take(folder: &Path) -> Result<Self, TryLockError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join(LOCK))
-            .map_err(TryLockError::Error)?;
-        file.try_lock()?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for Lock {
-    /// Closing the file would not be enough: a child process that is just being started has it
-    /// open too, and holds the lock with it.
-    fn drop(&mut self) {
-        self.0.unlock().ok();
-    }
-}
-
-impl EvidenceError {
-    /// Whether deleting files may help.
-    fn is_full(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Write { source, .. }
-            if matches!(source.kind(), StorageFull | QuotaExceeded))
-    }
-}
-
-fn identity(folder: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::metadata(folder)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-/// Names of the folders in `folder` that can be ours; links are not followed.
-fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && is_ours(&name)
-            && entry.file_type()?.is_dir()
-        {
-            found.push(name);
-        }
-    }
-    Ok(found)
-}
-
-/// Writes a file under another name and renames it when it is on the disk, so that not even a
-/// power cut leaves half of it. Gives back the time that it got.
-fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Result<SystemTime> {
-    let folder = path.parent().expect("a file is in a folder");
-    let name = path.file_name().expect("a file has a name");
-    let draft = folder.join(name::unfinished(&name.to_string_lossy()));
-    let write = || {
-        fs::create_dir_all(folder)?;
-        let mut file = File::create(&draft)?;
-        file.write_all(bytes)?;
-        file.set_modified(time)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        file.metadata()?.modified()
-    };
-    write().inspect_err(|_| {
-        fs::remove_file(&draft).ok();
-    })
 }
