@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::LazyLock,
     thread,
     time::Duration,
 };
@@ -20,7 +21,16 @@ mod disk;
 
 const LATE: Verdict = Verdict::NoDecision(Reason::Late);
 
+/// Somebody who listens always. Whether anybody does is looked up when a line is logged for the
+/// first time, and a test that listens to its own thread would lose a line that another thread
+/// looks up at the same moment for nobody.
+static LISTENER: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::sink);
+    tracing::Dispatch::new(subscriber.finish())
+});
+
 fn settings(folder: &Path) -> EvidenceSettings {
+    LazyLock::force(&LISTENER);
     EvidenceSettings {
         folder: folder.to_owned(),
         max_size: 1 << 30,

@@ -65,8 +65,10 @@ fn mount(folder: &Path, options: &str) -> bool {
     done.is_ok_and(|output| output.status.success())
 }
 
+/// Takes the file system away from there, although a program that another test is starting just
+/// now may for a moment have the same files open as this process.
 fn unmount(folder: &Path) -> bool {
-    let done = Command::new("umount").arg(folder).status();
+    let done = Command::new("umount").arg("--lazy").arg(folder).status();
     done.is_ok_and(|status| status.success())
 }
 
@@ -178,7 +180,49 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     assert!(writer.step());
     assert_eq!(kept(&folder), [seq, seq + 9]);
     assert_usage_is_true(&evidence, &folder);
-    assert_eq!((log.count("ERROR"), log.count("Evidence goes on")), (1, 1));
+    assert_eq!((log.count("ERROR"), log.count("left_out=8")), (1, 1));
+}
+
+#[test]
+fn of_picture_and_heatmap_either_both_are_there_or_none() {
+    let folder = TempDir::new().unwrap();
+    let (evidence, mut writer) = open(settings(folder.path()));
+    let exhibit = Exhibit {
+        anomaly: anomaly(9.0),
+        ..exhibit(1, 16)
+    };
+    let path = name::picture(&name::stem(&exhibit));
+    let (day, name) = path.rsplit_once('/').unwrap();
+    let in_the_way = folder.path().join(day).join(name::unfinished(name));
+    fs::create_dir_all(&in_the_way).unwrap();
+    assert!(evidence.admit(exhibit).is_some());
+    assert!(writer.step());
+    assert!(evidence.usage().suspended.unwrap().contains(name));
+    assert_eq!(files(folder.path()).len(), 0);
+    fs::remove_dir(&in_the_way).unwrap();
+    assert!(writer.step());
+    assert_eq!(files(folder.path()).len(), 2);
+    assert_usage_is_true(&evidence, folder.path());
+}
+
+#[test]
+fn what_a_slow_disk_left_out_is_said_with_its_number() {
+    let folder = TempDir::new().unwrap();
+    let log = Log::default();
+    let _listening = log.listen();
+    let (evidence, mut writer) = open(settings(folder.path()));
+    let mut overwhelm = || {
+        let left_out = (0..40).filter(|&seq| evidence.admit(exhibit(seq, 8)).is_none());
+        let left_out = left_out.count();
+        assert!((0..32).all(|_| writer.step()));
+        left_out
+    };
+    assert_eq!((overwhelm(), overwhelm(), overwhelm()), (8, 8, 8));
+    // Once a minute at most, and the rest at the end.
+    assert_eq!((log.count("WARN"), log.count("left_out=8")), (1, 1));
+    drop(evidence);
+    writer.run();
+    assert_eq!((log.count("WARN"), log.count("left_out=16")), (2, 1));
 }
 
 #[test]
