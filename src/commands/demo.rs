@@ -328,6 +328,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
         parts: Some(args.parts),
         defect_rate: Some(defect_rate),
         size: Some(size),
+        ..Synthetic::default()
     };
     let camera = Camera {
         synthetic: Some(source),

@@ -140,6 +140,43 @@ pub struct Synthetic {
     pub defect_rate: Option<f64>,
     /// Size of the images, `HxW`.
     pub size: Option<Size>,
+    /// What goes wrong with its camera.
+    pub fault: Fault,
+}
+
+/// `[camera.<name>.synthetic.fault]`: an outage to rehearse. Each fault comes once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    /// The camera hangs.
+    pub stall: Option<Outage>,
+    /// The camera is gone.
+    pub loss: Option<Outage>,
+    /// Pictures are nearly black.
+    pub dark: Option<Spell>,
+    /// The same picture again and again.
+    pub frozen: Option<Spell>,
+}
+
+/// A time without pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outage {
+    /// Parts before it begins. Required.
+    pub after: Option<u64>,
+    /// How long it lasts. Required.
+    #[serde(with = "compact::optional")]
+    pub lasts: Option<Duration>,
+}
+
+/// A row of bad pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spell {
+    /// Parts before it begins. Required.
+    pub after: Option<u64>,
+    /// How many parts it has. Required.
+    pub parts: Option<u64>,
 }
 
 /// `[camera.<name>.v4l2]`: a camera of the machine.

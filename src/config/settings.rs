@@ -7,6 +7,7 @@ use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
 use super::{Durability, Log, Overflow, Secret, V4l2};
+use crate::synthetic::fault::Faults;
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub enum SourceSettings {
         defect_rate: f64,
         /// Size of the images.
         size: Size,
+        /// What goes wrong with its camera.
+        faults: Faults,
     },
     /// A camera of the machine.
     V4l2 {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use super::*;
+use crate::synthetic::fault::{self, Faults};
 
 const MINIMAL: &str = r#"
 [station]
@@ -309,6 +310,41 @@ fn stores_lie_in_the_state_folder_and_leave_room_for_each_other() {
 }
 
 #[test]
+fn faults_of_the_synthetic_line_are_read_with_all_they_need() {
+    let line = MINIMAL.replace("[camera.top.folder]\npath = \"parts\"\n", "");
+    let faults = |text: &str, variables: &[(&str, &str)]| {
+        let text = format!("{line}[camera.top.synthetic.fault]\n{text}\n");
+        let config = parse_with(&text, variables)?;
+        let SourceSettings::Synthetic { faults, .. } = &config.cameras[0].source else {
+            panic!("no synthetic line: {config:?}");
+        };
+        Ok::<_, ConfigError>(*faults)
+    };
+    assert_eq!(faults("", &[]).unwrap(), Faults::default());
+    let text = "stall = { after = 100, lasts = \"30s\" }\nloss = { after = 200, lasts = \"5s\" }\n\
+                dark = { after = 10, parts = 3 }\nfrozen = { after = 20, parts = 4 }\n";
+    let outage = |after, seconds| {
+        let lasts = Duration::from_secs(seconds);
+        Some(fault::Outage { after, lasts })
+    };
+    let spell = |after, parts| Some(fault::Spell { after, parts });
+    let expected = Faults {
+        stall: outage(100, 30),
+        loss: outage(200, 5),
+        dark: spell(10, 3),
+        frozen: spell(20, 4),
+    };
+    assert_eq!(faults(text, &[]).unwrap(), expected);
+
+    let incomplete = "loss = { after = 7 }";
+    let problem = faults(incomplete, &[]).unwrap_err().to_string();
+    let expected = ":9: camera.top.synthetic.fault.loss.lasts: is missing";
+    assert!(problem.ends_with(expected), "{problem}");
+    let variable = ("FLAWD__CAMERA__TOP__SYNTHETIC__FAULT__LOSS__LASTS", "2s");
+    assert_eq!(faults(incomplete, &[variable]).unwrap().loss, outage(7, 2));
+}
+
+#[test]
 fn a_camera_of_the_machine_cannot_be_made_to_wait() {
     let text = format!(
         "{MINIMAL}[camera.side]\noverflow = \"block\"\n[camera.side.v4l2]\ndevice = \"/dev/video0\"\n"
@@ -333,19 +369,54 @@ fn the_shipped_file_and_every_example_load() {
     }
 }
 
-#[test]
-fn every_key_is_documented() {
-    let documentation = include_str!("../../docs/config.md");
-    let every_section = Camera {
+/// A configuration with every section that there can be.
+fn every_section() -> Config {
+    let outage = || {
+        Some(Outage {
+            after: Some(1),
+            lasts: Some(Duration::from_secs(2)),
+        })
+    };
+    let spell = || {
+        Some(Spell {
+            after: Some(3),
+            parts: Some(4),
+        })
+    };
+    let camera = Camera {
         folder: Some(Folder::default()),
-        synthetic: Some(Synthetic::default()),
+        synthetic: Some(Synthetic {
+            fault: Fault {
+                stall: outage(),
+                loss: outage(),
+                dark: spell(),
+                frozen: spell(),
+            },
+            ..Synthetic::default()
+        }),
         v4l2: Some(V4l2::default()),
         ..Camera::default()
     };
-    let config = Config {
-        camera: BTreeMap::from([("name".to_owned(), every_section)]),
+    Config {
+        camera: BTreeMap::from([("name".to_owned(), camera)]),
         ..Config::default()
-    };
+    }
+}
+
+#[test]
+fn a_configuration_that_a_program_wrote_reads_back() {
+    for config in [Config::default(), every_section()] {
+        let text = toml::to_string(&config).unwrap();
+        let document = Document::new("flawd.toml", text);
+        let read = Config::parse(&document, &BTreeMap::new()).unwrap();
+        assert_eq!(read, config);
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let documentation = include_str!("../../docs/config.md");
+    let config = every_section();
     let tree = serde_json::to_value(&config).unwrap();
     let mut missing = Vec::new();
     for_each_key(&tree, &mut |key| {

@@ -7,16 +7,17 @@ use std::{
     time::Duration,
 };
 
-use bytesize::ByteSize;
 use flawd_core::image::Size;
 use flawd_onnx::{Provider, SessionOptions};
 
 use super::{
-    Camera, CameraSettings, Config, ConfigError, Document, EvidenceSettings, InferenceSettings,
-    JournalSettings, MqttSettings, MqttVersion, Overflow, Secret, SourceSettings, ValidConfig,
-    state,
+    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
+    MqttVersion, Overflow, Secret, SourceSettings, ValidConfig,
 };
 use crate::telemetry;
+
+mod fault;
+mod stores;
 
 /// The shortest keep-alive that the client library takes.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -26,9 +27,6 @@ const SYNTHETIC_SIZE: Size = Size::new(256, 256);
 
 /// A tenth of the synthetic parts is defective where nothing else is asked for.
 const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
-
-/// Less than this is a slip of the pen, for example a size without its unit.
-const SMALLEST_STORE: ByteSize = ByteSize::mib(1);
 
 impl Config {
     /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
@@ -77,64 +75,6 @@ impl Config {
             log: self.log.clone(),
             station,
         })
-    }
-
-    fn validate_state(
-        &self,
-        station: &str,
-        document: &Document,
-        variables: &BTreeMap<String, String>,
-    ) -> Result<PathBuf, ConfigError> {
-        match &self.station.state {
-            Some(folder) => Ok(document.resolve(folder)),
-            None => state::default_folder(station, variables).ok_or_else(|| {
-                document.value_error(
-                    "station.state",
-                    "is missing, and the environment names no folder for state: neither \
-                     $STATE_DIRECTORY (StateDirectory= of a unit) nor $XDG_STATE_HOME nor $HOME",
-                )
-            }),
-        }
-    }
-
-    fn validate_journal(
-        &self,
-        state: &Path,
-        document: &Document,
-    ) -> Result<JournalSettings, ConfigError> {
-        document.check_store("journal.capacity", self.journal.capacity)?;
-        Ok(JournalSettings {
-            folder: state.join("journal"),
-            capacity: self.journal.capacity.as_u64(),
-            durability: self.journal.sync,
-        })
-    }
-
-    fn validate_evidence(
-        &self,
-        state: &Path,
-        journal: &JournalSettings,
-        document: &Document,
-    ) -> Result<Option<EvidenceSettings>, ConfigError> {
-        let evidence = &self.evidence;
-        document.check_store("evidence.max_size", evidence.max_size)?;
-        if evidence.max_age.is_zero() {
-            return Err(document.value_error(
-                "evidence.max_age",
-                "would keep nothing; `enabled = false` says so",
-            ));
-        }
-        document.check_share("evidence.ok_share", evidence.ok_share)?;
-        Ok(evidence.enabled.then(|| EvidenceSettings {
-            folder: match &evidence.folder {
-                Some(folder) => document.resolve(folder),
-                None => state.join("evidence"),
-            },
-            max_size: evidence.max_size.as_u64(),
-            max_age: evidence.max_age,
-            ok_share: evidence.ok_share,
-            reserve: journal.capacity.saturating_add(evidence.keep_free.as_u64()),
-        }))
     }
 
     fn validate_inference(&self, document: &Document) -> Result<InferenceSettings, ConfigError> {
@@ -286,6 +226,9 @@ impl Camera {
                     parts: line.parts,
                     defect_rate,
                     size: line.size.unwrap_or(SYNTHETIC_SIZE),
+                    faults: line
+                        .fault
+                        .validate(&format!("{key}.synthetic.fault"), document)?,
                 }
             }
             (None, None, Some(options)) => {
@@ -352,14 +295,6 @@ impl Document {
     fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
         if !(0.0..=1.0).contains(&share) {
             let problem = format!("{share} is no share; it lies between 0 and 1");
-            return Err(self.value_error(key, problem));
-        }
-        Ok(())
-    }
-
-    fn check_store(&self, key: &str, size: ByteSize) -> Result<(), ConfigError> {
-        if size < SMALLEST_STORE {
-            let problem = format!("{size} is too little; at least {SMALLEST_STORE}");
             return Err(self.value_error(key, problem));
         }
         Ok(())
