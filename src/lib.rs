@@ -17,6 +17,7 @@ pub mod digest;
 pub mod encode;
 pub mod evaluation;
 pub mod failure;
+pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
 pub mod scorer;

@@ -38,7 +38,6 @@ use crate::{
     telemetry,
 };
 
-mod health;
 mod signals;
 mod systemd;
 mod watch;

@@ -10,11 +10,14 @@ use std::{
 use flawd_core::event::Phase;
 use tracing::{error, info};
 
-use super::{health, systemd::ServiceManager};
-use crate::pipeline::{
-    event::Event,
-    progress::Progress,
-    publish::{Publisher, Report},
+use super::systemd::ServiceManager;
+use crate::{
+    monitor::health,
+    pipeline::{
+        event::Event,
+        progress::Progress,
+        publish::{Publisher, Report},
+    },
 };
 
 /// How often health is looked at where no watchdog asks for more.
