@@ -357,7 +357,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
             required_at_start: true,
             ..Mqtt::default()
         },
-        log: Log::default(),
+        ..Config::default()
     }
 }
 

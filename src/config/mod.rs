@@ -10,7 +10,7 @@
 //! file alone can be parsed strictly (which gives errors their line) although a required key may
 //! still come from the environment.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use flawd_core::{image::Size, preprocess::Geometry};
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
@@ -43,6 +43,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// What is logged.
     pub log: Log,
+    /// Metrics and health over HTTP.
+    pub monitor: Monitor,
 }
 
 /// `[station]`: who this daemon is.
@@ -214,6 +216,15 @@ pub struct Log {
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
+}
+
+/// `[monitor]`: metrics and health over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Monitor {
+    /// Address and port to listen on, for example `127.0.0.1:9464`; nothing is served where it is
+    /// not given.
+    pub listen: Option<SocketAddr>,
 }
 
 /// How log lines are written.

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
-use super::{Log, Overflow, Secret, V4l2};
+use super::{Log, Monitor, Overflow, Secret, V4l2};
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct ValidConfig {
     pub mqtt: MqttSettings,
     /// What is logged.
     pub log: Log,
+    /// Metrics and health over HTTP.
+    pub monitor: Monitor,
 }
 
 /// Which model, and what runs it.

@@ -156,6 +156,19 @@ fn values_out_of_range_are_reported_at_their_line() {
 }
 
 #[test]
+fn metrics_are_served_only_where_an_address_is_given() {
+    assert_eq!(parse_with(MINIMAL, &[]).unwrap().monitor.listen, None);
+    let variable = ("FLAWD__MONITOR__LISTEN", "[::1]:0");
+    let listen = parse_with(MINIMAL, &[variable]).unwrap().monitor.listen;
+    assert!(listen.is_some_and(|address| address.ip().is_loopback()));
+    let problem = refused(&format!("{MINIMAL}[monitor]\nlisten = \"9464\"\n"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:11:10: invalid socket address syntax"
+    );
+}
+
+#[test]
 fn an_unknown_provider_is_reported_with_its_name() {
     let text = MINIMAL.replace(
         "bundle = \"bundle\"",

@@ -59,6 +59,7 @@ impl Config {
             cameras,
             mqtt: self.validate_mqtt(&station, document)?,
             log: self.log.clone(),
+            monitor: self.monitor.clone(),
             station,
         })
     }

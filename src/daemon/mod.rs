@@ -24,6 +24,7 @@ use crate::{
     bundle::{Bundle, BundleError},
     config::{ConfigError, ValidConfig},
     failure::Kind,
+    monitor::{Health, ListenError, Metrics, Server},
     pipeline::{
         self, Camera, Plan,
         capture::{self, OpenError},
@@ -38,6 +39,7 @@ use crate::{
     telemetry,
 };
 
+pub(crate) mod clock;
 mod signals;
 mod systemd;
 mod watch;
@@ -82,6 +84,9 @@ pub enum DaemonError {
         /// What happened.
         cause: String,
     },
+    /// The address for metrics and health.
+    #[error(transparent)]
+    Monitor(#[from] ListenError),
     /// The operating system.
     #[error("the system refuses a thread or an event queue")]
     System(#[from] io::Error),
@@ -100,7 +105,7 @@ impl DaemonError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Config(_) | Self::Bundle(_) | Self::Runtime(_) | Self::Scorer(_) => Kind::Config,
-            Self::Source { .. } | Self::Broker { .. } => Kind::Unavailable,
+            Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
             Self::System(_) | Self::Overdue { .. } => Kind::Bug,
         }
     }
@@ -227,9 +232,22 @@ impl Daemon {
         received: &mpsc::Receiver<Event>,
     ) -> Result<(), DaemonError> {
         let manager = ServiceManager::from_environment();
+        let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
+        let health = Health::new();
+        // Answers from before the model is loaded until everything has drained.
+        let _server = self
+            .config
+            .monitor
+            .listen
+            .map(|address| Server::start(address, metrics.clone(), health.clone()))
+            .transpose()?;
         manager.status("Loading the model");
         let model = self.load_model()?;
         let judge = self.judge(&model);
+        for camera in 0..self.config.cameras.len() {
+            let threshold = judge.calibration.threshold();
+            metrics.camera(camera).model(&judge.model, threshold);
+        }
         let cameras = (0..self.config.cameras.len())
             .map(|index| self.open_camera(index))
             .collect::<Result<Vec<_>, _>>()?;
@@ -264,7 +282,8 @@ impl Daemon {
             sink: publisher.clone(),
         };
         let stages = pipeline::start(&mut crew, plan, &shutdown, events)?;
-        Watch::new(names, stages, publisher, manager, report).until_stopped(received);
+        Watch::new(names, stages, publisher, manager, report, health, metrics)
+            .until_stopped(received);
 
         let deadline = Instant::now() + self.config.grace_period;
         shutdown.request();

@@ -10,9 +10,9 @@ use std::{
 use flawd_core::event::Phase;
 use tracing::{error, info};
 
-use super::systemd::ServiceManager;
+use super::{clock::Clock, systemd::ServiceManager};
 use crate::{
-    monitor::health,
+    monitor::{Health, Metrics, health},
     pipeline::{
         event::Event,
         progress::Progress,
@@ -29,6 +29,9 @@ pub(super) struct Watch {
     stages: Vec<Progress>,
     publisher: Publisher,
     manager: ServiceManager,
+    health: Health,
+    metrics: Metrics,
+    clock: Clock,
     /// Cameras that have not given a frame yet.
     expected: BTreeSet<usize>,
     lost: BTreeSet<usize>,
@@ -47,13 +50,20 @@ impl Watch {
         publisher: Publisher,
         manager: ServiceManager,
         said: Report,
+        health: Health,
+        metrics: Metrics,
     ) -> Self {
         let all: BTreeSet<_> = (0..cameras.len()).collect();
+        health.watch(stages.clone());
+        health.report(said.phase, said.not_ready.as_deref());
         Self {
             cameras,
             stages,
             publisher,
             manager,
+            health,
+            clock: Clock::new(metrics.clone()),
+            metrics,
             expected: all.clone(),
             lost: BTreeSet::new(),
             running: all,
@@ -76,6 +86,7 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_at_health();
+            self.clock.look();
             self.say(report(
                 &self.cameras,
                 &self.expected,
@@ -126,6 +137,9 @@ impl Watch {
         if report == self.said {
             return;
         }
+        self.health
+            .report(report.phase, report.not_ready.as_deref());
+        self.metrics.ready(report.not_ready.is_none());
         match &report.not_ready {
             Some(reason) => {
                 info!(reason, "Not ready");

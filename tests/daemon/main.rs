@@ -12,6 +12,7 @@ mod station;
 
 mod bench;
 mod delivery;
+mod monitor;
 mod outage;
 mod service;
 mod shutdown;
