@@ -6,6 +6,7 @@
 
 pub mod benchmark;
 pub mod bundle;
+pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod decode;
 pub mod demo;
 pub mod digest;
 pub mod encode;
+pub mod engine;
 pub mod evaluation;
 pub mod failure;
 pub mod monitor;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use flawd_core::calibration::Calibration;
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
@@ -67,6 +68,34 @@ pub enum ScorerError {
         /// The threshold.
         threshold: f32,
     },
+}
+
+/// Whether the score of a golden input is the one that was expected, with the same verdict.
+///
+/// # Errors
+/// [`ScorerError::NotReproduced`] and [`ScorerError::VerdictFlipped`].
+pub fn check_golden(
+    golden: &GoldenRecord,
+    score: f32,
+    calibration: &Calibration,
+) -> Result<(), ScorerError> {
+    if !golden.is_reproduced_by(score) {
+        return Err(ScorerError::NotReproduced {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            tolerance: golden.tolerance,
+        });
+    }
+    if calibration.is_anomalous(score) != calibration.is_anomalous(golden.score) {
+        return Err(ScorerError::VerdictFlipped {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            threshold: calibration.threshold(),
+        });
+    }
+    Ok(())
 }
 
 /// A loaded model with the preprocessing that belongs to it.
@@ -155,22 +184,7 @@ impl Scorer {
         let test = |golden: &GoldenRecord| {
             let image = bundle.golden_image(golden).map_err(ScorerError::Golden)?;
             let score = self.score(&image)?.score;
-            if !golden.is_reproduced_by(score) {
-                return Err(ScorerError::NotReproduced {
-                    file: golden.file.clone(),
-                    actual: score,
-                    expected: golden.score,
-                    tolerance: golden.tolerance,
-                });
-            }
-            if calibration.is_anomalous(score) != calibration.is_anomalous(golden.score) {
-                return Err(ScorerError::VerdictFlipped {
-                    file: golden.file.clone(),
-                    actual: score,
-                    expected: golden.score,
-                    threshold: calibration.threshold(),
-                });
-            }
+            check_golden(golden, score, calibration)?;
             Ok(Reproduced {
                 golden: golden.clone(),
                 score,

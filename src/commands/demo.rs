@@ -349,6 +349,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
                 .map(ToString::to_string)
                 .collect(),
             threads: args.runtime.threads,
+            ..Inference::default()
         },
         camera: [(CAMERA.to_owned(), camera)].into(),
         mqtt: Mqtt {

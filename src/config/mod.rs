@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 mod list;
 mod load;
+mod models;
 mod secret;
 mod settings;
 mod suggest;
@@ -26,7 +27,8 @@ mod validate;
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
 pub use secret::Secret;
 pub use settings::{
-    CameraSettings, InferenceSettings, MqttSettings, MqttVersion, SourceSettings, ValidConfig,
+    CameraSettings, InferenceSettings, ModelSettings, MqttSettings, MqttVersion, SourceSettings,
+    ValidConfig,
 };
 
 /// The whole file, as written.
@@ -64,6 +66,8 @@ pub struct Station {
 pub struct Inference {
     /// The bundle's folder. Required.
     pub bundle: Option<PathBuf>,
+    /// A second bundle that scores every part as well and decides nothing.
+    pub shadow: Option<PathBuf>,
     /// ONNX Runtime's shared library; searched for where it is not given.
     pub onnxruntime: Option<PathBuf>,
     /// Execution providers in order of preference. One that cannot be had is an error: there is
@@ -72,6 +76,34 @@ pub struct Inference {
     pub providers: Vec<String>,
     /// Threads of the CPU provider; 0 takes every core.
     pub threads: usize,
+    /// The provider `tensorrt`.
+    pub tensorrt: TensorRt,
+    /// The provider `cuda`.
+    pub cuda: Cuda,
+}
+
+/// `[inference.tensorrt]`: the provider `tensorrt`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TensorRt {
+    /// Lets TensorRT compute in half precision where that is faster.
+    pub fp16: bool,
+    /// Folder that keeps built engines; default: `engines` in flawd's cache folder.
+    pub cache: Option<PathBuf>,
+    /// Limit of the scratch memory of build and run, in MiB; TensorRT's own where not given.
+    pub memory_limit_mib: Option<u64>,
+    /// Which GPU, counted from 0.
+    pub device: u32,
+}
+
+/// `[inference.cuda]`: the provider `cuda`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cuda {
+    /// Limit of the memory arena, in MiB; all of the GPU's where not given.
+    pub memory_limit_mib: Option<u64>,
+    /// Which GPU, counted from 0.
+    pub device: u32,
 }
 
 /// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` says where its
@@ -94,6 +126,21 @@ pub struct Camera {
     /// Which part of the picture is inspected, and how it is turned. Where it is not given, what
     /// the bundle was trained with; where it is, that is left aside.
     pub geometry: Option<Geometry>,
+    /// The bundle's folder; where it is not given, that of `[inference]`.
+    pub bundle: Option<PathBuf>,
+    /// A second bundle that scores this camera's parts as well and decides nothing. Where it is
+    /// not given and the camera has no bundle of its own, that of `[inference]`.
+    pub shadow: Option<PathBuf>,
+    /// What a trigger may ask for, by the name that it says.
+    pub recipe: BTreeMap<String, Recipe>,
+}
+
+/// `[camera.<name>.recipe.<recipe>]`: what judges the parts whose trigger asks for this recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// The bundle's folder. Required.
+    pub bundle: Option<PathBuf>,
 }
 
 /// What a link does with a frame that arrives while it is full.
@@ -255,9 +302,23 @@ impl Default for Inference {
     fn default() -> Self {
         Self {
             bundle: None,
+            shadow: None,
             onnxruntime: None,
             providers: vec!["cpu".to_owned()],
             threads: 0,
+            tensorrt: TensorRt::default(),
+            cuda: Cuda::default(),
+        }
+    }
+}
+
+impl Default for TensorRt {
+    fn default() -> Self {
+        Self {
+            fp16: true,
+            cache: None,
+            memory_limit_mib: None,
+            device: 0,
         }
     }
 }

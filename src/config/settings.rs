@@ -1,7 +1,7 @@
 //! What the daemon is built from: the configuration after [`validate`](super::validate), where
 //! nothing that is needed is optional and every default has been resolved.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
@@ -32,10 +32,14 @@ pub struct ValidConfig {
 pub struct InferenceSettings {
     /// The bundle's folder.
     pub bundle: PathBuf,
+    /// The bundle that scores the parts of `bundle` as well, and decides nothing.
+    pub shadow: Option<PathBuf>,
     /// ONNX Runtime's shared library, where the operator named one.
     pub onnxruntime: Option<PathBuf>,
     /// Providers and threads.
     pub session: SessionOptions,
+    /// The folder of all TensorRT engines; given wherever `session` lists TensorRT.
+    pub engines: Option<PathBuf>,
 }
 
 /// One camera.
@@ -51,6 +55,19 @@ pub struct CameraSettings {
     pub deadline: Option<Duration>,
     /// Which part of the picture is inspected; none: as the bundle was made for.
     pub geometry: Option<Geometry>,
+    /// Which bundles judge its parts.
+    pub models: ModelSettings,
+}
+
+/// The folders of the bundles that judge one camera's parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// For parts that ask for no recipe.
+    pub bundle: PathBuf,
+    /// For parts that ask for one, by its name.
+    pub recipes: BTreeMap<String, PathBuf>,
+    /// Scores the parts that `bundle` judges, and decides nothing.
+    pub shadow: Option<PathBuf>,
 }
 
 /// Where frames come from.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use flawd_onnx::Provider;
+
 use super::*;
 
 const MINIMAL: &str = r#"
@@ -261,6 +263,79 @@ fn a_camera_of_the_machine_cannot_be_made_to_wait() {
 }
 
 #[test]
+fn a_camera_and_its_recipes_may_have_bundles_of_their_own() {
+    let text = format!(
+        "{MINIMAL}[camera.side]\nbundle = \"side\"\n[camera.side.folder]\npath = \"parts\"\n\
+         [camera.side.recipe.M8]\nbundle = \"/srv/m8\"\n"
+    );
+    let text = text.replace("[inference]", "[inference]\nshadow = \"next\"");
+    let config = parse_with(&text, &[]).unwrap();
+    let [side, top] = &config.cameras[..] else {
+        panic!("there are two cameras");
+    };
+    assert_eq!(top.models.bundle, Path::new("/etc/flawd/bundle"));
+    assert_eq!(
+        top.models.shadow.as_deref(),
+        Some(Path::new("/etc/flawd/next"))
+    );
+    assert!(top.models.recipes.is_empty());
+    assert_eq!(side.models.bundle, Path::new("/etc/flawd/side"));
+    assert_eq!(side.models.recipes["M8"], Path::new("/srv/m8"));
+    assert_eq!(
+        side.models.shadow, None,
+        "a shadow is compared with the bundle that it stands beside"
+    );
+    let own = text.replace("bundle = \"side\"", "bundle = \"side\"\nshadow = \"s\"");
+    let config = parse_with(&own, &[]).unwrap();
+    assert_eq!(
+        config.cameras[0].models.shadow.as_deref(),
+        Some(Path::new("/etc/flawd/s"))
+    );
+}
+
+#[test]
+fn a_recipe_without_a_bundle_is_reported_at_its_section() {
+    assert_eq!(
+        refused(&format!("{MINIMAL}[camera.top.recipe.M8]\n")),
+        "/etc/flawd/flawd.toml:10: camera.top.recipe.M8.bundle: is missing"
+    );
+    assert!(
+        refused(&format!(
+            "{MINIMAL}[camera.top.recipe.M8]\nbundel = \"b\"\n"
+        ))
+        .contains(":11:1: unknown key `bundel`")
+    );
+}
+
+#[test]
+fn providers_get_the_settings_of_their_sections() {
+    let text = MINIMAL.replace(
+        "[camera",
+        "providers = [\"tensorrt\", \"cuda\"]\n[inference.tensorrt]\nfp16 = false\n\
+         cache = \"engines\"\nmemory_limit_mib = 512\ndevice = 1\n[inference.cuda]\n\
+         memory_limit_mib = 2048\n[camera",
+    );
+    let inference = parse_with(&text, &[]).unwrap().inference;
+    assert_eq!(
+        inference.engines.as_deref(),
+        Some(Path::new("/etc/flawd/engines"))
+    );
+    let [Provider::TensorRt(tensorrt), Provider::Cuda(cuda)] = &inference.session.providers[..]
+    else {
+        panic!("{:?}", inference.session);
+    };
+    assert_eq!((tensorrt.fp16, tensorrt.device), (false, 1));
+    assert_eq!(tensorrt.workspace_limit, Some(512 << 20));
+    assert_eq!((cuda.memory_limit, cuda.device), (Some(2048 << 20), 0));
+
+    let none = text.replace("memory_limit_mib = 512", "memory_limit_mib = 0");
+    assert_eq!(
+        refused(&none),
+        "/etc/flawd/flawd.toml:12: inference.tensorrt.memory_limit_mib: 0 MiB is no limit"
+    );
+}
+
+#[test]
 fn the_shipped_file_and_every_example_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let examples: Vec<_> = fs::read_dir(folder.join("examples"))
@@ -283,6 +358,7 @@ fn every_key_is_documented() {
         folder: Some(Folder::default()),
         synthetic: Some(Synthetic::default()),
         v4l2: Some(V4l2::default()),
+        recipe: BTreeMap::from([("name".to_owned(), Recipe::default())]),
         ..Camera::default()
     };
     let config = Config {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use flawd_core::image::Size;
-use flawd_onnx::{Provider, SessionOptions};
 
 use super::{
     Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
@@ -35,10 +34,11 @@ impl Config {
         if self.camera.is_empty() {
             return Err(document.value_error("camera", "no camera; add a section [camera.<name>]"));
         }
+        let inference = self.validate_inference(document)?;
         let cameras = self
             .camera
             .iter()
-            .map(|(name, camera)| camera.validate(name, document))
+            .map(|(name, camera)| camera.validate(name, &inference, document))
             .collect::<Result<Vec<_>, _>>()?;
         for camera in &cameras {
             if let SourceSettings::V4l2 { options, .. } = &camera.source
@@ -55,37 +55,12 @@ impl Config {
             .map_err(|problem| document.value_error("log.level", problem))?;
         Ok(ValidConfig {
             grace_period: self.station.grace_period,
-            inference: self.validate_inference(document)?,
+            inference,
             cameras,
             mqtt: self.validate_mqtt(&station, document)?,
             log: self.log.clone(),
             monitor: self.monitor.clone(),
             station,
-        })
-    }
-
-    fn validate_inference(&self, document: &Document) -> Result<InferenceSettings, ConfigError> {
-        let inference = &self.inference;
-        let bundle = document.require("inference.bundle", inference.bundle.clone())?;
-        let providers = inference
-            .providers
-            .iter()
-            .map(|name| name.parse::<Provider>())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| document.value_error("inference.providers", error.to_string()))?;
-        if providers.is_empty() {
-            return Err(document.value_error("inference.providers", "names no provider"));
-        }
-        Ok(InferenceSettings {
-            bundle: document.resolve(&bundle),
-            onnxruntime: inference
-                .onnxruntime
-                .as_deref()
-                .map(|path| document.resolve(path)),
-            session: SessionOptions {
-                providers,
-                intra_threads: inference.threads,
-            },
         })
     }
 
@@ -181,7 +156,12 @@ impl Config {
 }
 
 impl Camera {
-    fn validate(&self, name: &str, document: &Document) -> Result<CameraSettings, ConfigError> {
+    fn validate(
+        &self,
+        name: &str,
+        inference: &InferenceSettings,
+        document: &Document,
+    ) -> Result<CameraSettings, ConfigError> {
         let key = format!("camera.{name}");
         document.check_topic_level(&key, name)?;
         if RESERVED_LEVELS.contains(&name) {
@@ -247,6 +227,7 @@ impl Camera {
             overflow,
             deadline: self.deadline,
             geometry: self.geometry,
+            models: self.validate_models(&key, inference, document)?,
         })
     }
 }
@@ -255,17 +236,17 @@ impl Camera {
 const RESERVED_LEVELS: [&str; 4] = ["status", "state", "heartbeat", "cmd"];
 
 impl Document {
-    fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+    pub(super) fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
         value.ok_or_else(|| self.value_error(key, "is missing"))
     }
 
     /// A relative path starts at the configuration file's folder.
-    fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
     }
 
     /// Names become levels of MQTT topics and parts of environment variables.
-    fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+    pub(super) fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if name.is_empty() || !name.chars().all(is_plain) {
             return Err(self.value_error(
