@@ -15,6 +15,7 @@ pub mod dataset;
 pub mod decode;
 pub mod demo;
 pub mod digest;
+pub mod doctor;
 pub mod encode;
 pub mod engine;
 pub mod evaluation;

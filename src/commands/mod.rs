@@ -7,6 +7,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod evaluate;
 pub mod model;
 pub mod predict;

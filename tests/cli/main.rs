@@ -4,6 +4,7 @@
 mod fixture;
 
 mod calibrate;
+mod doctor;
 mod evaluate;
 mod model;
 mod predict;
