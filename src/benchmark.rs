@@ -19,20 +19,24 @@ use flawd_core::{
     image::RgbImage,
     preprocess::{PreprocessError, Preprocessor},
 };
-use flawd_onnx::{Model, ModelError};
+use flawd_onnx::ModelError;
 use serde::Serialize;
 
 use crate::{
-    config::Overflow,
-    daemon::{Daemon, DaemonError},
+    config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode},
+    daemon::{self, Daemon, DaemonError},
+    evidence::Evidence,
+    monitor::Metrics,
     pipeline::{
-        self, Camera, Plan,
+        self, Camera, OutletPlan,
+        active::ActiveModel,
         capture::{CameraLost, Source},
         crew::Crew,
-        event,
+        event::{self, EventSender},
         frame::{Frame, Inspection, Moment, Sink},
-        publish::{self, CameraInfo, Publisher, Report},
-        shutdown::Shutdown,
+        inbox::Order,
+        publish::{CameraReport, Report},
+        record,
     },
 };
 
@@ -49,7 +53,10 @@ pub struct Options {
     pub frames: usize,
     /// Turns that they are divided into, at least 1.
     pub rounds: usize,
-    /// Verdicts go to the configured broker as well.
+    /// Verdicts are written to a journal and pictures are kept, as `flawd run` does; both in a
+    /// folder of its own, which goes with the measurement.
+    pub record: bool,
+    /// Verdicts go to the configured broker as well, which takes a journal.
     pub publish: bool,
 }
 
@@ -143,44 +150,43 @@ pub enum BenchmarkError {
 /// # Errors
 /// [`BenchmarkError`].
 pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkError> {
-    let Options {
-        frames,
-        rounds,
-        publish,
-    } = options;
-    let mut bare = daemon.load_model()?;
-    let model = daemon.load_model()?;
-    let judge = daemon.judge(&model);
-    let record = judge.model.clone();
+    let Options { frames, rounds, .. } = options;
+    let mut bare = daemon.load_bare_model()?;
+    let models = daemon.load_models()?.model_sets().swap_remove(0);
+    let model = Arc::clone(&models.standard);
+    let record = model.judge.model.clone();
 
     let mut camera = daemon.open_camera(0)?;
     let pictures = take_pictures(&mut camera)?;
     let picture = pictures[0].size().to_string();
-    let tensors = prepare(&pictures, &camera, &bare)?;
+    let tensors = prepare(&pictures, &camera, &model)?;
 
-    let mut crew = Crew::new();
-    let publisher = publish
-        .then(|| start_publisher(&mut crew, daemon, &camera, &record))
-        .transpose()?;
     let (permits, allowed) = mpsc::channel();
     let (latency_sender, latencies) = mpsc::channel();
     camera.settings.overflow = Overflow::Block;
+    camera.settings.trigger.mode = TriggerMode::FreeRun;
     camera.source = Box::new(Round {
         pictures: pictures.into(),
         next: 0,
         allowed,
     });
-    let plan = Plan {
-        cameras: vec![camera],
-        model,
-        judge,
-        sink: Recorder {
-            latencies: latency_sender,
-            publisher,
-        },
-    };
+    let cameras = vec![camera];
+    let mut crew = Crew::new();
     let (events, _woken) = event::channel();
-    pipeline::start(&mut crew, plan, &Shutdown::new(), &events)?;
+    // Its folder goes when the measurement has ended.
+    let outlet = (options.record || options.publish)
+        .then(|| open_outlet(&mut crew, daemon, &cameras, &events, options.publish))
+        .transpose()?;
+    let (recorder, _folder) = match outlet {
+        Some((recorder, folder)) => (Some(recorder), Some(folder)),
+        None => (None, None),
+    };
+    let sink = Recorder {
+        latencies: latency_sender,
+        recorder,
+    };
+    let line = pipeline::start_line(&mut crew, cameras, sink, &events)?;
+    line.inboxes[0].order(Order::Use(models));
 
     let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
         let begun = Instant::now();
@@ -225,6 +231,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     }
     let (end, peak) = resident()?;
     drop(permits);
+    line.stop();
     crew.join_until(Instant::now() + daemon.config().grace_period)
         .map_err(|_| BenchmarkError::Ended)?;
 
@@ -248,7 +255,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
 }
 
 /// The first pictures that the camera gives.
-fn take_pictures(camera: &mut Camera) -> Result<Vec<RgbImage>, BenchmarkError> {
+fn take_pictures(camera: &mut Camera) -> Result<Vec<Arc<RgbImage>>, BenchmarkError> {
     let source = &mut camera.source;
     let frames = std::iter::from_fn(|| source.next_frame().ok().flatten());
     let pictures: Vec<_> = frames
@@ -263,12 +270,13 @@ fn take_pictures(camera: &mut Camera) -> Result<Vec<RgbImage>, BenchmarkError> {
 
 /// The model's inputs for the bare loop.
 fn prepare(
-    pictures: &[RgbImage],
+    pictures: &[Arc<RgbImage>],
     camera: &Camera,
-    model: &Model,
+    model: &ActiveModel,
 ) -> Result<Vec<Vec<u8>>, PreprocessError> {
-    let mut preprocessor = Preprocessor::new(model.input_size(), camera.geometry);
-    let prepare = |picture| {
+    let geometry = camera.settings.geometry.unwrap_or(model.geometry);
+    let mut preprocessor = Preprocessor::new(model.input_size(), geometry);
+    let prepare = |picture: &Arc<RgbImage>| {
         let mut tensor = vec![0; preprocessor.tensor_len()];
         preprocessor.run(picture, &mut tensor)?;
         Ok(tensor)
@@ -276,29 +284,55 @@ fn prepare(
     pictures.iter().map(prepare).collect()
 }
 
-fn start_publisher(
+/// Journal and publisher as in `flawd run`, with the journal in a folder of its own.
+fn open_outlet(
     crew: &mut Crew,
     daemon: &Daemon,
-    camera: &Camera,
-    model: &ModelData,
-) -> Result<Publisher, BenchmarkError> {
-    let info = CameraInfo {
-        name: camera.settings.name.clone(),
-        counters: camera.counters.clone(),
-    };
+    cameras: &[Camera],
+    events: &EventSender,
+    publish: bool,
+) -> Result<(record::Recorder, tempfile::TempDir), BenchmarkError> {
+    let config = daemon.config();
+    fs::create_dir_all(&config.state)?;
+    let folder = tempfile::tempdir_in(&config.state)?;
+    let journal = Daemon::open_journal(&JournalSettings {
+        folder: folder.path().join("journal"),
+        ..config.journal.clone()
+    })?;
     let report = Report {
         phase: Phase::ContinuousExecution,
         not_ready: None,
+        clock_synchronised: None,
+        cameras: vec![CameraReport::default()],
     };
-    let mqtt = &daemon.config().mqtt;
-    let (publisher, first) = publish::start(crew, mqtt, model.clone(), vec![info], report)?;
-    daemon.await_broker(&first)?;
-    Ok(publisher)
+    let mqtt = MqttSettings {
+        required_at_start: config.mqtt.required_at_start || publish,
+        ..config.mqtt.clone()
+    };
+    let evidence = config.evidence.clone().map(|settings| EvidenceSettings {
+        folder: folder.path().join("evidence"),
+        ..settings
+    });
+    let plan = OutletPlan {
+        mqtt: mqtt.clone(),
+        journal,
+        evidence: evidence
+            .map(Evidence::open)
+            .transpose()
+            .map_err(DaemonError::from)?,
+        report,
+        metrics: Metrics::new(cameras.iter().map(|it| it.settings.name.clone())),
+    };
+    let outlet = pipeline::start_outlet(crew, cameras, plan, events)?;
+    if publish {
+        daemon::await_broker(&mqtt, &outlet.first_attempt)?;
+    }
+    Ok((outlet.recorder, folder))
 }
 
 /// The same pictures again and again, each when it is allowed.
 struct Round {
-    pictures: Arc<[RgbImage]>,
+    pictures: Arc<[Arc<RgbImage>]>,
     next: usize,
     allowed: mpsc::Receiver<()>,
 }
@@ -309,16 +343,17 @@ impl Source for Round {
             return Ok(None);
         }
         let captured = Moment::now();
-        let picture = self.pictures[self.next % self.pictures.len()].clone();
+        let picture = Arc::clone(&self.pictures[self.next % self.pictures.len()]);
         self.next += 1;
-        Ok(Some(Frame::new(None, Ok(picture), captured)))
+        Ok(Some(Frame::shared(None, Ok(picture), captured)))
     }
 }
 
 /// Notes the latencies of every verdict, and passes it on if somebody wants it.
+#[derive(Clone)]
 struct Recorder {
     latencies: mpsc::Sender<LatencyMs>,
-    publisher: Option<Publisher>,
+    recorder: Option<record::Recorder>,
 }
 
 impl Sink for Recorder {
@@ -327,8 +362,8 @@ impl Sink for Recorder {
         self.latencies
             .send(inspection.verdict.latency_ms.clone())
             .ok();
-        if let Some(publisher) = &mut self.publisher {
-            publisher.accept(inspection);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.accept(inspection);
         }
     }
 }

@@ -21,16 +21,18 @@ use flawd_core::image::RgbImage;
 use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord};
 use jiff::Timestamp;
 
-use crate::decode::{DecodeError, decode_file};
-use crate::digest::sha256_file;
+use crate::decode::{self, DecodeError};
+use crate::digest::{sha256, sha256_file};
 
 mod draft;
 mod golden;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 
 pub use draft::{Draft, DraftRecord};
 pub use golden::{GoldenInput, choose_golden};
+pub use thresholds::{GoodImage, Thresholds};
 
 const MANIFEST: &str = "bundle.toml";
 const MODEL: &str = "model.onnx";
@@ -118,6 +120,7 @@ pub enum BundleError {
 pub struct Bundle {
     folder: PathBuf,
     manifest: Manifest,
+    digest: Digest,
     training_files: HashSet<Digest>,
 }
 
@@ -134,6 +137,7 @@ impl Bundle {
             });
         }
         let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+        let digest = sha256(text.as_bytes());
         let manifest: Manifest = text
             .parse()
             .map_err(|source| BundleError::Manifest { path, source })?;
@@ -146,6 +150,7 @@ impl Bundle {
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
+            digest,
             training_files,
         })
     }
@@ -158,6 +163,12 @@ impl Bundle {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The digest of the manifest's file, and by it of everything that the manifest has a digest
+    /// of: two bundles with the same one are the same.
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The threshold and what it promises.
@@ -180,17 +191,37 @@ impl Bundle {
     /// # Errors
     /// If its file is gone or damaged.
     pub fn golden_image(&self, golden: &GoldenRecord) -> Result<RgbImage, BundleError> {
-        Ok(decode_file(&self.folder.join(GOLDEN).join(&golden.file))?)
+        let path = self.folder.join(GOLDEN).join(&golden.file);
+        Ok(decode::from_bytes(&path, &self.golden_file(golden)?)?)
     }
 
-    /// Replaces the calibration and with it the golden inputs; counts the version up. At every
+    /// Reads the file of a golden picture.
+    ///
+    /// # Errors
+    /// If it is gone or not the one that the manifest speaks of.
+    pub fn golden_file(&self, golden: &GoldenRecord) -> Result<Vec<u8>, BundleError> {
+        let path = self.folder.join(GOLDEN).join(&golden.file);
+        let bytes = fs::read(&path).map_err(unreadable(&path))?;
+        let actual = sha256(&bytes);
+        if actual == golden.digest {
+            Ok(bytes)
+        } else {
+            Err(BundleError::WrongDigest {
+                path,
+                expected: golden.digest,
+                actual,
+            })
+        }
+    }
+
+    /// Replaces all thresholds and with them the golden inputs; counts the version up. At every
     /// moment the folder holds a whole bundle, the old one or the new one.
     ///
     /// # Errors
     /// If something cannot be written; the bundle is then as it was.
     pub fn recalibrate(
         &mut self,
-        calibration: Calibration,
+        thresholds: Thresholds,
         golden: &[GoldenInput],
         created: Timestamp,
     ) -> Result<(), BundleError> {
@@ -198,7 +229,9 @@ impl Bundle {
         self.replace_manifest(Manifest {
             version: self.manifest.version.recalibrated(),
             created,
-            calibration,
+            calibration: thresholds.calibration,
+            pixel: Some(thresholds.pixel),
+            quality: Some(thresholds.quality),
             metrics: None,
             golden,
             ..self.manifest.clone()
@@ -228,17 +261,19 @@ impl Bundle {
     fn replace_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
         let path = self.folder.join(MANIFEST);
         let failed = not_writable(&self.folder);
+        let text = manifest.to_string();
         let write = || -> io::Result<()> {
             let mut file = tempfile::Builder::new()
                 .prefix(".bundle")
                 .permissions(Permissions::from_mode(0o666))
                 .tempfile_in(&self.folder)?;
-            file.write_all(manifest.to_string().as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
             sync_folder(&self.folder)
         };
         write().map_err(failed)?;
+        self.digest = sha256(text.as_bytes());
         self.manifest = manifest;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
-use crate::commands::{bench, calibrate, demo, evaluate, model, predict, train};
+use crate::commands::{bench, calibrate, demo, doctor, evaluate, model, predict, train};
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub enum Command {
     Run(ConfigArgs),
     /// Validate a configuration and its bundle, without touching any hardware
     Check(ConfigArgs),
+    /// Print what a bug report needs: machine, software, configuration, surroundings
+    Doctor(doctor::DoctorArgs),
     /// Measure latency a stage and throughput on this machine
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached

@@ -6,6 +6,7 @@
 
 pub mod benchmark;
 pub mod bundle;
+pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -14,9 +15,14 @@ pub mod dataset;
 pub mod decode;
 pub mod demo;
 pub mod digest;
+pub mod doctor;
 pub mod encode;
+pub mod engine;
 pub mod evaluation;
+pub mod evidence;
 pub mod failure;
+pub mod fleet;
+pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
 pub mod scorer;

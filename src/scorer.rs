@@ -5,9 +5,11 @@
 
 use std::path::Path;
 
+use flawd_core::calibration::Calibration;
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
+use flawd_core::quality::{self, Measured};
 use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
 
 use crate::bundle::{Bundle, BundleError};
@@ -69,11 +71,48 @@ pub enum ScorerError {
     },
 }
 
+/// Whether the score of a golden input is the one that was expected, with the same verdict.
+///
+/// # Errors
+/// [`ScorerError::NotReproduced`] and [`ScorerError::VerdictFlipped`].
+pub fn check_golden(
+    golden: &GoldenRecord,
+    score: f32,
+    calibration: &Calibration,
+) -> Result<(), ScorerError> {
+    if !golden.is_reproduced_by(score) {
+        return Err(ScorerError::NotReproduced {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            tolerance: golden.tolerance,
+        });
+    }
+    if calibration.is_anomalous(score) != calibration.is_anomalous(golden.score) {
+        return Err(ScorerError::VerdictFlipped {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            threshold: calibration.threshold(),
+        });
+    }
+    Ok(())
+}
+
 /// A loaded model with the preprocessing that belongs to it.
 pub struct Scorer {
     preprocessor: Preprocessor,
     model: Model,
     tensor: Vec<u8>,
+}
+
+/// Everything that can be known of a picture.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What the model says.
+    pub prediction: Prediction,
+    /// How bright and how sharp the model's input is.
+    pub measured: Measured,
 }
 
 /// A golden input and what it scored.
@@ -135,6 +174,19 @@ impl Scorer {
         Ok(self.model.run(&self.tensor)?)
     }
 
+    /// Scores a picture and measures what the model saw of it.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn examine(&mut self, image: &RgbImage) -> Result<Examined, ScorerError> {
+        let prediction = self.score(image)?;
+        let measured = quality::measure(&self.tensor, self.input_size());
+        Ok(Examined {
+            prediction,
+            measured,
+        })
+    }
+
     /// Decodes an image file and scores it; returns the picture as well.
     ///
     /// # Errors
@@ -155,22 +207,7 @@ impl Scorer {
         let test = |golden: &GoldenRecord| {
             let image = bundle.golden_image(golden).map_err(ScorerError::Golden)?;
             let score = self.score(&image)?.score;
-            if !golden.is_reproduced_by(score) {
-                return Err(ScorerError::NotReproduced {
-                    file: golden.file.clone(),
-                    actual: score,
-                    expected: golden.score,
-                    tolerance: golden.tolerance,
-                });
-            }
-            if calibration.is_anomalous(score) != calibration.is_anomalous(golden.score) {
-                return Err(ScorerError::VerdictFlipped {
-                    file: golden.file.clone(),
-                    actual: score,
-                    expected: golden.score,
-                    threshold: calibration.threshold(),
-                });
-            }
+            check_golden(golden, score, calibration)?;
             Ok(Reproduced {
                 golden: golden.clone(),
                 score,

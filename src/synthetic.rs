@@ -12,6 +12,7 @@
 //! [`DefectKind`], with a bounded severity: visible to an eye, small against what varies anyway.
 
 mod defect;
+pub mod fault;
 pub mod folder;
 mod noise;
 mod render;
@@ -65,11 +66,10 @@ pub struct SyntheticPart {
 #[derive(Clone, Debug)]
 pub struct SyntheticLine {
     options: SyntheticOptions,
-    next: u64,
 }
 
 impl SyntheticLine {
-    /// A line that starts at part 0.
+    /// A line of parts from 0 on.
     ///
     /// # Errors
     /// [`SyntheticError`] for a share that is none and for a picture too small to judge.
@@ -80,19 +80,12 @@ impl SyntheticLine {
         if options.size.height.min(options.size.width) < MINIMUM_SIDE {
             return Err(SyntheticError::TooSmall(options.size));
         }
-        Ok(Self { options, next: 0 })
+        Ok(Self { options })
     }
 
     /// The options the line was built with.
     pub fn options(&self) -> &SyntheticOptions {
         &self.options
-    }
-
-    /// Renders the next part.
-    pub fn next_part(&mut self) -> SyntheticPart {
-        let part = self.part(self.next);
-        self.next += 1;
-        part
     }
 
     /// Renders the part at `index`, good or not as the defect rate drew it.

@@ -6,6 +6,7 @@ use flawd_core::manifest::{BackboneRecord, BundleVersion, FORMAT, ModelRecord, T
 use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
+use flawd_core::quality::Measured;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -62,6 +63,8 @@ fn describe(record: DraftRecord) -> Manifest {
             settings: toml::Table::new(),
         },
         calibration: calibration(1.0),
+        pixel: None,
+        quality: None,
         metrics: None,
         golden: record.golden,
     }
@@ -193,14 +196,34 @@ fn recalibration_replaces_threshold_and_golden_inputs_and_nothing_else() {
     let mut bundle = write(&target, b"model").expect("it can be written");
     let before = bundle.manifest().clone();
     let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1);
+    let good = [0.9, 0.3, 0.5].map(|score| GoodImage {
+        score,
+        map_max: 10.0 * score,
+        measured: Measured {
+            brightness: 100.0 * f64::from(score),
+            sharpness: 8.0,
+        },
+    });
+    let calibrate = |scores| Calibration::from_scores(scores, 0.25);
+    let thresholds = Thresholds::from_good(&good, calibrate).expect("three are enough");
     bundle
-        .recalibrate(calibration(0.9), &golden(&[0.75]), now)
+        .recalibrate(thresholds.clone(), &golden(&[0.75]), now)
         .expect("it can be written");
     let opened = Bundle::open(&target).expect("it opens");
     let after = opened.manifest();
     assert_eq!(after, bundle.manifest());
     assert_eq!(after.version.to_string(), "1.1.0");
+    assert_eq!(after.calibration, thresholds.calibration);
     assert_eq!(after.calibration.threshold(), 0.9);
+    assert_eq!(after.pixel, Some(thresholds.pixel));
+    let pixel = after.pixel.as_ref().expect("it was written");
+    assert_eq!(
+        (pixel.threshold(), pixel.alpha(), pixel.n()),
+        (9.0, 0.25, 3)
+    );
+    let quality = after.quality.as_ref().expect("it was written");
+    assert_eq!((quality.n, quality.limits.sharpness_min), (3, 2.0));
+    assert_eq!(after.quality, Some(thresholds.quality));
     assert_eq!(
         names_in(&target.join(GOLDEN)),
         [after.golden[0].file.as_str()]
@@ -210,6 +233,8 @@ fn recalibration_replaces_threshold_and_golden_inputs_and_nothing_else() {
             version: before.version,
             created: before.created,
             calibration: before.calibration.clone(),
+            pixel: None,
+            quality: None,
             golden: before.golden.clone(),
             ..after.clone()
         },

@@ -1,6 +1,7 @@
 //! `flawd bench`: latency a stage and throughput.
 
 use std::{
+    collections::BTreeMap,
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -51,7 +52,10 @@ pub struct BenchArgs {
         conflicts_with = "config"
     )]
     provider: Vec<Provider>,
-    /// Publish the verdicts to the configured broker as well
+    /// Write verdicts to a journal and keep pictures, as `flawd run` does
+    #[arg(long)]
+    record: bool,
+    /// Publish the verdicts to the configured broker as well, from a journal
     #[arg(long, requires = "config")]
     publish: bool,
     /// Write the measurement as JSON
@@ -67,15 +71,17 @@ const PICTURE: Size = Size::new(480, 640);
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: BenchArgs) -> Outcome {
+    let state = tempfile::tempdir().context("cannot make a folder for the measurement")?;
     let daemon = match (&args.config, &args.bundle) {
         (Some(config), _) => Daemon::prepare(config),
-        (None, Some(bundle)) => on_synthetic_pictures(bundle, &args),
+        (None, Some(bundle)) => on_synthetic_pictures(bundle, state.path(), &args),
         (None, None) => unreachable!("clap requires one of the two"),
     }
     .map_err(|error| Failure::new(error.kind(), error))?;
     let options = Options {
         frames: args.frames.get(),
         rounds: args.rounds.get(),
+        record: args.record,
         publish: args.publish,
     };
     let measurement = benchmark::run(&daemon, options).map_err(|error| match error {
@@ -91,7 +97,11 @@ pub fn run(args: BenchArgs) -> Outcome {
 }
 
 /// A daemon for a bundle alone: the configuration that its operator would write.
-fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, DaemonError> {
+fn on_synthetic_pictures(
+    bundle: &Path,
+    state: &Path,
+    args: &BenchArgs,
+) -> Result<Daemon, DaemonError> {
     let camera = Camera {
         synthetic: Some(Synthetic {
             size: Some(PICTURE),
@@ -102,6 +112,7 @@ fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, Daem
     let config = Config {
         station: Station {
             name: Some("bench".to_owned()),
+            state: Some(state.to_owned()),
             ..Station::default()
         },
         inference: Inference {
@@ -113,7 +124,10 @@ fn on_synthetic_pictures(bundle: &Path, args: &BenchArgs) -> Result<Daemon, Daem
         camera: [("bench".to_owned(), camera)].into(),
         ..Config::default()
     };
-    Daemon::open(config.validate(&Document::new("", ""))?)
+    Daemon::open(
+        Path::new(""),
+        config.validate(&Document::new("", ""), &BTreeMap::new())?,
+    )
 }
 
 fn print(measurement: &Measurement) {

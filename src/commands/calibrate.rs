@@ -8,18 +8,17 @@ use anyhow::bail;
 use clap::Args;
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
-use flawd_onnx::Prediction;
 use jiff::Timestamp;
 
 use super::progress::ProgressLine;
 use super::{open, share};
-use crate::bundle::{Bundle, GoldenInput, choose_golden};
+use crate::bundle::{Bundle, GoldenInput, GoodImage, Thresholds, choose_golden};
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
 use crate::decode::decode_file;
 use crate::digest::sha256_file;
 use crate::failure::{Failure, Outcome, with_causes};
-use crate::scorer::Scorer;
+use crate::scorer::{Scorer, ScorerError};
 
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]
@@ -60,17 +59,18 @@ pub fn run(args: CalibrateArgs) -> Outcome {
     let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
 
     let images = score(&mut scorer, &usable(&bundle, &paths)?);
-    let scores: Vec<f32> = images.iter().map(|image| image.score).collect();
-    let calibration = args.calibrate(scores.clone())?;
+    let (scored, good): (Vec<&Path>, Vec<GoodImage>) = images.into_iter().unzip();
+    let thresholds = Thresholds::from_good(&good, |scores| args.calibrate(scores))?;
+    let scores: Vec<f32> = good.iter().map(|image| image.score).collect();
     let mut golden = Vec::new();
-    for place in choose_golden(&scores, &calibration) {
-        let ScoredImage { path, score } = images[place];
-        let image = decode_file(path)?;
+    for place in choose_golden(&scores, &thresholds.calibration) {
+        let image = decode_file(scored[place])?;
+        let score = scores[place];
         golden.push(GoldenInput { image, score });
     }
 
     let old = bundle.calibration().threshold();
-    bundle.recalibrate(calibration, &golden, Timestamp::now())?;
+    bundle.recalibrate(thresholds, &golden, Timestamp::now())?;
     let manifest = bundle.manifest();
     println!("bundle     {} {}", manifest.name, manifest.version);
     println!(
@@ -121,19 +121,17 @@ fn usable<'a>(bundle: &Bundle, paths: &'a [PathBuf]) -> anyhow::Result<Vec<&'a P
     Ok(usable)
 }
 
-struct ScoredImage<'a> {
-    path: &'a Path,
-    score: f32,
-}
-
 /// Scores what can be scored; names and leaves out what cannot.
-fn score<'a>(scorer: &mut Scorer, paths: &[&'a Path]) -> Vec<ScoredImage<'a>> {
+fn score<'a>(scorer: &mut Scorer, paths: &[&'a Path]) -> Vec<(&'a Path, GoodImage)> {
+    let mut examine = |path| -> Result<GoodImage, ScorerError> {
+        Ok(scorer.examine(&decode_file(path)?)?.into())
+    };
     let mut progress = ProgressLine::new();
     let mut scored = Vec::new();
     for (done, path) in paths.iter().enumerate() {
         progress.update(&format!("scored {done}/{}", paths.len()));
-        match scorer.score_file(path) {
-            Ok((_, Prediction { score, .. })) => scored.push(ScoredImage { path, score }),
+        match examine(path) {
+            Ok(image) => scored.push((*path, image)),
             Err(error) => {
                 progress.line(&format!(
                     "skipped {}: {}",

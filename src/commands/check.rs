@@ -15,13 +15,16 @@ pub fn run(args: ConfigArgs) -> Outcome {
     let daemon =
         Daemon::prepare(&args.config).map_err(|error| Failure::new(error.kind(), error))?;
     let config = daemon.config();
-    let manifest = daemon.bundle().manifest();
     println!("station       {}", config.station);
-    println!(
-        "bundle        {} {}, {}",
-        manifest.name, manifest.version, manifest.model.digest
-    );
-    println!("              {}", manifest.calibration.promise());
+    for (folder, bundle) in daemon.bundles() {
+        let manifest = bundle.manifest();
+        println!(
+            "bundle        {} {}, {}",
+            manifest.name, manifest.version, manifest.model.digest
+        );
+        println!("              in {}", folder.display());
+        println!("              {}", manifest.calibration.promise());
+    }
     println!("onnxruntime   {}", daemon.runtime().library().display());
     for camera in &config.cameras {
         let source = match &camera.source {

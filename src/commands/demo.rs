@@ -328,6 +328,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
         parts: Some(args.parts),
         defect_rate: Some(defect_rate),
         size: Some(size),
+        ..Synthetic::default()
     };
     let camera = Camera {
         synthetic: Some(source),
@@ -336,10 +337,11 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
     Config {
         station: Station {
             name: Some(STATION.to_owned()),
+            // Relative paths start at the configuration's folder.
+            state: Some("state".into()),
             ..Station::default()
         },
         inference: Inference {
-            // Relative paths start at the configuration's folder.
             bundle: Some("bundle".into()),
             onnxruntime: args.runtime.onnxruntime.as_deref().map(absolute),
             providers: args
@@ -349,15 +351,17 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
                 .map(ToString::to_string)
                 .collect(),
             threads: args.runtime.threads,
+            ..Inference::default()
         },
         camera: [(CAMERA.to_owned(), camera)].into(),
         mqtt: Mqtt {
             host: broker.address().ip().to_string(),
-            port: broker.address().port(),
+            port: Some(broker.address().port()),
             required_at_start: true,
             ..Mqtt::default()
         },
         log: Log::default(),
+        ..Config::default()
     }
 }
 

@@ -7,12 +7,14 @@ pub mod bench;
 pub mod calibrate;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod evaluate;
 pub mod model;
 pub mod predict;
 pub mod run;
 pub mod train;
 
+mod engine;
 mod progress;
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! `flawd model`: looks into bundles and verifies them, and writes flawd's own backbone.
+//! `flawd model`: looks into bundles, verifies them, builds their engines, and writes flawd's own
+//! backbone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
-use super::open;
+use super::{engine, open};
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
@@ -33,6 +34,8 @@ enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Build TensorRT's engines for this machine ahead of time, which takes minutes
+    Engine(engine::EngineArgs),
     /// Write flawd's own backbone, which needs no download: a fixed bank of filters
     FilterBank {
         /// Where to write the ONNX file
@@ -49,6 +52,7 @@ pub fn run(args: ModelArgs) -> Outcome {
     match args.command {
         ModelCommand::Inspect { bundle } => inspect(&bundle),
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
+        ModelCommand::Engine(args) => engine::run(args),
         ModelCommand::FilterBank { out } => write_filter_bank(&out),
     }
 }
@@ -98,6 +102,22 @@ fn inspect(bundle: &Path) -> Outcome {
     row("data", &training.data);
     row("threshold", &manifest.calibration.threshold());
     row("promise", &manifest.calibration.promise());
+    if let Some(pixel) = &manifest.pixel {
+        row(
+            "regions",
+            &format!("above {}; {}", pixel.threshold(), pixel.promise()),
+        );
+    }
+    if let Some(quality) = &manifest.quality {
+        let limits = &quality.limits;
+        row(
+            "pictures",
+            &format!(
+                "mean luma {:.1} to {:.1}, sharpness from {:.2}; from {} good images",
+                limits.brightness_min, limits.brightness_max, limits.sharpness_min, quality.n
+            ),
+        );
+    }
     if let Some(metrics) = &manifest.metrics {
         row(
             "metrics",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
+use flawd_core::regions::{Region, regions};
 use flawd_core::verdict::Verdict;
 use serde::Serialize;
 
@@ -12,9 +13,10 @@ use super::open;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
+use crate::decode::decode_file;
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
-use crate::scorer::Scorer;
+use crate::scorer::{Examined, Scorer};
 
 /// Arguments of `flawd predict`.
 #[derive(Debug, Args)]
@@ -43,6 +45,12 @@ struct Row<'a> {
     p_value: f64,
     #[serde(flatten)]
     verdict: Verdict,
+    /// Where it is unusual, in its pixels; absent where the bundle has no threshold for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<Vec<Region>>,
+    /// Why the line would not judge such a picture, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_quality: Option<String>,
 }
 
 /// Runs the command.
@@ -66,11 +74,13 @@ pub fn run(args: PredictArgs) -> Outcome {
         match predict(path, &bundle, &mut scorer, args.out.as_deref()) {
             Ok(row) if args.json => println!("{}", serde_json::to_string(&row)?),
             Ok(row) => println!(
-                "{:width$}  {:>9.4}  {:>7.4}  {}",
+                "{:width$}  {:>9.4}  {:>7.4}  {}{}",
                 path.display().to_string(),
                 row.score,
                 row.p_value,
-                row.verdict
+                row.verdict,
+                row.image_quality
+                    .map_or_else(String::new, |why| format!("  ({why})"))
             ),
             Err(error) => {
                 failed += 1;
@@ -103,7 +113,11 @@ fn predict<'a>(
     out: Option<&Path>,
 ) -> anyhow::Result<Row<'a>> {
     let calibration = bundle.calibration();
-    let (image, prediction) = scorer.score_file(path)?;
+    let image = decode_file(path)?;
+    let Examined {
+        prediction,
+        measured,
+    } = scorer.examine(&image)?;
     if let Some(out) = out {
         // The whole name, so that part.png and part.jpg do not overwrite each other.
         let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
@@ -116,11 +130,25 @@ fn predict<'a>(
             calibration.threshold(),
         )?;
     }
+    let map = &prediction.anomaly_map;
+    let regions = match &bundle.manifest().pixel {
+        Some(pixel) => Some(regions(
+            map,
+            pixel.threshold(),
+            scorer.geometry(),
+            image.size(),
+        )?),
+        None => None,
+    };
+    let quality = bundle.manifest().quality.as_ref();
+    let quality = quality.and_then(|quality| quality.limits.check(measured).err());
     Ok(Row {
         path,
         score: prediction.score,
         threshold: calibration.threshold(),
         p_value: calibration.p_value(prediction.score),
         verdict: Verdict::from_score(prediction.score, calibration),
+        regions,
+        image_quality: quality.map(|why| why.to_string()),
     })
 }

@@ -1,6 +1,8 @@
-//! How far a long command is: on a terminal one line that changes, elsewhere nothing.
+//! How far a long command is: on a terminal one line that changes, elsewhere little or nothing.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How often the line changes at most.
@@ -47,6 +49,59 @@ impl ProgressLine {
             self.is_open = false;
         }
     }
+}
+
+/// How often a line says that something still goes on where there is no terminal.
+const STILL_GOING: Duration = Duration::from_secs(60);
+
+/// Says how long something takes that does not say how far it is, until it is dropped.
+pub(super) struct Elapsed {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Elapsed {
+    /// Begins to count; `what` is done, for example `building`.
+    pub(super) fn start(what: String) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let begun = Instant::now();
+            let mut line = ProgressLine::new();
+            let interval = if line.is_terminal {
+                Duration::from_secs(1)
+            } else {
+                STILL_GOING
+            };
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                let text = format!("{what}, for {}", minutes(begun.elapsed()));
+                if line.is_terminal {
+                    line.update(&text);
+                } else {
+                    line.line(&text);
+                }
+            }
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Elapsed {
+    fn drop(&mut self) {
+        self.stop.take();
+        // Waited for, so that nothing is printed after what comes next.
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// `2 min 05 s`.
+pub(super) fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{} min {:02} s", seconds / 60, seconds % 60)
 }
 
 impl Drop for ProgressLine {

@@ -17,6 +17,7 @@ use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 use flawd_onnx::Runtime;
 
 use super::share;
+use crate::cache;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::training::{TrainingError, TrainingPlan, train};
@@ -131,7 +132,8 @@ impl TrainArgs {
             accept_achievable: self.accept_achievable,
             cache: match self.cache {
                 Some(cache) => cache,
-                None => default_cache()?,
+                None => cache::folder()
+                    .context("no home folder to keep features in: give --cache DIR")?,
             },
             fresh: self.fresh,
             out: self.out,
@@ -177,17 +179,6 @@ fn bundle_name(out: &Path) -> anyhow::Result<String> {
         .file_name()
         .with_context(|| format!("{} names no folder", out.display()))?;
     Ok(name.to_string_lossy().into_owned())
-}
-
-/// `$XDG_CACHE_HOME/flawd`, or `~/.cache/flawd`.
-fn default_cache() -> anyhow::Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join(".cache"),
-        (None, None) => anyhow::bail!("no home folder to keep features in: give --cache DIR"),
-    };
-    Ok(base.join("flawd"))
 }
 
 /// Runs the command.

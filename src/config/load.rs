@@ -171,7 +171,7 @@ impl ValidConfig {
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
         let config = Config::parse(document, variables)?;
-        config.validate(document)
+        config.validate(document, variables)
     }
 }
 
@@ -202,9 +202,13 @@ impl Config {
             .collect();
         for variable in &variables {
             layer(document, std::slice::from_ref(variable)).map_err(|error| {
+                let (name, value) = variable;
+                // A parser quotes the text that it did not expect, and the text that stands in
+                // the wrong variable may be a password.
+                let problem = error.to_string().replace(&format!("{value:?}"), "***");
                 ConfigError::Environment {
-                    variable: variable.0.clone(),
-                    problem: explain(&error.to_string()),
+                    variable: name.clone(),
+                    problem: explain(&problem),
                 }
             })?;
         }

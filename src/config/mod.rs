@@ -10,24 +10,32 @@
 //! file alone can be parsed strictly (which gives errors their line) although a required key may
 //! still come from the environment.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use bytesize::ByteSize;
 use flawd_core::{image::Size, preprocess::Geometry};
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
 
+mod age;
 mod list;
 mod load;
+mod models;
 mod secret;
 mod settings;
+mod state;
 mod suggest;
+mod tls;
 mod validate;
 
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
 pub use secret::Secret;
 pub use settings::{
-    CameraSettings, InferenceSettings, MqttSettings, MqttVersion, SourceSettings, ValidConfig,
+    CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, ModelSettings,
+    MqttSettings, MqttVersion, SourceSettings, TriggerMode, TriggerSettings, ValidConfig,
 };
+pub use tls::TlsSettings;
+pub(crate) use tls::date;
 
 /// The whole file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,8 +49,14 @@ pub struct Config {
     pub camera: BTreeMap<String, Camera>,
     /// The broker.
     pub mqtt: Mqtt,
+    /// Records on disk until the broker has taken them.
+    pub journal: Journal,
+    /// Pictures of judged parts on disk.
+    pub evidence: Evidence,
     /// What is logged.
     pub log: Log,
+    /// Metrics and health over HTTP.
+    pub monitor: Monitor,
 }
 
 /// `[station]`: who this daemon is.
@@ -51,6 +65,8 @@ pub struct Config {
 pub struct Station {
     /// Name of the place on the line, for example `press-3`. Required.
     pub name: Option<String>,
+    /// The folder for what has to survive a restart. Default: see [`state`].
+    pub state: Option<PathBuf>,
     /// How long a shutdown may take before what is left is given up.
     #[serde(with = "compact::required")]
     pub grace_period: Duration,
@@ -62,6 +78,8 @@ pub struct Station {
 pub struct Inference {
     /// The bundle's folder. Required.
     pub bundle: Option<PathBuf>,
+    /// A second bundle that scores every part as well and decides nothing.
+    pub shadow: Option<PathBuf>,
     /// ONNX Runtime's shared library; searched for where it is not given.
     pub onnxruntime: Option<PathBuf>,
     /// Execution providers in order of preference. One that cannot be had is an error: there is
@@ -70,6 +88,34 @@ pub struct Inference {
     pub providers: Vec<String>,
     /// Threads of the CPU provider; 0 takes every core.
     pub threads: usize,
+    /// The provider `tensorrt`.
+    pub tensorrt: TensorRt,
+    /// The provider `cuda`.
+    pub cuda: Cuda,
+}
+
+/// `[inference.tensorrt]`: the provider `tensorrt`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TensorRt {
+    /// Lets TensorRT compute in half precision where that is faster.
+    pub fp16: bool,
+    /// Folder that keeps built engines; default: `engines` in flawd's cache folder.
+    pub cache: Option<PathBuf>,
+    /// Limit of the scratch memory of build and run, in MiB; TensorRT's own where not given.
+    pub memory_limit_mib: Option<u64>,
+    /// Which GPU, counted from 0.
+    pub device: u32,
+}
+
+/// `[inference.cuda]`: the provider `cuda`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cuda {
+    /// Limit of the memory arena, in MiB; all of the GPU's where not given.
+    pub memory_limit_mib: Option<u64>,
+    /// Which GPU, counted from 0.
+    pub device: u32,
 }
 
 /// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` says where its
@@ -86,12 +132,69 @@ pub struct Camera {
     /// What happens to a frame when the one before it still waits. Default: `block` for `folder`
     /// and `synthetic`, which can wait; `newest-wins` for `v4l2`, which cannot.
     pub overflow: Option<Overflow>,
-    /// How old a frame may be when its verdict is reached; older ones are `no_decision: late`.
+    /// How long a verdict is worth something, from the trigger on or, in free run, from the
+    /// picture on; later ones are `no_decision: late`. A trigger may say something else.
     #[serde(with = "compact::optional")]
     pub deadline: Option<Duration>,
+    /// What asks for verdicts.
+    pub trigger: Trigger,
+    /// Pictures that are darker, brighter or less sharp than any good one, and pictures of a
+    /// camera that has frozen, are `no_decision: image_quality`. Default: true.
+    pub quality_gate: Option<bool>,
+    /// A camera that owes a frame for this long counts as lost.
+    #[serde(with = "compact::optional")]
+    pub frame_timeout: Option<Duration>,
     /// Which part of the picture is inspected, and how it is turned. Where it is not given, what
     /// the bundle was trained with; where it is, that is left aside.
     pub geometry: Option<Geometry>,
+    /// The bundle's folder; where it is not given, that of `[inference]`.
+    pub bundle: Option<PathBuf>,
+    /// A second bundle that scores this camera's parts as well and decides nothing. Where it is
+    /// not given and the camera has no bundle of its own, that of `[inference]`.
+    pub shadow: Option<PathBuf>,
+    /// What a trigger may ask for, by the name that it says.
+    pub recipe: BTreeMap<String, Recipe>,
+}
+
+/// `[camera.<name>.recipe.<recipe>]`: what judges the parts whose trigger asks for this recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// The bundle's folder. Required.
+    pub bundle: Option<PathBuf>,
+}
+
+/// `[camera.<name>.trigger]`: what asks for verdicts, and which frame a trigger gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trigger {
+    /// Every frame, a timer, or messages on the topic `<camera>/trigger`.
+    pub mode: TriggerKind,
+    /// Time from one trigger to the next, with `mode = "interval"`.
+    #[serde(with = "compact::optional")]
+    pub interval: Option<Duration>,
+    /// From the trigger until the part is in front of the camera.
+    #[serde(with = "compact::required")]
+    pub delay: Duration,
+    /// A frame that was taken further off shows another part: `no_decision: trigger_unmatched`.
+    #[serde(with = "compact::required")]
+    pub match_within: Duration,
+    /// Triggers that may wait for the camera, and as many for the model; then the oldest gives
+    /// way: `no_decision: overrun`.
+    pub queue: usize,
+}
+
+/// What asks for verdicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TriggerKind {
+    /// Every frame is a part.
+    #[default]
+    FreeRun,
+    /// A part every so often.
+    Interval,
+    /// A part a message.
+    Mqtt,
 }
 
 /// What a link does with a frame that arrives while it is full.
@@ -130,6 +233,43 @@ pub struct Synthetic {
     pub defect_rate: Option<f64>,
     /// Size of the images, `HxW`.
     pub size: Option<Size>,
+    /// What goes wrong with its camera.
+    pub fault: Fault,
+}
+
+/// `[camera.<name>.synthetic.fault]`: an outage to rehearse. Each fault comes once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    /// The camera hangs.
+    pub stall: Option<Outage>,
+    /// The camera is gone.
+    pub loss: Option<Outage>,
+    /// Pictures are nearly black.
+    pub dark: Option<Spell>,
+    /// The same picture again and again.
+    pub frozen: Option<Spell>,
+}
+
+/// A time without pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outage {
+    /// Parts before it begins. Required.
+    pub after: Option<u64>,
+    /// How long it lasts. Required.
+    #[serde(with = "compact::optional")]
+    pub lasts: Option<Duration>,
+}
+
+/// A row of bad pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spell {
+    /// Parts before it begins. Required.
+    pub after: Option<u64>,
+    /// How many parts it has. Required.
+    pub parts: Option<u64>,
 }
 
 /// `[camera.<name>.v4l2]`: a camera of the machine.
@@ -146,9 +286,6 @@ pub struct V4l2 {
     pub height: u32,
     /// Frames a second asked of the camera.
     pub rate: u32,
-    /// A camera that gives no frame for this long counts as lost and is opened again.
-    #[serde(with = "compact::required")]
-    pub frame_timeout: Duration,
 }
 
 /// Pixel formats that can be asked of a camera.
@@ -169,8 +306,8 @@ pub enum PixelFormat {
 pub struct Mqtt {
     /// The broker's name or address.
     pub host: String,
-    /// The broker's port.
-    pub port: u16,
+    /// The broker's port; default 1883, with `tls` 8883.
+    pub port: Option<u16>,
     /// Protocol version, `5` or `3.1.1`.
     pub version: String,
     /// First levels of every topic; default `flawd/<station>`.
@@ -185,6 +322,8 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// Name of the systemd credential that holds the password.
     pub password_credential: Option<String>,
+    /// Encryption, and who the two ends are. Without this section everything travels in the clear.
+    pub tls: Option<Tls>,
     /// A broker that cannot be reached at start ends the daemon with exit code 69. Otherwise it
     /// inspects, goes on trying, and counts what it could not deliver.
     pub required_at_start: bool,
@@ -206,6 +345,70 @@ pub struct Mqtt {
     pub heartbeat: Duration,
 }
 
+/// `[mqtt.tls]`: encryption, and who the two ends are. Files are PEM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates one of which has to stand behind the broker's. Required.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate, with the ones between it and its authority behind it.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key, not encrypted.
+    pub key: Option<PathBuf>,
+    /// Name of the systemd credential that holds the key.
+    pub key_credential: Option<String>,
+}
+
+/// `[journal]`: records on disk until the broker has taken them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// Bytes on disk at most; when they are used, the oldest records go.
+    pub capacity: ByteSize,
+    /// When a record counts as written.
+    pub sync: Durability,
+}
+
+/// When something counts as written to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When the disk says so: it survives a power cut.
+    #[default]
+    Always,
+    /// When the operating system has it: it survives the daemon's end, but no power cut.
+    System,
+}
+
+impl From<Durability> for flawd_journal::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Always => Self::Always,
+            Durability::System => Self::System,
+        }
+    }
+}
+
+/// `[evidence]`: pictures of judged parts on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Whether pictures are kept at all.
+    pub enabled: bool,
+    /// Where; default `evidence` in the station's state folder.
+    pub folder: Option<PathBuf>,
+    /// Bytes of all files at most; when they are used, the oldest files go.
+    pub max_size: ByteSize,
+    /// Older files go.
+    #[serde(with = "age")]
+    pub max_age: Duration,
+    /// Bytes of the file system that stay free, besides those that the journal may need.
+    pub keep_free: ByteSize,
+    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1. Those of `ng` and
+    /// `no_decision` are always kept.
+    pub ok_share: f64,
+}
+
 /// `[log]`: what is logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -214,6 +417,15 @@ pub struct Log {
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
+}
+
+/// `[monitor]`: metrics and health over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Monitor {
+    /// Address and port to listen on, for example `127.0.0.1:9464`; nothing is served where it is
+    /// not given.
+    pub listen: Option<SocketAddr>,
 }
 
 /// How log lines are written.
@@ -235,6 +447,7 @@ impl Default for Station {
     fn default() -> Self {
         Self {
             name: None,
+            state: None,
             grace_period: Duration::from_secs(10),
         }
     }
@@ -244,9 +457,35 @@ impl Default for Inference {
     fn default() -> Self {
         Self {
             bundle: None,
+            shadow: None,
             onnxruntime: None,
             providers: vec!["cpu".to_owned()],
             threads: 0,
+            tensorrt: TensorRt::default(),
+            cuda: Cuda::default(),
+        }
+    }
+}
+
+impl Default for TensorRt {
+    fn default() -> Self {
+        Self {
+            fp16: true,
+            cache: None,
+            memory_limit_mib: None,
+            device: 0,
+        }
+    }
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Self {
+            mode: TriggerKind::FreeRun,
+            interval: None,
+            delay: Duration::ZERO,
+            match_within: Duration::from_millis(100),
+            queue: 4,
         }
     }
 }
@@ -259,7 +498,6 @@ impl Default for V4l2 {
             width: 1280,
             height: 720,
             rate: 30,
-            frame_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -268,7 +506,7 @@ impl Default for Mqtt {
     fn default() -> Self {
         Self {
             host: "localhost".to_owned(),
-            port: 1883,
+            port: None,
             version: "5".to_owned(),
             root: None,
             client_id: None,
@@ -276,12 +514,37 @@ impl Default for Mqtt {
             password: None,
             password_file: None,
             password_credential: None,
+            tls: None,
             required_at_start: false,
             connect_timeout: Duration::from_secs(5),
             reconnect_max: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             expiry: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            // Some 60,000 records of a kilobyte: ten parts a second for more than an hour and
+            // a half without the broker.
+            capacity: ByteSize::mib(64),
+            sync: Durability::Always,
+        }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            folder: None,
+            max_size: ByteSize::gib(2),
+            max_age: Duration::from_hours(30 * 24),
+            keep_free: ByteSize::mib(16),
+            ok_share: 0.01,
         }
     }
 }

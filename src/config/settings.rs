@@ -1,18 +1,25 @@
 //! What the daemon is built from: the configuration after [`validate`](super::validate), where
 //! nothing that is needed is optional and every default has been resolved.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use flawd_core::{image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
-use super::{Log, Overflow, Secret, V4l2};
+use super::{Durability, Log, Monitor, Overflow, Secret, TlsSettings, V4l2};
+use crate::synthetic::fault::Faults;
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
 pub struct ValidConfig {
     /// Name of the place on the line.
     pub station: String,
+    /// The folder for what has to survive a restart. Need not exist yet.
+    pub state: PathBuf,
     /// How long a shutdown may take.
     pub grace_period: Duration,
     /// Which model, and what runs it.
@@ -21,23 +28,33 @@ pub struct ValidConfig {
     pub cameras: Vec<CameraSettings>,
     /// The broker.
     pub mqtt: MqttSettings,
+    /// Records on disk until the broker has taken them.
+    pub journal: JournalSettings,
+    /// Pictures of judged parts on disk; none: they are not kept.
+    pub evidence: Option<EvidenceSettings>,
     /// What is logged.
     pub log: Log,
+    /// Metrics and health over HTTP.
+    pub monitor: Monitor,
 }
 
 /// Which model, and what runs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InferenceSettings {
     /// The bundle's folder.
     pub bundle: PathBuf,
+    /// The bundle that scores the parts of `bundle` as well, and decides nothing.
+    pub shadow: Option<PathBuf>,
     /// ONNX Runtime's shared library, where the operator named one.
     pub onnxruntime: Option<PathBuf>,
     /// Providers and threads.
     pub session: SessionOptions,
+    /// The folder of all TensorRT engines; given wherever `session` lists TensorRT.
+    pub engines: Option<PathBuf>,
 }
 
 /// One camera.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CameraSettings {
     /// Its name, a level of the topics.
     pub name: String,
@@ -45,14 +62,102 @@ pub struct CameraSettings {
     pub source: SourceSettings,
     /// What happens to a frame that arrives while the one before it still waits.
     pub overflow: Overflow,
-    /// How old a frame may be when its verdict is reached.
+    /// How long a verdict is worth something.
     pub deadline: Option<Duration>,
+    /// What asks for verdicts.
+    pub trigger: TriggerSettings,
+    /// Whether pictures are refused that cannot be judged.
+    pub quality_gate: bool,
+    /// A camera that owes a frame for this long counts as lost.
+    pub frame_timeout: Duration,
     /// Which part of the picture is inspected; none: as the bundle was made for.
     pub geometry: Option<Geometry>,
+    /// Which bundles judge its parts.
+    pub models: ModelSettings,
+}
+
+/// The folders of the bundles that judge one camera's parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// For parts that ask for no recipe.
+    pub bundle: PathBuf,
+    /// For parts that ask for one, by its name.
+    pub recipes: BTreeMap<String, PathBuf>,
+    /// Scores the parts that `bundle` judges, and decides nothing.
+    pub shadow: Option<PathBuf>,
+}
+
+impl ModelSettings {
+    /// Every folder that is named here.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let judges = std::iter::once(&self.bundle).chain(self.recipes.values());
+        judges.chain(&self.shadow).map(PathBuf::as_path)
+    }
+}
+
+impl ValidConfig {
+    /// The sections in which `other` differs in something that is settled at start. Everything
+    /// else, which is the models and the log, can be exchanged while parts are judged.
+    pub fn differences_that_need_a_restart(&self, other: &Self) -> Vec<&'static str> {
+        let cameras = |config: &Self| {
+            let camera = |camera: &CameraSettings| CameraSettings {
+                models: ModelSettings::default(),
+                ..camera.clone()
+            };
+            config.cameras.iter().map(camera).collect::<Vec<_>>()
+        };
+        let station = |config: &Self| {
+            let station = config.station.clone();
+            (station, config.state.clone(), config.grace_period)
+        };
+        let library = |config: &Self| config.inference.onnxruntime.clone();
+        let sections = [
+            ("[station]", station(self) != station(other)),
+            ("inference.onnxruntime", library(self) != library(other)),
+            ("[camera]", cameras(self) != cameras(other)),
+            ("[mqtt]", self.mqtt != other.mqtt),
+            ("[journal]", self.journal != other.journal),
+            ("[evidence]", self.evidence != other.evidence),
+            ("[monitor]", self.monitor != other.monitor),
+        ];
+        let differs = sections.into_iter().filter(|(_, differs)| *differs);
+        differs.map(|(section, _)| section).collect()
+    }
+}
+
+impl CameraSettings {
+    /// Whether frames are taken when they are asked for, instead of as fast as they come.
+    pub fn is_on_demand(&self) -> bool {
+        self.overflow == Overflow::Block
+    }
+}
+
+/// What asks for verdicts, and which frame a trigger gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriggerSettings {
+    /// What asks.
+    pub mode: TriggerMode,
+    /// From the trigger until the part is in front of the camera.
+    pub delay: Duration,
+    /// How far off a frame may be taken.
+    pub match_within: Duration,
+    /// Triggers that may wait, at least 1.
+    pub queue: usize,
+}
+
+/// What asks for verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerMode {
+    /// Every frame is a part.
+    FreeRun,
+    /// A part every so often.
+    Interval(Duration),
+    /// A part a message.
+    Mqtt,
 }
 
 /// Where frames come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceSettings {
     /// Image files.
     Folder {
@@ -75,6 +180,8 @@ pub enum SourceSettings {
         defect_rate: f64,
         /// Size of the images.
         size: Size,
+        /// What goes wrong with its camera.
+        faults: Faults,
     },
     /// A camera of the machine.
     V4l2 {
@@ -86,7 +193,7 @@ pub enum SourceSettings {
 }
 
 /// The broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MqttSettings {
     /// Name or address.
     pub host: String,
@@ -100,6 +207,8 @@ pub struct MqttSettings {
     pub client_id: String,
     /// User name and password.
     pub login: Option<(String, Secret)>,
+    /// How the connection is encrypted; none: it is not.
+    pub tls: Option<TlsSettings>,
     /// Whether a start without the broker is an error.
     pub required_at_start: bool,
     /// How long one attempt to connect may take.
@@ -112,6 +221,33 @@ pub struct MqttSettings {
     pub expiry: Duration,
     /// Shortest pause between two heartbeats.
     pub heartbeat: Duration,
+}
+
+/// Records on disk until the broker has taken them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Where; need not exist yet.
+    pub folder: PathBuf,
+    /// Bytes on disk at most.
+    pub capacity: u64,
+    /// When a record counts as written.
+    pub durability: Durability,
+}
+
+/// Pictures of judged parts on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvidenceSettings {
+    /// Where; need not exist yet.
+    pub folder: PathBuf,
+    /// Bytes of all files at most.
+    pub max_size: u64,
+    /// Older files go.
+    pub max_age: Duration,
+    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1.
+    pub ok_share: f64,
+    /// Bytes of the file system that are never taken: what the journal may still need, and a
+    /// margin.
+    pub reserve: u64,
 }
 
 /// Version of the protocol.

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use flawd_onnx::Provider;
+
 use super::*;
+use crate::synthetic::fault::{self, Faults};
 
 const MINIMAL: &str = r#"
 [station]
@@ -16,8 +19,9 @@ path = "parts"
 "#;
 
 fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<ValidConfig, ConfigError> {
-    let variables = variables
+    let variables = [("STATE_DIRECTORY", "/var/lib/flawd")]
         .iter()
+        .chain(variables)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     ValidConfig::parse(&Document::new("/etc/flawd/flawd.toml", text), &variables)
@@ -141,9 +145,26 @@ fn values_out_of_range_are_reported_at_their_line() {
             ":11: mqtt.root: `+` must consist of letters, digits, - and _",
         ),
         (
-            "[camera.side.v4l2]\ndevice = \"/dev/video0\"\nframe_timeout = \"1m\"",
-            ":12: camera.side.v4l2.frame_timeout: must be shorter than station.grace_period, or a \
-             stalled camera would hold up a shutdown",
+            "[camera.side.v4l2]\ndevice = \"/dev/video0\"\n[camera.side.trigger]\n\
+             mode = \"interval\"",
+            ":12: camera.side.trigger.interval: mode = \"interval\" needs a time from one trigger \
+             to the next, such as \"500ms\"",
+        ),
+        (
+            "[journal]\ncapacity = 64",
+            ":11: journal.capacity: 64 B is too little; at least 1.0 MiB",
+        ),
+        (
+            "[evidence]\nmax_size = \"1MB\"",
+            ":11: evidence.max_size: 976.6 KiB is too little; at least 1.0 MiB",
+        ),
+        (
+            "[evidence]\nmax_age = \"0d\"",
+            ":11: evidence.max_age: would keep nothing; `enabled = false` says so",
+        ),
+        (
+            "[evidence]\nok_share = 1.5",
+            ":11: evidence.ok_share: 1.5 is no share; it lies between 0 and 1",
         ),
     ] {
         let problem = refused(&format!("{MINIMAL}{extra}\n"));
@@ -153,6 +174,19 @@ fn values_out_of_range_are_reported_at_their_line() {
             "{extra}"
         );
     }
+}
+
+#[test]
+fn metrics_are_served_only_where_an_address_is_given() {
+    assert_eq!(parse_with(MINIMAL, &[]).unwrap().monitor.listen, None);
+    let variable = ("FLAWD__MONITOR__LISTEN", "[::1]:0");
+    let listen = parse_with(MINIMAL, &[variable]).unwrap().monitor.listen;
+    assert!(listen.is_some_and(|address| address.ip().is_loopback()));
+    let problem = refused(&format!("{MINIMAL}[monitor]\nlisten = \"9464\"\n"));
+    assert_eq!(
+        problem,
+        "/etc/flawd/flawd.toml:11:10: invalid socket address syntax"
+    );
 }
 
 #[test]
@@ -240,11 +274,181 @@ fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
 }
 
 #[test]
+fn a_value_that_a_variable_cannot_have_is_not_repeated() {
+    for name in ["FLAWD__MQTT", "FLAWD__MQTT__PORT", "FLAWD__MQTT__PASWORD"] {
+        let problem = parse_with(MINIMAL, &[(name, "hunter2")]).unwrap_err();
+        let problem = problem.to_string();
+        assert!(problem.contains(name), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+}
+
+#[test]
+fn state_goes_where_the_operator_says_else_where_the_environment_says() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    assert_eq!(config.state, Path::new("/var/lib/flawd"));
+    let text = MINIMAL.replace("\"press-3\"", "\"press-3\"\nstate = \"state\"");
+    let config = parse_with(&text, &[]).unwrap();
+    assert_eq!(config.state, Path::new("/etc/flawd/state"));
+
+    let document = Document::new("/etc/flawd/flawd.toml", MINIMAL);
+    let problem = ValidConfig::parse(&document, &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
+    assert!(problem.contains(":2: station.state: "), "{problem}");
+    assert!(problem.contains("$STATE_DIRECTORY"), "{problem}");
+}
+
+#[test]
+fn stores_lie_in_the_state_folder_and_leave_room_for_each_other() {
+    let config = parse_with(MINIMAL, &[]).unwrap();
+    let mib = 1 << 20;
+    let journal = JournalSettings {
+        folder: "/var/lib/flawd/journal".into(),
+        capacity: 64 * mib,
+        durability: Durability::Always,
+    };
+    let evidence = EvidenceSettings {
+        folder: "/var/lib/flawd/evidence".into(),
+        max_size: 2048 * mib,
+        max_age: Duration::from_hours(30 * 24),
+        ok_share: 0.01,
+        reserve: (64 + 16) * mib,
+    };
+    assert_eq!(config.journal, journal);
+    assert_eq!(config.evidence, Some(evidence));
+
+    let text = format!(
+        "{MINIMAL}[journal]\ncapacity = \"2MiB\"\nsync = \"system\"\n\
+         [evidence]\nfolder = \"pictures\"\nmax_age = \"2w 1d\"\nkeep_free = \"1MB\"\n"
+    );
+    let variables = [("FLAWD__EVIDENCE__MAX_SIZE", "3MiB")];
+    let config = parse_with(&text, &variables).unwrap();
+    assert_eq!(config.journal.durability, Durability::System);
+    let evidence = config.evidence.unwrap();
+    assert_eq!(evidence.folder, Path::new("/etc/flawd/pictures"));
+    assert_eq!(evidence.max_size, 3 * mib);
+    assert_eq!(evidence.max_age, Duration::from_hours(15 * 24));
+    assert_eq!(evidence.reserve, 2 * mib + 1_000_000);
+
+    let text = format!("{MINIMAL}[evidence]\nenabled = false\n");
+    assert_eq!(parse_with(&text, &[]).unwrap().evidence, None);
+}
+
+#[test]
+fn faults_of_the_synthetic_line_are_read_with_all_they_need() {
+    let line = MINIMAL.replace("[camera.top.folder]\npath = \"parts\"\n", "");
+    let faults = |text: &str, variables: &[(&str, &str)]| {
+        let text = format!("{line}[camera.top.synthetic.fault]\n{text}\n");
+        let config = parse_with(&text, variables)?;
+        let SourceSettings::Synthetic { faults, .. } = &config.cameras[0].source else {
+            panic!("no synthetic line: {config:?}");
+        };
+        Ok::<_, ConfigError>(*faults)
+    };
+    assert_eq!(faults("", &[]).unwrap(), Faults::default());
+    let text = "stall = { after = 100, lasts = \"30s\" }\nloss = { after = 200, lasts = \"5s\" }\n\
+                dark = { after = 10, parts = 3 }\nfrozen = { after = 20, parts = 4 }\n";
+    let outage = |after, seconds| {
+        let lasts = Duration::from_secs(seconds);
+        Some(fault::Outage { after, lasts })
+    };
+    let spell = |after, parts| Some(fault::Spell { after, parts });
+    let expected = Faults {
+        stall: outage(100, 30),
+        loss: outage(200, 5),
+        dark: spell(10, 3),
+        frozen: spell(20, 4),
+    };
+    assert_eq!(faults(text, &[]).unwrap(), expected);
+
+    let incomplete = "loss = { after = 7 }";
+    let problem = faults(incomplete, &[]).unwrap_err().to_string();
+    let expected = ":9: camera.top.synthetic.fault.loss.lasts: is missing";
+    assert!(problem.ends_with(expected), "{problem}");
+    let variable = ("FLAWD__CAMERA__TOP__SYNTHETIC__FAULT__LOSS__LASTS", "2s");
+    assert_eq!(faults(incomplete, &[variable]).unwrap().loss, outage(7, 2));
+}
+
+#[test]
 fn a_camera_of_the_machine_cannot_be_made_to_wait() {
     let text = format!(
         "{MINIMAL}[camera.side]\noverflow = \"block\"\n[camera.side.v4l2]\ndevice = \"/dev/video0\"\n"
     );
     assert!(refused(&text).contains(":11: camera.side.overflow: a camera cannot be made to wait"));
+}
+
+#[test]
+fn a_camera_and_its_recipes_may_have_bundles_of_their_own() {
+    let text = format!(
+        "{MINIMAL}[camera.side]\nbundle = \"side\"\n[camera.side.folder]\npath = \"parts\"\n\
+         [camera.side.recipe.M8]\nbundle = \"/srv/m8\"\n"
+    );
+    let text = text.replace("[inference]", "[inference]\nshadow = \"next\"");
+    let config = parse_with(&text, &[]).unwrap();
+    let [side, top] = &config.cameras[..] else {
+        panic!("there are two cameras");
+    };
+    assert_eq!(top.models.bundle, Path::new("/etc/flawd/bundle"));
+    assert_eq!(
+        top.models.shadow.as_deref(),
+        Some(Path::new("/etc/flawd/next"))
+    );
+    assert!(top.models.recipes.is_empty());
+    assert_eq!(side.models.bundle, Path::new("/etc/flawd/side"));
+    assert_eq!(side.models.recipes["M8"], Path::new("/srv/m8"));
+    assert_eq!(
+        side.models.shadow, None,
+        "a shadow is compared with the bundle that it stands beside"
+    );
+    let own = text.replace("bundle = \"side\"", "bundle = \"side\"\nshadow = \"s\"");
+    let config = parse_with(&own, &[]).unwrap();
+    assert_eq!(
+        config.cameras[0].models.shadow.as_deref(),
+        Some(Path::new("/etc/flawd/s"))
+    );
+}
+
+#[test]
+fn a_recipe_without_a_bundle_is_reported_at_its_section() {
+    assert_eq!(
+        refused(&format!("{MINIMAL}[camera.top.recipe.M8]\n")),
+        "/etc/flawd/flawd.toml:10: camera.top.recipe.M8.bundle: is missing"
+    );
+    assert!(
+        refused(&format!(
+            "{MINIMAL}[camera.top.recipe.M8]\nbundel = \"b\"\n"
+        ))
+        .contains(":11:1: unknown key `bundel`")
+    );
+}
+
+#[test]
+fn providers_get_the_settings_of_their_sections() {
+    let text = MINIMAL.replace(
+        "[camera",
+        "providers = [\"tensorrt\", \"cuda\"]\n[inference.tensorrt]\nfp16 = false\n\
+         cache = \"engines\"\nmemory_limit_mib = 512\ndevice = 1\n[inference.cuda]\n\
+         memory_limit_mib = 2048\n[camera",
+    );
+    let inference = parse_with(&text, &[]).unwrap().inference;
+    assert_eq!(
+        inference.engines.as_deref(),
+        Some(Path::new("/etc/flawd/engines"))
+    );
+    let [Provider::TensorRt(tensorrt), Provider::Cuda(cuda)] = &inference.session.providers[..]
+    else {
+        panic!("{:?}", inference.session);
+    };
+    assert_eq!((tensorrt.fp16, tensorrt.device), (false, 1));
+    assert_eq!(tensorrt.workspace_limit, Some(512 << 20));
+    assert_eq!((cuda.memory_limit, cuda.device), (Some(2048 << 20), 0));
+
+    let none = text.replace("memory_limit_mib = 512", "memory_limit_mib = 0");
+    assert_eq!(
+        refused(&none),
+        "/etc/flawd/flawd.toml:12: inference.tensorrt.memory_limit_mib: 0 MiB is no limit"
+    );
 }
 
 #[test]
@@ -255,27 +459,68 @@ fn the_shipped_file_and_every_example_load() {
         .map(|entry| entry.unwrap().path())
         .collect();
     assert!(examples.len() >= 3, "{examples:?}");
+    let variables = BTreeMap::from([("HOME".to_owned(), "/home/ann".to_owned())]);
     for path in examples.into_iter().chain([folder.join("flawd.toml")]) {
         let document = Document::read(&path).unwrap();
-        if let Err(error) = ValidConfig::parse(&document, &BTreeMap::new()) {
+        if let Err(error) = ValidConfig::parse(&document, &variables) {
             panic!("{error}");
         }
+    }
+}
+
+/// A configuration with every section that there can be.
+fn every_section() -> Config {
+    let outage = || {
+        Some(Outage {
+            after: Some(1),
+            lasts: Some(Duration::from_secs(2)),
+        })
+    };
+    let spell = || {
+        Some(Spell {
+            after: Some(3),
+            parts: Some(4),
+        })
+    };
+    let camera = Camera {
+        folder: Some(Folder::default()),
+        synthetic: Some(Synthetic {
+            fault: Fault {
+                stall: outage(),
+                loss: outage(),
+                dark: spell(),
+                frozen: spell(),
+            },
+            ..Synthetic::default()
+        }),
+        v4l2: Some(V4l2::default()),
+        recipe: BTreeMap::from([("name".to_owned(), Recipe::default())]),
+        ..Camera::default()
+    };
+    Config {
+        camera: BTreeMap::from([("name".to_owned(), camera)]),
+        mqtt: Mqtt {
+            tls: Some(Tls::default()),
+            ..Mqtt::default()
+        },
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_configuration_that_a_program_wrote_reads_back() {
+    for config in [Config::default(), every_section()] {
+        let text = toml::to_string(&config).unwrap();
+        let document = Document::new("flawd.toml", text);
+        let read = Config::parse(&document, &BTreeMap::new()).unwrap();
+        assert_eq!(read, config);
     }
 }
 
 #[test]
 fn every_key_is_documented() {
     let documentation = include_str!("../../docs/config.md");
-    let every_section = Camera {
-        folder: Some(Folder::default()),
-        synthetic: Some(Synthetic::default()),
-        v4l2: Some(V4l2::default()),
-        ..Camera::default()
-    };
-    let config = Config {
-        camera: BTreeMap::from([("name".to_owned(), every_section)]),
-        ..Config::default()
-    };
+    let config = every_section();
     let tree = serde_json::to_value(&config).unwrap();
     let mut missing = Vec::new();
     for_each_key(&tree, &mut |key| {

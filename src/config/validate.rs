@@ -2,21 +2,29 @@
 //! other. The result holds no option that the daemon would have to resolve.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use flawd_core::image::Size;
-use flawd_onnx::{Provider, SessionOptions};
 
 use super::{
     Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
-    MqttVersion, Overflow, Secret, SourceSettings, ValidConfig,
+    MqttVersion, Overflow, Secret, SourceSettings, Trigger, TriggerKind, TriggerMode,
+    TriggerSettings, ValidConfig,
 };
 use crate::telemetry;
 
+mod fault;
+mod stores;
+
 /// The shortest keep-alive that the client library takes.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Where brokers listen, by registration.
+const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 /// A part is drawn this large where nothing else is asked for.
 const SYNTHETIC_SIZE: Size = Size::new(256, 256);
@@ -24,67 +32,46 @@ const SYNTHETIC_SIZE: Size = Size::new(256, 256);
 /// A tenth of the synthetic parts is defective where nothing else is asked for.
 const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
 
+/// A camera at the slowest common rate gives five frames in this time.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl Config {
-    /// Checks presence, ranges and combinations; `document` is where errors point to.
+    /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
+    /// the environment, which says where state and credentials are.
     ///
     /// # Errors
     /// [`ConfigError::Value`], and [`ConfigError::Read`] for a password file.
-    pub fn validate(&self, document: &Document) -> Result<ValidConfig, ConfigError> {
+    pub fn validate(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<ValidConfig, ConfigError> {
         let station = document.require("station.name", self.station.name.clone())?;
         document.check_topic_level("station.name", &station)?;
         if self.camera.is_empty() {
             return Err(document.value_error("camera", "no camera; add a section [camera.<name>]"));
         }
+        let inference = self.validate_inference(document)?;
         let cameras = self
             .camera
             .iter()
-            .map(|(name, camera)| camera.validate(name, document))
+            .map(|(name, camera)| camera.validate(name, &inference, document))
             .collect::<Result<Vec<_>, _>>()?;
-        for camera in &cameras {
-            if let SourceSettings::V4l2 { options, .. } = &camera.source
-                && options.frame_timeout >= self.station.grace_period
-            {
-                return Err(document.value_error(
-                    &format!("camera.{}.v4l2.frame_timeout", camera.name),
-                    "must be shorter than station.grace_period, or a stalled camera would hold \
-                     up a shutdown",
-                ));
-            }
-        }
         telemetry::check_level(&self.log.level)
             .map_err(|problem| document.value_error("log.level", problem))?;
+        let state = self.validate_state(&station, document, variables)?;
+        let journal = self.validate_journal(&state, document)?;
         Ok(ValidConfig {
             grace_period: self.station.grace_period,
-            inference: self.validate_inference(document)?,
+            inference,
             cameras,
-            mqtt: self.validate_mqtt(&station, document)?,
+            mqtt: self.validate_mqtt(&station, document, variables)?,
+            evidence: self.validate_evidence(&state, &journal, document)?,
+            journal,
+            state,
             log: self.log.clone(),
+            monitor: self.monitor.clone(),
             station,
-        })
-    }
-
-    fn validate_inference(&self, document: &Document) -> Result<InferenceSettings, ConfigError> {
-        let inference = &self.inference;
-        let bundle = document.require("inference.bundle", inference.bundle.clone())?;
-        let providers = inference
-            .providers
-            .iter()
-            .map(|name| name.parse::<Provider>())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| document.value_error("inference.providers", error.to_string()))?;
-        if providers.is_empty() {
-            return Err(document.value_error("inference.providers", "names no provider"));
-        }
-        Ok(InferenceSettings {
-            bundle: document.resolve(&bundle),
-            onnxruntime: inference
-                .onnxruntime
-                .as_deref()
-                .map(|path| document.resolve(path)),
-            session: SessionOptions {
-                providers,
-                intra_threads: inference.threads,
-            },
         })
     }
 
@@ -92,6 +79,7 @@ impl Config {
         &self,
         station: &str,
         document: &Document,
+        variables: &BTreeMap<String, String>,
     ) -> Result<MqttSettings, ConfigError> {
         let mqtt = &self.mqtt;
         let version = match mqtt.version.as_str() {
@@ -120,13 +108,19 @@ impl Config {
                 return Err(document.value_error(key, "must be at least 1s"));
             }
         }
+        let tls = match &mqtt.tls {
+            Some(tls) => Some(tls.validate(&mqtt.host, document, variables)?),
+            None => None,
+        };
+        let usual_port = if tls.is_some() { TLS_PORT } else { PORT };
         Ok(MqttSettings {
             host: mqtt.host.clone(),
-            port: mqtt.port,
+            port: mqtt.port.unwrap_or(usual_port),
             version,
             root,
             client_id: mqtt.client_id.clone().unwrap_or(format!("flawd-{station}")),
-            login: self.validate_login(document)?,
+            login: self.validate_login(document, variables)?,
+            tls,
             required_at_start: mqtt.required_at_start,
             connect_timeout: mqtt.connect_timeout,
             reconnect_max: mqtt.reconnect_max,
@@ -136,19 +130,14 @@ impl Config {
         })
     }
 
-    fn validate_login(&self, document: &Document) -> Result<Option<(String, Secret)>, ConfigError> {
+    fn validate_login(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Option<(String, Secret)>, ConfigError> {
         let mqtt = &self.mqtt;
         let credential = match &mqtt.password_credential {
-            Some(name) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    document.value_error(
-                        "mqtt.password_credential",
-                        "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or \
-                         flawd does not run under systemd",
-                    )
-                })?;
-                Some(Path::new(&folder).join(name))
-            }
+            Some(name) => Some(document.credential("mqtt.password_credential", name, variables)?),
             None => None,
         };
         let file = mqtt
@@ -180,7 +169,12 @@ impl Config {
 }
 
 impl Camera {
-    fn validate(&self, name: &str, document: &Document) -> Result<CameraSettings, ConfigError> {
+    fn validate(
+        &self,
+        name: &str,
+        inference: &InferenceSettings,
+        document: &Document,
+    ) -> Result<CameraSettings, ConfigError> {
         let key = format!("camera.{name}");
         document.check_topic_level(&key, name)?;
         if RESERVED_LEVELS.contains(&name) {
@@ -200,18 +194,16 @@ impl Camera {
             }
             (None, Some(line), None) => {
                 let defect_rate = line.defect_rate.unwrap_or(SYNTHETIC_DEFECT_RATE);
-                if !(0.0..=1.0).contains(&defect_rate) {
-                    return Err(document.value_error(
-                        &format!("{key}.synthetic.defect_rate"),
-                        format!("{defect_rate} is no share; it lies between 0 and 1"),
-                    ));
-                }
+                document.check_share(&format!("{key}.synthetic.defect_rate"), defect_rate)?;
                 SourceSettings::Synthetic {
                     seed: line.seed,
                     interval: document.interval(&format!("{key}.synthetic.rate"), line.rate)?,
                     parts: line.parts,
                     defect_rate,
                     size: line.size.unwrap_or(SYNTHETIC_SIZE),
+                    faults: line
+                        .fault
+                        .validate(&format!("{key}.synthetic.fault"), document)?,
                 }
             }
             (None, None, Some(options)) => {
@@ -242,35 +234,99 @@ impl Camera {
         };
         Ok(CameraSettings {
             name: name.to_owned(),
+            quality_gate: self.quality_gate.unwrap_or(true),
+            frame_timeout: self.frame_timeout.unwrap_or(FRAME_TIMEOUT),
             source,
             overflow,
             deadline: self.deadline,
+            trigger: self.trigger.validate(&key, document)?,
             geometry: self.geometry,
+            models: self.validate_models(&key, inference, document)?,
+        })
+    }
+}
+
+impl Trigger {
+    fn validate(&self, camera: &str, document: &Document) -> Result<TriggerSettings, ConfigError> {
+        let key = |name: &str| format!("{camera}.trigger.{name}");
+        let mode = match (self.mode, self.interval) {
+            (TriggerKind::FreeRun, None) => TriggerMode::FreeRun,
+            (TriggerKind::Mqtt, None) => TriggerMode::Mqtt,
+            (TriggerKind::Interval, Some(interval)) if !interval.is_zero() => {
+                TriggerMode::Interval(interval)
+            }
+            (TriggerKind::Interval, _) => {
+                return Err(document.value_error(
+                    &key("interval"),
+                    "mode = \"interval\" needs a time from one trigger to the next, such as \
+                     \"500ms\"",
+                ));
+            }
+            (_, Some(_)) => {
+                return Err(document.value_error(
+                    &key("interval"),
+                    "has a meaning only with mode = \"interval\"",
+                ));
+            }
+        };
+        if self.queue == 0 {
+            return Err(document.value_error(&key("queue"), "must be at least 1"));
+        }
+        Ok(TriggerSettings {
+            mode,
+            delay: self.delay,
+            match_within: self.match_within,
+            queue: self.queue,
         })
     }
 }
 
 /// Levels under the root that mean something else than a camera.
-const RESERVED_LEVELS: [&str; 4] = ["status", "state", "heartbeat", "cmd"];
+const RESERVED_LEVELS: [&str; 5] = ["status", "state", "heartbeat", "selftest", "cmd"];
 
 impl Document {
-    fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+    pub(super) fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
         value.ok_or_else(|| self.value_error(key, "is missing"))
     }
 
     /// A relative path starts at the configuration file's folder.
-    fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
     }
 
+    /// Where systemd has laid the credential that `key` names.
+    pub(super) fn credential(
+        &self,
+        key: &str,
+        name: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, ConfigError> {
+        let folder = variables.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            self.value_error(
+                key,
+                "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or flawd \
+                 does not run under systemd",
+            )
+        })?;
+        Ok(Path::new(folder).join(name))
+    }
+
     /// Names become levels of MQTT topics and parts of environment variables.
-    fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+    pub(super) fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if name.is_empty() || !name.chars().all(is_plain) {
             return Err(self.value_error(
                 key,
                 format!("`{name}` must consist of letters, digits, - and _"),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&share) {
+            let problem = format!("{share} is no share; it lies between 0 and 1");
+            return Err(self.value_error(key, problem));
         }
         Ok(())
     }

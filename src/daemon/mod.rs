@@ -3,48 +3,55 @@
 //!
 //! [`Daemon::prepare`] is all of the start that touches no hardware, so `flawd check` is exactly
 //! that; `flawd run` goes on from there. What can be wrong is found in this order: configuration,
-//! bundle, runtime library (78), model and golden test (78), cameras (69), broker where it is
-//! required (69). Only then does the first thread of the pipeline start.
+//! bundles, runtime library, journal (78), cameras (69), broker where it is required (69). Then
+//! the pipeline starts, and answers triggers with `engine_building` while the models are loaded
+//! and proven; if they are not fit, the daemon ends (78).
 //!
-//! A shutdown stops capture; everything behind it drains because its input closes, and the
+//! A shutdown admits nothing more; everything behind drains because its input closes, and the
 //! publisher says goodbye last. What does not end within the grace period is named.
 
 use std::{
+    collections::BTreeMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
-use flawd_core::event::{ModelData, Phase};
+use flawd_journal::Journal;
 use flawd_onnx::{Model, Runtime, RuntimeError};
 use tracing::{info, warn};
 
 use crate::{
     bundle::{Bundle, BundleError},
-    config::{ConfigError, ValidConfig},
+    config::{ConfigError, JournalSettings, MqttSettings, TriggerMode, ValidConfig},
+    evidence::{Evidence, EvidenceError},
     failure::Kind,
+    fleet::{Fleet, FleetError},
+    monitor::{Health, ListenError, Metrics, Server},
     pipeline::{
-        self, Camera, Plan,
+        self, Camera, OutletPlan,
         capture::{self, OpenError},
-        counters::Counters,
         crew::Crew,
-        decide::Judge,
         event::{Event, EventSender},
-        publish::{self, CameraInfo, FirstAttempt, Report},
-        shutdown::Shutdown,
+        publish::{CameraReport, FirstAttempt, Report},
     },
     scorer::{Scorer, ScorerError},
     telemetry,
 };
 
-mod health;
+pub(crate) mod clock;
+mod models;
+mod readiness;
 mod signals;
 mod systemd;
 mod watch;
 
 pub use signals::listen as listen_to_signals;
 
+use clock::Clock;
+use models::Models;
+use readiness::Readiness;
 use systemd::ServiceManager;
 use watch::Watch;
 
@@ -63,6 +70,20 @@ pub enum DaemonError {
     /// The model, or its golden test.
     #[error("the model is not fit to judge parts")]
     Scorer(#[from] ScorerError),
+    /// The models of the cameras.
+    #[error(transparent)]
+    Models(#[from] FleetError),
+    /// The journal of verdicts.
+    #[error("cannot keep a journal of verdicts in {}", folder.display())]
+    Journal {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why not.
+        source: flawd_journal::OpenError,
+    },
+    /// The pictures that are to be kept.
+    #[error("cannot keep pictures")]
+    Evidence(#[from] EvidenceError),
     /// A camera.
     #[error("camera `{camera}`")]
     Source {
@@ -83,6 +104,9 @@ pub enum DaemonError {
         /// What happened.
         cause: String,
     },
+    /// The address for metrics and health.
+    #[error(transparent)]
+    Monitor(#[from] ListenError),
     /// The operating system.
     #[error("the system refuses a thread or an event queue")]
     System(#[from] io::Error),
@@ -100,8 +124,14 @@ impl DaemonError {
     /// The exit code that it deserves.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Config(_) | Self::Bundle(_) | Self::Runtime(_) | Self::Scorer(_) => Kind::Config,
-            Self::Source { .. } | Self::Broker { .. } => Kind::Unavailable,
+            Self::Config(_)
+            | Self::Bundle(_)
+            | Self::Runtime(_)
+            | Self::Scorer(_)
+            | Self::Models(_)
+            | Self::Journal { .. }
+            | Self::Evidence(_) => Kind::Config,
+            Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
             Self::System(_) | Self::Overdue { .. } => Kind::Bug,
         }
     }
@@ -110,14 +140,17 @@ impl DaemonError {
 /// A daemon of which everything but the hardware has been seen to.
 #[derive(Debug)]
 pub struct Daemon {
+    /// Where the configuration was read, and will be again.
+    configuration: PathBuf,
     config: ValidConfig,
-    bundle: Bundle,
+    /// By their folders.
+    bundles: BTreeMap<PathBuf, Bundle>,
     runtime: Runtime,
 }
 
 impl Daemon {
-    /// Reads the configuration, opens the bundle with every digest verified, and loads ONNX
-    /// Runtime's library. Touches neither camera nor broker nor accelerator.
+    /// Reads the configuration, opens every bundle in it with every digest verified, and loads
+    /// ONNX Runtime's library. Touches neither camera nor broker nor accelerator.
     ///
     /// # Errors
     /// [`DaemonError`] for whichever of these fails first.
@@ -130,19 +163,25 @@ impl Daemon {
             station = config.station,
             "Starting"
         );
-        Self::open(config)
+        Self::open(configuration, config)
     }
 
-    /// Opens what a configuration names that is no hardware.
+    /// Opens what a configuration names that is no hardware; it was read from `configuration`.
     ///
     /// # Errors
-    /// [`DaemonError`] for the bundle or the library.
-    pub fn open(config: ValidConfig) -> Result<Self, DaemonError> {
-        let bundle = Bundle::open(&config.inference.bundle)?;
+    /// [`DaemonError`] for the bundles or the library.
+    pub fn open(configuration: &Path, config: ValidConfig) -> Result<Self, DaemonError> {
+        let mut bundles = BTreeMap::new();
+        for folder in config.cameras.iter().flat_map(|it| it.models.folders()) {
+            if !bundles.contains_key(folder) {
+                bundles.insert(folder.to_owned(), Bundle::open(folder)?);
+            }
+        }
         let runtime = Runtime::load(config.inference.onnxruntime.as_deref())?;
         Ok(Self {
+            configuration: configuration.to_owned(),
             config,
-            bundle,
+            bundles,
             runtime,
         })
     }
@@ -152,9 +191,9 @@ impl Daemon {
         &self.config
     }
 
-    /// The bundle.
-    pub fn bundle(&self) -> &Bundle {
-        &self.bundle
+    /// The bundles, by their folders.
+    pub fn bundles(&self) -> &BTreeMap<PathBuf, Bundle> {
+        &self.bundles
     }
 
     /// ONNX Runtime.
@@ -162,27 +201,25 @@ impl Daemon {
         &self.runtime
     }
 
-    /// Loads the model and proves with the golden inputs that it scores here as it did where the
-    /// bundle was made.
+    /// Loads the models of all cameras, proven with their golden inputs.
+    ///
+    /// # Errors
+    /// [`DaemonError::Models`].
+    pub fn load_models(&self) -> Result<Fleet, DaemonError> {
+        Ok(Fleet::load(&self.config, &self.runtime, &mut |_| ())?)
+    }
+
+    /// Loads the first camera's model a second time, without anything around it.
     ///
     /// # Errors
     /// [`DaemonError::Scorer`].
-    pub fn load_model(&self) -> Result<Model, DaemonError> {
-        let mut scorer = Scorer::open(&self.bundle, &self.runtime, &self.config.inference.session)?;
-        let reproduced = scorer.self_test(&self.bundle)?;
-        let manifest = self.bundle.manifest();
-        info!(
-            bundle = manifest.name,
-            version = %manifest.version,
-            model = %manifest.model.digest,
-            provider = scorer.provider(),
-            golden_inputs = reproduced.len(),
-            "Model loaded"
-        );
+    pub fn load_bare_model(&self) -> Result<Model, DaemonError> {
+        let bundle = &self.bundles[&self.config.cameras[0].models.bundle];
+        let scorer = Scorer::open(bundle, &self.runtime, &self.config.inference.session)?;
         Ok(scorer.into_model())
     }
 
-    /// Opens a camera. Its geometry is its own where it has one, else the bundle's.
+    /// Opens a camera.
     ///
     /// # Errors
     /// [`DaemonError::Source`].
@@ -192,28 +229,31 @@ impl Daemon {
             camera: settings.name.clone(),
             source,
         })?;
-        Ok(Camera {
-            geometry: settings
-                .geometry
-                .unwrap_or(self.bundle.manifest().model.geometry),
-            settings,
-            source,
-            counters: Counters::default(),
-        })
+        Ok(Camera::new(settings, source))
     }
 
-    /// What makes verdicts of this model's scores.
-    pub fn judge(&self, model: &Model) -> Judge {
-        let manifest = self.bundle.manifest();
-        Judge {
-            calibration: manifest.calibration.clone(),
-            model: ModelData {
-                name: manifest.name.clone(),
-                version: manifest.version.to_string(),
-                digest: manifest.model.digest,
-                provider: model.provider().to_owned(),
-            },
-        }
+    /// Opens the journal, which nobody else may have open.
+    ///
+    /// # Errors
+    /// [`DaemonError::Journal`].
+    pub fn open_journal(settings: &JournalSettings) -> Result<Journal, DaemonError> {
+        let options = flawd_journal::Options {
+            capacity: settings.capacity,
+            sync: settings.durability.into(),
+        };
+        let journal =
+            Journal::open(&settings.folder, options).map_err(|source| DaemonError::Journal {
+                folder: settings.folder.clone(),
+                source,
+            })?;
+        let recovery = journal.recovery();
+        info!(
+            folder = %settings.folder.display(),
+            pending = journal.pending(),
+            recovery = ?recovery,
+            "Journal open"
+        );
+        Ok(journal)
     }
 
     /// Inspects until a signal comes or the last source is exhausted, and drains.
@@ -228,78 +268,122 @@ impl Daemon {
         received: &mpsc::Receiver<Event>,
     ) -> Result<(), DaemonError> {
         let manager = ServiceManager::from_environment();
-        manager.status("Loading the model");
-        let model = self.load_model()?;
-        let judge = self.judge(&model);
+        let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
+        let health = Health::new();
+        // Answers from before the models are loaded until everything has drained.
+        let _server = self
+            .config
+            .monitor
+            .listen
+            .map(|address| Server::start(address, metrics.clone(), health.clone()))
+            .transpose()?;
+        manager.status("Opening journal and cameras");
+        let journal = Self::open_journal(&self.config.journal)?;
+        let evidence = self.config.evidence.clone();
+        let evidence = evidence.map(Evidence::open).transpose()?;
         let cameras = (0..self.config.cameras.len())
             .map(|index| self.open_camera(index))
             .collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<_> = cameras
-            .iter()
-            .map(|camera| camera.settings.name.clone())
-            .collect();
+        let readiness = readiness(&cameras);
+        for (index, camera) in cameras.iter().enumerate() {
+            metrics.camera(index).follow(camera.counters.clone());
+        }
 
         manager.status("Connecting to the broker");
+        let (phase, not_ready) = readiness.judge();
         let report = Report {
-            phase: Phase::Initialized,
-            not_ready: Some("waiting for the first frame".to_owned()),
+            phase,
+            not_ready,
+            clock_synchronised: None,
+            cameras: vec![CameraReport::default(); cameras.len()],
         };
-        let infos = cameras
-            .iter()
-            .map(|camera| CameraInfo {
-                name: camera.settings.name.clone(),
-                counters: camera.counters.clone(),
-            })
-            .collect();
         let mut crew = Crew::new();
         let mqtt = &self.config.mqtt;
-        let (publisher, first_attempt) =
-            publish::start(&mut crew, mqtt, judge.model.clone(), infos, report.clone())?;
-        self.await_broker(&first_attempt)?;
-
-        let shutdown = Shutdown::new();
-        let plan = Plan {
-            cameras,
-            model,
-            judge,
-            sink: publisher.clone(),
+        let plan = OutletPlan {
+            mqtt: mqtt.clone(),
+            journal,
+            evidence,
+            report: report.clone(),
+            metrics: metrics.clone(),
         };
-        let stages = pipeline::start(&mut crew, plan, &shutdown, events)?;
-        Watch::new(names, stages, publisher, manager, report).until_stopped(received);
-
+        let outlet = pipeline::start_outlet(&mut crew, &cameras, plan, events)?;
+        let line = pipeline::start_line(&mut crew, cameras, outlet.recorder, events)?;
+        let stages: Vec<_> = outlet
+            .stages
+            .into_iter()
+            .chain(line.stages.clone())
+            .collect();
+        health.watch(stages.clone());
+        let outcome = await_broker(mqtt, &outlet.first_attempt).and_then(|()| {
+            let mut watch = Watch {
+                configuration: self.configuration,
+                config: self.config.clone(),
+                models: Models::start(self.runtime, events.clone())?,
+                stages,
+                publisher: outlet.publisher,
+                manager,
+                clock: Clock::new(metrics.clone()),
+                synchronised: None,
+                health,
+                metrics,
+                readiness,
+                cameras: report.cameras,
+                said: None,
+                has_been_ready: false,
+                inboxes: line.inboxes.clone(),
+                shadow: outlet.shadow,
+            };
+            Ok(watch.until_stopped(received)?)
+        });
         let deadline = Instant::now() + self.config.grace_period;
-        shutdown.request();
+        line.stop();
+        drop(line);
         crew.join_until(deadline)
             .map_err(|laggards| DaemonError::Overdue {
                 grace_period: self.config.grace_period,
                 laggards,
             })?;
+        outcome?;
         info!("Stopped");
         Ok(())
     }
+}
 
-    /// Waits until the first attempt to connect has ended, so that a short replay is not over
-    /// before the connection is there.
-    ///
-    /// # Errors
-    /// [`DaemonError::Broker`] if it failed and the configuration requires the broker.
-    pub fn await_broker(&self, first: &mpsc::Receiver<FirstAttempt>) -> Result<(), DaemonError> {
-        let mqtt = &self.config.mqtt;
-        // The attempt has a limit of its own; this one is for the way back from it.
-        let limit = mqtt.connect_timeout + Duration::from_secs(1);
-        let cause = match first.recv_timeout(limit) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(cause)) => cause,
-            Err(_) => "no answer".to_owned(),
-        };
-        if mqtt.required_at_start {
-            return Err(DaemonError::Broker {
-                host: mqtt.host.clone(),
-                port: mqtt.port,
-                cause,
-            });
-        }
-        warn!("Inspecting without the broker; verdicts are counted as undelivered");
-        Ok(())
+/// Waits until the first attempt to connect has ended, so that a short replay is not over before
+/// the connection is there.
+///
+/// # Errors
+/// [`DaemonError::Broker`] if it failed and the configuration requires the broker.
+pub fn await_broker(
+    mqtt: &MqttSettings,
+    first: &mpsc::Receiver<FirstAttempt>,
+) -> Result<(), DaemonError> {
+    // The attempt has a limit of its own; this one is for the way back from it.
+    let limit = mqtt.connect_timeout + Duration::from_secs(1);
+    let cause = match first.recv_timeout(limit) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(cause)) => cause,
+        Err(_) => "no answer".to_owned(),
+    };
+    if mqtt.required_at_start {
+        return Err(DaemonError::Broker {
+            host: mqtt.host.clone(),
+            port: mqtt.port,
+            cause,
+        });
     }
+    warn!("Inspecting without the broker; verdicts are counted as undelivered");
+    Ok(())
+}
+
+/// What has to come before these cameras' parts are judged.
+fn readiness(cameras: &[Camera]) -> Readiness {
+    let settings = || cameras.iter().map(|camera| &camera.settings);
+    let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
+    let expected = settings()
+        .enumerate()
+        .filter(|(_, it)| !it.is_on_demand() || matches!(it.trigger.mode, TriggerMode::FreeRun))
+        .map(|(camera, _)| camera);
+    let names = settings().map(|it| it.name.clone()).collect();
+    Readiness::new(names, expected.collect(), comes_by_itself)
 }

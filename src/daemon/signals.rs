@@ -1,4 +1,5 @@
 //! The first SIGTERM or SIGINT asks for the end, the second ends the process where it stands.
+//! SIGHUP asks for the configuration to be read again.
 
 use std::{
     io,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
     iterator::Signals,
 };
@@ -27,13 +28,18 @@ pub fn listen(events: EventSender) -> io::Result<()> {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&has_asked))?;
         flag::register(signal, Arc::clone(&has_asked))?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                info!(signal, "Asked to stop");
-                events.send(Event::Stop);
+                if signal == SIGHUP {
+                    info!("Asked to read the configuration again");
+                    events.send(Event::Reload);
+                } else {
+                    info!(signal, "Asked to stop");
+                    events.send(Event::Stop);
+                }
             }
         })?;
     Ok(())

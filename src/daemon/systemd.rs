@@ -41,6 +41,13 @@ impl ServiceManager {
         }
     }
 
+    /// Start-up goes on and takes its time: the limit counts from now on.
+    pub(super) fn extend_start(&self) {
+        let limit = Duration::from_secs(60).as_micros();
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        notify(&[NotifyState::ExtendTimeoutUsec(limit)]);
+    }
+
     /// The shutdown has begun.
     pub(super) fn stopping(&self) {
         notify(&[NotifyState::Stopping]);

@@ -1,200 +1,342 @@
-//! What the main thread does while parts are judged: waits for events, knows whether the daemon
-//! is ready and why not, and tells the broker and the service manager.
+//! What the main thread does while parts are judged: waits for events, does what is asked for,
+//! and tells the broker and the service manager whether the daemon is ready and why not.
 
 use std::{
-    collections::BTreeSet,
+    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
 
 use flawd_core::event::Phase;
-use tracing::{error, info};
+use serde::Serialize;
+use tracing::{error, info, warn};
 
-use super::{health, systemd::ServiceManager};
-use crate::pipeline::{
-    event::Event,
-    progress::Progress,
-    publish::{Publisher, Report},
+use super::{
+    clock::Clock,
+    models::{Job, Models, Outcome},
+    readiness::Readiness,
+    systemd::ServiceManager,
+};
+use crate::{
+    config::ValidConfig,
+    failure::with_causes,
+    fleet::{Fleet, FleetError},
+    monitor::{Health, Metrics, health},
+    pipeline::{
+        event::{Command, Event, Which},
+        inbox::{Inbox, Order},
+        progress::Progress,
+        publish::{Answer, CameraReport, Publisher, Reply, Report},
+        shadow::Shadow,
+    },
 };
 
 /// How often health is looked at where no watchdog asks for more.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The watch over a running pipeline.
 pub(super) struct Watch {
-    cameras: Vec<String>,
-    stages: Vec<Progress>,
-    publisher: Publisher,
-    manager: ServiceManager,
-    /// Cameras that have not given a frame yet.
-    expected: BTreeSet<usize>,
-    lost: BTreeSet<usize>,
-    running: BTreeSet<usize>,
-    hanging: Option<String>,
-    said: Report,
-    has_been_ready: bool,
+    /// Read again on request.
+    pub(super) configuration: PathBuf,
+    /// As it is in use.
+    pub(super) config: ValidConfig,
+    /// By camera, in the order of the configuration.
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) shadow: Shadow,
+    pub(super) stages: Vec<Progress>,
+    pub(super) publisher: Publisher,
+    pub(super) models: Models,
+    pub(super) manager: ServiceManager,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) synchronised: Option<bool>,
+    pub(super) readiness: Readiness,
+    pub(super) cameras: Vec<CameraReport>,
+    pub(super) said: Option<Report>,
+    pub(super) has_been_ready: bool,
+}
+
+/// What came of a command, for who has asked.
+#[derive(Debug, Serialize)]
+struct CommandResult {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 impl Watch {
-    /// A watch over these cameras, in the order of the configuration; `said` is what the
-    /// publisher was told last.
-    pub(super) fn new(
-        cameras: Vec<String>,
-        stages: Vec<Progress>,
-        publisher: Publisher,
-        manager: ServiceManager,
-        said: Report,
-    ) -> Self {
-        let all: BTreeSet<_> = (0..cameras.len()).collect();
-        Self {
-            cameras,
-            stages,
-            publisher,
-            manager,
-            expected: all.clone(),
-            lost: BTreeSet::new(),
-            running: all,
-            hanging: None,
-            said,
-            has_been_ready: false,
+    /// Watches until a signal comes or the last source is exhausted; then says that it stops.
+    ///
+    /// # Errors
+    /// If there are no models to begin with.
+    pub(super) fn until_stopped(&mut self, events: &Receiver<Event>) -> Result<(), FleetError> {
+        let watchdog = self.manager.watchdog().map(|watchdog| watchdog / 4);
+        let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
+        let mut outcome = Ok(());
+        self.models.order(Job::Load(Box::new(self.config.clone())));
+        self.look_around();
+        while outcome.is_ok() && !self.readiness.running.is_empty() {
+            match events.recv_timeout(interval) {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(event) => outcome = self.note(event),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.look_around();
+        }
+        self.manager.stopping();
+        self.say(Phase::Halted, Some("stopping".to_owned()));
+        outcome
+    }
+
+    fn note(&mut self, event: Event) -> Result<(), FleetError> {
+        let readiness = &mut self.readiness;
+        match event {
+            Event::FirstFrame(camera) => {
+                readiness.expected.remove(&camera);
+            }
+            Event::CameraLost(camera) => {
+                readiness.lost.insert(camera);
+            }
+            Event::CameraFound(camera) => {
+                readiness.lost.remove(&camera);
+            }
+            Event::Exhausted(camera) => {
+                readiness.running.remove(&camera);
+            }
+            Event::Command { command, reply } => self.obey(command, reply),
+            Event::Models => return self.fetch_models(),
+            Event::Reload => self.reload(None),
+            Event::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, reply: Option<Reply>) {
+        match command {
+            Command::Pause(which) => {
+                let done = self.each(&which, |watch, camera| {
+                    watch.readiness.paused.insert(camera);
+                    watch.cameras[camera].paused = true;
+                    watch.inboxes[camera].order(Order::Pause);
+                });
+                self.answer(done, reply);
+            }
+            Command::Resume(which) => {
+                let done = self.each(&which, |watch, camera| {
+                    watch.readiness.paused.remove(&camera);
+                    watch.cameras[camera].paused = false;
+                    watch.inboxes[camera].order(Order::Resume);
+                });
+                self.answer(done, reply);
+            }
+            Command::Snapshot(which) => {
+                let done = self.each(&which, |watch, camera| {
+                    watch.inboxes[camera].order(Order::Snapshot);
+                });
+                self.answer(done, reply);
+            }
+            Command::Reload => self.reload(reply),
+            Command::SelfTest => self.models.order(Job::SelfTest(reply)),
+            Command::Threshold {
+                which,
+                false_reject_rate,
+            } => self.models.order(Job::Recalibrate {
+                camera: which.camera,
+                false_reject_rate,
+                reply,
+            }),
         }
     }
 
-    /// Watches until a signal comes or the last source is exhausted; then says that it stops.
-    pub(super) fn until_stopped(&mut self, events: &Receiver<Event>) {
-        let interval = self
-            .manager
-            .watchdog()
-            .map_or(LOOK_INTERVAL, |watchdog| watchdog / 4);
-        while !self.running.is_empty() {
-            match events.recv_timeout(interval) {
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(event) => self.note(event),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            self.look_at_health();
-            self.say(report(
-                &self.cameras,
-                &self.expected,
-                &self.lost,
-                self.hanging.as_deref(),
-            ));
+    /// Does something for one camera, or for all.
+    fn each(&mut self, which: &Which, act: impl Fn(&mut Self, usize)) -> Result<(), String> {
+        let cameras = self.config.cameras.iter().enumerate();
+        let fits = |name: &str| which.camera.as_deref().is_none_or(|wanted| wanted == name);
+        let chosen: Vec<_> = cameras
+            .filter(|(_, camera)| fits(&camera.name))
+            .map(|(index, _)| index)
+            .collect();
+        if chosen.is_empty() {
+            let wanted = which.camera.as_deref().unwrap_or_default();
+            return Err(format!("there is no camera `{wanted}`"));
         }
-        self.manager.stopping();
-        self.say(Report {
-            phase: Phase::Halted,
-            not_ready: Some("stopping".to_owned()),
+        for camera in chosen {
+            act(self, camera);
+        }
+        Ok(())
+    }
+
+    /// Answers who has asked, and says in the log what could not be done.
+    fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
+        if let Err(problem) = &done {
+            warn!(problem, "Command not followed");
+        }
+        let result = CommandResult {
+            ok: done.is_ok(),
+            problem: done.err(),
+        };
+        self.publisher.answer(Answer {
+            topic: None,
+            payload: json(&result),
+            reply,
         });
     }
 
-    fn note(&mut self, event: Event) {
-        match event {
-            Event::FirstFrame(camera) => {
-                self.expected.remove(&camera);
+    /// Reads the configuration again. All of it is taken over, or nothing.
+    fn reload(&mut self, reply: Option<Reply>) {
+        let read = ValidConfig::load(&self.configuration).map_err(|error| with_causes(&error));
+        let checked = read.and_then(|config| {
+            let fixed = self.config.differences_that_need_a_restart(&config);
+            if fixed.is_empty() {
+                Ok(config)
+            } else {
+                let fixed = fixed.join(", ");
+                Err(format!("a change of {fixed} takes a restart"))
             }
-            Event::CameraLost(camera) => {
-                self.lost.insert(camera);
+        });
+        match checked {
+            Ok(config) => {
+                info!("Configuration read again");
+                self.models.order(Job::Load(Box::new(config)));
+                self.answer(Ok(()), reply);
             }
-            Event::CameraFound(camera) => {
-                self.lost.remove(&camera);
+            Err(problem) => {
+                error!(
+                    problem,
+                    "Configuration not taken over; the one in use goes on"
+                );
+                self.answer(Err(problem), reply);
             }
-            Event::Exhausted(camera) => {
-                self.running.remove(&camera);
-            }
-            Event::Stop => {}
         }
     }
 
-    /// Feeds the watchdog only while no stage hangs.
+    /// Does what the models' thread has news for.
+    fn fetch_models(&mut self) -> Result<(), FleetError> {
+        let outcomes: Vec<_> = self.models.fetch().collect();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Busy(what) => self.readiness.busy = what,
+                Outcome::Loaded(config, fleet) => {
+                    self.config = *config;
+                    self.use_models(&fleet);
+                }
+                Outcome::NotLoaded(error) if self.readiness.has_models => {
+                    let problem = with_causes(&error);
+                    error!(problem, "Models not exchanged; those in use go on");
+                }
+                Outcome::NotLoaded(error) => return Err(error),
+                Outcome::Tested(report, reply) => {
+                    self.readiness.failed_self_test = !report.passed;
+                    if report.passed {
+                        info!(models = report.models.len(), "Self-test passed");
+                    } else {
+                        error!(report = ?report, "Self-test failed");
+                    }
+                    self.publisher.answer(Answer {
+                        topic: Some("selftest"),
+                        payload: json(&report),
+                        reply,
+                    });
+                }
+                Outcome::Recalibrated(Ok(fleet), reply) => {
+                    self.use_models(&fleet);
+                    self.answer(Ok(()), reply);
+                }
+                Outcome::Recalibrated(Err(problem), reply) => self.answer(Err(problem), reply),
+            }
+        }
+        Ok(())
+    }
+
+    /// From the next part on these models judge.
+    fn use_models(&mut self, fleet: &Fleet) {
+        self.readiness.has_models = true;
+        self.readiness.failed_self_test = false;
+        self.shadow.exchange(fleet.shadows());
+        for (camera, models) in fleet.model_sets().into_iter().enumerate() {
+            let judge = &models.standard.judge;
+            let threshold = judge.calibration.threshold();
+            info!(
+                camera = self.config.cameras[camera].name,
+                bundle = judge.model.name,
+                version = judge.model.version,
+                model = %judge.model.digest,
+                provider = judge.model.provider,
+                threshold,
+                "Model in use"
+            );
+            self.metrics.camera(camera).model(&judge.model, threshold);
+            self.cameras[camera].model = Some(judge.model.clone());
+            self.inboxes[camera].order(Order::Use(models));
+        }
+    }
+
+    /// Looks whether the pipeline gets on, and says what is new.
+    fn look_around(&mut self) {
+        self.look_at_health();
+        self.synchronised = self.clock.look();
+        let (phase, not_ready) = self.readiness.judge();
+        self.say(phase, not_ready);
+    }
+
+    /// Feeds the watchdog, and says so to subscribers, only while no stage hangs.
     fn look_at_health(&mut self) {
         let hanging = health::laggard(&self.stages, health::PATIENCE).map(Progress::stage);
         match hanging {
-            None => self.manager.alive(),
-            Some(stage) if self.hanging.is_none() => {
+            None => {
+                self.manager.alive();
+                if !self.has_been_ready {
+                    // Building an engine takes longer than any start-up limit.
+                    self.manager.extend_start();
+                }
+                if self.readiness.has_models && self.readiness.lost.is_empty() {
+                    self.publisher.beat();
+                }
+            }
+            Some(stage) if self.readiness.hanging.is_none() => {
                 error!(stage, patience = ?health::PATIENCE, "Stage hangs");
             }
             Some(_) => {}
         }
-        self.hanging = hanging.map(str::to_owned);
+        self.readiness.hanging = hanging.map(str::to_owned);
     }
 
     /// Says what is new.
-    fn say(&mut self, report: Report) {
-        if report == self.said {
+    fn say(&mut self, phase: Phase, not_ready: Option<String>) {
+        let report = Report {
+            phase,
+            not_ready,
+            clock_synchronised: self.synchronised,
+            cameras: self.cameras.clone(),
+        };
+        if self.said.as_ref() == Some(&report) {
             return;
         }
-        match &report.not_ready {
-            Some(reason) => {
-                info!(reason, "Not ready");
-                self.manager.status(&format!("Not ready: {reason}"));
-            }
-            None => {
-                info!(cameras = self.cameras.len(), "Ready");
-                self.manager.status("Ready");
-                if !std::mem::replace(&mut self.has_been_ready, true) {
-                    self.manager.ready();
+        let reason = report.not_ready.as_deref();
+        self.health.report(report.phase, reason);
+        self.metrics.ready(reason.is_none());
+        let is_other = |said: &Report| said.not_ready != report.not_ready;
+        if self.said.as_ref().is_none_or(is_other) {
+            match &report.not_ready {
+                Some(reason) => {
+                    info!(reason, "Not ready");
+                    self.manager.status(&format!("Not ready: {reason}"));
+                }
+                None => {
+                    info!(cameras = self.cameras.len(), "Ready");
+                    self.manager.status("Ready");
+                    if !std::mem::replace(&mut self.has_been_ready, true) {
+                        self.manager.ready();
+                    }
                 }
             }
         }
         self.publisher.report(report.clone());
-        self.said = report;
+        self.said = Some(report);
     }
 }
 
-/// Whether parts are judged, and why not: the worst reason first.
-fn report(
-    cameras: &[String],
-    expected: &BTreeSet<usize>,
-    lost: &BTreeSet<usize>,
-    hanging: Option<&str>,
-) -> Report {
-    let names = |set: &BTreeSet<usize>| {
-        let names: Vec<_> = set.iter().map(|&camera| cameras[camera].as_str()).collect();
-        names.join(", ")
-    };
-    let (phase, not_ready) = if let Some(stage) = hanging {
-        (Phase::Error, Some(format!("the stage {stage} hangs")))
-    } else if !lost.is_empty() {
-        (Phase::Error, Some(format!("camera lost: {}", names(lost))))
-    } else if !expected.is_empty() {
-        let reason = format!("waiting for the first frame: {}", names(expected));
-        (Phase::Initialized, Some(reason))
-    } else {
-        (Phase::ContinuousExecution, None)
-    };
-    Report { phase, not_ready }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(expected: &[usize], lost: &[usize], hanging: Option<&str>) -> (Phase, Option<String>) {
-        let cameras = ["top".to_owned(), "side".to_owned()];
-        let report = report(
-            &cameras,
-            &expected.iter().copied().collect(),
-            &lost.iter().copied().collect(),
-            hanging,
-        );
-        (report.phase, report.not_ready)
-    }
-
-    #[test]
-    fn ready_means_that_every_camera_has_given_a_frame_and_none_is_lost() {
-        assert_eq!(check(&[], &[], None), (Phase::ContinuousExecution, None));
-        let (phase, reason) = check(&[1], &[], None);
-        assert_eq!(phase, Phase::Initialized);
-        assert_eq!(reason.as_deref(), Some("waiting for the first frame: side"));
-        let (phase, reason) = check(&[], &[0, 1], None);
-        assert_eq!(phase, Phase::Error);
-        assert_eq!(reason.as_deref(), Some("camera lost: top, side"));
-    }
-
-    #[test]
-    fn a_stage_that_hangs_is_the_worst_reason() {
-        let (phase, reason) = check(&[0], &[1], Some("infer"));
-        assert_eq!(phase, Phase::Error);
-        assert_eq!(reason.as_deref(), Some("the stage infer hangs"));
-    }
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("it has string keys and no failing parts")
 }

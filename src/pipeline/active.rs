@@ -1,7 +1,7 @@
 //! A model that judges parts, loaded and proven: what a part carries on its way through the
 //! pipeline, so that the model can be exchanged between two parts without either noticing.
 //!
-//! Whoever holds the [`Arc`](std::sync::Arc) of one keeps it alive: after an exchange the old
+//! Whoever holds the [`Arc`] of one keeps it alive: after an exchange the old
 //! model goes with the last part that it had to judge. Cameras with the same bundle share one.
 
 use std::{
@@ -23,7 +23,7 @@ pub struct ActiveModel {
     pub geometry: Geometry,
     input_size: Size,
     /// One run at a time: a session has one set of buffers.
-    session: Mutex<Model>,
+    session: Arc<Mutex<Model>>,
 }
 
 impl ActiveModel {
@@ -33,8 +33,23 @@ impl ActiveModel {
             judge,
             geometry,
             input_size: model.input_size(),
-            session: Mutex::new(model),
+            session: Arc::new(Mutex::new(model)),
         }
+    }
+
+    /// The same model with another judge: it shares the session, so that nothing is loaded again.
+    pub fn with_judge(&self, judge: Judge) -> Self {
+        Self {
+            judge,
+            geometry: self.geometry,
+            input_size: self.input_size,
+            session: Arc::clone(&self.session),
+        }
+    }
+
+    /// True if both run in one session, whatever they are judged by.
+    pub fn shares_session_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.session, &other.session)
     }
 
     /// The size of the image that it takes.

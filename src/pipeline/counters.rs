@@ -1,9 +1,11 @@
 //! What a camera's pipeline has done so far, counted where it happens.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+
+use flawd_core::event::{DriftData, ShadowState};
 
 /// A number that only grows; clones are the same number.
 #[derive(Clone, Debug, Default)]
@@ -21,20 +23,50 @@ impl Counter {
     }
 }
 
+/// The last of a series of values; clones show the same one.
+#[derive(Clone, Debug)]
+pub struct Latest<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Copy> Latest<T> {
+    /// Another value.
+    pub fn set(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    /// The last value, if there was any.
+    pub fn get(&self) -> Option<T> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One camera's counters; clones count into the same ones.
 ///
-/// `captured = overrun + inspected + those on their way`, and `inspected = ok + ng + no_decision`:
-/// nothing disappears uncounted.
+/// `captured = overrun + unused + inspected + those on their way`: nothing disappears uncounted.
+/// Verdicts are more than frames were inspected where triggers end without a frame.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Frames that the source gave.
     pub captured: Counter,
     /// Frames that were replaced by a newer one before they were looked at.
     pub overrun: Counter,
+    /// Frames that nobody has asked for: no trigger, no model yet, or inspection is paused.
+    pub unused: Counter,
     /// Verdicts `ok`.
     pub ok: Counter,
     /// Verdicts `ng`.
     pub ng: Counter,
     /// Verdicts `no_decision`, whatever the reason.
     pub no_decision: Counter,
+    /// Triggers that were refused and got no verdict.
+    pub triggers_refused: Counter,
+    /// Whether good parts still score like those of the calibration.
+    pub drift: Latest<DriftData>,
+    /// What the model in the shadow said.
+    pub shadow: Latest<ShadowState>,
 }

@@ -44,6 +44,18 @@ impl Crew {
         Ok(())
     }
 
+    /// Starts a thread that nobody waits for, because it may hang in a driver for ever.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn spawn_detached(
+        name: impl Into<String>,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        thread::Builder::new().name(name.into()).spawn(body)?;
+        Ok(())
+    }
+
     /// Waits for every thread, but not beyond `deadline`.
     ///
     /// # Errors

@@ -1,32 +1,35 @@
 //! The last step of the data path: from a score to a verdict. Pure arithmetic.
 
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Instant};
 
 use flawd_core::{
+    anomaly::AnomalyMap,
     calibration::Calibration,
     event::{LatencyMs, ModelData, VerdictData},
+    preprocess::Geometry,
+    quality::QualityLimits,
+    regions::{Region, regions},
     verdict::{Reason, Verdict},
 };
 use flawd_onnx::Prediction;
 
-use super::frame::{Flaw, Inspection, Ticket};
+use super::{
+    active::ActiveModel,
+    frame::{Flaw, Inspection, Ticket},
+    trigger::{Deadline, Trigger, milliseconds},
+};
 
 /// By what every part is judged.
 #[derive(Clone, Debug)]
 pub struct Judge {
     /// The threshold and what it promises.
     pub calibration: Calibration,
+    /// A cell of the anomaly map above this belongs to a region; none: no regions.
+    pub pixel_threshold: Option<f32>,
+    /// What a picture has to be like; none: as it comes.
+    pub quality: Option<QualityLimits>,
     /// What judges.
     pub model: ModelData,
-}
-
-/// What differs from camera to camera.
-#[derive(Clone, Debug)]
-pub(super) struct CameraRules {
-    /// The camera's name.
-    pub(super) name: String,
-    /// How old a frame may be when its verdict is reached.
-    pub(super) deadline: Option<Duration>,
 }
 
 /// What inference made of a frame.
@@ -41,19 +44,10 @@ pub(super) struct Outcome {
 }
 
 impl Judge {
-    /// The one verdict on a frame. A result after its deadline keeps its score, but decides
+    /// The one verdict on a part. A result after its deadline keeps its score, but decides
     /// nothing: the actuator has let the part pass or fail by its own rule already.
-    pub(super) fn decide(
-        &self,
-        rules: &CameraRules,
-        ticket: Ticket,
-        outcome: Outcome,
-    ) -> Inspection {
-        let captured = ticket.captured;
-        let deadline = rules.deadline.map(|age| captured.monotonic + age);
-        let remaining_ms = deadline.map(|deadline| {
-            milliseconds(outcome.finished, deadline) - milliseconds(deadline, outcome.finished)
-        });
+    pub(super) fn decide(&self, camera: &str, ticket: Ticket, outcome: Outcome) -> Inspection {
+        let remaining_ms = (ticket.deadline).map(|it| it.remaining_ms(outcome.finished));
         let is_late = remaining_ms.is_some_and(|remaining| remaining < 0.0);
         let latency_ms = latency(&ticket, &outcome);
         let (verdict, detail, prediction) = match outcome.prediction {
@@ -67,18 +61,35 @@ impl Judge {
             Err(flaw) => (Verdict::NoDecision(flaw.reason), Some(flaw.detail), None),
         };
         let score = prediction.as_ref().map(|prediction| prediction.score);
+        let regions = match (verdict, &prediction) {
+            (Verdict::Ok, _) | (_, None) => Vec::new(),
+            (_, Some(prediction)) => self.regions(&ticket, &prediction.anomaly_map),
+        };
+        let (trigger, captured) = (ticket.trigger, ticket.captured);
+        let (part_id, recipe, reply, triggered_at) = match trigger {
+            Some(it) => (it.part_id, it.recipe, it.reply, Some(it.received.wall)),
+            None => (None, None, None, None),
+        };
         Inspection {
             camera: ticket.camera,
-            captured,
-            deadline,
+            time: captured,
+            deadline: ticket.deadline.map(|deadline| deadline.monotonic),
+            reply,
+            picture: ticket.picture,
+            geometry: ticket.geometry,
+            is_snapshot: ticket.is_snapshot,
             anomaly_map: prediction.map(|prediction| prediction.anomaly_map),
+            model: None,
             verdict: VerdictData {
-                camera: rules.name.clone(),
-                seq: ticket.seq,
+                camera: camera.to_owned(),
+                seq: 0,
                 verdict,
                 detail,
-                part_id: ticket.part.as_deref().map(str::to_owned),
-                deadline: rules.deadline.map(|age| captured.wall + age),
+                part_id: part_id.or_else(|| ticket.part.as_deref().map(str::to_owned)),
+                recipe,
+                triggered_at,
+                match_offset_ms: ticket.match_offset_ms,
+                deadline: ticket.deadline.map(|deadline| deadline.wall),
                 remaining_ms,
                 captured_at: Some(captured.wall),
                 score,
@@ -86,11 +97,74 @@ impl Judge {
                 p_value: score.map(|score| self.calibration.p_value(score)),
                 latency_ms,
                 model: Some(self.model.clone()),
-                recipe: None,
-                triggered_at: None,
-                match_offset_ms: None,
+                regions,
                 evidence: None,
             },
+        }
+    }
+
+    /// Where the part is unusual, in pixels of the camera's picture.
+    fn regions(&self, ticket: &Ticket, map: &AnomalyMap) -> Vec<Region> {
+        let (Some(threshold), Some(picture)) = (self.pixel_threshold, &ticket.picture) else {
+            return Vec::new();
+        };
+        // The geometry fits the picture, or there would be no map.
+        regions(map, threshold, &ticket.geometry, picture.size()).unwrap_or_default()
+    }
+}
+
+/// A trigger that ends without a frame.
+#[derive(Debug)]
+pub(super) struct Undecided {
+    pub(super) camera: usize,
+    pub(super) trigger: Trigger,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+    /// What would have judged it, if one is loaded.
+    pub(super) model: Option<Arc<ActiveModel>>,
+    /// When this was found.
+    pub(super) now: Instant,
+}
+
+impl Undecided {
+    /// The one verdict on it.
+    pub(super) fn into_inspection(self, camera: &str) -> Inspection {
+        let trigger = self.trigger;
+        let judge = self.model.as_ref().map(|model| &model.judge);
+        Inspection {
+            camera: self.camera,
+            time: trigger.received,
+            deadline: self.deadline.map(|deadline| deadline.monotonic),
+            reply: trigger.reply,
+            picture: None,
+            geometry: Geometry::default(),
+            is_snapshot: false,
+            anomaly_map: None,
+            verdict: VerdictData {
+                camera: camera.to_owned(),
+                seq: 0,
+                verdict: Verdict::NoDecision(self.reason),
+                detail: Some(self.detail),
+                part_id: trigger.part_id,
+                recipe: trigger.recipe,
+                triggered_at: Some(trigger.received.wall),
+                match_offset_ms: None,
+                deadline: self.deadline.map(|deadline| deadline.wall),
+                remaining_ms: self.deadline.map(|it| it.remaining_ms(self.now)),
+                captured_at: None,
+                score: None,
+                threshold: judge.map(|judge| judge.calibration.threshold()),
+                p_value: None,
+                latency_ms: LatencyMs {
+                    total: milliseconds(trigger.received.monotonic, self.now),
+                    ..LatencyMs::default()
+                },
+                model: judge.map(|judge| judge.model.clone()),
+                regions: Vec::new(),
+                evidence: None,
+            },
+            model: self.model,
         }
     }
 }
@@ -112,14 +186,11 @@ fn latency(ticket: &Ticket, outcome: &Outcome) -> LatencyMs {
     }
 }
 
-/// From one moment to a later one; 0 if it is an earlier one.
-fn milliseconds(from: Instant, to: Instant) -> f64 {
-    to.saturating_duration_since(from).as_secs_f64() * 1e3
-}
-
 #[cfg(test)]
 mod tests {
-    use flawd_core::{anomaly::AnomalyMap, digest::Digest, image::Size};
+    use std::time::Duration;
+
+    use flawd_core::{digest::Digest, image::Size};
 
     use super::*;
     use crate::pipeline::frame::Moment;
@@ -127,6 +198,8 @@ mod tests {
     fn judge() -> Judge {
         Judge {
             calibration: Calibration::from_scores(vec![1.0, 2.0, 3.0], 0.25).unwrap(),
+            pixel_threshold: None,
+            quality: None,
             model: ModelData {
                 name: "flange".to_owned(),
                 version: "1.0.0".to_owned(),
@@ -140,14 +213,15 @@ mod tests {
     fn decide(deadline: Option<Duration>, prediction: Result<f32, Flaw>) -> Inspection {
         let captured = Moment::now();
         let after = |ms| captured.monotonic + Duration::from_millis(ms);
-        let rules = CameraRules {
-            name: "top".to_owned(),
-            deadline,
-        };
         let ticket = Ticket {
             camera: 0,
-            seq: 7,
+            trigger: None,
             part: None,
+            match_offset_ms: None,
+            deadline: deadline.map(|budget| Deadline::after(captured, budget)),
+            picture: None,
+            geometry: Geometry::default(),
+            is_snapshot: false,
             captured,
             at_hand: after(10),
             begun: after(20),
@@ -161,7 +235,7 @@ mod tests {
             begun: after(40),
             finished: after(50),
         };
-        judge().decide(&rules, ticket, outcome)
+        judge().decide("top", ticket, outcome)
     }
 
     #[test]

@@ -5,10 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flawd_core::{anomaly::AnomalyMap, event::VerdictData, image::RgbImage, verdict::Reason};
+use flawd_core::{
+    anomaly::AnomalyMap,
+    event::VerdictData,
+    image::RgbImage,
+    preprocess::Geometry,
+    verdict::{Reason, Verdict},
+};
 use jiff::{SignedDuration, Timestamp};
 
-use super::pool::Pooled;
+use super::{
+    active::ActiveModel,
+    pool::Pooled,
+    publish::Reply,
+    trigger::{Deadline, Trigger},
+};
 
 /// A moment on both clocks: the wall's for people, the monotonic one for every difference.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +57,7 @@ pub struct Frame {
     pub part: Option<Arc<str>>,
     /// The picture, or why there is none: a file that cannot be decoded is still a part that
     /// wants a verdict.
-    pub image: Result<RgbImage, String>,
+    pub image: Result<Arc<RgbImage>, String>,
     /// When the picture was taken; for a file, when reading it began.
     pub captured: Moment,
     /// When it was decoded and at hand.
@@ -56,6 +67,15 @@ pub struct Frame {
 impl Frame {
     /// A picture that is at hand from now on.
     pub fn new(part: Option<Arc<str>>, image: Result<RgbImage, String>, captured: Moment) -> Self {
+        Self::shared(part, image.map(Arc::new), captured)
+    }
+
+    /// The same with a picture that somebody else has as well.
+    pub fn shared(
+        part: Option<Arc<str>>,
+        image: Result<Arc<RgbImage>, String>,
+        captured: Moment,
+    ) -> Self {
         Self {
             part,
             image,
@@ -65,24 +85,36 @@ impl Frame {
     }
 }
 
-/// A frame that was admitted to inspection: from here on it ends in exactly one verdict.
+/// A part that was admitted to inspection: from here on it ends in exactly one verdict.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// Which inspection this is.
+    /// Which part this is.
     pub(super) ticket: Ticket,
+    /// What judges it.
+    pub(super) model: Arc<ActiveModel>,
     /// The model's input, or why there is none.
     pub(super) input: Result<Pooled<Tensor>, Flaw>,
 }
 
-/// What an inspection is called and when its steps were taken.
+/// Which part an inspection is about, and when its steps were taken.
 #[derive(Debug)]
 pub(super) struct Ticket {
     /// The camera's number.
     pub(super) camera: usize,
-    /// The inspection's number in its camera, from 1, without gaps.
-    pub(super) seq: u64,
+    /// Who asked for it; nobody in free run.
+    pub(super) trigger: Option<Trigger>,
     /// What the source calls the part.
     pub(super) part: Option<Arc<str>>,
+    /// From the moment that the trigger asked for until the picture was taken, in milliseconds.
+    pub(super) match_offset_ms: Option<f64>,
+    /// After which nobody wants to know any more.
+    pub(super) deadline: Option<Deadline>,
+    /// The picture, where it could be read.
+    pub(super) picture: Option<Arc<RgbImage>>,
+    /// What is cut out of it.
+    pub(super) geometry: Geometry,
+    /// The picture is to be kept, whatever the verdict.
+    pub(super) is_snapshot: bool,
     /// When the picture was taken.
     pub(super) captured: Moment,
     /// When the frame was at hand.
@@ -96,7 +128,7 @@ pub(super) struct Ticket {
 /// The model's input, `height x width x 3` bytes.
 pub(super) type Tensor = Box<[u8]>;
 
-/// Why a frame ends without a decision.
+/// Why a part ends without a decision.
 #[derive(Debug)]
 pub(super) struct Flaw {
     /// For the actuator.
@@ -110,20 +142,45 @@ pub(super) struct Flaw {
 pub struct Inspection {
     /// The camera's number, in the order of the configuration.
     pub camera: usize,
-    /// What subscribers are told.
+    /// What subscribers are told; its `seq` is 0 until the record stage has numbered it.
     pub verdict: VerdictData,
-    /// When the picture was taken.
-    pub captured: Moment,
+    /// When it happened: the picture was taken, or was asked for where there is none.
+    pub time: Moment,
     /// The moment after which nobody wants to know any more.
     pub deadline: Option<Instant>,
+    /// Where the asker wants to be answered.
+    pub reply: Option<Reply>,
+    /// The picture, where there is one.
+    pub picture: Option<Arc<RgbImage>>,
+    /// The picture is to be kept, whatever the verdict.
+    pub is_snapshot: bool,
+    /// What was cut out of it.
+    pub geometry: Geometry,
     /// Where the part is unusual, if the model got that far.
     pub anomaly_map: Option<AnomalyMap>,
+    /// What judged it.
+    pub model: Option<Arc<ActiveModel>>,
 }
 
-/// Where inspections end: the broker, or a measurement.
+impl Inspection {
+    /// Takes back a decision that has missed its deadline since it was reached.
+    pub fn expire(&mut self, now: Instant) {
+        let is_decided = !matches!(self.verdict.verdict, Verdict::NoDecision(_));
+        if let Some(deadline) = self.deadline
+            && is_decided
+            && deadline < now
+        {
+            let late = now.duration_since(deadline);
+            self.verdict.verdict = Verdict::NoDecision(Reason::Late);
+            self.verdict.remaining_ms = Some(-late.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// Where inspections end: the record stage, or a measurement.
 ///
-/// `accept` runs on the inference thread, so it must not wait for anything.
-pub trait Sink: Send {
-    /// Takes the end of one inspection; called once for each, in the order of `seq`.
+/// `accept` runs on the inference thread, so it must not wait for the network or the disk.
+pub trait Sink: Clone + Send {
+    /// Takes the end of one inspection; called once for each part.
     fn accept(&mut self, inspection: Inspection);
 }

@@ -1,41 +1,31 @@
-//! The third stage: runs the model, decides, and hands the verdict on. One thread for all
-//! cameras, because they share one model.
+//! The third stage: runs the model that each part carries, decides, and hands the verdict on. One
+//! thread for all cameras, because they share one processor or one GPU.
 //!
-//! Deciding is a comparison and handing on is a push into a queue, so neither gets a thread: a
-//! link would cost more than the work.
+//! Deciding is a comparison, so it gets no thread of its own: a link would cost more than the work.
 
 use std::time::Instant;
 
-use flawd_core::verdict::{Reason, Verdict};
-use flawd_onnx::Model;
-use tracing::{trace, warn};
+use flawd_core::verdict::Reason;
 
 use super::{
-    counters::Counters,
-    decide::{CameraRules, Judge, Outcome},
+    decide::Outcome,
     frame::{Flaw, Prepared, Sink},
     link::Receiver,
     progress::Progress,
-    throttle::Throttle,
 };
 use crate::failure::with_causes;
 
 /// The stage.
 pub(super) struct Infer<S> {
-    pub(super) model: Model,
-    pub(super) judge: Judge,
-    /// In the order of the cameras.
-    pub(super) rules: Vec<CameraRules>,
-    /// In the order of the cameras.
-    pub(super) counters: Vec<Counters>,
+    /// The cameras' names, in order.
+    pub(super) cameras: Vec<String>,
     pub(super) prepared: Receiver<Prepared>,
     pub(super) sink: S,
     pub(super) progress: Progress,
-    pub(super) flaws: Throttle,
 }
 
 impl<S: Sink> Infer<S> {
-    /// Judges frames until the last camera's preprocessing has ended.
+    /// Judges parts until the last camera has none any more.
     pub(super) fn run(mut self) {
         let progress = self.progress.clone();
         while let Some(prepared) = self.prepared.recv() {
@@ -45,10 +35,15 @@ impl<S: Sink> Infer<S> {
         }
     }
 
-    fn judge(&mut self, Prepared { ticket, input }: Prepared) {
+    fn judge(&mut self, prepared: Prepared) {
+        let Prepared {
+            ticket,
+            model,
+            input,
+        } = prepared;
         let begun = Instant::now();
         let prediction = input.and_then(|tensor| {
-            self.model.run(&tensor).map_err(|error| Flaw {
+            model.run(&tensor).map_err(|error| Flaw {
                 reason: Reason::ModelError,
                 detail: with_causes(&error),
             })
@@ -58,36 +53,9 @@ impl<S: Sink> Infer<S> {
             begun,
             finished: Instant::now(),
         };
-        let counters = &self.counters[ticket.camera];
-        let rules = &self.rules[ticket.camera];
-        let inspection = self.judge.decide(rules, ticket, outcome);
-        let verdict = &inspection.verdict;
-        match verdict.verdict {
-            Verdict::Ok => counters.ok.increment(),
-            Verdict::Ng => counters.ng.increment(),
-            Verdict::NoDecision(reason) => {
-                counters.no_decision.increment();
-                if let Some(suppressed) = self.flaws.permit() {
-                    warn!(
-                        camera = verdict.camera,
-                        seq = verdict.seq,
-                        part = verdict.part_id,
-                        %reason,
-                        detail = verdict.detail,
-                        suppressed,
-                        "No decision"
-                    );
-                }
-            }
-        }
-        trace!(
-            camera = verdict.camera,
-            seq = verdict.seq,
-            verdict = %verdict.verdict,
-            score = verdict.score,
-            latency_ms = verdict.latency_ms.total,
-            "Verdict"
-        );
+        let camera = &self.cameras[ticket.camera];
+        let mut inspection = model.judge.decide(camera, ticket, outcome);
+        inspection.model = Some(model);
         self.sink.accept(inspection);
     }
 }

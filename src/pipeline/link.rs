@@ -12,7 +12,6 @@ use std::{
     collections::VecDeque,
     num::NonZeroUsize,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 use crate::config::Overflow;
@@ -32,17 +31,6 @@ pub struct Receiver<T> {
 /// The receiver is gone; the item comes back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed<T>(pub T);
-
-/// What [`Receiver::recv_timeout`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Received<T> {
-    /// The oldest item.
-    Item(T),
-    /// Nothing came in time.
-    Timeout,
-    /// Every sender is gone and everything sent was received.
-    Closed,
-}
 
 #[derive(Debug)]
 struct Shared<T> {
@@ -119,12 +107,17 @@ impl<T> Sender<T> {
         Ok(displaced)
     }
 
-    /// Waits until a [`send`](Self::send) would neither wait nor displace anything. A source that
-    /// can wait does so before it takes a picture, so that the picture does not age here.
-    pub fn wait_for_room(&self) {
-        if self.shared.overflow == Overflow::Block {
-            drop(self.shared.wait_for_room(self.shared.lock()));
+    /// Puts an item in whatever is there, without waiting: for the few that have to arrive and
+    /// are bounded by something else. Says whether anybody can receive it.
+    pub fn force(&self, item: T) -> bool {
+        let mut state = self.shared.lock();
+        let is_taken = state.has_receiver;
+        if is_taken {
+            state.items.push_back(item);
         }
+        drop(state);
+        self.shared.item_arrived.notify_one();
+        is_taken
     }
 }
 
@@ -144,29 +137,11 @@ impl<T> Receiver<T> {
         item
     }
 
-    /// Like [`recv`](Self::recv), for at most this long.
-    pub fn recv_timeout(&self, timeout: Duration) -> Received<T> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.shared.lock();
-        loop {
-            if let Some(item) = state.items.pop_front() {
-                drop(state);
-                self.shared.room_made.notify_all();
-                return Received::Item(item);
-            }
-            if state.senders == 0 {
-                return Received::Closed;
-            }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return Received::Timeout;
-            };
-            state = self
-                .shared
-                .item_arrived
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+    /// The oldest item, if there is one.
+    pub fn try_recv(&self) -> Option<T> {
+        let item = self.shared.lock().items.pop_front();
+        self.shared.room_made.notify_all();
+        item
     }
 }
 
@@ -229,7 +204,6 @@ mod tests {
         assert_eq!(receiver.recv(), Some(1));
         assert_eq!(receiver.recv(), Some(2));
         assert_eq!(receiver.recv(), None);
-        assert_eq!(receiver.recv_timeout(Duration::ZERO), Received::Closed);
     }
 
     #[test]
@@ -242,9 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_time_is_a_timeout() {
-        let (_sender, receiver) = link::<()>(capacity(1), Overflow::Block);
-        assert_eq!(receiver.recv_timeout(Duration::ZERO), Received::Timeout);
+    fn what_is_forced_in_waits_for_no_room() {
+        let (sender, receiver) = link(capacity(1), Overflow::Block);
+        sender.send(1).unwrap();
+        assert!(sender.force(2));
+        assert_eq!(
+            (receiver.try_recv(), receiver.try_recv()),
+            (Some(1), Some(2))
+        );
+        assert_eq!(receiver.try_recv(), None);
+        drop(receiver);
+        assert!(!sender.force(3));
     }
 
     proptest! {

@@ -1,28 +1,31 @@
 //! The data path, and how its stages are wired.
 //!
 //! ```text
-//! cap-<camera>        pre-<camera>            infer                        publish
-//! capture ──slot──► preprocess ──bounded──► infer → decide ──► sink ─────► broker
-//!          1 frame              waits        (one thread for    never waits
-//!          overflow: configured              all cameras)
+//! cap-<camera>       adm-<camera>                  infer              record           publish
+//! capture ──slot───► admit, preprocess ──parts───► infer, decide ───► record ────────► broker
+//!    ▲                │       ▲                    (all cameras)       │  journal  ◄── taken
+//!    └── wanted ──────┤       └─── triggers ◄──────────────────────────┼──────────────  │
+//!                     └─────────── no decision ──────────────────────► ┘
 //! ```
 //!
 //! Each stage is a blocking loop on a named thread, and ends when its input has closed: so a
-//! shutdown is "capture takes no more", and everything behind it drains in order. Only the client
-//! of the broker is asynchronous, and its runtime stays inside [`publish`].
+//! shutdown is "admit nothing more", and everything behind it drains in order. Only the client of
+//! the broker is asynchronous, and its runtime stays inside [`publish`].
 //!
-//! What may be lost, and where it is counted: a frame in the slot before preprocessing, when the
-//! camera's overflow policy says that the newest wins (`overrun`); a verdict that the broker does
-//! not take (`undelivered`). Nothing else.
-//!
-//! A durable journal of verdicts belongs between decide and publish, as another [`Sink`].
+//! What may be lost, and where it is counted: a frame that a newer one displaces (`overrun`) or
+//! that nobody asks for (`unused`); a verdict in real time that the broker does not take
+//! (`undelivered`); a record that the disk does not take (`unwritten`) or that gives way in a full
+//! journal (`dropped`). Nothing else.
 
-use std::{io, num::NonZeroUsize, time::Duration};
+use std::{io, num::NonZeroUsize, sync::mpsc, time::Duration};
 
-use flawd_core::preprocess::{Geometry, Preprocessor};
-use flawd_onnx::Model;
+use flawd_journal::Journal;
 
-use crate::config::{CameraSettings, Overflow, SourceSettings};
+use crate::{
+    config::{CameraSettings, MqttSettings, Overflow, TriggerMode},
+    evidence::{Evidence, EvidenceWriter},
+    monitor::Metrics,
+};
 
 pub mod active;
 pub mod capture;
@@ -31,130 +34,268 @@ pub mod crew;
 pub mod decide;
 pub mod event;
 pub mod frame;
+pub mod inbox;
 pub mod link;
 pub mod pool;
 pub mod progress;
 pub mod publish;
+pub mod record;
+pub mod shadow;
 pub mod shutdown;
+pub mod trigger;
 
+mod admit;
 mod infer;
+mod matcher;
 mod preprocess;
 mod throttle;
 
+use admit::{Admit, Rules, Wiring};
 use capture::{Capture, Source};
 use counters::Counters;
 use crew::Crew;
-use decide::{CameraRules, Judge};
 use event::EventSender;
 use frame::Sink;
+use inbox::Inbox;
 use infer::Infer;
-use pool::Pool;
-use preprocess::Preprocess;
+use preprocess::{Preprocess, TENSORS};
 use progress::Progress;
+use publish::{CameraInfo, FirstAttempt, Publisher, Report, TriggerTarget};
+use record::{Record, Recorder};
+use shadow::{Shadow, ShadowCamera};
 use shutdown::Shutdown;
-use throttle::Throttle;
-
-/// Tensors of one camera: one in the model, one being filled. A third would only be older.
-const TENSORS: usize = 2;
-
-/// Everything that a pipeline is made of, built and not yet running.
-pub struct Plan<S> {
-    /// In the order of the configuration.
-    pub cameras: Vec<Camera>,
-    /// What scores the parts.
-    pub model: Model,
-    /// What makes verdicts of scores.
-    pub judge: Judge,
-    /// Where the verdicts go.
-    pub sink: S,
-}
 
 /// A camera that is open and has not begun.
 pub struct Camera {
-    /// Its name, overflow policy and deadline.
+    /// Its name, overflow policy, trigger and deadline.
     pub settings: CameraSettings,
     /// Its frames.
     pub source: Box<dyn Source>,
-    /// Which part of its picture is inspected.
-    pub geometry: Geometry,
+    /// Where everything arrives that concerns it.
+    pub inbox: Inbox,
     /// Where it counts.
     pub counters: Counters,
 }
 
-/// Starts every stage on a thread of `crew`, the last one first; returns whose progress shows
-/// health.
+impl Camera {
+    /// A camera whose frames come from `source`.
+    pub fn new(settings: CameraSettings, source: Box<dyn Source>) -> Self {
+        Self {
+            settings,
+            source,
+            inbox: Inbox::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What is published about it.
+    pub fn info(&self) -> CameraInfo {
+        CameraInfo {
+            name: self.settings.name.clone(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    fn shadow(&self) -> ShadowCamera {
+        ShadowCamera {
+            name: self.settings.name.clone(),
+            geometry: self.settings.geometry,
+        }
+    }
+
+    fn trigger_target(&self, index: usize) -> Option<TriggerTarget> {
+        let TriggerMode::Mqtt = self.settings.trigger.mode else {
+            return None;
+        };
+        Some(TriggerTarget {
+            index,
+            camera: self.settings.name.clone(),
+            inbox: self.inbox.clone(),
+            counters: self.counters.clone(),
+        })
+    }
+}
+
+/// The second half of the pipeline, where verdicts are written down and said.
+pub struct Outlet {
+    /// Where verdicts go in.
+    pub recorder: Recorder,
+    /// Where the daemon speaks.
+    pub publisher: Publisher,
+    /// What scores parts and decides nothing; it has no models yet.
+    pub shadow: Shadow,
+    /// Gets one message, when the first attempt to connect has ended either way.
+    pub first_attempt: mpsc::Receiver<FirstAttempt>,
+    /// Whose progress shows health.
+    pub stages: Vec<Progress>,
+}
+
+/// What the second half is built from, besides the cameras.
+pub struct OutletPlan {
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// Where verdicts are written down.
+    pub journal: Journal,
+    /// Where pictures are kept, if any are to be.
+    pub evidence: Option<(Evidence, EvidenceWriter)>,
+    /// What is said of the daemon to begin with.
+    pub report: Report,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+}
+
+/// Starts the record stage with what hangs off it, and the publisher.
+///
+/// # Errors
+/// When the system has no thread or no event queue to give.
+pub fn start_outlet(
+    crew: &mut Crew,
+    cameras: &[Camera],
+    plan: OutletPlan,
+    events: &EventSender,
+) -> io::Result<Outlet> {
+    let OutletPlan {
+        mqtt,
+        journal,
+        evidence,
+        report,
+        metrics,
+    } = plan;
+    let (evidence, writer) = evidence.unzip();
+    if let Some(writer) = writer {
+        crew.spawn("evidence", move || writer.run())?;
+    }
+    let (publisher, orders) = publish::channel(cameras.len());
+    let parts = Record::prepare(
+        crew,
+        record::Plan {
+            root: mqtt.root.clone(),
+            cameras: (cameras.iter())
+                .map(|camera| (camera.shadow(), camera.counters.clone()))
+                .collect(),
+            journal,
+            evidence,
+            publisher: publisher.clone(),
+            metrics: metrics.clone(),
+        },
+    )?;
+    let stages = vec![parts.record.progress.clone()];
+    let record = parts.record;
+    crew.spawn("record", move || record.run())?;
+    let targets = cameras.iter().enumerate();
+    let first_attempt = publish::start(
+        crew,
+        publish::Plan {
+            settings: mqtt,
+            cameras: cameras.iter().map(Camera::info).collect(),
+            report,
+            orders,
+            desk: parts.desk,
+            triggers: targets
+                .filter_map(|(index, camera)| camera.trigger_target(index))
+                .collect(),
+            events: events.clone(),
+            metrics,
+        },
+    )?;
+    Ok(Outlet {
+        recorder: parts.recorder,
+        publisher,
+        shadow: parts.shadow,
+        first_attempt,
+        stages,
+    })
+}
+
+/// The first half of the pipeline, running.
+pub struct Line {
+    /// By camera, in the order of the configuration.
+    pub inboxes: Vec<Inbox>,
+    /// Whose progress shows health.
+    pub stages: Vec<Progress>,
+    shutdown: Shutdown,
+}
+
+impl Line {
+    /// Asks the stages to admit nothing more and to pass on what they have.
+    pub fn stop(&self) {
+        self.shutdown.request();
+        for inbox in &self.inboxes {
+            inbox.close();
+        }
+    }
+}
+
+/// Starts capture, admission and inference, the last stage first. Nothing is judged before
+/// [`Order::Use`](inbox::Order::Use) has brought a model.
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn start<S: Sink + 'static>(
+pub fn start_line<S: Sink + 'static>(
     crew: &mut Crew,
-    plan: Plan<S>,
-    shutdown: &Shutdown,
+    cameras: Vec<Camera>,
+    sink: S,
     events: &EventSender,
-) -> io::Result<Vec<Progress>> {
-    let Plan {
-        cameras,
-        model,
-        judge,
-        sink,
-    } = plan;
-    let rules = cameras.iter().map(CameraRules::of).collect();
-    let counters = cameras
-        .iter()
-        .map(|camera| camera.counters.clone())
-        .collect();
-    let input_size = model.input_size();
-    let capacity = NonZeroUsize::new(TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
+) -> io::Result<Line> {
+    let shutdown = Shutdown::new();
+    let names = cameras.iter().map(|it| it.settings.name.clone()).collect();
+    // Twice the tensors, because a camera that changes its model may hold those of both.
+    let capacity = NonZeroUsize::new(2 * TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
     let (prepared_sender, prepared) = link::link(capacity, Overflow::Block);
     let infer = Infer {
-        model,
-        judge,
-        rules,
-        counters,
+        cameras: names,
         prepared,
-        sink,
+        sink: sink.clone(),
         progress: Progress::new("infer"),
-        flaws: Throttle::new(Duration::from_secs(60)),
     };
     let mut stages = vec![infer.progress.clone()];
+    let inboxes = cameras.iter().map(|it| it.inbox.clone()).collect();
     crew.spawn("infer", move || infer.run())?;
-    for (camera, parts) in cameras.into_iter().enumerate() {
-        let name = parts.settings.name;
-        let (frame_sender, frames) = link::link(NonZeroUsize::MIN, parts.settings.overflow);
-        let is_live = matches!(parts.settings.source, SourceSettings::V4l2 { .. });
+    for (number, camera) in cameras.into_iter().enumerate() {
+        let Camera {
+            settings,
+            source,
+            inbox,
+            counters,
+        } = camera;
+        let interval = capture::interval(&settings.source);
+        let on_demand = settings.is_on_demand();
+        let admit = Admit::new(
+            Rules {
+                camera: number,
+                name: settings.name.clone(),
+                deadline: settings.deadline,
+                trigger: settings.trigger.clone(),
+                // A source with a pace of its own owes no frame before its next one is due.
+                frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
+                on_demand,
+            },
+            Wiring {
+                preprocess: Preprocess::new(&settings, inbox.clone()),
+                inbox: inbox.clone(),
+                prepared: prepared_sender.clone(),
+                sink: sink.clone(),
+                counters: counters.clone(),
+                events: events.clone(),
+            },
+        );
         let capture = Capture {
-            camera,
-            name: name.clone(),
-            source: parts.source,
-            interval: capture::interval(&parts.settings.source),
-            frames: frame_sender,
-            counters: parts.counters,
-            events: events.clone(),
-            progress: (!is_live).then(|| Progress::new(format!("cap-{name}"))),
+            name: settings.name.clone(),
+            source,
+            interval,
+            on_demand,
+            inbox,
+            counters,
             shutdown: shutdown.clone(),
         };
-        let tensor = || vec![0; input_size.area() * 3].into_boxed_slice();
-        let preprocess = Preprocess {
-            camera,
-            preprocessor: Preprocessor::new(input_size, parts.geometry),
-            tensors: Pool::new((0..TENSORS).map(|_| tensor()).collect()),
-            frames,
-            prepared: prepared_sender.clone(),
-            progress: Progress::new(format!("pre-{name}")),
-        };
-        stages.extend(capture.progress.clone());
-        stages.push(preprocess.progress.clone());
-        crew.spawn(format!("pre-{name}"), move || preprocess.run())?;
-        crew.spawn(format!("cap-{name}"), move || capture.run())?;
+        stages.push(admit.progress.clone());
+        crew.spawn(format!("adm-{}", settings.name), move || admit.run())?;
+        // It may hang in its driver, so nobody waits for its end.
+        Crew::spawn_detached(format!("cap-{}", settings.name), move || capture.run())?;
     }
-    Ok(stages)
-}
-
-impl CameraRules {
-    fn of(camera: &Camera) -> Self {
-        Self {
-            name: camera.settings.name.clone(),
-            deadline: camera.settings.deadline,
-        }
-    }
+    Ok(Line {
+        inboxes,
+        stages,
+        shutdown,
+    })
 }

@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use super::images::{TrainingImage, keys};
 use super::session::calibrate;
 use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
-use crate::bundle::{Bundle, Draft, DraftRecord, GoldenInput, choose_golden};
+use crate::bundle::{
+    Bundle, Draft, DraftRecord, GoldenInput, GoodImage, Thresholds, choose_golden,
+};
 use crate::decode::decode_file;
 use crate::scorer::Scorer;
 
@@ -70,20 +72,21 @@ impl Shipment<'_> {
         draft.write_training_files(digests.zip(names.iter().map(AsRef::as_ref)))?;
 
         let mut scorer = Scorer::load(&model, self.plan.geometry, runtime, options)?;
-        let mut scores = Vec::with_capacity(self.held_out.len());
+        let mut good: Vec<GoodImage> = Vec::with_capacity(self.held_out.len());
         for image in self.held_out {
-            scores.push(scorer.score(&decode_file(&image.path)?)?.score);
+            good.push(scorer.examine(&decode_file(&image.path)?)?.into());
         }
+        let scores: Vec<f32> = good.iter().map(|image| image.score).collect();
         let difference = self.difference(&scores)?;
         tell(observe, Progress::Exported { difference })?;
         if difference.is_nan() || difference > EXPORT_TOLERANCE {
             return Err(TrainingError::ExportDiffers { difference });
         }
 
-        let calibration = calibrate(self.plan, scores.clone())?;
-        tell(observe, Progress::Calibrated(&calibration))?;
-        let golden = self.golden(&scores, &calibration)?;
-        let bundle = draft.finish(&golden, |record| self.manifest(record, calibration))?;
+        let thresholds = Thresholds::from_good(&good, |scores| calibrate(self.plan, scores))?;
+        tell(observe, Progress::Calibrated(&thresholds.calibration))?;
+        let golden = self.golden(&scores, &thresholds.calibration)?;
+        let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
             export_difference: difference,
@@ -133,7 +136,7 @@ impl Shipment<'_> {
             .collect()
     }
 
-    fn manifest(&self, record: DraftRecord, calibration: Calibration) -> Manifest {
+    fn manifest(&self, record: DraftRecord, thresholds: Thresholds) -> Manifest {
         let Self { plan, features, .. } = self;
         let file = plan.backbone.file_name().unwrap_or_default();
         let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
@@ -163,7 +166,9 @@ impl Shipment<'_> {
                 final_loss: self.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
                 settings,
             },
-            calibration,
+            calibration: thresholds.calibration,
+            pixel: Some(thresholds.pixel),
+            quality: Some(thresholds.quality),
             metrics: None,
             golden: record.golden,
         }

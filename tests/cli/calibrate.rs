@@ -50,6 +50,13 @@ fn a_new_threshold_is_the_one_of_the_new_images() {
         .collect();
     let expected = Calibration::from_scores(scores, 0.2).expect("enough");
     assert_eq!(new.calibration(), &expected);
+
+    // Regions and limits come from the same pictures, for the same rate.
+    let pixel = new.manifest().pixel.as_ref().expect("it was calibrated");
+    assert_eq!((pixel.n(), pixel.alpha()), (TEST_GOOD, 0.2));
+    assert_ne!(old.manifest().pixel.as_ref(), Some(pixel));
+    let quality = new.manifest().quality.as_ref().expect("it was calibrated");
+    assert_eq!(quality.n, TEST_GOOD);
     flawd(arguments!["model", "verify", copy.path()]).succeeded();
 }
 

@@ -4,6 +4,8 @@
 mod fixture;
 
 mod calibrate;
+mod doctor;
+mod engine;
 mod evaluate;
 mod model;
 mod predict;

@@ -34,6 +34,9 @@ fn a_fresh_bundle_verifies_and_says_where_it_comes_from() {
         "40 images, 4 epochs",
         "sha256:",
         "at most 0.1",
+        "good part shows any region",
+        "mean luma",
+        "from 10 good images",
     ] {
         assert!(inspected.contains(part), "`{part}` is not in:\n{inspected}");
     }

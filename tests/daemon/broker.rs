@@ -89,11 +89,16 @@ impl Broker {
 
     /// Subscribes to everything, and returns when the broker has confirmed.
     pub(crate) fn subscribe(&self) -> Subscriber {
+        self.subscribe_on(self.port)
+    }
+
+    /// As [`Broker::subscribe`], on another port that this broker listens on.
+    pub(crate) fn subscribe_on(&self, port: u16) -> Subscriber {
         let id = "watcher";
         let mut command = Command::new(program("mosquitto_sub"));
         command
             .args(["-V", "5", "-q", "1", "-c", "-i", id, "-t", "#"])
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
             // Everything about a message in one JSON object a line.
             .args(["-F", "%j"])
             .args(["-x", "3600"]);

@@ -37,28 +37,36 @@ pub(crate) fn images() -> &'static Path {
 /// The bundle's folder.
 pub(crate) fn path() -> &'static Path {
     static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
-    BUNDLE.get_or_init(|| {
-        let folder = fresh_folder("bundle");
-        let backbone = folder.join("filters.onnx");
-        fs::write(&backbone, filter_bank()).unwrap();
-        let bundle = folder.join("tiny");
-        let output = flawd()
-            .arg("train")
-            .arg(images())
-            .arg("--backbone")
-            .arg(&backbone)
-            .arg("--out")
-            .arg(&bundle)
-            .arg("--cache")
-            .arg(folder.join("cache"))
-            .args(["--feature", "features_s32", "--size", "128x128"])
-            .args(["--epochs", "6", "--hidden", "16", "--kernels", "3,3"])
-            .args(["--false-reject-rate", "0.1"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", errors(&output));
-        bundle
-    })
+    BUNDLE.get_or_init(|| train("bundle", &["--epochs", "6", "--hidden", "16"]))
+}
+
+/// The folder of a second bundle, with another model.
+pub(crate) fn other() -> &'static Path {
+    static OTHER: OnceLock<PathBuf> = OnceLock::new();
+    OTHER.get_or_init(|| train("other", &["--epochs", "1", "--hidden", "8"]))
+}
+
+fn train(name: &str, settings: &[&str]) -> PathBuf {
+    let folder = fresh_folder(name);
+    let backbone = folder.join("filters.onnx");
+    fs::write(&backbone, filter_bank()).unwrap();
+    let bundle = folder.join("tiny");
+    let output = flawd()
+        .arg("train")
+        .arg(images())
+        .arg("--backbone")
+        .arg(&backbone)
+        .arg("--out")
+        .arg(&bundle)
+        .arg("--cache")
+        .arg(folder.join("cache"))
+        .args(["--feature", "features_s32", "--size", "128x128"])
+        .args(["--kernels", "3,3", "--false-reject-rate", "0.1"])
+        .args(settings)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    bundle
 }
 
 /// Scores pictures in this process, with the bundle of the tests.
@@ -81,4 +89,18 @@ fn fresh_folder(name: &str) -> PathBuf {
     let folder = all.join(std::process::id().to_string()).join(name);
     fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// Copies the files of a folder into another one.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

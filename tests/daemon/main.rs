@@ -12,7 +12,11 @@ mod station;
 
 mod bench;
 mod delivery;
+mod fleet;
+mod monitor;
 mod outage;
 mod service;
+mod shadow;
 mod shutdown;
 mod start;
+mod tls;

@@ -138,7 +138,7 @@ fn a_broker_that_refuses_to_publish_is_counted_and_said() {
     let station = line(broker.port);
     let mut daemon = station.run();
     daemon.wait_for_line("the refusal", |line| {
-        line.contains("The broker refuses to publish") && line.contains("NotAuthorized")
+        line.contains("The broker refuses to publish") && line.contains("not authorized")
     });
     daemon.wait_for_line("the count", |line| line.contains("Verdicts not delivered"));
     daemon.terminate();
@@ -170,7 +170,7 @@ fn a_password_opens_the_broker_and_a_wrong_one_is_refused_without_being_shown() 
     let mut daemon = station.run();
     assert_eq!(daemon.wait().code(), Some(69), "{}", daemon.seen());
     assert!(
-        daemon.seen().contains("refused: NotAuthorized"),
+        daemon.seen().contains("refused: not authorized"),
         "{}",
         daemon.seen()
     );

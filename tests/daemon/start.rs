@@ -89,7 +89,7 @@ fn a_wrong_library_ends_with_78_and_is_named() {
 fn a_bundle_that_was_damaged_ends_with_78_and_names_the_file() {
     let station = station();
     let copy = station.folder().join("bundle");
-    copy_folder(bundle::path(), &copy);
+    bundle::copy_folder(bundle::path(), &copy);
     let model = copy.join("model.onnx");
     let mut bytes = fs::read(&model).unwrap();
     let middle = bytes.len() / 2;
@@ -125,17 +125,4 @@ fn a_camera_that_is_not_there_ends_the_start_with_69_and_is_named() {
     let errors = errors(&output);
     assert_eq!(output.status.code(), Some(69), "{errors}");
     assert!(errors.contains("/dev/video99"), "{errors}");
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

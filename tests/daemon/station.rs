@@ -58,6 +58,9 @@ impl Station {
     pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = flawd();
         command.arg(verb).arg("-c").arg(self.configuration());
+        // Its state is its own, as that of a service is.
+        command.env("XDG_STATE_HOME", self.folder().join("state"));
+        command.env("XDG_STATE_HOME", self.folder().join("state"));
         command
     }
 }

@@ -165,6 +165,24 @@ impl Calibration {
         (1 + self.n() - smaller) as f64 / (self.n() + 1) as f64
     }
 
+    /// Checks what was stored beside the scores against what they give.
+    pub(crate) fn check_stored(&self, n: usize, threshold: f32) -> Result<(), CalibrationError> {
+        let mismatch = |field, stored: &dyn ToString, computed: &dyn ToString| {
+            Err(CalibrationError::Inconsistent {
+                field,
+                stored: stored.to_string(),
+                computed: computed.to_string(),
+            })
+        };
+        if n != self.n() {
+            return mismatch("n", &n, &self.n());
+        }
+        if threshold.to_bits() != self.threshold.to_bits() {
+            return mismatch("threshold", &threshold, &self.threshold);
+        }
+        Ok(())
+    }
+
     /// The promise and its small print, for people.
     pub fn promise(&self) -> String {
         format!(
@@ -220,19 +238,7 @@ impl TryFrom<Record> for Calibration {
 
     fn try_from(record: Record) -> Result<Self, Self::Error> {
         let calibration = Self::from_scores(record.scores, record.false_reject_rate)?;
-        let mismatch = |field, stored: &dyn ToString, computed: &dyn ToString| {
-            Err(CalibrationError::Inconsistent {
-                field,
-                stored: stored.to_string(),
-                computed: computed.to_string(),
-            })
-        };
-        if record.n != calibration.n() {
-            return mismatch("n", &record.n, &calibration.n());
-        }
-        if record.threshold.to_bits() != calibration.threshold.to_bits() {
-            return mismatch("threshold", &record.threshold, &calibration.threshold);
-        }
+        calibration.check_stored(record.n, record.threshold)?;
         Ok(calibration)
     }
 }

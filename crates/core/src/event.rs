@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::Digest;
+use crate::regions::Region;
 use crate::verdict::Verdict;
 
 /// The CloudEvents version that is spoken.
@@ -86,6 +87,9 @@ pub struct VerdictData {
     /// What judged the part, or would have; absent while no model is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelData>,
+    /// Where the part is unusual, the worst place first; only where the verdict is not `ok`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
     /// The picture that was kept, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceData>,
@@ -351,6 +355,9 @@ pub struct CameraState {
     pub captured: u64,
     /// Frames that a newer one replaced before they were looked at.
     pub overrun: u64,
+    /// Frames that nobody asked for: no trigger, no model yet, or inspection is paused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unused: u64,
     /// Verdicts `ok`.
     pub ok: u64,
     /// Verdicts `ng`.
@@ -528,12 +535,18 @@ fn optional_microseconds<S: Serializer>(
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
 fn is_false(flag: &bool) -> bool {
     !*flag
 }

@@ -6,6 +6,7 @@
 pub mod anomaly;
 pub mod calibration;
 pub mod digest;
+pub mod drift;
 pub mod evaluation;
 pub mod event;
 pub mod flow;
@@ -14,6 +15,8 @@ pub mod manifest;
 pub mod normalisation;
 pub mod permutation;
 pub mod preprocess;
+pub mod quality;
+pub mod regions;
 mod resample;
 pub mod transform;
 pub mod verdict;

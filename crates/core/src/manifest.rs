@@ -16,6 +16,8 @@ use crate::flow::{FlowSpec, FlowSpecError};
 use crate::image::Size;
 use crate::normalisation::Normalisation;
 use crate::preprocess::Geometry;
+use crate::quality::QualityLimits;
+use crate::regions::PixelCalibration;
 
 /// The format of `bundle.toml` that this version writes and reads.
 pub const FORMAT: u32 = 1;
@@ -42,6 +44,14 @@ pub struct Manifest {
     pub training: TrainingRecord,
     /// The threshold and what it promises.
     pub calibration: Calibration,
+    /// The threshold for regions of the anomaly map, and what it promises. Absent in a bundle that
+    /// was calibrated before there was one: it has no regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel: Option<PixelCalibration>,
+    /// How bright and how sharp pictures have to be. Absent in a bundle that was calibrated before
+    /// this was measured: it judges every picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityRecord>,
     /// Measured with `flawd evaluate --record`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsRecord>,
@@ -95,6 +105,16 @@ pub struct TrainingRecord {
     /// The trainer's other settings, as it writes them.
     #[serde(default)]
     pub settings: toml::Table,
+}
+
+/// What the calibration pictures say about pictures that can be judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QualityRecord {
+    /// Number of good pictures that were measured.
+    pub n: usize,
+    /// Their range, widened.
+    pub limits: QualityLimits,
 }
 
 /// What an evaluation measured.
@@ -284,6 +304,15 @@ impl Manifest {
                  should",
             ));
         }
+        if self
+            .quality
+            .as_ref()
+            .is_some_and(|quality| !quality.limits.is_possible())
+        {
+            return Err(ManifestError::Invalid(
+                "no picture can lie within the limits of [quality.limits]",
+            ));
+        }
         for golden in &self.golden {
             let name = &golden.file;
             let plain = !name.starts_with('.') && !name.contains(['/', '\\']) && !name.is_empty();
@@ -363,6 +392,8 @@ mod tests {
                 settings: toml::toml! { batch = 16 },
             },
             calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
+            pixel: None,
+            quality: None,
             metrics: None,
             golden: vec![GoldenRecord {
                 file: "lowest.png".to_owned(),
@@ -384,6 +415,15 @@ mod tests {
             manifest
         );
         manifest.model.geometry = Geometry::default();
+        manifest.pixel = PixelCalibration::from_maxima(vec![2.0, 8.1, 3.0], 0.25).ok();
+        manifest.quality = Some(QualityRecord {
+            n: 3,
+            limits: QualityLimits {
+                brightness_min: 40.0,
+                brightness_max: 230.5,
+                sharpness_min: 12.25,
+            },
+        });
         manifest.metrics = Some(MetricsRecord {
             good: 96,
             defect: 198,
@@ -410,6 +450,25 @@ mod tests {
             .expect_err("sede is unknown")
             .to_string();
         assert!(error.contains("sede") && error.contains("line"), "{error}");
+    }
+
+    /// The keys that format 1 got later are optional, and are checked where they are there.
+    #[test]
+    fn limits_that_no_picture_can_keep_are_refused() {
+        let mut manifest = manifest();
+        let text = manifest.to_string();
+        assert!(!text.contains("[pixel]") && !text.contains("[quality"));
+        manifest.quality = Some(QualityRecord {
+            n: 3,
+            limits: QualityLimits {
+                brightness_min: 200.0,
+                brightness_max: 100.0,
+                sharpness_min: 1.0,
+            },
+        });
+        let read = manifest.to_string().parse::<Manifest>();
+        let error = read.expect_err("darker and brighter at once").to_string();
+        assert!(error.contains("[quality.limits]"), "{error}");
     }
 
     #[test]

@@ -136,8 +136,50 @@ impl Geometry {
         Ok(RgbImage::new(size, pixels).expect("an oriented view fills its size"))
     }
 
-    fn view<'a>(&self, image: &'a RgbImage) -> Result<View<'a>, PreprocessError> {
-        let whole = image.size();
+    /// The smallest rectangle of a picture of size `picture` that covers `cells`, a rectangle of a
+    /// grid that is laid over the inspected part as the model sees it: turned and mirrored.
+    ///
+    /// The way back for anything that has the shape of the model's input, at any resolution: the
+    /// resize keeps proportions, so the tensor's size does not matter. `cells` lies inside `grid`.
+    ///
+    /// # Errors
+    /// If the region of interest does not lie inside the picture.
+    pub(crate) fn locate(
+        &self,
+        picture: Size,
+        grid: Size,
+        cells: Region,
+    ) -> Result<Region, PreprocessError> {
+        let region = self.inspected(picture)?;
+        let from_right = grid.width - cells.left - cells.width;
+        let from_bottom = grid.height - cells.top - cells.height;
+        let (left, top) = match self.flip {
+            Flip::None => (cells.left, cells.top),
+            Flip::Horizontal => (from_right, cells.top),
+            Flip::Vertical => (cells.left, from_bottom),
+        };
+        let from_right = grid.width - left - cells.width;
+        let from_bottom = grid.height - top - cells.height;
+        // Start and length along the columns and the rows of the picture, in cells of the grid.
+        let (columns, rows) = match self.rotate {
+            Rotation::None => ((left, cells.width), (top, cells.height)),
+            Rotation::Quarter => ((top, cells.height), (from_right, cells.width)),
+            Rotation::Half => ((from_right, cells.width), (from_bottom, cells.height)),
+            Rotation::ThreeQuarters => ((from_bottom, cells.height), (left, cells.width)),
+        };
+        let turned = self.turn(grid);
+        let (left, width) = stretch(columns, turned.width, region.width);
+        let (top, height) = stretch(rows, turned.height, region.height);
+        Ok(Region {
+            left: region.left + left,
+            top: region.top + top,
+            width,
+            height,
+        })
+    }
+
+    /// The region of interest in a picture of this size.
+    fn inspected(&self, whole: Size) -> Result<Region, PreprocessError> {
         let region = self.region.unwrap_or(Region {
             left: 0,
             top: 0,
@@ -155,7 +197,20 @@ impl Geometry {
                 image: whole,
             });
         }
+        Ok(region)
+    }
+
+    fn view<'a>(&self, image: &'a RgbImage) -> Result<View<'a>, PreprocessError> {
+        let region = self.inspected(image.size())?;
         Ok(View { image, region })
+    }
+
+    /// What becomes of a size when it is turned; there and back are the same.
+    fn turn(&self, size: Size) -> Size {
+        match self.rotate {
+            Rotation::None | Rotation::Half => size,
+            Rotation::Quarter | Rotation::ThreeQuarters => Size::new(size.width, size.height),
+        }
     }
 
     fn keeps_orientation(&self) -> bool {
@@ -165,10 +220,7 @@ impl Geometry {
     /// Copies `view` into `pixels`, turned and mirrored, and returns its size there.
     fn orient(&self, view: &View<'_>, pixels: &mut Vec<u8>) -> Size {
         let source = view.size();
-        let target = match self.rotate {
-            Rotation::None | Rotation::Half => source,
-            Rotation::Quarter | Rotation::ThreeQuarters => Size::new(source.width, source.height),
-        };
+        let target = self.turn(source);
         let rows: Vec<&[u8]> = view.rows().collect();
         let (bottom, right) = (source.height - 1, source.width - 1);
         pixels.clear();
@@ -193,6 +245,14 @@ impl Geometry {
         }
         target
     }
+}
+
+/// The pixels, of `pixels` in a line, that the cells `start..start + length` of `cells` in the
+/// same line touch: the first one and their number.
+fn stretch((start, length): (usize, usize), cells: usize, pixels: usize) -> (usize, usize) {
+    let first = start * pixels / cells;
+    let end = ((start + length) * pixels).div_ceil(cells);
+    (first, end - first)
 }
 
 /// A rectangle of a picture, known to lie inside it.

@@ -39,11 +39,13 @@ pub enum Reason {
     TriggerUnmatched,
     /// The daemon is stopping.
     Shutdown,
+    /// Inspection is paused by command.
+    Paused,
 }
 
 impl Reason {
     /// All reasons, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Late,
         Self::CameraLost,
         Self::FrameStale,
@@ -53,6 +55,7 @@ impl Reason {
         Self::ImageQuality,
         Self::TriggerUnmatched,
         Self::Shutdown,
+        Self::Paused,
     ];
 
     /// The name in messages and metrics.
@@ -67,6 +70,7 @@ impl Reason {
             Self::ImageQuality => "image_quality",
             Self::TriggerUnmatched => "trigger_unmatched",
             Self::Shutdown => "shutdown",
+            Self::Paused => "paused",
         }
     }
 }

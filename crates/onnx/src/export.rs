@@ -260,6 +260,21 @@ mod tests {
         assert!(written.is_subset(&allowed), "{written:?}");
     }
 
+    /// TensorRT takes bytes as the input of a network and nowhere inside it: `legalUINT8` in its
+    /// parser, and "use a cast to convert uint8 network-level inputs" in its documentation.
+    #[test]
+    fn the_images_bytes_are_cast_before_anything_else() {
+        let model = model();
+        let graph = model.graph.as_ref().expect("a graph");
+        let image = graph.input[0].name();
+        let takes_image = |node: &&crate::proto::NodeProto| node.input.iter().any(|x| x == image);
+        let readers: Vec<_> = graph.node.iter().filter(takes_image).collect();
+        assert_eq!(readers.len(), 1);
+        assert_eq!(readers[0].op_type(), "Cast");
+        let casts = graph.node.iter().filter(|node| node.op_type() == "Cast");
+        assert_eq!(casts.count(), 1, "and nothing is cast back to bytes");
+    }
+
     #[test]
     fn shapes_are_fixed_and_weights_are_shared_by_the_scales() {
         let model = model();

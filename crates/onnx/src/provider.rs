@@ -83,7 +83,11 @@ impl Provider {
             Self::TensorRt(options) => {
                 let mut tensorrt = ep::TensorRT::default()
                     .with_device_id(device_id(options.device))
-                    .with_fp16(options.fp16);
+                    .with_fp16(options.fp16)
+                    // Parts of a graph run one after the other, so they can share their scratch.
+                    .with_context_memory_sharing(true)
+                    // An engine for one GPU alone is the faster one, and it is kept for it alone.
+                    .with_engine_hw_compatible(false);
                 if let Some(limit) = options.workspace_limit {
                     tensorrt = tensorrt.with_max_workspace_size(limit);
                 }

@@ -6,6 +6,7 @@
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider};
 use ort::logging::LogLevel;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -171,6 +172,20 @@ impl Runtime {
     /// What the library says of its build: version, commit, compiler options.
     pub fn build_info(&self) -> &'static str {
         ort::info()
+    }
+
+    /// Names of the execution providers that this build of the library has in it. One that is
+    /// here may still lack a driver or a library of its own.
+    pub fn providers(&self) -> Vec<&'static str> {
+        let known = [
+            ("tensorrt", ep::TensorRT::is_available()),
+            ("cuda", ep::CUDA::is_available()),
+            ("cpu", ep::CPU::is_available()),
+        ];
+        known
+            .into_iter()
+            .filter_map(|(name, is_available)| is_available.unwrap_or(false).then_some(name))
+            .collect()
     }
 
     pub(crate) fn environment(&self) -> &Environment {

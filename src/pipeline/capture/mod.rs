@@ -1,23 +1,18 @@
 //! The first stage: takes pictures, at its own pace, on a thread of its own.
 //!
-//! A [`Source`] only knows how to give the next frame. Pace, counting, what happens when the link
-//! is full, and what happens when a camera goes away are the same for all and live here.
+//! A [`Source`] only knows how to give the next frame. Pace, counting, and the search for a camera
+//! that has gone away are the same for all and live here. A source may hang in its driver for
+//! ever, so nobody waits for this thread: the next stage watches the time, and a shutdown leaves
+//! the thread behind.
 //!
-//! Why a folder and a synthetic line block by default while a camera drops: the first two can
-//! wait, and a replay that skips parts under load would not give the same verdicts twice.
+//! Why a folder and a synthetic line wait to be asked while a camera does not: the first two can,
+//! and a replay that skips parts under load would not give the same verdicts twice.
 
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::{
-    counters::Counters,
-    event::{Event, EventSender},
-    frame::Frame,
-    link::{Closed, Sender},
-    progress::Progress,
-    shutdown::Shutdown,
-};
+use super::{counters::Counters, frame::Frame, inbox::Inbox, shutdown::Shutdown};
 use crate::config::SourceSettings;
 
 mod folder;
@@ -31,7 +26,8 @@ pub use v4l2::V4l2Source;
 
 /// Gives one frame after the other.
 pub trait Source: Send {
-    /// The next frame; `None` after the last one. May wait for the camera, but not for ever.
+    /// The next frame; `None` after the last one. May wait for the camera as long as that takes,
+    /// for ever if need be: who waits for the frame watches the time.
     ///
     /// # Errors
     /// [`CameraLost`]: no frame will come until [`reopen`](Self::reopen) has succeeded. A single
@@ -96,8 +92,12 @@ pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, OpenError> {
             parts,
             defect_rate,
             size,
+            faults,
             ..
-        } => Box::new(SyntheticSource::new(*size, *seed, *defect_rate, *parts)?),
+        } => {
+            let line = SyntheticSource::new(*size, *seed, *defect_rate, *parts)?;
+            Box::new(line.with_faults(*faults))
+        }
         SourceSettings::V4l2 { device, options } => Box::new(V4l2Source::open(device, options)?),
     })
 }
@@ -114,18 +114,16 @@ pub fn interval(settings: &SourceSettings) -> Option<Duration> {
 
 /// The stage: a source, and where its frames go.
 pub(super) struct Capture {
-    /// The camera's number.
-    pub(super) camera: usize,
     /// The camera's name.
     pub(super) name: String,
     pub(super) source: Box<dyn Source>,
     /// From one frame to the next, where the source has no pace of its own.
     pub(super) interval: Option<Duration>,
-    pub(super) frames: Sender<Frame>,
+    /// Frames are taken when they are asked for; otherwise as fast as they come, and the newest
+    /// wins.
+    pub(super) on_demand: bool,
+    pub(super) inbox: Inbox,
     pub(super) counters: Counters,
-    pub(super) events: EventSender,
-    /// Absent for a camera: waiting for its next frame is no work, and has a limit of its own.
-    pub(super) progress: Option<Progress>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -136,42 +134,44 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Capture {
-    /// Captures until the source is exhausted, the pipeline is gone, or a shutdown is requested.
+    /// Captures until the source is exhausted or the pipeline is to end.
     pub(super) fn run(mut self) {
         let mut due = Instant::now();
-        let mut is_first = true;
         loop {
-            self.frames.wait_for_room();
+            if self.on_demand && !self.inbox.wait_until_wanted() {
+                return;
+            }
             if self.shutdown.wait_until(due) {
                 return;
             }
             if let Some(interval) = self.interval {
-                // After a wait for room the pace starts anew; nothing is caught up in a burst.
+                // After a wait the pace starts anew; nothing is caught up in a burst.
                 due = (due + interval).max(Instant::now());
             }
-            let working = self.progress.as_ref().map(Progress::begin);
-            let next = self.source.next_frame();
-            drop(working);
-            match next {
-                Ok(Some(frame)) => {
-                    self.counters.captured.increment();
-                    match self.frames.send(frame) {
-                        Ok(None) => {}
-                        Ok(Some(_displaced)) => self.counters.overrun.increment(),
-                        Err(Closed(_)) => return,
-                    }
-                    if std::mem::take(&mut is_first) {
-                        self.events.send(Event::FirstFrame(self.camera));
-                    }
-                }
+            let Some(frame) = self.next_frame() else {
+                return;
+            };
+            self.counters.captured.increment();
+            if self.inbox.frame(frame).is_some() {
+                self.counters.overrun.increment();
+            }
+        }
+    }
+
+    /// The next frame, however often the camera is lost before; `None` at the end.
+    fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            match self.source.next_frame() {
+                Ok(Some(frame)) => return Some(frame),
                 Ok(None) => {
                     info!(camera = self.name, "Source exhausted");
-                    self.events.send(Event::Exhausted(self.camera));
-                    return;
+                    self.inbox.exhausted();
+                    return None;
                 }
                 Err(lost) => {
-                    if !self.find_again(&lost) {
-                        return;
+                    self.inbox.camera_lost(lost.to_string());
+                    if !self.find_again() {
+                        return None;
                     }
                 }
             }
@@ -179,19 +179,13 @@ impl Capture {
     }
 
     /// Opens a lost camera again, however long it takes; `false` if a shutdown came before.
-    fn find_again(&mut self, lost: &CameraLost) -> bool {
-        warn!(camera = self.name, error = %lost, "Camera lost");
-        self.events.send(Event::CameraLost(self.camera));
+    fn find_again(&mut self) -> bool {
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0_u64;
         while !self.shutdown.wait_until(Instant::now() + pause) {
             attempts += 1;
             match self.source.reopen() {
-                Ok(()) => {
-                    info!(camera = self.name, attempts, "Camera found again");
-                    self.events.send(Event::CameraFound(self.camera));
-                    return true;
-                }
+                Ok(()) => return true,
                 // One line a minute or so is enough of the same news.
                 Err(error) if attempts.is_multiple_of(60) => {
                     warn!(camera = self.name, attempts, %error, "Camera still lost");

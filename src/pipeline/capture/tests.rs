@@ -1,14 +1,11 @@
 //! The capture stage on a source that follows a script.
 
-use std::{collections::VecDeque, num::NonZeroUsize, sync::mpsc, thread};
+use std::{collections::VecDeque, thread};
 
 use flawd_core::image::{RgbImage, Size};
 
 use super::*;
-use crate::{
-    config::Overflow,
-    pipeline::{event, frame::Moment, link},
-};
+use crate::pipeline::{frame::Moment, inbox::News};
 
 /// What a source answers, in order; after the last it is exhausted.
 #[derive(Clone, Copy)]
@@ -41,94 +38,69 @@ impl Source for Script {
     }
 }
 
-struct Stage {
-    capture: Capture,
-    frames: link::Receiver<Frame>,
-    events: mpsc::Receiver<Event>,
-    shutdown: Shutdown,
-    counters: Counters,
-}
-
-fn stage(steps: &[Step], overflow: Overflow) -> Stage {
-    let (sender, frames) = link::link(NonZeroUsize::MIN, overflow);
-    let (event_sender, events) = event::channel();
-    let (shutdown, counters) = (Shutdown::new(), Counters::default());
-    let capture = Capture {
-        camera: 3,
+fn stage(steps: &[Step], on_demand: bool) -> Capture {
+    Capture {
         name: "top".to_owned(),
         source: Box::new(Script(steps.iter().copied().collect())),
         interval: None,
-        frames: sender,
-        counters: counters.clone(),
-        events: event_sender,
-        progress: None,
-        shutdown: shutdown.clone(),
-    };
-    Stage {
-        capture,
-        frames,
-        events,
-        shutdown,
-        counters,
+        on_demand,
+        inbox: Inbox::new(),
+        counters: Counters::default(),
+        shutdown: Shutdown::new(),
     }
+}
+
+/// The next thing that arrives.
+fn next(inbox: &Inbox) -> News {
+    inbox.wait(None)
 }
 
 #[test]
 fn a_lost_camera_is_opened_again_and_goes_on() {
     use Step::{Found, Frame, Lost, StillLost};
-    let steps = [Frame, Lost, StillLost, Found, Frame, Frame];
-    let Stage {
-        capture,
-        frames,
-        events,
-        ..
-    } = stage(&steps, Overflow::Block);
+    let capture = stage(&[Frame, Lost, StillLost, Found, Frame], true);
+    let inbox = capture.inbox.clone();
     let running = thread::spawn(move || capture.run());
-    assert_eq!(std::iter::from_fn(|| frames.recv()).count(), 3);
+    inbox.want_frame();
+    assert!(next(&inbox).frame.is_some());
+    inbox.want_frame();
+    let news = next(&inbox);
+    assert_eq!(news.lost.as_deref(), Some("unplugged"));
+    // The frame that was asked for is not forgotten.
+    assert!(news.frame.or_else(|| next(&inbox).frame).is_some());
+    inbox.want_frame();
+    assert!(next(&inbox).is_exhausted);
     running.join().unwrap();
-    let events: Vec<_> = events.iter().collect();
-    let expected = [
-        Event::FirstFrame(3),
-        Event::CameraLost(3),
-        Event::CameraFound(3),
-        Event::Exhausted(3),
-    ];
-    assert_eq!(events, expected);
 }
 
 #[test]
 fn a_shutdown_ends_the_search_for_a_lost_camera() {
-    let Stage {
-        capture,
-        events,
-        shutdown,
-        ..
-    } = stage(&[Step::Lost], Overflow::NewestWins);
+    let capture = stage(&[Step::Lost], false);
+    let (inbox, shutdown) = (capture.inbox.clone(), capture.shutdown.clone());
     let running = thread::spawn(move || capture.run());
-    assert_eq!(events.recv(), Ok(Event::CameraLost(3)));
+    assert!(next(&inbox).lost.is_some());
     shutdown.request();
     running.join().unwrap();
 }
 
 #[test]
 fn where_the_newest_wins_every_replaced_frame_is_counted() {
-    let Stage {
-        capture,
-        frames,
-        counters,
-        ..
-    } = stage(&[Step::Frame; 10], Overflow::NewestWins);
-    // Nobody receives while it captures, so that one of ten frames is left.
+    let capture = stage(&[Step::Frame; 10], false);
+    let (inbox, counters) = (capture.inbox.clone(), capture.counters.clone());
+    // Nobody looks while it captures, so that one of ten frames is left.
     capture.run();
-    assert_eq!(std::iter::from_fn(|| frames.recv()).count(), 1);
+    assert!(next(&inbox).frame.is_some());
     assert_eq!((counters.captured.get(), counters.overrun.get()), (10, 9));
 }
 
 #[test]
-fn capture_ends_when_the_pipeline_behind_it_is_gone() {
-    let Stage {
-        capture, frames, ..
-    } = stage(&[Step::Frame; 3], Overflow::Block);
-    drop(frames);
-    capture.run();
+fn who_waits_to_be_asked_ends_when_the_pipeline_ends() {
+    let capture = stage(&[Step::Frame; 3], true);
+    let (inbox, counters) = (capture.inbox.clone(), capture.counters.clone());
+    let running = thread::spawn(move || capture.run());
+    inbox.want_frame();
+    assert!(next(&inbox).frame.is_some());
+    inbox.close();
+    running.join().unwrap();
+    assert_eq!(counters.captured.get(), 1);
 }

@@ -1,10 +1,9 @@
 //! The source `v4l2`: a camera of the machine, through nokhwa.
 //!
-//! nokhwa waits for a frame without a limit, so a camera that stalls would hold the thread that
-//! asks for ever. Hence two threads: a reader that nokhwa may block, and this source, which waits
-//! for the reader with a timeout. A reader that does not come back holds the device, so the source
-//! goes on with it where the stall ends; where the kernel lets go of it with an error, it ends and
-//! a new one opens the camera.
+//! nokhwa's handle cannot change threads, so a reader opens the camera and passes its frames on.
+//! nokhwa waits for a frame without a limit: a camera that stalls holds the reader, and with it
+//! the device, until the stall ends or the kernel lets go of it with an error; then a new reader
+//! opens the camera.
 //!
 //! nokhwa knows grey frames only by a code that the kernel does not use (`GRAY` for `GREY`), so a
 //! camera that offers nothing else cannot be used; most offer YUYV as well.
@@ -30,7 +29,7 @@ use crate::{
     config::{Overflow, PixelFormat, V4l2},
     pipeline::{
         frame::{Frame, Moment},
-        link::{self, Received, Receiver, Sender},
+        link::{self, Receiver, Sender},
     },
 };
 
@@ -65,26 +64,17 @@ impl V4l2Source {
 
 impl Source for V4l2Source {
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
-        match self.frames.recv_timeout(self.options.frame_timeout) {
-            Received::Item(Ok(buffer)) => {
+        match self.frames.recv() {
+            Some(Ok(buffer)) => {
                 let captured = captured_at(&buffer);
                 Ok(Some(Frame::new(None, pixels::to_rgb(&buffer), captured)))
             }
-            Received::Item(Err(problem)) => Err(CameraLost(problem)),
-            Received::Timeout => Err(CameraLost(format!(
-                "no frame for {:?}",
-                self.options.frame_timeout
-            ))),
-            Received::Closed => Err(CameraLost("the reader has ended".to_owned())),
+            Some(Err(problem)) => Err(CameraLost(problem)),
+            None => Err(CameraLost("the reader has ended".to_owned())),
         }
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        // A camera that only stalled goes on with the reader that waited for it. That reader
-        // holds the device meanwhile, so no other could open it.
-        if let Received::Item(Ok(_)) = self.frames.recv_timeout(Duration::ZERO) {
-            return Ok(());
-        }
         self.frames = start_reader(&self.device, &self.options).map_err(CameraLost)?;
         Ok(())
     }

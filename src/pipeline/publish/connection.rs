@@ -5,14 +5,25 @@
 //! connection, and everything it still holds goes with it. What was handed to it and never
 //! acknowledged is known from outside, by [`Ledger`](super::ledger::Ledger).
 //!
-//! The library has one set of types for each protocol version; only this file sees either.
+//! The library has one set of types for each protocol version; only this module and its two parts
+//! see either.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use rumqttc::{Outgoing, v5};
+use failure::Failure;
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
+use super::reply::Reply;
 use crate::config::{MqttSettings, MqttVersion};
+
+mod failure;
+mod v3;
+mod v5;
 
 /// Messages that the client may hold; more than are ever handed over unacknowledged.
 const CAPACITY: usize = 64;
@@ -24,7 +35,7 @@ const IN_FLIGHT: u16 = 20;
 const PACKET_LIMIT: u32 = 1 << 20;
 
 /// What is published.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Message {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
@@ -35,8 +46,26 @@ pub(super) struct Message {
     pub(super) content_type: Option<&'static str>,
     /// MQTT 5 only; the broker drops the message when it is older.
     pub(super) expiry: Option<Duration>,
+    /// MQTT 5 only; on an answer, what the request came with.
+    pub(super) correlation: Option<Vec<u8>>,
     /// MQTT 5 only.
     pub(super) user_properties: Vec<(String, String)>,
+}
+
+/// What comes in on a subscription. The broker counts it as delivered already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Incoming {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    /// It was published to be kept: it may be of any age. On 3.1.1 only what has been kept is
+    /// marked, on 5 also what was published this way a moment ago.
+    pub(super) retained: bool,
+    /// It may have come before.
+    pub(super) duplicate: bool,
+    /// Where an answer is wanted. MQTT 5 only.
+    pub(super) reply: Option<Reply>,
+    /// What is left of its life. MQTT 5 only.
+    pub(super) expiry: Option<Duration>,
 }
 
 /// What happens on a connection.
@@ -54,6 +83,13 @@ pub(super) enum Happening {
         /// Why it was refused; the broker has dropped it.
         refused: Option<String>,
     },
+    /// The broker has answered a subscription.
+    Subscribed {
+        /// The topics it will send nothing from, each with the reason.
+        refused: Vec<String>,
+    },
+    /// A message on a subscribed topic.
+    Received(Incoming),
     /// The farewell is on the wire: the broker will not publish the will.
     Disconnected,
     /// It has ended, or never came about. Nothing else follows.
@@ -64,14 +100,36 @@ pub(super) enum Happening {
 #[derive(Debug)]
 pub(super) struct Connection {
     client: Client,
-    happenings: mpsc::Receiver<Happening>,
+    steps: mpsc::Receiver<Step>,
+    asked: Mutex<Asked>,
     task: JoinHandle<()>,
 }
 
 #[derive(Debug)]
 enum Client {
     V3(rumqttc::AsyncClient),
-    V5(v5::AsyncClient),
+    V5(rumqttc::v5::AsyncClient),
+}
+
+/// What the event loops report: what happens, and what it takes to understand the answers to
+/// subscriptions, which come without the topics.
+#[derive(Debug)]
+enum Step {
+    Happened(Happening),
+    /// The next subscription, in the order handed over, is on the wire.
+    Asked(u16),
+    /// The answer to one, topic by topic: why it was refused, or `None`.
+    Answered {
+        packet: u16,
+        refusals: Vec<Option<&'static str>>,
+    },
+}
+
+/// Subscriptions that are not answered yet.
+#[derive(Debug, Default)]
+struct Asked {
+    handed_over: VecDeque<Vec<String>>,
+    on_the_wire: BTreeMap<u16, Vec<String>>,
 }
 
 /// The client could not take the message: it holds [`CAPACITY`] others, or is gone.
@@ -81,85 +139,67 @@ pub(super) struct NotTaken;
 impl Connection {
     /// Begins to connect, with a last will on `will_topic`.
     pub(super) fn open(settings: &MqttSettings, will_topic: &str, will: &str) -> Self {
-        let (sender, happenings) = mpsc::channel(CAPACITY);
-        // A probe leaves after each `keep_alive` of silence; where nothing at all happens for
-        // longer than two of them, the peer is gone without a word.
-        let silence = settings.keep_alive * 2;
+        let (sender, steps) = mpsc::channel(CAPACITY);
+        // A probe leaves after each `keep_alive`, whatever else comes and goes. Where nothing at
+        // all happens for longer than two of them, the peer is gone without a word. The attempt
+        // has a limit of its own, which ends it with a better reason.
+        let silence = (settings.keep_alive * 2).max(settings.connect_timeout * 2);
+        let all = settings.clone();
         let (client, task) = match settings.version {
             MqttVersion::V3 => {
-                let options = options_v3(settings, will_topic, will);
-                let (client, mut events) = rumqttc::AsyncClient::new(options, CAPACITY);
-                let mut network = events.network_options();
-                network.set_tcp_nodelay(true);
-                network.set_connection_timeout(settings.connect_timeout.as_secs());
-                events.set_network_options(network);
-                let task = tokio::spawn(forward(events, sender, silence));
+                let (client, events) = v3::open(settings, will_topic, will);
+                let task = tokio::spawn(forward(events, sender, silence, all));
                 (Client::V3(client), task)
             }
             MqttVersion::V5 => {
-                let options = options_v5(settings, will_topic, will);
-                let (client, events) = v5::AsyncClient::new(options, CAPACITY);
-                let task = tokio::spawn(forward(events, sender, silence));
+                let (client, events) = v5::open(settings, will_topic, will);
+                let task = tokio::spawn(forward(events, sender, silence, all));
                 (Client::V5(client), task)
             }
         };
         Self {
             client,
-            happenings,
+            steps,
+            asked: Mutex::default(),
             task,
         }
     }
 
     /// The next thing that happens; safe to drop before it has.
     pub(super) async fn next(&mut self) -> Happening {
-        self.happenings
-            .recv()
-            .await
-            .unwrap_or_else(|| Happening::Lost("the client has ended".to_owned()))
+        loop {
+            let asked = self.asked.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match self.steps.recv().await {
+                Some(Step::Happened(happening)) => return happening,
+                Some(Step::Asked(packet)) => asked.sent(packet),
+                Some(Step::Answered { packet, refusals }) => {
+                    if let Some(refused) = asked.answered(packet, &refusals) {
+                        return Happening::Subscribed { refused };
+                    }
+                }
+                None => return Happening::Lost("the client has ended".to_owned()),
+            }
+        }
     }
 
     /// Hands a message over, to be sent in order.
     pub(super) fn publish(&self, message: Message) -> Result<(), NotTaken> {
-        let Message {
-            topic,
-            payload,
-            acknowledged,
-            retained,
-            ..
-        } = message;
         match &self.client {
-            Client::V3(client) => {
-                let qos = if acknowledged {
-                    rumqttc::QoS::AtLeastOnce
-                } else {
-                    rumqttc::QoS::AtMostOnce
-                };
-                client
-                    .try_publish(topic, qos, retained, payload)
-                    .map_err(|_| NotTaken)
-            }
-            Client::V5(client) => {
-                let qos = if acknowledged {
-                    v5::mqttbytes::QoS::AtLeastOnce
-                } else {
-                    v5::mqttbytes::QoS::AtMostOnce
-                };
-                let properties = v5::mqttbytes::v5::PublishProperties {
-                    // 1: the payload is UTF-8.
-                    payload_format_indicator: Some(1),
-                    // A whole number of seconds, of which 0 would mean "already expired".
-                    message_expiry_interval: message
-                        .expiry
-                        .map(|expiry| u32::try_from(expiry.as_secs().max(1)).unwrap_or(u32::MAX)),
-                    content_type: message.content_type.map(str::to_owned),
-                    user_properties: message.user_properties,
-                    ..Default::default()
-                };
-                client
-                    .try_publish_with_properties(topic, qos, retained, payload, properties)
-                    .map_err(|_| NotTaken)
-            }
+            Client::V3(client) => v3::publish(client, message),
+            Client::V5(client) => v5::publish(client, message),
         }
+    }
+
+    /// Asks for every message on these topics, at least once each, behind everything handed over
+    /// so far; [`Happening::Subscribed`] is the answer. It lasts as long as this connection.
+    pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), NotTaken> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.client {
+            Client::V3(client) => v3::subscribe(client, topics),
+            Client::V5(client) => v5::subscribe(client, topics),
+        }?;
+        asked.handed_over.push_back(topics.to_vec());
+        Ok(())
     }
 
     /// Says farewell behind everything handed over so far.
@@ -177,130 +217,86 @@ impl Drop for Connection {
     }
 }
 
+impl Asked {
+    fn sent(&mut self, packet: u16) {
+        if let Some(topics) = self.handed_over.pop_front() {
+            self.on_the_wire.insert(packet, topics);
+        }
+    }
+
+    /// The topics that were refused, with the reasons; `None` if nobody asked.
+    fn answered(&mut self, packet: u16, refusals: &[Option<&str>]) -> Option<Vec<String>> {
+        let topics = self.on_the_wire.remove(&packet)?;
+        // Reasons come in the order of the topics.
+        let reasons = refusals
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(Some("not answered")));
+        let refused = topics
+            .iter()
+            .zip(reasons)
+            .filter_map(|(topic, reason)| Some(format!("{topic}: {}", reason?)));
+        Some(refused.collect())
+    }
+}
+
 /// What the event loops of both versions have in common.
 trait Events: Send + 'static {
     /// Does the next piece of work on the connection.
-    fn poll_next(&mut self) -> impl Future<Output = Result<Option<Happening>, String>> + Send;
-}
+    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, Failure>> + Send;
 
-impl Events for rumqttc::EventLoop {
-    async fn poll_next(&mut self) -> Result<Option<Happening>, String> {
-        self.poll().await.map(happening_v3).map_err(explain_v3)
-    }
-}
-
-impl Events for v5::EventLoop {
-    async fn poll_next(&mut self) -> Result<Option<Happening>, String> {
-        self.poll().await.map(happening_v5).map_err(explain_v5)
-    }
+    /// After an error: the oldest thing that happened before it and was not told. What comes in
+    /// one piece with the end of the connection, an acknowledgement for example, has come all the
+    /// same.
+    fn untold(&mut self) -> Option<Step>;
 }
 
 /// Passes on what happens until the connection is lost or nobody listens any more.
-async fn forward(mut events: impl Events, sender: mpsc::Sender<Happening>, silence: Duration) {
-    loop {
-        let happening = match time::timeout(silence, events.poll_next()).await {
-            Ok(Ok(Some(happening))) => happening,
+async fn forward(
+    mut events: impl Events,
+    sender: mpsc::Sender<Step>,
+    silence: Duration,
+    settings: MqttSettings,
+) {
+    let mut accepted = false;
+    let lost = loop {
+        let step = match time::timeout(silence, events.step()).await {
+            Ok(Ok(Some(step))) => step,
             Ok(Ok(None)) => continue,
-            Ok(Err(problem)) => Happening::Lost(problem),
-            Err(_) => Happening::Lost(format!("the broker has been silent for {silence:?}")),
+            Ok(Err(failure)) => break failure.explain(&settings, accepted),
+            Err(_) => break format!("the broker has been silent for {silence:?}"),
         };
-        let is_over = matches!(happening, Happening::Lost(_) | Happening::Disconnected);
-        if sender.send(happening).await.is_err() || is_over {
+        accepted |= matches!(step, Step::Happened(Happening::Connected));
+        let is_over = matches!(step, Step::Happened(Happening::Disconnected));
+        if sender.send(step).await.is_err() || is_over {
+            return;
+        }
+    };
+    let untold = std::iter::from_fn(|| events.untold());
+    for step in untold.chain([Step::Happened(Happening::Lost(lost))]) {
+        if sender.send(step).await.is_err() {
             return;
         }
     }
 }
 
-fn options_v3(settings: &MqttSettings, will_topic: &str, will: &str) -> rumqttc::MqttOptions {
-    let mut options = rumqttc::MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    options
-        .set_keep_alive(settings.keep_alive)
-        .set_clean_session(true)
-        .set_inflight(IN_FLIGHT)
-        .set_max_packet_size(PACKET_LIMIT as usize, PACKET_LIMIT as usize)
-        .set_last_will(rumqttc::LastWill::new(
-            will_topic,
-            will,
-            rumqttc::QoS::AtLeastOnce,
-            true,
-        ));
-    if let Some((name, password)) = &settings.login {
-        options.set_credentials(name, password.reveal());
-    }
-    options
-}
-
-fn options_v5(settings: &MqttSettings, will_topic: &str, will: &str) -> v5::MqttOptions {
-    let mut options = v5::MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    let mut network = options.network_options();
-    network.set_tcp_nodelay(true);
-    options
-        .set_network_options(network)
-        .set_connection_timeout(settings.connect_timeout.as_secs())
-        .set_keep_alive(settings.keep_alive)
-        .set_clean_start(true)
-        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-        .set_max_packet_size(Some(PACKET_LIMIT))
-        .set_last_will(v5::mqttbytes::v5::LastWill::new(
-            will_topic,
-            will,
-            v5::mqttbytes::QoS::AtLeastOnce,
-            true,
-            None,
-        ));
-    if let Some((name, password)) = &settings.login {
-        options.set_credentials(name, password.reveal());
-    }
-    options
-}
-
-fn happening_v3(event: rumqttc::Event) -> Option<Happening> {
-    use rumqttc::{Event, Packet};
-    match event {
-        Event::Incoming(Packet::ConnAck(_)) => Some(Happening::Connected),
-        Event::Incoming(Packet::PubAck(ack)) => Some(Happening::Acknowledged {
-            packet: ack.pkid,
-            refused: None,
-        }),
-        Event::Incoming(_) => None,
-        Event::Outgoing(outgoing) => happening_out(&outgoing),
+/// How the bytes travel.
+fn transport(settings: &MqttSettings) -> Transport {
+    match &settings.tls {
+        Some(tls) => Transport::tls_with_config(TlsConfiguration::Rustls(tls.client_config())),
+        None => Transport::Tcp,
     }
 }
 
-fn happening_v5(event: v5::Event) -> Option<Happening> {
-    use v5::mqttbytes::v5::{Packet, PubAckReason};
-    match event {
-        v5::Event::Incoming(Packet::ConnAck(_)) => Some(Happening::Connected),
-        v5::Event::Incoming(Packet::PubAck(ack)) => Some(Happening::Acknowledged {
-            packet: ack.pkid,
-            refused: match ack.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
-                reason => Some(format!("{reason:?}")),
-            },
-        }),
-        v5::Event::Incoming(_) => None,
-        v5::Event::Outgoing(outgoing) => happening_out(&outgoing),
-    }
-}
-
-fn happening_out(outgoing: &Outgoing) -> Option<Happening> {
+/// What is worth knowing of the packets that leave; both versions have the same type for them.
+fn sent_or_disconnected(outgoing: &Outgoing) -> Option<Step> {
     match outgoing {
-        Outgoing::Publish(packet) => Some(Happening::Sent(*packet)),
-        Outgoing::Disconnect => Some(Happening::Disconnected),
+        Outgoing::Publish(packet) => Some(Step::Happened(Happening::Sent(*packet))),
+        Outgoing::Subscribe(packet) => Some(Step::Asked(*packet)),
+        Outgoing::Disconnect => Some(Step::Happened(Happening::Disconnected)),
         _ => None,
     }
 }
 
-fn explain_v3(error: rumqttc::ConnectionError) -> String {
-    match error {
-        rumqttc::ConnectionError::ConnectionRefused(code) => format!("refused: {code:?}"),
-        other => other.to_string(),
-    }
-}
-
-fn explain_v5(error: v5::ConnectionError) -> String {
-    match error {
-        v5::ConnectionError::ConnectionRefused(code) => format!("refused: {code:?}"),
-        other => other.to_string(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use flawd_core::event::{self, Gap};
+use flawd_journal::Position;
 
 /// Identifies a verdict: the camera's number, and the verdict's in that camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,8 +18,16 @@ pub(super) struct VerdictId {
     pub(super) seq: u64,
 }
 
-/// What a message is about: a verdict, or something that is published again anyway.
-pub(super) type About = Option<VerdictId>;
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// A verdict in real time.
+    Verdict(VerdictId),
+    /// A record of the journal.
+    Record(Position),
+    /// Something that is published again anyway.
+    Nothing,
+}
 
 /// The messages of one connection.
 #[derive(Debug, Default)]
@@ -44,7 +53,7 @@ impl Ledger {
 
     /// A message was acknowledged, one way or the other; returns what it was about.
     pub(super) fn acknowledged(&mut self, packet: u16) -> About {
-        self.on_the_wire.remove(&packet).flatten()
+        self.on_the_wire.remove(&packet).unwrap_or(About::Nothing)
     }
 
     /// Messages that have been handed over and are not acknowledged.
@@ -56,7 +65,13 @@ impl Ledger {
     pub(super) fn abandon(&mut self) -> Vec<VerdictId> {
         let waiting = std::mem::take(&mut self.handed_over);
         let sent = std::mem::take(&mut self.on_the_wire).into_values();
-        let mut verdicts: Vec<_> = sent.chain(waiting).flatten().collect();
+        let mut verdicts: Vec<_> = sent
+            .chain(waiting)
+            .filter_map(|about| match about {
+                About::Verdict(verdict) => Some(verdict),
+                About::Record(_) | About::Nothing => None,
+            })
+            .collect();
         verdicts.sort_unstable();
         verdicts.dedup();
         verdicts
@@ -128,15 +143,15 @@ mod tests {
     fn what_is_not_acknowledged_when_the_connection_breaks_is_abandoned() {
         let mut ledger = Ledger::default();
         for seq in [1, 1, 2, 3] {
-            ledger.hand_over(Some(verdict(seq)));
+            ledger.hand_over(About::Verdict(verdict(seq)));
         }
-        ledger.hand_over(None);
+        ledger.hand_over(About::Nothing);
         // Both messages about verdict 1 and the one about 2 leave; 2 and half of 1 are confirmed.
         for packet in 1..=3 {
             ledger.sent(packet);
         }
-        assert_eq!(ledger.acknowledged(1), Some(verdict(1)));
-        assert_eq!(ledger.acknowledged(3), Some(verdict(2)));
+        assert_eq!(ledger.acknowledged(1), About::Verdict(verdict(1)));
+        assert_eq!(ledger.acknowledged(3), About::Verdict(verdict(2)));
         assert_eq!(ledger.open(), 3);
         assert_eq!(ledger.abandon(), [verdict(1), verdict(3)]);
         assert_eq!(ledger.open(), 0);
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn a_message_without_acknowledgement_is_done_when_it_is_sent() {
         let mut ledger = Ledger::default();
-        ledger.hand_over(None);
+        ledger.hand_over(About::Nothing);
         ledger.sent(0);
         assert_eq!(ledger.open(), 0);
     }

@@ -9,38 +9,26 @@ use flawd_core::{
     event::{Event, EventData, Heartbeat, State, Status},
     verdict::{Reason, Verdict},
 };
-use jiff::Timestamp;
 
-use super::{
-    connection::Message,
-    ledger::{About, VerdictId},
-};
-use crate::{config::MqttVersion, pipeline::frame::Inspection};
+use super::{Answer, Recorded, Reply, connection::Message};
+use crate::{config::MqttVersion, pipeline::record::Stored};
 
 /// Writes the messages of one daemon.
 #[derive(Debug)]
 pub(super) struct Writer {
     root: Arc<str>,
     version: MqttVersion,
-    /// Tells the verdicts of this run from those of the one before.
-    run: String,
-}
-
-/// A verdict in the words of the wire, until it is too old to be sent.
-#[derive(Debug)]
-pub(super) struct Telegram {
-    pub(super) about: VerdictId,
-    pub(super) messages: Vec<Message>,
-    pub(super) expires: Instant,
+    /// How long a verdict without a deadline is worth something.
+    expiry: Duration,
 }
 
 impl Writer {
     /// A writer for topics under `root`.
-    pub(super) fn new(root: &str, version: MqttVersion) -> Self {
+    pub(super) fn new(root: &str, version: MqttVersion, expiry: Duration) -> Self {
         Self {
             root: root.into(),
             version,
-            run: format!("{:x}", Timestamp::now().as_microsecond()),
+            expiry,
         }
     }
 
@@ -52,75 +40,94 @@ impl Writer {
     /// The retained word on whether the daemon is there.
     pub(super) fn status(&self, status: Status) -> Message {
         Message {
-            topic: self.status_topic(),
-            payload: status.as_str().into(),
-            acknowledged: true,
             retained: true,
             content_type: Some("text/plain"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..self.plain("status", status.as_str().into())
         }
     }
 
     /// The retained state.
     pub(super) fn state(&self, state: &State) -> Message {
         Message {
-            topic: format!("{}/state", self.root),
-            payload: state.to_json(),
-            acknowledged: true,
             retained: true,
-            content_type: Some("application/json"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..self.plain("state", state.to_json())
         }
     }
 
     /// A sign that inspection goes on.
     pub(super) fn heartbeat(&self, heartbeat: &Heartbeat) -> Message {
         Message {
-            topic: format!("{}/heartbeat", self.root),
-            payload: heartbeat.to_json(),
             acknowledged: false,
-            retained: false,
-            content_type: Some("application/json"),
-            expiry: None,
-            user_properties: Vec::new(),
+            ..self.plain("heartbeat", heartbeat.to_json())
         }
     }
 
-    /// What subscribers are told of a verdict: everyone of each, the actuator of defects first.
-    pub(super) fn verdict(&self, inspection: Inspection, expiry: Duration) -> Telegram {
-        let about = VerdictId {
-            camera: inspection.camera,
-            seq: inspection.verdict.seq,
+    /// The answer to a command: for everyone, and for who has asked.
+    pub(super) fn answer(&self, answer: Answer) -> Vec<Message> {
+        let message = self.plain(answer.topic.unwrap_or_default(), answer.payload);
+        let asker = answer.reply.map(|reply| to_asker(&message, reply));
+        let everyone = answer.topic.map(|_| message);
+        asker.into_iter().chain(everyone).collect()
+    }
+
+    /// The moment from which a verdict is not worth being said.
+    pub(super) fn expires(&self, recorded: &Recorded, received: Instant) -> Instant {
+        match (recorded.deadline, recorded.event.data.verdict) {
+            // Somebody still wants to be told that a verdict came too late.
+            (None, _) | (_, Verdict::NoDecision(Reason::Late)) => received + self.expiry,
+            (Some(deadline), _) => deadline,
+        }
+    }
+
+    /// What subscribers are told of a verdict that is worth something for `left`: the actuator of
+    /// defects first, then who has asked, then everyone.
+    pub(super) fn verdict(&self, recorded: Recorded, left: Duration) -> Vec<Message> {
+        let data = &recorded.event.data;
+        let everyone = Message {
+            expiry: Some(left),
+            ..self.event(
+                format!("{}/{}/verdict", self.root, data.camera),
+                &recorded.event,
+            )
         };
-        let verdict = inspection.verdict.verdict;
-        let camera = inspection.verdict.camera.clone();
-        // Somebody still wants to be told that a verdict came too late.
-        let expires = match inspection.deadline {
-            Some(deadline) if verdict != Verdict::NoDecision(Reason::Late) => deadline,
-            _ => Instant::now() + expiry,
-        };
-        let event = Event {
-            id: format!("{}-{}", self.run, about.seq),
-            source: format!("{}/{camera}", self.root),
-            time: inspection.captured.wall,
-            data: inspection.verdict,
-        };
-        let everyone = self.event(format!("{}/{camera}/verdict", self.root), &event);
-        let messages = if verdict == Verdict::Ng {
-            let actuator = Message {
-                topic: format!("{}/{camera}/defect", self.root),
-                ..everyone.clone()
-            };
-            vec![actuator, everyone]
-        } else {
-            vec![everyone]
-        };
-        Telegram {
-            about,
-            messages,
-            expires,
+        let actuator = (data.verdict == Verdict::Ng).then(|| Message {
+            topic: format!("{}/{}/defect", self.root, data.camera),
+            ..everyone.clone()
+        });
+        let asker = recorded.reply.map(|reply| to_asker(&everyone, reply));
+        actuator
+            .into_iter()
+            .chain(asker)
+            .chain([everyone])
+            .collect()
+    }
+
+    /// An entry of the journal; `is_old` if it was written long ago.
+    pub(super) fn stored(&self, stored: Stored, is_old: bool) -> Message {
+        match stored {
+            Stored::Verdict(event) => {
+                let topic = format!("{}/{}/record", self.root, event.data.camera);
+                self.event(topic, &Stored::record(*event, is_old))
+            }
+            Stored::Disagreement(mut event) => {
+                event.data.historical = is_old;
+                let topic = format!("{}/{}/disagreement", self.root, event.data.camera);
+                self.event(topic, &event)
+            }
+        }
+    }
+
+    /// JSON at QoS 1 that is not kept.
+    fn plain(&self, topic: &str, payload: Vec<u8>) -> Message {
+        Message {
+            topic: format!("{}/{topic}", self.root),
+            payload,
+            acknowledged: true,
+            retained: false,
+            content_type: Some("application/json"),
+            expiry: None,
+            correlation: None,
+            user_properties: Vec::new(),
         }
     }
 
@@ -129,29 +136,25 @@ impl Writer {
             MqttVersion::V3 => (event.to_structured(), None, Vec::new()),
             MqttVersion::V5 => {
                 let binary = event.to_binary();
-                (
-                    binary.payload,
-                    Some(binary.content_type),
-                    binary.user_properties,
-                )
+                let content_type = Some(binary.content_type);
+                (binary.payload, content_type, binary.user_properties)
             }
         };
         Message {
             topic,
-            payload,
-            acknowledged: true,
-            retained: false,
             content_type,
-            expiry: None,
             user_properties,
+            ..self.plain("", payload)
         }
     }
 }
 
-impl Telegram {
-    /// How the ledger calls it.
-    pub(super) fn about(&self) -> About {
-        Some(self.about)
+/// The same message for who has asked for it.
+fn to_asker(message: &Message, reply: Reply) -> Message {
+    Message {
+        topic: reply.topic,
+        correlation: reply.correlation,
+        ..message.clone()
     }
 }
 

@@ -1,35 +1,47 @@
 //! The last stage: tells the broker, and knows what it could not tell.
 //!
-//! One thread with a small asynchronous runtime of its own. The pipeline pushes into a queue and
-//! never waits for the network. A verdict is worth something only now, for the part that is in
+//! One thread with a small asynchronous runtime of its own. The record stage pushes into a queue
+//! and never waits for the network. A verdict is worth something only now, for the part that is in
 //! front of the actuator: so what cannot be sent now is not kept and sent later, it is *counted*,
 //! by camera and by range of `seq`, and said in the log and in `state` once somebody listens.
 //!
-//! Order on every connection: last will (with the connection itself), `state`, then `online`, so
+//! The *record* of a verdict is another thing: it lies in the journal until the broker has taken it,
+//! is asked for by credit, and goes out in order, behind what is said in real time.
+//!
+//! What comes in, triggers and commands, is read by [`intake`] and passed on at once.
+//!
+//! Order on every connection: last will (with the connection itself), subscriptions, `state`,
+//! then `online`, so
 //! that who sees `online` may trust `state`. On a clean end: verdicts that are on their way,
 //! `state`, `stopped`, farewell, which makes the broker forget the will.
 
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc},
+    time::Instant,
 };
 
-use flawd_core::event::{ModelData, Phase};
+use flawd_core::event::{Event as CloudEvent, ModelData, Phase, VerdictData};
+use flawd_journal::Entry;
 use tokio::{runtime, sync::mpsc};
 
-use super::{
-    counters::Counters,
-    crew::Crew,
-    frame::{Inspection, Sink},
-};
-use crate::config::MqttSettings;
+use super::{counters::Counters, crew::Crew, event::EventSender, record::Desk};
+use crate::{config::MqttSettings, monitor::Metrics};
 
 mod backoff;
 mod connection;
+mod intake;
 mod ledger;
 mod message;
+mod reply;
+mod row;
+mod state;
 mod task;
 
+pub use intake::TriggerTarget;
+pub use reply::Reply;
+
+use intake::Intake;
 use ledger::Undelivered;
 use task::Task;
 
@@ -38,12 +50,25 @@ use task::Task;
 const INBOX: usize = 256;
 
 /// What the daemon says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Where it is in its life.
     pub phase: Phase,
     /// Why it judges no parts; `None` if it does.
     pub not_ready: Option<String>,
+    /// What the system knows about its clock.
+    pub clock_synchronised: Option<bool>,
+    /// By camera, in the order of the configuration.
+    pub cameras: Vec<CameraReport>,
+}
+
+/// What the daemon says about one camera.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CameraReport {
+    /// The model that judges its parts, once it is loaded.
+    pub model: Option<ModelData>,
+    /// Inspection is paused by command.
+    pub paused: bool,
 }
 
 /// What is published about one camera besides its verdicts.
@@ -55,18 +80,60 @@ pub struct CameraInfo {
     pub counters: Counters,
 }
 
-/// The way to the publisher; clones lead to the same one. It ends when the last is dropped.
+/// A verdict that has its number and is written down, on its way to be said.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    /// The camera's number.
+    pub(super) camera: usize,
+    pub(super) event: CloudEvent<VerdictData>,
+    /// The picture was taken, or was asked for where there is none.
+    pub(super) time: Instant,
+    /// The moment after which nobody wants to know any more.
+    pub(super) deadline: Option<Instant>,
+    /// Where the asker wants to be answered.
+    pub(super) reply: Option<Reply>,
+}
+
+/// An answer to a command.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The topic under the root that everyone hears it on, where everyone does.
+    pub topic: Option<&'static str>,
+    /// JSON.
+    pub payload: Vec<u8>,
+    /// Where the asker wants to be answered.
+    pub reply: Option<Reply>,
+}
+
+/// The way to the publisher; clones lead to the same one.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    inbox: mpsc::Sender<Order>,
+    verdicts: mpsc::Sender<Box<Recorded>>,
+    orders: mpsc::UnboundedSender<Order>,
     undelivered: UndeliveredByCamera,
 }
 
-/// What the publisher is asked to do.
+/// The publisher's end of that way.
+pub struct Orders {
+    verdicts: mpsc::Receiver<Box<Recorded>>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    undelivered: UndeliveredByCamera,
+}
+
+/// What the publisher is asked to do, besides saying verdicts. Each is bounded by something else:
+/// records by the credit that was given, the rest by how often the daemon has news.
 #[derive(Debug)]
 enum Order {
-    Verdict(Box<Inspection>),
+    Records {
+        generation: u64,
+        entries: Vec<Entry>,
+    },
     Report(Report),
+    Answer(Answer),
+    /// The pipeline gets on, although there may be no verdict to show for it.
+    Beat,
+    /// No verdict will come any more.
+    Finish,
 }
 
 /// Undelivered verdicts by camera, counted on both sides of the inbox.
@@ -76,53 +143,114 @@ struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
 /// How the first attempt to connect ended: connected, or why not.
 pub type FirstAttempt = Result<(), String>;
 
+/// The way to a publisher that is yet to be started, for so many cameras.
+pub fn channel(cameras: usize) -> (Publisher, Orders) {
+    let (verdict_sender, verdicts) = mpsc::channel(INBOX);
+    let (order_sender, orders) = mpsc::unbounded_channel();
+    let undelivered = UndeliveredByCamera::new(cameras);
+    let publisher = Publisher {
+        verdicts: verdict_sender,
+        orders: order_sender,
+        undelivered: undelivered.clone(),
+    };
+    let orders = Orders {
+        verdicts,
+        orders,
+        undelivered,
+    };
+    (publisher, orders)
+}
+
+/// What the publisher is built from.
+pub(super) struct Plan {
+    pub(super) settings: MqttSettings,
+    pub(super) cameras: Vec<CameraInfo>,
+    pub(super) report: Report,
+    pub(super) orders: Orders,
+    pub(super) desk: Desk,
+    pub(super) triggers: Vec<TriggerTarget>,
+    pub(super) events: EventSender,
+    pub(super) metrics: Metrics,
+}
+
 /// Starts the publisher on a thread of `crew`.
 ///
 /// The receiver gets one message, when the first attempt to connect has ended either way.
 ///
 /// # Errors
 /// When the system has no thread or no event queue to give.
-pub fn start(
-    crew: &mut Crew,
-    settings: &MqttSettings,
-    model: ModelData,
-    cameras: Vec<CameraInfo>,
-    report: Report,
-) -> io::Result<(Publisher, std_mpsc::Receiver<FirstAttempt>)> {
+pub(super) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receiver<FirstAttempt>> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (inbox, orders) = mpsc::channel(INBOX);
     let (first_sender, first_attempt) = std_mpsc::channel();
-    let undelivered = UndeliveredByCamera::new(cameras.len());
-    let task = Task::new(
-        settings.clone(),
-        model,
-        cameras,
-        report,
-        orders,
-        undelivered.clone(),
-        first_sender,
+    let intake = Intake::new(
+        &plan.settings.root,
+        plan.triggers,
+        plan.events,
+        plan.metrics.clone(),
     );
+    let Orders {
+        verdicts,
+        orders,
+        undelivered,
+    } = plan.orders;
+    let task = Task::new(task::Parts {
+        settings: plan.settings,
+        cameras: plan.cameras,
+        report: plan.report,
+        verdicts,
+        orders,
+        undelivered,
+        desk: plan.desk,
+        intake,
+        first_attempt: first_sender,
+        metrics: plan.metrics,
+    });
     crew.spawn("publish", move || runtime.block_on(task.run()))?;
-    Ok((Publisher { inbox, undelivered }, first_attempt))
+    Ok(first_attempt)
 }
 
 impl Publisher {
     /// Says something new about the daemon.
     pub fn report(&self, report: Report) {
-        // Only a thread other than the runtime's calls this, so it may wait for a place.
-        self.inbox.blocking_send(Order::Report(report)).ok();
+        self.order(Order::Report(report));
     }
-}
 
-impl Sink for Publisher {
-    fn accept(&mut self, inspection: Inspection) {
-        let (camera, seq) = (inspection.camera, inspection.verdict.seq);
-        let order = Order::Verdict(Box::new(inspection));
-        if self.inbox.try_send(order).is_err() {
+    /// Answers a command.
+    pub fn answer(&self, answer: Answer) {
+        self.order(Order::Answer(answer));
+    }
+
+    /// Says that the pipeline gets on.
+    pub fn beat(&self) {
+        self.order(Order::Beat);
+    }
+
+    /// Says a verdict, or counts it as undelivered; never waits.
+    pub(super) fn verdict(&self, recorded: Recorded) {
+        let (camera, seq) = (recorded.camera, recorded.event.data.seq);
+        if self.verdicts.try_send(Box::new(recorded)).is_err() {
             self.undelivered.lock()[camera].add(seq);
         }
+    }
+
+    /// Hands over records that were asked for.
+    pub(super) fn records(&self, generation: u64, entries: Vec<Entry>) {
+        self.order(Order::Records {
+            generation,
+            entries,
+        });
+    }
+
+    /// No verdict will come any more.
+    pub(super) fn finish(&self) {
+        self.order(Order::Finish);
+    }
+
+    fn order(&self, order: Order) {
+        // A publisher that has finished does not mind.
+        self.orders.send(order).ok();
     }
 }
 

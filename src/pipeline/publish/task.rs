@@ -1,54 +1,98 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::mpsc as std_mpsc,
     time::{Duration, Instant},
 };
 
-use flawd_core::event::{Beat, CameraState, Heartbeat, ModelData, Phase, State, Status};
+use flawd_core::{
+    event::{Phase, State, Status},
+    verdict::{Reason, Verdict},
+};
+use flawd_journal::Entry;
 use jiff::Timestamp;
 use tokio::{select, sync::mpsc, time};
 use tracing::{error, info, warn};
 
 use super::{
-    CameraInfo, FirstAttempt, Order, Report, UndeliveredByCamera,
+    CameraInfo, FirstAttempt, Order, Recorded, Report, UndeliveredByCamera,
     backoff::Backoff,
     connection::{Connection, Happening, Message},
-    ledger::{About, Ledger},
-    message::{Telegram, Writer},
+    intake::Intake,
+    ledger::{About, Ledger, VerdictId},
+    message::Writer,
+    row::Row,
+    state,
 };
 use crate::{
     config::MqttSettings,
-    pipeline::{frame::Inspection, throttle::Throttle},
+    monitor::Metrics,
+    pipeline::{
+        record::{Desk, Stored},
+        throttle::Throttle,
+    },
 };
 
 /// Messages that may be unacknowledged at a time. Below what brokers commonly allow (20), so that
 /// nothing ages in the client's own queue.
 const WINDOW: usize = 16;
 
+/// Of those, what records may take: a verdict always finds room.
+const RECORD_WINDOW: usize = 8;
+
 /// Verdicts that may wait for room in the window; then the oldest gives way.
 const WAITING: usize = 256;
 
-/// At the end, how long verdicts on their way and the farewell may take.
+/// At the end, how long records, verdicts on their way and the farewell may take.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Longest pause between two attempts to have a record taken that the broker refuses.
+const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// The publisher.
 pub(super) struct Task {
-    settings: MqttSettings,
+    parts: Parts,
     writer: Writer,
-    model: ModelData,
-    cameras: Vec<CameraInfo>,
-    report: Report,
-    orders: mpsc::Receiver<Order>,
-    undelivered: UndeliveredByCamera,
-    first_attempt: Option<std_mpsc::Sender<FirstAttempt>>,
+    /// When the publisher was started: what is older is history.
+    started: Timestamp,
     ledger: Ledger,
-    waiting: VecDeque<Telegram>,
+    waiting: VecDeque<(Recorded, Instant)>,
+    row: Row,
     /// The last verdict of each camera, and when it was reached.
     last: Vec<Option<(u64, Instant)>>,
     heartbeat_due: Instant,
+    /// Why the broker lets nobody ask us for anything.
+    subscription_refused: Option<String>,
+    /// What of the state was worth a message when it was last published.
+    headline: Option<Headline>,
     refusals: Throttle,
+    is_finishing: bool,
+}
+
+/// What the publisher is made of.
+pub(super) struct Parts {
+    pub(super) settings: MqttSettings,
+    pub(super) cameras: Vec<CameraInfo>,
+    pub(super) report: Report,
+    pub(super) verdicts: mpsc::Receiver<Box<Recorded>>,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) undelivered: UndeliveredByCamera,
+    pub(super) desk: Desk,
+    pub(super) intake: Intake,
+    pub(super) first_attempt: std_mpsc::Sender<FirstAttempt>,
+    pub(super) metrics: Metrics,
+}
+
+/// A change in one of these is published without being asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Headline {
+    refused: Option<String>,
+    failing: Option<String>,
+    is_dropping: bool,
+    suspended: Option<String>,
+    /// By camera.
+    drift: Vec<bool>,
 }
 
 /// Why a connection is not served any more.
@@ -59,36 +103,37 @@ enum Ended {
     Lost(String),
 }
 
+/// What there is to do next.
+enum Next {
+    Happening(Happening),
+    Verdict(Box<Recorded>),
+    Order(Order),
+    /// A moment has come.
+    Time,
+}
+
 impl Task {
-    pub(super) fn new(
-        settings: MqttSettings,
-        model: ModelData,
-        cameras: Vec<CameraInfo>,
-        report: Report,
-        orders: mpsc::Receiver<Order>,
-        undelivered: UndeliveredByCamera,
-        first_attempt: std_mpsc::Sender<FirstAttempt>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let settings = &parts.settings;
         Self {
-            writer: Writer::new(&settings.root, settings.version),
-            last: vec![None; cameras.len()],
-            settings,
-            model,
-            cameras,
-            report,
-            orders,
-            undelivered,
-            first_attempt: Some(first_attempt),
+            writer: Writer::new(&settings.root, settings.version, settings.expiry),
+            started: Timestamp::now(),
             ledger: Ledger::default(),
             waiting: VecDeque::new(),
+            row: Row::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
+            last: vec![None; parts.cameras.len()],
             heartbeat_due: Instant::now(),
+            subscription_refused: None,
+            headline: None,
             refusals: Throttle::new(Duration::from_secs(60)),
+            is_finishing: false,
+            parts,
         }
     }
 
-    /// Publishes until nobody can give orders any more.
+    /// Publishes until no verdict will come any more.
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(self.settings.reconnect_max);
+        let mut backoff = Backoff::new(self.parts.settings.reconnect_max);
         let mut attempts = 0_u64;
         loop {
             attempts += 1;
@@ -97,16 +142,18 @@ impl Task {
                 Some(Ok(mut connection)) => {
                     backoff.succeed();
                     info!(
-                        host = self.settings.host,
-                        port = self.settings.port,
+                        host = self.parts.settings.host,
+                        port = self.parts.settings.port,
                         attempts,
                         "Connected to the broker"
                     );
                     attempts = 0;
                     self.answer_first_attempt(Ok(()));
+                    self.parts.metrics.mqtt_connected(true);
                     match self.serve(&mut connection).await {
                         Ended::Finished => break,
                         Ended::Lost(cause) => {
+                            self.parts.metrics.mqtt_connected(false);
                             warn!(error = cause, "Connection to the broker lost");
                             self.abandon();
                         }
@@ -116,8 +163,8 @@ impl Task {
                     // Once, twice, four times…: a broker that is away for a night takes few lines.
                     if attempts.is_power_of_two() {
                         warn!(
-                            host = self.settings.host,
-                            port = self.settings.port,
+                            host = self.parts.settings.host,
+                            port = self.parts.settings.port,
                             error = cause,
                             attempts,
                             "Cannot connect to the broker"
@@ -133,87 +180,136 @@ impl Task {
         self.say_undelivered();
     }
 
-    /// One attempt to connect; `None` if there are no more orders.
+    /// One attempt to connect; `None` if there is nothing more to say.
     async fn connect(&mut self) -> Option<Result<Connection, String>> {
         let topic = self.writer.status_topic();
-        let mut connection = Connection::open(&self.settings, &topic, Status::Offline.as_str());
-        loop {
-            select! {
-                happening = connection.next() => match happening {
-                    Happening::Connected => return Some(Ok(connection)),
-                    Happening::Lost(cause) => return Some(Err(cause)),
-                    _ => {}
-                },
-                order = self.orders.recv() => self.take_offline(order?),
+        let will = Status::Offline.as_str();
+        let mut connection = Connection::open(&self.parts.settings, &topic, will);
+        while !self.is_finishing {
+            match self.next(Some(&mut connection), None).await {
+                Next::Happening(Happening::Connected) => return Some(Ok(connection)),
+                Next::Happening(Happening::Lost(cause)) => return Some(Err(cause)),
+                Next::Verdict(recorded) => self.take_offline(&recorded),
+                Next::Order(order) => self.take_order(order, None),
+                Next::Happening(_) | Next::Time => {}
             }
         }
+        None
     }
 
-    /// Waits before the next attempt; `false` if there are no more orders.
+    /// Waits before the next attempt; `false` if there is nothing more to say.
     async fn pause(&mut self, pause: Duration) -> bool {
-        let until = time::Instant::now() + pause;
-        loop {
-            select! {
-                () = time::sleep_until(until) => return true,
-                order = self.orders.recv() => match order {
-                    Some(order) => self.take_offline(order),
-                    None => return false,
-                },
+        let until = Instant::now() + pause;
+        while !self.is_finishing {
+            match self.next(None, Some(until)).await {
+                Next::Time => return true,
+                Next::Verdict(recorded) => self.take_offline(&recorded),
+                Next::Order(order) => self.take_order(order, None),
+                Next::Happening(_) => {}
             }
+        }
+        false
+    }
+
+    /// Waits for whatever comes first. Verdicts go before orders, so that the order to finish
+    /// finds none behind it.
+    async fn next(&mut self, connection: Option<&mut Connection>, until: Option<Instant>) -> Next {
+        let happening = async {
+            match connection {
+                Some(connection) => connection.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let moment = async {
+            match until {
+                Some(until) => time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        select! {
+            biased;
+            happening = happening => Next::Happening(happening),
+            Some(recorded) = self.parts.verdicts.recv() => Next::Verdict(recorded),
+            order = self.parts.orders.recv() => Next::Order(order.unwrap_or(Order::Finish)),
+            () = moment => Next::Time,
         }
     }
 
     /// Publishes on this connection until it or the work ends.
     async fn serve(&mut self, connection: &mut Connection) -> Ended {
+        self.subscription_refused = None;
+        if connection.subscribe(&self.parts.intake.topics()).is_err() {
+            return Ended::Lost("the client does not take a subscription".to_owned());
+        }
         self.say_undelivered();
         self.publish_state(connection);
-        self.publish(connection, self.writer.status(Status::Online), None);
-        loop {
-            self.submit_waiting(connection);
-            select! {
-                happening = connection.next() => {
-                    if let Some(cause) = self.note(happening) {
+        self.publish(
+            connection,
+            self.writer.status(Status::Online),
+            About::Nothing,
+        );
+        self.start_row_over();
+        while !self.is_finishing {
+            self.submit(connection);
+            let until = self.row.retry_at();
+            match self.next(Some(connection), until).await {
+                Next::Happening(happening) => {
+                    if let Some(cause) = self.note(happening, connection) {
                         return Ended::Lost(cause);
                     }
                 }
-                order = self.orders.recv() => match order {
-                    Some(Order::Verdict(inspection)) => {
-                        self.take_verdict(*inspection);
-                        self.submit_waiting(connection);
-                        self.publish_heartbeat(connection);
-                    }
-                    Some(Order::Report(report)) => {
-                        self.report = report;
-                        self.publish_state(connection);
-                    }
-                    None => return self.finish(connection).await,
-                },
+                Next::Verdict(recorded) => {
+                    self.take_verdict(*recorded);
+                    self.submit(connection);
+                    self.publish_heartbeat(connection);
+                }
+                Next::Order(order) => self.take_order(order, Some(connection)),
+                Next::Time => {
+                    self.start_row_over();
+                    self.row.try_again();
+                }
             }
         }
+        self.finish(connection).await
     }
 
     /// Sends what is on its way, says goodbye, and waits until the broker has it all.
     async fn finish(&mut self, connection: &mut Connection) -> Ended {
         let deadline = time::Instant::now() + FAREWELL;
-        self.report.phase = Phase::Halted;
+        // A backlog of records must not take the time that the farewell needs.
+        let records_until = Instant::now() + FAREWELL / 2;
+        self.parts.report.phase = Phase::Halted;
+        self.parts.report.not_ready = Some("stopping".to_owned());
         let mut is_said = false;
         loop {
-            self.submit_waiting(connection);
-            if self.waiting.is_empty() && self.ledger.open() == 0 {
+            if !is_said {
+                self.submit(connection);
+            }
+            let records_wait = !self.records_are_done() && Instant::now() < records_until;
+            if self.waiting.is_empty() && self.ledger.open() == 0 && !records_wait {
                 if is_said {
                     break;
                 }
                 is_said = true;
                 self.say_undelivered();
                 self.publish_state(connection);
-                self.publish(connection, self.writer.status(Status::Stopped), None);
+                self.publish(
+                    connection,
+                    self.writer.status(Status::Stopped),
+                    About::Nothing,
+                );
             }
-            match time::timeout_at(deadline, connection.next()).await {
-                Ok(happening) => {
-                    if let Some(cause) = self.note(happening) {
+            let until = records_wait.then_some(records_until);
+            match time::timeout_at(deadline, self.next(Some(connection), until)).await {
+                Ok(Next::Happening(happening)) => {
+                    if let Some(cause) = self.note(happening, connection) {
                         return Ended::Lost(cause);
                     }
                 }
+                Ok(Next::Verdict(recorded)) => self.take_verdict(*recorded),
+                // Once nobody can order anything any more, that is all there is to hear.
+                Ok(Next::Order(order)) => self.take_order(order, Some(connection)),
+                Ok(Next::Time) => {}
                 Err(_) => {
                     warn!("The broker does not confirm the end");
                     self.abandon();
@@ -236,171 +332,239 @@ impl Task {
     }
 
     /// Notes what happened on the connection; `Some` with the cause if it is lost.
-    fn note(&mut self, happening: Happening) -> Option<String> {
+    fn note(&mut self, happening: Happening, connection: &Connection) -> Option<String> {
         match happening {
             Happening::Sent(packet) => self.ledger.sent(packet),
             Happening::Acknowledged { packet, refused } => {
-                let about = self.ledger.acknowledged(packet);
-                if let Some(reason) = refused {
-                    if let Some(suppressed) = self.refusals.permit() {
-                        error!(
-                            reason,
-                            suppressed, "The broker refuses to publish for this client"
-                        );
-                    }
-                    self.count_undelivered(about);
-                }
+                self.note_acknowledgement(packet, refused, connection);
             }
+            Happening::Subscribed { refused } if refused.is_empty() => {}
+            Happening::Subscribed { refused } => {
+                let refused = refused.join(", ");
+                error!(refused, "The broker refuses subscriptions to this client");
+                self.subscription_refused =
+                    Some(format!("the broker refuses subscriptions: {refused}"));
+                self.publish_state(connection);
+            }
+            Happening::Received(message) => self.parts.intake.take(message),
             Happening::Lost(cause) => return Some(cause),
             Happening::Connected | Happening::Disconnected => {}
         }
         None
     }
 
-    /// Without a connection a verdict is worth nothing, and a report waits for the next one.
-    fn take_offline(&mut self, order: Order) {
-        match order {
-            Order::Verdict(inspection) => {
-                let seq = inspection.verdict.seq;
-                self.last[inspection.camera] = Some((seq, Instant::now()));
-                self.undelivered.lock()[inspection.camera].add(seq);
+    fn note_acknowledgement(
+        &mut self,
+        packet: u16,
+        refused: Option<String>,
+        connection: &Connection,
+    ) {
+        let about = self.ledger.acknowledged(packet);
+        match (about, refused) {
+            (About::Record(position), None) => {
+                if let Some(position) = self.row.taken(position) {
+                    self.parts.desk.taken(position);
+                    self.publish_headline(connection);
+                }
             }
-            Order::Report(report) => self.report = report,
+            (_, None) => {}
+            (about, Some(reason)) => {
+                if let Some(suppressed) = self.refusals.permit() {
+                    error!(
+                        reason,
+                        suppressed, "The broker refuses to publish for this client"
+                    );
+                }
+                match about {
+                    About::Record(_) => {
+                        self.row.refused(reason, Instant::now());
+                        self.publish_headline(connection);
+                    }
+                    about => self.count_undelivered(about),
+                }
+            }
         }
     }
 
-    fn take_verdict(&mut self, inspection: Inspection) {
-        self.last[inspection.camera] = Some((inspection.verdict.seq, Instant::now()));
-        let telegram = self.writer.verdict(inspection, self.settings.expiry);
-        self.waiting.push_back(telegram);
+    /// Without a connection a verdict in real time is worth nothing; its record waits.
+    fn take_offline(&mut self, recorded: &Recorded) {
+        let verdict = verdict_id(recorded);
+        self.last[verdict.camera] = Some((verdict.seq, Instant::now()));
+        self.count_undelivered(About::Verdict(verdict));
+    }
+
+    fn take_verdict(&mut self, recorded: Recorded) {
+        let now = Instant::now();
+        self.last[recorded.camera] = Some((recorded.event.data.seq, now));
+        let expires = self.writer.expires(&recorded, now);
+        self.waiting.push_back((recorded, expires));
         if self.waiting.len() > WAITING
-            && let Some(oldest) = self.waiting.pop_front()
+            && let Some((oldest, _)) = self.waiting.pop_front()
         {
-            self.count_undelivered(oldest.about());
+            self.count_undelivered(About::Verdict(verdict_id(&oldest)));
         }
     }
 
-    /// Hands verdicts to the client as long as few enough are unacknowledged.
-    fn submit_waiting(&mut self, connection: &Connection) {
-        while self.ledger.open() < WINDOW
-            && let Some(telegram) = self.waiting.pop_front()
-        {
-            let about = telegram.about();
-            let left = telegram.expires.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                self.count_undelivered(about);
-                continue;
+    /// Does what the daemon asks for; an order that needs a connection is let go without one.
+    fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
+        match (order, connection) {
+            (Order::Finish, _) => self.is_finishing = true,
+            (Order::Report(report), connection) => {
+                self.parts.report = report;
+                if let Some(connection) = connection {
+                    self.publish_state(connection);
+                }
             }
-            for message in telegram.messages {
-                let message = Message {
-                    expiry: Some(left),
-                    ..message
-                };
-                self.publish(connection, message, about);
+            (
+                Order::Records {
+                    generation,
+                    entries,
+                },
+                Some(_),
+            ) => self.row.arrived(generation, entries),
+            (Order::Answer(answer), Some(connection)) => {
+                for message in self.writer.answer(answer) {
+                    self.publish(connection, message, About::Nothing);
+                }
+            }
+            (Order::Beat, Some(connection)) => self.publish_heartbeat(connection),
+            (Order::Records { .. } | Order::Answer(_) | Order::Beat, None) => {}
+        }
+    }
+
+    /// Hands to the client what there is room for: verdicts, and behind them records.
+    fn submit(&mut self, connection: &Connection) {
+        while self.ledger.open() < WINDOW
+            && let Some((recorded, expires)) = self.waiting.pop_front()
+        {
+            self.submit_verdict(connection, recorded, expires);
+        }
+        while self.ledger.open() < RECORD_WINDOW
+            && let Some(entry) = self.row.send_next()
+        {
+            self.submit_record(connection, entry);
+        }
+        if let Some(more) = self.row.demand() {
+            self.parts.desk.credit(more);
+        }
+    }
+
+    fn submit_verdict(&mut self, connection: &Connection, mut it: Recorded, expires: Instant) {
+        let now = Instant::now();
+        let about = About::Verdict(verdict_id(&it));
+        let mut left = expires.saturating_duration_since(now);
+        if left.is_zero() {
+            // Too late for the actuator, but whoever counts verdicts is owed one.
+            let verdict = &mut it.event.data.verdict;
+            if it.deadline.is_none() || *verdict == Verdict::NoDecision(Reason::Late) {
+                return self.count_undelivered(about);
+            }
+            *verdict = Verdict::NoDecision(Reason::Late);
+            left = self.parts.settings.expiry;
+        }
+        self.parts.metrics.published(now.duration_since(it.time));
+        for message in self.writer.verdict(it, left) {
+            self.publish(connection, message, about);
+        }
+    }
+
+    fn submit_record(&mut self, connection: &Connection, entry: Entry) {
+        let position = entry.position;
+        match Stored::from_json(&entry.payload) {
+            Ok(stored) => {
+                let age = Timestamp::now().duration_since(stored.time());
+                let is_old =
+                    stored.time() < self.started || age.unsigned_abs() > self.parts.settings.expiry;
+                let message = self.writer.stored(stored, is_old);
+                self.publish(connection, message, About::Record(position));
+            }
+            Err(error) => {
+                error!(%position, %error, "A record of the journal cannot be read and is left out");
+                if let Some(position) = self.row.taken(position) {
+                    self.parts.desk.taken(position);
+                }
             }
         }
+    }
+
+    fn start_row_over(&mut self) {
+        let generation = self.row.start_over();
+        self.parts.desk.rewind(generation);
+    }
+
+    /// Whether the journal holds nothing that the broker would take now.
+    fn records_are_done(&self) -> bool {
+        self.row.refusal().is_some() || self.parts.desk.is_done(self.row.reached())
     }
 
     fn publish(&mut self, connection: &Connection, message: Message, about: About) {
         match connection.publish(message) {
             Ok(()) => self.ledger.hand_over(about),
+            // The connection is gone or will be: a record stays in the journal.
             Err(_) => self.count_undelivered(about),
         }
     }
 
     fn publish_state(&mut self, connection: &Connection) {
         let state = self.state();
-        self.publish(connection, self.writer.state(&state), None);
+        self.headline = Some(Headline::of(&state));
+        self.publish(connection, self.writer.state(&state), About::Nothing);
     }
 
-    /// At most one an interval, and only behind a verdict: when inspection stops, so does this.
-    fn publish_heartbeat(&mut self, connection: &Connection) {
-        let now = Instant::now();
-        if now < self.heartbeat_due {
-            return;
-        }
-        self.heartbeat_due = now + self.settings.heartbeat;
-        let beats = self
-            .cameras
-            .iter()
-            .zip(&self.last)
-            .filter_map(|(camera, last)| {
-                let (seq, reached) = (*last)?;
-                let age_ms = now.duration_since(reached).as_secs_f64() * 1e3;
-                Some((camera.name.clone(), Beat { seq, age_ms }))
-            });
-        let heartbeat = Heartbeat {
-            cameras: beats.collect(),
-            time: Timestamp::now(),
-        };
-        let message = self.writer.heartbeat(&heartbeat);
-        self.publish(connection, message, None);
-        if self
-            .undelivered
-            .lock()
-            .iter()
-            .any(|camera| camera.is_unsaid())
-        {
+    /// Publishes the state if something in it has changed that people should look at.
+    fn publish_headline(&mut self, connection: &Connection) {
+        let is_unsaid = (self.parts.undelivered.lock().iter()).any(|camera| camera.is_unsaid());
+        if is_unsaid || self.headline != Some(Headline::of(&self.state())) {
             self.say_undelivered();
             self.publish_state(connection);
         }
     }
 
-    fn state(&self) -> State {
-        let undelivered = self.undelivered.lock();
-        let cameras: BTreeMap<_, _> = self
-            .cameras
-            .iter()
-            .zip(undelivered.iter())
-            .map(|(camera, undelivered)| {
-                let counters = &camera.counters;
-                let state = CameraState {
-                    captured: counters.captured.get(),
-                    overrun: counters.overrun.get(),
-                    ok: counters.ok.get(),
-                    ng: counters.ng.get(),
-                    no_decision: counters.no_decision.get(),
-                    undelivered: undelivered.to_event(),
-                    ..CameraState::default()
-                };
-                (camera.name.clone(), state)
-            })
-            .collect();
-        State {
-            ready: self.report.not_ready.is_none(),
-            reason: self.report.not_ready.clone(),
-            state: self.report.phase,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            model: Some(self.model.clone()),
-            clock_synchronised: None,
-            cameras,
-            records: None,
-            evidence: None,
-            time: Timestamp::now(),
+    /// At most one an interval, and only when the pipeline gets on.
+    fn publish_heartbeat(&mut self, connection: &Connection) {
+        let now = Instant::now();
+        if now < self.heartbeat_due {
+            return;
         }
+        self.heartbeat_due = now + self.parts.settings.heartbeat;
+        let heartbeat = state::heartbeat(&self.parts.cameras, &self.last, now);
+        let message = self.writer.heartbeat(&heartbeat);
+        self.publish(connection, message, About::Nothing);
+        self.publish_headline(connection);
+    }
+
+    fn state(&self) -> State {
+        let mut report = self.parts.report.clone();
+        report.not_ready = report.not_ready.or(self.subscription_refused.clone());
+        let mut records = self.parts.desk.status();
+        records.refused = self.row.refusal().map(str::to_owned);
+        let evidence = self.parts.desk.evidence();
+        let undelivered = self.parts.undelivered.lock();
+        let cameras = &self.parts.cameras;
+        state::state(&report, cameras, &undelivered, records, evidence)
     }
 
     /// The connection is gone, and with it every verdict that was on its way.
     fn abandon(&mut self) {
-        let waiting = self.waiting.drain(..).map(|telegram| telegram.about);
+        let waiting = self.waiting.drain(..).map(|(it, _)| verdict_id(&it));
         let mut verdicts = self.ledger.abandon();
         verdicts.extend(waiting);
-        let mut undelivered = self.undelivered.lock();
+        let mut undelivered = self.parts.undelivered.lock();
         for verdict in verdicts {
             undelivered[verdict.camera].add(verdict.seq);
         }
     }
 
     fn count_undelivered(&self, about: About) {
-        if let Some(verdict) = about {
-            self.undelivered.lock()[verdict.camera].add(verdict.seq);
+        if let About::Verdict(verdict) = about {
+            self.parts.undelivered.lock()[verdict.camera].add(verdict.seq);
         }
     }
 
     /// Logs each gap once.
     fn say_undelivered(&self) {
-        let mut undelivered = self.undelivered.lock();
-        for (camera, undelivered) in self.cameras.iter().zip(undelivered.iter_mut()) {
+        let mut undelivered = self.parts.undelivered.lock();
+        for (camera, undelivered) in self.parts.cameras.iter().zip(undelivered.iter_mut()) {
             if let Some(gap) = undelivered.say() {
                 warn!(
                     camera = camera.name,
@@ -413,10 +577,30 @@ impl Task {
         }
     }
 
-    fn answer_first_attempt(&mut self, answer: FirstAttempt) {
-        if let Some(sender) = self.first_attempt.take() {
-            // The daemon may have given up waiting.
-            sender.send(answer).ok();
+    fn answer_first_attempt(&self, answer: FirstAttempt) {
+        // Only the first is waited for, and the daemon may have given up waiting for it.
+        self.parts.first_attempt.send(answer).ok();
+    }
+}
+
+impl Headline {
+    fn of(state: &State) -> Self {
+        let records = state.records.clone().unwrap_or_default();
+        Self {
+            refused: records.refused,
+            failing: records.failing,
+            is_dropping: records.dropped > 0,
+            suspended: state.evidence.as_ref().and_then(|it| it.suspended.clone()),
+            drift: (state.cameras.values())
+                .map(|camera| camera.drift.is_some_and(|drift| drift.alarm))
+                .collect(),
         }
+    }
+}
+
+fn verdict_id(recorded: &Recorded) -> VerdictId {
+    VerdictId {
+        camera: recorded.camera,
+        seq: recorded.event.data.seq,
     }
 }

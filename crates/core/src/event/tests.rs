@@ -34,6 +34,13 @@ fn event(verdict: Verdict) -> Event<VerdictData> {
             recipe: Some("left-hand".to_owned()),
             triggered_at: Some(time),
             match_offset_ms: judged.then_some(-3.5),
+            regions: vec![Region {
+                x: 3,
+                y: 4,
+                width: 5,
+                height: 6,
+                score: 1.5,
+            }],
             evidence: judged.then(|| EvidenceData {
                 path: "top/2026-03-01/000000000017-ng.png".to_owned(),
                 sha256: Digest::new([3; 32]),

@@ -1,0 +1,387 @@
+//! Drift: do today's good parts still score as those of the calibration did?
+//!
+//! ```text
+//! score ─► rank among calibration and earlier scores ─► p-value ─► bet against it ─► capital ─► alarm
+//! ```
+//! As long as the scores are exchangeable with those of the calibration, their p-values are
+//! independent and uniform, and whoever bets against that at fair odds does not get rich: the
+//! capital is a martingale, and by Ville's inequality it ever reaches 1/δ with a probability of at
+//! most δ, however often one looks. So capital of 1/δ is an alarm with a known rate of false ones.
+//!
+//! **The rank is among the calibration scores and the earlier scores of the line.** Against the
+//! calibration scores alone the p-values would share one error, that of so many scores standing
+//! for a distribution; a bet on that error wins without end, and the bound would not hold: of 1000
+//! simulated epochs of unchanged parts with 100 calibration scores each, 39 % alarmed where 1 % was
+//! promised, and 0.4 % by the rule used here. Among everything that came before, the p-values are
+//! exactly independent (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
+//! 2005). The price is that a lasting change becomes the normal after a while, so that the alarm
+//! stays on until it is reset, and that a small one may never be seen. In simulations at a rate of 1 % with 150 calibration scores, a shift of
+//! the mean by one standard deviation raised the alarm after 50 parts (median) where the line began
+//! with it and after 206 where 5000 good parts came before; half a deviation after 101 (12 % never)
+//! and 415; a quarter mostly not, or after thousands.
+//!
+//! **Only scores below the threshold count**, of the line and of the calibration alike: what a
+//! defect scores is no drift. Those on the threshold are left out, because the threshold is itself
+//! one of the calibration scores, and given its value only those strictly below it are
+//! exchangeable with one another. Where drift carries most parts above the threshold, little is
+//! left to see here: that is what the rate of rejects is for.
+//!
+//! Equal scores are put in order by lot, so that a p-value is uniform also where there are ties.
+
+use crate::calibration::Calibration;
+
+/// Scores after which everything starts anew: this bounds memory, and how long ago the scores may
+/// be with which a new one is compared.
+pub const EPOCH: u64 = 20_000;
+
+/// What the bets are: p-values are too small, are as they should be, are too large.
+const SLOPES: [f64; 3] = [-1.0, 0.0, 1.0];
+
+/// The share of the capital that changes its bet at every step; that of the paper.
+const JUMP: f64 = 0.01;
+
+/// Why drift cannot be watched.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum DriftError {
+    /// The rate is no probability that an alarm could keep.
+    #[error("a rate of false drift alarms lies between 0 and 1, for example 0.01; {0} does not")]
+    BadRate(f64),
+}
+
+/// Where the watch stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftState {
+    /// Decimal logarithm of the capital; 0 at the start of an epoch. The alarm is at
+    /// log10(1 / rate of false alarms).
+    pub martingale_log10: f64,
+    /// True from the first time that the capital was enough, until it is reset.
+    pub alarm: bool,
+    /// Scores of this epoch that counted, 0 to [`EPOCH`].
+    pub observed: u64,
+}
+
+/// Watches the scores of one model on one camera.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// Scores below this count.
+    limit: f32,
+    /// Capital that is an alarm, as a decimal logarithm.
+    alarm_log10: f64,
+    /// The calibration scores below the limit, ascending.
+    calibration: Vec<f32>,
+    /// These and the scores of this epoch, ascending.
+    scores: Vec<f32>,
+    capital: Jumper,
+    lot: SplitMix64,
+    state: DriftState,
+}
+
+impl Drift {
+    /// A watch over parts that are to score as those of `calibration`, with at most the given
+    /// probability of a false alarm in an epoch; above 0 and below 1. The seed decides the lot
+    /// that puts equal scores in order.
+    ///
+    /// # Errors
+    /// If the rate is out of range.
+    pub fn new(
+        calibration: &Calibration,
+        false_alarm_rate: f64,
+        seed: u64,
+    ) -> Result<Self, DriftError> {
+        if !(false_alarm_rate > 0.0 && false_alarm_rate < 1.0) {
+            return Err(DriftError::BadRate(false_alarm_rate));
+        }
+        let limit = calibration.threshold();
+        let below = calibration.scores().partition_point(|&score| score < limit);
+        let calibration = calibration.scores()[..below].to_vec();
+        Ok(Self {
+            limit,
+            alarm_log10: -false_alarm_rate.log10(),
+            scores: calibration.clone(),
+            calibration,
+            capital: Jumper::new(),
+            lot: SplitMix64(seed),
+            state: START,
+        })
+    }
+
+    /// Takes the score of the next part, whatever its verdict: one that is not below the
+    /// calibration's threshold, or is no number, changes nothing.
+    ///
+    /// Costs a binary search and the move of what is above the score, in at most [`EPOCH`] scores
+    /// and those of the calibration.
+    pub fn observe(&mut self, score: f32) -> DriftState {
+        // False also for what is no number.
+        let counts = score < self.limit;
+        if !counts {
+            return self.state;
+        }
+        if self.state.observed == EPOCH {
+            self.begin_epoch();
+        }
+        let p_value = self.insert(score);
+        let state = &mut self.state;
+        state.martingale_log10 += self.capital.bet(p_value).log10();
+        state.alarm |= state.martingale_log10 >= self.alarm_log10;
+        state.observed += 1;
+        self.state
+    }
+
+    /// Where the watch stands.
+    pub fn state(&self) -> DriftState {
+        self.state
+    }
+
+    /// Ends the alarm and begins a new epoch.
+    pub fn reset(&mut self) {
+        self.begin_epoch();
+        self.state.alarm = false;
+    }
+
+    fn begin_epoch(&mut self) {
+        self.scores.clear();
+        self.scores.extend_from_slice(&self.calibration);
+        self.capital = Jumper::new();
+        self.state = DriftState {
+            alarm: self.state.alarm,
+            ..START
+        };
+    }
+
+    /// Puts a score in its place; returns its p-value, the share of scores that are higher, where
+    /// of those that are equal, itself among them, the lot decides.
+    fn insert(&mut self, score: f32) -> f64 {
+        let lower = self.scores.partition_point(|&other| other < score);
+        let equal = self.scores[lower..].partition_point(|&other| other <= score);
+        let higher = self.scores.len() - lower - equal;
+        self.scores.insert(lower + equal, score);
+        (higher as f64 + self.lot.next_unit() * (equal + 1) as f64) / self.scores.len() as f64
+    }
+}
+
+const START: DriftState = DriftState {
+    martingale_log10: 0.0,
+    alarm: false,
+    observed: 0,
+};
+
+/// The Simple Jumper martingale: Vovk et al., "Retrain or not retrain: conformal test martingales
+/// for change-point detection", COPA 2021, algorithm 1.
+///
+/// The capital is spread over three bets, of which each multiplies its share by
+/// 1 + slope · (p − 1/2), and at every step a little of it is spread evenly again, so that it is
+/// still there when the p-values change direction.
+#[derive(Clone, Debug)]
+struct Jumper {
+    /// The share of the capital in each bet; they sum to 1.
+    shares: [f64; SLOPES.len()],
+}
+
+impl Jumper {
+    fn new() -> Self {
+        Self {
+            shares: [1.0 / SLOPES.len() as f64; SLOPES.len()],
+        }
+    }
+
+    /// The factor by which a p-value changes the capital: 1 on average where p-values are
+    /// uniform.
+    fn bet(&mut self, p_value: f64) -> f64 {
+        for (share, slope) in self.shares.iter_mut().zip(SLOPES) {
+            let stake = (1.0 - JUMP) * *share + JUMP / SLOPES.len() as f64;
+            *share = stake * (1.0 + slope * (p_value - 0.5));
+        }
+        let factor: f64 = self.shares.iter().sum();
+        for share in &mut self.shares {
+            *share /= factor;
+        }
+        factor
+    }
+}
+
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the
+/// constants of Vigna's `splitmix64.c`.
+#[derive(Clone, Debug)]
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    /// Uniform in [0, 1).
+    fn next_unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A score of a good part: normal around 10 with a deviation of 1, on a grid of `step` where
+    /// that is not 0.
+    fn good(generator: &mut SplitMix64, step: f64) -> f32 {
+        let radius = (-2.0 * (1.0 - generator.next_unit()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * generator.next_unit();
+        let score = 10.0 + radius * angle.cos();
+        let on_grid = if step > 0.0 {
+            (score / step).round() * step
+        } else {
+            score
+        };
+        on_grid as f32
+    }
+
+    fn calibrated(generator: &mut SplitMix64, n: usize, step: f64) -> Calibration {
+        let scores = (0..n).map(|_| good(generator, step)).collect();
+        Calibration::from_scores(scores, 0.05).expect("enough scores")
+    }
+
+    #[test]
+    fn the_generator_gives_the_published_numbers() {
+        let mut generator = SplitMix64(1_234_567);
+        let first = [(); 3].map(|()| generator.next());
+        assert_eq!(
+            first,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
+    }
+
+    /// The promise: over runs of exchangeable parts, each with a calibration of its own, the share
+    /// that ever raises an alarm is at most the rate; for distinct scores and for tied ones.
+    #[test]
+    fn false_alarms_are_as_rare_as_promised() {
+        const RUNS: usize = 400;
+        const RATE: f64 = 0.05;
+        // Three standard deviations of the share of 400 draws.
+        let slack = 3.0 * (RATE * (1.0 - RATE) / RUNS as f64).sqrt();
+        for (step, n) in [(0.0, 100), (0.5, 40)] {
+            let mut generator = SplitMix64(1);
+            let alarms = (0..RUNS)
+                .filter(|&run| {
+                    let calibration = calibrated(&mut generator, n, step);
+                    let mut drift = Drift::new(&calibration, RATE, run as u64).expect("a rate");
+                    (0..4000).any(|_| drift.observe(good(&mut generator, step)).alarm)
+                })
+                .count();
+            let share = alarms as f64 / RUNS as f64;
+            assert!(share <= RATE + slack, "{share} with steps of {step}");
+            assert!(alarms > 0, "a watch that never alarms would pass as well");
+        }
+    }
+
+    #[test]
+    fn a_shift_by_half_a_deviation_is_seen_within_some_hundred_parts() {
+        for direction in [-0.5, 0.5] {
+            let mut generator = SplitMix64(7);
+            let calibration = calibrated(&mut generator, 200, 0.0);
+            let mut drift = Drift::new(&calibration, 0.01, 1).expect("a rate");
+            let before = (0..500).map(|_| drift.observe(good(&mut generator, 0.0)));
+            assert!(before.last().is_some_and(|state| !state.alarm));
+            let shifted = (1..=2000).find(|_| {
+                let score = good(&mut generator, 0.0) + direction;
+                drift.observe(score).alarm
+            });
+            assert!(shifted.is_some_and(|parts| parts < 500), "{shifted:?}");
+        }
+    }
+
+    #[test]
+    fn constant_scores_raise_no_alarm() {
+        let mut scores = vec![1.0; 100];
+        scores.extend([2.0; 10]);
+        let calibration = Calibration::from_scores(scores, 0.05).expect("enough");
+        let mut drift = Drift::new(&calibration, 0.01, 3).expect("a rate");
+        for _ in 0..EPOCH {
+            assert!(!drift.observe(1.0).alarm);
+        }
+        assert_eq!(drift.state().observed, EPOCH);
+    }
+
+    #[test]
+    fn an_alarm_stays_until_it_is_reset_and_epochs_end() {
+        let scores = (0..100).map(|i| i as f32).collect();
+        let calibration = Calibration::from_scores(scores, 0.05).expect("enough");
+        let mut drift = Drift::new(&calibration, 0.01, 3).expect("a rate");
+        let parts = (1..=1000).find(|_| drift.observe(90.0).alarm);
+        assert!(parts.is_some_and(|parts| parts < 50), "{parts:?}");
+        for _ in 0..2 * EPOCH {
+            let state = drift.observe(40.0);
+            assert!(state.alarm && state.observed <= EPOCH);
+            assert!(drift.scores.len() <= EPOCH as usize + 100);
+        }
+        drift.reset();
+        assert_eq!(drift.state(), START);
+        // What came before is forgotten: the same parts are unusual again.
+        assert!((0..50).any(|_| drift.observe(90.0).alarm));
+    }
+
+    #[test]
+    fn scores_that_are_not_below_the_threshold_change_nothing() {
+        let scores = (0..99).map(|i| i as f32).collect();
+        let calibration = Calibration::from_scores(scores, 0.1).expect("enough");
+        let mut drift = Drift::new(&calibration, 0.01, 3).expect("a rate");
+        for ignored in [calibration.threshold(), 1e9, f32::INFINITY, f32::NAN] {
+            assert_eq!(drift.observe(ignored), START);
+        }
+        assert_eq!(drift.observe(calibration.threshold() - 0.5).observed, 1);
+    }
+
+    #[test]
+    fn a_rate_that_is_no_probability_is_refused() {
+        let calibration = Calibration::from_scores(vec![1.0; 9], 0.1).expect("enough");
+        for rate in [0.0, 1.0, -0.1, f64::INFINITY] {
+            assert!(Drift::new(&calibration, rate, 0).is_err(), "{rate}");
+        }
+        assert!(Drift::new(&calibration, f64::NAN, 0).is_err());
+    }
+
+    proptest! {
+        /// A bet is fair: over uniform p-values the factor is 1 on average, whatever came before.
+        /// It is linear in the p-value, so the mean of the two ends is that average.
+        #[test]
+        fn no_bet_wins_on_average(history in prop::collection::vec(0.0_f64..=1.0, 0..200)) {
+            let mut jumper = Jumper::new();
+            for p_value in history {
+                jumper.bet(p_value);
+            }
+            let mean = (jumper.clone().bet(0.0) + jumper.clone().bet(1.0)) / 2.0;
+            prop_assert!((mean - 1.0).abs() < 1e-12);
+            prop_assert!((jumper.clone().bet(0.5) - 1.0).abs() < 1e-12);
+        }
+
+        /// The p-value is the smoothed rank, and the scores stay in order.
+        #[test]
+        fn a_p_value_is_the_rank_among_all_that_came_before(
+            scores in prop::collection::vec((0_u8..6).prop_map(f32::from), 1..60),
+            seed in any::<u64>(),
+        ) {
+            let calibration = Calibration::from_scores(vec![1.0, 3.0, 4.0, 9.0], 0.25).expect("4");
+            let mut drift = Drift::new(&calibration, 0.01, seed).expect("a rate");
+            let mut before = vec![1.0_f32, 3.0, 4.0];
+            for score in scores {
+                let p_value = drift.insert(score);
+                before.push(score);
+                let share = |higher: fn(f32, f32) -> bool| {
+                    let count = before.iter().filter(|&&other| higher(other, score)).count();
+                    count as f64 / before.len() as f64
+                };
+                prop_assert!(share(|other, score| other > score) <= p_value);
+                prop_assert!(p_value <= share(|other, score| other >= score));
+                prop_assert!(drift.scores.is_sorted());
+                prop_assert_eq!(drift.scores.len(), before.len());
+            }
+        }
+    }
+}

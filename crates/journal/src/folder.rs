@@ -1,0 +1,202 @@
+//! The journal's folder: its lock, its files' names, and files that appear whole or not at all.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::OpenError;
+
+const LOCK: &str = "lock";
+const HEAD: &str = "head";
+const SEGMENT: &str = ".segment";
+/// What is not finished. Left over by a kill, it is removed when the journal is opened.
+const UNFINISHED: &str = "unfinished";
+
+/// A folder that this process alone uses.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    lock: File,
+    waits: bool,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, locks it, and removes what was left unfinished.
+    /// `waits`: whether files wait for the disk.
+    pub(crate) fn open(path: &Path, waits: bool) -> Result<Self, OpenError> {
+        let failed = |what| {
+            move |source| OpenError::Io {
+                what,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let path = std::path::absolute(path).map_err(failed("find"))?;
+        make(&path, waits).map_err(failed("make"))?;
+        let lock = open_lock(&path).map_err(failed("write in"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { folder: path }),
+            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+        }
+        match fs::remove_file(path.join(UNFINISHED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("tidy up")(error)),
+            _ => Ok(Self { path, lock, waits }),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn head(&self) -> PathBuf {
+        self.path.join(HEAD)
+    }
+
+    /// The file of the segment that begins with this position.
+    pub(crate) fn segment(&self, first: u64) -> PathBuf {
+        self.path.join(format!("{first:020}{SEGMENT}"))
+    }
+
+    /// First positions of the segments that are there, in order.
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        let mut found = Vec::new();
+        for file in fs::read_dir(&self.path)? {
+            let name = file?.file_name();
+            let first = name.to_str().and_then(|name| name.strip_suffix(SEGMENT));
+            // Names that this program would not give are not its files.
+            let first = first
+                .filter(|digits| digits.len() == 20)
+                .and_then(|digits| digits.parse().ok());
+            found.extend::<Option<u64>>(first);
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Makes the file `name`, or replaces it: filled by `fill` under another name, on the disk
+    /// before it has its own.
+    pub(crate) fn publish(
+        &mut self,
+        name: &Path,
+        fill: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<File> {
+        self.hold()?;
+        let unfinished = self.path.join(UNFINISHED);
+        let attempt = || {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&unfinished)?;
+            fill(&file)?;
+            if self.waits {
+                file.sync_all()?;
+            }
+            fs::rename(&unfinished, name)?;
+            self.sync()?;
+            Ok(file)
+        };
+        attempt().inspect_err(|_| {
+            // It takes room on a full disk. Where this fails too, the next attempt begins it anew.
+            drop(fs::remove_file(&unfinished));
+        })
+    }
+
+    /// Deletes the segment; one that is gone already is as good.
+    pub(crate) fn delete(&self, first: u64) -> io::Result<()> {
+        match fs::remove_file(self.segment(first)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the names of the files are on the disk, where files wait for it.
+    fn sync(&self) -> io::Result<()> {
+        if self.waits {
+            File::open(&self.path)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock again where someone has deleted its file, and perhaps made the folder anew.
+    fn hold(&mut self) -> io::Result<()> {
+        if self.lock.metadata()?.nlink() > 0 {
+            return Ok(());
+        }
+        let lock = open_lock(&self.path)?;
+        lock.try_lock()?;
+        self.lock = lock;
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    /// Closing alone is not enough: a process that another thread is just starting has the lock's
+    /// file open too, until it runs its own program.
+    fn drop(&mut self) {
+        // Where this fails, closing is what is left.
+        drop(self.lock.unlock());
+    }
+}
+
+fn open_lock(folder: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(folder.join(LOCK))
+}
+
+/// Makes the folder and those above it, each on the disk in the one above it.
+fn make(path: &Path, waits: bool) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make(parent, waits)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    match path.parent() {
+        Some(parent) if waits => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// True if the file has been deleted, though it is open.
+pub(crate) fn vanished(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+}
+
+/// True if the error says that there is no room on the disk.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_goes_with_the_folder_though_a_process_just_started_has_its_file_open() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path(), false).unwrap();
+        // What a child has between its birth and its own program.
+        let inherited = folder.lock.try_clone().unwrap();
+        assert!(matches!(
+            Folder::open(place.path(), false),
+            Err(OpenError::Locked { .. })
+        ));
+        drop(folder);
+        Folder::open(place.path(), false).unwrap();
+        drop(inherited);
+    }
+}

@@ -1,0 +1,254 @@
+//! The small file that is overwritten in place: what must be kept even when the disk is full.
+//!
+//! ```text
+//! slot 0: frame (generation, record) 0 0 … │ slot 1: frame (generation, record) 0 0 …
+//! ```
+//! The slot with the higher generation counts. One slot, the anchor, was written with the disk
+//! waited for; all passing stores go to the other one, so that there is always a whole slot.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use crate::bytes::{Reader, put_text, put_u64};
+use crate::error::OpenError;
+use crate::folder::{Folder, vanished};
+use crate::frame::{self, FrameError};
+use crate::streams::Streams;
+
+const MAGIC: &[u8; 8] = b"flawdhed";
+
+/// Slots are whole pages: a page is what the system writes at once.
+const PAGE: u64 = 4096;
+
+/// What the head holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The journal's name.
+    pub(crate) id: String,
+    /// First position that is not acknowledged.
+    pub(crate) oldest: u64,
+    /// One past the last entry that was written.
+    pub(crate) written: u64,
+    /// One past the last position that was settled: written, or lost for good.
+    pub(crate) end: u64,
+    /// Entries dropped in the journal's whole life.
+    pub(crate) dropped: u64,
+    /// Entries that could not be written in the journal's whole life.
+    pub(crate) unwritten: u64,
+    /// The last number of each stream.
+    pub(crate) streams: Streams,
+}
+
+impl Record {
+    fn seal(&self, generation: u64) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_u64(&mut body, generation);
+        put_text(&mut body, &self.id);
+        for number in [
+            self.oldest,
+            self.written,
+            self.end,
+            self.dropped,
+            self.unwritten,
+        ] {
+            put_u64(&mut body, number);
+        }
+        self.streams.write(&mut body);
+        frame::seal(MAGIC, &body)
+    }
+
+    fn read(body: &[u8]) -> Option<(u64, Self)> {
+        let mut reader = Reader(body);
+        let generation = reader.u64()?;
+        let record = Self {
+            id: reader.text()?.to_owned(),
+            oldest: reader.u64()?,
+            written: reader.u64()?,
+            end: reader.u64()?,
+            dropped: reader.u64()?,
+            unwritten: reader.u64()?,
+            streams: Streams::read(&mut reader)?,
+        };
+        Some((generation, record))
+    }
+}
+
+/// The open head file.
+#[derive(Debug)]
+pub(crate) struct Head {
+    file: File,
+    slot_size: u64,
+    /// The slot that passing stores leave alone.
+    anchor: u64,
+    generation: u64,
+}
+
+impl Head {
+    /// Makes a head, or replaces the one that is there.
+    pub(crate) fn create(folder: &mut Folder, record: &Record) -> io::Result<Self> {
+        Self::publish(folder, record, 1)
+    }
+
+    fn publish(folder: &mut Folder, record: &Record, generation: u64) -> io::Result<Self> {
+        let frame = record.seal(generation);
+        // Twice what it takes now: more streams may come.
+        let slot_size = (2 * frame.len() as u64).next_multiple_of(PAGE);
+        let path = folder.head();
+        let file = folder.publish(&path, |mut file| {
+            file.write_all(&frame)?;
+            let rest = 2 * slot_size - frame.len() as u64;
+            io::copy(&mut io::Read::take(io::repeat(0), rest), &mut file)?;
+            Ok(())
+        })?;
+        Ok(Self {
+            file,
+            slot_size,
+            anchor: 0,
+            generation,
+        })
+    }
+
+    /// Opens the head and reads its newest whole slot; `None` if there is none.
+    pub(crate) fn load(folder: &Folder) -> Result<Option<(Self, Record)>, OpenError> {
+        let path = folder.head();
+        let failed = |source| OpenError::Io {
+            what: "read",
+            path: path.clone(),
+            source,
+        };
+        let opened = File::options().read(true).write(true).open(&path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let slot_size = file.metadata().map_err(failed)?.len() / 2;
+        let mut newest: Option<(u64, u64, Record)> = None;
+        for slot in 0..2 {
+            let Some(bytes) = slot_bytes(&file, slot, slot_size) else {
+                continue;
+            };
+            let found = match frame::open(MAGIC, &bytes) {
+                Ok((body, _)) => Record::read(body),
+                Err(FrameError::Version(version)) => {
+                    return Err(OpenError::Version {
+                        file: path,
+                        version,
+                    });
+                }
+                Err(FrameError::Damaged) => None,
+            };
+            let best = newest.as_ref().map(|(_, generation, _)| *generation);
+            match found {
+                Some((generation, record)) if best.is_none_or(|best| generation > best) => {
+                    newest = Some((slot, generation, record));
+                }
+                _ => {}
+            }
+        }
+        Ok(newest.map(|(anchor, generation, record)| {
+            let head = Self {
+                file,
+                slot_size,
+                anchor,
+                generation,
+            };
+            (head, record)
+        }))
+    }
+
+    /// Writes the record. With `anchor` it becomes what passing stores leave alone, and with
+    /// `waits` it is on the disk then. Replaces the file where the record has outgrown it or
+    /// someone has deleted it.
+    pub(crate) fn store(
+        &mut self,
+        folder: &mut Folder,
+        record: &Record,
+        anchor: bool,
+        waits: bool,
+    ) -> io::Result<()> {
+        let generation = self.generation + 1;
+        let frame = record.seal(generation);
+        if frame.len() as u64 > self.slot_size || vanished(&self.file) {
+            *self = Self::publish(folder, record, generation)?;
+            return Ok(());
+        }
+        let slot = 1 - self.anchor;
+        self.file.write_all_at(&frame, slot * self.slot_size)?;
+        self.generation = generation;
+        if anchor {
+            if waits {
+                self.file.sync_data()?;
+            }
+            self.anchor = slot;
+        }
+        Ok(())
+    }
+
+    /// Bytes that it takes on the disk.
+    pub(crate) fn size(&self) -> u64 {
+        2 * self.slot_size
+    }
+}
+
+/// The bytes of a slot, or `None` where they cannot be read: the other one may be whole.
+fn slot_bytes(file: &File, slot: u64, slot_size: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(slot_size).ok()?];
+    file.read_exact_at(&mut bytes, slot * slot_size).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(oldest: u64) -> Record {
+        Record {
+            id: "0123456789ab".to_owned(),
+            oldest,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn passing_stores_leave_the_anchor_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        let mut head = Head::create(&mut folder, &record(0)).unwrap();
+        for anchored in 1..=5 {
+            let firm = record(anchored * 100);
+            head.store(&mut folder, &firm, true, false).unwrap();
+            for passing in 1..=anchored {
+                let passing = record(anchored * 100 + passing);
+                head.store(&mut folder, &passing, false, false).unwrap();
+                let (_, found) = Head::load(&folder).unwrap().unwrap();
+                assert_eq!(found, passing, "the newest counts");
+            }
+            // The system was writing the slot of the passing stores when the power went.
+            let file = File::options().write(true).open(folder.head()).unwrap();
+            let torn = (1 - head.anchor) * head.slot_size;
+            file.write_all_at(&[0xff; 64], torn).unwrap();
+            let (_, found) = Head::load(&folder).unwrap().unwrap();
+            assert_eq!(found, firm);
+        }
+    }
+
+    #[test]
+    fn a_head_that_outgrows_its_slots_gets_larger_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        let mut head = Head::create(&mut folder, &record(0)).unwrap();
+        let mut grown = record(1);
+        for number in 0..500 {
+            grown
+                .streams
+                .settle(&format!("stream {number}"), number + 1);
+            head.store(&mut folder, &grown, false, false).unwrap();
+            let size = folder.head().metadata().unwrap().len();
+            assert_eq!(size, head.size());
+        }
+        assert!(head.size() > 2 * PAGE);
+        let (_, found) = Head::load(&folder).unwrap().unwrap();
+        assert_eq!(found, grown);
+    }
+}

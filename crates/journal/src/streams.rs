@@ -1,0 +1,78 @@
+//! The last number of each stream.
+
+use std::collections::BTreeMap;
+
+use crate::bytes::{Reader, put_text, put_u64};
+
+/// The last numbers by stream. Those that are only taken live in memory; those that are settled
+/// (written, or lost for good) are what goes to disk and is never given again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Streams(BTreeMap<String, Last>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Last {
+    taken: u64,
+    settled: u64,
+}
+
+impl Streams {
+    /// Takes the next number, from 1.
+    pub(crate) fn take(&mut self, stream: &str) -> u64 {
+        let next = self
+            .0
+            .get(stream)
+            .map_or(0, |last| last.taken)
+            .saturating_add(1);
+        self.took(stream, next);
+        next
+    }
+
+    /// Remembers in memory that this number is taken.
+    pub(crate) fn took(&mut self, stream: &str, seq: u64) {
+        let last = self.last(stream);
+        last.taken = last.taken.max(seq);
+    }
+
+    /// This number is given for ever.
+    pub(crate) fn settle(&mut self, stream: &str, seq: u64) {
+        let last = self.last(stream);
+        last.settled = last.settled.max(seq);
+        last.taken = last.taken.max(seq);
+    }
+
+    fn last(&mut self, stream: &str) -> &mut Last {
+        // The name is copied only for a stream that is new.
+        if !self.0.contains_key(stream) {
+            self.0.insert(stream.to_owned(), Last::default());
+        }
+        self.0.get_mut(stream).expect("it was put there above")
+    }
+
+    /// What is settled here and in `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (stream, last) in &other.0 {
+            self.settle(stream, last.settled);
+        }
+    }
+
+    /// Appends what is settled.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let settled = || self.0.iter().filter(|(_, last)| last.settled > 0);
+        put_u64(out, settled().count() as u64);
+        for (stream, last) in settled() {
+            put_text(out, stream);
+            put_u64(out, last.settled);
+        }
+    }
+
+    /// Reads what [`Streams::write`] wrote.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let count = reader.u64()?;
+        let mut streams = Self::default();
+        for _ in 0..count {
+            let stream = reader.text()?;
+            streams.settle(stream, reader.u64()?);
+        }
+        Some(streams)
+    }
+}

@@ -1,0 +1,397 @@
+//! Files cut short and bits flipped: nothing panics, nothing false is returned, what is before the
+//! damage stays, and no number is given again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use flawd_journal::{Entry, OpenError};
+use proptest::prelude::*;
+
+use crate::common::{KIB, open, options, put, read_all};
+
+/// The files of a journal in memory.
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn load(folder: &Path) -> Files {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    files
+        .map(|file| {
+            let name = file.file_name().into_string().unwrap();
+            (name, fs::read(file.path()).unwrap())
+        })
+        .collect()
+}
+
+fn store(files: &Files, folder: &Path) {
+    for file in fs::read_dir(folder).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// A journal of some segments with two streams, a part acknowledged.
+struct Written {
+    files: Files,
+    /// What is not acknowledged.
+    entries: Vec<Entry>,
+    last: BTreeMap<&'static str, u64>,
+    id: String,
+}
+
+impl Written {
+    fn new(entries: u64, size: usize, acknowledged: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        let mut last = BTreeMap::new();
+        for number in 0..entries {
+            let stream = if number % 3 == 0 { "left" } else { "right" };
+            let (seq, _) = put(&mut journal, stream, size);
+            last.insert(stream, seq);
+            journal.commit().unwrap();
+        }
+        assert_eq!(journal.dropped(), 0, "all has room");
+        if acknowledged > 0 {
+            let read = journal.read(journal.oldest(), acknowledged).unwrap();
+            journal.acknowledge(read.last().unwrap().position);
+        }
+        let entries = read_all(&mut journal);
+        let id = journal.id().to_owned();
+        drop(journal);
+        Self {
+            files: load(folder.path()),
+            entries,
+            last,
+            id,
+        }
+    }
+
+    fn segments(&self) -> Vec<&String> {
+        let names = self.files.keys();
+        names.filter(|name| name.ends_with(".segment")).collect()
+    }
+
+    /// First position of each segment.
+    fn firsts(&self) -> Vec<u64> {
+        let names = self.segments().into_iter();
+        names.map(|name| name[..20].parse().unwrap()).collect()
+    }
+
+    /// Opens the journal with these files and checks what must hold whatever happened to one of
+    /// them. Returns the entries that were found among those that were not acknowledged.
+    fn survive(&self, files: &Files, folder: &Path) -> Vec<Entry> {
+        store(files, folder);
+        let mut journal = open(folder);
+        assert_eq!(journal.id(), self.id);
+        let found = read_all(&mut journal);
+        let recovery = journal.recovery().clone();
+        assert_eq!(recovery.entries, found.len() as u64);
+        // Entries that were acknowledged may come again; what was not written may not.
+        let first = self.entries.first().map(|entry| entry.position);
+        let wanted: Vec<Entry> = found
+            .into_iter()
+            .filter(|entry| first.is_some_and(|first| entry.position >= first))
+            .collect();
+        for entry in &wanted {
+            assert!(self.entries.contains(entry), "{entry:?} was never written");
+        }
+        assert!(wanted.is_sorted_by_key(|entry| entry.position));
+        for (stream, last) in &self.last {
+            assert_eq!(journal.next_seq(stream), last + 1, "of {stream}");
+        }
+        // It works on: a new entry gets a new position, and is there after the next opening.
+        let (_, position) = put(&mut journal, "new", 200);
+        journal.commit().unwrap();
+        if let Some(last) = self.entries.last() {
+            assert!(position > last.position);
+        }
+        drop(journal);
+        let mut journal = open(folder);
+        let again = read_all(&mut journal);
+        assert_eq!(again.last().unwrap().position, position);
+        assert_eq!(journal.recovery().cut_bytes, 0, "it was repaired");
+        wanted
+    }
+}
+
+#[test]
+fn a_newest_segment_cut_at_any_byte_keeps_every_whole_entry_and_every_number() {
+    let written = Written::new(20, 700, 3);
+    let name = (*written.segments().last().unwrap()).clone();
+    let first = *written.firsts().last().unwrap();
+    let earlier = written.entries.iter();
+    let earlier = earlier.filter(|e| e.position.get() < first).count();
+    let in_newest = written.entries.len() - earlier;
+    assert!(earlier > 0 && in_newest > 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let used = 1 + written.files[&name].iter().rposition(|&b| b != 0).unwrap();
+    let mut found_before = 0;
+    for length in 0..=used {
+        let mut files = written.files.clone();
+        files.get_mut(&name).unwrap().truncate(length);
+        let found = written.survive(&files, folder.path());
+        assert_eq!(found, written.entries[..found.len()], "{length} bytes");
+        assert!(found.len() >= earlier.max(found_before), "{length} bytes");
+        found_before = found.len();
+    }
+    assert_eq!(found_before, written.entries.len());
+}
+
+#[test]
+fn a_commit_torn_at_any_byte_is_cut_off_counted_and_done_again_with_the_same_number() {
+    // What a kill in the middle of a write leaves: the head of before, and a part of the entry.
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    for _ in 0..3 {
+        put(&mut journal, "camera", 100);
+        journal.commit().unwrap();
+    }
+    let before = load(folder.path());
+    let (seq, position) = put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    drop(journal);
+    let after = load(folder.path());
+    let name = "00000000000000000000.segment";
+    let (old, new) = (&before[name], &after[name]);
+    let start = old.iter().zip(new).position(|(a, b)| a != b).unwrap();
+    let end = 1 + new.iter().rposition(|&byte| byte != 0).unwrap();
+
+    for torn in start..end {
+        let mut files = before.clone();
+        files.get_mut(name).unwrap()[start..torn].copy_from_slice(&new[start..torn]);
+        store(&files, folder.path());
+        let mut journal = open(folder.path());
+        let recovery = journal.recovery();
+        assert_eq!((recovery.entries, recovery.lost), (3, 0));
+        assert_eq!(recovery.damaged_segments, 0);
+        let left = new[start..torn].iter().rposition(|&byte| byte != 0);
+        assert_eq!(recovery.cut_bytes, left.map_or(0, |last| last as u64 + 1));
+        assert_eq!(put(&mut journal, "camera", 90), (seq, position));
+        journal.commit().unwrap();
+        drop(journal);
+        let mut journal = open(folder.path());
+        assert_eq!(journal.recovery().cut_bytes, 0);
+        assert_eq!(read_all(&mut journal).len(), 4);
+    }
+}
+
+#[test]
+fn blocks_of_a_torn_commit_that_came_out_of_order_never_become_entries() {
+    // The power goes while two entries are written: the second is on the disk, the first is not.
+    // Then another first entry of the same length takes its place.
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    let before = load(folder.path());
+    let (_, torn) = put(&mut journal, "camera", 500);
+    put(&mut journal, "camera", 501);
+    journal.commit().unwrap();
+    drop(journal);
+    let name = "00000000000000000000.segment";
+    let mut files = before.clone();
+    let new = load(folder.path());
+    let second = new[name]
+        .windows(9)
+        .position(|window| window == b"camera 3 ")
+        .unwrap();
+    let start = second - (8 + 1 + 8 + 6 + 8);
+    files.get_mut(name).unwrap()[start..].copy_from_slice(&new[name][start..]);
+    store(&files, folder.path());
+
+    let mut journal = open(folder.path());
+    assert!(journal.recovery().cut_bytes > 500);
+    assert_eq!(put(&mut journal, "camera", 500).1, torn);
+    journal.commit().unwrap();
+    drop(journal);
+    let mut journal = open(folder.path());
+    assert_eq!(read_all(&mut journal).len(), 2);
+    assert_eq!(journal.end(), torn.next());
+}
+
+#[test]
+fn damage_in_an_older_segment_costs_what_follows_in_it_and_is_counted_exactly() {
+    let written = Written::new(50, 700, 0);
+    let (names, firsts) = (written.segments(), written.firsts());
+    assert!(names.len() > 3);
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = written.files.clone();
+    // The middle of the third entry of the second segment.
+    let bytes = files.get_mut(names[1]).unwrap();
+    let place = bytes
+        .windows(8)
+        .position(|w| w.starts_with(b"ight "))
+        .unwrap()
+        + 1500;
+    bytes[place] ^= 0x20;
+    store(&files, folder.path());
+    let mut journal = open(folder.path());
+    let recovery = journal.recovery().clone();
+    let found = read_all(&mut journal);
+    let lost = written.entries.len() - found.len();
+    assert!(lost > 0 && lost < (firsts[2] - firsts[1]) as usize);
+    assert_eq!(recovery.lost, lost as u64);
+    assert_eq!(recovery.damaged_segments, 1);
+    let missing = firsts[2] - lost as u64..firsts[2];
+    let expected: Vec<Entry> = written
+        .entries
+        .iter()
+        .filter(|entry| !missing.contains(&entry.position.get()))
+        .cloned()
+        .collect();
+    assert_eq!(found, expected, "everything else is there");
+}
+
+#[test]
+fn damage_after_the_opening_is_an_error_that_says_where_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    for _ in 0..30 {
+        put(&mut journal, "camera", 700);
+        journal.commit().unwrap();
+    }
+    let name = "00000000000000000000.segment";
+    let mut bytes = fs::read(folder.path().join(name)).unwrap();
+    let third = bytes.windows(9).position(|w| w == b"camera 3 ").unwrap();
+    bytes[third + 20] ^= 1;
+    fs::write(folder.path().join(name), bytes).unwrap();
+
+    let oldest = journal.oldest();
+    let before = journal.read(oldest, 100).unwrap();
+    assert_eq!(before.len(), 2, "what is before the damage comes first");
+    let position = before[1].position.next();
+    let error = journal.read(position, 100).unwrap_err();
+    assert_eq!(error.position, position);
+    assert_eq!(error.source.kind(), std::io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains(name), "{error}");
+    let rest = journal.read(error.skip_to, 100).unwrap();
+    assert_eq!(rest[0].position, error.skip_to);
+    assert_eq!(rest.last().unwrap().position.next(), journal.end());
+
+    journal.acknowledge(before[1].position);
+    let given_up = journal.give_up(error.skip_to);
+    assert_eq!(given_up, error.skip_to.get() - position.get());
+    assert_eq!(journal.dropped(), given_up);
+    assert_eq!(journal.pending(), rest.len() as u64);
+}
+
+#[test]
+fn a_lost_head_brings_acknowledged_entries_again_and_loses_nothing() {
+    let written = Written::new(40, 700, 15);
+    let folder = tempfile::tempdir().unwrap();
+    for content in [None, Some(vec![]), Some(vec![7; 100]), Some(vec![0; 8192])] {
+        let mut files = written.files.clone();
+        files.remove("head");
+        files.extend(content.map(|content| ("head".to_owned(), content)));
+        store(&files, folder.path());
+        let journal = open(folder.path());
+        assert!(journal.recovery().head_lost);
+        assert!(journal.pending() >= written.entries.len() as u64);
+        drop(journal);
+        assert_eq!(written.survive(&files, folder.path()), written.entries);
+    }
+}
+
+#[test]
+fn deleted_segments_are_counted_as_lost_and_no_number_is_given_again() {
+    let written = Written::new(40, 700, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = written.segments().into_iter().cloned().collect();
+    let mut files = written.files.clone();
+    files.retain(|name, _| !names.contains(name));
+    store(&files, folder.path());
+    let lost = open(folder.path()).recovery().lost;
+    assert_eq!(lost, written.entries.len() as u64);
+    assert_eq!(written.survive(&files, folder.path()), []);
+
+    for name in &names[1..] {
+        let mut files = written.files.clone();
+        files.remove(name);
+        store(&files, folder.path());
+        let recovery = open(folder.path()).recovery().clone();
+        let found = written.survive(&files, folder.path());
+        let lost = (written.entries.len() - found.len()) as u64;
+        assert!(lost > 0);
+        assert_eq!((recovery.lost, recovery.damaged_segments), (lost, 1));
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_with_its_file_and_left_alone() {
+    let written = Written::new(3, 100, 0);
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["head", "00000000000000000000.segment"] {
+        let mut files = written.files.clone();
+        let bytes = files.get_mut(name).unwrap();
+        for slot in [0, if name == "head" { 4096 } else { 0 }] {
+            let frame = &mut bytes[slot..];
+            frame[8] = 2;
+            let length = u32::from_le_bytes(frame[12..16].try_into().unwrap()) as usize;
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&frame[..16]);
+            hasher.update(&frame[20..20 + length]);
+            frame[16..20].copy_from_slice(&hasher.finalize().to_le_bytes());
+        }
+        store(&files, folder.path());
+        let options = options(64 * KIB, flawd_journal::Durability::System);
+        let refused = flawd_journal::Journal::open(folder.path(), options).unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::Version { version: 2, file } if file.ends_with(name)),
+            "{refused:?}"
+        );
+        assert_eq!(load(folder.path()), files);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn flipped_bits_in_one_file_cost_only_what_follows_them(
+        count in 1..60_u64,
+        acknowledged in 0..30_usize,
+        which in any::<prop::sample::Index>(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u32), 1..6),
+        in_use in any::<bool>(),
+    ) {
+        let written = Written::new(count, 700, acknowledged.min(count as usize));
+        let names: Vec<_> = written.files.keys().filter(|name| *name != "lock").collect();
+        let name = names[which.index(names.len())].clone();
+        let mut files = written.files.clone();
+        let bytes = files.get_mut(&name).unwrap();
+        let used = 1 + bytes.iter().rposition(|&byte| byte != 0).unwrap();
+        let reach = if in_use { used } else { bytes.len() };
+        let mut places = Vec::new();
+        for (index, bit) in flips {
+            let place = index.index(reach);
+            bytes[place] ^= 1_u8 << bit;
+            places.push(place);
+        }
+        let unchanged = *bytes == written.files[&name];
+        let folder = tempfile::tempdir().unwrap();
+        let found = written.survive(&files, folder.path());
+        // What lies in other files, or before the damage, is there.
+        let place = *places.iter().min().unwrap();
+        let damaged = name.strip_suffix(".segment").map(|first| first.parse::<u64>().unwrap());
+        let next = damaged.and_then(|first| written.firsts().into_iter().find(|&n| n > first));
+        for entry in &written.entries {
+            let position = entry.position.get();
+            let elsewhere = damaged.is_none_or(|first| position < first)
+                || next.is_some_and(|next| position >= next);
+            let before = || {
+                let bytes = &written.files[&name];
+                let payload = &entry.payload[..];
+                let start = bytes.windows(payload.len()).position(|window| window == payload);
+                start.is_some_and(|start| start + payload.len() <= place)
+                    // Flips of the header cost the whole segment.
+                    && place > 200
+            };
+            if unchanged || elsewhere || before() {
+                prop_assert!(found.contains(entry), "{} is gone", position);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Everything that a bundle takes from held-out good pictures: the threshold of the score, that of
+//! the anomaly map, and the limits of what a picture has to be like.
+//!
+//! All three come from the same pictures, so they are made, stored and replaced together.
+
+use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::manifest::QualityRecord;
+use flawd_core::quality::{Measured, QualityLimits};
+use flawd_core::regions::PixelCalibration;
+
+use crate::scorer::Examined;
+
+/// What a calibration needs to know of a good picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GoodImage {
+    /// Its score.
+    pub score: f32,
+    /// The highest value of its anomaly map.
+    pub map_max: f32,
+    /// Its brightness and sharpness.
+    pub measured: Measured,
+}
+
+impl From<Examined> for GoodImage {
+    fn from(examined: Examined) -> Self {
+        Self {
+            score: examined.prediction.score,
+            map_max: examined.prediction.anomaly_map.max(),
+            measured: examined.measured,
+        }
+    }
+}
+
+/// What follows from the good pictures of a calibration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds {
+    /// For the score: the verdict.
+    pub calibration: Calibration,
+    /// For the anomaly map: regions.
+    pub pixel: PixelCalibration,
+    /// For the picture: whether it can be judged.
+    pub quality: QualityRecord,
+}
+
+impl Thresholds {
+    /// Takes the threshold that `calibrate` makes of the scores, and the others to go with it: a
+    /// good part shows a region as rarely as it is rejected.
+    ///
+    /// # Errors
+    /// Those of `calibrate`, or if a value of an anomaly map is not finite.
+    pub fn from_good(
+        good: &[GoodImage],
+        calibrate: impl FnOnce(Vec<f32>) -> Result<Calibration, CalibrationError>,
+    ) -> Result<Self, CalibrationError> {
+        let calibration = calibrate(good.iter().map(|image| image.score).collect())?;
+        let maxima = good.iter().map(|image| image.map_max).collect();
+        let measured: Vec<Measured> = good.iter().map(|image| image.measured).collect();
+        let limits = QualityLimits::from_good(&measured);
+        Ok(Self {
+            pixel: PixelCalibration::from_maxima(maxima, calibration.alpha())?,
+            quality: QualityRecord {
+                n: measured.len(),
+                limits: limits.expect("no calibration is made of no pictures"),
+            },
+            calibration,
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! `flawd doctor`: prints what a bug report needs.
+
+use crate::{
+    cli::ConfigArgs,
+    doctor::{self, Report},
+    failure::Outcome,
+};
+
+/// Arguments of `flawd doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Examines and prints. What is broken is a part of the report, and no failure of the command.
+///
+/// # Errors
+/// None but what cannot happen: a report that is no JSON.
+pub fn run(args: DoctorArgs) -> Outcome {
+    let report = doctor::examine(&args.config.config);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+fn print(report: &Report) {
+    for section in &report.sections {
+        println!("{}", section.name);
+        for finding in &section.findings {
+            let mark = if finding.broken { '!' } else { ' ' };
+            let mut lines = finding.text.lines();
+            let first = lines.next().unwrap_or_default();
+            println!("{mark} {:<16}{first}", finding.subject);
+            for line in lines {
+                println!("{}", format!("{:18}{line}", "").trim_end());
+            }
+        }
+        println!();
+    }
+    match report.broken() {
+        0 => println!("Nothing is broken. Passwords are masked; read it before you publish it."),
+        n => println!(
+            "Lines with ! are broken: {n}. Passwords are masked; read it before you publish it."
+        ),
+    }
+}

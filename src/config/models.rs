@@ -1,0 +1,139 @@
+//! `[inference]`, and which bundles a camera's parts are judged by: from what was written to what
+//! will be done. Whether there is a bundle in a folder is for whoever opens it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use flawd_onnx::{CudaOptions, Provider, SessionOptions, TensorRtOptions};
+
+use super::{
+    Camera, Config, ConfigError, Document, Inference, InferenceSettings, settings::ModelSettings,
+};
+use crate::cache;
+
+impl Config {
+    pub(super) fn validate_inference(
+        &self,
+        document: &Document,
+    ) -> Result<InferenceSettings, ConfigError> {
+        let inference = &self.inference;
+        let bundle = document.require("inference.bundle", inference.bundle.clone())?;
+        let providers = inference
+            .providers
+            .iter()
+            .map(|name| inference.provider(name, document))
+            .collect::<Result<Vec<_>, _>>()?;
+        if providers.is_empty() {
+            return Err(document.value_error("inference.providers", "names no provider"));
+        }
+        let needs_engines = providers
+            .iter()
+            .any(|provider| matches!(provider, Provider::TensorRt(_)));
+        Ok(InferenceSettings {
+            bundle: document.resolve(&bundle),
+            shadow: inference
+                .shadow
+                .as_deref()
+                .map(|path| document.resolve(path)),
+            onnxruntime: inference
+                .onnxruntime
+                .as_deref()
+                .map(|path| document.resolve(path)),
+            session: SessionOptions {
+                providers,
+                intra_threads: inference.threads,
+            },
+            engines: needs_engines
+                .then(|| inference.engines(document))
+                .transpose()?,
+        })
+    }
+}
+
+impl Inference {
+    /// A provider of this name with its settings.
+    fn provider(&self, name: &str, document: &Document) -> Result<Provider, ConfigError> {
+        let bytes = |key: &str, mebibytes: Option<u64>| {
+            let bytes = |mebibytes: u64| {
+                let bytes = mebibytes.checked_mul(1 << 20)?;
+                usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+            };
+            mebibytes
+                .map(|mebibytes| {
+                    bytes(mebibytes).ok_or_else(|| {
+                        document.value_error(key, format!("{mebibytes} MiB is no limit"))
+                    })
+                })
+                .transpose()
+        };
+        let provider = name.parse().map_err(|error: flawd_onnx::UnknownProvider| {
+            document.value_error("inference.providers", error.to_string())
+        })?;
+        Ok(match provider {
+            Provider::Cpu => Provider::Cpu,
+            Provider::Cuda(_) => Provider::Cuda(CudaOptions {
+                device: self.cuda.device,
+                memory_limit: bytes(
+                    "inference.cuda.memory_limit_mib",
+                    self.cuda.memory_limit_mib,
+                )?,
+            }),
+            Provider::TensorRt(_) => Provider::TensorRt(TensorRtOptions {
+                device: self.tensorrt.device,
+                fp16: self.tensorrt.fp16,
+                workspace_limit: bytes(
+                    "inference.tensorrt.memory_limit_mib",
+                    self.tensorrt.memory_limit_mib,
+                )?,
+                ..TensorRtOptions::default()
+            }),
+        })
+    }
+
+    fn engines(&self, document: &Document) -> Result<PathBuf, ConfigError> {
+        match &self.tensorrt.cache {
+            Some(cache) => Ok(document.resolve(cache)),
+            None => cache::engines().ok_or_else(|| {
+                document.value_error(
+                    "inference.tensorrt.cache",
+                    "is missing, and there is neither $CACHE_DIRECTORY nor a home folder to keep \
+                     engines in",
+                )
+            }),
+        }
+    }
+}
+
+impl Camera {
+    /// The bundles of the camera whose section is `key`.
+    pub(super) fn validate_models(
+        &self,
+        key: &str,
+        inference: &InferenceSettings,
+        document: &Document,
+    ) -> Result<ModelSettings, ConfigError> {
+        let recipe = |(name, recipe): (&String, &super::Recipe)| {
+            let key = format!("{key}.recipe.{name}");
+            if name.is_empty() {
+                return Err(document.value_error(&key, "a recipe needs a name"));
+            }
+            let bundle = document.require(&format!("{key}.bundle"), recipe.bundle.clone())?;
+            Ok((name.clone(), document.resolve(&bundle)))
+        };
+        let recipes = self
+            .recipe
+            .iter()
+            .map(recipe)
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let own = |path: &Option<PathBuf>| path.as_deref().map(|path| document.resolve(path));
+        // What stands beside a bundle is compared with that bundle and with no other.
+        let inherited = match self.bundle {
+            None => inference.shadow.clone(),
+            Some(_) => None,
+        };
+        Ok(ModelSettings {
+            bundle: own(&self.bundle).unwrap_or_else(|| inference.bundle.clone()),
+            recipes,
+            shadow: own(&self.shadow).or(inherited),
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Loads, tests and exchanges models on a thread of its own, so that parts are judged meanwhile.
+//!
+//! One job after the other, in order. What comes of each is fetched by the watch, which an event
+//! wakes; it alone decides what to do with it.
+
+use std::{sync::mpsc, thread};
+
+use flawd_onnx::Runtime;
+use tracing::info;
+
+use crate::{
+    config::ValidConfig,
+    failure::with_causes,
+    fleet::{Fleet, FleetError, SelfTestReport, Step},
+    pipeline::{
+        event::{Event, EventSender},
+        publish::Reply,
+    },
+};
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Load what this configuration names; what has not changed is kept.
+    Load(Box<ValidConfig>),
+    /// Score the golden inputs with the models in use.
+    SelfTest(Option<Reply>),
+    /// Another threshold from the same calibration.
+    Recalibrate {
+        camera: Option<String>,
+        false_reject_rate: f64,
+        reply: Option<Reply>,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// What takes time at the moment, for people; none: nothing any more.
+    Busy(Option<String>),
+    /// The models of this configuration are in order.
+    Loaded(Box<ValidConfig>, Fleet),
+    /// They are not; those in use go on.
+    NotLoaded(FleetError),
+    /// The golden inputs were scored.
+    Tested(SelfTestReport, Option<Reply>),
+    /// The same models with another threshold, or why not.
+    Recalibrated(Result<Fleet, String>, Option<Reply>),
+}
+
+/// The way to the thread; it ends when this is dropped and its job is done.
+#[derive(Debug)]
+pub(super) struct Models {
+    jobs: mpsc::Sender<Job>,
+    outcomes: mpsc::Receiver<Outcome>,
+}
+
+impl Models {
+    /// Starts the thread. Nobody waits for its end: loading a model cannot be interrupted, and
+    /// is worth nothing any more when the daemon stops.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(super) fn start(runtime: Runtime, events: EventSender) -> std::io::Result<Self> {
+        let (jobs, work) = mpsc::channel();
+        let (results, outcomes) = mpsc::channel();
+        let worker = Worker {
+            runtime,
+            fleet: None,
+            results,
+            events,
+        };
+        thread::Builder::new()
+            .name("models".to_owned())
+            .spawn(move || worker.run(&work))?;
+        Ok(Self { jobs, outcomes })
+    }
+
+    /// Gives it something to do.
+    pub(super) fn order(&self, job: Job) {
+        // The thread listens as long as this lives.
+        self.jobs.send(job).ok();
+    }
+
+    /// What has come of it so far, oldest first.
+    pub(super) fn fetch(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.outcomes.try_iter()
+    }
+}
+
+struct Worker {
+    runtime: Runtime,
+    fleet: Option<Fleet>,
+    results: mpsc::Sender<Outcome>,
+    events: EventSender,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        for job in jobs {
+            let outcome = match job {
+                Job::Load(config) => self.load(config),
+                Job::SelfTest(reply) => match &self.fleet {
+                    Some(fleet) => Outcome::Tested(fleet.self_test(), reply),
+                    None => continue,
+                },
+                Job::Recalibrate {
+                    camera,
+                    false_reject_rate,
+                    reply,
+                } => {
+                    let Some(fleet) = &self.fleet else { continue };
+                    let recalibrated = fleet
+                        .recalibrated(camera.as_deref(), false_reject_rate)
+                        .map_err(|error| with_causes(&error));
+                    if let Ok(fleet) = &recalibrated {
+                        self.fleet = Some(fleet.clone());
+                    }
+                    Outcome::Recalibrated(recalibrated, reply)
+                }
+            };
+            self.say(Outcome::Busy(None));
+            self.say(outcome);
+        }
+    }
+
+    fn load(&mut self, config: Box<ValidConfig>) -> Outcome {
+        let (results, events) = (&self.results, &self.events);
+        let mut progress = |step: Step<'_>| {
+            let busy = match step {
+                Step::Loading(bundle) => format!("loading the model of {}", bundle.display()),
+                Step::BuildingEngine(bundle) => {
+                    format!("building the TensorRT engine for {}", bundle.display())
+                }
+                Step::Ready(bundle) => {
+                    info!(bundle = %bundle.display(), "Model loaded and proven");
+                    return;
+                }
+                Step::Kept(bundle) => {
+                    info!(bundle = %bundle.display(), "Model kept");
+                    return;
+                }
+            };
+            results.send(Outcome::Busy(Some(busy))).ok();
+            events.send(Event::Models);
+        };
+        let loaded = match &self.fleet {
+            Some(fleet) => fleet.reload(&config, &self.runtime, &mut progress),
+            None => Fleet::load(&config, &self.runtime, &mut progress),
+        };
+        match loaded {
+            Ok(fleet) => {
+                self.fleet = Some(fleet.clone());
+                Outcome::Loaded(config, fleet)
+            }
+            Err(error) => Outcome::NotLoaded(error),
+        }
+    }
+
+    fn say(&self, outcome: Outcome) {
+        // A daemon that stops does not listen any more.
+        self.results.send(outcome).ok();
+        self.events.send(Event::Models);
+    }
+}

@@ -1,0 +1,81 @@
+//! Single steps on the file system: a lock, a look at a folder, a file that is whole or not there.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::SystemTime,
+};
+
+use super::name;
+
+/// Whoever holds a lock on this file writes to the folder.
+const LOCK: &str = ".lock";
+
+/// A folder that is locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Locks the folder, or says at once that somebody else has.
+    pub(super) fn take(folder: &Path) -> Result<Self, TryLockError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join(LOCK))
+            .map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file would not be enough: a child process that is just being started has it
+    /// open too, and holds the lock with it.
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
+/// What tells one folder from another in its place.
+pub(super) fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(folder)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Names of the folders in `folder` that can be ours; links are not followed.
+pub(super) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && is_ours(&name)
+            && entry.file_type()?.is_dir()
+        {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a file under another name and renames it when it is on the disk, so that not even a
+/// power cut leaves half of it. Gives back the time that it got.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Result<SystemTime> {
+    let folder = path.parent().expect("a file is in a folder");
+    let name = path.file_name().expect("a file has a name");
+    let draft = folder.join(name::unfinished(&name.to_string_lossy()));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut file = File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.set_modified(time)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        file.metadata()?.modified()
+    };
+    write().inspect_err(|_| {
+        fs::remove_file(&draft).ok();
+    })
+}

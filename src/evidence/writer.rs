@@ -1,0 +1,242 @@
+//! The thread that writes: one exhibit at a time, and once a minute a look at what has grown old.
+//!
+//! What it has in hand it keeps until it is written. While the disk does not take it, evidence is
+//! suspended: nothing more is admitted, what was admitted waits, and it tries again every few
+//! seconds. So every path that was promised comes true, unless the daemon ends first.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::{debug, error, info, warn};
+
+use super::{
+    EvidenceError, EvidenceSettings, Exhibit,
+    desk::{Desk, Next},
+    name, png_bound,
+    store::{Parcel, Store},
+};
+use crate::{encode, failure::with_causes, overlay::overlay};
+
+/// From one look at the ages of files to the next. They are kept for days.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// From one attempt at a disk that takes nothing to the next.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Shortest time between two lines about pictures that were left out.
+const SAY: Duration = Duration::from_secs(60);
+
+/// How much nicer the thread is than the others. A picture of 1280x720 with its heatmap takes some
+/// 25 ms of processor time (measured on one core of an EPYC), which inspection may need itself; at
+/// 10 the thread gets a tenth of a core's time from a thread that wants all of it.
+const NICER: i32 = 10;
+
+/// The thread's body.
+#[derive(Debug)]
+pub struct EvidenceWriter {
+    settings: Arc<EvidenceSettings>,
+    desk: Arc<Desk>,
+    /// None while the folder cannot be used.
+    store: Option<Store>,
+    in_hand: Option<InHand>,
+    /// Why nothing can be written.
+    suspended: Option<String>,
+    said: Option<Instant>,
+    pub(super) sweep: Duration,
+    pub(super) retry: Duration,
+}
+
+/// An exhibit that is being written.
+#[derive(Debug)]
+struct InHand {
+    parcel: Parcel,
+    /// The memory that was reserved for it.
+    weight: usize,
+}
+
+impl EvidenceWriter {
+    pub(super) fn open(
+        settings: Arc<EvidenceSettings>,
+        desk: Arc<Desk>,
+    ) -> Result<Self, EvidenceError> {
+        let mut writer = Self {
+            settings,
+            desk,
+            store: None,
+            in_hand: None,
+            suspended: None,
+            said: None,
+            sweep: SWEEP,
+            retry: RETRY,
+        };
+        match Store::open(&writer.settings.folder) {
+            Ok(store) => writer.store = Some(store),
+            Err(error @ EvidenceError::InUse { .. }) => return Err(error),
+            Err(error) => writer.suspend(&error),
+        }
+        writer.report();
+        Ok(writer)
+    }
+
+    /// Writes until every [`Evidence`](super::Evidence) is gone and what was admitted is written.
+    /// What a disk that takes nothing holds up at that moment is given up, counted and said.
+    pub fn run(mut self) {
+        if let Err(error) = be_nice() {
+            debug!(%error, "Evidence writer keeps its priority");
+        }
+        while self.step() {}
+    }
+
+    /// Takes the next exhibit, or waits for a while, then does what there is to do; false after
+    /// the last.
+    pub(super) fn step(&mut self) -> bool {
+        let is_suspended = self.suspended.is_some();
+        let patience = if is_suspended { self.retry } else { self.sweep };
+        let next = self.desk.next(patience, is_suspended);
+        let goes_on = !matches!(next, Next::Closed);
+        if let Next::Exhibit(exhibit) = next {
+            self.in_hand = Some(InHand {
+                weight: exhibit.weight(),
+                parcel: self.pack(exhibit),
+            });
+        }
+        match self.attempt() {
+            Ok(()) => self.resume(),
+            Err(error) => self.suspend(&error),
+        }
+        self.say_left_out(!goes_on);
+        self.report();
+        // After the attempt succeeded at last, what had to wait behind it has its turn.
+        let has_recovered = is_suspended && self.suspended.is_none();
+        if goes_on || has_recovered {
+            return true;
+        }
+        self.give_up();
+        false
+    }
+
+    /// From pixels to files.
+    fn pack(&self, exhibit: Exhibit) -> Parcel {
+        let picture = encode::png(&exhibit.picture).expect("a camera's picture fits into a PNG");
+        let map = exhibit.anomaly.as_ref().and_then(|anomaly| {
+            match anomaly.geometry.apply(&exhibit.picture) {
+                Ok(inspected) => {
+                    let drawn = overlay(&inspected, &anomaly.map, anomaly.threshold);
+                    Some(encode::png(&drawn).expect("a part of the picture fits into a PNG"))
+                }
+                Err(error) => {
+                    warn!(camera = exhibit.camera, seq = exhibit.seq, %error, "No heatmap drawn");
+                    None
+                }
+            }
+        });
+        // A quota that is too small for both holds the picture at least: it was promised.
+        debug_assert!(picture.len() as u64 <= png_bound(exhibit.picture.size()));
+        let left = self.settings.max_size.saturating_sub(picture.len() as u64);
+        Parcel {
+            stem: name::stem(&exhibit),
+            captured: SystemTime::try_from(exhibit.captured)
+                .expect("the system's time reaches further than timestamps"),
+            map: map.filter(|map| map.len() as u64 <= left),
+            picture,
+        }
+    }
+
+    /// Everything that can fail: the folder, old files, and what is in hand.
+    fn attempt(&mut self) -> Result<(), EvidenceError> {
+        if self.store.as_ref().is_some_and(|store| !store.is_current()) {
+            self.store = None;
+        }
+        let store = match &mut self.store {
+            Some(store) => store,
+            none => none.insert(Store::open(&self.settings.folder)?),
+        };
+        if let Some(limit) = SystemTime::now().checked_sub(self.settings.max_age) {
+            store.expire(limit)?;
+        }
+        if let Some(InHand { parcel, weight }) = &self.in_hand {
+            store.put(parcel, self.settings.max_size, self.settings.reserve)?;
+            self.desk.release(*weight, true);
+            self.in_hand = None;
+        }
+        Ok(())
+    }
+
+    fn suspend(&mut self, error: &EvidenceError) {
+        let cause = with_causes(error);
+        if self.suspended.is_none() {
+            error!(error = %cause, "Evidence suspended: pictures are not kept until this is mended");
+        }
+        self.suspended = Some(cause);
+    }
+
+    fn resume(&mut self) {
+        if self.suspended.take().is_some() {
+            let left_out = self.desk.take_unsaid();
+            info!(left_out, "Evidence goes on: pictures are kept again");
+        }
+    }
+
+    /// Says that the disk is too slow, at the end in any case. While nothing can be written, that
+    /// was said already.
+    fn say_left_out(&mut self, is_end: bool) {
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY) || is_end;
+        if self.suspended.is_some() || !is_due {
+            return;
+        }
+        let left_out = self.desk.take_unsaid();
+        if left_out > 0 {
+            warn!(
+                left_out,
+                "Pictures left out: there were more than the disk could take"
+            );
+            self.said = Some(Instant::now());
+        }
+    }
+
+    fn report(&self) {
+        let count = |of: fn(&Store) -> u64| self.store.as_ref().map_or(0, of);
+        let (files, bytes) = (count(Store::files), count(Store::bytes));
+        self.desk.report(files, bytes, self.suspended.clone());
+    }
+
+    fn give_up(&mut self) {
+        let in_hand = self.in_hand.take();
+        if let Some(InHand { weight, .. }) = &in_hand {
+            self.desk.release(*weight, false);
+        }
+        let given_up = u64::from(in_hand.is_some()) + self.desk.give_up();
+        if given_up > 0 {
+            error!(
+                given_up,
+                "Pictures given up: the disk did not take them before the end"
+            );
+        }
+    }
+}
+
+/// Lowers the priority of this thread: in Linux, other than in POSIX, each has its own.
+fn be_nice() -> rustix::io::Result<i32> {
+    rustix::process::nice(NICER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn only_the_writers_thread_is_nice() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let of_writer = thread::spawn(move || {
+            be_nice().unwrap();
+            niceness()
+        });
+        assert_eq!(of_writer.join().unwrap(), (before + NICER).min(19));
+        assert_eq!(niceness(), before);
+    }
+}

@@ -1,0 +1,545 @@
+//! The second stage: which parts are inspected. Brings triggers and frames together, prepares the
+//! pictures, and answers at once for every part that cannot be judged.
+//!
+//! This is where "exactly one verdict a part" is kept: a trigger that comes in here leaves either
+//! with a frame, towards the model, or with a reason, towards the record. So the stage never waits
+//! for one thing only: not for the camera, which may hang, and not for the model, which may be
+//! slow. It sleeps until something arrives or the next moment comes at which somebody has to be
+//! answered.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use flawd_core::verdict::Reason;
+use tracing::{debug, info, warn};
+
+use super::{
+    active::{ActiveModel, ModelSet},
+    counters::Counters,
+    decide::Undecided,
+    event::{Event, EventSender},
+    frame::{Flaw, Frame, Moment, Prepared, Sink, Ticket},
+    inbox::{Inbox, News, Order},
+    link::Sender,
+    matcher::{Answer, Matcher, Wanted},
+    preprocess::Preprocess,
+    progress::Progress,
+    trigger::{Deadline, Trigger},
+};
+use crate::config::{TriggerMode, TriggerSettings};
+
+/// A part whose frame has not come by then is answered this long before its deadline, so that
+/// the answer is in time; less where the deadline is shorter.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+
+/// What the stage goes by.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// The camera's number.
+    pub(super) camera: usize,
+    /// The camera's name.
+    pub(super) name: String,
+    /// How long a verdict is worth something, where the trigger says nothing else.
+    pub(super) deadline: Option<Duration>,
+    /// What asks for verdicts.
+    pub(super) trigger: TriggerSettings,
+    /// A camera that owes a frame for longer than this is lost.
+    pub(super) frame_timeout: Duration,
+    /// Frames are taken when they are asked for.
+    pub(super) on_demand: bool,
+}
+
+/// The stage of one camera.
+pub(super) struct Admit<S> {
+    pub(super) rules: Rules,
+    pub(super) inbox: Inbox,
+    pub(super) preprocess: Preprocess,
+    pub(super) prepared: Sender<Prepared>,
+    pub(super) sink: S,
+    pub(super) counters: Counters,
+    pub(super) events: EventSender,
+    pub(super) progress: Progress,
+    state: State,
+}
+
+/// What changes while the stage runs.
+struct State {
+    models: Option<ModelSet>,
+    matcher: Matcher<Pending, Frame>,
+    /// Parts with a frame, waiting for a free tensor.
+    ready: VecDeque<Part>,
+    /// When the last frame came, or the last one was asked for.
+    owed_since: Option<Instant>,
+    has_seen_frame: bool,
+    is_lost: bool,
+    is_paused: bool,
+    is_closing: bool,
+    /// Exhausted, and whether the daemon knows.
+    exhausted: Option<bool>,
+    snapshot_wanted: bool,
+    timer: Option<Instant>,
+}
+
+/// A trigger that waits.
+#[derive(Debug)]
+struct Pending {
+    trigger: Trigger,
+    deadline: Option<Deadline>,
+}
+
+/// A part with its frame.
+#[derive(Debug)]
+struct Part {
+    pending: Option<Pending>,
+    /// The moment that the trigger asked for.
+    moment: Option<Instant>,
+    frame: Frame,
+    flaw: Option<Flaw>,
+}
+
+/// What an [`Admit`] is made of, besides its rules.
+pub(super) struct Wiring<S> {
+    pub(super) inbox: Inbox,
+    pub(super) preprocess: Preprocess,
+    pub(super) prepared: Sender<Prepared>,
+    pub(super) sink: S,
+    pub(super) counters: Counters,
+    pub(super) events: EventSender,
+}
+
+impl<S: Sink> Admit<S> {
+    pub(super) fn new(rules: Rules, wiring: Wiring<S>) -> Self {
+        let Wiring {
+            inbox,
+            preprocess,
+            prepared,
+            sink,
+            counters,
+            events,
+        } = wiring;
+        let TriggerSettings {
+            match_within,
+            queue,
+            ..
+        } = rules.trigger;
+        Self {
+            progress: Progress::new(format!("adm-{}", rules.name)),
+            state: State {
+                models: None,
+                matcher: Matcher::new(match_within, queue),
+                ready: VecDeque::new(),
+                // A camera that gives frames by itself owes the first one from now on.
+                owed_since: (!rules.on_demand).then(Instant::now),
+                has_seen_frame: false,
+                is_lost: false,
+                is_paused: false,
+                is_closing: false,
+                exhausted: None,
+                snapshot_wanted: false,
+                timer: None,
+            },
+            rules,
+            inbox,
+            preprocess,
+            prepared,
+            sink,
+            counters,
+            events,
+        }
+    }
+
+    /// Admits parts until the pipeline is to end and every part has been passed on.
+    pub(super) fn run(mut self) {
+        let progress = self.progress.clone();
+        loop {
+            let news = self.inbox.wait(self.wake());
+            let working = progress.begin();
+            self.take(news);
+            self.keep_time(Instant::now());
+            let is_taken = self.submit();
+            self.ask_for_frame();
+            drop(working);
+            let is_finished = self.state.is_closing && self.state.ready.is_empty();
+            if is_finished || !is_taken {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        for order in news.orders {
+            self.obey(order);
+        }
+        if let Some(why) = news.lost {
+            self.lose_camera(&why);
+        }
+        if let Some(frame) = news.frame {
+            self.take_frame(frame);
+        }
+        for trigger in news.triggers {
+            self.take_trigger(trigger);
+        }
+        if news.is_exhausted && self.state.exhausted.is_none() {
+            self.state.exhausted = Some(false);
+            self.abandon(Reason::CameraLost, "the source has given its last picture");
+        }
+        if news.is_closing && !self.state.is_closing {
+            self.state.is_closing = true;
+            self.abandon(Reason::Shutdown, "flawd is stopping");
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Use(models) => {
+                if self.state.models.replace(models).is_none() {
+                    self.start_timer();
+                    // Nobody has taken frames so far.
+                    if !self.rules.on_demand {
+                        self.state.owed_since = Some(Instant::now());
+                    }
+                }
+            }
+            Order::Pause => {
+                self.state.is_paused = true;
+                self.abandon(Reason::Paused, "inspection was paused");
+            }
+            Order::Resume => {
+                self.state.is_paused = false;
+                self.start_timer();
+            }
+            Order::Snapshot => self.state.snapshot_wanted = true,
+        }
+    }
+
+    fn start_timer(&mut self) {
+        if let TriggerMode::Interval(interval) = self.rules.trigger.mode {
+            self.state.timer = Some(Instant::now() + interval);
+        }
+    }
+
+    fn is_free_run(&self) -> bool {
+        matches!(self.rules.trigger.mode, TriggerMode::FreeRun)
+    }
+
+    fn take_trigger(&mut self, trigger: Trigger) {
+        let rules = &self.rules;
+        let budget = trigger.deadline.or(rules.deadline);
+        let received = trigger.received;
+        let moment = received.monotonic + rules.trigger.delay;
+        let in_time = budget.map(|budget| {
+            let margin = ANSWER_MARGIN.min(budget / 5);
+            received.monotonic + budget - margin
+        });
+        let patience = moment + rules.trigger.match_within + rules.frame_timeout;
+        let pending = Pending {
+            deadline: budget.map(|budget| Deadline::after(received, budget)),
+            trigger,
+        };
+        if let Some((reason, why)) = self.refusal(pending.trigger.recipe.as_deref()) {
+            return self.undecided(pending, reason, why);
+        }
+        let give_up = in_time.map_or(patience, |in_time| in_time.min(patience));
+        let mut answers = Vec::new();
+        let wanted = Wanted::new(pending, moment, give_up);
+        self.state.matcher.want(wanted, &mut answers);
+        self.settle(answers);
+    }
+
+    /// Why no trigger can be served now.
+    fn refusal(&self, recipe: Option<&str>) -> Option<(Reason, &'static str)> {
+        let state = &self.state;
+        let Some(models) = &state.models else {
+            return Some((Reason::EngineBuilding, "the model is not loaded yet"));
+        };
+        if state.is_closing {
+            Some((Reason::Shutdown, "flawd is stopping"))
+        } else if state.is_paused {
+            Some((Reason::Paused, "inspection is paused"))
+        } else if models.select(recipe).is_none() {
+            Some((Reason::ModelError, "this camera has no such recipe"))
+        } else if state.exhausted.is_some() {
+            let why = "the source has given its last picture";
+            Some((Reason::CameraLost, why))
+        } else if state.is_lost {
+            Some((Reason::CameraLost, "the camera gives no frames"))
+        } else {
+            None
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
+        self.state.owed_since = (!self.rules.on_demand).then(Instant::now);
+        if std::mem::take(&mut self.state.is_lost) {
+            info!(camera = self.rules.name, "Camera found again");
+            self.events.send(Event::CameraFound(self.rules.camera));
+        }
+        if !std::mem::replace(&mut self.state.has_seen_frame, true) {
+            self.events.send(Event::FirstFrame(self.rules.camera));
+        }
+        if !self.is_free_run() {
+            let mut answers = Vec::new();
+            let captured = frame.captured.monotonic;
+            self.state.matcher.offer(captured, frame, &mut answers);
+            return self.settle(answers);
+        }
+        let is_wanted = self.state.models.is_some() && !self.state.is_paused;
+        if !is_wanted || self.state.is_closing {
+            return self.counters.unused.increment();
+        }
+        let age = frame.at_hand.duration_since(frame.captured.monotonic);
+        let is_stale = !self.rules.on_demand && age > self.rules.frame_timeout;
+        let flaw = is_stale.then(|| Flaw {
+            reason: Reason::FrameStale,
+            detail: format!("the picture was {age:.1?} old when the camera gave it"),
+        });
+        self.state.ready.push_back(Part {
+            pending: None,
+            moment: None,
+            frame,
+            flaw,
+        });
+        if self.state.ready.len() > 1 {
+            self.state.ready.pop_front();
+            self.counters.overrun.increment();
+        }
+    }
+
+    fn settle(&mut self, answers: Vec<Answer<Pending, Frame>>) {
+        for answer in answers {
+            match answer {
+                Answer::Match {
+                    item,
+                    frame,
+                    moment,
+                } => {
+                    self.state.ready.push_back(Part {
+                        pending: Some(item),
+                        moment: Some(moment),
+                        frame,
+                        flaw: None,
+                    });
+                    if self.state.ready.len() > self.rules.trigger.queue
+                        && let Some(oldest) = self.state.ready.pop_front()
+                        && let Some(pending) = oldest.pending
+                    {
+                        let why = "newer triggers came faster than the model could judge";
+                        self.undecided(pending, Reason::Overrun, why);
+                    }
+                }
+                Answer::Unmatched(pending) => {
+                    let why = "no frame was taken near enough to the trigger";
+                    self.undecided(pending, Reason::TriggerUnmatched, why);
+                }
+                Answer::NoFrame(pending) => {
+                    let why = "the camera has given no frame since the trigger";
+                    self.undecided(pending, Reason::CameraLost, why);
+                }
+                Answer::Overrun(pending) => {
+                    let why = "newer triggers came faster than the camera gives frames";
+                    self.undecided(pending, Reason::Overrun, why);
+                }
+                Answer::Unused(_) => self.counters.unused.increment(),
+            }
+        }
+    }
+
+    /// Answers whoever has waited long enough, and notices when the camera owes a frame.
+    fn keep_time(&mut self, now: Instant) {
+        if let (Some(due), TriggerMode::Interval(interval)) =
+            (self.state.timer, self.rules.trigger.mode)
+            && due <= now
+        {
+            let is_serving = !self.state.is_paused && self.state.exhausted.is_none();
+            self.state.timer = is_serving.then(|| (due + interval).max(now));
+            if is_serving {
+                self.take_trigger(Trigger::plain(Moment::now()));
+            }
+        }
+        let mut answers = Vec::new();
+        self.state.matcher.expire(now, &mut answers);
+        self.settle(answers);
+        let mut index = 0;
+        while let Some(part) = self.state.ready.get(index) {
+            let is_late = (part.pending.as_ref())
+                .and_then(|pending| pending.deadline)
+                .is_some_and(|deadline| deadline.monotonic <= now);
+            if !is_late {
+                index += 1;
+            } else if let Some(Part {
+                pending: Some(pending),
+                ..
+            }) = self.state.ready.remove(index)
+            {
+                let why = "the model was not free before the deadline";
+                self.undecided(pending, Reason::Late, why);
+            }
+        }
+        if self.camera_timeout().is_some_and(|limit| limit <= now) {
+            let patience = self.rules.frame_timeout;
+            self.lose_camera(&format!("no frame for {patience:?}"));
+        }
+        if self.state.exhausted == Some(false) && self.state.ready.is_empty() {
+            self.state.exhausted = Some(true);
+            self.events.send(Event::Exhausted(self.rules.camera));
+        }
+    }
+
+    /// When the camera will have owed a frame for too long.
+    fn camera_timeout(&self) -> Option<Instant> {
+        let is_expected = !self.state.is_lost && self.state.exhausted.is_none();
+        let since = self.state.owed_since.filter(|_| is_expected)?;
+        Some(since + self.rules.frame_timeout)
+    }
+
+    fn lose_camera(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.state.is_lost, true) {
+            warn!(camera = self.rules.name, error = why, "Camera lost");
+            self.events.send(Event::CameraLost(self.rules.camera));
+        }
+        self.abandon(Reason::CameraLost, why);
+    }
+
+    /// Answers every trigger that waits for a frame.
+    fn abandon(&mut self, reason: Reason, why: &str) {
+        for pending in self.state.matcher.abandon() {
+            self.undecided(pending, reason, why);
+        }
+    }
+
+    fn undecided(&mut self, pending: Pending, reason: Reason, why: &str) {
+        let recipe = pending.trigger.recipe.as_deref();
+        let model = self.model(recipe);
+        let undecided = Undecided {
+            camera: self.rules.camera,
+            trigger: pending.trigger,
+            deadline: pending.deadline,
+            reason,
+            detail: why.to_owned(),
+            model,
+            now: Instant::now(),
+        };
+        self.sink
+            .accept(undecided.into_inspection(&self.rules.name));
+    }
+
+    fn model(&self, recipe: Option<&str>) -> Option<Arc<ActiveModel>> {
+        self.state.models.as_ref()?.select(recipe).cloned()
+    }
+
+    /// Passes parts on as long as there are free tensors; `false` if nobody takes them.
+    fn submit(&mut self) -> bool {
+        while let Some(part) = self.state.ready.front() {
+            let recipe = part
+                .pending
+                .as_ref()
+                .and_then(|it| it.trigger.recipe.as_deref());
+            // A model was there when the part was admitted, and models are only exchanged.
+            let Some(model) = self.model(recipe).or_else(|| self.model(None)) else {
+                return true;
+            };
+            let Some(tensor) = self.preprocess.tensor(&model) else {
+                return true;
+            };
+            let Some(part) = self.state.ready.pop_front() else {
+                return true;
+            };
+            let begun = Instant::now();
+            let input = match part.flaw {
+                Some(flaw) => Err(flaw),
+                None => self.preprocess.run(&part.frame.image, &model, tensor),
+            };
+            let Frame {
+                part: name,
+                image,
+                captured,
+                at_hand,
+            } = part.frame;
+            let (trigger, deadline) = match part.pending {
+                Some(pending) => (Some(pending.trigger), pending.deadline),
+                None => {
+                    let budget = self.rules.deadline;
+                    let deadline = budget.map(|budget| Deadline::after(captured, budget));
+                    (None, deadline)
+                }
+            };
+            let ticket = Ticket {
+                camera: self.rules.camera,
+                trigger,
+                part: name,
+                match_offset_ms: part
+                    .moment
+                    .map(|moment| offset_ms(moment, captured.monotonic)),
+                deadline,
+                picture: image.ok(),
+                geometry: self.preprocess.geometry(&model),
+                is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
+                captured,
+                at_hand,
+                begun,
+                finished: Instant::now(),
+            };
+            let prepared = Prepared {
+                ticket,
+                model,
+                input,
+            };
+            if self.prepared.send(prepared).is_err() {
+                debug!(camera = self.rules.name, "Nobody judges parts any more");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks for a frame where one is needed and none is on its way.
+    fn ask_for_frame(&mut self) {
+        let state = &self.state;
+        let is_serving = state.models.is_some() && !state.is_paused && !state.is_closing;
+        let is_idle = state.owed_since.is_none() && state.exhausted.is_none();
+        if !self.rules.on_demand || !is_serving || !is_idle {
+            return;
+        }
+        let now = Instant::now();
+        let is_needed = if self.is_free_run() {
+            state.ready.is_empty()
+        } else {
+            state
+                .matcher
+                .next_moment()
+                .is_some_and(|moment| moment <= now)
+        };
+        if is_needed {
+            self.state.owed_since = Some(now);
+            self.inbox.want_frame();
+        }
+    }
+
+    /// When there will be something to do although nothing arrives.
+    fn wake(&self) -> Option<Instant> {
+        let state = &self.state;
+        let unasked = self.rules.on_demand && state.owed_since.is_none();
+        let moment = state.matcher.next_moment().filter(|_| unasked);
+        let deadlines = state.ready.iter().filter_map(|part| {
+            let deadline = part.pending.as_ref()?.deadline?;
+            Some(deadline.monotonic)
+        });
+        let moments = [
+            state.matcher.next_expiry(),
+            moment,
+            state.timer,
+            self.camera_timeout(),
+        ];
+        moments.into_iter().flatten().chain(deadlines).min()
+    }
+}
+
+/// From the moment that was asked for until the picture was taken, in milliseconds.
+fn offset_ms(moment: Instant, captured: Instant) -> f64 {
+    let after = captured.saturating_duration_since(moment).as_secs_f64();
+    let before = moment.saturating_duration_since(captured).as_secs_f64();
+    (after - before) * 1e3
+}

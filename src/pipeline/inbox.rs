@@ -1,0 +1,182 @@
+//! Where everything arrives that concerns one camera: frames, triggers, orders, bad news.
+//!
+//! One lock and one place to wait, because the stage behind it has to react to whichever comes
+//! first, and must never wait for the camera alone. Frames have one slot, in which the newest
+//! wins; all else is kept in order.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::{active::ModelSet, frame::Frame, trigger::Trigger};
+
+/// The inbox of one camera; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox {
+    shared: Arc<Shared>,
+}
+
+/// What the daemon may tell a camera's stage.
+#[derive(Debug)]
+pub enum Order {
+    /// The next part is judged by these models.
+    Use(ModelSet),
+    /// Take no parts until further notice.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Keep the next picture as evidence, whatever its verdict.
+    Snapshot,
+}
+
+/// What has arrived since the last look.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) frame: Option<Frame>,
+    pub(super) triggers: Vec<Trigger>,
+    pub(super) orders: Vec<Order>,
+    /// Why the camera gives no frames.
+    pub(super) lost: Option<String>,
+    /// The source has given its last frame, which has been seen here.
+    pub(super) is_exhausted: bool,
+    /// The pipeline is to end.
+    pub(super) is_closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// For the stage: something has arrived.
+    arrived: Condvar,
+    /// For capture: a frame is wanted, or the end has come.
+    wanted: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    news: News,
+    /// Something has changed elsewhere that the stage wants to know of.
+    is_nudged: bool,
+    is_frame_wanted: bool,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that could panic runs under this lock, so a poisoned one is still consistent.
+        (self.shared.state.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.shared.arrived.notify_one();
+    }
+
+    /// A part wants a verdict. There is no bound here: the stage takes all that wait each time it
+    /// wakes, and turns away those that are beyond its queue with a verdict of their own.
+    pub fn trigger(&self, trigger: Trigger) {
+        self.change(|state| state.news.triggers.push(trigger));
+    }
+
+    /// The daemon says something.
+    pub fn order(&self, order: Order) {
+        self.change(|state| state.news.orders.push(order));
+    }
+
+    /// The pipeline is to end: no more frames are wanted.
+    pub fn close(&self) {
+        self.change(|state| {
+            state.news.is_closing = true;
+            state.is_nudged = true;
+        });
+        self.shared.wanted.notify_all();
+    }
+
+    /// A frame comes; gives back the one that it displaces.
+    pub(super) fn frame(&self, frame: Frame) -> Option<Frame> {
+        let mut displaced = None;
+        self.change(|state| displaced = state.news.frame.replace(frame));
+        displaced
+    }
+
+    /// The camera gives no frames; the next frame says that it does again.
+    pub(super) fn camera_lost(&self, why: String) {
+        self.change(|state| state.news.lost = Some(why));
+    }
+
+    /// The source has given its last frame.
+    pub(super) fn exhausted(&self) {
+        self.change(|state| {
+            state.news.is_exhausted = true;
+            state.is_nudged = true;
+        });
+    }
+
+    /// Something that the stage waits for may have become possible.
+    pub(super) fn nudge(&self) {
+        self.change(|state| state.is_nudged = true);
+    }
+
+    /// Asks capture for one frame, where it gives frames only on demand.
+    pub(super) fn want_frame(&self) {
+        self.lock().is_frame_wanted = true;
+        self.shared.wanted.notify_all();
+    }
+
+    /// Waits until a frame is wanted; `false` once the pipeline is to end.
+    pub(super) fn wait_until_wanted(&self) -> bool {
+        let mut state = self
+            .shared
+            .wanted
+            .wait_while(self.lock(), |state| {
+                !state.is_frame_wanted && !state.news.is_closing
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        state.is_frame_wanted = false;
+        !state.news.is_closing
+    }
+
+    /// Waits until something arrives, at most until `until`; takes all of it.
+    pub(super) fn wait(&self, until: Option<Instant>) -> News {
+        let mut state = self.lock();
+        while state.has_nothing_new() {
+            state = match until {
+                None => (self.shared.arrived.wait(state)).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.shared.arrived.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.is_nudged = false;
+        let (is_exhausted, is_closing) = (state.news.is_exhausted, state.news.is_closing);
+        let news = std::mem::take(&mut state.news);
+        // These two are for good, but they are news only once.
+        state.news.is_closing = is_closing;
+        state.news.is_exhausted = is_exhausted;
+        news
+    }
+}
+
+impl State {
+    fn has_nothing_new(&self) -> bool {
+        let News {
+            frame,
+            triggers,
+            orders,
+            lost,
+            ..
+        } = &self.news;
+        let is_empty = frame.is_none() && triggers.is_empty() && orders.is_empty();
+        is_empty && lost.is_none() && !self.is_nudged
+    }
+}

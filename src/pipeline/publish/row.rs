@@ -1,0 +1,214 @@
+//! Records on their way from the journal to the broker: in order, each until it is taken.
+//!
+//! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
+//! before it. One that is refused stops the row: what came behind it is sent again behind it, after
+//! a pause, so that the order holds and nothing is lost while somebody repairs an access list.
+
+use std::{collections::VecDeque, time::Instant};
+
+use flawd_journal::{Entry, Position};
+
+use super::backoff::Backoff;
+
+/// Records that are asked of the journal ahead of being sent.
+const AHEAD: usize = 32;
+
+/// The row of one daemon, over all its connections.
+#[derive(Debug)]
+pub(super) struct Row {
+    generation: u64,
+    waiting: VecDeque<Entry>,
+    /// In order, with whether the broker has taken it.
+    on_the_way: VecDeque<(Position, bool)>,
+    /// Asked of the journal and not arrived.
+    asked: usize,
+    /// The broker has taken everything before this one.
+    reached: Position,
+    refused: Option<Refused>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct Refused {
+    reason: String,
+    /// When to try again; none while a try is on its way.
+    again: Option<Instant>,
+}
+
+impl Row {
+    /// An empty row; `backoff` spaces the attempts after a refusal.
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            generation: 0,
+            waiting: VecDeque::new(),
+            on_the_way: VecDeque::new(),
+            asked: 0,
+            reached: Position::new(0),
+            refused: None,
+            backoff,
+        }
+    }
+
+    /// Forgets what was on its way; the journal has to start over under this generation.
+    pub(super) fn start_over(&mut self) -> u64 {
+        self.generation += 1;
+        self.waiting.clear();
+        self.on_the_way.clear();
+        self.asked = 0;
+        self.generation
+    }
+
+    /// How many records more to ask for.
+    pub(super) fn demand(&mut self) -> Option<usize> {
+        if self.refused.as_ref().is_some_and(|it| it.again.is_some()) {
+            return None;
+        }
+        // While the broker refuses, one record is enough to see whether it still does.
+        let ahead = if self.refused.is_some() { 1 } else { AHEAD };
+        let held = self.waiting.len() + self.on_the_way.len() + self.asked;
+        let more = ahead.checked_sub(held).filter(|&more| more * 2 >= ahead)?;
+        self.asked += more;
+        Some(more)
+    }
+
+    /// Records arrive from the journal; those asked for before a new start are left aside.
+    pub(super) fn arrived(&mut self, generation: u64, entries: Vec<Entry>) {
+        if generation == self.generation {
+            self.asked = self.asked.saturating_sub(entries.len());
+            self.waiting.extend(entries);
+        }
+    }
+
+    /// The next record to send; it counts as on its way.
+    pub(super) fn send_next(&mut self) -> Option<Entry> {
+        if self.retry_at().is_some() {
+            return None;
+        }
+        let entry = self.waiting.pop_front()?;
+        self.on_the_way.push_back((entry.position, false));
+        Some(entry)
+    }
+
+    /// The broker has taken a record; returns up to which one it has taken all, if that is news.
+    pub(super) fn taken(&mut self, position: Position) -> Option<Position> {
+        let entry = self.on_the_way.iter_mut().find(|it| it.0 == position)?;
+        entry.1 = true;
+        let mut through = None;
+        while let Some((position, true)) = self.on_the_way.front() {
+            through = Some(*position);
+            self.reached = position.next();
+            self.on_the_way.pop_front();
+        }
+        if through.is_some() {
+            self.refused = None;
+            self.backoff.succeed();
+        }
+        through
+    }
+
+    /// The broker has refused a record; the row stands still until [`Self::is_due`].
+    pub(super) fn refused(&mut self, reason: String, now: Instant) {
+        // What follows on the wire behind a refused record is refused as well, once is enough.
+        if self.refused.as_ref().is_none_or(|it| it.again.is_none()) {
+            let again = Some(now + self.backoff.fail());
+            self.refused = Some(Refused { reason, again });
+        }
+    }
+
+    /// When to try again what was refused.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.refused.as_ref()?.again
+    }
+
+    /// Notes that the attempt is being made.
+    pub(super) fn try_again(&mut self) {
+        if let Some(refused) = &mut self.refused {
+            refused.again = None;
+        }
+    }
+
+    /// Why the broker refuses records, while it does.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|refused| refused.reason.as_str())
+    }
+
+    /// The broker has taken everything before this one, as far as is known here.
+    pub(super) fn reached(&self) -> Position {
+        self.reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
+        numbers
+            .map(|number| Entry {
+                position: Position::new(number),
+                payload: Vec::new(),
+            })
+            .collect()
+    }
+
+    fn row() -> Row {
+        Row::new(Backoff::new(Duration::from_secs(1)))
+    }
+
+    fn send_all(row: &mut Row) -> Vec<u64> {
+        std::iter::from_fn(|| row.send_next())
+            .map(|entry| entry.position.get())
+            .collect()
+    }
+
+    #[test]
+    fn a_record_is_done_when_it_and_all_before_it_are_taken() {
+        let mut row = row();
+        assert_eq!(row.demand(), Some(AHEAD));
+        row.arrived(0, entries(5..8));
+        assert_eq!(send_all(&mut row), [5, 6, 7]);
+        assert_eq!(row.taken(Position::new(6)), None);
+        assert_eq!(row.taken(Position::new(5)), Some(Position::new(6)));
+        assert_eq!(row.taken(Position::new(5)), None);
+        assert_eq!(row.taken(Position::new(7)), Some(Position::new(7)));
+        assert_eq!(row.reached(), Position::new(8));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_new_start_is_left_aside() {
+        let mut row = row();
+        row.demand();
+        let generation = row.start_over();
+        row.arrived(generation - 1, entries(0..3));
+        assert!(send_all(&mut row).is_empty());
+        row.demand();
+        row.arrived(generation, entries(0..3));
+        assert_eq!(send_all(&mut row), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_refusal_stops_the_row_and_one_record_tries_the_ground() {
+        let mut row = row();
+        row.demand();
+        row.arrived(0, entries(0..3));
+        assert_eq!(row.send_next().unwrap().position, Position::new(0));
+        let now = Instant::now();
+        row.refused("not authorized".to_owned(), now);
+        assert_eq!(row.refusal(), Some("not authorized"));
+        assert!(send_all(&mut row).is_empty());
+        assert_eq!(row.demand(), None);
+        assert!(row.retry_at().unwrap() > now);
+
+        let generation = row.start_over();
+        row.try_again();
+        assert_eq!(row.demand(), Some(1));
+        row.arrived(generation, entries(0..1));
+        assert_eq!(send_all(&mut row), [0]);
+        assert_eq!(row.demand(), None);
+        assert_eq!(row.taken(Position::new(0)), Some(Position::new(0)));
+        assert_eq!(row.refusal(), None);
+        assert_eq!(row.demand(), Some(AHEAD));
+    }
+}

@@ -1,0 +1,482 @@
+//! The fourth stage: every verdict passes here once, is numbered, written to the journal, and only
+//! then said.
+//!
+//! One thread, which alone owns the journal: numbers are given in the order of the verdicts, and
+//! nobody else waits for the disk. Whatever has come in while the disk was busy is committed
+//! together, so a slow disk makes the groups larger and not the line slower. The publisher asks
+//! for records by credit and says what the broker has taken; it never touches the disk itself.
+//!
+//! Inspection does not end where the journal cannot be written: the verdict is said, the loss is
+//! counted and said as well.
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use flawd_core::{
+    event::{Event, EvidenceState, RecordsState},
+    verdict::Verdict,
+};
+use flawd_journal::{Journal, Position};
+use tracing::{error, info, trace, warn};
+
+use super::{
+    counters::Counters,
+    crew::Crew,
+    frame::{Inspection, Sink},
+    link::{self, Receiver, Sender},
+    progress::Progress,
+    publish::{Publisher, Recorded},
+    shadow::{Disagreement, Shadow, ShadowCamera},
+    throttle::Throttle,
+};
+use crate::{config::Overflow, evidence::Evidence, failure::with_causes, monitor::Metrics};
+
+mod aside;
+mod stored;
+
+pub use aside::FALSE_ALARM_RATE;
+pub use stored::Stored;
+
+use aside::{DriftWatch, Keeper};
+
+/// Verdicts that may wait for the disk; then the stages before it wait.
+const WAITING: usize = 64;
+
+/// Verdicts that are committed together at most.
+const GROUP: usize = 64;
+
+/// The way to the record stage for those who have verdicts; clones lead to the same one. When the
+/// last is dropped, no verdict will come any more.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    inner: Arc<LastWord>,
+}
+
+/// The way to the record stage for the publisher.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    entries: Sender<Input>,
+    status: Status,
+}
+
+/// How the journal is doing; shared with whoever says it.
+#[derive(Clone, Debug)]
+struct Status(Arc<Mutex<Standing>>);
+
+/// How much the journal holds.
+#[derive(Debug)]
+struct Standing {
+    state: RecordsState,
+    /// Of what the broker has not taken.
+    oldest: Position,
+    /// One past the last.
+    end: Position,
+    /// The pictures that are kept, where any are to be.
+    evidence: Option<EvidenceState>,
+}
+
+#[derive(Debug)]
+struct LastWord {
+    entries: Sender<Input>,
+}
+
+/// Everything that the stage reacts to.
+#[derive(Debug)]
+enum Input {
+    Verdict(Box<Inspection>),
+    /// The model in the shadow says something else.
+    Disagreement(Box<Disagreement>),
+    /// No verdict will come any more.
+    NoMore,
+    /// The publisher starts over with the oldest record that nobody has taken.
+    Rewind {
+        /// Tells what is sent from now on from what is still on its way.
+        generation: u64,
+    },
+    /// The publisher has room for so many more.
+    Credit(usize),
+    /// The broker has taken every record up to this one.
+    Taken(Position),
+}
+
+/// The stage, not yet running.
+pub(super) struct Record {
+    /// First levels of every topic.
+    pub(super) root: String,
+    /// In the order of the configuration.
+    pub(super) cameras: Vec<Counters>,
+    pub(super) journal: Journal,
+    pub(super) publisher: Publisher,
+    pub(super) progress: Progress,
+    pub(super) metrics: Metrics,
+    keeper: Keeper,
+    drift: Vec<DriftWatch>,
+    /// None once no verdict will come any more.
+    shadow: Option<Shadow>,
+    status: Status,
+    inputs: Receiver<Input>,
+    row: Row,
+    flaws: Throttle,
+}
+
+/// Where the publisher stands in the journal.
+#[derive(Debug)]
+struct Row {
+    generation: u64,
+    next: Position,
+    credit: usize,
+}
+
+/// What [`Record::prepare`] makes: the stage, and the ways to it.
+pub(super) struct Parts {
+    pub(super) record: Record,
+    pub(super) recorder: Recorder,
+    pub(super) desk: Desk,
+    pub(super) shadow: Shadow,
+}
+
+/// What [`Record::prepare`] takes.
+pub(super) struct Plan {
+    /// First levels of every topic.
+    pub(super) root: String,
+    /// In the order of the configuration.
+    pub(super) cameras: Vec<(ShadowCamera, Counters)>,
+    pub(super) journal: Journal,
+    /// Keeps pictures, where any are to be kept.
+    pub(super) evidence: Option<Evidence>,
+    pub(super) publisher: Publisher,
+    pub(super) metrics: Metrics,
+}
+
+impl Record {
+    /// The stage for these cameras; the shadow's thread is started, its own is not.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(super) fn prepare(crew: &mut Crew, plan: Plan) -> io::Result<Parts> {
+        let Plan {
+            root,
+            cameras,
+            journal,
+            evidence,
+            publisher,
+            metrics,
+        } = plan;
+        let capacity = NonZeroUsize::new(WAITING).unwrap_or(NonZeroUsize::MIN);
+        let (entries, inputs) = link::link(capacity, Overflow::Block);
+        let status = Status::of(&journal);
+        let desk = Desk {
+            entries: entries.clone(),
+            status: status.clone(),
+        };
+        let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
+        let shadow = aside::start_shadow(crew, shadows, entries.clone())?;
+        let record = Self {
+            root,
+            drift: counters.iter().map(|_| DriftWatch::default()).collect(),
+            cameras: counters,
+            row: Row {
+                generation: 0,
+                next: journal.oldest(),
+                credit: 0,
+            },
+            journal,
+            publisher,
+            progress: Progress::new("record"),
+            metrics,
+            keeper: Keeper(evidence),
+            shadow: Some(shadow.clone()),
+            status,
+            inputs,
+            flaws: Throttle::new(Duration::from_secs(60)),
+        };
+        let recorder = Recorder {
+            inner: Arc::new(LastWord { entries }),
+        };
+        Ok(Parts {
+            record,
+            recorder,
+            desk,
+            shadow,
+        })
+    }
+
+    /// Records until no verdict comes and the publisher has finished.
+    pub(super) fn run(mut self) {
+        let progress = self.progress.clone();
+        while let Some(input) = self.inputs.recv() {
+            let working = progress.begin();
+            let mut group = Vec::new();
+            self.take(input, &mut group);
+            while group.len() < GROUP
+                && let Some(input) = self.inputs.try_recv()
+            {
+                self.take(input, &mut group);
+            }
+            if !group.is_empty() {
+                self.record(group);
+            }
+            self.feed();
+            drop(working);
+        }
+        if let Err(error) = self.journal.close() {
+            warn!(%error, "The journal could not be closed; some records will be sent twice");
+        }
+    }
+
+    fn take(&mut self, input: Input, group: &mut Vec<Inspection>) {
+        match input {
+            Input::Verdict(inspection) => group.push(*inspection),
+            Input::Disagreement(disagreement) => {
+                let id = self.journal.id().to_owned();
+                let event = aside::disagreement(*disagreement, &self.keeper, &id, &self.root);
+                let stored = Stored::Disagreement(Box::new(event));
+                self.journal.append(None, &stored.to_json());
+                self.commit();
+            }
+            Input::NoMore => {
+                self.record(std::mem::take(group));
+                self.shadow = None;
+                self.publisher.finish();
+            }
+            Input::Rewind { generation } => {
+                self.row = Row {
+                    generation,
+                    next: self.journal.oldest(),
+                    credit: 0,
+                };
+            }
+            Input::Credit(more) => self.row.credit += more,
+            Input::Taken(position) => {
+                self.journal.acknowledge(position);
+                self.note_status(self.failing());
+            }
+        }
+    }
+
+    /// Numbers a group of verdicts, writes them down, and has them said.
+    fn record(&mut self, group: Vec<Inspection>) {
+        let recorded: Vec<_> = group.into_iter().map(|it| self.write(it)).collect();
+        if !recorded.is_empty() {
+            self.commit();
+        }
+        for (inspection, recorded) in recorded {
+            self.publisher.verdict(recorded);
+            self.count(&inspection);
+            self.watch(&inspection);
+        }
+    }
+
+    /// Gives a verdict its number and puts it into the journal, not yet on the disk.
+    fn write(&mut self, mut inspection: Inspection) -> (Inspection, Recorded) {
+        inspection.expire(Instant::now());
+        let camera = inspection.verdict.camera.clone();
+        let seq = self.journal.next_seq(&camera);
+        inspection.verdict.seq = seq;
+        inspection.verdict.evidence = self.keeper.keep(&inspection);
+        let event = Event {
+            id: format!("{}-{camera}-{seq}", self.journal.id()),
+            source: format!("{}/{camera}", self.root),
+            time: inspection.time.wall,
+            data: inspection.verdict.clone(),
+        };
+        let stored = Stored::Verdict(Box::new(event.clone()));
+        self.journal.append(Some((&camera, seq)), &stored.to_json());
+        let recorded = Recorded {
+            camera: inspection.camera,
+            event,
+            time: inspection.time.monotonic,
+            deadline: inspection.deadline,
+            reply: inspection.reply.take(),
+        };
+        (inspection, recorded)
+    }
+
+    fn commit(&mut self) {
+        let was_failing = self.failing().is_some();
+        let failing = match self.journal.commit() {
+            Ok(()) => None,
+            Err(error) => Some(with_causes(&error)),
+        };
+        match &failing {
+            Some(problem) if !was_failing => {
+                error!(error = problem, "Verdicts cannot be written to the journal");
+            }
+            None if was_failing => {
+                let unwritten = self.journal.unwritten();
+                info!(unwritten, "Verdicts can be written to the journal again");
+            }
+            _ => {}
+        }
+        let dropped_before = self.status.lock().state.dropped;
+        self.note_status(failing);
+        if dropped_before == 0 && self.journal.dropped() > 0 {
+            warn!("The journal is full; the oldest records are dropped and counted");
+        }
+    }
+
+    fn failing(&self) -> Option<String> {
+        self.status.lock().state.failing.clone()
+    }
+
+    fn note_status(&self, failing: Option<String>) {
+        let mut standing = Standing::of(&self.journal, failing);
+        self.metrics.records(&standing.state);
+        standing.evidence = self.keeper.usage();
+        if let Some(evidence) = &standing.evidence {
+            self.metrics.evidence(evidence);
+        }
+        *self.status.lock() = standing;
+    }
+
+    /// Counts a verdict, and logs it where it is worth a line.
+    fn count(&mut self, inspection: &Inspection) {
+        let verdict = &inspection.verdict;
+        let counters = &self.cameras[inspection.camera];
+        match verdict.verdict {
+            Verdict::Ok => counters.ok.increment(),
+            Verdict::Ng => counters.ng.increment(),
+            Verdict::NoDecision(reason) => {
+                counters.no_decision.increment();
+                if let Some(suppressed) = self.flaws.permit() {
+                    warn!(
+                        camera = verdict.camera,
+                        seq = verdict.seq,
+                        part = verdict.part_id,
+                        %reason,
+                        detail = verdict.detail,
+                        suppressed,
+                        "No decision"
+                    );
+                }
+            }
+        }
+        trace!(
+            camera = verdict.camera,
+            seq = verdict.seq,
+            verdict = %verdict.verdict,
+            score = verdict.score,
+            latency_ms = verdict.latency_ms.total,
+            "Verdict"
+        );
+    }
+
+    /// Shows a verdict to those who only watch.
+    fn watch(&mut self, inspection: &Inspection) {
+        let camera = inspection.camera;
+        let metrics = self.metrics.camera(camera);
+        metrics.verdict(&inspection.verdict);
+        if let Some(drift) = self.drift[camera].observe(inspection) {
+            metrics.drift(&drift);
+            self.cameras[camera].drift.set(drift);
+        }
+        if let Some(shadow) = &self.shadow {
+            if let Some(part) = aside::for_shadow(inspection) {
+                shadow.offer(part);
+            }
+            if let Some(state) = shadow.state(camera) {
+                metrics.shadow(&state);
+                self.cameras[camera].shadow.set(state);
+            }
+        }
+    }
+
+    /// Gives the publisher as many records as it has room for.
+    fn feed(&mut self) {
+        while self.row.credit > 0 && self.row.next < self.journal.end() {
+            let entries = match self.journal.read(self.row.next, self.row.credit) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    error!(error = with_causes(&error), "The journal cannot be read");
+                    return;
+                }
+            };
+            let Some(last) = entries.last() else {
+                return;
+            };
+            self.row.next = last.position.next();
+            self.row.credit = self.row.credit.saturating_sub(entries.len());
+            self.publisher.records(self.row.generation, entries);
+        }
+    }
+}
+
+impl Sink for Recorder {
+    fn accept(&mut self, inspection: Inspection) {
+        // The stage ends only after the last of these is gone.
+        let input = Input::Verdict(Box::new(inspection));
+        self.inner.entries.send(input).ok();
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.entries.force(Input::NoMore);
+    }
+}
+
+impl Desk {
+    /// Starts over with the oldest record that nobody has taken.
+    pub(super) fn rewind(&self, generation: u64) {
+        self.entries.force(Input::Rewind { generation });
+    }
+
+    /// Asks for so many records more.
+    pub(super) fn credit(&self, more: usize) {
+        self.entries.force(Input::Credit(more));
+    }
+
+    /// Says that the broker has taken every record up to this one.
+    pub(super) fn taken(&self, position: Position) {
+        self.entries.force(Input::Taken(position));
+    }
+
+    /// Whether the broker has taken all there is, where it has taken everything before `reached`
+    /// for certain.
+    pub(super) fn is_done(&self, reached: Position) -> bool {
+        let standing = self.status.lock();
+        standing.end <= standing.oldest.max(reached)
+    }
+
+    /// How the journal is doing.
+    pub(super) fn status(&self) -> RecordsState {
+        self.status.lock().state.clone()
+    }
+
+    /// How the evidence is doing, where there is any.
+    pub(super) fn evidence(&self) -> Option<EvidenceState> {
+        self.status.lock().evidence.clone()
+    }
+}
+
+impl Status {
+    fn of(journal: &Journal) -> Self {
+        Self(Arc::new(Mutex::new(Standing::of(journal, None))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    fn of(journal: &Journal, failing: Option<String>) -> Self {
+        Self {
+            state: RecordsState {
+                pending: journal.pending(),
+                bytes: journal.bytes(),
+                dropped: journal.dropped(),
+                unwritten: journal.unwritten(),
+                refused: None,
+                failing,
+            },
+            oldest: journal.oldest(),
+            end: journal.end(),
+            evidence: None,
+        }
+    }
+}

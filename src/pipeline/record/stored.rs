@@ -1,0 +1,51 @@
+//! What an entry of the journal says, and what is sent of it.
+
+use flawd_core::event::{DisagreementData, Event, RecordData, VerdictData};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stored {
+    /// A verdict as it was said in real time.
+    Verdict(Box<Event<VerdictData>>),
+    /// Two models said different things.
+    Disagreement(Box<Event<DisagreementData>>),
+}
+
+impl Stored {
+    /// The entry's payload.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("it has string keys and no failing parts")
+    }
+
+    /// When it happened.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Verdict(event) => event.time,
+            Self::Disagreement(event) => event.time,
+        }
+    }
+
+    /// An entry's payload read back.
+    ///
+    /// # Errors
+    /// If it was written by another version, or not by flawd.
+    pub fn from_json(payload: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload)
+    }
+
+    /// The record of a verdict, as it is sent.
+    pub fn record(event: Event<VerdictData>, historical: bool) -> Event<RecordData> {
+        Event {
+            id: event.id,
+            source: event.source,
+            time: event.time,
+            data: RecordData {
+                verdict: event.data,
+                historical,
+            },
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The model in the shadow, with real sessions: what it disagrees with, and that nobody waits for
+//! it.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use flawd::{
+    bundle::Bundle,
+    decode::decode_file,
+    pipeline::{
+        active::ActiveModel,
+        crew::Crew,
+        decide::Judge,
+        frame::Moment,
+        shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera},
+    },
+    scorer::Scorer,
+};
+use flawd_core::{
+    calibration::Calibration,
+    event::{ModelData, Opinion, ShadowState},
+    image::RgbImage,
+    preprocess::{Geometry, Region},
+    verdict::{Reason, Verdict},
+};
+use flawd_onnx::{Runtime, SessionOptions};
+
+use crate::{bundle, process::LIMIT};
+
+/// The tests' second bundle as a model whose threshold is `threshold`.
+fn model(threshold: f32) -> Arc<ActiveModel> {
+    let bundle = Bundle::open(bundle::other()).unwrap();
+    let manifest = bundle.manifest();
+    let judge = Judge {
+        calibration: Calibration::from_scores(vec![threshold; 9], 0.1).unwrap(),
+        pixel_threshold: None,
+        quality: None,
+        model: ModelData {
+            name: manifest.name.clone(),
+            version: manifest.version.to_string(),
+            digest: manifest.model.digest,
+            provider: "cpu".to_owned(),
+        },
+    };
+    let geometry = manifest.model.geometry;
+    Arc::new(ActiveModel::new(scorer().into_model(), judge, geometry))
+}
+
+fn scorer() -> Scorer {
+    let bundle = Bundle::open(bundle::other()).unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap()
+}
+
+/// The tests' pictures.
+fn pictures() -> Vec<Arc<RgbImage>> {
+    let mut files: Vec<_> = std::fs::read_dir(bundle::images().join("test/good"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let pictures = files
+        .iter()
+        .map(|file| Arc::new(decode_file(file).unwrap()));
+    pictures.collect()
+}
+
+fn camera(geometry: Option<Geometry>) -> ShadowCamera {
+    ShadowCamera {
+        name: "top".to_owned(),
+        geometry,
+    }
+}
+
+/// A part that the live model called `verdict`.
+fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
+    JudgedPart {
+        camera: 0,
+        seq,
+        part_id: Some(format!("part {seq}")),
+        captured: Moment::now(),
+        image: Arc::clone(image),
+        live: Opinion {
+            verdict,
+            score: 0.25,
+            threshold: 0.5,
+            model: ModelData {
+                name: "live".to_owned(),
+                version: "1.0.0".to_owned(),
+                digest: flawd::digest::sha256(b"live"),
+                provider: "cpu".to_owned(),
+            },
+        },
+    }
+}
+
+/// A shadow that sends what it disagrees with; with each, it waits until that was taken.
+fn start(
+    camera: ShadowCamera,
+    model: Option<Arc<ActiveModel>>,
+) -> (Crew, Shadow, mpsc::Receiver<Disagreement>) {
+    let mut crew = Crew::new();
+    let (sender, received) = mpsc::sync_channel(0);
+    let shadow = shadow::start(&mut crew, vec![camera], vec![model], move |disagreement| {
+        sender.send(disagreement).unwrap();
+    });
+    (crew, shadow.unwrap(), received)
+}
+
+fn ends(crew: Crew, shadow: Shadow) {
+    drop(shadow);
+    crew.join_until(Instant::now() + LIMIT).unwrap();
+}
+
+#[test]
+fn a_shadow_hands_out_the_parts_on_which_it_says_something_else_and_counts_the_rest() {
+    let pictures = pictures();
+    let mut scorer = scorer();
+    let scores: Vec<_> = pictures
+        .iter()
+        .map(|picture| scorer.score(picture).unwrap().score)
+        .collect();
+    // A threshold that lets some parts pass and others not.
+    let mut sorted = scores.clone();
+    sorted.sort_by(f32::total_cmp);
+    let threshold = sorted[pictures.len() / 2];
+    let (crew, shadow, received) = start(camera(None), Some(model(threshold)));
+
+    let mut seq = 0;
+    for (count, (picture, score)) in (1..).zip(pictures.iter().zip(&scores)) {
+        let (same, other) = match *score > threshold {
+            true => (Verdict::Ng, Verdict::Ok),
+            false => (Verdict::Ok, Verdict::Ng),
+        };
+        // What the line did not decide is not compared.
+        shadow.offer(judged(seq, picture, Verdict::NoDecision(Reason::Late)));
+        shadow.offer(judged(seq + 1, picture, same));
+        shadow.offer(judged(seq + 2, picture, other));
+        let said = received.recv_timeout(LIMIT).unwrap();
+        assert_eq!((said.camera, said.data.seq), (0, seq + 2));
+        assert_eq!(said.data.camera, "top");
+        assert_eq!(said.data.part_id, Some(format!("part {}", seq + 2)));
+        assert_eq!(
+            (said.data.live.verdict, said.data.shadow.verdict),
+            (other, same)
+        );
+        let opinion = &said.data.shadow;
+        assert_eq!((opinion.score, opinion.threshold), (*score, threshold));
+        assert!(Arc::ptr_eq(&said.image, picture));
+        seq += 3;
+        let expected = ShadowState {
+            agreed: count,
+            disagreed: count,
+            skipped: 0,
+        };
+        assert_eq!(shadow.state(0), Some(expected));
+    }
+    ends(crew, shadow);
+}
+
+#[test]
+fn nobody_waits_for_a_shadow_that_is_busy_and_what_it_left_out_is_counted() {
+    let picture = &pictures()[0];
+    // Everything is a defect to it.
+    let (crew, shadow, received) = start(camera(None), Some(model(-1e9)));
+    for seq in 0..=1 {
+        shadow.offer(judged(seq, picture, Verdict::Ok));
+    }
+    received.recv_timeout(LIMIT).unwrap();
+    // It stands at part 1 from now on, or will with the first that it takes.
+    for seq in 2..12 {
+        shadow.offer(judged(seq, picture, Verdict::Ok));
+    }
+    let skipped = shadow.state(0).unwrap().skipped;
+    assert!((6..=7).contains(&skipped), "{skipped} parts were left out");
+    let mut said = Vec::new();
+    while said.last() != Some(&11) {
+        said.push(received.recv_timeout(LIMIT).unwrap().data.seq);
+    }
+    assert_eq!(
+        said.len() as u64 + 1 + skipped,
+        12,
+        "each part once: {said:?}"
+    );
+    assert!(said.is_sorted());
+    assert_eq!(shadow.state(0).unwrap().disagreed, 12 - skipped);
+    ends(crew, shadow);
+}
+
+#[test]
+fn a_camera_without_a_shadow_has_none_until_it_is_given_one() {
+    let picture = &pictures()[0];
+    let (crew, shadow, received) = start(camera(None), None);
+    shadow.offer(judged(1, picture, Verdict::Ok));
+    assert_eq!(shadow.state(0), None);
+    shadow.exchange(vec![Some(model(-1e9))]);
+    shadow.offer(judged(2, picture, Verdict::Ok));
+    assert_eq!(received.recv_timeout(LIMIT).unwrap().data.seq, 2);
+    shadow.exchange(vec![None]);
+    shadow.offer(judged(3, picture, Verdict::Ok));
+    assert_eq!(shadow.state(0), None);
+    ends(crew, shadow);
+    assert!(received.recv().is_err(), "nothing else was said");
+}
+
+#[test]
+fn a_camera_with_its_own_region_is_looked_at_there() {
+    let picture = &pictures()[0];
+    let region = |side| Geometry {
+        region: Some(Region {
+            left: 8,
+            top: 16,
+            width: side,
+            height: side,
+        }),
+        ..Geometry::default()
+    };
+    let runtime = Runtime::load(None).unwrap();
+    let file = Bundle::open(bundle::other()).unwrap().model_path();
+    let options = SessionOptions::default();
+    let mut scorer = Scorer::load(&file, region(48), &runtime, &options).unwrap();
+    let expected = scorer.score(picture).unwrap().score;
+    let (crew, shadow, received) = start(camera(Some(region(48))), Some(model(-1e9)));
+    shadow.offer(judged(1, picture, Verdict::Ok));
+    let said = received.recv_timeout(LIMIT).unwrap();
+    assert_eq!(said.data.shadow.score, expected);
+    ends(crew, shadow);
+}
+
+#[test]
+fn a_part_that_cannot_be_scored_is_counted_and_the_next_one_is() {
+    let picture = &pictures()[0];
+    let outside = Geometry {
+        region: Some(Region {
+            left: 0,
+            top: 0,
+            width: 4800,
+            height: 1,
+        }),
+        ..Geometry::default()
+    };
+    let mut crew = Crew::new();
+    let (sender, received) = mpsc::channel();
+    let cameras = vec![camera(Some(outside)), camera(None)];
+    let models = vec![Some(model(-1e9)); 2];
+    let shadow = shadow::start(&mut crew, cameras, models, move |disagreement| {
+        sender.send(disagreement.data.seq).unwrap();
+    });
+    let shadow = shadow.unwrap();
+    shadow.offer(judged(1, picture, Verdict::Ok));
+    shadow.offer(JudgedPart {
+        camera: 1,
+        ..judged(2, picture, Verdict::Ok)
+    });
+    assert_eq!(received.recv_timeout(LIMIT).unwrap(), 2);
+    let counts = [0, 1].map(|camera| shadow.state(camera).unwrap());
+    assert_eq!(counts.map(|counts| counts.skipped), [1, 0]);
+    assert_eq!(counts.map(|counts| counts.disagreed), [0, 1]);
+    ends(crew, shadow);
+}

@@ -1,0 +1,389 @@
+//! The connection to the broker under TLS: who gets in, who does not, and what is said of it.
+//!
+//! ```text
+//! flawd run ─TLS─► mosquitto ◄─plain─ mosquitto_sub
+//!   ca.pem            broker.pem, signed by ca.pem, for 127.0.0.1
+//!   client.pem        cafile ca.pem
+//! ```
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use tempfile::TempDir;
+
+use crate::{
+    broker::{Broker, free_port},
+    process::Process,
+    station::{Station, errors},
+};
+
+const PASSWORD: &str = "correct-horse";
+const WRONG_PASSWORD: &str = "battery-staple";
+
+/// Every certificate and key that a test may want, made anew.
+struct Pki {
+    folder: TempDir,
+}
+
+fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = named(name);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    (pem, Issuer::new(params, key))
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// A certificate for 127.0.0.1.
+fn end(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name = named(name);
+    params
+}
+
+impl Pki {
+    fn new() -> Self {
+        let pki = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        let (ca, plant) = authority("plant");
+        let (stranger, stranger_issuer) = authority("stranger");
+        fs::write(pki.path("ca.pem"), ca).unwrap();
+        fs::write(pki.path("stranger-ca.pem"), stranger).unwrap();
+        pki.issue("broker", end("broker"), &plant);
+        pki.issue("client", end("line"), &plant);
+        pki.issue("stranger", end("line"), &stranger_issuer);
+        let mut expired = end("broker");
+        expired.not_after = date_time_ymd(2001, 2, 3);
+        pki.issue("expired", expired, &plant);
+        let mut elsewhere = CertificateParams::new(["broker.plant.example".to_owned()]).unwrap();
+        elsewhere.distinguished_name = named("elsewhere");
+        pki.issue("elsewhere", elsewhere, &plant);
+        pki
+    }
+
+    fn issue(&self, name: &str, params: CertificateParams, issuer: &Issuer<'_, KeyPair>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A broker that shows this certificate, with these lines behind.
+    fn broker(&self, certificate: &str, lines: &str) -> Broker {
+        Broker::start_with(&format!(
+            "certfile {}\nkeyfile {}\ncafile {}\n{lines}",
+            self.path(&format!("{certificate}.pem")).display(),
+            self.path(&format!("{certificate}.key")).display(),
+            self.path("ca.pem").display(),
+        ))
+    }
+
+    /// A station with these lines in `[mqtt]`, and these in `[mqtt.tls]` behind the authority.
+    fn station(&self, port: u16, mqtt: &str, tls: &str) -> Station {
+        Station::new(&format!(
+            "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+             [camera.top.synthetic]\nrate = 20.0\nsize = \"96x96\"\n\
+             [mqtt]\nhost = \"127.0.0.1\"\nport = {port}\nreconnect_max = \"1s\"\n{mqtt}\n\
+             [mqtt.tls]\nca = \"{}\"\n{tls}",
+            self.path("ca.pem").display()
+        ))
+    }
+
+    /// The keys that name this certificate.
+    fn identity(&self, name: &str) -> String {
+        format!(
+            "certificate = \"{}\"\nkey = \"{}\"\n",
+            self.path(&format!("{name}.pem")).display(),
+            self.path(&format!("{name}.key")).display()
+        )
+    }
+
+    /// Nothing that only the owner may know is in `said`.
+    fn assert_silent_about_secrets(&self, said: &str) {
+        for password in [PASSWORD, WRONG_PASSWORD] {
+            assert!(!said.contains(password), "{said}");
+        }
+        for key in ["client.key", "stranger.key"] {
+            let key = fs::read_to_string(self.path(key)).unwrap();
+            let lines = key.lines().filter(|line| !line.starts_with("-----"));
+            for line in lines {
+                assert!(line.len() > 20 && !said.contains(line), "{said}");
+            }
+        }
+    }
+}
+
+/// A listener without TLS for whoever watches, with its port.
+fn plain_listener() -> (u16, String) {
+    let port = free_port();
+    (
+        port,
+        format!("allow_anonymous true\nlistener {port} 127.0.0.1\n"),
+    )
+}
+
+/// Lets `line` in with [`PASSWORD`], and nobody else.
+fn accounts(pki: &Pki) -> String {
+    let path = pki.path("accounts");
+    let status = Command::new("mosquitto_passwd")
+        .args(["-c", "-b"])
+        .arg(&path)
+        .args(["line", PASSWORD])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    format!("allow_anonymous false\npassword_file {}\n", path.display())
+}
+
+/// `flawd run` with everything that it and its libraries have to say.
+fn run_with_every_line(station: &Station, credentials: Option<&Pki>) -> Process {
+    let mut command = station.command("run");
+    command.env("FLAWD_LOG", "trace").env("RUST_LOG", "trace");
+    if let Some(pki) = credentials {
+        command.env("CREDENTIALS_DIRECTORY", pki.folder.path());
+    }
+    Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped())
+}
+
+#[test]
+fn verdicts_arrive_under_tls_with_both_versions() {
+    let pki = Pki::new();
+    let (port, listener) = plain_listener();
+    let broker = pki.broker("broker", &listener);
+    let subscriber = broker.subscribe_on(port);
+    for version in ["5", "3.1.1"] {
+        let station = pki.station(broker.port, &format!("version = \"{version}\""), "");
+        let mut daemon = station.run();
+        subscriber.until("a verdict", |message| message.kind() == "verdict");
+        daemon.terminate();
+        subscriber.until_status("stopped");
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    }
+}
+
+#[test]
+fn a_client_certificate_and_its_key_as_a_credential_open_a_broker_that_wants_them() {
+    let pki = Pki::new();
+    let (port, listener) = plain_listener();
+    let broker = pki.broker("broker", &format!("require_certificate true\n{listener}"));
+    let subscriber = broker.subscribe_on(port);
+    for version in ["5", "3.1.1"] {
+        let tls = format!(
+            "certificate = \"{}\"\nkey_credential = \"client.key\"\n",
+            pki.path("client.pem").display()
+        );
+        let station = pki.station(broker.port, &format!("version = \"{version}\""), &tls);
+        let mut daemon = run_with_every_line(&station, Some(&pki));
+        subscriber.until("a verdict", |message| message.kind() == "verdict");
+        daemon.terminate();
+        // Or the next round would take what is left of this one for its own.
+        subscriber.until_status("stopped");
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+        pki.assert_silent_about_secrets(&daemon.seen());
+    }
+}
+
+/// With a broker that is required, the start ends with 69 and one sentence that says all of this.
+fn assert_refused(pki: &Pki, port: u16, mqtt: &str, tls: &str, said: &[&str]) {
+    for version in ["5", "3.1.1"] {
+        let mqtt = format!("version = \"{version}\"\nrequired_at_start = true\n{mqtt}");
+        let station = pki.station(port, &mqtt, tls);
+        fs::write(station.folder().join("password"), WRONG_PASSWORD).unwrap();
+        let mut daemon = run_with_every_line(&station, None);
+        assert_eq!(daemon.wait().code(), Some(69), "{}", daemon.seen());
+        let seen = daemon.seen();
+        let last = seen.lines().last().unwrap_or_default();
+        for text in said {
+            assert!(
+                last.starts_with("error: the broker 127.0.0.1:") && last.contains(text),
+                "{version}: `{text}` not in the last line: {seen}"
+            );
+        }
+        pki.assert_silent_about_secrets(&seen);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_called_so_and_not_shown() {
+    let pki = Pki::new();
+    let broker = pki.broker("broker", &accounts(&pki));
+    assert_refused(
+        &pki,
+        broker.port,
+        "username = \"line\"\npassword_file = \"password\"",
+        "",
+        &["refused: not authorized; check user name and password"],
+    );
+}
+
+#[test]
+fn the_right_password_gets_in_and_is_not_shown() {
+    let pki = Pki::new();
+    let broker = pki.broker("broker", &accounts(&pki));
+    for version in ["5", "3.1.1"] {
+        let station = pki.station(
+            broker.port,
+            &format!("version = \"{version}\"\nusername = \"line\"\npassword_file = \"password\""),
+            "",
+        );
+        fs::write(station.folder().join("password"), PASSWORD).unwrap();
+        let mut daemon = run_with_every_line(&station, None);
+        daemon.wait_for_line("the connection", |line| {
+            line.contains("Connected to the broker")
+        });
+        daemon.terminate();
+        assert_eq!(daemon.wait().code(), Some(0));
+        pki.assert_silent_about_secrets(&daemon.seen());
+    }
+}
+
+#[test]
+fn a_broker_whose_certificate_has_expired_is_not_trusted() {
+    let pki = Pki::new();
+    let broker = pki.broker("expired", "allow_anonymous true\n");
+    let said = ["certificate expired on 2001-02-03T00:00:00Z", "clock"];
+    assert_refused(&pki, broker.port, "", "", &said);
+}
+
+#[test]
+fn a_broker_whose_certificate_is_from_a_stranger_is_not_trusted() {
+    let pki = Pki::new();
+    let broker = pki.broker("stranger", "allow_anonymous true\n");
+    let said = ["is not signed by an authority in mqtt.tls.ca"];
+    assert_refused(&pki, broker.port, "", "", &said);
+}
+
+#[test]
+fn a_broker_whose_certificate_is_for_another_name_is_not_trusted() {
+    let pki = Pki::new();
+    let broker = pki.broker("elsewhere", "allow_anonymous true\n");
+    let said = ["is for broker.plant.example, and mqtt.host is `127.0.0.1`"];
+    assert_refused(&pki, broker.port, "", "", &said);
+}
+
+#[test]
+fn a_broker_that_wants_a_certificate_says_so_when_there_is_none_or_a_strangers() {
+    let pki = Pki::new();
+    let lines = "allow_anonymous true\nrequire_certificate true\n";
+    let broker = pki.broker("broker", lines);
+    assert_wants_certificate(&pki, broker.port, "requires one");
+}
+
+/// TLS 1.2 has other words for it, earlier. mosquitto cannot be kept to it, OpenSSL's server can.
+#[test]
+fn a_server_that_wants_a_certificate_by_tls_1_2_is_understood_as_well() {
+    let pki = Pki::new();
+    let port = free_port();
+    let mut command = Command::new("openssl");
+    command
+        .args(["s_server", "-tls1_2", "-www"])
+        .args(["-accept", &format!("127.0.0.1:{port}")])
+        .arg("-cert")
+        .arg(pki.path("broker.pem"))
+        .arg("-key")
+        .arg(pki.path("broker.key"))
+        .arg("-CAfile")
+        .arg(pki.path("ca.pem"))
+        .args(["-Verify", "1", "-verify_return_error"]);
+    let server = Process::spawn(&mut command, "openssl", Stdio::piped(), Stdio::null());
+    server.wait_for_line("it listens", |line| line == "ACCEPT");
+    assert_wants_certificate(&pki, port, "may require one");
+}
+
+fn assert_wants_certificate(pki: &Pki, port: u16, said_without: &str) {
+    let what = "does not accept the client certificate";
+    assert_refused(pki, port, "", "", &[what, said_without]);
+    let stranger = pki.identity("stranger");
+    let unknown = "does not know the authority that has signed it";
+    assert_refused(pki, port, "", &stranger, &[what, unknown]);
+}
+
+#[test]
+fn tls_to_a_broker_without_it_and_the_other_way_round_are_both_called_so() {
+    let pki = Pki::new();
+    let plain = Broker::start();
+    assert_refused(&pki, plain.port, "", "", &["speak TLS on port"]);
+
+    let encrypted = pki.broker("broker", "allow_anonymous true\n");
+    for version in ["5", "3.1.1"] {
+        let station = Station::new(&format!(
+            "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+             [camera.top.synthetic]\nsize = \"96x96\"\n\
+             [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nversion = \"{version}\"\n\
+             required_at_start = true\n",
+            encrypted.port
+        ));
+        let output = station.output("run");
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(69), "{errors}");
+        assert!(errors.contains("want TLS on port"), "{version}: {errors}");
+    }
+}
+
+#[test]
+fn without_a_broker_that_can_be_trusted_inspection_goes_on_and_the_cause_is_said() {
+    let pki = Pki::new();
+    let broker = pki.broker("stranger", "allow_anonymous true\n");
+    let station = pki.station(broker.port, "", "");
+    let mut daemon = station.run();
+    daemon.wait_for_line("the cause", |line| {
+        line.contains("Cannot connect to the broker")
+            && line.contains("is not signed by an authority in mqtt.tls.ca")
+    });
+    daemon.wait_for_line("a verdict", |line| line.contains(" Verdict "));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_key_that_does_not_fit_ends_check_and_run_with_78_and_is_not_shown() {
+    let pki = Pki::new();
+    let tls = pki.identity("client").replace("client.key", "stranger.key");
+    let station = pki.station(1, "", &tls);
+    for verb in ["check", "run"] {
+        let output = station.output(verb);
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(78), "{verb}: {errors}");
+        assert!(
+            errors.contains("mqtt.tls.key") && errors.contains("stranger.key is not the key of"),
+            "{verb}: {errors}"
+        );
+        pki.assert_silent_about_secrets(&errors);
+    }
+}
+
+#[test]
+fn a_check_takes_good_files_and_warns_of_a_certificate_that_has_expired() {
+    let pki = Pki::new();
+    let station = pki.station(1, "", &pki.identity("client"));
+    let output = station.output("check");
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(!errors(&output).contains("expired"), "{}", errors(&output));
+
+    let station = pki.station(1, "", &pki.identity("expired"));
+    let output = station.output("check");
+    assert!(output.status.success(), "{}", errors(&output));
+    let said = errors(&output);
+    assert!(
+        said.contains("The client certificate expired on 2001-02-03T00:00:00Z"),
+        "{said}"
+    );
+}
