@@ -11,12 +11,7 @@ pub(crate) const BUILD: &[&str] = &["libclang-dev"];
 
 /// To build and to test: the tests start brokers of their own from the mosquitto package, and
 /// speak TLS 1.2 with openssl.
-pub(crate) const ALL: &[&str] = &[
-    "libclang-dev",
-    "mosquitto",
-    "mosquitto-clients",
-    "openssl",
-];
+pub(crate) const ALL: &[&str] = &["libclang-dev", "mosquitto", "mosquitto-clients", "openssl"];
 
 /// Installs what is missing of these packages.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
