@@ -7,10 +7,12 @@
 
 mod broker;
 mod bundle;
+mod line;
 mod process;
 mod station;
 
 mod bench;
+mod camera;
 mod delivery;
 mod fleet;
 mod monitor;
@@ -20,3 +22,4 @@ mod shadow;
 mod shutdown;
 mod start;
 mod tls;
+mod triggers;

@@ -49,6 +49,12 @@ impl Station {
         Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped())
     }
 
+    /// `flawd run` with its usual log: for thousands of parts.
+    pub(crate) fn run_quiet(&self) -> Process {
+        let mut command = self.command("run");
+        Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped())
+    }
+
     /// `flawd <verb>` to its end.
     pub(crate) fn output(&self, verb: &str) -> Output {
         self.command(verb).output().unwrap()
