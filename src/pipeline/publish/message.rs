@@ -73,8 +73,11 @@ impl Writer {
     /// The moment from which a verdict is not worth being said.
     pub(super) fn expires(&self, recorded: &Recorded, received: Instant) -> Instant {
         match (recorded.deadline, recorded.event.data.verdict) {
-            // Somebody still wants to be told that a verdict came too late.
-            (None, _) | (_, Verdict::NoDecision(Reason::Late)) => received + self.expiry,
+            // Whoever counts verdicts still wants to be told that a part has none.
+            (None, Verdict::NoDecision(_)) | (_, Verdict::NoDecision(Reason::Late)) => {
+                received + self.expiry
+            }
+            (None, _) => recorded.time + self.expiry,
             (Some(deadline), _) => deadline,
         }
     }

@@ -99,7 +99,8 @@ impl Row {
             self.reached = position.next();
             self.on_the_way.pop_front();
         }
-        if through.is_some() {
+        // The acknowledgement of one that was sent before the refused one says nothing about it.
+        if through.is_some() && self.retry_at().is_none() {
             self.refused = None;
             self.backoff.succeed();
         }
@@ -141,6 +142,8 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -210,5 +213,191 @@ mod tests {
         assert_eq!(row.taken(Position::new(0)), Some(Position::new(0)));
         assert_eq!(row.refusal(), None);
         assert_eq!(row.demand(), Some(AHEAD));
+    }
+
+    #[test]
+    fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
+        let mut row = row();
+        row.demand();
+        row.arrived(0, entries(0..2));
+        send_all(&mut row);
+        // Brokers have to answer in order; this one does not.
+        row.refused("quota exceeded".to_owned(), Instant::now());
+        assert_eq!(row.taken(Position::new(0)), Some(Position::new(0)));
+        assert_eq!(row.refusal(), Some("quota exceeded"));
+        assert!(row.retry_at().is_some(), "nobody would try it again");
+    }
+
+    /// A journal, a broker that takes records in order and refuses them while its access list is wrong, and
+    /// connections that break: everything around the row, as simple as it can be.
+    #[derive(Debug)]
+    struct Surroundings {
+        row: Row,
+        generation: u64,
+        now: Instant,
+        /// Entries of the journal, and up to where they are deleted.
+        end: u64,
+        oldest: u64,
+        /// Where the row reads on, and how many it has asked for.
+        read: u64,
+        credit: usize,
+        /// Read, and not yet handed to the row.
+        read_out: VecDeque<(u64, Vec<Entry>)>,
+        /// On the wire, and answers on their way back.
+        wire: VecDeque<u64>,
+        answers: VecDeque<(u64, bool)>,
+        is_refusing: bool,
+        /// What subscribers got.
+        arrived: Vec<u64>,
+    }
+
+    impl Surroundings {
+        fn new() -> Self {
+            Self {
+                row: row(),
+                generation: 0,
+                now: Instant::now(),
+                end: 0,
+                oldest: 0,
+                read: 0,
+                credit: 0,
+                read_out: VecDeque::new(),
+                wire: VecDeque::new(),
+                answers: VecDeque::new(),
+                is_refusing: false,
+                arrived: Vec::new(),
+            }
+        }
+
+        fn step(&mut self, action: u8) {
+            match action {
+                0 => self.end += 3,
+                1 => self.read(),
+                2 => {
+                    if let Some((generation, entries)) = self.read_out.pop_front() {
+                        self.row.arrived(generation, entries);
+                    }
+                }
+                3 => self.send(),
+                4 => self.answer(),
+                5 => self.hear(),
+                6 => self.is_refusing = !self.is_refusing,
+                7 => {
+                    self.wire.clear();
+                    self.answers.clear();
+                    self.start_over();
+                }
+                8 => self.wait(),
+                // One answer overtakes the others.
+                _ => self.answers.rotate_right(self.answers.len().min(1)),
+            }
+        }
+
+        fn read(&mut self) {
+            let more = (self.end - self.read).min(self.credit as u64);
+            if more > 0 {
+                let numbers = self.read..self.read + more;
+                self.read_out.push_back((self.generation, entries(numbers)));
+                self.read += more;
+                self.credit -= usize::try_from(more).unwrap();
+            }
+        }
+
+        fn send(&mut self) {
+            if let Some(entry) = self.row.send_next() {
+                self.wire.push_back(entry.position.get());
+            }
+            self.credit += self.row.demand().unwrap_or(0);
+        }
+
+        fn answer(&mut self) {
+            if let Some(number) = self.wire.pop_front() {
+                if !self.is_refusing {
+                    self.arrived.push(number);
+                }
+                self.answers.push_back((number, self.is_refusing));
+            }
+        }
+
+        fn hear(&mut self) {
+            match self.answers.pop_front() {
+                Some((number, true)) => {
+                    self.row.refused(format!("refuses {number}"), self.now);
+                    assert!(self.row.refusal().is_some());
+                }
+                Some((number, false)) => {
+                    if let Some(through) = self.row.taken(Position::new(number)) {
+                        self.oldest = self.oldest.max(through.next().get());
+                    }
+                }
+                None => {}
+            }
+        }
+
+        fn start_over(&mut self) {
+            self.generation = self.row.start_over();
+            self.read = self.oldest;
+            self.credit = 0;
+        }
+
+        /// The pause after a refusal passes.
+        fn wait(&mut self) {
+            if let Some(again) = self.row.retry_at() {
+                self.now = again;
+                self.start_over();
+                self.row.try_again();
+            }
+        }
+
+        fn check(&self) {
+            let is_taken = |number| self.arrived.contains(&number);
+            assert!((0..self.oldest).all(is_taken), "deleted, and never taken");
+            assert!(self.row.waiting.len() + self.row.on_the_way.len() <= AHEAD);
+        }
+
+        /// The broker takes everything from now on: everything arrives.
+        fn settle(&mut self) {
+            self.is_refusing = false;
+            for _ in 0..10 * (self.end + 10) {
+                for action in [1, 2, 3, 4, 5, 8] {
+                    self.step(action);
+                    self.check();
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of events: nothing leaves the journal that the broker has not taken,
+        /// everything arrives in the end, and for the first time in the order of the journal where
+        /// the broker did not refuse in between.
+        #[test]
+        fn no_record_is_lost_and_the_order_holds(
+            actions in prop::collection::vec(0_u8..10, 0..300),
+            may_refuse: bool,
+        ) {
+            let mut around = Surroundings::new();
+            for action in actions {
+                if action != 6 || may_refuse {
+                    around.step(action);
+                }
+                around.check();
+            }
+            around.settle();
+            prop_assert_eq!(around.oldest, around.end);
+            prop_assert_eq!(around.row.refusal(), None);
+            prop_assert_eq!(around.row.reached(), Position::new(around.oldest));
+            let mut first = Vec::new();
+            for &number in &around.arrived {
+                if !first.contains(&number) {
+                    first.push(number);
+                }
+            }
+            if !may_refuse {
+                prop_assert!(first.is_sorted(), "{:?}", first);
+            }
+            first.sort_unstable();
+            prop_assert_eq!(first, (0..around.end).collect::<Vec<_>>());
+        }
     }
 }

@@ -282,10 +282,13 @@ impl Task {
         self.parts.report.not_ready = Some("stopping".to_owned());
         let mut is_said = false;
         loop {
-            if !is_said {
-                self.submit(connection);
-            }
             let records_wait = !self.records_are_done() && Instant::now() < records_until;
+            if !is_said {
+                self.submit_verdicts(connection);
+                if records_wait {
+                    self.submit_records(connection);
+                }
+            }
             if self.waiting.is_empty() && self.ledger.open() == 0 && !records_wait {
                 if is_said {
                     break;
@@ -434,11 +437,19 @@ impl Task {
 
     /// Hands to the client what there is room for: verdicts, and behind them records.
     fn submit(&mut self, connection: &Connection) {
+        self.submit_verdicts(connection);
+        self.submit_records(connection);
+    }
+
+    fn submit_verdicts(&mut self, connection: &Connection) {
         while self.ledger.open() < WINDOW
             && let Some((recorded, expires)) = self.waiting.pop_front()
         {
             self.submit_verdict(connection, recorded, expires);
         }
+    }
+
+    fn submit_records(&mut self, connection: &Connection) {
         while self.ledger.open() < RECORD_WINDOW
             && let Some(entry) = self.row.send_next()
         {

@@ -12,14 +12,11 @@
 use std::{
     io,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use flawd_core::{
-    event::{Event, EvidenceState, RecordsState},
-    verdict::Verdict,
-};
+use flawd_core::{event::Event, verdict::Verdict};
 use flawd_journal::{Journal, Position};
 use tracing::{error, info, trace, warn};
 
@@ -36,12 +33,17 @@ use super::{
 use crate::{config::Overflow, evidence::Evidence, failure::with_causes, monitor::Metrics};
 
 mod aside;
+mod desk;
+mod feed;
 mod stored;
 
 pub use aside::FALSE_ALARM_RATE;
+pub(super) use desk::Desk;
 pub use stored::Stored;
 
 use aside::{DriftWatch, Keeper};
+use desk::{Standing, Status};
+use feed::{Fed, Feed};
 
 /// Verdicts that may wait for the disk; then the stages before it wait.
 const WAITING: usize = 64;
@@ -54,29 +56,6 @@ const GROUP: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Recorder {
     inner: Arc<LastWord>,
-}
-
-/// The way to the record stage for the publisher.
-#[derive(Clone, Debug)]
-pub(super) struct Desk {
-    entries: Sender<Input>,
-    status: Status,
-}
-
-/// How the journal is doing; shared with whoever says it.
-#[derive(Clone, Debug)]
-struct Status(Arc<Mutex<Standing>>);
-
-/// How much the journal holds.
-#[derive(Debug)]
-struct Standing {
-    state: RecordsState,
-    /// Of what the broker has not taken.
-    oldest: Position,
-    /// One past the last.
-    end: Position,
-    /// The pictures that are kept, where any are to be.
-    evidence: Option<EvidenceState>,
 }
 
 #[derive(Debug)]
@@ -119,16 +98,8 @@ pub(super) struct Record {
     shadow: Option<Shadow>,
     status: Status,
     inputs: Receiver<Input>,
-    row: Row,
+    feed: Feed,
     flaws: Throttle,
-}
-
-/// Where the publisher stands in the journal.
-#[derive(Debug)]
-struct Row {
-    generation: u64,
-    next: Position,
-    credit: usize,
 }
 
 /// What [`Record::prepare`] makes: the stage, and the ways to it.
@@ -169,21 +140,14 @@ impl Record {
         let capacity = NonZeroUsize::new(WAITING).unwrap_or(NonZeroUsize::MIN);
         let (entries, inputs) = link::link(capacity, Overflow::Block);
         let status = Status::of(&journal);
-        let desk = Desk {
-            entries: entries.clone(),
-            status: status.clone(),
-        };
+        let desk = Desk::new(entries.clone(), status.clone());
         let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
         let shadow = aside::start_shadow(crew, shadows, entries.clone())?;
         let record = Self {
             root,
             drift: counters.iter().map(|_| DriftWatch::default()).collect(),
             cameras: counters,
-            row: Row {
-                generation: 0,
-                next: journal.oldest(),
-                credit: 0,
-            },
+            feed: Feed::new(&journal),
             journal,
             publisher,
             progress: Progress::new("record"),
@@ -244,13 +208,9 @@ impl Record {
                 self.publisher.finish();
             }
             Input::Rewind { generation } => {
-                self.row = Row {
-                    generation,
-                    next: self.journal.oldest(),
-                    credit: 0,
-                };
+                self.feed.rewind(generation, &self.journal);
             }
-            Input::Credit(more) => self.row.credit += more,
+            Input::Credit(more) => self.feed.credit(more),
             Input::Taken(position) => {
                 self.journal.acknowledge(position);
                 self.note_status(self.failing());
@@ -387,20 +347,11 @@ impl Record {
 
     /// Gives the publisher as many records as it has room for.
     fn feed(&mut self) {
-        while self.row.credit > 0 && self.row.next < self.journal.end() {
-            let entries = match self.journal.read(self.row.next, self.row.credit) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    error!(error = with_causes(&error), "The journal cannot be read");
-                    return;
-                }
-            };
-            let Some(last) = entries.last() else {
-                return;
-            };
-            self.row.next = last.position.next();
-            self.row.credit = self.row.credit.saturating_sub(entries.len());
-            self.publisher.records(self.row.generation, entries);
+        while let Some(fed) = self.feed.next(&mut self.journal, Instant::now()) {
+            match fed {
+                Fed::Records(generation, entries) => self.publisher.records(generation, entries),
+                Fed::GivenUp => self.note_status(self.failing()),
+            }
         }
     }
 }
@@ -416,67 +367,5 @@ impl Sink for Recorder {
 impl Drop for LastWord {
     fn drop(&mut self) {
         self.entries.force(Input::NoMore);
-    }
-}
-
-impl Desk {
-    /// Starts over with the oldest record that nobody has taken.
-    pub(super) fn rewind(&self, generation: u64) {
-        self.entries.force(Input::Rewind { generation });
-    }
-
-    /// Asks for so many records more.
-    pub(super) fn credit(&self, more: usize) {
-        self.entries.force(Input::Credit(more));
-    }
-
-    /// Says that the broker has taken every record up to this one.
-    pub(super) fn taken(&self, position: Position) {
-        self.entries.force(Input::Taken(position));
-    }
-
-    /// Whether the broker has taken all there is, where it has taken everything before `reached`
-    /// for certain.
-    pub(super) fn is_done(&self, reached: Position) -> bool {
-        let standing = self.status.lock();
-        standing.end <= standing.oldest.max(reached)
-    }
-
-    /// How the journal is doing.
-    pub(super) fn status(&self) -> RecordsState {
-        self.status.lock().state.clone()
-    }
-
-    /// How the evidence is doing, where there is any.
-    pub(super) fn evidence(&self) -> Option<EvidenceState> {
-        self.status.lock().evidence.clone()
-    }
-}
-
-impl Status {
-    fn of(journal: &Journal) -> Self {
-        Self(Arc::new(Mutex::new(Standing::of(journal, None))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Standing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Standing {
-    fn of(journal: &Journal, failing: Option<String>) -> Self {
-        Self {
-            state: RecordsState {
-                pending: journal.pending(),
-                bytes: journal.bytes(),
-                dropped: journal.dropped(),
-                unwritten: journal.unwritten(),
-                refused: None,
-                failing,
-            },
-            oldest: journal.oldest(),
-            end: journal.end(),
-            evidence: None,
-        }
     }
 }
