@@ -55,6 +55,7 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
                 "object" => value.is_object(),
                 "string" => value.is_string(),
                 "boolean" => value.is_boolean(),
+                "array" => value.is_array(),
                 "integer" => value.is_u64() || value.is_i64(),
                 "number" => value.is_number(),
                 other => panic!("type {other}"),
@@ -83,6 +84,12 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
                     if let Some(value) = value.get(&name) {
                         check(&schema, value).map_err(|why| format!("{name}: {why}"))?;
                     }
+                }
+                true
+            }
+            "items" => {
+                for item in value.as_array().into_iter().flatten() {
+                    check(argument, item)?;
                 }
                 true
             }

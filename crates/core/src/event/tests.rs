@@ -130,6 +130,20 @@ fn every_state_fits_the_published_schema() {
     let schema = Schema::open(include_str!("../../../../docs/schema/state.schema.json"));
     let camera = CameraState {
         captured: 12,
+        unused: 3,
+        model: Some(model()),
+        triggers_refused: 2,
+        paused: true,
+        drift: Some(DriftData {
+            alarm: true,
+            martingale_log10: 2.5,
+            parts: 321,
+        }),
+        shadow: Some(ShadowState {
+            agreed: 5,
+            disagreed: 1,
+            skipped: 0,
+        }),
         undelivered: Some(Undelivered {
             count: 5,
             latest: Gap {
@@ -148,8 +162,16 @@ fn every_state_fits_the_published_schema() {
         model: Some(model()),
         clock_synchronised: Some(true),
         cameras: BTreeMap::from([("top".to_owned(), camera)]),
-        records: Some(RecordsState::default()),
-        evidence: None,
+        records: Some(RecordsState {
+            pending: 3,
+            refused: Some("not authorized".to_owned()),
+            ..RecordsState::default()
+        }),
+        evidence: Some(EvidenceState {
+            files: 2,
+            suspended: Some("the disk is full".to_owned()),
+            ..EvidenceState::default()
+        }),
         time: Timestamp::UNIX_EPOCH,
     };
     schema.accepts(&ready.to_json());
@@ -182,4 +204,59 @@ fn every_heartbeat_fits_the_published_schema() {
     };
     schema.accepts(&heartbeat.to_json());
     schema.refuses(&heartbeat.to_json(), "time", Value::Null);
+}
+
+#[test]
+fn every_record_fits_the_published_schema_and_reads_back() {
+    let schema = Schema::open(include_str!("../../../../docs/schema/record.schema.json"));
+    assert_eq!(schema.id(), RecordData::SCHEMA);
+    for verdict in verdicts() {
+        let event = event(verdict);
+        let record = Event {
+            id: event.id,
+            source: event.source,
+            time: event.time,
+            data: RecordData {
+                verdict: event.data,
+                historical: true,
+            },
+        };
+        let payload = record.to_binary().payload;
+        schema.accepts(&payload);
+        schema.refuses(&payload, "historical", Value::Null);
+        let read: RecordData = serde_json::from_slice(&payload).expect("it reads back");
+        assert_eq!(read, record.data);
+    }
+}
+
+#[test]
+fn every_disagreement_fits_the_published_schema() {
+    let schema = Schema::open(include_str!(
+        "../../../../docs/schema/disagreement.schema.json"
+    ));
+    assert_eq!(schema.id(), DisagreementData::SCHEMA);
+    let opinion = |verdict, score| Opinion {
+        verdict,
+        score,
+        threshold: 0.8,
+        model: model(),
+    };
+    let verdict = event(Verdict::Ok);
+    let disagreement = Event {
+        id: "0b5c-17-shadow".to_owned(),
+        source: verdict.source,
+        time: verdict.time,
+        data: DisagreementData {
+            camera: "top".to_owned(),
+            seq: 17,
+            part_id: verdict.data.part_id,
+            live: opinion(Verdict::Ok, 0.5),
+            shadow: opinion(Verdict::Ng, 0.9),
+            evidence: verdict.data.evidence,
+            historical: false,
+        },
+    };
+    let payload = disagreement.to_binary().payload;
+    schema.accepts(&payload);
+    schema.refuses(&payload, "shadow", Value::Null);
 }
