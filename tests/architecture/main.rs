@@ -1,5 +1,7 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources, and the documents themselves.
 
+mod operations;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -22,4 +22,5 @@ mod shadow;
 mod shutdown;
 mod start;
 mod tls;
+mod subscriber;
 mod triggers;
