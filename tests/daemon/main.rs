@@ -21,6 +21,6 @@ mod service;
 mod shadow;
 mod shutdown;
 mod start;
-mod tls;
 mod subscriber;
+mod tls;
 mod triggers;

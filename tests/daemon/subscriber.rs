@@ -18,7 +18,14 @@ fn script(station: &Station) -> PathBuf {
 
 fn decide(station: &Station, port: u16, camera: &str, part: &str, budget: &str) -> String {
     let output = Command::new(script(station))
-        .args(["127.0.0.1", &port.to_string(), "flawd/press", camera, part, budget])
+        .args([
+            "127.0.0.1",
+            &port.to_string(),
+            "flawd/press",
+            camera,
+            part,
+            budget,
+        ])
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
