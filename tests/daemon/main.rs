@@ -11,10 +11,13 @@ mod process;
 mod station;
 
 mod bench;
+mod commands;
 mod delivery;
 mod fleet;
+mod models;
 mod monitor;
 mod outage;
+mod reload;
 mod service;
 mod shadow;
 mod shutdown;
