@@ -87,6 +87,26 @@ impl Broker {
             .signal("CONT");
     }
 
+    /// Publishes a message, with these further arguments for `mosquitto_pub`, and returns when the
+    /// broker has confirmed.
+    pub(crate) fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {
+        let status = Command::new(program("mosquitto_pub"))
+            .args(["-V", "5", "-q", "1", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-t", topic, "-m", payload])
+            .args(arguments)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mosquitto_pub: {status}");
+    }
+
+    /// Publishes a message whose answer is to come on the topic `answers/<correlation>`.
+    pub(crate) fn ask(&self, topic: &str, payload: &str, correlation: &str) {
+        let answers = format!("answers/{correlation}");
+        let response = ["-D", "publish", "response-topic", &answers];
+        let data = ["-D", "publish", "correlation-data", correlation];
+        self.publish(topic, payload, &[response, data].concat());
+    }
+
     /// Subscribes to everything, and returns when the broker has confirmed.
     pub(crate) fn subscribe(&self) -> Subscriber {
         self.subscribe_on(self.port)

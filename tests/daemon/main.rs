@@ -13,10 +13,13 @@ mod station;
 
 mod bench;
 mod camera;
+mod commands;
 mod delivery;
 mod fleet;
+mod models;
 mod monitor;
 mod outage;
+mod reload;
 mod service;
 mod shadow;
 mod shutdown;
