@@ -15,6 +15,7 @@ mod delivery;
 mod fleet;
 mod monitor;
 mod outage;
+mod records;
 mod service;
 mod shadow;
 mod shutdown;
