@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,6 +72,34 @@ impl Broker {
         process.wait();
     }
 
+    /// Takes the broker away without a word: what it had in memory alone is gone.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("the broker runs");
+        process.signal("KILL");
+        process.wait();
+    }
+
+    /// Has the broker read its access list again.
+    pub(crate) fn reload(&self) {
+        self.ask("HUP", "Reloading config.");
+    }
+
+    /// Has the broker write its sessions to the disk, from where the next one takes them.
+    pub(crate) fn save(&self) {
+        self.ask("USR1", "Saving in-memory database");
+    }
+
+    /// Sends a signal, and returns when the broker has said these words.
+    fn ask(&self, signal: &str, answer: &str) {
+        let process = self.process.as_ref().expect("the broker runs");
+        process.signal(signal);
+        process.wait_for_line(answer, |line| line.contains(answer));
+        // It is done with it before it serves anyone again.
+        let probe = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        process.wait_for_line("a connection", |line| line.contains("New connection from"));
+        drop(probe);
+    }
+
     /// Lets the broker stand still: its connections stay open and nothing happens on them.
     pub(crate) fn freeze(&self) {
         self.process
@@ -121,7 +150,8 @@ impl Broker {
             .args(["-h", "127.0.0.1", "-p", &port.to_string()])
             // Everything about a message in one JSON object a line.
             .args(["-F", "%j"])
-            .args(["-x", "3600"]);
+            .args(["-x", "3600"])
+            .env("TZ", "UTC");
         let process = Process::spawn(&mut command, "mosquitto_sub", Stdio::piped(), Stdio::null());
         let broker = self.process.as_ref().expect("the broker runs");
         broker.wait_for_line("subscribed", |line| {
@@ -144,6 +174,8 @@ pub(crate) struct Message {
     pub(crate) retained: bool,
     pub(crate) qos: u64,
     pub(crate) properties: Value,
+    /// When it arrived at the subscriber.
+    pub(crate) received: Timestamp,
 }
 
 impl Subscriber {
@@ -180,7 +212,14 @@ fn parse(line: &str) -> Message {
         retained: message["retain"] == 1,
         qos: message["qos"].as_u64().unwrap_or_default(),
         properties: message["properties"].clone(),
+        received: received(message["tst"].as_str().unwrap_or_default()),
     }
+}
+
+/// A time as `mosquitto_sub` prints it: with the zone twice.
+fn received(text: &str) -> Timestamp {
+    let time = text.trim_end_matches("+0000").trim_end_matches('Z');
+    format!("{time}Z").parse().unwrap()
 }
 
 /// A port that nobody listens on. Another process could take it before we do; then the broker

@@ -20,6 +20,7 @@ mod models;
 mod monitor;
 mod outage;
 mod reload;
+mod records;
 mod service;
 mod shadow;
 mod shutdown;
