@@ -81,16 +81,16 @@ impl Broker {
 
     /// Has the broker read its access list again.
     pub(crate) fn reload(&self) {
-        self.ask("HUP", "Reloading config.");
+        self.signal_until("HUP", "Reloading config.");
     }
 
     /// Has the broker write its sessions to the disk, from where the next one takes them.
     pub(crate) fn save(&self) {
-        self.ask("USR1", "Saving in-memory database");
+        self.signal_until("USR1", "Saving in-memory database");
     }
 
     /// Sends a signal, and returns when the broker has said these words.
-    fn ask(&self, signal: &str, answer: &str) {
+    fn signal_until(&self, signal: &str, answer: &str) {
         let process = self.process.as_ref().expect("the broker runs");
         process.signal(signal);
         process.wait_for_line(answer, |line| line.contains(answer));
