@@ -87,6 +87,12 @@ impl Broker {
             .signal("CONT");
     }
 
+    /// Waits until a client without a name of its own has subscribed.
+    pub(crate) fn until_subscribed(&self) {
+        let broker = self.process.as_ref().expect("the broker runs");
+        broker.wait_for_line("a subscription", |line| line.contains("SUBACK to auto-"));
+    }
+
     /// Subscribes to everything, and returns when the broker has confirmed.
     pub(crate) fn subscribe(&self) -> Subscriber {
         self.subscribe_on(self.port)
