@@ -116,6 +116,12 @@ impl Broker {
             .signal("CONT");
     }
 
+    /// Waits until a client without a name of its own has subscribed.
+    pub(crate) fn until_subscribed(&self) {
+        let broker = self.process.as_ref().expect("the broker runs");
+        broker.wait_for_line("a subscription", |line| line.contains("SUBACK to auto-"));
+    }
+
     /// Publishes a message, with these further arguments for `mosquitto_pub`, and returns when the
     /// broker has confirmed.
     pub(crate) fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {

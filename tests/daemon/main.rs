@@ -21,6 +21,7 @@ mod monitor;
 mod outage;
 mod records;
 mod reload;
+mod schema;
 mod service;
 mod shadow;
 mod shutdown;

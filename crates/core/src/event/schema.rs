@@ -1,102 +1,146 @@
-//! As much of a JSON Schema validator as the published schemas need, for tests.
+//! The published schemas, and as much of a JSON Schema validator as they need, for tests: those
+//! of this crate, and those that listen to a daemon and take this file in by its path.
+//!
+//! A keyword that is not known here is a panic, so that none goes unchecked. A whole validator
+//! would take longer to build than all of this crate.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use crate::digest::Digest;
+use serde_json::{Map, Value};
 
-/// A published schema and what it says about payloads.
-pub(super) struct Schema(Value);
+/// The published schemas: title of the file and text.
+const PUBLISHED: [(&str, &str); 7] = [
+    (
+        "verdict",
+        include_str!("../../../../docs/schema/verdict.schema.json"),
+    ),
+    (
+        "record",
+        include_str!("../../../../docs/schema/record.schema.json"),
+    ),
+    (
+        "disagreement",
+        include_str!("../../../../docs/schema/disagreement.schema.json"),
+    ),
+    (
+        "state",
+        include_str!("../../../../docs/schema/state.schema.json"),
+    ),
+    (
+        "heartbeat",
+        include_str!("../../../../docs/schema/heartbeat.schema.json"),
+    ),
+    (
+        "selftest",
+        include_str!("../../../../docs/schema/selftest.schema.json"),
+    ),
+    (
+        "trigger",
+        include_str!("../../../../docs/schema/trigger.schema.json"),
+    ),
+];
+
+/// A published schema.
+pub(crate) struct Schema(Value);
 
 impl Schema {
-    pub(super) fn open(text: &str) -> Self {
-        Self(serde_json::from_str(text).expect("the schema is JSON"))
+    /// The schema in `docs/schema/<name>.schema.json`.
+    pub(crate) fn published(name: &str) -> Self {
+        let (_, text) = (PUBLISHED.iter())
+            .find(|(known, _)| *known == name)
+            .unwrap_or_else(|| panic!("no schema {name}"));
+        let schema: Value = serde_json::from_str(text).expect("the schema is JSON");
+        let id = format!("urn:flawd:schema:{name}:1");
+        assert_eq!(schema["$id"], id.as_str(), "a schema is named as its file");
+        Self(schema)
     }
 
-    pub(super) fn id(&self) -> &str {
-        self.0["$id"].as_str().expect("it has an id")
+    /// The schema with this identifier.
+    fn referenced(id: &Value) -> Value {
+        let name = id.as_str().and_then(|id| id.split(':').nth(3));
+        Self::published(name.expect("a schema of ours")).0
     }
 
-    pub(super) fn accepts(&self, payload: &[u8]) {
-        let payload = serde_json::from_slice(payload).expect("JSON");
-        if let Err(complaint) = check(&self.0, &payload) {
-            panic!("{complaint} in {payload}");
-        }
-    }
-
-    /// Refuses the payload once `field` is `value`; null takes the field away.
-    pub(super) fn refuses(&self, payload: &[u8], field: &str, value: Value) {
-        let mut payload: Value = serde_json::from_slice(payload).expect("JSON");
-        let fields = payload.as_object_mut().expect("an object");
-        if value.is_null() {
-            assert!(fields.remove(field).is_some(), "{field} is not there");
-        } else {
-            fields.insert(field.to_owned(), value);
-        }
-        assert!(check(&self.0, &payload).is_err(), "{field}: {payload}");
+    /// Whether the payload is as the schema says, and has no field that it does not describe.
+    pub(crate) fn check(&self, payload: &Value) -> Result<(), String> {
+        check(&self.0, payload)?;
+        undescribed(&self.0, payload)
     }
 }
 
-/// As much of JSON Schema 2020-12 as the published schemas use; another keyword is a panic,
-/// so that none goes unchecked. A whole validator would take longer to build than all of
-/// this crate.
+fn members(schema: &Value) -> &Map<String, Value> {
+    schema.as_object().expect("an object")
+}
+
+/// As much of JSON Schema 2020-12 as the published schemas use.
 fn check(schema: &Value, value: &Value) -> Result<(), String> {
     let keywords = match schema {
         Value::Bool(true) => return Ok(()),
         Value::Bool(false) => return Err("not allowed here".to_owned()),
-        other => other
-            .as_object()
-            .expect("a schema is an object or a boolean"),
+        other => members(other),
     };
-    let members = |schema: &Value| schema.as_object().expect("an object").clone();
     for (keyword, argument) in keywords {
+        let number = || argument.as_f64().expect("a number");
+        let is = |holds: fn(f64, f64) -> bool| value.as_f64().is_some_and(|it| holds(it, number()));
+        let at_least = |length: Option<usize>| length.map(|it| it as f64) >= argument.as_f64();
         let holds = match keyword.as_str() {
             "$schema" | "$id" | "title" | "description" | "format" | "then" | "else" => true,
+            "$ref" => {
+                check(&Schema::referenced(argument), value)?;
+                true
+            }
             "type" => match argument.as_str().expect("one type") {
                 "object" => value.is_object(),
+                "array" => value.is_array(),
                 "string" => value.is_string(),
                 "boolean" => value.is_boolean(),
-                "array" => value.is_array(),
                 "integer" => value.is_u64() || value.is_i64(),
                 "number" => value.is_number(),
                 other => panic!("type {other}"),
             },
             "enum" => argument.as_array().expect("a list").contains(value),
             "const" => argument == value,
-            "minLength" => value.as_str().map(str::len) >= argument.as_u64().map(|n| n as usize),
-            "pattern" => match argument.as_str().expect("a string") {
-                "Z$" => value.as_str().is_some_and(|text| text.ends_with('Z')),
-                "^sha256:[0-9a-f]{64}$" => value
-                    .as_str()
-                    .is_some_and(|text| text.parse::<Digest>().is_ok()),
-                other => panic!("pattern {other}"),
-            },
-            "minimum" => value.as_f64() >= argument.as_f64(),
-            "maximum" => value.as_f64() <= argument.as_f64(),
-            "exclusiveMinimum" => value.as_f64() > argument.as_f64(),
-            "required" => {
-                let names = argument.as_array().expect("a list");
-                names
-                    .iter()
-                    .all(|name| value.get(name.as_str().expect("a name")).is_some())
+            "minLength" => at_least(value.as_str().map(str::len)),
+            "minItems" => at_least(value.as_array().map(Vec::len)),
+            "pattern" => {
+                let text = value.as_str().expect("only beside the type string");
+                match argument.as_str().expect("a string") {
+                    "Z$" => text.ends_with('Z'),
+                    "^sha256:[0-9a-f]{64}$" => text.strip_prefix("sha256:").is_some_and(|hex| {
+                        hex.len() == 64
+                            && hex
+                                .bytes()
+                                .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+                    }),
+                    other => panic!("pattern {other}"),
+                }
             }
+            "minimum" => is(|value, limit| value >= limit),
+            "maximum" => is(|value, limit| value <= limit),
+            "exclusiveMinimum" => is(|value, limit| value > limit),
+            "exclusiveMaximum" => is(|value, limit| value < limit),
+            "required" => (argument.as_array().expect("a list").iter())
+                .all(|name| value.get(name.as_str().expect("a name")).is_some()),
             "properties" => {
                 for (name, schema) in members(argument) {
-                    if let Some(value) = value.get(&name) {
-                        check(&schema, value).map_err(|why| format!("{name}: {why}"))?;
+                    if let Some(value) = value.get(name) {
+                        check(schema, value).map_err(|why| format!("{name}: {why}"))?;
+                    }
+                }
+                true
+            }
+            "additionalProperties" => {
+                let known = keywords.get("properties").map(members);
+                for (name, value) in members(value) {
+                    if known.is_none_or(|known| !known.contains_key(name)) {
+                        check(argument, value).map_err(|why| format!("{name}: {why}"))?;
                     }
                 }
                 true
             }
             "items" => {
-                for item in value.as_array().into_iter().flatten() {
+                for item in value.as_array().expect("only beside the type array") {
                     check(argument, item)?;
-                }
-                true
-            }
-            // Only beside no `properties`, so it is about every member.
-            "additionalProperties" => {
-                for (name, value) in members(value) {
-                    check(argument, &value).map_err(|why| format!("{name}: {why}"))?;
                 }
                 true
             }
@@ -116,4 +160,89 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the schema has a word on every field. Subscribers ignore what they do not know, so a
+/// validator would let a field pass that nobody has described.
+fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Object(fields) => {
+            let mut known = Map::new();
+            if let Some(id) = schema.get("$ref") {
+                known.extend(members(&Schema::referenced(id)["properties"]).clone());
+            }
+            known.extend(
+                schema
+                    .get("properties")
+                    .map(members)
+                    .cloned()
+                    .unwrap_or_default(),
+            );
+            for (name, value) in fields {
+                let described = known.get(name).or(schema.get("additionalProperties"));
+                let described = described.ok_or(format!("{name} is not described"))?;
+                undescribed(described, value).map_err(|why| format!("{name}: {why}"))?;
+            }
+            Ok(())
+        }
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| undescribed(&schema["items"], item)),
+        _ => Ok(()),
+    }
+}
+
+/// The paths of all fields that a schema describes, for example `model.name`.
+pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
+    fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+        if let Some(id) = schema.get("$ref") {
+            walk(&Schema::referenced(id), path, found);
+        }
+        for (name, schema) in schema.get("properties").map(members).into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            found.insert(path.trim_start_matches('.').to_owned());
+            walk(schema, &path, found);
+        }
+        for keyword in ["items", "additionalProperties"] {
+            if let Some(schema) = schema.get(keyword) {
+                walk(schema, path, found);
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(&schema.0, "", &mut found);
+    found
+}
+
+/// The paths of all fields that a payload has, as in [`described`]; `schema` says which objects
+/// have names of the user's own in them.
+pub(crate) fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
+    fn walk(schema: &Value, value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                let target = schema.get("$ref").map(Schema::referenced);
+                for (name, value) in fields {
+                    let own = schema.get("properties").and_then(|it| it.get(name));
+                    let target = target.as_ref().and_then(|it| it["properties"].get(name));
+                    match own.or(target) {
+                        Some(schema) => {
+                            let path = format!("{path}.{name}");
+                            found.insert(path.trim_start_matches('.').to_owned());
+                            walk(schema, value, &path, found);
+                        }
+                        None => walk(&schema["additionalProperties"], value, path, found),
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    walk(&schema["items"], item, path, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(&schema.0, payload, "", &mut found);
+    found
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema::Schema;
+use super::schema::{Schema, described, present};
 use super::*;
 use crate::verdict::Reason;
 
@@ -26,25 +26,18 @@ fn event(verdict: Verdict) -> Event<VerdictData> {
             threshold: Some(0.8),
             p_value: judged.then_some(0.01),
             latency_ms: LatencyMs {
+                capture: judged.then_some(3.0),
+                queue: judged.then_some(0.0),
+                preprocess: judged.then_some(2.5),
                 infer: judged.then_some(41.5),
                 total: 60.0,
-                ..LatencyMs::default()
             },
             model: Some(model()),
             recipe: Some("left-hand".to_owned()),
             triggered_at: Some(time),
             match_offset_ms: judged.then_some(-3.5),
-            regions: vec![Region {
-                x: 3,
-                y: 4,
-                width: 5,
-                height: 6,
-                score: 1.5,
-            }],
-            evidence: judged.then(|| EvidenceData {
-                path: "top/2026-03-01/000000000017-ng.png".to_owned(),
-                sha256: Digest::new([3; 32]),
-            }),
+            regions: (verdict == Verdict::Ng).then(region).into_iter().collect(),
+            evidence: judged.then(evidence),
         },
     }
 }
@@ -55,6 +48,23 @@ fn model() -> ModelData {
         version: "1.0.0".to_owned(),
         digest: Digest::new([0xab; 32]),
         provider: "cpu".to_owned(),
+    }
+}
+
+fn region() -> Region {
+    Region {
+        x: 3,
+        y: 4,
+        width: 5,
+        height: 6,
+        score: 1.5,
+    }
+}
+
+fn evidence() -> EvidenceData {
+    EvidenceData {
+        path: "top/2026-03-01/000000000017-ng.png".to_owned(),
+        sha256: Digest::new([3; 32]),
     }
 }
 
@@ -108,42 +118,157 @@ fn times_are_utc_with_microseconds() {
     assert_eq!(data["captured_at"], "2026-03-01T12:00:00.250000Z");
 }
 
+fn json(payload: &[u8]) -> Value {
+    serde_json::from_slice(payload).expect("JSON")
+}
+
+fn accepts(schema: &Schema, payload: &Value) {
+    if let Err(complaint) = schema.check(payload) {
+        panic!("{complaint} in {payload}");
+    }
+}
+
+/// Refuses the payload once the value at `pointer` is another one; null takes it away.
+fn refuses(schema: &Schema, payload: &Value, pointer: &str, value: Value) {
+    let mut changed = payload.clone();
+    let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+    let parent = changed.pointer_mut(parent).expect("it is there");
+    let fields = parent.as_object_mut().expect("an object");
+    if value.is_null() {
+        assert!(fields.remove(name).is_some(), "{pointer} is not there");
+    } else {
+        fields.insert(name.to_owned(), value);
+    }
+    assert!(schema.check(&changed).is_err(), "{pointer}: {changed}");
+}
+
+/// The payloads together have every field that the schema describes.
+fn exhausts(schema: &Schema, payloads: &[Value]) {
+    let mut missing = described(schema);
+    for payload in payloads {
+        let present = present(schema, payload);
+        missing.retain(|path| !present.contains(path));
+    }
+    assert!(missing.is_empty(), "nothing has {missing:?}");
+}
+
 #[test]
 fn every_verdict_fits_the_published_schema() {
-    let schema = Schema::open(include_str!("../../../../docs/schema/verdict.schema.json"));
-    assert_eq!(schema.id(), VerdictData::SCHEMA);
-    for verdict in verdicts() {
-        schema.accepts(&event(verdict).to_binary().payload);
+    let schema = Schema::published("verdict");
+    assert_eq!(VerdictData::SCHEMA, "urn:flawd:schema:verdict:1");
+    let payload = |verdict| json(&event(verdict).to_binary().payload);
+    let payloads: Vec<_> = verdicts().into_iter().map(payload).collect();
+    payloads
+        .iter()
+        .for_each(|payload| accepts(&schema, payload));
+    exhausts(&schema, &payloads);
+
+    let ok = payload(Verdict::Ok);
+    for field in [
+        "/seq",
+        "/score",
+        "/threshold",
+        "/captured_at",
+        "/latency_ms/total",
+    ] {
+        refuses(&schema, &ok, field, Value::Null);
     }
-    let ok = event(Verdict::Ok).to_binary().payload;
-    schema.refuses(&ok, "seq", Value::Null);
-    schema.refuses(&ok, "verdict", "maybe".into());
-    schema.refuses(&ok, "reason", "late".into());
-    schema.refuses(&ok, "score", Value::Null);
-    let undecided = event(Verdict::NoDecision(Reason::Late)).to_binary().payload;
-    schema.refuses(&undecided, "reason", Value::Null);
-    schema.refuses(&undecided, "reason", "tired".into());
+    refuses(&schema, &ok, "/verdict", "maybe".into());
+    refuses(&schema, &ok, "/reason", "late".into());
+    refuses(&schema, &ok, "/seq", 0.into());
+    refuses(&schema, &ok, "/mood", "good".into());
+    refuses(&schema, &ok, "/model/digest", "sha256:ab".into());
+    let undecided = payload(Verdict::NoDecision(Reason::Late));
+    refuses(&schema, &undecided, "/reason", Value::Null);
+    refuses(&schema, &undecided, "/reason", "tired".into());
+}
+
+/// A trigger that comes before a model is there, or before a picture.
+#[test]
+fn a_verdict_without_a_model_fits_the_published_schema() {
+    let mut event = event(Verdict::NoDecision(Reason::EngineBuilding));
+    event.data.model = None;
+    event.data.threshold = None;
+    let schema = Schema::published("verdict");
+    accepts(&schema, &json(&event.to_binary().payload));
+}
+
+#[test]
+fn every_record_fits_the_published_schema() {
+    let schema = Schema::published("record");
+    assert_eq!(RecordData::SCHEMA, "urn:flawd:schema:record:1");
+    let payload = |verdict| {
+        let event = event(verdict);
+        let record = Event {
+            data: RecordData {
+                verdict: event.data,
+                historical: true,
+            },
+            id: event.id,
+            source: event.source,
+            time: event.time,
+        };
+        json(&record.to_binary().payload)
+    };
+    let payloads: Vec<_> = verdicts().into_iter().map(payload).collect();
+    payloads
+        .iter()
+        .for_each(|payload| accepts(&schema, payload));
+    exhausts(&schema, &payloads);
+    refuses(&schema, &payloads[0], "/historical", Value::Null);
+    refuses(&schema, &payloads[0], "/seq", Value::Null);
+}
+
+#[test]
+fn every_disagreement_fits_the_published_schema() {
+    let schema = Schema::published("disagreement");
+    assert_eq!(DisagreementData::SCHEMA, "urn:flawd:schema:disagreement:1");
+    let opinion = |verdict| Opinion {
+        verdict,
+        score: 0.5,
+        threshold: 0.8,
+        model: model(),
+    };
+    let event = |live, shadow| Event {
+        id: "0b5c-17-shadow".to_owned(),
+        source: "flawd/line-1/top".to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        data: DisagreementData {
+            camera: "top".to_owned(),
+            seq: 17,
+            part_id: Some("part-0042".to_owned()),
+            live: opinion(live),
+            shadow: opinion(shadow),
+            evidence: Some(evidence()),
+            historical: false,
+        },
+    };
+    let late = Verdict::NoDecision(Reason::Late);
+    let payloads = [(Verdict::Ng, late), (late, Verdict::Ok)]
+        .map(|(live, shadow)| json(&event(live, shadow).to_binary().payload));
+    payloads
+        .iter()
+        .for_each(|payload| accepts(&schema, payload));
+    exhausts(&schema, &payloads);
+    refuses(&schema, &payloads[0], "/shadow", Value::Null);
+    refuses(&schema, &payloads[0], "/shadow/score", Value::Null);
 }
 
 #[test]
 fn every_state_fits_the_published_schema() {
-    let schema = Schema::open(include_str!("../../../../docs/schema/state.schema.json"));
+    let schema = Schema::published("state");
     let camera = CameraState {
         captured: 12,
-        unused: 3,
+        unused: 1,
         model: Some(model()),
         triggers_refused: 2,
         paused: true,
         drift: Some(DriftData {
-            alarm: true,
-            martingale_log10: 2.5,
-            parts: 321,
+            alarm: false,
+            martingale_log10: -0.5,
+            parts: 9,
         }),
-        shadow: Some(ShadowState {
-            agreed: 5,
-            disagreed: 1,
-            skipped: 0,
-        }),
+        shadow: Some(ShadowState::default()),
         undelivered: Some(Undelivered {
             count: 5,
             latest: Gap {
@@ -163,37 +288,43 @@ fn every_state_fits_the_published_schema() {
         clock_synchronised: Some(true),
         cameras: BTreeMap::from([("top".to_owned(), camera)]),
         records: Some(RecordsState {
-            pending: 3,
             refused: Some("not authorized".to_owned()),
+            failing: Some("no space left on device".to_owned()),
             ..RecordsState::default()
         }),
         evidence: Some(EvidenceState {
-            files: 2,
-            suspended: Some("the disk is full".to_owned()),
+            suspended: Some("no space left on device".to_owned()),
             ..EvidenceState::default()
         }),
         time: Timestamp::UNIX_EPOCH,
     };
-    schema.accepts(&ready.to_json());
     let starting = State {
         ready: false,
         reason: Some("the model is loading".to_owned()),
         state: Phase::Preoperational,
         model: None,
         clock_synchronised: None,
-        cameras: BTreeMap::new(),
+        cameras: BTreeMap::from([("top".to_owned(), CameraState::default())]),
+        records: None,
+        evidence: None,
         ..ready.clone()
     };
-    schema.accepts(&starting.to_json());
-    schema.refuses(&starting.to_json(), "reason", Value::Null);
-    schema.refuses(&ready.to_json(), "state", "asleep".into());
+    let payloads = [ready, starting].map(|state| json(&state.to_json()));
+    payloads
+        .iter()
+        .for_each(|payload| accepts(&schema, payload));
+    exhausts(&schema, &payloads);
+    let [ready, starting] = &payloads;
+    refuses(&schema, starting, "/reason", Value::Null);
+    refuses(&schema, ready, "/reason", "tired".into());
+    refuses(&schema, ready, "/state", "asleep".into());
+    refuses(&schema, ready, "/cameras/top/captured", (-1).into());
+    refuses(&schema, ready, "/records/pending", Value::Null);
 }
 
 #[test]
 fn every_heartbeat_fits_the_published_schema() {
-    let schema = Schema::open(include_str!(
-        "../../../../docs/schema/heartbeat.schema.json"
-    ));
+    let schema = Schema::published("heartbeat");
     let beat = Beat {
         seq: 17,
         age_ms: 0.5,
@@ -202,61 +333,8 @@ fn every_heartbeat_fits_the_published_schema() {
         cameras: BTreeMap::from([("top".to_owned(), beat)]),
         time: Timestamp::UNIX_EPOCH,
     };
-    schema.accepts(&heartbeat.to_json());
-    schema.refuses(&heartbeat.to_json(), "time", Value::Null);
-}
-
-#[test]
-fn every_record_fits_the_published_schema_and_reads_back() {
-    let schema = Schema::open(include_str!("../../../../docs/schema/record.schema.json"));
-    assert_eq!(schema.id(), RecordData::SCHEMA);
-    for verdict in verdicts() {
-        let event = event(verdict);
-        let record = Event {
-            id: event.id,
-            source: event.source,
-            time: event.time,
-            data: RecordData {
-                verdict: event.data,
-                historical: true,
-            },
-        };
-        let payload = record.to_binary().payload;
-        schema.accepts(&payload);
-        schema.refuses(&payload, "historical", Value::Null);
-        let read: RecordData = serde_json::from_slice(&payload).expect("it reads back");
-        assert_eq!(read, record.data);
-    }
-}
-
-#[test]
-fn every_disagreement_fits_the_published_schema() {
-    let schema = Schema::open(include_str!(
-        "../../../../docs/schema/disagreement.schema.json"
-    ));
-    assert_eq!(schema.id(), DisagreementData::SCHEMA);
-    let opinion = |verdict, score| Opinion {
-        verdict,
-        score,
-        threshold: 0.8,
-        model: model(),
-    };
-    let verdict = event(Verdict::Ok);
-    let disagreement = Event {
-        id: "0b5c-17-shadow".to_owned(),
-        source: verdict.source,
-        time: verdict.time,
-        data: DisagreementData {
-            camera: "top".to_owned(),
-            seq: 17,
-            part_id: verdict.data.part_id,
-            live: opinion(Verdict::Ok, 0.5),
-            shadow: opinion(Verdict::Ng, 0.9),
-            evidence: verdict.data.evidence,
-            historical: false,
-        },
-    };
-    let payload = disagreement.to_binary().payload;
-    schema.accepts(&payload);
-    schema.refuses(&payload, "shadow", Value::Null);
+    let heartbeat = json(&heartbeat.to_json());
+    accepts(&schema, &heartbeat);
+    exhausts(&schema, std::slice::from_ref(&heartbeat));
+    refuses(&schema, &heartbeat, "/time", Value::Null);
 }
