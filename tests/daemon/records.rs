@@ -201,11 +201,7 @@ fn kill_the_daemon(kills: u64) {
         daemon.signal("KILL");
     }
     let mut daemon = station.run();
-    messages.extend(subscriber.until("a verdict of the last one", |message| {
-        message.kind() == "verdict" && message.received > Timestamp::now()
-            || message.kind() == "status" && message.payload == "online"
-    }));
-    messages.extend(subscriber.until("a verdict", |message| message.kind() == "verdict"));
+    wait_for_verdicts(&daemon, 100);
     daemon.terminate();
     messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
