@@ -43,7 +43,7 @@ impl Plant {
     /// A configuration with a camera for each bundle; the first is `a`, the second `b`, …
     fn config(&self, bundles: &[&Path], extra: &str) -> ValidConfig {
         let mut text = format!(
-            "[station]\nname = \"fleet\"\n[inference]\nbundle = \"{}\"\n",
+            "[station]\nname = \"fleet\"\nstate = \"state\"\n[inference]\nbundle = \"{}\"\n",
             bundle::path().display()
         );
         for (name, bundle) in ('a'..).zip(bundles) {
