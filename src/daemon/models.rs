@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Job {
     /// Load what this configuration names; what has not changed is kept.
-    Load(Box<ValidConfig>),
+    Load(Box<ValidConfig>, Option<Reply>),
     /// Score the golden inputs with the models in use.
     SelfTest(Option<Reply>),
     /// Another threshold from the same calibration.
@@ -39,9 +39,9 @@ pub(super) enum Outcome {
     /// What takes time at the moment, for people; none: nothing any more.
     Busy(Option<String>),
     /// The models of this configuration are in order.
-    Loaded(Box<ValidConfig>, Fleet),
+    Loaded(Box<ValidConfig>, Fleet, Option<Reply>),
     /// They are not; those in use go on.
-    NotLoaded(FleetError),
+    NotLoaded(FleetError, Option<Reply>),
     /// The golden inputs were scored.
     Tested(SelfTestReport, Option<Reply>),
     /// The same models with another threshold, or why not.
@@ -99,7 +99,7 @@ impl Worker {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         for job in jobs {
             let outcome = match job {
-                Job::Load(config) => self.load(config),
+                Job::Load(config, reply) => self.load(config, reply),
                 Job::SelfTest(reply) => match &self.fleet {
                     Some(fleet) => Outcome::Tested(fleet.self_test(), reply),
                     None => continue,
@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, config: Box<ValidConfig>) -> Outcome {
+    fn load(&mut self, config: Box<ValidConfig>, reply: Option<Reply>) -> Outcome {
         let (results, events) = (&self.results, &self.events);
         let mut progress = |step: Step<'_>| {
             let busy = match step {
@@ -151,9 +151,9 @@ impl Worker {
         match loaded {
             Ok(fleet) => {
                 self.fleet = Some(fleet.clone());
-                Outcome::Loaded(config, fleet)
+                Outcome::Loaded(config, fleet, reply)
             }
-            Err(error) => Outcome::NotLoaded(error),
+            Err(error) => Outcome::NotLoaded(error, reply),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
         publish::{Answer, CameraReport, Publisher, Reply, Report},
         shadow::Shadow,
     },
+    telemetry,
 };
 
 /// How often health is looked at where no watchdog asks for more.
@@ -74,7 +75,8 @@ impl Watch {
         let watchdog = self.manager.watchdog().map(|watchdog| watchdog / 4);
         let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
         let mut outcome = Ok(());
-        self.models.order(Job::Load(Box::new(self.config.clone())));
+        let config = Box::new(self.config.clone());
+        self.models.order(Job::Load(config, None));
         self.look_around();
         while outcome.is_ok() && !self.readiness.running.is_empty() {
             match events.recv_timeout(interval) {
@@ -104,7 +106,14 @@ impl Watch {
             Event::Exhausted(camera) => {
                 readiness.running.remove(&camera);
             }
-            Event::Command { command, reply } => self.obey(command, reply),
+            Event::Command {
+                command: Ok(command),
+                reply,
+            } => self.obey(command, reply),
+            Event::Command {
+                command: Err(problem),
+                reply,
+            } => self.finish(Err(problem), reply),
             Event::Models => return self.fetch_models(),
             Event::Reload => self.reload(None),
             Event::Stop => {}
@@ -120,7 +129,7 @@ impl Watch {
                     watch.cameras[camera].paused = true;
                     watch.inboxes[camera].order(Order::Pause);
                 });
-                self.answer(done, reply);
+                self.finish(done, reply);
             }
             Command::Resume(which) => {
                 let done = self.each(&which, |watch, camera| {
@@ -128,13 +137,13 @@ impl Watch {
                     watch.cameras[camera].paused = false;
                     watch.inboxes[camera].order(Order::Resume);
                 });
-                self.answer(done, reply);
+                self.finish(done, reply);
             }
             Command::Snapshot(which) => {
                 let done = self.each(&which, |watch, camera| {
                     watch.inboxes[camera].order(Order::Snapshot);
                 });
-                self.answer(done, reply);
+                self.finish(done, reply);
             }
             Command::Reload => self.reload(reply),
             Command::SelfTest => self.models.order(Job::SelfTest(reply)),
@@ -167,11 +176,16 @@ impl Watch {
         Ok(())
     }
 
-    /// Answers who has asked, and says in the log what could not be done.
-    fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
+    /// Says what came of a command: in the log if nothing did, and to who has asked.
+    fn finish(&self, done: Result<(), String>, reply: Option<Reply>) {
         if let Err(problem) = &done {
             warn!(problem, "Command not followed");
         }
+        self.answer(done, reply);
+    }
+
+    /// Answers who has asked, if anyone has.
+    fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
         let result = CommandResult {
             ok: done.is_ok(),
             problem: done.err(),
@@ -183,7 +197,8 @@ impl Watch {
         });
     }
 
-    /// Reads the configuration again. All of it is taken over, or nothing.
+    /// Reads the configuration again. All of it is taken over, or nothing; who has asked is
+    /// answered when that is known.
     fn reload(&mut self, reply: Option<Reply>) {
         let read = ValidConfig::load(&self.configuration).map_err(|error| with_causes(&error));
         let checked = read.and_then(|config| {
@@ -198,17 +213,18 @@ impl Watch {
         match checked {
             Ok(config) => {
                 info!("Configuration read again");
-                self.models.order(Job::Load(Box::new(config)));
-                self.answer(Ok(()), reply);
+                self.models.order(Job::Load(Box::new(config), reply));
             }
-            Err(problem) => {
-                error!(
-                    problem,
-                    "Configuration not taken over; the one in use goes on"
-                );
-                self.answer(Err(problem), reply);
-            }
+            Err(problem) => self.refuse_reload(problem, reply),
         }
+    }
+
+    fn refuse_reload(&self, problem: String, reply: Option<Reply>) {
+        error!(
+            problem,
+            "Configuration not taken over; the one in use goes on"
+        );
+        self.answer(Err(problem), reply);
     }
 
     /// Does what the models' thread has news for.
@@ -217,15 +233,16 @@ impl Watch {
         for outcome in outcomes {
             match outcome {
                 Outcome::Busy(what) => self.readiness.busy = what,
-                Outcome::Loaded(config, fleet) => {
+                Outcome::Loaded(config, fleet, reply) => {
+                    telemetry::configure(&config.log);
                     self.config = *config;
                     self.use_models(&fleet);
+                    self.answer(Ok(()), reply);
                 }
-                Outcome::NotLoaded(error) if self.readiness.has_models => {
-                    let problem = with_causes(&error);
-                    error!(problem, "Models not exchanged; those in use go on");
+                Outcome::NotLoaded(error, reply) if self.readiness.has_models => {
+                    self.refuse_reload(with_causes(&error), reply);
                 }
-                Outcome::NotLoaded(error) => return Err(error),
+                Outcome::NotLoaded(error, _) => return Err(error),
                 Outcome::Tested(report, reply) => {
                     self.readiness.failed_self_test = !report.passed;
                     if report.passed {
@@ -243,7 +260,7 @@ impl Watch {
                     self.use_models(&fleet);
                     self.answer(Ok(()), reply);
                 }
-                Outcome::Recalibrated(Err(problem), reply) => self.answer(Err(problem), reply),
+                Outcome::Recalibrated(Err(problem), reply) => self.finish(Err(problem), reply),
             }
         }
         Ok(())
@@ -252,7 +269,10 @@ impl Watch {
     /// From the next part on these models judge.
     fn use_models(&mut self, fleet: &Fleet) {
         self.readiness.has_models = true;
-        self.readiness.failed_self_test = false;
+        if self.readiness.failed_self_test {
+            // A model that was kept may be what failed: only its golden inputs can tell.
+            self.models.order(Job::SelfTest(None));
+        }
         self.shadow.exchange(fleet.shadows());
         for (camera, models) in fleet.model_sets().into_iter().enumerate() {
             let judge = &models.standard.judge;

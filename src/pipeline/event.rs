@@ -19,8 +19,8 @@ pub enum Event {
     Exhausted(usize),
     /// Somebody asks for something over the broker.
     Command {
-        /// What.
-        command: Command,
+        /// What, or why that cannot be known.
+        command: Result<Command, String>,
         /// Where the answer goes, besides the log.
         reply: Option<Reply>,
     },

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,6 +72,34 @@ impl Broker {
         process.wait();
     }
 
+    /// Takes the broker away without a word: what it had in memory alone is gone.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("the broker runs");
+        process.signal("KILL");
+        process.wait();
+    }
+
+    /// Has the broker read its access list again.
+    pub(crate) fn reload(&self) {
+        self.signal_until("HUP", "Reloading config.");
+    }
+
+    /// Has the broker write its sessions to the disk, from where the next one takes them.
+    pub(crate) fn save(&self) {
+        self.signal_until("USR1", "Saving in-memory database");
+    }
+
+    /// Sends a signal, and returns when the broker has said these words.
+    fn signal_until(&self, signal: &str, answer: &str) {
+        let process = self.process.as_ref().expect("the broker runs");
+        process.signal(signal);
+        process.wait_for_line(answer, |line| line.contains(answer));
+        // It is done with it before it serves anyone again.
+        let probe = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        process.wait_for_line("a connection", |line| line.contains("New connection from"));
+        drop(probe);
+    }
+
     /// Lets the broker stand still: its connections stay open and nothing happens on them.
     pub(crate) fn freeze(&self) {
         self.process
@@ -93,6 +122,26 @@ impl Broker {
         broker.wait_for_line("a subscription", |line| line.contains("SUBACK to auto-"));
     }
 
+    /// Publishes a message, with these further arguments for `mosquitto_pub`, and returns when the
+    /// broker has confirmed.
+    pub(crate) fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {
+        let status = Command::new(program("mosquitto_pub"))
+            .args(["-V", "5", "-q", "1", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-t", topic, "-m", payload])
+            .args(arguments)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mosquitto_pub: {status}");
+    }
+
+    /// Publishes a message whose answer is to come on the topic `answers/<correlation>`.
+    pub(crate) fn ask(&self, topic: &str, payload: &str, correlation: &str) {
+        let answers = format!("answers/{correlation}");
+        let response = ["-D", "publish", "response-topic", &answers];
+        let data = ["-D", "publish", "correlation-data", correlation];
+        self.publish(topic, payload, &[response, data].concat());
+    }
+
     /// Subscribes to everything, and returns when the broker has confirmed.
     pub(crate) fn subscribe(&self) -> Subscriber {
         self.subscribe_on(self.port)
@@ -107,7 +156,8 @@ impl Broker {
             .args(["-h", "127.0.0.1", "-p", &port.to_string()])
             // Everything about a message in one JSON object a line.
             .args(["-F", "%j"])
-            .args(["-x", "3600"]);
+            .args(["-x", "3600"])
+            .env("TZ", "UTC");
         let process = Process::spawn(&mut command, "mosquitto_sub", Stdio::piped(), Stdio::null());
         let broker = self.process.as_ref().expect("the broker runs");
         broker.wait_for_line("subscribed", |line| {
@@ -130,6 +180,8 @@ pub(crate) struct Message {
     pub(crate) retained: bool,
     pub(crate) qos: u64,
     pub(crate) properties: Value,
+    /// When it arrived at the subscriber.
+    pub(crate) received: Timestamp,
 }
 
 impl Subscriber {
@@ -166,7 +218,14 @@ fn parse(line: &str) -> Message {
         retained: message["retain"] == 1,
         qos: message["qos"].as_u64().unwrap_or_default(),
         properties: message["properties"].clone(),
+        received: received(message["tst"].as_str().unwrap_or_default()),
     }
+}
+
+/// A time as `mosquitto_sub` prints it: with the zone twice.
+fn received(text: &str) -> Timestamp {
+    let time = text.trim_end_matches("+0000").trim_end_matches('Z');
+    format!("{time}Z").parse().unwrap()
 }
 
 /// A port that nobody listens on. Another process could take it before we do; then the broker

@@ -13,10 +13,14 @@ mod station;
 
 mod bench;
 mod camera;
+mod commands;
 mod delivery;
 mod fleet;
+mod models;
 mod monitor;
 mod outage;
+mod records;
+mod reload;
 mod schema;
 mod service;
 mod shadow;

@@ -205,8 +205,10 @@ impl Intake {
         if message.retained {
             return Err(RETAINED.to_owned());
         }
-        let command = Command::parse(verb, &message.payload)?;
-        info!(?command, "Command received");
+        let command = Command::parse(verb, &message.payload);
+        if let Ok(command) = &command {
+            info!(?command, "Command received");
+        }
         self.events.send(Event::Command {
             command,
             reply: message.reply.clone(),

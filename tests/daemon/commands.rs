@@ -1,0 +1,143 @@
+//! What can be asked of the daemon over the broker, and what it answers.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    broker::{Broker, Message, Subscriber},
+    process::Process,
+    station::Station,
+};
+
+struct Line {
+    broker: Broker,
+    subscriber: Subscriber,
+    station: Station,
+    daemon: Process,
+}
+
+impl Line {
+    fn start() -> Self {
+        Self::start_on(Broker::start())
+    }
+
+    fn start_on(broker: Broker) -> Self {
+        let subscriber = broker.subscribe();
+        let station = Station::new(&format!(
+            "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
+             [camera.top.synthetic]\nrate = 20.0\nsize = \"96x96\"\ndefect_rate = 0.0\n\
+             [evidence]\nfolder = \"evidence\"\nok_share = 0.0\n\
+             [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n",
+            broker.port
+        ));
+        let daemon = station.run();
+        subscriber.until("a verdict", |message| message.kind() == "verdict");
+        Self {
+            broker,
+            subscriber,
+            station,
+            daemon,
+        }
+    }
+
+    /// The answer to a command, which comes with the correlation of the question.
+    fn ask(&self, verb: &str, payload: &str, correlation: &str) -> Value {
+        let topic = format!("flawd/line/cmd/{verb}");
+        self.broker.ask(&topic, payload, correlation);
+        let answer = self.until(correlation, |it| {
+            it.topic == format!("answers/{correlation}")
+        });
+        let properties = answer.properties.to_string();
+        assert!(properties.contains(correlation), "{properties}");
+        answer.payload
+    }
+
+    fn until(&self, what: &str, is_last: impl Fn(&Message) -> bool) -> Message {
+        self.subscriber.until(what, is_last).pop().unwrap()
+    }
+}
+
+#[test]
+fn commands_are_followed_and_answered() {
+    let mut line = Line::start();
+    let top = r#"{"camera":"top"}"#;
+
+    assert_eq!(line.ask("pause", top, "q1")["ok"], true);
+    let state = line.until("paused", |it| {
+        it.kind() == "state" && it.payload["cameras"]["top"]["paused"] == true
+    });
+    assert_eq!(state.payload["ready"], false);
+    assert_eq!(line.ask("resume", top, "q2")["ok"], true);
+    line.until("ready", |it| {
+        it.kind() == "state" && it.payload["ready"] == true
+    });
+
+    assert_eq!(line.ask("snapshot", top, "q3")["ok"], true);
+    let kept = line.until("a picture of a good part", |it| {
+        it.kind() == "verdict"
+            && it.payload["verdict"] == "ok"
+            && it.payload["evidence"].is_object()
+    });
+    let report = line.ask("selftest", "", "q4");
+    assert_eq!(report["passed"], true, "{report}");
+    assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        line.until("the report", |it| it.kind() == "selftest")
+            .payload,
+        report
+    );
+
+    let rate = r#"{"false_reject_rate":0.5}"#;
+    let before = kept.payload["threshold"].as_f64().unwrap();
+    assert_eq!(line.ask("threshold", rate, "q5")["ok"], true);
+    line.until("the new threshold", |it| {
+        it.kind() == "verdict" && it.payload["threshold"].as_f64().unwrap() < before
+    });
+    assert_eq!(line.ask("reload", "", "q6")["ok"], true);
+    line.until("the threshold of the bundle", |it| {
+        it.kind() == "verdict" && it.payload["threshold"] == before
+    });
+
+    line.daemon.terminate();
+    assert_eq!(line.daemon.wait().code(), Some(0), "{}", line.daemon.seen());
+    // The writer has drained by now.
+    let days = fs::read_dir(line.station.folder().join("evidence/top")).unwrap();
+    let pictures: Vec<_> = days
+        .flat_map(|day| fs::read_dir(day.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let name = format!("{}-ok.png", kept.payload["seq"]);
+    assert!(
+        pictures.iter().any(|it| it.trim_start_matches('0') == name),
+        "{name} is not among {pictures:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_followed_is_answered_with_the_reason() {
+    let line = Line::start();
+    for (verb, payload, why) in [
+        ("threshold", r#"{"false_reject_rate":1e-6}"#, "calibration"),
+        ("pause", r#"{"camera":"side"}"#, "no camera `side`"),
+        ("halt", "", "no command `halt`"),
+        ("pause", "now", "JSON object"),
+    ] {
+        let answer = line.ask(verb, payload, "why");
+        assert_eq!(answer["ok"], false, "{answer}");
+        let problem = answer["problem"].as_str().unwrap();
+        assert!(problem.contains(why), "{verb} {payload}: {problem}");
+    }
+}
+
+#[test]
+fn a_command_that_the_broker_has_kept_is_refused() {
+    let broker = Broker::start();
+    broker.publish("flawd/line/cmd/pause", "{}", &["-r"]);
+    let line = Line::start_on(broker);
+    line.daemon.wait_for_line("the refusal", |text| {
+        text.contains("Message refused") && text.contains("cmd/pause")
+    });
+    let verdict = line.until("a verdict", |it| it.kind() == "verdict");
+    assert_eq!(verdict.payload["verdict"], "ok", "{:?}", verdict.payload);
+}

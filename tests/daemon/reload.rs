@@ -1,0 +1,58 @@
+//! Another configuration, taken over by a signal, or not.
+
+use std::process::Stdio;
+
+use crate::{broker::Broker, bundle, process::Process, station::Station};
+
+fn configuration(port: u16, bundle: &str, level: &str) -> String {
+    format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{bundle}\"\nthreads = 1\n\
+         [camera.top.synthetic]\nrate = 50.0\nsize = \"96x96\"\n\
+         [log]\nlevel = \"{level}\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {port}\n"
+    )
+}
+
+#[test]
+fn a_bad_configuration_leaves_everything_as_it_is_and_a_good_one_is_taken_over() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = Station::new(&configuration(broker.port, "{bundle}", "info"));
+    let mut command = station.command("run");
+    command.env_remove("FLAWD_LOG");
+    let mut daemon = Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped());
+    daemon.wait_for_line("ready", |line| line.ends_with("Ready cameras=1"));
+
+    let good = configuration(broker.port, "{bundle}", "info");
+    let place = format!("{}:9:", station.configuration().display());
+    let restart = configuration(1, "{bundle}", "info");
+    let cases = [
+        (
+            good.replace("level =", "lewel ="),
+            vec!["unknown key `lewel`", &place],
+        ),
+        (restart, vec!["[mqtt]", "restart"]),
+    ];
+    for (text, said) in cases {
+        station.configure(&text);
+        daemon.signal("HUP");
+        let line = daemon.wait_for_line("the refusal", |line| {
+            line.contains("the one in use goes on")
+        });
+        for said in said {
+            assert!(line.contains(said), "`{said}` is not in: {line}");
+        }
+    }
+
+    let other = bundle::other().display().to_string();
+    station.configure(&configuration(broker.port, &other, "flawd=trace"));
+    daemon.signal("HUP");
+    let digest = flawd::bundle::Bundle::open(bundle::other()).unwrap();
+    let digest = digest.manifest().model.digest.to_string();
+    let messages = subscriber.until("a verdict of the other bundle", |message| {
+        message.kind() == "verdict" && message.payload["model"]["digest"] == digest
+    });
+    assert!(messages.iter().all(|message| message.payload != "stopped"));
+    daemon.wait_for_line("a line of level trace", |line| line.contains("TRACE"));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+}
