@@ -131,10 +131,9 @@ fn what_cannot_be_followed_is_answered_with_the_reason() {
 }
 
 #[test]
-fn a_command_that_the_broker_has_kept_is_refused() {
-    let broker = Broker::start();
-    broker.publish("flawd/line/cmd/pause", "{}", &["-r"]);
-    let line = Line::start_on(broker);
+fn a_command_that_the_broker_is_to_keep_is_refused() {
+    let line = Line::start_on(Broker::start());
+    line.broker.publish("flawd/line/cmd/pause", "{}", &["-r"]);
     line.daemon.wait_for_line("the refusal", |text| {
         text.contains("Message refused") && text.contains("cmd/pause")
     });

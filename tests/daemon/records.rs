@@ -201,11 +201,7 @@ fn kill_the_daemon(kills: u64) {
         daemon.signal("KILL");
     }
     let mut daemon = station.run();
-    messages.extend(subscriber.until("a verdict of the last one", |message| {
-        message.kind() == "verdict" && message.received > Timestamp::now()
-            || message.kind() == "status" && message.payload == "online"
-    }));
-    messages.extend(subscriber.until("a verdict", |message| message.kind() == "verdict"));
+    wait_for_verdicts(&daemon, 100);
     daemon.terminate();
     messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
@@ -222,7 +218,9 @@ fn records_that_the_broker_forbids_are_kept_and_sent_when_it_allows_them() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("acl");
     fs::write(&list, "topic readwrite #\ntopic deny flawd/line/+/record\n").unwrap();
-    let broker = Broker::start_with(&format!("{AT_ONCE}acl_file {}", list.display()));
+    // Without a limit in flight this broker cuts the connection instead of answering a refusal.
+    let access = "allow_anonymous true\nmax_queued_messages 0\nacl_file";
+    let broker = Broker::start_with(&format!("{access} {}", list.display()));
     let subscriber = broker.subscribe();
     let station = line(&broker, "");
     let mut daemon = station.run();
@@ -235,7 +233,7 @@ fn records_that_the_broker_forbids_are_kept_and_sent_when_it_allows_them() {
     });
     assert!(state(messages.last().unwrap())["pending"].as_u64() > Some(0));
     messages.extend(subscriber.until("verdict 100", |message| {
-        seq(message, "verdict") == Some(100)
+        seq(message, "verdict") >= Some(100)
     }));
     assert!(messages.iter().all(|message| message.kind() != "record"));
 
@@ -244,7 +242,7 @@ fn records_that_the_broker_forbids_are_kept_and_sent_when_it_allows_them() {
     messages.extend(subscriber.until("a state without a refusal", |message| {
         message.kind() == "state" && state(message)["refused"].is_null()
     }));
-    messages.extend(subscriber.until("record 150", |message| seq(message, "record") == Some(150)));
+    messages.extend(subscriber.until("record 150", |message| seq(message, "record") >= Some(150)));
     daemon.terminate();
     messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());

@@ -23,7 +23,7 @@ fn a_bad_configuration_leaves_everything_as_it_is_and_a_good_one_is_taken_over()
     daemon.wait_for_line("ready", |line| line.ends_with("Ready cameras=1"));
 
     let good = configuration(broker.port, "{bundle}", "info");
-    let place = format!("{}:9:", station.configuration().display());
+    let place = format!("{}:10:", station.configuration().display());
     let restart = configuration(1, "{bundle}", "info");
     let cases = [
         (

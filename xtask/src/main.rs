@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask test` and `cargo xtask demo`.
+//! Project automation: `cargo xtask test`, `cargo xtask demo` and `cargo xtask endurance`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
 //! nothing about what is there already, so that a second run needs no network. Standard library
@@ -19,6 +19,7 @@ usage: cargo xtask <command>
 
   test           installs what is missing, then runs every check that CI runs
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
+  endurance      installs what is missing, then runs the daemon's tests that take over a minute
   setup          only installs what is missing: Debian packages and ONNX Runtime";
 
 fn main() -> ExitCode {
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => check::run(&root()),
         Some((command, rest)) if command == "demo" => demo(&root(), rest),
+        Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
         Some((command, _)) if command == "help" || command == "--help" => {
             println!("{USAGE}");
@@ -49,6 +51,20 @@ fn main() -> ExitCode {
 fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     packages::install(packages)?;
     onnxruntime::install(root)
+}
+
+/// The tests that are too long for every change.
+fn endurance(root: &Path) -> Result<(), String> {
+    setup(root, packages::ALL)?;
+    let arguments = [
+        "test",
+        "--test",
+        "daemon",
+        "--",
+        "--ignored",
+        "--test-threads=1",
+    ];
+    Step::new("cargo", &arguments).inside(root).run()
 }
 
 /// Builds flawd and runs its demo.

@@ -1,3 +1,5 @@
+//! What is found in the files of `[mqtt.tls]`, and what is said of those that cannot be used.
+
 use std::collections::BTreeMap;
 
 use rcgen::{

@@ -547,7 +547,7 @@ impl Task {
     fn state(&self) -> State {
         let mut report = self.parts.report.clone();
         report.not_ready = report.not_ready.or(self.subscription_refused.clone());
-        let mut records = self.parts.desk.status();
+        let mut records = self.parts.desk.status(self.row.reached());
         records.refused = self.row.refusal().map(str::to_owned);
         let evidence = self.parts.desk.evidence();
         let undelivered = self.parts.undelivered.lock();

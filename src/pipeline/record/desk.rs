@@ -58,9 +58,16 @@ impl Desk {
         standing.end <= standing.oldest.max(reached)
     }
 
-    /// How the journal is doing.
-    pub(in crate::pipeline) fn status(&self) -> RecordsState {
-        self.status.lock().state.clone()
+    /// How the journal is doing, where the broker has taken everything before `reached` for
+    /// certain; the record stage may not have heard of it yet.
+    pub(in crate::pipeline) fn status(&self, reached: Position) -> RecordsState {
+        let standing = self.status.lock();
+        let taken = standing.oldest.max(reached).get();
+        let untaken = standing.end.get().saturating_sub(taken);
+        RecordsState {
+            pending: standing.state.pending.min(untaken),
+            ..standing.state.clone()
+        }
     }
 
     /// How the evidence is doing, where there is any.

@@ -9,27 +9,28 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use flawd_core::verdict::Reason;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
-    active::{ActiveModel, ModelSet},
+    active::ModelSet,
     counters::Counters,
-    decide::Undecided,
     event::{Event, EventSender},
-    frame::{Flaw, Frame, Moment, Prepared, Sink, Ticket},
+    frame::{Flaw, Frame, Moment, Prepared, Sink},
     inbox::{Inbox, News, Order},
     link::Sender,
-    matcher::{Answer, Matcher, Wanted},
+    matcher::Matcher,
     preprocess::Preprocess,
     progress::Progress,
     trigger::{Deadline, Trigger},
 };
 use crate::config::{TriggerMode, TriggerSettings};
+
+mod answer;
+mod submit;
 
 /// A part whose frame has not come by then is answered this long before its deadline, so that
 /// the answer is in time; less where the deadline is shorter.
@@ -225,52 +226,6 @@ impl<S: Sink> Admit<S> {
         matches!(self.rules.trigger.mode, TriggerMode::FreeRun)
     }
 
-    fn take_trigger(&mut self, trigger: Trigger) {
-        let rules = &self.rules;
-        let budget = trigger.deadline.or(rules.deadline);
-        let received = trigger.received;
-        let moment = received.monotonic + rules.trigger.delay;
-        let in_time = budget.map(|budget| {
-            let margin = ANSWER_MARGIN.min(budget / 5);
-            received.monotonic + budget - margin
-        });
-        let patience = moment + rules.trigger.match_within + rules.frame_timeout;
-        let pending = Pending {
-            deadline: budget.map(|budget| Deadline::after(received, budget)),
-            trigger,
-        };
-        if let Some((reason, why)) = self.refusal(pending.trigger.recipe.as_deref()) {
-            return self.undecided(pending, reason, why);
-        }
-        let give_up = in_time.map_or(patience, |in_time| in_time.min(patience));
-        let mut answers = Vec::new();
-        let wanted = Wanted::new(pending, moment, give_up);
-        self.state.matcher.want(wanted, &mut answers);
-        self.settle(answers);
-    }
-
-    /// Why no trigger can be served now.
-    fn refusal(&self, recipe: Option<&str>) -> Option<(Reason, &'static str)> {
-        let state = &self.state;
-        let Some(models) = &state.models else {
-            return Some((Reason::EngineBuilding, "the model is not loaded yet"));
-        };
-        if state.is_closing {
-            Some((Reason::Shutdown, "flawd is stopping"))
-        } else if state.is_paused {
-            Some((Reason::Paused, "inspection is paused"))
-        } else if models.select(recipe).is_none() {
-            Some((Reason::ModelError, "this camera has no such recipe"))
-        } else if state.exhausted.is_some() {
-            let why = "the source has given its last picture";
-            Some((Reason::CameraLost, why))
-        } else if state.is_lost {
-            Some((Reason::CameraLost, "the camera gives no frames"))
-        } else {
-            None
-        }
-    }
-
     fn take_frame(&mut self, frame: Frame) {
         self.state.owed_since = (!self.rules.on_demand).then(Instant::now);
         if std::mem::take(&mut self.state.is_lost) {
@@ -305,45 +260,6 @@ impl<S: Sink> Admit<S> {
         if self.state.ready.len() > 1 {
             self.state.ready.pop_front();
             self.counters.overrun.increment();
-        }
-    }
-
-    fn settle(&mut self, answers: Vec<Answer<Pending, Frame>>) {
-        for answer in answers {
-            match answer {
-                Answer::Match {
-                    item,
-                    frame,
-                    moment,
-                } => {
-                    self.state.ready.push_back(Part {
-                        pending: Some(item),
-                        moment: Some(moment),
-                        frame,
-                        flaw: None,
-                    });
-                    if self.state.ready.len() > self.rules.trigger.queue
-                        && let Some(oldest) = self.state.ready.pop_front()
-                        && let Some(pending) = oldest.pending
-                    {
-                        let why = "newer triggers came faster than the model could judge";
-                        self.undecided(pending, Reason::Overrun, why);
-                    }
-                }
-                Answer::Unmatched(pending) => {
-                    let why = "no frame was taken near enough to the trigger";
-                    self.undecided(pending, Reason::TriggerUnmatched, why);
-                }
-                Answer::NoFrame(pending) => {
-                    let why = "the camera has given no frame since the trigger";
-                    self.undecided(pending, Reason::CameraLost, why);
-                }
-                Answer::Overrun(pending) => {
-                    let why = "newer triggers came faster than the camera gives frames";
-                    self.undecided(pending, Reason::Overrun, why);
-                }
-                Answer::Unused(_) => self.counters.unused.increment(),
-            }
         }
     }
 
@@ -403,98 +319,6 @@ impl<S: Sink> Admit<S> {
         self.abandon(Reason::CameraLost, why);
     }
 
-    /// Answers every trigger that waits for a frame.
-    fn abandon(&mut self, reason: Reason, why: &str) {
-        for pending in self.state.matcher.abandon() {
-            self.undecided(pending, reason, why);
-        }
-    }
-
-    fn undecided(&mut self, pending: Pending, reason: Reason, why: &str) {
-        let recipe = pending.trigger.recipe.as_deref();
-        let model = self.model(recipe);
-        let undecided = Undecided {
-            camera: self.rules.camera,
-            trigger: pending.trigger,
-            deadline: pending.deadline,
-            reason,
-            detail: why.to_owned(),
-            model,
-            now: Instant::now(),
-        };
-        self.sink
-            .accept(undecided.into_inspection(&self.rules.name));
-    }
-
-    fn model(&self, recipe: Option<&str>) -> Option<Arc<ActiveModel>> {
-        self.state.models.as_ref()?.select(recipe).cloned()
-    }
-
-    /// Passes parts on as long as there are free tensors; `false` if nobody takes them.
-    fn submit(&mut self) -> bool {
-        while let Some(part) = self.state.ready.front() {
-            let recipe = part
-                .pending
-                .as_ref()
-                .and_then(|it| it.trigger.recipe.as_deref());
-            // A model was there when the part was admitted, and models are only exchanged.
-            let Some(model) = self.model(recipe).or_else(|| self.model(None)) else {
-                return true;
-            };
-            let Some(tensor) = self.preprocess.tensor(&model) else {
-                return true;
-            };
-            let Some(part) = self.state.ready.pop_front() else {
-                return true;
-            };
-            let begun = Instant::now();
-            let input = match part.flaw {
-                Some(flaw) => Err(flaw),
-                None => self.preprocess.run(&part.frame.image, &model, tensor),
-            };
-            let Frame {
-                part: name,
-                image,
-                captured,
-                at_hand,
-            } = part.frame;
-            let (trigger, deadline) = match part.pending {
-                Some(pending) => (Some(pending.trigger), pending.deadline),
-                None => {
-                    let budget = self.rules.deadline;
-                    let deadline = budget.map(|budget| Deadline::after(captured, budget));
-                    (None, deadline)
-                }
-            };
-            let ticket = Ticket {
-                camera: self.rules.camera,
-                trigger,
-                part: name,
-                match_offset_ms: part
-                    .moment
-                    .map(|moment| offset_ms(moment, captured.monotonic)),
-                deadline,
-                picture: image.ok(),
-                geometry: self.preprocess.geometry(&model),
-                is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
-                captured,
-                at_hand,
-                begun,
-                finished: Instant::now(),
-            };
-            let prepared = Prepared {
-                ticket,
-                model,
-                input,
-            };
-            if self.prepared.send(prepared).is_err() {
-                debug!(camera = self.rules.name, "Nobody judges parts any more");
-                return false;
-            }
-        }
-        true
-    }
-
     /// Asks for a frame where one is needed and none is on its way.
     fn ask_for_frame(&mut self) {
         let state = &self.state;
@@ -535,11 +359,4 @@ impl<S: Sink> Admit<S> {
         ];
         moments.into_iter().flatten().chain(deadlines).min()
     }
-}
-
-/// From the moment that was asked for until the picture was taken, in milliseconds.
-fn offset_ms(moment: Instant, captured: Instant) -> f64 {
-    let after = captured.saturating_duration_since(moment).as_secs_f64();
-    let before = moment.saturating_duration_since(captured).as_secs_f64();
-    (after - before) * 1e3
 }
