@@ -63,7 +63,8 @@ fn everything_said(version: &str) -> Vec<Message> {
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let controller = Controller::connect(broker.port);
-    let mut daemon = station(&broker, version).run();
+    let station = station(&broker, version);
+    let mut daemon = station.run();
     controller.until_ready();
     assert!(trigger(&controller, "first")["verdict"].is_string());
     controller.publish("flawd/press/cmd/selftest", "", false);
@@ -195,7 +196,8 @@ fn everything_that_a_daemon_sends_with_the_old_mqtt_fits_its_schema() {
 fn a_trigger_is_taken_if_and_only_if_it_fits_its_schema() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let mut daemon = station(&broker, "5").run();
+    let station = station(&broker, "5");
+    let mut daemon = station.run();
     controller.until_ready();
     let now = jiff::Timestamp::now().to_string();
     let payloads = [

@@ -104,7 +104,8 @@ fn is(does: &str, why: &str) -> (String, String) {
 fn the_documented_subscriber_lets_pass_what_is_called_good_and_nothing_else() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let mut daemon = station(&broker).run();
+    let station = station(&broker);
+    let mut daemon = station.run();
     controller.until_ready();
     // A broker may keep what somebody once published: it is about another part.
     controller.publish(

@@ -186,16 +186,12 @@ mod tests {
         let documentation = include_str!("../../../docs/mqtt.md");
         for schema in [
             include_str!("../../../docs/schema/verdict.schema.json"),
-            include_str!("../../../docs/schema/record.schema.json"),
-            include_str!("../../../docs/schema/disagreement.schema.json"),
-            include_str!("../../../docs/schema/selftest.schema.json"),
-            include_str!("../../../docs/schema/trigger.schema.json"),
             include_str!("../../../docs/schema/state.schema.json"),
             include_str!("../../../docs/schema/heartbeat.schema.json"),
         ] {
             let mut names = Vec::new();
             properties(&serde_json::from_str(schema).unwrap(), &mut names);
-            assert!(!names.is_empty(), "{names:?}");
+            assert!(names.len() >= 3, "{names:?}");
             names.retain(|name| !documentation.contains(&format!("`{name}`")));
             assert!(names.is_empty(), "not in docs/mqtt.md: {names:?}");
         }
