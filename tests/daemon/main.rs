@@ -14,6 +14,7 @@ mod station;
 mod bench;
 mod camera;
 mod delivery;
+mod endurance_line;
 mod fleet;
 mod monitor;
 mod outage;

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask test` and `cargo xtask demo`.
+//! Project automation: `cargo xtask test`, `cargo xtask endurance` and `cargo xtask demo`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
 //! nothing about what is there already, so that a second run needs no network. Standard library
@@ -11,6 +11,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use process::Step;
 
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test           installs what is missing, then runs every check that CI runs
+  endurance      installs what is missing, then runs the tests that take minutes
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
   setup          only installs what is missing: Debian packages and ONNX Runtime";
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => check::run(&root()),
+        Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, rest)) if command == "demo" => demo(&root(), rest),
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
         Some((command, _)) if command == "help" || command == "--help" => {
@@ -49,6 +52,18 @@ fn main() -> ExitCode {
 fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     packages::install(packages)?;
     onnxruntime::install(root)
+}
+
+/// Runs the tests of the daemon that take minutes, one after the other, and says how long it took.
+fn endurance(root: &Path) -> Result<(), String> {
+    setup(root, packages::ALL)?;
+    let begun = Instant::now();
+    Step::new("cargo", &["test", "--package", "flawd", "--test", "daemon"])
+        .args(&["--", "--ignored", "--nocapture", "--test-threads", "1"])
+        .inside(root)
+        .run()?;
+    println!("endurance: {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Builds flawd and runs its demo.
