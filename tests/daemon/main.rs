@@ -11,6 +11,7 @@ mod line;
 mod process;
 mod station;
 
+mod admit;
 mod bench;
 mod camera;
 mod delivery;
