@@ -36,12 +36,21 @@ pub(super) struct News {
     pub(super) frame: Option<Frame>,
     pub(super) triggers: Vec<Trigger>,
     pub(super) orders: Vec<Order>,
-    /// Why the camera gives no frames.
-    pub(super) lost: Option<String>,
+    /// The camera gave no frames, and perhaps does again.
+    pub(super) lost: Option<Loss>,
     /// The source has given its last frame, which has been seen here.
     pub(super) is_exhausted: bool,
     /// The pipeline is to end.
     pub(super) is_closing: bool,
+}
+
+/// A time without a camera.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// Why it gave no frames.
+    pub(super) why: String,
+    /// The frame that comes with this news was taken after it.
+    pub(super) is_over: bool,
 }
 
 #[derive(Debug, Default)]
@@ -100,13 +109,23 @@ impl Inbox {
     /// A frame comes; gives back the one that it displaces.
     pub(super) fn frame(&self, frame: Frame) -> Option<Frame> {
         let mut displaced = None;
-        self.change(|state| displaced = state.news.frame.replace(frame));
+        self.change(|state| {
+            displaced = state.news.frame.replace(frame);
+            if let Some(loss) = &mut state.news.lost {
+                loss.is_over = true;
+            }
+        });
         displaced
     }
 
     /// The camera gives no frames; the next frame says that it does again.
     pub(super) fn camera_lost(&self, why: String) {
-        self.change(|state| state.news.lost = Some(why));
+        self.change(|state| {
+            state.news.lost = Some(Loss {
+                why,
+                is_over: false,
+            });
+        });
     }
 
     /// The source has given its last frame.

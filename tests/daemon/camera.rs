@@ -21,10 +21,13 @@ fn station(broker: &Broker, camera: &str, fault: &str) -> Station {
     ))
 }
 
-/// Triggers every 100 ms until `is_over` accepts a verdict; returns the verdicts.
-fn trigger_until(controller: &Controller, is_over: impl Fn(&[Heard]) -> bool) -> Vec<Heard> {
+/// Triggers every 100 ms until `is_over` accepts the verdicts; returns them, and the states.
+fn trigger_until(
+    controller: &Controller,
+    is_over: impl Fn(&[Heard]) -> bool,
+) -> (Vec<Heard>, Vec<Heard>) {
     let begun = Instant::now();
-    let (mut heard, mut verdicts) = (Vec::new(), Vec::new());
+    let (mut heard, mut verdicts, mut states) = (Vec::new(), Vec::new(), Vec::new());
     let mut asked: u32 = 0;
     while !is_over(&verdicts) {
         assert!(
@@ -35,9 +38,15 @@ fn trigger_until(controller: &Controller, is_over: impl Fn(&[Heard]) -> bool) ->
         controller.publish(TRIGGER, format!(r#"{{"part_id":"p{asked}"}}"#), false);
         asked += 1;
         controller.hear_until(begun + Duration::from_millis(100) * asked, &mut heard);
-        verdicts.extend(heard.drain(..).filter(|it| it.kind() == "verdict"));
+        for message in heard.drain(..) {
+            match message.kind() {
+                "verdict" => verdicts.push(message),
+                "state" => states.push(message),
+                _ => {}
+            }
+        }
     }
-    verdicts
+    (verdicts, states)
 }
 
 fn is_lost(heard: &Heard) -> bool {
@@ -68,26 +77,32 @@ fn outage(fault: &str, lasts: Duration) {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
     let camera = "deadline = \"400ms\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                  match_within = \"300ms\"";
+                  match_within = \"300ms\"\nqueue = 20";
     let station = station(&broker, camera, fault);
     let mut daemon = station.run();
     controller.until_ready();
 
-    let verdicts = trigger_until(&controller, |verdicts| {
+    let (verdicts, states) = trigger_until(&controller, |verdicts| {
         let lost = verdicts.iter().position(is_lost);
         lost.is_some_and(|lost| verdicts[lost..].iter().any(is_judged))
     });
     check(&verdicts);
     let first = verdicts.iter().position(is_lost).unwrap();
     let back = first + verdicts[first..].iter().position(is_judged).unwrap();
-    assert!(
-        verdicts[first..back].iter().all(is_lost),
-        "{:?}",
-        verdicts[first..back].last()
-    );
+    let others: Vec<_> = (verdicts[first..back].iter())
+        .filter(|it| !is_lost(it))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
     // From the first part that was lost until one is judged again: the outage, and at most 2 s.
     let took = verdicts[back].at - verdicts[first].at;
     assert!(took <= lasts + Duration::from_secs(2), "{took:?}");
+    let lost = (states.iter())
+        .position(|it| it.payload["reason"] == "camera lost: top")
+        .expect("the state says that the camera is lost");
+    assert_eq!(states[lost].payload["ready"], false);
+    if !states[lost..].iter().any(|it| it.payload["ready"] == true) {
+        controller.until_ready();
+    }
     let seen = daemon.wait_for_line("found", |line| line.contains("Camera found again"));
     assert!(!seen.is_empty());
     daemon.terminate();

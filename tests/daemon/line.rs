@@ -134,6 +134,17 @@ impl Controller {
         self.until(what, fits).pop().expect("it ends with the one")
     }
 
+    /// Lets messages pass up to and with the first that fits, as long as any come.
+    pub(crate) fn skip_until(&self, what: &str, mut fits: impl FnMut(&Heard) -> bool) {
+        loop {
+            match self.heard.recv_timeout(LIMIT) {
+                Ok(message) if fits(&message) => return,
+                Ok(_) => {}
+                Err(error) => panic!("waiting for {what}: {error}"),
+            }
+        }
+    }
+
     /// Waits until the daemon says that it is ready.
     pub(crate) fn until_ready(&self) -> Vec<Heard> {
         self.until("ready", |message| {

@@ -11,10 +11,12 @@ mod line;
 mod process;
 mod station;
 
+mod admit;
 mod bench;
 mod camera;
 mod commands;
 mod delivery;
+mod endurance_line;
 mod fleet;
 mod models;
 mod monitor;

@@ -103,7 +103,7 @@ impl Process {
         }
     }
 
-    /// Its number in the system.
+    /// Its number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -1,7 +1,7 @@
 //! Triggers: each gets exactly one verdict, whatever happens on the line.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -58,67 +58,106 @@ fn drive(controller: &Controller, ids: std::ops::Range<usize>, pace: Duration) -
     heard
 }
 
-/// Ten thousand triggers come at twice the rate that the model can serve: some parts are judged,
-/// the rest is told why not, and nothing is lost or said twice.
+/// Ten thousand triggers come at twice the rate that the model can serve: each part that it judges
+/// is followed by two more, so that this holds on a slow machine as on a fast one. Half of the
+/// parts are judged, the rest is told why not, and nothing is lost or said twice.
 #[test]
 fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
-    let broker = Broker::start();
+    const WANTED: usize = 10_000;
+    // A broker drops what it cannot queue for a slow subscriber; here none is to be slow.
+    let broker = Broker::start_with("allow_anonymous true\nmax_queued_messages 0\n");
     let controller = Controller::connect(broker.port);
-    let trigger = "deadline = \"150ms\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
+    let trigger = "deadline = \"1s\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
                    match_within = \"1m\"";
     let station = station(&broker, trigger, "");
     let mut daemon = station.run_quiet();
     controller.until_ready();
 
-    // As fast as one after the other goes.
-    let begun = Instant::now();
-    for id in 0..200 {
-        let name = format!("warm-{id}");
-        controller.publish(TRIGGER, format!(r#"{{"part_id":"{name}"}}"#), false);
-        controller.next("a verdict", |it| {
-            it.kind() == "verdict" && it.payload["part_id"] == name.as_str()
+    let (mut heard, mut records) = (Vec::new(), Vec::new());
+    let (mut asked, mut on_credit) = (0, 4);
+    while heard.len() < WANTED || records.len() < WANTED {
+        while asked < WANTED && on_credit > 0 {
+            controller.publish(TRIGGER, format!(r#"{{"part_id":"part-{asked}"}}"#), false);
+            asked += 1;
+            on_credit -= 1;
+        }
+        let message = controller.next("a verdict or a record", |it| {
+            matches!(it.kind(), "verdict" | "record")
         });
+        if message.kind() == "record" {
+            records.push(message);
+            continue;
+        }
+        let is_judged = message.payload["score"].is_number();
+        heard.push(message);
+        // Where the machine stood still until all were late, nobody is left to be followed.
+        if is_judged || heard.len() == asked {
+            on_credit += 2;
+        }
     }
-    let sustainable = begun.elapsed() / 200;
-    let wanted = 10_000;
-    let heard = drive(&controller, 0..wanted, sustainable / 2);
 
-    let mut by_part: BTreeMap<String, usize> = BTreeMap::new();
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    let verdicts: Vec<_> = of_kind(&heard, "verdict");
-    for it in &verdicts {
-        let part = it.payload["part_id"].as_str().unwrap();
-        *by_part.entry(part.to_owned()).or_default() += 1;
+    for it in &heard {
         *kinds
             .entry(format!("{}{}", verdict(it), reason(it)))
             .or_default() += 1;
     }
-    assert_eq!(by_part.len(), wanted, "{kinds:?}");
-    assert!(by_part.values().all(|count| *count == 1), "{kinds:?}");
+    println!("{kinds:?}");
     let allowed = ["ok", "ng", "no_decisionoverrun", "no_decisionlate"];
     assert!(
         kinds.keys().all(|kind| allowed.contains(&kind.as_str())),
         "{kinds:?}"
     );
-    assert!(kinds.contains_key("ok"), "{kinds:?}");
-    let seqs: Vec<_> = verdicts
+    let judged = heard
         .iter()
-        .map(|it| it.payload["seq"].as_u64().unwrap())
-        .collect();
-    assert_eq!(seqs, (201..=200 + wanted as u64).collect::<Vec<_>>());
-    let mut recorded: Vec<_> = of_kind(&heard, "record")
-        .iter()
-        .map(|it| it.payload["seq"].as_u64().unwrap())
-        .filter(|seq| *seq > 200)
-        .collect();
-    recorded.dedup();
-    assert!(recorded.is_sorted() && recorded.len() <= wanted);
+        .filter(|it| it.payload["score"].is_number())
+        .count();
+    assert!(
+        (WANTED * 2 / 5..=WANTED * 3 / 5).contains(&judged),
+        "{kinds:?}"
+    );
+    let wanted: BTreeSet<_> = (0..WANTED).map(|id| format!("part-{id}")).collect();
+    for (what, messages) in [("verdicts", &heard), ("records", &records)] {
+        assert_eq!(messages.len(), WANTED, "{what}");
+        let parts: BTreeSet<_> = messages
+            .iter()
+            .map(|it| it.payload["part_id"].as_str().unwrap().to_owned())
+            .collect();
+        assert!(parts == wanted, "{what} are of other parts");
+        let seqs = messages
+            .iter()
+            .map(|it| it.payload["seq"].as_u64().unwrap());
+        assert!(seqs.eq(1..=WANTED as u64), "{what} are not in order");
+    }
 
     daemon.terminate();
     let last = controller.until("the end", |it| it.payload == "stopped");
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    // And none comes behind.
+    assert!(of_kind(&last, "verdict").is_empty() && of_kind(&last, "record").is_empty());
     let state = of_kind(&last, "state").pop().unwrap();
     assert_eq!(state.payload["records"]["pending"], 0, "{}", state.payload);
+    let counts = &state.payload["cameras"]["top"];
+    let counted = ["ok", "ng", "no_decision"].map(|kind| counts[kind].as_u64().unwrap());
+    assert_eq!(counted.iter().sum::<u64>(), WANTED as u64, "{counts}");
+}
+
+#[test]
+fn a_recipe_that_the_camera_does_not_have_is_judged_by_no_other() {
+    let broker = Broker::start();
+    let controller = Controller::connect(broker.port);
+    let camera = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n\
+                  [camera.top.recipe.left]\nbundle = \"{bundle}\"";
+    let station = station(&broker, camera, "");
+    let _daemon = station.run();
+    controller.until_ready();
+    controller.publish(TRIGGER, r#"{"recipe":"right"}"#, false);
+    let verdict = controller.next("a verdict", |it| it.kind() == "verdict");
+    assert_eq!(reason(&verdict), "model_error", "{}", verdict.payload);
+    assert_eq!(verdict.payload["recipe"], "right");
+    controller.publish(TRIGGER, r#"{"recipe":"left"}"#, false);
+    let verdict = controller.next("a verdict", |it| it.kind() == "verdict");
+    assert!(verdict.payload["score"].is_number(), "{}", verdict.payload);
 }
 
 #[test]
@@ -143,20 +182,27 @@ fn the_asker_is_answered_where_it_wants_and_recognises_its_question() {
 fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    // The broker has kept this one from long ago.
+    // The broker has kept this one from long ago; it is asked not to send such ones at all.
     controller.publish(TRIGGER, r#"{"part_id":"old"}"#, true);
     let station = station(&broker, "[camera.top.trigger]\nmode = \"mqtt\"", "");
     let mut daemon = station.run();
     controller.until_ready();
+    let retained = r#"{"part_id":"kept"}"#;
+    controller.publish(TRIGGER, retained, true);
+    daemon.wait_for_line("a refusal", |line| line.contains("it is a retained one"));
     let refused = [
-        r#"{"part_id":"stale","sent_at":"2020-01-01T00:00:00Z"}"#,
-        r#"{"part":"mistyped"}"#,
-        "now",
-        r#"{"deadline_ms":-5}"#,
+        (
+            r#"{"part_id":"stale","sent_at":"2020-01-01T00:00:00Z"}"#,
+            "s old",
+        ),
+        (r#"{"part":"mistyped"}"#, "unknown field `part`"),
+        ("now", "JSON object"),
+        (r#"{"deadline_ms":-5}"#, "`deadline_ms` cannot be -5"),
     ];
-    for payload in refused {
+    for (payload, problem) in refused {
         controller.publish(TRIGGER, payload, false);
-        daemon.wait_for_line("a refusal", |line| line.contains("Message refused"));
+        let line = daemon.wait_for_line("a refusal", |line| line.contains("Message refused"));
+        assert!(line.contains(problem), "{line}");
     }
     controller.publish(TRIGGER, r#"{"part_id":"new"}"#, false);
     let verdict = controller.next("a verdict", |it| it.kind() == "verdict");
@@ -166,7 +212,7 @@ fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
     let last = controller.until("the end", |it| it.payload == "stopped");
     let state = of_kind(&last, "state").pop().unwrap();
     let counted = state.payload["cameras"]["top"]["triggers_refused"].as_u64();
-    assert!(counted >= Some(refused.len() as u64), "{}", state.payload);
+    assert_eq!(counted, Some(refused.len() as u64 + 1), "{}", state.payload);
     daemon.wait();
 }
 
@@ -175,26 +221,29 @@ fn a_streaming_camera_gives_each_trigger_the_frame_that_fits_in_time() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
     let camera = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                  match_within = \"2s\"";
+                  match_within = \"250ms\"\nqueue = 100";
     let station = station(&broker, camera, "rate = 20");
     let _daemon = station.run();
     controller.until_ready();
-    for heard in of_kind(
-        &drive(&controller, 0..20, Duration::from_millis(70)),
-        "verdict",
-    ) {
+    let heard = drive(&controller, 0..20, Duration::from_millis(70));
+    let verdicts = of_kind(&heard, "verdict");
+    let (judged, others): (Vec<&Heard>, Vec<&Heard>) =
+        (verdicts.into_iter()).partition(|it| it.payload["score"].is_number());
+    for heard in &judged {
         let offset = heard.payload["match_offset_ms"].as_f64().unwrap();
-        assert!(offset.abs() <= 2000.0, "{}", heard.payload);
-        assert!(matches!(verdict(heard), "ok" | "ng"), "{}", heard.payload);
+        assert!(offset.abs() <= 250.0, "{}", heard.payload);
         assert!(heard.payload["triggered_at"].is_string());
     }
+    // On a machine that stands still now and then, pictures come late.
+    let are_late = others.iter().all(|it| reason(it) == "trigger_unmatched");
+    assert!(judged.len() >= 10 && are_late, "{others:?}");
 }
 
 #[test]
 fn a_frame_that_was_taken_too_far_from_the_trigger_is_not_judged() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    // A picture a second, and a trigger asks for one within a microsecond.
+    // Five pictures a second, and a trigger asks for one within a microsecond.
     let camera = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
                   match_within = \"1us\"";
     let station = station(&broker, camera, "rate = 5");

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask test`, `cargo xtask demo` and `cargo xtask endurance`.
+//! Project automation: `cargo xtask test`, `cargo xtask endurance` and `cargo xtask demo`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
 //! nothing about what is there already, so that a second run needs no network. Standard library
@@ -11,6 +11,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use process::Step;
 
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test           installs what is missing, then runs every check that CI runs
+  endurance      installs what is missing, then runs the tests that take minutes
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
   endurance      installs what is missing, then runs the daemon's tests that take over a minute
   setup          only installs what is missing: Debian packages and ONNX Runtime";
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => check::run(&root()),
+        Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, rest)) if command == "demo" => demo(&root(), rest),
         Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
@@ -53,18 +56,16 @@ fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     onnxruntime::install(root)
 }
 
-/// The tests that are too long for every change.
+/// Runs the tests of the daemon that take minutes, one after the other, and says how long it took.
 fn endurance(root: &Path) -> Result<(), String> {
     setup(root, packages::ALL)?;
-    let arguments = [
-        "test",
-        "--test",
-        "daemon",
-        "--",
-        "--ignored",
-        "--test-threads=1",
-    ];
-    Step::new("cargo", &arguments).inside(root).run()
+    let begun = Instant::now();
+    Step::new("cargo", &["test", "--package", "flawd", "--test", "daemon"])
+        .args(&["--", "--ignored", "--nocapture", "--test-threads", "1"])
+        .inside(root)
+        .run()?;
+    println!("endurance: {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Builds flawd and runs its demo.

@@ -14,6 +14,8 @@ use crate::pipeline::{
     trigger::{Deadline, Trigger},
 };
 
+pub(super) const NO_RECIPE: &str = "this camera has no such recipe";
+
 impl<S: Sink> Admit<S> {
     pub(super) fn take_trigger(&mut self, trigger: Trigger) {
         let rules = &self.rules;
@@ -26,6 +28,7 @@ impl<S: Sink> Admit<S> {
         });
         let patience = moment + rules.trigger.match_within + rules.frame_timeout;
         let pending = Pending {
+            answer_by: in_time,
             deadline: budget.map(|budget| Deadline::after(received, budget)),
             trigger,
         };
@@ -50,7 +53,7 @@ impl<S: Sink> Admit<S> {
         } else if state.is_paused {
             Some((Reason::Paused, "inspection is paused"))
         } else if models.select(recipe).is_none() {
-            Some((Reason::ModelError, "this camera has no such recipe"))
+            Some((Reason::ModelError, NO_RECIPE))
         } else if state.exhausted.is_some() {
             let why = "the source has given its last picture";
             Some((Reason::CameraLost, why))
@@ -82,6 +85,10 @@ impl<S: Sink> Admit<S> {
                         let why = "newer triggers came faster than the model could judge";
                         self.undecided(pending, Reason::Overrun, why);
                     }
+                }
+                Answer::Unmatched(pending) if pending.is_due(Instant::now()) => {
+                    let why = "no frame near enough to the trigger came before the deadline";
+                    self.undecided(pending, Reason::Late, why);
                 }
                 Answer::Unmatched(pending) => {
                     let why = "no frame was taken near enough to the trigger";

@@ -89,6 +89,14 @@ struct State {
 struct Pending {
     trigger: Trigger,
     deadline: Option<Deadline>,
+    /// When it has to be answered, to be told in time.
+    answer_by: Option<Instant>,
+}
+
+impl Pending {
+    fn is_due(&self, now: Instant) -> bool {
+        self.answer_by.is_some_and(|answer_by| answer_by <= now)
+    }
 }
 
 /// A part with its frame.
@@ -174,14 +182,25 @@ impl<S: Sink> Admit<S> {
         for order in news.orders {
             self.obey(order);
         }
-        if let Some(why) = news.lost {
-            self.lose_camera(&why);
+        let (past, present) = match news.lost {
+            Some(loss) if loss.is_over => (Some(loss), None),
+            loss => (None, loss),
+        };
+        if let Some(loss) = past {
+            self.lose_camera(&loss.why);
+        }
+        if news.frame.is_some() {
+            self.note_camera_gives();
+        }
+        // Before the frame, which displaces another one that may be nearer to them.
+        for trigger in news.triggers {
+            self.take_trigger(trigger);
         }
         if let Some(frame) = news.frame {
             self.take_frame(frame);
         }
-        for trigger in news.triggers {
-            self.take_trigger(trigger);
+        if let Some(loss) = present {
+            self.lose_camera(&loss.why);
         }
         if news.is_exhausted && self.state.exhausted.is_none() {
             self.state.exhausted = Some(false);
@@ -226,7 +245,7 @@ impl<S: Sink> Admit<S> {
         matches!(self.rules.trigger.mode, TriggerMode::FreeRun)
     }
 
-    fn take_frame(&mut self, frame: Frame) {
+    fn note_camera_gives(&mut self) {
         self.state.owed_since = (!self.rules.on_demand).then(Instant::now);
         if std::mem::take(&mut self.state.is_lost) {
             info!(camera = self.rules.name, "Camera found again");
@@ -235,6 +254,9 @@ impl<S: Sink> Admit<S> {
         if !std::mem::replace(&mut self.state.has_seen_frame, true) {
             self.events.send(Event::FirstFrame(self.rules.camera));
         }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
         if !self.is_free_run() {
             let mut answers = Vec::new();
             let captured = frame.captured.monotonic;
@@ -269,7 +291,8 @@ impl<S: Sink> Admit<S> {
             (self.state.timer, self.rules.trigger.mode)
             && due <= now
         {
-            let is_serving = !self.state.is_paused && self.state.exhausted.is_none();
+            let state = &self.state;
+            let is_serving = !state.is_paused && !state.is_closing && state.exhausted.is_none();
             self.state.timer = is_serving.then(|| (due + interval).max(now));
             if is_serving {
                 self.take_trigger(Trigger::plain(Moment::now()));

@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
+use flawd_core::verdict::Reason;
 use tracing::debug;
 
-use super::Admit;
+use super::{Admit, answer::NO_RECIPE};
 use crate::pipeline::{
     frame::{Frame, Prepared, Sink, Ticket},
     trigger::Deadline,
@@ -19,9 +20,13 @@ impl<S: Sink> Admit<S> {
                 .pending
                 .as_ref()
                 .and_then(|it| it.trigger.recipe.as_deref());
-            // A model was there when the part was admitted, and models are only exchanged.
-            let Some(model) = self.model(recipe).or_else(|| self.model(None)) else {
-                return true;
+            let Some(model) = self.model(recipe) else {
+                // Its recipe went with an exchange of models while it waited for a free tensor.
+                let part = self.state.ready.pop_front();
+                if let Some(pending) = part.and_then(|part| part.pending) {
+                    self.undecided(pending, Reason::ModelError, NO_RECIPE);
+                }
+                continue;
             };
             let Some(tensor) = self.preprocess.tensor(&model) else {
                 return true;

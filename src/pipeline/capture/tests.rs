@@ -65,7 +65,7 @@ fn a_lost_camera_is_opened_again_and_goes_on() {
     assert!(next(&inbox).frame.is_some());
     inbox.want_frame();
     let news = next(&inbox);
-    assert_eq!(news.lost.as_deref(), Some("unplugged"));
+    assert_eq!(news.lost.unwrap().why, "unplugged");
     // The frame that was asked for is not forgotten.
     assert!(news.frame.or_else(|| next(&inbox).frame).is_some());
     inbox.want_frame();

@@ -1,0 +1,396 @@
+//! Who is admitted to inspection, on the real stages and the real model, with a camera that does
+//! what the test says and a record stage that the test can hold up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc},
+    time::{Duration, Instant},
+};
+
+use flawd::{
+    config::{Document, ValidConfig},
+    fleet::Fleet,
+    pipeline::{
+        Camera, Line,
+        active::ModelSet,
+        capture::{CameraLost, Source},
+        crew::Crew,
+        event::{self, Event},
+        frame::{Frame, Inspection, Moment, Sink},
+        inbox::{Inbox, Order},
+        start_line,
+        trigger::Trigger,
+    },
+};
+use flawd_core::{
+    image::{RgbImage, Size},
+    verdict::{Reason, Verdict},
+};
+use flawd_onnx::Runtime;
+use proptest::{prelude::*, test_runner::Config};
+
+use crate::{bundle, process::LIMIT};
+
+/// What the camera does next.
+#[derive(Clone, Copy, Debug)]
+enum Shot {
+    Frame,
+    Lost,
+    Found,
+}
+
+/// A camera that follows a script and says what it is asked.
+struct Script {
+    shots: mpsc::Receiver<Shot>,
+    /// When each picture was taken.
+    taken: mpsc::Sender<Moment>,
+    /// One message each time that it waits for the script.
+    waiting: mpsc::Sender<()>,
+}
+
+impl Script {
+    fn next(&mut self) -> Option<Shot> {
+        self.waiting.send(()).ok();
+        self.shots.recv().ok()
+    }
+}
+
+impl Source for Script {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        match self.next() {
+            Some(Shot::Frame) => {
+                let captured = Moment::now();
+                self.taken.send(captured).ok();
+                let size = Size::new(96, 96);
+                let image = RgbImage::new(size, vec![90; size.area() * 3]).unwrap();
+                Ok(Some(Frame::new(None, Ok(image), captured)))
+            }
+            Some(Shot::Lost | Shot::Found) => Err(CameraLost("unplugged".to_owned())),
+            None => Ok(None),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), CameraLost> {
+        match self.next() {
+            Some(Shot::Lost) => Err(CameraLost("not there".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes every inspection, and then waits as long as the test holds the gate; parts that are
+/// called `passes…` do not wait.
+#[derive(Clone)]
+struct Ends {
+    inspections: mpsc::Sender<Inspection>,
+    gate: Arc<Mutex<()>>,
+}
+
+impl Sink for Ends {
+    fn accept(&mut self, inspection: Inspection) {
+        let part = inspection.verdict.part_id.clone().unwrap_or_default();
+        self.inspections.send(inspection).ok();
+        if !part.starts_with("passes") {
+            drop(self.gate.lock());
+        }
+    }
+}
+
+/// The first half of the pipeline, with a test at both ends of it.
+struct Rig {
+    crew: Crew,
+    line: Line,
+    inbox: Inbox,
+    shots: mpsc::Sender<Shot>,
+    taken: mpsc::Receiver<Moment>,
+    waiting: mpsc::Receiver<()>,
+    inspections: mpsc::Receiver<Inspection>,
+    events: mpsc::Receiver<Event>,
+    gate: Arc<Mutex<()>>,
+}
+
+fn config(camera: &str) -> ValidConfig {
+    let text = format!(
+        "[station]\nname = \"rig\"\nstate = \"state\"\n[inference]\nbundle = \"{0}\"\nthreads = 1\n\
+         [camera.top]\nquality_gate = false\nframe_timeout = \"1h\"\n{camera}\n\
+         [camera.top.synthetic]\n\
+         [camera.top.recipe.left]\nbundle = \"{0}\"\n",
+        bundle::path().display()
+    );
+    let document = Document::new("flawd.toml", text);
+    ValidConfig::parse(&document, &BTreeMap::new()).unwrap()
+}
+
+/// The models, loaded once for all tests here.
+fn models() -> ModelSet {
+    static MODELS: OnceLock<ModelSet> = OnceLock::new();
+    let load = || {
+        let runtime = Runtime::load(None).unwrap();
+        let fleet = Fleet::load(&config(""), &runtime, &mut |_| ()).unwrap();
+        fleet.model_sets().remove(0)
+    };
+    MODELS.get_or_init(load).clone()
+}
+
+impl Rig {
+    /// Starts a camera with these settings; its models are in use.
+    fn start(camera: &str) -> Self {
+        let (shots, script) = mpsc::channel();
+        let (taken_sender, taken) = mpsc::channel();
+        let (waiting_sender, waiting) = mpsc::channel();
+        let (ends, inspections) = mpsc::channel();
+        let (event_sender, events) = event::channel();
+        let gate = Arc::new(Mutex::new(()));
+        let source = Script {
+            shots: script,
+            taken: taken_sender,
+            waiting: waiting_sender,
+        };
+        let settings = config(camera).cameras[0].clone();
+        let camera = Camera::new(settings, Box::new(source));
+        let inbox = camera.inbox.clone();
+        let mut crew = Crew::new();
+        let sink = Ends {
+            inspections: ends,
+            gate: Arc::clone(&gate),
+        };
+        let line = start_line(&mut crew, vec![camera], sink, &event_sender).unwrap();
+        inbox.order(Order::Use(models()));
+        Self {
+            crew,
+            line,
+            inbox,
+            shots,
+            taken,
+            waiting,
+            inspections,
+            events,
+            gate,
+        }
+    }
+
+    fn trigger(&self, part: &str, recipe: Option<&str>, received: Moment) {
+        self.inbox.trigger(Trigger {
+            part_id: Some(part.to_owned()),
+            recipe: recipe.map(str::to_owned),
+            ..Trigger::plain(received)
+        });
+    }
+
+    fn next(&self) -> (String, Inspection) {
+        let inspection = self.inspections.recv_timeout(LIMIT).expect("a verdict");
+        (inspection.verdict.part_id.clone().unwrap(), inspection)
+    }
+
+    fn expect(&self, part: &str, verdict: Verdict) {
+        let (found, inspection) = self.next();
+        assert_eq!(
+            (found.as_str(), inspection.verdict.verdict),
+            (part, verdict)
+        );
+    }
+
+    /// Waits until the camera has done everything that it was told so far and asks for more.
+    fn camera_waits(&self, after: usize) {
+        for _ in 0..after {
+            self.waiting
+                .recv_timeout(LIMIT)
+                .expect("the camera goes on");
+        }
+    }
+
+    fn next_event(&self) -> Event {
+        self.events.recv_timeout(LIMIT).expect("an event")
+    }
+
+    /// Holds the stage in the middle of a verdict, so that what comes meanwhile arrives together.
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        let held = self.gate.lock().unwrap();
+        self.inbox.order(Order::Pause);
+        self.trigger("holds", None, Moment::now());
+        self.expect("holds", Verdict::NoDecision(Reason::Paused));
+        self.inbox.order(Order::Resume);
+        held
+    }
+
+    /// Waits until the stage has done all that arrived before. A part without a recipe is answered
+    /// before others are passed on, so it takes two to know that this has happened as well.
+    fn settle(&self, recipe: &str) {
+        for part in ["passes-1", "passes-2"] {
+            self.trigger(part, Some(recipe), Moment::now());
+            self.expect(part, Verdict::NoDecision(Reason::ModelError));
+        }
+    }
+
+    /// Ends the line; returns what had not been looked at.
+    fn stop(self) -> Vec<Inspection> {
+        self.line.stop();
+        drop(self.line);
+        // The camera goes on waiting for its script meanwhile, as one that hangs.
+        (self.crew.join_until(Instant::now() + LIMIT)).expect("every stage ends");
+        self.inspections.try_iter().collect()
+    }
+}
+
+const STREAM: &str = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
+                      match_within = \"1h\"";
+const ON_DEMAND: &str = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1h\"\nqueue = 8";
+
+#[test]
+fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before() {
+    let rig = Rig::start(STREAM);
+    rig.shots.send(Shot::Frame).unwrap();
+    let first = rig.taken.recv_timeout(LIMIT).unwrap();
+    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    rig.camera_waits(2);
+
+    let held = rig.hold();
+    let just_after = Moment {
+        monotonic: first.monotonic + Duration::from_nanos(1),
+        ..first
+    };
+    rig.trigger("part", None, just_after);
+    rig.shots.send(Shot::Frame).unwrap();
+    rig.camera_waits(1);
+    drop(held);
+
+    let (part, inspection) = rig.next();
+    assert_eq!(part, "part");
+    assert_eq!(inspection.time.monotonic, first.monotonic);
+    assert!(rig.stop().is_empty());
+}
+
+#[test]
+fn a_camera_that_is_lost_right_after_a_frame_is_lost() {
+    let rig = Rig::start(STREAM);
+    rig.shots.send(Shot::Frame).unwrap();
+    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    rig.camera_waits(2);
+
+    let held = rig.hold();
+    rig.shots.send(Shot::Frame).unwrap();
+    rig.shots.send(Shot::Lost).unwrap();
+    // It waits for the script after the frame, and when it is to be opened again.
+    rig.camera_waits(2);
+    drop(held);
+
+    assert_eq!(rig.next_event(), Event::CameraLost(0));
+    rig.trigger("part", None, Moment::now());
+    rig.expect("part", Verdict::NoDecision(Reason::CameraLost));
+    rig.shots.send(Shot::Found).unwrap();
+    rig.shots.send(Shot::Frame).unwrap();
+    assert_eq!(rig.next_event(), Event::CameraFound(0));
+    assert!(rig.stop().is_empty());
+}
+
+#[test]
+fn a_part_whose_recipe_goes_while_it_waits_is_not_judged_by_another() {
+    let rig = Rig::start(ON_DEMAND);
+    let held = rig.gate.lock().unwrap();
+    // One in front of the gate, one in each tensor, one that waits for a tensor, and one for which
+    // there is no frame.
+    for part in ["1", "2", "3", "4", "5"] {
+        rig.trigger(part, Some("left"), Moment::now());
+    }
+    for _ in 0..4 {
+        rig.shots.send(Shot::Frame).unwrap();
+    }
+    let (first, _) = rig.next();
+    assert_eq!(first, "1");
+    rig.camera_waits(5);
+    rig.settle("unknown");
+    let mut without = models();
+    let left = without.recipes.remove("left").unwrap();
+    without.recipes.insert("right".to_owned(), left);
+    rig.inbox.order(Order::Use(without));
+    rig.trigger("passes", Some("left"), Moment::now());
+    rig.expect("passes", Verdict::NoDecision(Reason::ModelError));
+    drop(held);
+
+    let ends: BTreeMap<_, _> = (0..3)
+        .map(|_| rig.next())
+        .map(|(part, inspection)| (part, inspection.verdict.verdict))
+        .collect();
+    assert_eq!(
+        ends["4"],
+        Verdict::NoDecision(Reason::ModelError),
+        "{ends:?}"
+    );
+    for part in ["2", "3"] {
+        assert!(matches!(ends[part], Verdict::Ok | Verdict::Ng), "{ends:?}");
+    }
+    let last = rig.stop();
+    assert_eq!(last.len(), 1);
+    assert_eq!(
+        last[0].verdict.verdict,
+        Verdict::NoDecision(Reason::Shutdown)
+    );
+}
+
+/// What may happen on a line.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Trigger { recipe: bool, deadline_ms: u64 },
+    Shot(Shot),
+    Pause,
+    Resume,
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (any::<bool>(), 0_u64..30)
+            .prop_map(|(recipe, deadline_ms)| Step::Trigger { recipe, deadline_ms }),
+        6 => Just(Step::Shot(Shot::Frame)),
+        1 => Just(Step::Shot(Shot::Lost)),
+        1 => Just(Step::Shot(Shot::Found)),
+        1 => Just(Step::Pause),
+        2 => Just(Step::Resume),
+        4 => (0_u64..8).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 32, failure_persistence: None, ..Config::default() })]
+
+    /// Whatever happens in whatever order: each trigger ends once.
+    #[test]
+    fn each_trigger_ends_exactly_once_whatever_happens(
+        steps in prop::collection::vec(step(), 0..60),
+        is_streaming: bool,
+        queue in 1_usize..4,
+        match_within in 1_u64..40,
+    ) {
+        let overflow = if is_streaming { "newest-wins" } else { "block" };
+        let rig = Rig::start(&format!(
+            "overflow = \"{overflow}\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
+             match_within = \"{match_within}ms\"\nqueue = {queue}"
+        ));
+        let (_nobody, never) = mpsc::channel::<()>();
+        let mut expected = BTreeSet::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Trigger { recipe, deadline_ms } => {
+                    let part = format!("part-{number}");
+                    rig.inbox.trigger(Trigger {
+                        part_id: Some(part.clone()),
+                        recipe: Some(if recipe { "left" } else { "unknown" }.to_owned()),
+                        deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms)),
+                        ..Trigger::plain(Moment::now())
+                    });
+                    expected.insert(part);
+                }
+                Step::Shot(shot) => rig.shots.send(shot).unwrap(),
+                Step::Pause => rig.inbox.order(Order::Pause),
+                Step::Resume => rig.inbox.order(Order::Resume),
+                Step::Wait(ms) => {
+                    never.recv_timeout(Duration::from_millis(ms)).ok();
+                }
+            }
+        }
+        let ends = rig.stop();
+        let parts: Vec<_> = ends.into_iter().filter_map(|it| it.verdict.part_id).collect();
+        prop_assert_eq!(parts.len(), expected.len());
+        prop_assert_eq!(parts.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+}
