@@ -23,7 +23,6 @@ mod monitor;
 mod outage;
 mod records;
 mod reload;
-mod schema;
 mod service;
 mod shadow;
 mod shutdown;
