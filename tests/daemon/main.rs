@@ -27,6 +27,5 @@ mod service;
 mod shadow;
 mod shutdown;
 mod start;
-mod subscriber;
 mod tls;
 mod triggers;
