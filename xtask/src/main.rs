@@ -19,7 +19,6 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test           installs what is missing, then runs every check that CI runs
-  endurance      installs what is missing, then runs the tests that take minutes
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
   endurance      installs what is missing, then runs the daemon's tests that take over a minute
   setup          only installs what is missing: Debian packages and ONNX Runtime";
@@ -28,7 +27,6 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => check::run(&root()),
-        Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, rest)) if command == "demo" => demo(&root(), rest),
         Some((command, [])) if command == "endurance" => endurance(&root()),
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
