@@ -128,6 +128,9 @@ impl Line {
     }
 }
 
+/// What is done to a bundle's folder, so that it must be refused.
+type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+
 fn replace_in(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "`{from}` is not in {}", path.display());
@@ -150,7 +153,7 @@ fn ten_exchanges_in_a_stream_of_2000_parts_leave_each_part_one_verdict_of_the_ri
         // What is refused on the way changes nothing.
         let golden = &Bundle::open(bundles[next]).unwrap().manifest().golden[0].clone();
         let model_digest = &digests[next];
-        let damage: Option<Box<dyn Fn(&Path)>> = match exchange {
+        let damage: Option<Damage> = match exchange {
             3 => Some(Box::new(|folder| {
                 let path = folder.join("model.onnx");
                 let mut bytes = fs::read(&path).unwrap();
