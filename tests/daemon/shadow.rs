@@ -93,6 +93,7 @@ fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
                 provider: "cpu".to_owned(),
             },
         },
+        evidence: None,
     }
 }
 
