@@ -207,6 +207,7 @@ mod tests {
                 version: "1.0.0".to_owned(),
                 digest: Digest::new([0; 32]),
                 provider: "cpu".to_owned(),
+                engine: None,
             },
         }
     }
