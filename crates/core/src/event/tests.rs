@@ -288,6 +288,7 @@ fn every_state_fits_the_published_schema() {
         model: Some(model()),
         clock_synchronised: Some(true),
         cameras: BTreeMap::from([("top".to_owned(), camera)]),
+        commands_refused: 3,
         records: Some(RecordsState {
             refused: Some("not authorized".to_owned()),
             failing: Some("no space left on device".to_owned()),
