@@ -189,7 +189,7 @@ mod tests {
             ("pause", r#"{"kamera":"top"}"#, "kamera"),
             ("threshold", "", "false_reject_rate"),
             ("reload", r#"{"now":true}"#, "now"),
-            ("selftest", r#"{"sent_at":"noon"}"#, "noon"),
+            ("selftest", r#"{"sent_at":"noon"}"#, "JSON object"),
         ] {
             let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
             assert!(problem.contains(wrong), "{problem}");
