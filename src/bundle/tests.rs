@@ -1,5 +1,6 @@
 //! Bundles on disk. None of these runs a model, so `model.onnx` is any bytes.
 
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::{BackboneRecord, BundleVersion, FORMAT, ModelRecord, TrainingRecord};
@@ -39,6 +40,7 @@ fn describe(record: DraftRecord) -> Manifest {
             digest: record.model,
             input: Size::new(128, 128),
             geometry: Geometry::default(),
+            map: MapKind::default(),
         },
         backbone: BackboneRecord {
             file: "backbone.onnx".to_owned(),

@@ -19,6 +19,7 @@ mod delivery;
 mod drift;
 mod endurance_line;
 mod fleet;
+mod map;
 mod models;
 mod monitor;
 mod outage;
