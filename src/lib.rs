@@ -21,6 +21,7 @@ pub mod engine;
 pub mod evaluation;
 pub mod evidence;
 pub mod failure;
+pub mod features;
 pub mod fleet;
 pub mod monitor;
 pub mod overlay;

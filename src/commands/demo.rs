@@ -29,6 +29,7 @@ use crate::cli::RuntimeArgs;
 use crate::config::{Camera, Config, Inference, Log, Mqtt, Station, Synthetic};
 use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
 use crate::failure::{Failure, Outcome};
+use crate::features::FeaturePlan;
 use crate::overlay::save_overlay;
 use crate::scorer::Scorer;
 use crate::synthetic::folder::{DatasetOptions, write_dataset};
@@ -189,11 +190,14 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         .with_context(|| format!("cannot write {}", backbone.display()))?;
     let plan = TrainingPlan {
         images: args.out.join("parts"),
-        backbone,
-        outputs: vec!["features_s16".to_owned()],
-        normalisation: None,
-        size: SIZE,
-        geometry: Geometry::default(),
+        features: FeaturePlan {
+            backbone,
+            outputs: vec!["features_s16".to_owned()],
+            normalisation: None,
+            size: SIZE,
+            geometry: Geometry::default(),
+            cache: args.out.join("cache"),
+        },
         map: MapKind::default(),
         hidden: 48,
         kernels: vec![3; 3],
@@ -214,7 +218,6 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         hold_out: HOLD_OUT,
         false_reject_rate: FALSE_REJECT_RATE,
         accept_achievable: false,
-        cache: args.out.join("cache"),
         fresh: false,
         out: args.out.join("bundle"),
         name: "demo".to_owned(),

@@ -15,9 +15,16 @@ pub mod run;
 pub mod train;
 
 mod engine;
+mod features;
 mod progress;
+mod recipe;
 
+use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flawd_onnx::Runtime;
 
@@ -31,6 +38,38 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
         _ => Err(format!("`{text}` does not lie between 0 and 1")),
+    }
+}
+
+/// The numbers between commas; none where one of them is no number.
+fn numbers<T: FromStr>(text: &str) -> Vec<T> {
+    let numbers: Option<Vec<T>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok())
+        .collect();
+    numbers.unwrap_or_default()
+}
+
+/// Whether the user wants long work to end: SIGINT or SIGTERM came. A second one ends the process
+/// at once.
+struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    fn listen() -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        Ok(Self(stop))
+    }
+
+    fn control(&self) -> ControlFlow<()> {
+        if self.0.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::features::ExtractionStep;
+
 /// How often the line changes at most.
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -40,6 +42,31 @@ impl ProgressLine {
     pub(super) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
+    }
+
+    /// Shows how far an extraction of features is.
+    pub(super) fn extraction(&mut self, step: &ExtractionStep) {
+        match step {
+            ExtractionStep::Skipped(image) => {
+                self.line(&format!(
+                    "skipped {}: {}",
+                    image.path.display(),
+                    image.reason
+                ));
+            }
+            ExtractionStep::Done {
+                done,
+                total,
+                cached,
+            } => {
+                let text = format!("features {done}/{total}, {cached} of them from the cache");
+                if done == total {
+                    self.line(&text)
+                } else {
+                    self.update(&text)
+                }
+            }
+        }
     }
 
     /// Takes the line that changes away.

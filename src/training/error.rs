@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationError;
-use flawd_onnx::{BackboneError, ExportError, ModelError};
+use flawd_onnx::ExportError;
 use flawd_train::checkpoint::CheckpointError;
 use flawd_train::features::FeatureError;
 use flawd_train::trainer;
@@ -12,6 +12,7 @@ use super::ship::EXPORT_TOLERANCE;
 use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;
+use crate::features::FeaturesError;
 use crate::scorer::ScorerError;
 
 /// Why a run ended without a bundle.
@@ -20,38 +21,15 @@ pub enum TrainingError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// The backbone cannot be read.
+    /// The backbone cannot be used, or features cannot be kept.
     #[error(transparent)]
-    Backbone(#[from] BackboneError),
-    /// The backbone has several outputs and none was chosen.
-    #[error(
-        "the backbone {} has the outputs {}: choose with --feature", path.display(),
-        outputs.join(", ")
-    )]
-    ChooseOutput {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The outputs it has.
-        outputs: Vec<String>,
-    },
-    /// The backbone's file does not say what its pixels must look like.
-    #[error(
-        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
-         or write the properties mean and std into its metadata", path.display()
-    )]
-    NoNormalisation {
-        /// The backbone's file.
-        path: PathBuf,
-    },
+    Features(#[from] FeaturesError),
     /// The model cannot be built.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The model or the feature graph does not run.
+    /// Cached features cannot be read.
     #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Features cannot be kept.
-    #[error(transparent)]
-    Features(#[from] FeatureError),
+    Cache(#[from] FeatureError),
     /// A checkpoint cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -1,25 +1,20 @@
 //! One training run, step by step.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flawd_core::calibration::{Calibration, CalibrationError};
-use flawd_core::digest::Digest;
-use flawd_core::flow::FlowSpec;
-use flawd_onnx::{
-    Backbone, BackboneError, FeatureExtractor, FeatureSpec, Runtime, SessionOptions, feature_graph,
-};
-use flawd_train::features::{FeatureCache, FeatureSet};
+use flawd_core::flow::{FlowSpec, SCALES};
+use flawd_onnx::{Runtime, SessionOptions};
 use flawd_train::trainer::EpochReport;
 use flawd_train::transform;
 
-use super::images::{Extraction, keys, split};
+use super::images::split;
 use super::run::{Run, fingerprint};
 use super::ship::{Shipment, Shipped};
-use super::{Observer, TrainingError, TrainingPlan};
+use super::{Observer, Progress, TrainingError, TrainingPlan};
 use crate::bundle::Draft;
 use crate::dataset;
-use crate::digest::sha256;
+use crate::features::{ExtractionStep, FeatureSource, Repeated};
 
 /// What a run made.
 pub struct TrainingSummary {
@@ -49,15 +44,11 @@ pub fn train(
 ) -> Result<TrainingSummary, TrainingError> {
     // Whatever stands in the way of the bundle is better known now than after the training.
     drop(Draft::begin(&plan.out)?);
-    let (backbone, backbone_digest) = open_backbone(&plan.backbone)?;
-    let features = feature_spec(plan, &backbone)?;
-    let graph = feature_graph(&backbone, &features)?;
-    let cache = FeatureCache::open(&plan.cache.join("features"))?;
-
+    let source = FeatureSource::open(&plan.features)?;
     let paths = dataset::training_images(&plan.images)?;
     let found = paths.len();
-    let extractor = FeatureExtractor::load(runtime, &graph, options)?;
-    let images = Extraction::new(plan, sha256(&graph), extractor, &cache).run(paths, observe)?;
+    let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
+    let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();
     if images.len() < 2 {
         return Err(TrainingError::TooFewImages(images.len()));
@@ -65,7 +56,7 @@ pub fn train(
     let (training, held_out) = split(images, plan.hold_out, plan.settings.seed);
     check_promise(plan, training.len(), held_out.len())?;
 
-    let set = FeatureSet::new(cache.clone(), keys(&training))?;
+    let set = source.set(&training)?;
     let transform = transform::fit(plan.transform, &set)?;
     let spec = FlowSpec {
         channels: set.shapes()[0][0],
@@ -73,10 +64,12 @@ pub fn train(
         kernels: plan.kernels.clone(),
         clamp: plan.clamp,
         permutation: plan.permutation,
+        scales: SCALES,
+        cross_scale: true,
     };
     let run = Run {
         plan,
-        fingerprint: fingerprint(plan, &spec, &graph, &training),
+        fingerprint: fingerprint(plan, &spec, &source, &training),
         spec,
         set: &set,
         transform: &transform,
@@ -86,15 +79,12 @@ pub fn train(
 
     let shipment = Shipment {
         plan,
-        backbone: &backbone,
-        backbone_digest,
-        features: &features,
+        source: &source,
         transform: &transform,
         flow: &flow,
         epochs: &epochs,
         training: &training,
         held_out: &held_out,
-        cache: &cache,
     };
     let Shipped {
         bundle,
@@ -108,39 +98,6 @@ pub fn train(
         epochs,
         export_difference,
         calibration: bundle.calibration().clone(),
-    })
-}
-
-/// A backbone, and the digest of the bytes that it was read from.
-fn open_backbone(path: &Path) -> Result<(Backbone, Digest), TrainingError> {
-    let bytes = fs::read(path).map_err(|source| BackboneError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok((Backbone::from_bytes(path, &bytes)?, sha256(&bytes)))
-}
-
-/// Which outputs of the backbone, at which size, with which pixels.
-fn feature_spec(plan: &TrainingPlan, backbone: &Backbone) -> Result<FeatureSpec, TrainingError> {
-    let path = || plan.backbone.clone();
-    let outputs = match (&plan.outputs[..], &backbone.outputs()[..]) {
-        ([], [only]) => vec![(*only).to_owned()],
-        ([], several) => {
-            let outputs = several.iter().map(|&name| name.to_owned()).collect();
-            return Err(TrainingError::ChooseOutput {
-                path: path(),
-                outputs,
-            });
-        }
-        (chosen, _) => chosen.to_vec(),
-    };
-    let normalisation = plan.normalisation.or(backbone.normalisation());
-    let normalisation =
-        normalisation.ok_or_else(|| TrainingError::NoNormalisation { path: path() })?;
-    Ok(FeatureSpec {
-        size: plan.size,
-        outputs,
-        normalisation,
     })
 }
 

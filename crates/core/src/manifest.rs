@@ -386,6 +386,8 @@ mod tests {
                 kernels: vec![3, 5],
                 clamp: 3.0,
                 permutation: PermutationKind::NumpyLegacy,
+                scales: 3,
+                cross_scale: true,
             },
             training: TrainingRecord {
                 images: 700,
