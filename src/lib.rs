@@ -22,6 +22,7 @@ pub mod evaluation;
 pub mod evidence;
 pub mod failure;
 pub mod fleet;
+pub mod held_out;
 pub mod monitor;
 pub mod overlay;
 pub mod pipeline;

@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::held_out::Progress;
+
 /// How often the line changes at most.
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -40,6 +42,16 @@ impl ProgressLine {
     pub(super) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
+    }
+
+    /// Shows how far the scoring of held-out images is.
+    pub(super) fn held_out(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Scored { done, total } => self.update(&format!("scored {done}/{total}")),
+            Progress::Skipped { path, reason } => {
+                self.line(&format!("skipped {}: {reason}", path.display()));
+            }
+        }
     }
 
     /// Takes the line that changes away.
