@@ -207,8 +207,7 @@ pub fn run(args: TrainArgs) -> Outcome {
     drop(printer);
     let summary = outcome.map_err(|error| match error {
         TrainingError::Backbone(_)
-        | TrainingError::ChooseOutput { .. }
-        | TrainingError::NoNormalisation { .. }
+        | TrainingError::Outputs(_)
         | TrainingError::Export(_)
         | TrainingError::Calibration { .. } => Failure::config(error),
         TrainingError::Dataset(_) => Failure::usage(error),

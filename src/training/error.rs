@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationError;
-use flawd_onnx::{BackboneError, ExportError, ModelError};
+use flawd_onnx::{BackboneError, ExportError, FeatureError, ModelError};
 use flawd_train::checkpoint::CheckpointError;
-use flawd_train::features::FeatureError;
+use flawd_train::features;
 use flawd_train::trainer;
 
 use super::ship::EXPORT_TOLERANCE;
@@ -23,26 +23,9 @@ pub enum TrainingError {
     /// The backbone cannot be read.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// The backbone has several outputs and none was chosen.
-    #[error(
-        "the backbone {} has the outputs {}: choose with --feature", path.display(),
-        outputs.join(", ")
-    )]
-    ChooseOutput {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The outputs it has.
-        outputs: Vec<String>,
-    },
-    /// The backbone's file does not say what its pixels must look like.
-    #[error(
-        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
-         or write the properties mean and std into its metadata", path.display()
-    )]
-    NoNormalisation {
-        /// The backbone's file.
-        path: PathBuf,
-    },
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Outputs(#[from] FeatureError),
     /// The model cannot be built.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -51,7 +34,7 @@ pub enum TrainingError {
     Model(#[from] ModelError),
     /// Features cannot be kept.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(#[from] features::FeatureError),
     /// A checkpoint cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -7,7 +7,8 @@ use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
 use flawd_core::flow::FlowSpec;
 use flawd_onnx::{
-    Backbone, BackboneError, FeatureExtractor, FeatureSpec, Runtime, SessionOptions, feature_graph,
+    Backbone, BackboneError, FeatureChoice, FeatureExtractor, Runtime, SessionOptions,
+    feature_graph,
 };
 use flawd_train::features::{FeatureCache, FeatureSet};
 use flawd_train::trainer::EpochReport;
@@ -50,7 +51,11 @@ pub fn train(
     // Whatever stands in the way of the bundle is better known now than after the training.
     drop(Draft::begin(&plan.out)?);
     let (backbone, backbone_digest) = open_backbone(&plan.backbone)?;
-    let features = feature_spec(plan, &backbone)?;
+    let choice = FeatureChoice {
+        outputs: plan.outputs.clone(),
+        normalisation: plan.normalisation,
+    };
+    let features = choice.complete(&backbone, plan.size)?;
     let graph = feature_graph(&backbone, &features)?;
     let cache = FeatureCache::open(&plan.cache.join("features"))?;
 
@@ -118,30 +123,6 @@ fn open_backbone(path: &Path) -> Result<(Backbone, Digest), TrainingError> {
         source,
     })?;
     Ok((Backbone::from_bytes(path, &bytes)?, sha256(&bytes)))
-}
-
-/// Which outputs of the backbone, at which size, with which pixels.
-fn feature_spec(plan: &TrainingPlan, backbone: &Backbone) -> Result<FeatureSpec, TrainingError> {
-    let path = || plan.backbone.clone();
-    let outputs = match (&plan.outputs[..], &backbone.outputs()[..]) {
-        ([], [only]) => vec![(*only).to_owned()],
-        ([], several) => {
-            let outputs = several.iter().map(|&name| name.to_owned()).collect();
-            return Err(TrainingError::ChooseOutput {
-                path: path(),
-                outputs,
-            });
-        }
-        (chosen, _) => chosen.to_vec(),
-    };
-    let normalisation = plan.normalisation.or(backbone.normalisation());
-    let normalisation =
-        normalisation.ok_or_else(|| TrainingError::NoNormalisation { path: path() })?;
-    Ok(FeatureSpec {
-        size: plan.size,
-        outputs,
-        normalisation,
-    })
 }
 
 /// Fails before an hour of training where the calibration after it would fail.

@@ -25,7 +25,7 @@ pub use backbone::{Backbone, BackboneError};
 pub use builder::GraphBuilder;
 pub use export::{ExportError, feature_graph, model_graph};
 pub use extractor::FeatureExtractor;
-pub use features::{FeatureError, FeatureShape, FeatureSpec};
+pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
 pub use flawd_core::normalisation::{ChannelOrder, Normalisation, NormalisationError};
 pub use model::{Model, Prediction};
 pub use provider::{CudaOptions, Provider, TensorRtOptions, UnknownProvider};
