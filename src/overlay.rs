@@ -77,8 +77,9 @@ pub fn save_overlay(
 /// Draws `map` over `image`, which is the inspected part of the picture
 /// ([`Geometry::apply`](flawd_core::preprocess::Geometry::apply)) at any resolution.
 ///
-/// A score is half the mean square of the latent variables and a map their mean square, so the
-/// map's value that corresponds to the threshold is twice the threshold.
+/// A score is half the mean square of the latent variables. A map is their mean square at the
+/// finest scale, or the geometric mean of that of all scales: of either kind, the map's value that
+/// corresponds to the threshold is twice the threshold.
 pub fn overlay(image: &RgbImage, map: &AnomalyMap, threshold: f32) -> RgbImage {
     let anchor = 2.0 * threshold;
     let map = map.upsample(image.size());

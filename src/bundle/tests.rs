@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::{
@@ -44,6 +45,7 @@ fn describe(record: DraftRecord) -> Manifest {
             digest: record.model,
             input: Size::new(128, 128),
             geometry: Geometry::default(),
+            map: MapKind::default(),
         },
         backbone: BackboneRecord {
             file: "backbone.onnx".to_owned(),

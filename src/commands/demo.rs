@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::Calibration;
 use flawd_core::event::VerdictData;
 use flawd_core::image::Size;
@@ -193,6 +194,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         normalisation: None,
         size: SIZE,
         geometry: Geometry::default(),
+        map: MapKind::default(),
         hidden: 48,
         kernels: vec![3; 3],
         clamp: 3.0,

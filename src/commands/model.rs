@@ -68,6 +68,7 @@ fn inspect(bundle: &Path) -> Outcome {
         "input",
         &format!("{} (height x width)", manifest.model.input),
     );
+    row("map", &manifest.model.map);
     row(
         "backbone",
         &format!(

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use flawd_core::anomaly::MapKind;
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
@@ -54,6 +55,9 @@ pub struct TrainArgs {
     /// Mirror each picture, last of all
     #[arg(long, value_enum, default_value_t = FlipArg::None)]
     flip: FlipArg,
+    /// How the anomaly map is made of the scales
+    #[arg(long, value_enum, default_value_t = MapArg::Finest)]
+    map: MapArg,
     /// Name of the bundle; the folder's name where this is not given
     #[arg(long)]
     name: Option<String>,
@@ -97,6 +101,14 @@ enum FlipArg {
     Vertical,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MapArg {
+    /// The finest scale alone, as in the paper: a coarse grid
+    Finest,
+    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
+    Product,
+}
+
 impl TrainArgs {
     fn plan(self) -> anyhow::Result<TrainingPlan> {
         let flow = self.flow.settings(self.seed)?;
@@ -120,6 +132,10 @@ impl TrainArgs {
                     FlipArg::Horizontal => Flip::Horizontal,
                     FlipArg::Vertical => Flip::Vertical,
                 },
+            },
+            map: match self.map {
+                MapArg::Finest => MapKind::Finest,
+                MapArg::Product => MapKind::Product,
             },
             hidden: flow.hidden,
             kernels: flow.kernels,

@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::Calibration;
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
@@ -48,6 +49,8 @@ pub struct TrainingPlan {
     pub size: Size,
     /// Which part of a picture is inspected, and how it is turned.
     pub geometry: Geometry,
+    /// How the model makes its anomaly map.
+    pub map: MapKind,
     /// Hidden channels of the flow's subnets.
     pub hidden: usize,
     /// Kernel size of each coupling block.

@@ -101,6 +101,7 @@ impl Shipment<'_> {
             self.transform,
             self.flow.spec(),
             &self.flow.parameters,
+            self.plan.map,
             &BTreeMap::from([("name".to_owned(), self.plan.name.clone())]),
         )?)
     }
@@ -149,6 +150,7 @@ impl Shipment<'_> {
                 digest: record.model,
                 input: plan.size,
                 geometry: plan.geometry,
+                map: plan.map,
             },
             backbone: BackboneRecord {
                 file: file.to_string_lossy().into_owned(),

@@ -40,10 +40,15 @@ pub(crate) fn path() -> &'static Path {
     BUNDLE.get_or_init(|| train("bundle", &["--epochs", "6", "--hidden", "16"]))
 }
 
-/// The folder of a second bundle, with another model.
+/// The folder of a second bundle, with another model and another kind of map.
 pub(crate) fn other() -> &'static Path {
     static OTHER: OnceLock<PathBuf> = OnceLock::new();
-    OTHER.get_or_init(|| train("other", &["--epochs", "1", "--hidden", "8"]))
+    OTHER.get_or_init(|| {
+        train(
+            "other",
+            &["--epochs", "1", "--hidden", "8", "--map", "product"],
+        )
+    })
 }
 
 fn train(name: &str, settings: &[&str]) -> PathBuf {

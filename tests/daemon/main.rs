@@ -18,6 +18,7 @@ mod commands;
 mod delivery;
 mod endurance_line;
 mod fleet;
+mod map;
 mod models;
 mod monitor;
 mod outage;

@@ -1,6 +1,33 @@
 //! The anomaly map: how unusual each place of a picture is.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::image::Size;
+
+/// How a model makes its anomaly map from the latents. Whatever the kind, 1 is about what a good
+/// part has, and a place whose latents have the mean square e at every scale has the value e.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapKind {
+    /// The mean of z² over the channels of the finest scale, on that scale's grid: the paper's.
+    #[default]
+    Finest,
+    /// The geometric mean of all scales' means of z², each brought to the size of the model's
+    /// input first, bilinear with `align_corners = false`. Its third power is anomalib's map, the
+    /// product; the root has the units of the other kind.
+    Product,
+}
+
+impl fmt::Display for MapKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finest => "finest",
+            Self::Product => "product",
+        })
+    }
+}
 
 /// One value a cell, row-major; 1 is what a good part has on average, more is less usual.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::MapKind;
 use crate::calibration::Calibration;
 use crate::digest::Digest;
 use crate::flow::{FlowSpec, FlowSpecError};
@@ -75,6 +76,9 @@ pub struct ModelRecord {
     /// What is cut out of the camera's picture before, and how it is turned.
     #[serde(default)]
     pub geometry: Geometry,
+    /// How it makes its anomaly map.
+    #[serde(default)]
+    pub map: MapKind,
 }
 
 /// The feature extractor that the model was built with.
@@ -411,6 +415,7 @@ mod tests {
                     rotate: Rotation::Quarter,
                     flip: Flip::Horizontal,
                 },
+                map: MapKind::Product,
             },
             backbone: BackboneRecord {
                 file: "backbone.onnx".to_owned(),
@@ -509,6 +514,20 @@ mod tests {
             let error = read(&wrong).expect_err("must be refused").to_string();
             assert!(error.contains("one of [training] and [import]"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_bundle_from_before_there_were_kinds_of_maps_has_that_of_the_finest_scale() {
+        let mut manifest = manifest();
+        let text = manifest.to_string();
+        let old = text.replace("map = \"product\"\n", "");
+        assert_ne!(old, text);
+        manifest.model.map = MapKind::Finest;
+        assert_eq!(old.parse::<Manifest>().expect("it reads"), manifest);
+        let unknown = text.replace("\"product\"", "\"sum\"");
+        let error = unknown.parse::<Manifest>().expect_err("no such map");
+        let said = error.to_string();
+        assert!(said.contains("sum") && said.contains("product"), "{said}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::proto::{
     ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
+use flawd_core::image::Size;
 use prost::Message;
 use std::collections::HashSet;
 
@@ -43,6 +44,9 @@ impl Value {
         &self.0
     }
 }
+
+/// An optional input that is left out.
+const ABSENT: Value = Value(String::new());
 
 /// The element type of a graph's input or output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +217,11 @@ impl GraphBuilder {
         self.node(name, "Exp", &[x], vec![])
     }
 
+    /// The natural logarithm of `x`.
+    pub fn log(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Log", &[x], vec![])
+    }
+
     /// `atan(x)`.
     pub fn atan(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Atan", &[x], vec![])
@@ -324,13 +333,22 @@ impl GraphBuilder {
     /// edges repeated.
     pub fn upsample_twice(&mut self, name: &str, x: &Value) -> Value {
         let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
-        // The second input, a region of interest, is left out.
-        let absent = Value(String::new());
+        self.resized(name, &[x, &ABSENT, &scales])
+    }
+
+    /// A tensor `[1, 1, h, w]` at another height and width, in the same way.
+    pub fn resize(&mut self, name: &str, x: &Value, size: Size) -> Value {
+        let sizes = [1, 1, size.height as i64, size.width as i64];
+        let sizes = self.integers(&format!("{name}.sizes"), &sizes);
+        self.resized(name, &[x, &ABSENT, &ABSENT, &sizes])
+    }
+
+    fn resized(&mut self, name: &str, inputs: &[&Value]) -> Value {
         let attributes = vec![
             text("mode", "linear"),
             text("coordinate_transformation_mode", "half_pixel"),
         ];
-        self.node(name, "Resize", &[x, &absent, &scales], attributes)
+        self.node(name, "Resize", inputs, attributes)
     }
 
     /// The mean over `axes`, which stay as axes of size 1 if `keep_axes`.

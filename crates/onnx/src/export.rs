@@ -9,6 +9,7 @@ use crate::backbone::Backbone;
 use crate::builder::{Dimension, ElementType, GraphBuilder, ModelTooLarge};
 use crate::features::{FeatureError, FeatureSpec, add_features};
 use crate::flow::{add_flow, add_outputs, add_transform};
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::{FlowSpec, FlowSpecError};
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use std::collections::BTreeMap;
@@ -81,8 +82,8 @@ pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>,
 /// The shipped model: the graph from an image to score and anomaly map.
 ///
 /// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`: the mean of
-/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`: the mean of z²
-/// over the channels of the finest scale. `parameters` lie as [`FlowSpec::layout`] says; `metadata`
+/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`, as `map` says,
+/// whatever its kind in units of the mean of z². `parameters` lie as [`FlowSpec::layout`] says; `metadata`
 /// becomes the file's properties. [`Model`](crate::Model) runs it.
 ///
 /// # Errors
@@ -93,6 +94,7 @@ pub fn model_graph(
     transform: &FeatureTransform,
     flow: &FlowSpec,
     parameters: &[f32],
+    map: MapKind,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, ExportError> {
     let shape = features.shape(backbone)?;
@@ -102,11 +104,14 @@ pub fn model_graph(
     let raw = add_features(&mut builder, backbone, features)?;
     let transformed = add_transform(&mut builder, raw, transform);
     let latents = add_flow(&mut builder, transformed, flow, parameters);
-    let [score, map] = add_outputs(&mut builder, &latents);
+    let map_size = match map {
+        MapKind::Finest => shape.maps[0],
+        MapKind::Product => features.size,
+    };
+    let [score, map] = add_outputs(&mut builder, &latents, map, features.size);
     builder.output(&score, ElementType::Float32, &[Dimension::Fixed(1)]);
-    let size = shape.maps[0];
-    let size = [1, 1, size.height, size.width].map(Dimension::Fixed);
-    builder.output(&map, ElementType::Float32, &size);
+    let map_size = [1, 1, map_size.height, map_size.width].map(Dimension::Fixed);
+    builder.output(&map, ElementType::Float32, &map_size);
     for (key, value) in metadata {
         builder.metadata(key, value);
     }
@@ -174,7 +179,10 @@ mod tests {
     use std::path::Path;
 
     /// What the exporter may add to a backbone: operators that TensorRT's ONNX parser supports.
-    const ALLOWED: [&str; 17] = [
+    ///
+    /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
+    /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`.
+    const ALLOWED: [&str; 18] = [
         "Add",
         "Atan",
         "AveragePool",
@@ -185,6 +193,7 @@ mod tests {
         "Exp",
         "Gather",
         "LeakyRelu",
+        "Log",
         "Mul",
         "ReduceMean",
         "Relu",
@@ -246,6 +255,7 @@ mod tests {
             &transform,
             &flow,
             &parameters,
+            MapKind::Product,
             &metadata,
         );
         ModelProto::decode(bytes.expect("a graph").as_slice()).expect("a model")

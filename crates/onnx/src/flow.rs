@@ -5,11 +5,14 @@
 //! gather a half; the gains `gamma` are multiplied into the weights and biases of the second layer;
 //! and the log-determinant, which no score needs, is not computed.
 
+use crate::anomaly_map::add_geometric_mean;
 use crate::builder::{GraphBuilder, Value, Window};
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::{
     ConvLayout, CouplingLayout, FlowSpec, LEAKY_SLOPE, OUTPUT_LIMIT, SCALES, SOFT_CLAMP_FACTOR,
     SubnetLayout,
 };
+use flawd_core::image::Size;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 
 type Maps = [Value; SCALES];
@@ -227,21 +230,30 @@ impl Coupling<'_> {
     }
 }
 
-/// Adds what is reported of the latents: the score and the anomaly map.
-pub(crate) fn add_outputs(builder: &mut GraphBuilder, latents: &Maps) -> [Value; 2] {
+/// Adds what is reported of the latents: the score and the anomaly map. `input` is the size of the
+/// model's input.
+pub(crate) fn add_outputs(
+    builder: &mut GraphBuilder,
+    latents: &Maps,
+    map: MapKind,
+    input: Size,
+) -> [Value; 2] {
     let energies: Maps = each_scale(|scale| {
         let squares = format!("latent.{scale}.squares");
         let squares = builder.multiply(&squares, &latents[scale], &latents[scale]);
-        // The finest scale's mean square is the anomaly map.
-        let name = match scale {
-            0 => ANOMALY_MAP.to_owned(),
+        // The finest scale's mean square may be the anomaly map.
+        let name = match (map, scale) {
+            (MapKind::Finest, 0) => ANOMALY_MAP.to_owned(),
             _ => format!("latent.{scale}.energy"),
         };
         builder.mean(&name, &squares, &[1], true)
     });
     let score = mean_over_latents(builder, &energies);
-    let [finest, ..] = energies;
-    [score, finest]
+    let map = match map {
+        MapKind::Finest => energies[0].clone(),
+        MapKind::Product => add_geometric_mean(builder, &energies, input),
+    };
+    [score, map]
 }
 
 /// Half the mean square over the latents of all scales together. Each scale has a quarter of the
@@ -310,7 +322,8 @@ mod tests {
             builder.input(&format!("x{scale}"), ElementType::Float32, &shape)
         });
         let latents = add_flow(&mut builder, features, &spec, &parameters);
-        let outputs = add_outputs(&mut builder, &latents);
+        let input = Size::new(SIDES[0], SIDES[0]);
+        let outputs = add_outputs(&mut builder, &latents, MapKind::Finest, input);
         for (value, rank) in latents
             .iter()
             .map(|z| (z, 4))

@@ -6,6 +6,7 @@
 //! * writing: [`Backbone`] → [`feature_graph`] and [`model_graph`], with a [`GraphBuilder`];
 //! * running: [`Runtime`] → [`FeatureExtractor`] for the first, [`Model`] for the second.
 
+mod anomaly_map;
 mod backbone;
 mod binding;
 pub mod builder;

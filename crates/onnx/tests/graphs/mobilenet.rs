@@ -1,6 +1,7 @@
 //! A real pretrained backbone, where it is at hand.
 
 use crate::common::{Numbers, image, runtime};
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
@@ -95,6 +96,7 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
         &transform,
         &flow,
         &parameters,
+        MapKind::Finest,
         &BTreeMap::new(),
     );
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -4,6 +4,7 @@ use crate::common::{
     COARSE, FINE, Numbers, backbone, difference, features, image, reference_features, runtime,
 };
 use crate::reference::{self, Maps};
+use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
@@ -58,6 +59,16 @@ fn export(
     flow: &FlowSpec,
     opset: i64,
 ) -> Result<Vec<u8>, ExportError> {
+    export_with(spec, transform, flow, MapKind::Finest, opset)
+}
+
+fn export_with(
+    spec: &FeatureSpec,
+    transform: &FeatureTransform,
+    flow: &FlowSpec,
+    map: MapKind,
+    opset: i64,
+) -> Result<Vec<u8>, ExportError> {
     let metadata = BTreeMap::from([("part".to_owned(), "gear".to_owned())]);
     model_graph(
         &backbone(opset),
@@ -65,6 +76,7 @@ fn export(
         transform,
         flow,
         &parameters(flow),
+        map,
         &metadata,
     )
 }
@@ -75,9 +87,15 @@ fn load(bytes: &[u8]) -> Result<Model, ModelError> {
 
 /// Compares the exported model with the reference on one image.
 fn check(spec: &FeatureSpec, transform: &FeatureTransform, flow: &FlowSpec, opset: i64) {
-    let mut model = load(&export(spec, transform, flow, opset).expect("a graph")).expect("a model");
     let image = image(spec.size, 5);
-    let found = model.run(&image).expect("a prediction");
+    let run = |map| {
+        let graph = export_with(spec, transform, flow, map, opset).expect("a graph");
+        let mut model = load(&graph).expect("a model");
+        let found = model.run(&image).expect("a prediction");
+        assert_eq!(found.anomaly_map.size(), model.map_size());
+        found
+    };
+    let found = run(MapKind::Finest);
 
     let features: Maps = reference_features(spec, &image).map(|[fine, coarse]| {
         if spec.outputs == [FINE.0] {
@@ -92,7 +110,12 @@ fn check(spec: &FeatureSpec, transform: &FeatureTransform, flow: &FlowSpec, opse
     assert!(difference(&[found.score], [reference::score(&latents)]) < 1e-5);
     let expected = reference::anomaly_map(&latents);
     assert!(difference(found.anomaly_map.values(), expected) < 1e-5);
-    assert_eq!(found.anomaly_map.size(), model.map_size());
+
+    let product = run(MapKind::Product);
+    assert_eq!(product.score, found.score);
+    assert_eq!(product.anomaly_map.size(), spec.size);
+    let expected = reference::product_map(&latents, [spec.size.height, spec.size.width]);
+    assert!(difference(product.anomaly_map.values(), expected) < 1e-5);
 }
 
 #[test]
@@ -238,6 +261,7 @@ fn parts_that_do_not_fit_together_are_refused() {
             &IDENTITY,
             &flow(4),
             parameters,
+            MapKind::Finest,
             &BTreeMap::new(),
         )
         .expect_err("must be refused")

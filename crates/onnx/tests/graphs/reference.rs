@@ -65,15 +65,21 @@ pub(crate) fn convolution(
 
 /// Twice the size, bilinear, pixel centres at half positions.
 pub(crate) fn upsample_twice(x: &Array3<f64>) -> Array3<f64> {
+    let (_, height, width) = x.dim();
+    upsample(x, [2 * height, 2 * width])
+}
+
+/// Another, larger size, in the same way.
+fn upsample(x: &Array3<f64>, [rows, columns]: [usize; 2]) -> Array3<f64> {
     let (channels, height, width) = x.dim();
-    let taps = |o: usize, side: usize| {
-        let place = ((o as f64 + 0.5) / 2.0 - 0.5).max(0.0);
+    let taps = |o: usize, side: usize, of: usize| {
+        let place = ((o as f64 + 0.5) * side as f64 / of as f64 - 0.5).max(0.0);
         let low = place.floor() as usize;
         (low, (low + 1).min(side - 1), place - low as f64)
     };
-    Array3::from_shape_fn((channels, 2 * height, 2 * width), |(c, row, column)| {
-        let (top, bottom, down) = taps(row, height);
-        let (left, right, along) = taps(column, width);
+    Array3::from_shape_fn((channels, rows, columns), |(c, row, column)| {
+        let (top, bottom, down) = taps(row, height, rows);
+        let (left, right, along) = taps(column, width, columns);
         let mix = |row: usize| x[[c, row, left]] * (1.0 - along) + x[[c, row, right]] * along;
         mix(top) * (1.0 - down) + mix(bottom) * down
     })
@@ -190,6 +196,20 @@ pub(crate) fn anomaly_map(latents: &Maps) -> Vec<f64> {
         .mapv(|z| z * z)
         .mean_axis(Axis(0))
         .expect("channels")
+        .into_iter()
+        .collect()
+}
+
+/// The geometric mean over the scales of the mean square over their channels, each brought to the
+/// size of the image before, row by row.
+pub(crate) fn product_map(latents: &Maps, size: [usize; 2]) -> Vec<f64> {
+    let full = latents.each_ref().map(|z| {
+        let energy = z.mapv(|z| z * z).mean_axis(Axis(0)).expect("channels");
+        upsample(&energy.insert_axis(Axis(0)), size)
+    });
+    let [fine, middle, coarse] = full;
+    (fine * middle * coarse)
+        .mapv(f64::cbrt)
         .into_iter()
         .collect()
 }
