@@ -59,6 +59,8 @@ fn describe(record: DraftRecord) -> Manifest {
             kernels: vec![3],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,
+            scales: 3,
+            cross_scale: true,
         },
         training: record.training_files.map(|data| TrainingRecord {
             images: 1,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
-use flawd_core::flow::FlowSpec;
+use flawd_core::flow::{FlowSpec, SCALES};
 use flawd_onnx::{
     Backbone, BackboneError, FeatureChoice, FeatureExtractor, Runtime, SessionOptions,
     feature_graph,
@@ -78,6 +78,8 @@ pub fn train(
         kernels: plan.kernels.clone(),
         clamp: plan.clamp,
         permutation: plan.permutation,
+        scales: SCALES,
+        cross_scale: true,
     };
     let run = Run {
         plan,

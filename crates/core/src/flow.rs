@@ -13,7 +13,8 @@ use crate::permutation::{PermutationKind, block_permutations};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// The number of scales a CS-Flow couples: full, half and quarter resolution.
+/// The number of scales that the published CS-Flow couples, and the most that a flow can have:
+/// full, half and quarter resolution.
 pub const SCALES: usize = 3;
 
 /// Negative slope of the leaky ReLU between the two layers of a cross-scale subnet.
@@ -26,6 +27,9 @@ pub const SOFT_CLAMP_FACTOR: f32 = 0.636;
 pub const OUTPUT_LIMIT: f32 = 1e6;
 
 /// The shape of a flow: everything that is needed to build one, besides its parameters.
+///
+/// `scales` and `cross_scale` are there for the variants that an ablation compares. A model that
+/// is shipped is the published one, [`Self::is_published`], and its manifest does not name them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowSpec {
@@ -39,6 +43,35 @@ pub struct FlowSpec {
     pub clamp: f32,
     /// Which generator draws the channel permutations.
     pub permutation: PermutationKind,
+    /// Number of scales, 1 to [`SCALES`]; each map is half the size of the one before.
+    #[serde(
+        default = "published_scales",
+        skip_serializing_if = "is_published_scales"
+    )]
+    pub scales: usize,
+    /// Whether the subnets link neighbouring scales. Without links a flow of several scales is one
+    /// flow a scale.
+    #[serde(
+        default = "published_links",
+        skip_serializing_if = "is_published_links"
+    )]
+    pub cross_scale: bool,
+}
+
+fn published_scales() -> usize {
+    SCALES
+}
+
+fn is_published_scales(scales: &usize) -> bool {
+    *scales == SCALES
+}
+
+fn published_links() -> bool {
+    true
+}
+
+fn is_published_links(cross_scale: &bool) -> bool {
+    *cross_scale
 }
 
 /// Why a [`FlowSpec`] cannot be built.
@@ -59,6 +92,9 @@ pub enum FlowSpecError {
     /// A clamp that is not a number.
     #[error("the clamp must be a finite number")]
     BadClamp,
+    /// No scale at all, or more than there are.
+    #[error("a flow has 1 to {SCALES} scales, not {0}")]
+    BadScales(usize),
 }
 
 impl FlowSpec {
@@ -82,7 +118,15 @@ impl FlowSpec {
         if !self.clamp.is_finite() {
             return Err(FlowSpecError::BadClamp);
         }
+        if !(1..=SCALES).contains(&self.scales) {
+            return Err(FlowSpecError::BadScales(self.scales));
+        }
         Ok(())
+    }
+
+    /// Whether this is the published flow, three scales that see each other, and no variant of it.
+    pub fn is_published(&self) -> bool {
+        self.scales == SCALES && self.cross_scale
     }
 
     /// Channels of the first and of the second half of a split.
@@ -91,11 +135,11 @@ impl FlowSpec {
         [first, self.channels - first]
     }
 
-    /// The channel permutations, one array of scales for each block.
-    pub fn permutations(&self) -> Vec<[Vec<usize>; SCALES]> {
-        (0..self.kernels.len())
-            .map(|block| block_permutations(self.permutation, block as u32, self.channels))
-            .collect()
+    /// The channel permutations, one a scale for each block.
+    pub fn permutations(&self) -> Vec<Vec<Vec<usize>>> {
+        let of_block =
+            |block| block_permutations(self.permutation, block as u32, self.channels, self.scales);
+        (0..self.kernels.len()).map(of_block).collect()
     }
 
     /// The place of every parameter, and with it the number of parameters.
@@ -106,8 +150,8 @@ impl FlowSpec {
             .kernels
             .iter()
             .map(|&kernel| CouplingLayout {
-                s1: cursor.subnet(first, self.hidden, 2 * second, kernel),
-                s2: cursor.subnet(second, self.hidden, 2 * first, kernel),
+                s1: cursor.subnet(self, first, 2 * second, kernel),
+                s2: cursor.subnet(self, second, 2 * first, kernel),
             })
             .collect();
         FlowLayout {
@@ -135,23 +179,22 @@ pub struct CouplingLayout {
     pub s2: SubnetLayout,
 }
 
-/// A cross-scale subnet: ten convolutions and three scalar gains.
+/// A subnet: two convolutions and a scalar gain for each scale, and a convolution for each link
+/// between neighbours. The published one has ten convolutions.
 #[derive(Clone, Debug)]
 pub struct SubnetLayout {
-    /// `gamma0..2`: the gain of each scale's output.
+    /// `gamma{s}`: the gain of each scale's output.
     pub gamma: Range<usize>,
-    /// `conv_scale{s}_0`: input to hidden, at every scale.
-    pub conv_0: [ConvLayout; SCALES],
-    /// `conv_scale{s}_1`: hidden to output, at every scale.
-    pub conv_1: [ConvLayout; SCALES],
-    /// `up_conv10`: from the upsampled middle scale to the finest.
-    pub up_10: ConvLayout,
-    /// `up_conv21`: from the upsampled coarsest scale to the middle one.
-    pub up_21: ConvLayout,
-    /// `down_conv01`: from the finest scale to the middle one, stride 2.
-    pub down_01: ConvLayout,
-    /// `down_conv12`: from the middle scale to the coarsest, stride 2.
-    pub down_12: ConvLayout,
+    /// `conv_scale{s}_0`: input to hidden, one a scale.
+    pub conv_0: Vec<ConvLayout>,
+    /// `conv_scale{s}_1`: hidden to output, one a scale.
+    pub conv_1: Vec<ConvLayout>,
+    /// `up_conv10`, `up_conv21`: entry `s` leads from the upsampled scale `s + 1` to scale `s`.
+    /// Empty where scales are not linked.
+    pub up: Vec<ConvLayout>,
+    /// `down_conv01`, `down_conv12`: entry `s` leads from scale `s` to scale `s + 1`, stride 2.
+    /// Empty where scales are not linked.
+    pub down: Vec<ConvLayout>,
 }
 
 /// One convolution: weight `[output, input, kernel, kernel]` in C order, then bias `[output]`.
@@ -178,22 +221,24 @@ impl ConvLayout {
 
 impl SubnetLayout {
     /// The convolutions under their published names, in the published order.
-    pub fn convolutions(&self) -> [(&'static str, &ConvLayout); 10] {
-        let [in_0, in_1, in_2] = &self.conv_0;
-        let [out_0, out_1, out_2] = &self.conv_1;
-        [
-            ("conv_scale0_0", in_0),
-            ("conv_scale1_0", in_1),
-            ("conv_scale2_0", in_2),
-            ("conv_scale0_1", out_0),
-            ("conv_scale1_1", out_1),
-            ("conv_scale2_1", out_2),
-            ("up_conv10", &self.up_10),
-            ("up_conv21", &self.up_21),
-            ("down_conv01", &self.down_01),
-            ("down_conv12", &self.down_12),
-        ]
+    pub fn convolutions(&self) -> Vec<(&'static str, &ConvLayout)> {
+        let conv_0 = ["conv_scale0_0", "conv_scale1_0", "conv_scale2_0"];
+        let conv_1 = ["conv_scale0_1", "conv_scale1_1", "conv_scale2_1"];
+        let up = ["up_conv10", "up_conv21"];
+        let down = ["down_conv01", "down_conv12"];
+        named(&conv_0, &self.conv_0)
+            .chain(named(&conv_1, &self.conv_1))
+            .chain(named(&up, &self.up))
+            .chain(named(&down, &self.down))
+            .collect()
     }
+}
+
+fn named<'a>(
+    names: &[&'static str],
+    convolutions: &'a [ConvLayout],
+) -> impl Iterator<Item = (&'static str, &'a ConvLayout)> {
+    names.iter().copied().zip(convolutions)
 }
 
 /// Hands out consecutive ranges.
@@ -219,21 +264,32 @@ impl Cursor {
         }
     }
 
+    fn convs(
+        &mut self,
+        count: usize,
+        input: usize,
+        output: usize,
+        kernel: usize,
+    ) -> Vec<ConvLayout> {
+        let conv = |_| self.conv(input, output, kernel);
+        (0..count).map(conv).collect()
+    }
+
     fn subnet(
         &mut self,
+        spec: &FlowSpec,
         input: usize,
-        hidden: usize,
         output: usize,
         kernel: usize,
     ) -> SubnetLayout {
+        let &FlowSpec { scales, hidden, .. } = spec;
+        let links = if spec.cross_scale { scales - 1 } else { 0 };
         SubnetLayout {
-            gamma: self.take(SCALES),
-            conv_0: std::array::from_fn(|_| self.conv(input, hidden, kernel)),
-            conv_1: std::array::from_fn(|_| self.conv(hidden, output, kernel)),
-            up_10: self.conv(hidden, output, kernel),
-            up_21: self.conv(hidden, output, kernel),
-            down_01: self.conv(hidden, output, kernel),
-            down_12: self.conv(hidden, output, kernel),
+            gamma: self.take(scales),
+            conv_0: self.convs(scales, input, hidden, kernel),
+            conv_1: self.convs(scales, hidden, output, kernel),
+            up: self.convs(links, hidden, output, kernel),
+            down: self.convs(links, hidden, output, kernel),
         }
     }
 }
@@ -249,6 +305,8 @@ mod tests {
             kernels: vec![3, 3, 3, 5],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,
+            scales: SCALES,
+            cross_scale: true,
         }
     }
 
@@ -259,25 +317,71 @@ mod tests {
 
     #[test]
     fn the_layout_covers_every_parameter_once() {
-        let spec = FlowSpec {
-            channels: 5,
-            hidden: 3,
-            kernels: vec![3, 1],
-            ..full_size()
-        };
-        let layout = spec.layout();
-        let mut uses = vec![0_u8; layout.len];
-        for block in &layout.blocks {
-            for subnet in [&block.s1, &block.s2] {
-                let ranges = subnet
-                    .convolutions()
-                    .map(|(_, conv)| [&conv.weight, &conv.bias]);
-                for range in ranges.into_iter().flatten().chain([&subnet.gamma]) {
-                    uses[range.clone()].iter_mut().for_each(|count| *count += 1);
+        for (scales, cross_scale) in [(3, true), (3, false), (2, true), (1, true)] {
+            let spec = FlowSpec {
+                channels: 5,
+                hidden: 3,
+                kernels: vec![3, 1],
+                scales,
+                cross_scale,
+                ..full_size()
+            };
+            let layout = spec.layout();
+            let mut uses = vec![0_u8; layout.len];
+            for block in &layout.blocks {
+                for subnet in [&block.s1, &block.s2] {
+                    let convolutions = subnet.convolutions().into_iter();
+                    let ranges = convolutions.flat_map(|(_, conv)| [&conv.weight, &conv.bias]);
+                    for range in ranges.chain([&subnet.gamma]) {
+                        uses[range.clone()].iter_mut().for_each(|count| *count += 1);
+                    }
                 }
             }
+            assert!(uses.iter().all(|&count| count == 1), "{spec:?}");
         }
-        assert!(uses.iter().all(|&count| count == 1));
+    }
+
+    #[test]
+    fn a_subnet_has_a_link_each_way_between_neighbours() {
+        let names = |scales, cross_scale| -> Vec<&str> {
+            let spec = FlowSpec {
+                scales,
+                cross_scale,
+                ..full_size()
+            };
+            let layout = spec.layout();
+            let convolutions = layout.blocks[0].s1.convolutions();
+            convolutions.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names(3, true).len(), 10);
+        assert_eq!(
+            names(2, true),
+            [
+                "conv_scale0_0",
+                "conv_scale1_0",
+                "conv_scale0_1",
+                "conv_scale1_1",
+                "up_conv10",
+                "down_conv01"
+            ]
+        );
+        assert_eq!(names(1, true), ["conv_scale0_0", "conv_scale0_1"]);
+        assert!(names(3, false).iter().all(|name| name.starts_with("conv_")));
+    }
+
+    /// Manifests say nothing of scales and links, and those of older versions cannot.
+    #[test]
+    fn the_published_flow_is_written_and_read_without_scales_and_links() {
+        let text = toml::to_string(&full_size()).expect("plain numbers");
+        assert!(!text.contains("scale"), "{text}");
+        assert_eq!(toml::from_str(&text), Ok(full_size()));
+        let variant = FlowSpec {
+            scales: 2,
+            cross_scale: false,
+            ..full_size()
+        };
+        let text = toml::to_string(&variant).expect("plain numbers");
+        assert_eq!(toml::from_str(&text), Ok(variant));
     }
 
     #[test]
@@ -304,6 +408,13 @@ mod tests {
             refused(|spec| spec.clamp = f32::NAN),
             FlowSpecError::BadClamp
         );
+        for scales in [0, 4] {
+            let spec = FlowSpec {
+                scales,
+                ..full_size()
+            };
+            assert_eq!(spec.validate(), Err(FlowSpecError::BadScales(scales)));
+        }
         assert_eq!(full_size().validate(), Ok(()));
     }
 }

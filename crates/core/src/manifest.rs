@@ -432,6 +432,8 @@ mod tests {
                 kernels: vec![3, 5],
                 clamp: 3.0,
                 permutation: PermutationKind::NumpyLegacy,
+                scales: 3,
+                cross_scale: true,
             },
             training: Some(TrainingRecord {
                 images: 700,

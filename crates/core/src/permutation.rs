@@ -11,7 +11,6 @@
 //!
 //! Both shuffle with Fisher–Yates from the top and draw each index by masked rejection.
 
-use crate::flow::SCALES;
 use serde::{Deserialize, Serialize};
 
 /// Which published implementation's permutations a flow uses.
@@ -25,23 +24,25 @@ pub enum PermutationKind {
     NumpyPcg64,
 }
 
-/// The permutations of block `block` over `channels` channels, finest scale first.
+/// The permutations of block `block` over `channels` channels for `scales` scales, finest first.
 ///
 /// A permutation `p` gathers: output channel `c` is input channel `p[c]`.
 pub fn block_permutations(
     kind: PermutationKind,
     block: u32,
     channels: usize,
-) -> [Vec<usize>; SCALES] {
+    scales: usize,
+) -> Vec<Vec<usize>> {
     match kind {
         PermutationKind::NumpyLegacy => {
             let mut generator = Mt19937::new(block);
-            std::array::from_fn(|_| shuffle(channels, || generator.next_u32()))
+            let next = |_| shuffle(channels, || generator.next_u32());
+            (0..scales).map(next).collect()
         }
-        PermutationKind::NumpyPcg64 => std::array::from_fn(|_| {
+        PermutationKind::NumpyPcg64 => {
             let mut generator = Pcg64::new(block);
-            shuffle(channels, || generator.next_u32())
-        }),
+            vec![shuffle(channels, || generator.next_u32()); scales]
+        }
     }
 }
 
@@ -220,15 +221,15 @@ mod tests {
             "c7ef0b313bd1e3ca",
         ];
         for block in 0..4 {
-            let drawn = block_permutations(PermutationKind::NumpyLegacy, block as u32, 304);
+            let drawn = block_permutations(PermutationKind::NumpyLegacy, block as u32, 304, 3);
             assert_eq!(
-                drawn.each_ref().map(|p| digest(p)),
+                drawn.iter().map(|p| digest(p)).collect::<Vec<_>>(),
                 legacy[block],
                 "legacy {block}"
             );
-            let drawn = block_permutations(PermutationKind::NumpyPcg64, block as u32, 304);
+            let drawn = block_permutations(PermutationKind::NumpyPcg64, block as u32, 304, 3);
             assert_eq!(
-                drawn.each_ref().map(|p| digest(p)),
+                drawn.iter().map(|p| digest(p)).collect::<Vec<_>>(),
                 [pcg64[block]; 3],
                 "pcg64 {block}"
             );
@@ -237,12 +238,12 @@ mod tests {
 
     #[test]
     fn first_channels_are_the_published_ones() {
-        let drawn = block_permutations(PermutationKind::NumpyLegacy, 0, 304);
+        let drawn = block_permutations(PermutationKind::NumpyLegacy, 0, 304, 3);
         assert_eq!(
             drawn[0][..10],
             [66, 156, 247, 267, 145, 135, 81, 137, 111, 173]
         );
-        let drawn = block_permutations(PermutationKind::NumpyPcg64, 0, 304);
+        let drawn = block_permutations(PermutationKind::NumpyPcg64, 0, 304, 3);
         assert_eq!(
             drawn[2][..10],
             [162, 295, 123, 299, 119, 0, 215, 47, 298, 5]

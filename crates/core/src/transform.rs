@@ -6,13 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::SCALES;
-
-/// Maps raw backbone features to the flow's input, one entry a scale, finest first.
+/// Maps raw backbone features to the flow's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureTransform {
-    /// The map of each scale; all have the same number of outputs.
-    pub scales: [ChannelTransform; SCALES],
+    /// The map of each scale of the flow, finest first; all have the same number of outputs.
+    pub scales: Vec<ChannelTransform>,
 }
 
 /// A map applied to the channel vector at every position of one scale.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use flawd_core::flow::{FlowSpec, SubnetLayout};
+use flawd_core::flow::{FlowSpec, SCALES, SubnetLayout};
 use flawd_core::manifest::Implementation;
 use flawd_core::permutation::PermutationKind;
 
@@ -200,6 +200,8 @@ impl Found {
             kernels,
             clamp,
             permutation: self.names.permutation,
+            scales: SCALES,
+            cross_scale: true,
         };
         spec.validate().map_err(|source| CheckpointError::Spec {
             path: file.path().to_owned(),
@@ -225,8 +227,8 @@ impl Found {
 
 /// The tensors of a subnet under their own names, in the order of the layout.
 fn subnet_tensors(layout: &SubnetLayout) -> impl Iterator<Item = (String, Vec<usize>)> {
-    let gains = (0..3).map(|scale| (format!("gamma{scale}"), vec![1]));
-    let convolutions = layout.convolutions().map(|(name, conv)| {
+    let gains = (0..SCALES).map(|scale| (format!("gamma{scale}"), vec![1]));
+    let convolutions = layout.convolutions().into_iter().map(|(name, conv)| {
         let kernel = conv.kernel;
         let weight = vec![conv.output, conv.input, kernel, kernel];
         [
@@ -234,5 +236,5 @@ fn subnet_tensors(layout: &SubnetLayout) -> impl Iterator<Item = (String, Vec<us
             (format!("{name}.bias"), vec![conv.output]),
         ]
     });
-    gains.chain(convolutions.into_iter().flatten())
+    gains.chain(convolutions.flatten())
 }

@@ -10,7 +10,7 @@ use crate::builder::{Dimension, ElementType, GraphBuilder, ModelTooLarge};
 use crate::features::{FeatureError, FeatureSpec, add_features};
 use crate::flow::{add_flow, add_outputs, add_transform};
 use flawd_core::anomaly::MapKind;
-use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::flow::{FlowSpec, FlowSpecError, SCALES};
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use std::collections::BTreeMap;
 
@@ -23,6 +23,18 @@ pub enum ExportError {
     /// The flow's numbers make no flow.
     #[error(transparent)]
     Flow(#[from] FlowSpecError),
+    /// A variant of the flow, which is for comparing and not for shipping.
+    #[error(
+        "only the published flow can be exported, three scales that see each other; this one has \
+         {scales}, {}",
+        if *cross_scale { "linked" } else { "not linked" }
+    )]
+    Variant {
+        /// Its scales.
+        scales: usize,
+        /// Whether they see each other.
+        cross_scale: bool,
+    },
     /// The flow's parameters are not as many as its shape wants.
     #[error("the flow has {expected} parameters, and {found} were given")]
     WrongParameterCount {
@@ -39,6 +51,9 @@ pub enum ExportError {
         /// Not a number, or infinite.
         value: f32,
     },
+    /// The transform is for another number of scales.
+    #[error("the feature transform is for {0} scales, and the flow has {SCALES}")]
+    WrongTransformCount(usize),
     /// The transform of a scale does not fit between backbone and flow.
     #[error(
         "the feature transform of scale {scale} maps {inputs} to {outputs} channels, but the \
@@ -120,6 +135,17 @@ pub fn model_graph(
 
 fn check_flow(flow: &FlowSpec, parameters: &[f32]) -> Result<(), ExportError> {
     flow.validate()?;
+    if !flow.is_published() {
+        let FlowSpec {
+            scales,
+            cross_scale,
+            ..
+        } = *flow;
+        return Err(ExportError::Variant {
+            scales,
+            cross_scale,
+        });
+    }
     let expected = flow.layout().len;
     if parameters.len() != expected {
         let found = parameters.len();
@@ -139,6 +165,9 @@ fn check_transform(
     features: usize,
     flow: usize,
 ) -> Result<(), ExportError> {
+    if transform.scales.len() != SCALES {
+        return Err(ExportError::WrongTransformCount(transform.scales.len()));
+    }
     for (scale, transform) in transform.scales.iter().enumerate() {
         let (inputs, outputs) = match transform {
             ChannelTransform::Identity => (features, features),
@@ -238,7 +267,7 @@ mod tests {
             outputs: 2,
         };
         let transform = FeatureTransform {
-            scales: [affine, linear, ChannelTransform::Identity],
+            scales: vec![affine, linear, ChannelTransform::Identity],
         };
         let flow = FlowSpec {
             channels: 2,
@@ -246,6 +275,8 @@ mod tests {
             kernels: vec![3],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,
+            scales: 3,
+            cross_scale: true,
         };
         let parameters = vec![0.5; flow.layout().len];
         let metadata = BTreeMap::new();

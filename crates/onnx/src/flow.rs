@@ -59,7 +59,7 @@ fn centre(builder: &mut GraphBuilder, name: &str, x: &Value, mean: &[f32]) -> Va
     builder.subtract(&format!("{name}.centred"), x, &mean)
 }
 
-/// Adds the flow; gives the latents of each scale.
+/// Adds the published flow, not a variant of it; gives the latents of each scale.
 pub(crate) fn add_flow(
     builder: &mut GraphBuilder,
     features: Maps,
@@ -178,10 +178,10 @@ impl Coupling<'_> {
         let mut link = |part: &str, layout: &ConvLayout, x: &Value, stride: usize, scale: usize| {
             self.convolution(&format!("{name}.{part}"), layout, x, stride, gamma[scale])
         };
-        let up_10 = link("up_conv10", &layout.up_10, &middle_up, 1, 0);
-        let up_21 = link("up_conv21", &layout.up_21, &coarse_up, 1, 1);
-        let down_01 = link("down_conv01", &layout.down_01, fine, 2, 1);
-        let down_12 = link("down_conv12", &layout.down_12, middle, 2, 2);
+        let up_10 = link("up_conv10", &layout.up[0], &middle_up, 1, 0);
+        let up_21 = link("up_conv21", &layout.up[1], &coarse_up, 1, 1);
+        let down_01 = link("down_conv01", &layout.down[0], fine, 2, 1);
+        let down_12 = link("down_conv12", &layout.down[1], middle, 2, 2);
         let mut sum = |part: &str, terms: &[&Value]| {
             let terms = terms.iter().map(|&term| term.clone());
             terms
@@ -295,6 +295,8 @@ mod tests {
             kernels: vec![3],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,
+            scales: 3,
+            cross_scale: true,
         };
         let mut counter = 0;
         let mut next = |factor: f64| {

@@ -56,6 +56,8 @@ fn step_of_ours([channels, hidden, side, batch]: [usize; 4]) -> f64 {
         kernels: vec![3, 3, 3, 5],
         clamp: 3.0,
         permutation: PermutationKind::NumpyLegacy,
+        scales: 3,
+        cross_scale: true,
     };
     let mut flow = Flow::new(spec, 1).expect("a valid shape");
     for block in flow.layout().clone().blocks {
@@ -66,14 +68,15 @@ fn step_of_ours([channels, hidden, side, batch]: [usize; 4]) -> f64 {
     let mut adam = Adam::new(flow.parameters.len());
     let settings = AdamSettings::default();
     let mut gradient = vec![0.0; flow.parameters.len()];
-    let features: Scales<Maps> = std::array::from_fn(|scale| {
+    let map = |scale: usize| {
         let mut n = 0.0_f32;
         let side = side >> scale;
         Maps::from_shape_simple_fn((channels, batch, side, side), || {
             n += 0.7;
             n.sin()
         })
-    });
+    };
+    let features: Scales<Maps> = (0..3).map(map).collect();
     let mut best = f64::INFINITY;
     for _ in 0..STEPS {
         let start = processor_seconds();

@@ -16,7 +16,7 @@ use flawd_core::flow::{CouplingLayout, OUTPUT_LIMIT, SOFT_CLAMP_FACTOR};
 use ndarray::{ArrayView4, Axis, Zip, concatenate};
 use rayon::prelude::*;
 
-use crate::maps::{Maps, Scales, flat, split};
+use crate::maps::{Maps, Scales, each_scale, flat, split};
 use crate::subnet::{Subnet, SubnetTrace};
 
 /// A coupling block with its parameters.
@@ -73,11 +73,10 @@ impl Coupling<'_> {
         let (a, b) = halves(&input, self.first);
         let (first, by_s2) = self.affine(self.s2(), &b, &a, log_det);
         let (second, by_s1) = self.affine(self.s1(), &views(&first), &b, log_det);
-        let output = std::array::from_fn(|scale| {
-            let mut joined = join(&first[scale], &second[scale]);
-            joined.par_mapv_inplace(|value| value.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT));
-            joined
-        });
+        let mut output = joined(&first, &second);
+        for maps in &mut output {
+            maps.par_mapv_inplace(|value| value.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT));
+        }
         (
             output,
             CouplingTrace {
@@ -94,15 +93,14 @@ impl Coupling<'_> {
     fn affine(
         &self,
         subnet: Subnet,
-        source: &Scales<ArrayView4<f32>>,
-        target: &Scales<ArrayView4<f32>>,
+        source: &Views,
+        target: &Views,
         log_det: &mut [f64],
     ) -> (Scales<Maps>, AffineTrace) {
         let (raw, trace) = subnet.forward(source);
-        let mut factor = raw
-            .each_ref()
-            .map(|raw| split(raw, raw.dim().0 / 2).0.to_owned());
-        let output = std::array::from_fn(|scale| {
+        let log_scale = |raw: &Maps| split(raw, raw.dim().0 / 2).0.to_owned();
+        let mut factor: Scales<Maps> = raw.iter().map(log_scale).collect();
+        let output = each_scale(raw.len(), |scale| {
             let (_, offset) = split(&raw[scale], raw[scale].dim().0 / 2);
             let factor = &mut factor[scale];
             factor.par_mapv_inplace(|s| self.soft_clamp(s));
@@ -137,18 +135,9 @@ impl Coupling<'_> {
         parameter_gradient: &mut [f32],
     ) -> Scales<Maps> {
         let (a, b) = halves(&trace.input, self.first);
-        let mut by_first: Scales<Maps> = std::array::from_fn(|scale| {
-            uncut(
-                split(&output_gradient[scale], self.first).0,
-                &trace.first[scale],
-            )
-        });
-        let mut by_second: Scales<Maps> = std::array::from_fn(|scale| {
-            uncut(
-                split(&output_gradient[scale], self.first).1,
-                &trace.second[scale],
-            )
-        });
+        let (by_first, by_second) = halves(&output_gradient, self.first);
+        let mut by_first = uncut(by_first, &trace.first);
+        let mut by_second = uncut(by_second, &trace.second);
         let by_raw = self.affine_backward(&trace.by_s1, &b, &mut by_second, log_det_gradient);
         self.s1().backward(
             &views(&trace.first),
@@ -165,7 +154,7 @@ impl Coupling<'_> {
             parameter_gradient,
             &mut by_second,
         );
-        std::array::from_fn(|scale| join(&by_first[scale], &by_second[scale]))
+        joined(&by_first, &by_second)
     }
 
     /// Turns `gradient` from that by the rescaled half into that by the half itself, and returns
@@ -173,11 +162,11 @@ impl Coupling<'_> {
     fn affine_backward(
         &self,
         trace: &AffineTrace,
-        target: &Scales<ArrayView4<f32>>,
+        target: &Views,
         gradient: &mut Scales<Maps>,
         log_det_gradient: f32,
     ) -> Scales<Maps> {
-        std::array::from_fn(|scale| {
+        each_scale(trace.raw.len(), |scale| {
             let raw = &trace.raw[scale];
             let half = raw.dim().0 / 2;
             let mut by_raw = Maps::zeros(raw.raw_dim());
@@ -202,17 +191,12 @@ impl Coupling<'_> {
         let (first, second) = halves(output, self.first);
         let b = self.affine_inverse(self.s1(), &first, &second);
         let a = self.affine_inverse(self.s2(), &views(&b), &first);
-        std::array::from_fn(|scale| join(&a[scale], &b[scale]))
+        joined(&a, &b)
     }
 
-    fn affine_inverse(
-        &self,
-        subnet: Subnet,
-        source: &Scales<ArrayView4<f32>>,
-        rescaled: &Scales<ArrayView4<f32>>,
-    ) -> Scales<Maps> {
+    fn affine_inverse(&self, subnet: Subnet, source: &Views, rescaled: &Views) -> Scales<Maps> {
         let (raw, _) = subnet.forward(source);
-        std::array::from_fn(|scale| {
+        each_scale(raw.len(), |scale| {
             let (s, t) = split(&raw[scale], raw[scale].dim().0 / 2);
             Zip::from(&rescaled[scale])
                 .and(s)
@@ -237,34 +221,37 @@ impl Coupling<'_> {
     }
 }
 
-fn views(maps: &Scales<Maps>) -> Scales<ArrayView4<'_, f32>> {
-    maps.each_ref().map(|maps| maps.view())
+type Views<'a> = Scales<ArrayView4<'a, f32>>;
+
+fn views(maps: &Scales<Maps>) -> Views<'_> {
+    maps.iter().map(|maps| maps.view()).collect()
 }
 
-type HalfViews<'a> = Scales<ArrayView4<'a, f32>>;
-
-fn halves(maps: &Scales<Maps>, first: usize) -> (HalfViews<'_>, HalfViews<'_>) {
-    (
-        maps.each_ref().map(|maps| split(maps, first).0),
-        maps.each_ref().map(|maps| split(maps, first).1),
-    )
+fn halves(maps: &Scales<Maps>, first: usize) -> (Views<'_>, Views<'_>) {
+    maps.iter().map(|maps| split(maps, first)).unzip()
 }
 
-fn join(first: &Maps, second: &Maps) -> Maps {
-    concatenate(Axis(0), &[first.view(), second.view()]).expect("halves have the same map size")
+fn joined(first: &Scales<Maps>, second: &Scales<Maps>) -> Scales<Maps> {
+    each_scale(first.len(), |scale| {
+        concatenate(Axis(0), &[first[scale].view(), second[scale].view()])
+            .expect("halves have the same map size")
+    })
 }
 
 /// The gradient by a half before the cut: zero where the cut bit.
-fn uncut(gradient: ArrayView4<f32>, half: &Maps) -> Maps {
-    Zip::from(gradient)
-        .and(half)
-        .par_map_collect(|&gradient, value| {
-            if value.abs() <= OUTPUT_LIMIT {
-                gradient
-            } else {
-                0.0
-            }
-        })
+fn uncut(gradient: Views, half: &Scales<Maps>) -> Scales<Maps> {
+    let passed = |(gradient, half): (ArrayView4<f32>, &Maps)| {
+        Zip::from(gradient)
+            .and(half)
+            .par_map_collect(|&gradient, value| {
+                if value.abs() <= OUTPUT_LIMIT {
+                    gradient
+                } else {
+                    0.0
+                }
+            })
+    };
+    gradient.into_iter().zip(half).map(passed).collect()
 }
 
 /// Adds the sum of each sample's values to `sums`, in double precision and in a fixed order.
@@ -319,6 +306,8 @@ mod tests {
             kernels: vec![3],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,
+            scales: 3,
+            cross_scale: true,
         };
         let layout = spec.layout();
         let mut parameters = vec![0.0; layout.len];
@@ -330,7 +319,8 @@ mod tests {
             parameters[subnet.gamma.clone()].copy_from_slice(&[0.5, 0.6, 0.7]);
         }
         let input: Scales<Maps> = [4, 2, 1]
-            .map(|size| Array4::from_shape_simple_fn((4, 1, size, size), || 5.0 * counter.next()));
+            .map(|size| Array4::from_shape_simple_fn((4, 1, size, size), || 5.0 * counter.next()))
+            .into();
         let close = |value: f32, expected: f64| {
             assert!(
                 (f64::from(value) - expected).abs() < 2e-6,

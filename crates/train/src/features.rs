@@ -16,9 +16,10 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::maps::{Maps, Scales};
+use crate::view::FeatureView;
 
 /// Feature maps of one image, `[channels, height, width]` a scale.
-pub type ImageFeatures = Scales<Array3<f32>>;
+pub type ImageFeatures = [Array3<f32>; SCALES];
 
 /// Why features could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -147,22 +148,35 @@ impl View for Stored<'_> {
 pub struct FeatureSet {
     cache: FeatureCache,
     keys: Vec<String>,
-    shapes: Scales<[usize; 3]>,
+    /// Of all scales, as they are stored.
+    stored: [[usize; 3]; SCALES],
+    view: FeatureView,
 }
 
 impl FeatureSet {
-    /// The features stored under `keys`.
+    /// The features stored under `keys`, all scales as they are.
     ///
     /// # Errors
     /// If there are no keys or the first file cannot be read.
     pub fn new(cache: FeatureCache, keys: Vec<String>) -> Result<Self, FeatureError> {
         let first = cache.path(keys.first().ok_or(FeatureError::Empty)?);
-        let shapes = with_tensors(&first, shapes)?;
+        let stored = with_tensors(&first, shapes)?;
         Ok(Self {
             cache,
             keys,
-            shapes,
+            stored,
+            view: FeatureView::ALL,
         })
+    }
+
+    /// The same images seen otherwise.
+    pub fn seen_as(&self, view: FeatureView) -> Self {
+        Self {
+            cache: self.cache.clone(),
+            keys: self.keys.clone(),
+            stored: self.stored,
+            view,
+        }
     }
 
     /// Number of images; at least 1.
@@ -173,7 +187,22 @@ impl FeatureSet {
 
     /// `[channels, height, width]` a scale.
     pub fn shapes(&self) -> Scales<[usize; 3]> {
-        self.shapes
+        self.view.shapes(&self.stored[self.view.scales.clone()])
+    }
+
+    /// The features of all images, `size` at a time.
+    ///
+    /// # Panics
+    /// If `size` is 0.
+    pub fn batches(
+        &self,
+        size: usize,
+    ) -> impl Iterator<Item = Result<Scales<Maps>, FeatureError>> + '_ {
+        let starts = (0..self.len()).step_by(size);
+        starts.map(move |start| {
+            let samples: Vec<usize> = (start..self.len().min(start + size)).collect();
+            self.load(&samples)
+        })
     }
 
     /// Reads the features of some images, in the order asked for.
@@ -184,16 +213,18 @@ impl FeatureSet {
     /// # Panics
     /// If an index is [`Self::len`] or more.
     pub fn load(&self, samples: &[usize]) -> Result<Scales<Maps>, FeatureError> {
-        let mut batch = self
-            .shapes
-            .map(|[channels, height, width]| Maps::zeros((channels, samples.len(), height, width)));
+        let scales = self.view.scales.clone();
+        let zeros = |&[channels, height, width]: &[usize; 3]| {
+            Maps::zeros((channels, samples.len(), height, width))
+        };
+        let mut batch: Scales<Maps> = self.stored[scales.clone()].iter().map(zeros).collect();
         for (position, &sample) in samples.iter().enumerate() {
             let path = self.cache.path(&self.keys[sample]);
             with_tensors(&path, |views| {
-                if shapes(views) != self.shapes {
+                if shapes(views) != self.stored {
                     return Err(FeatureError::Shape { path: path.clone() });
                 }
-                for (maps, view) in batch.iter_mut().zip(views) {
+                for (maps, view) in batch.iter_mut().zip(&views[scales.clone()]) {
                     let mut slot = maps.index_axis_mut(Axis(1), position);
                     let values = view.data().as_chunks().0;
                     for (value, &bytes) in slot.iter_mut().zip(values) {
@@ -203,11 +234,11 @@ impl FeatureSet {
                 Ok(())
             })??;
         }
-        Ok(batch)
+        Ok(self.view.of(batch))
     }
 }
 
-fn shapes(views: &Scales<TensorView>) -> Scales<[usize; 3]> {
+fn shapes(views: &[TensorView; SCALES]) -> [[usize; 3]; SCALES] {
     views
         .each_ref()
         .map(|view| [view.shape()[0], view.shape()[1], view.shape()[2]])
@@ -216,7 +247,7 @@ fn shapes(views: &Scales<TensorView>) -> Scales<[usize; 3]> {
 /// Reads a file and hands its three checked tensors to `task`.
 fn with_tensors<R>(
     path: &Path,
-    task: impl FnOnce(&Scales<TensorView>) -> R,
+    task: impl FnOnce(&[TensorView; SCALES]) -> R,
 ) -> Result<R, FeatureError> {
     let bytes = fs::read(path).map_err(|source| FeatureError::Io {
         action: "read",
@@ -244,6 +275,7 @@ fn with_tensors<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::FeatureForm;
 
     fn features(seed: usize, size: usize) -> ImageFeatures {
         std::array::from_fn(|scale| {
@@ -271,6 +303,21 @@ mod tests {
                 assert_eq!(maps.index_axis(Axis(1), position), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_set_that_is_seen_otherwise_has_the_scales_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = FeatureCache::open(folder.path()).expect("opened");
+        cache.store("a", &features(0, 4)).expect("stored");
+        let all = FeatureSet::new(cache, vec!["a".into()]).expect("readable");
+        let some = all.seen_as(FeatureView {
+            scales: 1..3,
+            form: FeatureForm::Maps,
+        });
+        assert_eq!(some.shapes(), [[2, 2, 2], [2, 1, 1]]);
+        let expected = &all.load(&[0]).expect("readable")[1..];
+        assert_eq!(some.load(&[0]).expect("readable"), expected);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod features;
 pub mod transform;
+pub mod view;
 
 pub mod adam;
 pub mod checkpoint;

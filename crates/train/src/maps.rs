@@ -4,14 +4,18 @@
 //! contiguous view, a permutation moves whole rows, and a convolution over the batch is one
 //! matrix product.
 
-use flawd_core::flow::SCALES;
 use ndarray::{Array4, ArrayView4, ArrayViewMut4, Axis};
 
 /// One scale's maps for a batch, `[channels, samples, height, width]`, in standard layout.
 pub type Maps = Array4<f32>;
 
-/// One value a scale, finest first.
-pub type Scales<T> = [T; SCALES];
+/// One value a scale of the flow, finest first.
+pub type Scales<T> = Vec<T>;
+
+/// What `of` makes of each of some scales.
+pub(crate) fn each_scale<T>(scales: usize, of: impl FnMut(usize) -> T) -> Scales<T> {
+    (0..scales).map(of).collect()
+}
 
 /// The values of a view that is known to be contiguous.
 pub(crate) fn flat<'a>(maps: &'a ArrayView4<'_, f32>) -> &'a [f32] {

@@ -1,16 +1,16 @@
 //! The whole flow: permutation and coupling, block after block, with exact gradients.
 
-use flawd_core::flow::{FlowLayout, FlowSpec, FlowSpecError, SCALES};
+use flawd_core::flow::{FlowLayout, FlowSpec, FlowSpecError};
 
 use crate::coupling::{Coupling, CouplingTrace, add_per_sample_of};
 use crate::initialise::initialise;
-use crate::maps::{Maps, Scales, permute, unpermute};
+use crate::maps::{Maps, Scales, each_scale, permute, unpermute};
 
 /// A CS-Flow with its parameters.
 pub struct Flow {
     spec: FlowSpec,
     layout: FlowLayout,
-    permutations: Vec<[Vec<usize>; SCALES]>,
+    permutations: Vec<Scales<Vec<usize>>>,
     /// All parameters, in the places that [`FlowSpec::layout`] states.
     pub parameters: Vec<f32>,
 }
@@ -68,9 +68,11 @@ impl Flow {
     /// The latents of a batch, and the trace for [`Self::backward`].
     ///
     /// # Panics
-    /// If the maps have another number of channels than the flow, differ in their number of
-    /// samples, or are not each half the size of the one before.
+    /// If there are not as many maps as the flow has scales, they have another number of channels
+    /// than the flow, differ in their number of samples, or are not each half the size of the one
+    /// before where scales are linked.
     pub fn forward(&self, input: Scales<Maps>) -> (Latents, Trace) {
+        assert_eq!(input.len(), self.spec.scales, "one map a scale");
         let mut log_det = vec![0.0; input[0].dim().1];
         let mut maps = input;
         let mut blocks = Vec::with_capacity(self.permutations.len());
@@ -89,7 +91,7 @@ impl Flow {
         log_det: &mut [f64],
     ) -> (Scales<Maps>, CouplingTrace) {
         let order = &self.permutations[block];
-        let permuted = std::array::from_fn(|scale| permute(&maps[scale], &order[scale]));
+        let permuted = each_scale(maps.len(), |scale| permute(&maps[scale], &order[scale]));
         self.coupling(block).forward(permuted, log_det)
     }
 
@@ -126,7 +128,7 @@ impl Flow {
                 parameter_gradient,
             );
             let order = &self.permutations[block];
-            gradient = std::array::from_fn(|scale| unpermute(&gradient[scale], &order[scale]));
+            gradient = unpermuted(&gradient, order);
         }
         gradient
     }
@@ -136,11 +138,14 @@ impl Flow {
         let mut maps = latents;
         for block in (0..self.permutations.len()).rev() {
             let permuted = self.coupling(block).inverse(&maps);
-            let order = &self.permutations[block];
-            maps = std::array::from_fn(|scale| unpermute(&permuted[scale], &order[scale]));
+            maps = unpermuted(&permuted, &self.permutations[block]);
         }
         maps
     }
+}
+
+fn unpermuted(maps: &Scales<Maps>, order: &Scales<Vec<usize>>) -> Scales<Maps> {
+    each_scale(maps.len(), |scale| unpermute(&maps[scale], &order[scale]))
 }
 
 impl Latents {

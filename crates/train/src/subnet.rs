@@ -7,13 +7,14 @@
 //! o_2 = gamma2 · (conv_scale2_1(y_2) + down_conv12(y_1))
 //! ```
 //!
-//! `up` doubles bilinearly before the convolution; the down convolutions have stride 2.
+//! `up` doubles bilinearly before the convolution; the down convolutions have stride 2. A variant
+//! with fewer scales, or without links, has the terms that are left.
 
 use flawd_core::flow::{ConvLayout, LEAKY_SLOPE, SubnetLayout};
 use ndarray::{ArrayView4, Zip};
 
 use crate::convolution::Convolution;
-use crate::maps::{Maps, Scales};
+use crate::maps::{Maps, Scales, each_scale};
 use crate::upsample::{upsample, upsample_adjoint};
 
 /// A subnet with its parameters.
@@ -27,8 +28,8 @@ pub(crate) struct Subnet<'a> {
 pub(crate) struct SubnetTrace {
     /// `y_s`.
     hidden: Scales<Maps>,
-    /// `up(y_1)` and `up(y_2)`.
-    upsampled: [Maps; 2],
+    /// `up(y_1)` and `up(y_2)`, as far as they are linked.
+    upsampled: Vec<Maps>,
     /// The outputs before their gain.
     ungained: Scales<Maps>,
 }
@@ -45,7 +46,7 @@ impl Subnet<'_> {
     /// The outputs, and the trace for [`Self::backward`].
     pub(crate) fn forward(&self, input: &Scales<ArrayView4<f32>>) -> (Scales<Maps>, SubnetTrace) {
         let layout = self.layout;
-        let hidden: Scales<Maps> = std::array::from_fn(|scale| {
+        let hidden = each_scale(input.len(), |scale| {
             let mut maps = self
                 .conv(&layout.conv_0[scale], 1)
                 .apply(input[scale].view());
@@ -58,22 +59,21 @@ impl Subnet<'_> {
             });
             maps
         });
-        let upsampled = [upsample(hidden[1].view()), upsample(hidden[2].view())];
-        let mut ungained: Scales<Maps> = std::array::from_fn(|scale| {
+        let linked = &hidden[1..][..layout.up.len()];
+        let upsampled: Vec<Maps> = linked.iter().map(|maps| upsample(maps.view())).collect();
+        let mut ungained = each_scale(hidden.len(), |scale| {
             self.conv(&layout.conv_1[scale], 1)
                 .apply(hidden[scale].view())
         });
-        let [out_0, out_1, out_2] = ungained.each_mut().map(|maps| maps.view_mut());
-        self.conv(&layout.up_10, 1)
-            .add_to(upsampled[0].view(), out_0);
-        let mut out_1 = out_1;
-        self.conv(&layout.down_01, 2)
-            .add_to(hidden[0].view(), out_1.view_mut());
-        self.conv(&layout.up_21, 1)
-            .add_to(upsampled[1].view(), out_1);
-        self.conv(&layout.down_12, 2)
-            .add_to(hidden[1].view(), out_2);
-        let output = std::array::from_fn(|scale| {
+        for (scale, down) in layout.down.iter().enumerate() {
+            self.conv(down, 2)
+                .add_to(hidden[scale].view(), ungained[scale + 1].view_mut());
+        }
+        for (scale, up) in layout.up.iter().enumerate() {
+            self.conv(up, 1)
+                .add_to(upsampled[scale].view(), ungained[scale].view_mut());
+        }
+        let output = each_scale(ungained.len(), |scale| {
             let gamma = self.gamma(scale);
             ungained[scale].mapv(|value| gamma * value)
         });
@@ -104,41 +104,38 @@ impl Subnet<'_> {
             let gamma = self.gamma(scale);
             gradient.par_mapv_inplace(|value| gamma * value);
         }
-        let [by_out_0, by_out_1, by_out_2] = &output_gradient;
-        let [y_0, y_1, y_2] = &trace.hidden;
-
         let mut back = |conv: Convolution, input: &Maps, by_output: &Maps, by_input: &mut Maps| {
             let by_input = Some(by_input.view_mut());
             conv.backward(input.view(), by_output.view(), parameter_gradient, by_input);
         };
-        let mut by_hidden = trace
-            .hidden
-            .each_ref()
-            .map(|maps| Maps::zeros(maps.raw_dim()));
-        let [by_y_0, by_y_1, by_y_2] = &mut by_hidden;
-        let mut by_upsampled = trace
-            .upsampled
-            .each_ref()
-            .map(|maps| Maps::zeros(maps.raw_dim()));
-        back(self.conv(&layout.conv_1[0], 1), y_0, by_out_0, by_y_0);
-        back(self.conv(&layout.conv_1[1], 1), y_1, by_out_1, by_y_1);
-        back(self.conv(&layout.conv_1[2], 1), y_2, by_out_2, by_y_2);
-        back(self.conv(&layout.down_01, 2), y_0, by_out_1, by_y_0);
-        back(self.conv(&layout.down_12, 2), y_1, by_out_2, by_y_1);
-        back(
-            self.conv(&layout.up_10, 1),
-            &trace.upsampled[0],
-            by_out_0,
-            &mut by_upsampled[0],
-        );
-        back(
-            self.conv(&layout.up_21, 1),
-            &trace.upsampled[1],
-            by_out_1,
-            &mut by_upsampled[1],
-        );
-        *by_y_1 += &upsample_adjoint(by_upsampled[0].view());
-        *by_y_2 += &upsample_adjoint(by_upsampled[1].view());
+        let hidden = &trace.hidden;
+        let zeros = |maps: &Maps| Maps::zeros(maps.raw_dim());
+        let mut by_hidden: Scales<Maps> = hidden.iter().map(zeros).collect();
+        for (scale, conv) in layout.conv_1.iter().enumerate() {
+            let by_output = &output_gradient[scale];
+            back(
+                self.conv(conv, 1),
+                &hidden[scale],
+                by_output,
+                &mut by_hidden[scale],
+            );
+        }
+        for (scale, down) in layout.down.iter().enumerate() {
+            let by_output = &output_gradient[scale + 1];
+            back(
+                self.conv(down, 2),
+                &hidden[scale],
+                by_output,
+                &mut by_hidden[scale],
+            );
+        }
+        for (scale, up) in layout.up.iter().enumerate() {
+            let upsampled = &trace.upsampled[scale];
+            let mut by_upsampled = zeros(upsampled);
+            let by_output = &output_gradient[scale];
+            back(self.conv(up, 1), upsampled, by_output, &mut by_upsampled);
+            by_hidden[scale + 1] += &upsample_adjoint(by_upsampled.view());
+        }
 
         for scale in 0..by_hidden.len() {
             let gradient = &mut by_hidden[scale];

@@ -39,18 +39,18 @@ const BATCH: usize = 64;
 /// If features cannot be read.
 pub fn fit(kind: TransformKind, features: &FeatureSet) -> Result<FeatureTransform, FeatureError> {
     let scales = match kind {
-        TransformKind::None => std::array::from_fn(|_| ChannelTransform::Identity),
+        TransformKind::None => vec![ChannelTransform::Identity; features.shapes().len()],
         TransformKind::Standardise => {
-            let mut moments: Scales<Moments> = features
-                .shapes()
-                .map(|[channels, ..]| Moments::new(channels));
-            let samples: Vec<usize> = (0..features.len()).collect();
-            for batch in samples.chunks(BATCH) {
-                for (moments, maps) in moments.iter_mut().zip(features.load(batch)?) {
+            let shapes = features.shapes().into_iter();
+            let mut moments: Scales<Moments> = shapes
+                .map(|[channels, ..]| Moments::new(channels))
+                .collect();
+            for batch in features.batches(BATCH) {
+                for (moments, maps) in moments.iter_mut().zip(batch?) {
                     moments.add(&maps);
                 }
             }
-            moments.map(Moments::standardise)
+            moments.into_iter().map(Moments::standardise).collect()
         }
     };
     Ok(FeatureTransform { scales })
@@ -106,10 +106,13 @@ impl Moments {
 /// Applies a transform to a batch.
 ///
 /// # Panics
-/// If the transform is for another number of channels.
+/// If the transform is for another number of scales or channels.
 pub fn apply(transform: &FeatureTransform, features: Scales<Maps>) -> Scales<Maps> {
-    let mut scales = transform.scales.iter();
-    features.map(|maps| apply_scale(scales.next().expect("as many scales"), maps))
+    assert_eq!(transform.scales.len(), features.len(), "scales differ");
+    let scales = transform.scales.iter().zip(features);
+    scales
+        .map(|(transform, maps)| apply_scale(transform, maps))
+        .collect()
 }
 
 fn apply_scale(transform: &ChannelTransform, mut maps: Maps) -> Maps {

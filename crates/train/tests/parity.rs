@@ -68,7 +68,7 @@ impl Tensors {
     }
 
     fn scales(&self, name: impl Fn(usize) -> String) -> Scales<Maps> {
-        std::array::from_fn(|scale| self.maps(&name(scale)))
+        (0..3).map(|scale| self.maps(&name(scale))).collect()
     }
 }
 
@@ -120,6 +120,8 @@ fn load(publication: &Publication) -> (Flow, Tensors) {
         kernels: vec![3, 3, 3, 5],
         clamp: 3.0,
         permutation: publication.permutation,
+        scales: 3,
+        cross_scale: true,
     };
     let weights = Tensors::read(publication.fixture, "weights.safetensors");
     let mut flow = Flow::new(spec, 0).expect("a valid shape");

@@ -45,6 +45,8 @@ fn spec() -> FlowSpec {
         kernels: vec![3, 3],
         clamp: 3.0,
         permutation: PermutationKind::NumpyLegacy,
+        scales: 3,
+        cross_scale: true,
     }
 }
 
@@ -168,7 +170,7 @@ fn a_loss_that_is_no_number_stops_the_run_by_name() {
         scale: vec![f32::MAX; 4],
     };
     let transform = FeatureTransform {
-        scales: std::array::from_fn(|_| huge.clone()),
+        scales: vec![huge; 3],
     };
     let mut trainer = Trainer::new(spec(), settings(2), &set, &transform).expect("valid");
     let error = trainer

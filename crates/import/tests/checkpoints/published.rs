@@ -52,6 +52,8 @@ fn the_flow_of_the_original_code_is_read_with_every_parameter_in_its_place() {
         kernels: vec![3, 3, 3, 5],
         clamp: 3.0,
         permutation: PermutationKind::NumpyLegacy,
+        scales: 3,
+        cross_scale: true,
     };
     assert_eq!(checkpoint.implementation, Implementation::CsFlow);
     assert_eq!(checkpoint.flow, expected);
@@ -71,6 +73,8 @@ fn the_flow_of_anomalib_is_read_with_every_parameter_in_its_place() {
         kernels: vec![3, 3, 3, 5],
         clamp: 1.5,
         permutation: PermutationKind::NumpyPcg64,
+        scales: 3,
+        cross_scale: true,
     };
     assert_eq!(checkpoint.implementation, Implementation::Anomalib);
     assert_eq!(checkpoint.flow, expected);
@@ -95,6 +99,8 @@ fn a_checkpoint_of_lightning_gives_flow_extractor_and_thresholds() {
         kernels: vec![3, 3, 3, 5],
         clamp: 3.0,
         permutation: PermutationKind::NumpyPcg64,
+        scales: 3,
+        cross_scale: true,
     };
     assert_eq!(checkpoint.flow, expected);
     let extractor = checkpoint.extractor.expect("it is in the file");

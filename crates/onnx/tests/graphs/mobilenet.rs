@@ -77,6 +77,8 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
         kernels: vec![3, 3],
         clamp: 3.0,
         permutation: PermutationKind::NumpyLegacy,
+        scales: 3,
+        cross_scale: true,
     };
     let layout = flow.layout();
     let mut parameters = Numbers(1).many(layout.len);
@@ -88,7 +90,7 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
         parameters[subnet.gamma.clone()].fill(0.0);
     }
     let transform = FeatureTransform {
-        scales: [const { ChannelTransform::Identity }; 3],
+        scales: vec![ChannelTransform::Identity; 3],
     };
     let model = model_graph(
         &backbone,

@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-const IDENTITY: FeatureTransform = FeatureTransform {
-    scales: [const { ChannelTransform::Identity }; 3],
-};
+fn identity() -> FeatureTransform {
+    FeatureTransform {
+        scales: vec![ChannelTransform::Identity; 3],
+    }
+}
 
 fn flow(channels: usize) -> FlowSpec {
     FlowSpec {
@@ -25,6 +27,8 @@ fn flow(channels: usize) -> FlowSpec {
         kernels: vec![3, 5],
         clamp: 3.0,
         permutation: PermutationKind::NumpyLegacy,
+        scales: 3,
+        cross_scale: true,
     }
 }
 
@@ -122,7 +126,7 @@ fn check(spec: &FeatureSpec, transform: &FeatureTransform, flow: &FlowSpec, opse
 fn score_and_map_are_those_of_the_formulas() {
     check(
         &features(Size::new(64, 64), &[COARSE.0]),
-        &IDENTITY,
+        &identity(),
         &flow(4),
         17,
     );
@@ -132,7 +136,7 @@ fn score_and_map_are_those_of_the_formulas() {
 fn an_odd_number_of_channels_splits_into_a_smaller_first_half() {
     check(
         &features(Size::new(32, 32), &[FINE.0]),
-        &IDENTITY,
+        &identity(),
         &flow(3),
         17,
     );
@@ -142,7 +146,7 @@ fn an_odd_number_of_channels_splits_into_a_smaller_first_half() {
 fn an_image_need_not_be_square() {
     check(
         &features(Size::new(32, 80), &[COARSE.0]),
-        &IDENTITY,
+        &identity(),
         &flow(4),
         17,
     );
@@ -158,7 +162,7 @@ fn the_clamp_can_be_off_and_permutations_of_either_kind() {
     };
     check(
         &features(Size::new(32, 32), &[COARSE.0]),
-        &IDENTITY,
+        &identity(),
         &flow,
         17,
     );
@@ -169,7 +173,7 @@ fn every_operator_set_gives_the_same_numbers() {
     for opset in 13..=21 {
         check(
             &features(Size::new(16, 32), &[COARSE.0]),
-            &IDENTITY,
+            &identity(),
             &flow(4),
             opset,
         );
@@ -184,18 +188,19 @@ fn transforms_stand_between_backbone_and_flow() {
         scale: numbers.many(4),
     };
     let transform = FeatureTransform {
-        scales: std::array::from_fn(|_| affine(&mut numbers)),
+        scales: (0..3).map(|_| affine(&mut numbers)).collect(),
     };
     let spec = features(Size::new(32, 32), &[COARSE.0]);
     check(&spec, &transform, &flow(4), 17);
 
     // A matrix may also change the number of channels.
+    let linear = |numbers: &mut Numbers| ChannelTransform::Linear {
+        mean: numbers.many(4),
+        matrix: numbers.many(3 * 4),
+        outputs: 3,
+    };
     let transform = FeatureTransform {
-        scales: std::array::from_fn(|_| ChannelTransform::Linear {
-            mean: numbers.many(4),
-            matrix: numbers.many(3 * 4),
-            outputs: 3,
-        }),
+        scales: (0..3).map(|_| linear(&mut numbers)).collect(),
     };
     check(&spec, &transform, &flow(3), 17);
 }
@@ -203,7 +208,7 @@ fn transforms_stand_between_backbone_and_flow() {
 #[test]
 fn a_model_says_what_it_takes_and_gives() {
     let spec = features(Size::new(32, 48), &[COARSE.0]);
-    let model = load(&export(&spec, &IDENTITY, &flow(4), 17).expect("a graph")).expect("a model");
+    let model = load(&export(&spec, &identity(), &flow(4), 17).expect("a graph")).expect("a model");
     assert_eq!(model.input_size(), Size::new(32, 48));
     assert_eq!(model.map_size(), Size::new(8, 12));
     assert_eq!(model.metadata("part"), Some("gear"));
@@ -214,7 +219,7 @@ fn a_model_says_what_it_takes_and_gives() {
 #[test]
 fn the_same_model_is_the_same_file() {
     let spec = features(Size::new(32, 32), &[FINE.0, COARSE.0]);
-    let export = || export(&spec, &IDENTITY, &flow(7), 17).expect("a graph");
+    let export = || export(&spec, &identity(), &flow(7), 17).expect("a graph");
     assert_eq!(export(), export());
 }
 
@@ -225,7 +230,7 @@ fn parts_that_do_not_fit_together_are_refused() {
         export(&spec, transform, flow, 17).expect_err("must be refused")
     };
     assert!(matches!(
-        refused(&IDENTITY, &flow(3)),
+        refused(&identity(), &flow(3)),
         ExportError::TransformDoesNotFit {
             scale: 0,
             features: 4,
@@ -239,18 +244,37 @@ fn parts_that_do_not_fit_together_are_refused() {
         outputs: 3,
     };
     let transform = FeatureTransform {
-        scales: std::array::from_fn(|_| ragged.clone()),
+        scales: vec![ragged; 3],
     };
     assert!(matches!(
         refused(&transform, &flow(3)),
         ExportError::TransformDoesNotFit { .. }
     ));
+    let transform = FeatureTransform {
+        scales: vec![ChannelTransform::Identity; 2],
+    };
+    assert_eq!(
+        refused(&transform, &flow(4)),
+        ExportError::WrongTransformCount(2)
+    );
+    for (scales, cross_scale) in [(2, true), (3, false)] {
+        let variant = FlowSpec {
+            scales,
+            cross_scale,
+            ..flow(4)
+        };
+        let expected = ExportError::Variant {
+            scales,
+            cross_scale,
+        };
+        assert_eq!(refused(&identity(), &variant), expected);
+    }
     let no_blocks = FlowSpec {
         kernels: vec![],
         ..flow(4)
     };
     assert!(matches!(
-        refused(&IDENTITY, &no_blocks),
+        refused(&identity(), &no_blocks),
         ExportError::Flow(_)
     ));
 
@@ -258,7 +282,7 @@ fn parts_that_do_not_fit_together_are_refused() {
         model_graph(
             &backbone(17),
             &spec,
-            &IDENTITY,
+            &identity(),
             &flow(4),
             parameters,
             MapKind::Finest,
@@ -281,7 +305,7 @@ fn parts_that_do_not_fit_together_are_refused() {
 #[test]
 fn a_file_that_is_cut_short_is_said_to_be_damaged() {
     let spec = features(Size::new(32, 32), &[COARSE.0]);
-    let whole = export(&spec, &IDENTITY, &flow(4), 17).expect("a graph");
+    let whole = export(&spec, &identity(), &flow(4), 17).expect("a graph");
     for length in [0, 1, 100, whole.len() / 2, whole.len() - 200] {
         let Err(error) = load(&whole[..length]) else {
             panic!("{length} bytes were taken")
@@ -317,11 +341,12 @@ fn a_file_of_another_kind_is_refused() {
 fn a_score_that_is_no_number_is_an_error() {
     let spec = features(Size::new(32, 32), &[COARSE.0]);
     // Features beyond the range of `f32`: the flow adds and subtracts infinities.
+    let huge = ChannelTransform::Affine {
+        mean: vec![0.0; 4],
+        scale: vec![f32::MAX; 4],
+    };
     let transform = FeatureTransform {
-        scales: std::array::from_fn(|_| ChannelTransform::Affine {
-            mean: vec![0.0; 4],
-            scale: vec![f32::MAX; 4],
-        }),
+        scales: vec![huge; 3],
     };
     let mut model =
         load(&export(&spec, &transform, &flow(4), 17).expect("a graph")).expect("a model");
@@ -334,7 +359,7 @@ fn a_score_that_is_no_number_is_an_error() {
 #[test]
 fn a_provider_that_cannot_be_had_is_an_error_that_names_it() {
     let spec = features(Size::new(32, 32), &[COARSE.0]);
-    let model = file(&export(&spec, &IDENTITY, &flow(4), 17).expect("a graph"));
+    let model = file(&export(&spec, &identity(), &flow(4), 17).expect("a graph"));
     let with = |providers: &[&str]| {
         let providers = providers
             .iter()

@@ -174,11 +174,11 @@ fn subnet(layout: &SubnetLayout, parameters: &[f32], x: &Maps) -> Maps {
     let [y0, y1, y2]: Maps =
         std::array::from_fn(|scale| apply(&layout.conv_0[scale], &x[scale], 1).mapv(leaky));
     let sums = [
-        apply(&layout.conv_1[0], &y0, 1) + apply(&layout.up_10, &upsample_twice(&y1), 1),
+        apply(&layout.conv_1[0], &y0, 1) + apply(&layout.up[0], &upsample_twice(&y1), 1),
         apply(&layout.conv_1[1], &y1, 1)
-            + apply(&layout.down_01, &y0, 2)
-            + apply(&layout.up_21, &upsample_twice(&y2), 1),
-        apply(&layout.conv_1[2], &y2, 1) + apply(&layout.down_12, &y1, 2),
+            + apply(&layout.down[0], &y0, 2)
+            + apply(&layout.up[1], &upsample_twice(&y2), 1),
+        apply(&layout.conv_1[2], &y2, 1) + apply(&layout.down[1], &y1, 2),
     ];
     let gamma = &parameters[layout.gamma.clone()];
     std::array::from_fn(|scale| &sums[scale] * f64::from(gamma[scale]))
