@@ -158,7 +158,7 @@ fn beside(
             continue;
         };
         if file.is_float(name)? && file.shape(name)?.iter().product::<usize>() == 1 {
-            let value = f64::from(file.read_any(name)?.elements[0]);
+            let value = f64::from(file.read_any(name)?.sum());
             // anomalib writes what it has not set as not a number.
             if value.is_finite() {
                 values.insert(own.to_owned(), value);

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::tensors::{Tensor, TensorError, TensorFile};
+use ndarray::ArrayD;
+
+use crate::tensors::{TensorError, TensorFile};
 
 /// Where the extractor lies below the model.
 pub(crate) const EXTRACTOR: &str = "feature_extractor.";
@@ -26,7 +28,7 @@ const NETWORK: &str = "features.";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extractor {
     /// Tensors under the names of torchvision, `features.0.0.weight` and so on.
-    pub tensors: BTreeMap<String, Tensor>,
+    pub tensors: BTreeMap<String, ArrayD<f32>>,
     /// A tensor of which the checkpoint has a second copy with other numbers; the copy that runs
     /// was taken.
     pub differs: Option<String>,

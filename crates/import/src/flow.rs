@@ -159,7 +159,7 @@ impl Found {
         // `tensors` is in the order of the layout, so the parameters only have to be joined.
         let mut parameters = Vec::new();
         for (key, _) in &tensors {
-            parameters.extend(file.read(key)?.elements);
+            parameters.extend(file.read(key)?);
         }
         assert_eq!(parameters.len(), spec.layout().len, "all shapes fit");
         Ok(ReadFlow { spec, parameters })

@@ -19,4 +19,4 @@ mod tensors;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use extractor::Extractor;
-pub use tensors::{Tensor, TensorError, TensorFile};
+pub use tensors::{TensorError, TensorFile};

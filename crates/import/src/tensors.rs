@@ -11,17 +11,9 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ndarray::ArrayD;
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
-
-/// A tensor of 32-bit floating-point numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// The length of each axis.
-    pub shape: Vec<usize>,
-    /// The elements in C order.
-    pub elements: Vec<f32>,
-}
 
 /// A file with named tensors.
 pub struct TensorFile {
@@ -230,9 +222,9 @@ impl TensorFile {
     /// # Errors
     /// If there is none of this name, its elements are of another type or not all finite, or the
     /// file is damaged.
-    pub fn read(&self, name: &str) -> Result<Tensor, TensorError> {
+    pub fn read(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
         let tensor = self.read_any(name)?;
-        match tensor.elements.iter().find(|value| !value.is_finite()) {
+        match tensor.iter().find(|value| !value.is_finite()) {
             None => Ok(tensor),
             Some(&value) => Err(TensorError::NotFinite {
                 path: self.path.clone(),
@@ -243,7 +235,7 @@ impl TensorFile {
     }
 
     /// Reads a tensor whose elements may be anything.
-    pub(crate) fn read_any(&self, name: &str) -> Result<Tensor, TensorError> {
+    pub(crate) fn read_any(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
         let entry = self.entry(name)?;
         if let Some(found) = &entry.other_type {
             return Err(TensorError::ElementType {
@@ -260,12 +252,10 @@ impl TensorFile {
                 &from_file
             }
         };
-        // Files and machines are little-endian, and both readers checked the length.
+        // Files and machines are little-endian.
         let elements = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes);
-        Ok(Tensor {
-            shape: entry.shape.clone(),
-            elements: elements.collect(),
-        })
+        let tensor = ArrayD::from_shape_vec(entry.shape.as_slice(), elements.collect());
+        Ok(tensor.expect("both readers hold the length against the shape"))
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, TensorError> {

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use flawd_import::{Checkpoint, CheckpointError, Tensor, TensorFile};
+use flawd_import::{Checkpoint, CheckpointError, TensorFile};
+use ndarray::ArrayD;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-pub(crate) type Tensors = BTreeMap<String, Tensor>;
+pub(crate) type Tensors = BTreeMap<String, ArrayD<f32>>;
 
 /// A file of the repository's own test data.
 pub(crate) fn data(name: &str) -> PathBuf {
@@ -42,12 +43,10 @@ pub(crate) fn tensors(path: &Path) -> Tensors {
 }
 
 /// Numbers that differ from each other.
-pub(crate) fn tensor(shape: &[usize], seed: usize) -> Tensor {
+pub(crate) fn tensor(shape: &[usize], seed: usize) -> ArrayD<f32> {
     let number = |index: usize| ((seed * 31 + index) as f32 * 0.7).sin();
-    Tensor {
-        shape: shape.to_owned(),
-        elements: (0..shape.iter().product()).map(number).collect(),
-    }
+    let elements = (0..shape.iter().product()).map(number).collect();
+    ArrayD::from_shape_vec(shape, elements).expect("as many as the shape wants")
 }
 
 /// A flow of 5 channels and 3 hidden ones, with two blocks of the kernels 3 and 1; `subnet` names
@@ -123,7 +122,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
 pub(crate) fn safetensors(tensors: &Tensors) -> Vec<u8> {
     let raw: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), raw(tensor)))
+        .map(|(name, tensor)| (name.as_str(), tensor.shape(), raw(tensor)))
         .collect();
     let views = raw.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
@@ -132,9 +131,8 @@ pub(crate) fn safetensors(tensors: &Tensors) -> Vec<u8> {
     serialize(views, None).expect("plain tensors")
 }
 
-fn raw(tensor: &Tensor) -> Vec<u8> {
+fn raw(tensor: &ArrayD<f32>) -> Vec<u8> {
     tensor
-        .elements
         .iter()
         .flat_map(|value| value.to_le_bytes())
         .collect()
@@ -191,7 +189,7 @@ impl Pickle {
         self.add(b"}(");
         for (number, (name, tensor)) in tensors.iter().enumerate() {
             self.text(name);
-            self.tensor(&tensor.shape, first + number);
+            self.tensor(tensor.shape(), first + number);
         }
         self.add(b"u");
     }
@@ -204,7 +202,10 @@ impl Pickle {
 
 /// A file as `torch.save` writes it: this pickle, and the elements of these tensors under the keys
 /// from 0 on.
-pub(crate) fn archive<'a>(pickle: &[u8], tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<u8> {
+pub(crate) fn archive<'a>(
+    pickle: &[u8],
+    tensors: impl IntoIterator<Item = &'a ArrayD<f32>>,
+) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut add = |name: &str, bytes: &[u8]| {
