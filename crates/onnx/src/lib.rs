@@ -9,6 +9,7 @@
 mod backbone;
 mod binding;
 pub mod builder;
+pub mod efficientnet;
 mod export;
 mod extractor;
 mod features;
