@@ -10,6 +10,7 @@ mod anomaly_map;
 mod backbone;
 mod binding;
 pub mod builder;
+pub mod efficientnet;
 mod export;
 mod extractor;
 mod features;
