@@ -3,7 +3,8 @@
 //! ```text
 //! BUNDLE/bundle.toml          the manifest, with the digest of everything below
 //! BUNDLE/model.onnx           image in, score and anomaly map out
-//! BUNDLE/training-files.txt   digests of the images that trained it, and may never calibrate it
+//! BUNDLE/training-files.txt   digests of the images that trained it, and may never calibrate it;
+//!                             not in a bundle whose model was imported
 //! BUNDLE/golden/*.png         pictures with known scores
 //! ```
 //! What was opened was verified. What is written appears whole or not at all: a new bundle is put
@@ -142,11 +143,17 @@ impl Bundle {
             .parse()
             .map_err(|source| BundleError::Manifest { path, source })?;
         verify(&folder.join(MODEL), manifest.model.digest)?;
-        verify(&folder.join(TRAINING_FILES), manifest.training.data)?;
         for golden in &manifest.golden {
             verify(&folder.join(GOLDEN).join(&golden.file), golden.digest)?;
         }
-        let training_files = read_training_files(&folder.join(TRAINING_FILES))?;
+        let training_files = match &manifest.training {
+            Some(training) => {
+                let path = folder.join(TRAINING_FILES);
+                verify(&path, training.data)?;
+                read_training_files(&path)?
+            }
+            None => HashSet::new(),
+        };
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
@@ -181,7 +188,8 @@ impl Bundle {
         self.folder.join(MODEL)
     }
 
-    /// True if an image file with this digest trained the model.
+    /// True if an image file with this digest is known to have trained the model; what trained an
+    /// imported model is not known.
     pub fn was_trained_on(&self, image: Digest) -> bool {
         self.training_files.contains(&image)
     }

@@ -10,11 +10,10 @@ use std::path::PathBuf;
 
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
-use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::{
-    Backbone, BackboneError, ExportError, FeatureExtractor, FeatureSpec, ModelError, Runtime,
-    SessionOptions, feature_graph,
+    Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
+    Runtime, SessionOptions, feature_graph,
 };
 use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
 
@@ -31,10 +30,8 @@ use extraction::Extraction;
 pub struct FeaturePlan {
     /// An ONNX file that computes feature maps.
     pub backbone: PathBuf,
-    /// The backbone's outputs to use; empty takes the only one there is.
-    pub outputs: Vec<String>,
-    /// What the backbone wants its pixels to look like, where its file does not say.
-    pub normalisation: Option<Normalisation>,
+    /// Which of its outputs, with which pixels.
+    pub choice: FeatureChoice,
     /// Size of the network's input.
     pub size: Size,
     /// Which part of a picture is inspected, and how it is turned.
@@ -49,26 +46,9 @@ pub enum FeaturesError {
     /// The backbone cannot be read.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// The backbone has several outputs and none was chosen.
-    #[error(
-        "the backbone {} has the outputs {}: choose with --feature", path.display(),
-        outputs.join(", ")
-    )]
-    ChooseOutput {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The outputs it has.
-        outputs: Vec<String>,
-    },
-    /// The backbone's file does not say what its pixels must look like.
-    #[error(
-        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
-         or write the properties mean and std into its metadata", path.display()
-    )]
-    NoNormalisation {
-        /// The backbone's file.
-        path: PathBuf,
-    },
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Outputs(#[from] flawd_onnx::FeatureError),
     /// The backbone gives no such features at this size.
     #[error(transparent)]
     Graph(#[from] ExportError),
@@ -113,7 +93,7 @@ impl FeatureSource {
             source,
         })?;
         let backbone = Backbone::from_bytes(&plan.backbone, &bytes)?;
-        let spec = spec(plan, &backbone)?;
+        let spec = plan.choice.complete(&backbone, plan.size)?;
         let graph = feature_graph(&backbone, &spec)?;
         Ok(Self {
             backbone,
@@ -151,28 +131,4 @@ impl FeatureSource {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)
     }
-}
-
-/// Which outputs of the backbone, at which size, with which pixels.
-fn spec(plan: &FeaturePlan, backbone: &Backbone) -> Result<FeatureSpec, FeaturesError> {
-    let path = || plan.backbone.clone();
-    let outputs = match (&plan.outputs[..], &backbone.outputs()[..]) {
-        ([], [only]) => vec![(*only).to_owned()],
-        ([], several) => {
-            let outputs = several.iter().map(|&name| name.to_owned()).collect();
-            return Err(FeaturesError::ChooseOutput {
-                path: path(),
-                outputs,
-            });
-        }
-        (chosen, _) => chosen.to_vec(),
-    };
-    let normalisation = plan.normalisation.or(backbone.normalisation());
-    let normalisation =
-        normalisation.ok_or_else(|| FeaturesError::NoNormalisation { path: path() })?;
-    Ok(FeatureSpec {
-        size: plan.size,
-        outputs,
-        normalisation,
-    })
 }

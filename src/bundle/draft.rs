@@ -95,7 +95,7 @@ impl Draft {
     /// If something cannot be written; what was at the target is then as it was.
     ///
     /// # Panics
-    /// If no model or no list of training images was written.
+    /// If no model was written.
     pub fn finish(
         self,
         golden: &[GoldenInput],
@@ -104,7 +104,7 @@ impl Draft {
         let folder = self.folder.path();
         let manifest = describe(DraftRecord {
             model: self.model.expect("the model is written first"),
-            training_files: self.training_files.expect("the list is written first"),
+            training_files: self.training_files,
             golden: golden::write(&folder.join(GOLDEN), golden)?,
         });
         self.write(MANIFEST, manifest.to_string().as_bytes())?;
@@ -122,8 +122,8 @@ impl Draft {
 pub struct DraftRecord {
     /// Digest of the model file.
     pub model: Digest,
-    /// Digest of the list of training images.
-    pub training_files: Digest,
+    /// Digest of the list of training images, where it was written.
+    pub training_files: Option<Digest>,
     /// The golden inputs.
     pub golden: Vec<GoldenRecord>,
 }

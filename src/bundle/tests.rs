@@ -1,9 +1,14 @@
 //! Bundles on disk. None of these runs a model, so `model.onnx` is any bytes.
 
+use std::collections::BTreeMap;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
-use flawd_core::manifest::{BackboneRecord, BundleVersion, FORMAT, ModelRecord, TrainingRecord};
+use flawd_core::manifest::{
+    BackboneRecord, BundleVersion, FORMAT, Implementation, ImportRecord, ModelRecord,
+    TrainingRecord,
+};
 use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
@@ -57,15 +62,16 @@ fn describe(record: DraftRecord) -> Manifest {
             scales: 3,
             cross_scale: true,
         },
-        training: TrainingRecord {
+        training: record.training_files.map(|data| TrainingRecord {
             images: 1,
-            data: record.training_files,
+            data,
             transform: "identity".to_owned(),
             seed: 1,
             epochs: 1,
             final_loss: 0.5,
             settings: toml::Table::new(),
-        },
+        }),
+        import: None,
         calibration: calibration(1.0),
         pixel: None,
         quality: None,
@@ -113,6 +119,28 @@ fn what_is_written_opens_again() {
         .golden_image(&opened.manifest().golden[1])
         .expect("it decodes");
     assert_eq!(image, picture(50));
+}
+
+#[test]
+fn an_imported_bundle_has_no_list_of_what_trained_it() {
+    let (_parent, target) = place();
+    let mut draft = Draft::begin(&target).expect("nothing is there");
+    draft.write_model(b"model").expect("it can be written");
+    let import = ImportRecord {
+        file: "model.ckpt".to_owned(),
+        digest: sha256(b"checkpoint"),
+        implementation: Implementation::CsFlow,
+        post_processor: BTreeMap::new(),
+    };
+    let bundle = draft.finish(&golden(&[0.25, 0.5]), |record| Manifest {
+        import: Some(import),
+        ..describe(record)
+    });
+    let bundle = bundle.expect("it can be written");
+    assert!(bundle.manifest().training.is_none());
+    assert!(!bundle.was_trained_on(sha256(b"a picture")));
+    let files = ["bundle.toml", "golden", "model.onnx"];
+    assert_eq!(names_in(&target), files);
 }
 
 #[test]

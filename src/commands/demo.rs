@@ -19,7 +19,7 @@ use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{Runtime, filter_bank::filter_bank};
+use flawd_onnx::{FeatureChoice, Runtime, filter_bank::filter_bank};
 use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
@@ -192,8 +192,10 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         images: args.out.join("parts"),
         features: FeaturePlan {
             backbone,
-            outputs: vec!["features_s16".to_owned()],
-            normalisation: None,
+            choice: FeatureChoice {
+                outputs: vec!["features_s16".to_owned()],
+                normalisation: None,
+            },
             size: SIZE,
             geometry: Geometry::default(),
             cache: args.out.join("cache"),

@@ -9,6 +9,8 @@ use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 
 use super::numbers;
+use flawd_onnx::FeatureChoice;
+
 use crate::cache;
 use crate::failure::Failure;
 use crate::features::{FeaturePlan, FeaturesError};
@@ -74,10 +76,12 @@ impl FeatureArgs {
     pub(super) fn plan(self) -> anyhow::Result<FeaturePlan> {
         Ok(FeaturePlan {
             backbone: self.backbone,
-            outputs: self.outputs,
-            normalisation: self
-                .normalisation
-                .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
+            choice: FeatureChoice {
+                outputs: self.outputs,
+                normalisation: self
+                    .normalisation
+                    .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
+            },
             size: self.size,
             geometry: Geometry {
                 region: self.region,
@@ -108,10 +112,9 @@ impl CacheArgs {
 /// The exit code that a failure to get features deserves.
 pub(super) fn failure(error: FeaturesError) -> Failure {
     match error {
-        FeaturesError::Backbone(_)
-        | FeaturesError::ChooseOutput { .. }
-        | FeaturesError::NoNormalisation { .. }
-        | FeaturesError::Graph(_) => Failure::config(error),
+        FeaturesError::Backbone(_) | FeaturesError::Outputs(_) | FeaturesError::Graph(_) => {
+            Failure::config(error)
+        }
         error => error.into(),
     }
 }

@@ -26,12 +26,34 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::Args;
 use flawd_onnx::Runtime;
 
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::Failure;
+use crate::held_out::Promise;
 use crate::scorer::Scorer;
+
+/// What a threshold promises; shared by the commands that calibrate.
+#[derive(Clone, Copy, Debug, Args)]
+struct PromiseArgs {
+    /// The false-reject rate that the threshold promises
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = share)]
+    false_reject_rate: f64,
+    /// Where the images are too few for that rate, promise the lowest that they allow
+    #[arg(long)]
+    accept_achievable: bool,
+}
+
+impl PromiseArgs {
+    fn promise(self) -> Promise {
+        Promise {
+            false_reject_rate: self.false_reject_rate,
+            accept_achievable: self.accept_achievable,
+        }
+    }
+}
 
 /// A share such as a false-reject rate, as an argument.
 fn share(text: &str) -> Result<f64, String> {

@@ -88,19 +88,32 @@ fn inspect(bundle: &Path) -> Outcome {
             manifest.flow.layout().len
         ),
     );
-    let training = &manifest.training;
-    row(
-        "training",
-        &format!(
-            "{} images, {} epochs, seed {}, transform {}, final loss {:.4}",
-            training.images,
-            training.epochs,
-            training.seed,
-            training.transform,
-            training.final_loss
-        ),
-    );
-    row("data", &training.data);
+    if let Some(training) = &manifest.training {
+        row(
+            "training",
+            &format!(
+                "{} images, {} epochs, seed {}, transform {}, final loss {:.4}",
+                training.images,
+                training.epochs,
+                training.seed,
+                training.transform,
+                training.final_loss
+            ),
+        );
+        row("data", &training.data);
+    }
+    if let Some(import) = &manifest.import {
+        row(
+            "imported",
+            &format!(
+                "{} of {}, {}; images and settings of the training unknown",
+                import.file, import.implementation, import.digest
+            ),
+        );
+        for (name, value) in &import.post_processor {
+            row("not used", &format!("{name} = {value}"));
+        }
+    }
     row("threshold", &manifest.calibration.threshold());
     row("promise", &manifest.calibration.promise());
     if let Some(pixel) = &manifest.pixel {

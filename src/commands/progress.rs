@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::features::ExtractionStep;
+use crate::held_out::Progress;
 
 /// How often the line changes at most.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -65,6 +66,16 @@ impl ProgressLine {
                 } else {
                     self.update(&text)
                 }
+            }
+        }
+    }
+
+    /// Shows how far the scoring of held-out images is.
+    pub(super) fn held_out(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Scored { done, total } => self.update(&format!("scored {done}/{total}")),
+            Progress::Skipped { path, reason } => {
+                self.line(&format!("skipped {}: {reason}", path.display()));
             }
         }
     }

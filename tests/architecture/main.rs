@@ -69,6 +69,16 @@ const WALLS: &[Wall] = &[
         allowed: &["crates/train/src/matrix.rs"],
     },
     Wall {
+        word: "pytorch_reader",
+        within: "",
+        allowed: &["crates/import/"],
+    },
+    Wall {
+        word: "flawd_onnx",
+        within: "crates/import/src/",
+        allowed: &[],
+    },
+    Wall {
         word: "anyhow",
         within: "",
         allowed: &["src/commands/", "src/main.rs", "src/failure.rs"],

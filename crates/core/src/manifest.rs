@@ -4,6 +4,7 @@
 //! it does not know is an error, and so is a format from a newer flawd. Numbers that decide about
 //! parts read back bit for bit.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,8 +42,12 @@ pub struct Manifest {
     pub backbone: BackboneRecord,
     /// The shape of the flow inside the model.
     pub flow: FlowSpec,
-    /// How the flow was trained.
-    pub training: TrainingRecord,
+    /// How the flow was trained; absent where it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingRecord>,
+    /// What the flow was imported from; absent where it was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportRecord>,
     /// The threshold and what it promises.
     pub calibration: Calibration,
     /// The threshold for regions of the anomaly map, and what it promises. Absent in a bundle that
@@ -90,7 +95,7 @@ pub struct BackboneRecord {
     pub normalisation: Normalisation,
 }
 
-/// Where the flow's parameters come from.
+/// How the flow's parameters were trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingRecord {
@@ -109,6 +114,42 @@ pub struct TrainingRecord {
     /// The trainer's other settings, as it writes them.
     #[serde(default)]
     pub settings: toml::Table,
+}
+
+/// Where an imported flow's parameters come from. How they were trained, on what and for how long
+/// is not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRecord {
+    /// Name of the checkpoint's file, without the folder.
+    pub file: String,
+    /// Digest of that file.
+    pub digest: Digest,
+    /// Whose code trained it.
+    pub implementation: Implementation,
+    /// What the checkpoint says of scores and thresholds, by its own names. They are of another
+    /// scale than those of this bundle, and decide nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub post_processor: BTreeMap<String, f64>,
+}
+
+/// A published implementation of CS-Flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Implementation {
+    /// The authors' own code.
+    CsFlow,
+    /// anomalib's.
+    Anomalib,
+}
+
+impl fmt::Display for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CsFlow => "cs-flow",
+            Self::Anomalib => "anomalib",
+        })
+    }
 }
 
 /// What the calibration pictures say about pictures that can be judged.
@@ -302,6 +343,11 @@ impl Manifest {
         if self.name.is_empty() || self.name.chars().any(char::is_control) {
             return Err(ManifestError::Invalid("the bundle has no printable name"));
         }
+        if self.training.is_some() == self.import.is_some() {
+            return Err(ManifestError::Invalid(
+                "the bundle has to have one of [training] and [import]",
+            ));
+        }
         if self.golden.is_empty() {
             return Err(ManifestError::Invalid(
                 "the bundle has no golden input, so no device could prove that it scores as it \
@@ -389,7 +435,7 @@ mod tests {
                 scales: 3,
                 cross_scale: true,
             },
-            training: TrainingRecord {
+            training: Some(TrainingRecord {
                 images: 700,
                 data: digest,
                 transform: "whiten".to_owned(),
@@ -397,7 +443,8 @@ mod tests {
                 epochs: 10,
                 final_loss: -0.25,
                 settings: toml::toml! { batch = 16 },
-            },
+            }),
+            import: None,
             calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
             pixel: None,
             quality: None,
@@ -447,6 +494,28 @@ mod tests {
                 .expect("it reads back"),
             manifest
         );
+    }
+
+    #[test]
+    fn a_bundle_says_where_its_model_comes_from_in_one_way() {
+        let mut imported = manifest();
+        imported.training = None;
+        imported.import = Some(ImportRecord {
+            file: "model.ckpt".to_owned(),
+            digest: Digest::new([9; 32]),
+            implementation: Implementation::Anomalib,
+            post_processor: BTreeMap::from([("post_processor.image_min".to_owned(), 0.25)]),
+        });
+        let read = |manifest: &Manifest| manifest.to_string().parse::<Manifest>();
+        assert_eq!(read(&imported).expect("it reads back"), imported);
+        let mut both = imported.clone();
+        both.training = manifest().training;
+        let mut neither = imported;
+        neither.import = None;
+        for wrong in [both, neither] {
+            let error = read(&wrong).expect_err("must be refused").to_string();
+            assert!(error.contains("one of [training] and [import]"), "{error}");
+        }
     }
 
     #[test]

@@ -85,8 +85,8 @@ pub struct Window {
     pub kernel: usize,
     /// Step in both directions.
     pub stride: usize,
-    /// Zeros added on all four sides.
-    pub padding: usize,
+    /// Zeros added before and after, in both directions.
+    pub padding: [usize; 2],
     /// Groups of channels that do not see each other; 1 for an ordinary convolution.
     pub groups: usize,
 }
@@ -97,7 +97,7 @@ impl Window {
         Self {
             kernel,
             stride,
-            padding: kernel / 2,
+            padding: [kernel / 2; 2],
             groups: 1,
         }
     }
@@ -242,6 +242,11 @@ impl GraphBuilder {
         self.node(name, "Relu", &[x], vec![])
     }
 
+    /// `1 / (1 + exp(-x))`.
+    pub fn sigmoid(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Sigmoid", &[x], vec![])
+    }
+
     /// `x` where positive, `slope * x` elsewhere.
     pub fn leaky_relu(&mut self, name: &str, x: &Value, slope: f32) -> Value {
         self.node(name, "LeakyRelu", &[x], vec![float("alpha", slope)])
@@ -309,13 +314,14 @@ impl GraphBuilder {
         let Window {
             kernel,
             stride,
-            padding,
+            padding: [before, after],
             groups,
         } = window;
+        let pads = [before, before, after, after].map(|zeros| zeros as i64);
         let attributes = vec![
             ints("kernel_shape", &[kernel as i64; 2]),
             ints("strides", &[stride as i64; 2]),
-            ints("pads", &[padding as i64; 4]),
+            ints("pads", &pads),
             ints("dilations", &[1, 1]),
             int("group", groups as i64),
         ];
@@ -327,6 +333,11 @@ impl GraphBuilder {
         let size = [size as i64; 2];
         let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
         self.node(name, "AveragePool", &[x], attributes)
+    }
+
+    /// The mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
+    pub fn global_average_pool(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "GlobalAveragePool", &[x], vec![])
     }
 
     /// An NCHW tensor at twice its height and width: bilinear, pixel centres at half positions,

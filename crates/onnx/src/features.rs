@@ -16,6 +16,7 @@ use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 /// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.
 pub(crate) const IMAGE: &str = "image";
@@ -42,9 +43,66 @@ pub struct FeatureShape {
     pub maps: [Size; SCALES],
 }
 
+/// What is asked of a backbone, as far as it is asked.
+#[derive(Clone, Debug, Default)]
+pub struct FeatureChoice {
+    /// The outputs to use; empty takes the only one there is.
+    pub outputs: Vec<String>,
+    /// What it wants its pixels to look like, where its file does not say.
+    pub normalisation: Option<Normalisation>,
+}
+
+impl FeatureChoice {
+    /// Completes the choice from what `backbone` says of itself.
+    ///
+    /// # Errors
+    /// If there are several outputs and none was chosen, or nobody says how to normalise.
+    pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
+        let path = || backbone.path().to_owned();
+        let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {
+            ([], [only]) => vec![(*only).to_owned()],
+            ([], several) => {
+                return Err(FeatureError::ChooseOutput {
+                    path: path(),
+                    outputs: several.iter().map(|&name| name.to_owned()).collect(),
+                });
+            }
+            (chosen, _) => chosen.to_vec(),
+        };
+        let normalisation = self.normalisation.or(backbone.normalisation());
+        let normalisation =
+            normalisation.ok_or_else(|| FeatureError::NoNormalisation { path: path() })?;
+        Ok(FeatureSpec {
+            size,
+            outputs,
+            normalisation,
+        })
+    }
+}
+
 /// Why features cannot be had as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FeatureError {
+    /// The backbone has several outputs and none was chosen.
+    #[error(
+        "the backbone {} has the outputs {}: choose with --feature", path.display(),
+        outputs.join(", ")
+    )]
+    ChooseOutput {
+        /// The backbone's file.
+        path: PathBuf,
+        /// The outputs it has.
+        outputs: Vec<String>,
+    },
+    /// The backbone's file does not say what its pixels must look like.
+    #[error(
+        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
+         or write the properties mean and std into its metadata", path.display()
+    )]
+    NoNormalisation {
+        /// The backbone's file.
+        path: PathBuf,
+    },
     /// No output was named.
     #[error("no backbone output was chosen; the backbone has {}", available.join(", "))]
     NoOutput {

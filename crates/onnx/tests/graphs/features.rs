@@ -135,7 +135,7 @@ fn layer(builder: &mut GraphBuilder, name: &str, x: &Value, window: Window) -> V
 #[test]
 fn maps_that_do_not_halve_are_refused() {
     let unpadded = Window {
-        padding: 0,
+        padding: [0; 2],
         ..Window::same(3, 2)
     };
     let error = refused(|builder, image| vec![layer(builder, "a", image, unpadded)]);

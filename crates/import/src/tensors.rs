@@ -1,0 +1,304 @@
+//! The named tensors of a file: safetensors, or what `torch.save` writes.
+//!
+//! Shapes are known when the file is open; elements are read when they are asked for, so that a
+//! checkpoint's optimiser state, which is most of it, is never in memory. Pickled objects are
+//! looked at and never executed: `pytorch-reader` rebuilds tensors, dictionaries and lists, takes
+//! every other object as opaque, and refuses one that holds tensors.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ndarray::ArrayD;
+use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
+use safetensors::{Dtype, SafeTensors};
+
+/// A file with named tensors.
+pub struct TensorFile {
+    path: PathBuf,
+    tensors: BTreeMap<String, Entry>,
+    /// The whole file, where it is one of safetensors.
+    bytes: Vec<u8>,
+}
+
+/// A tensor that was not read yet.
+struct Entry {
+    shape: Vec<usize>,
+    /// Name of the element type, where it is another than 32-bit floating point.
+    other_type: Option<String>,
+    place: Place,
+}
+
+enum Place {
+    /// In `bytes`.
+    Bytes(Range<usize>),
+    /// In a file of PyTorch's.
+    Torch(pytorch_reader::Tensor),
+}
+
+/// Why a file or a tensor in it cannot be read. Every variant names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// The system said no.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not a file of a known kind.
+    #[error(
+        "{} is neither a safetensors file nor one that torch.save wrote: give a .safetensors, \
+         .pth, .pt or .ckpt file", path.display()
+    )]
+    UnknownKind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The bytes contradict themselves.
+    #[error("{} is cut short or damaged ({reason}): copy it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Tensors inside an object whose code would have to be run.
+    #[error(
+        "{} holds tensors in an object of {class}, which cannot be read without running its code: \
+         load it in Python and save the state dict alone, torch.save(state_dict, NEW_FILE)",
+        path.display()
+    )]
+    ForeignClass {
+        /// The file.
+        path: PathBuf,
+        /// The class, as Python names it.
+        class: String,
+    },
+    /// An argument of the model that is none.
+    #[error("{} says that the model's {name} is {found}, which makes no sense", path.display())]
+    Argument {
+        /// The file.
+        path: PathBuf,
+        /// The argument.
+        name: &'static str,
+        /// What is stated.
+        found: String,
+    },
+    /// There is no tensor of this name.
+    #[error("{} has no tensor `{name}`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A tensor of another element type.
+    #[error(
+        "the tensor `{name}` of {} has elements of type {found}, and float32 is needed: save the \
+         state dict after model.float()", path.display()
+    )]
+    ElementType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its element type.
+        found: String,
+    },
+    /// A number that nothing can be computed with.
+    #[error("the tensor `{name}` of {} holds {value}: the model is unusable", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Not a number, or infinite.
+        value: f32,
+    },
+}
+
+impl TensorFile {
+    /// Opens a file; what it holds decides its kind, not its name.
+    ///
+    /// # Errors
+    /// If it cannot be read, is of another kind, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, TensorError> {
+        let unreadable = |source| TensorError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(9).read_to_end(&mut start).map_err(unreadable)?;
+        // The JSON header of a safetensors file begins after eight bytes of its length.
+        if start.get(8) == Some(&b'{') {
+            Self::from_safetensors(path, fs::read(path).map_err(unreadable)?)
+        } else {
+            Self::from_torch(path)
+        }
+    }
+
+    fn from_safetensors(path: &Path, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        let (header, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| TensorError::Damaged {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
+        // The data begins after the header and the eight bytes of its length.
+        let data = header + 8;
+        let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            let entry = Entry {
+                shape: info.shape.clone(),
+                other_type: (info.dtype != Dtype::F32).then(|| info.dtype.to_string()),
+                place: Place::Bytes(data + start..data + end),
+            };
+            (name, entry)
+        });
+        let tensors = tensors.collect();
+        Ok(Self {
+            path: path.to_owned(),
+            tensors,
+            bytes,
+        })
+    }
+
+    fn from_torch(path: &Path) -> Result<Self, TensorError> {
+        let reader = PytorchReader::new(path).map_err(|error| explain(path, error))?;
+        let tensors = reader.into_tensors().into_iter().map(|(name, tensor)| {
+            let dtype = tensor.dtype();
+            let entry = Entry {
+                shape: tensor.shape().to_owned(),
+                other_type: (dtype != DType::F32).then(|| format!("{dtype:?}")),
+                place: Place::Torch(tensor),
+            };
+            (name, entry)
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            tensors: tensors.collect(),
+            bytes: Vec::new(),
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of all tensors, in alphabetical order; those in nested dictionaries with the keys
+    /// of all of them, joined by full stops.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// True if there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn shape(&self, name: &str) -> Result<&[usize], TensorError> {
+        Ok(&self.entry(name)?.shape)
+    }
+
+    /// True if a tensor's elements are 32-bit floating point; others cannot be read.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn is_float(&self, name: &str) -> Result<bool, TensorError> {
+        Ok(self.entry(name)?.other_type.is_none())
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// If there is none of this name, its elements are of another type or not all finite, or the
+    /// file is damaged.
+    pub fn read(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
+        let tensor = self.read_any(name)?;
+        match tensor.iter().find(|value| !value.is_finite()) {
+            None => Ok(tensor),
+            Some(&value) => Err(TensorError::NotFinite {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                value,
+            }),
+        }
+    }
+
+    /// Reads a tensor whose elements may be anything.
+    pub(crate) fn read_any(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
+        let entry = self.entry(name)?;
+        if let Some(found) = &entry.other_type {
+            return Err(TensorError::ElementType {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                found: found.clone(),
+            });
+        }
+        let from_file;
+        let bytes = match &entry.place {
+            Place::Bytes(range) => &self.bytes[range.clone()],
+            Place::Torch(tensor) => {
+                from_file = tensor.read().map_err(|error| self.damaged(error))?;
+                &from_file
+            }
+        };
+        // Files and machines are little-endian.
+        let elements = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes);
+        let tensor = ArrayD::from_shape_vec(entry.shape.as_slice(), elements.collect());
+        Ok(tensor.expect("both readers hold the length against the shape"))
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, TensorError> {
+        self.tensors.get(name).ok_or_else(|| TensorError::Missing {
+            path: self.path.clone(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn damaged(&self, error: io::Error) -> TensorError {
+        let path = self.path.clone();
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => TensorError::Damaged {
+                path,
+                reason: error.to_string(),
+            },
+            _ => TensorError::Unreadable {
+                path,
+                source: error,
+            },
+        }
+    }
+}
+
+/// What an error of the reader of PyTorch's files means for whoever gave the file.
+pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
+    let path = path.to_owned();
+    match error {
+        PytorchError::Io(source) if source.raw_os_error().is_some() => {
+            TensorError::Unreadable { path, source }
+        }
+        PytorchError::Pickle(PickleError::UnsupportedType(class)) => {
+            TensorError::ForeignClass { path, class }
+        }
+        PytorchError::InvalidFormat(reason) if reason.starts_with(NO_CHECKPOINT) => {
+            TensorError::UnknownKind { path }
+        }
+        error => TensorError::Damaged {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// How the reader says that a file is none of PyTorch's.
+const NO_CHECKPOINT: &str = "not a PyTorch checkpoint";

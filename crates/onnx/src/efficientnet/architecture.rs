@@ -1,0 +1,462 @@
+//! What an EfficientNet is, as plain data: how wide and how deep its stages are, and with that the
+//! size of every convolution. It knows no names of files, no padding, and no ONNX.
+//!
+//! ```text
+//! image ─ stem ─ stage 1 ─ stage 2 ─ … ─ stage 7 ─ (head)
+//!         3x3,2  k3, 1     k3, 2         k3, 1
+//! block:  [expand 1x1] ─ depthwise k×k ─ squeeze and excite ─ project 1x1 ─ (+ input)
+//! ```
+//! Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
+//! 2019: table 1, and the scaling of width and depth in its published code.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The stages there are.
+pub const STAGES: usize = 7;
+
+/// What every EfficientNet has in common at a stage.
+struct StageLayout {
+    kernel: usize,
+    stride: usize,
+    /// How many times wider a block is inside than its input.
+    expansion: usize,
+    /// Channels and blocks at width 1 and depth 1.
+    channels: usize,
+    repeats: usize,
+}
+
+/// Table 1 of the paper, from stage 1 on.
+#[rustfmt::skip]
+const LAYOUT: [StageLayout; STAGES] = [
+    StageLayout { kernel: 3, stride: 1, expansion: 1, channels: 16,  repeats: 1 },
+    StageLayout { kernel: 3, stride: 2, expansion: 6, channels: 24,  repeats: 2 },
+    StageLayout { kernel: 5, stride: 2, expansion: 6, channels: 40,  repeats: 2 },
+    StageLayout { kernel: 3, stride: 2, expansion: 6, channels: 80,  repeats: 3 },
+    StageLayout { kernel: 5, stride: 1, expansion: 6, channels: 112, repeats: 3 },
+    StageLayout { kernel: 5, stride: 2, expansion: 6, channels: 192, repeats: 4 },
+    StageLayout { kernel: 3, stride: 1, expansion: 6, channels: 320, repeats: 1 },
+];
+
+/// Channels of the stem at width 1, its kernel and its stride.
+const STEM_CHANNELS: usize = 32;
+const STEM_KERNEL: usize = 3;
+const STEM_STRIDE: usize = 2;
+
+/// Colours of an image.
+const IMAGE_CHANNELS: usize = 3;
+
+/// The part of a block's input channels that is left in the middle of squeeze and excite.
+const SQUEEZE: usize = 4;
+
+/// Kernel of a stage's depthwise convolutions; `stage` counts from 1.
+pub(super) fn kernel_of(stage: usize) -> usize {
+    LAYOUT[stage - 1].kernel
+}
+
+/// Whether the blocks of a stage begin with an expansion; `stage` counts from 1, 0 is the stem.
+pub(super) fn expands(stage: usize) -> bool {
+    stage > 0 && LAYOUT[stage - 1].expansion > 1
+}
+
+/// One of the published sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Variant {
+    B0,
+    B1,
+    B2,
+    B3,
+    B4,
+    B5,
+    B6,
+    B7,
+}
+
+impl Variant {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 8] = [
+        Self::B0,
+        Self::B1,
+        Self::B2,
+        Self::B3,
+        Self::B4,
+        Self::B5,
+        Self::B6,
+        Self::B7,
+    ];
+
+    /// Multipliers of width and depth, and the side of the images that it was trained with.
+    fn scaling(self) -> (f64, f64, usize) {
+        match self {
+            Self::B0 => (1.0, 1.0, 224),
+            Self::B1 => (1.0, 1.1, 240),
+            Self::B2 => (1.1, 1.2, 260),
+            Self::B3 => (1.2, 1.4, 300),
+            Self::B4 => (1.4, 1.8, 380),
+            Self::B5 => (1.6, 2.2, 456),
+            Self::B6 => (1.8, 2.6, 528),
+            Self::B7 => (2.0, 3.1, 600),
+        }
+    }
+
+    /// Its stages.
+    pub fn architecture(self) -> Architecture {
+        let (width, depth, _) = self.scaling();
+        Architecture::scaled(width, depth)
+    }
+
+    /// The side of the images that it was trained with, in pixels.
+    pub fn resolution(self) -> usize {
+        self.scaling().2
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "efficientnet-b{}", *self as usize)
+    }
+}
+
+/// A name that no variant has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("there is no `{0}`: choose one of efficientnet-b0 to efficientnet-b7")]
+pub struct UnknownVariant(String);
+
+impl FromStr for Variant {
+    type Err = UnknownVariant;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|one| one.to_string() == name);
+        found.ok_or_else(|| UnknownVariant(name.to_owned()))
+    }
+}
+
+/// Widths and depths: what tells one EfficientNet from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// Channels of the stem.
+    pub stem: usize,
+    /// From stage 1 on, up to [`STAGES`]; fewer where the network is cut short.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Channels that its blocks put out.
+    pub channels: usize,
+    /// Number of its blocks.
+    pub repeats: usize,
+}
+
+/// Which convolution of a block, or the stem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Stem,
+    Expand,
+    Depthwise,
+    /// The first of squeeze and excite.
+    Squeeze,
+    /// The second of squeeze and excite.
+    Excite,
+    Project,
+}
+
+impl Role {
+    /// Whether batch norm follows; the others have a bias.
+    pub(super) fn is_normalised(self) -> bool {
+        !matches!(self, Self::Squeeze | Self::Excite)
+    }
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// From 1; 0 is the stem.
+    pub(super) stage: usize,
+    /// In its stage, from 0.
+    pub(super) index: usize,
+    /// Among all blocks, from 0.
+    pub(super) number: usize,
+}
+
+impl Place {
+    /// Before all blocks.
+    pub(super) const STEM: Self = Self {
+        stage: 0,
+        index: 0,
+        number: 0,
+    };
+}
+
+/// One convolution: where it stands, and how large it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Convolution {
+    pub(super) place: Place,
+    pub(super) role: Role,
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) groups: usize,
+}
+
+impl Convolution {
+    /// Shape of its weight.
+    pub(super) fn weight(&self) -> [usize; 4] {
+        let Self {
+            output,
+            input,
+            groups,
+            kernel,
+            ..
+        } = *self;
+        [output, input / groups, kernel, kernel]
+    }
+}
+
+/// One inverted residual block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) place: Place,
+    pub(super) expand: Option<Convolution>,
+    pub(super) depthwise: Convolution,
+    pub(super) squeeze: Convolution,
+    pub(super) excite: Convolution,
+    pub(super) project: Convolution,
+    /// Whether its output has the shape of its input, which is then added to it.
+    pub(super) keeps_shape: bool,
+}
+
+impl Block {
+    fn convolutions(&self) -> impl Iterator<Item = Convolution> {
+        let rest = [self.depthwise, self.squeeze, self.excite, self.project];
+        self.expand.into_iter().chain(rest)
+    }
+}
+
+impl Architecture {
+    /// The paper's network, `width` times as wide and `depth` times as deep.
+    fn scaled(width: f64, depth: f64) -> Self {
+        let stages = LAYOUT.iter().map(|layout| Stage {
+            channels: scaled_channels(layout.channels, width),
+            repeats: (layout.repeats as f64 * depth).ceil() as usize,
+        });
+        Self {
+            stem: scaled_channels(STEM_CHANNELS, width),
+            stages: stages.collect(),
+        }
+    }
+
+    /// The published size that this is, in whole or cut short; none where it is of none, or cut so
+    /// short that several begin like it.
+    pub fn variant(&self) -> Option<Variant> {
+        let mut alike = Variant::ALL.into_iter().filter(|variant| {
+            let whole = variant.architecture();
+            whole.stem == self.stem && whole.stages.starts_with(&self.stages)
+        });
+        alike.next().filter(|_| alike.next().is_none())
+    }
+
+    /// Channels after `stage`, at most `self.stages.len()`; 0 is the stem.
+    pub fn channels(&self, stage: usize) -> usize {
+        match stage {
+            0 => self.stem,
+            _ => self.stages[stage - 1].channels,
+        }
+    }
+
+    /// Pixels a cell after `stage`, at most [`STAGES`]; 0 is the stem.
+    pub fn stride(stage: usize) -> usize {
+        let stages = LAYOUT[..stage].iter().map(|layout| layout.stride);
+        STEM_STRIDE * stages.product::<usize>()
+    }
+
+    /// Number of parameters up to and with `stage`: weights, biases, and gain and offset of every
+    /// batch norm; its running statistics are none.
+    pub fn parameters(&self, stage: usize) -> usize {
+        self.convolutions(stage)
+            .map(|convolution| {
+                let weight: usize = convolution.weight().iter().product();
+                let a_channel = if convolution.role.is_normalised() {
+                    2
+                } else {
+                    1
+                };
+                weight + a_channel * convolution.output
+            })
+            .sum()
+    }
+
+    /// All convolutions up to and with `stage`, in the order in which data meets them.
+    pub(super) fn convolutions(&self, stage: usize) -> impl Iterator<Item = Convolution> {
+        let blocks = self.blocks(stage).into_iter();
+        let convolutions = blocks.flat_map(|block| block.convolutions().collect::<Vec<_>>());
+        [self.stem()].into_iter().chain(convolutions)
+    }
+
+    /// The convolution of the stem.
+    pub(super) fn stem(&self) -> Convolution {
+        Convolution {
+            place: Place::STEM,
+            role: Role::Stem,
+            input: IMAGE_CHANNELS,
+            output: self.stem,
+            kernel: STEM_KERNEL,
+            stride: STEM_STRIDE,
+            groups: 1,
+        }
+    }
+
+    /// All blocks up to and with `stage`.
+    pub(super) fn blocks(&self, stage: usize) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut input = self.stem;
+        for (number, (stage, layout)) in self.stages[..stage].iter().zip(&LAYOUT).enumerate() {
+            for index in 0..stage.repeats {
+                let place = Place {
+                    stage: number + 1,
+                    index,
+                    number: blocks.len(),
+                };
+                blocks.push(block(place, layout, input, stage.channels));
+                input = stage.channels;
+            }
+        }
+        blocks
+    }
+}
+
+impl fmt::Display for Architecture {
+    /// As `48; 3x24, 5x40, …`: channels of the stem, then blocks and channels of each stage.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.stem)?;
+        for (number, stage) in self.stages.iter().enumerate() {
+            let separator = if number == 0 { "; " } else { ", " };
+            write!(f, "{separator}{}x{}", stage.repeats, stage.channels)?;
+        }
+        Ok(())
+    }
+}
+
+/// `channels * width`, to the nearest multiple of 8, but never less than 90 % of it.
+fn scaled_channels(channels: usize, width: f64) -> usize {
+    const UNIT: f64 = 8.0;
+    let exact = channels as f64 * width;
+    let near = (((exact + UNIT / 2.0) / UNIT).floor() * UNIT).max(UNIT);
+    let rounded = if near < 0.9 * exact {
+        near + UNIT
+    } else {
+        near
+    };
+    rounded as usize
+}
+
+fn block(place: Place, layout: &StageLayout, input: usize, output: usize) -> Block {
+    // Only a stage's first block changes the size of the map.
+    let stride = if place.index == 0 { layout.stride } else { 1 };
+    let inner = input * layout.expansion;
+    let squeezed = (input / SQUEEZE).max(1);
+    let pointwise = |role, input, output| Convolution {
+        place,
+        role,
+        input,
+        output,
+        kernel: 1,
+        stride: 1,
+        groups: 1,
+    };
+    Block {
+        place,
+        expand: (layout.expansion > 1).then(|| pointwise(Role::Expand, input, inner)),
+        depthwise: Convolution {
+            kernel: layout.kernel,
+            stride,
+            groups: inner,
+            ..pointwise(Role::Depthwise, inner, inner)
+        },
+        squeeze: pointwise(Role::Squeeze, inner, squeezed),
+        excite: pointwise(Role::Excite, squeezed, inner),
+        project: pointwise(Role::Project, inner, output),
+        keeps_shape: stride == 1 && input == output,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b5_to_stage_6_has_the_published_channels_and_parameters() {
+        let b5 = Variant::B5.architecture();
+        assert_eq!(
+            b5.to_string(),
+            "48; 3x24, 5x40, 5x64, 7x128, 7x176, 9x304, 3x512"
+        );
+        assert_eq!((b5.channels(6), Architecture::stride(6)), (304, 32));
+        let gains_and_offsets: usize = b5
+            .convolutions(6)
+            .filter(|convolution| convolution.role.is_normalised())
+            .map(|convolution| 2 * convolution.output)
+            .sum();
+        assert_eq!(gains_and_offsets, 133_696);
+        assert_eq!(b5.parameters(6) - gains_and_offsets, 17_409_508);
+        assert_eq!(b5.parameters(6), 17_543_204);
+        assert_eq!(b5.blocks(6).len(), 36);
+    }
+
+    /// The published parameter counts are of whole networks: head and classifier come on top.
+    #[test]
+    fn every_variant_has_its_published_number_of_parameters() {
+        let published = [
+            5_288_548, 7_794_184, 9_109_994, 12_233_232, 19_341_616, 30_389_784, 43_040_704,
+            66_347_960,
+        ];
+        for (variant, published) in Variant::ALL.into_iter().zip(published) {
+            let architecture = variant.architecture();
+            let last = architecture.channels(STAGES);
+            // torchvision makes the head four times as wide as the last stage.
+            let head = 4 * last;
+            let top = last * head + 2 * head + head * 1000 + 1000;
+            assert_eq!(
+                architecture.parameters(STAGES) + top,
+                published,
+                "{variant}"
+            );
+            assert_eq!(architecture.variant(), Some(variant));
+            assert_eq!(variant.to_string().parse(), Ok(variant));
+        }
+    }
+
+    #[test]
+    fn strides_are_those_of_the_paper() {
+        let strides = [2, 2, 4, 8, 16, 16, 32, 32];
+        for (stage, stride) in strides.into_iter().enumerate() {
+            assert_eq!(Architecture::stride(stage), stride);
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_cut_short_is_still_told() {
+        let mut cut = Variant::B5.architecture();
+        cut.stages.truncate(6);
+        assert_eq!(cut.variant(), Some(Variant::B5));
+        cut.stages[5].repeats -= 1;
+        assert_eq!(cut.variant(), None);
+        // B1 and B2 begin alike.
+        let mut cut = Variant::B1.architecture();
+        cut.stages.truncate(2);
+        assert_eq!(cut.variant(), None);
+    }
+
+    #[test]
+    fn a_variant_that_is_not_there_is_said_to_be_none() {
+        let error = "efficientnet-b9".parse::<Variant>();
+        let error = error.expect_err("must be refused").to_string();
+        assert!(
+            error.contains("efficientnet-b9") && error.contains("efficientnet-b7"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Writes an EfficientNet as an ONNX graph.
+//!
+//! Nothing is computed that the stages asked for do not need. Batch norm is folded into the
+//! convolution before it in double precision, `x · sigmoid(x)` is a `Sigmoid` and a `Mul`, which
+//! ONNX Runtime makes one operator of, and squeeze and excite is a `GlobalAveragePool` and two
+//! convolutions of one pixel.
+
+use super::architecture::{Architecture, Block, Convolution, Place};
+use super::padding::Pads;
+use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE};
+use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
+use std::collections::BTreeSet;
+
+const OPSET: i64 = 17;
+
+/// The graph of `network` as far as `options.stages`, which are there.
+pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuilder {
+    let stages: BTreeSet<usize> = options.stages.iter().copied().collect();
+    let deepest = stages.last().copied().unwrap_or_default();
+    let mut writer = Writer {
+        builder: GraphBuilder::new("EfficientNet", OPSET),
+        network,
+        epsilon: f64::from(options.epsilon),
+        pads: options.padding.start(),
+    };
+    let shape = [Dimension::from("n"), 3.into(), "h".into(), "w".into()];
+    let image = writer.builder.input("image", ElementType::Float32, &shape);
+
+    let architecture = network.architecture();
+    let mut outputs = vec![writer.stem(&image)];
+    let blocks = architecture.blocks(deepest);
+    for (stage, blocks) in (1..).zip(blocks.chunk_by(|a, b| a.place.stage == b.place.stage)) {
+        let mut x = outputs[stage - 1].clone();
+        for (block, left) in blocks.iter().zip((0..blocks.len()).rev()) {
+            let name = match left {
+                0 => format!("stage{stage}"),
+                _ => block_name(block.place),
+            };
+            x = writer.block(&name, block, &x);
+        }
+        outputs.push(x);
+    }
+    let mut builder = writer.builder;
+    for stage in stages {
+        let stride = Architecture::stride(stage);
+        let shape = [
+            Dimension::from("n"),
+            architecture.channels(stage).into(),
+            format!("h/{stride}").as_str().into(),
+            format!("w/{stride}").as_str().into(),
+        ];
+        builder.output(&outputs[stage], ElementType::Float32, &shape);
+    }
+    for (key, value) in options.normalisation.to_properties() {
+        builder.metadata(key, &value);
+    }
+    builder
+}
+
+fn block_name(place: Place) -> String {
+    format!("stage{}.{}", place.stage, place.index)
+}
+
+struct Writer<'a> {
+    builder: GraphBuilder,
+    network: &'a EfficientNet,
+    epsilon: f64,
+    pads: Pads,
+}
+
+impl Writer<'_> {
+    fn stem(&mut self, image: &Value) -> Value {
+        let stem = self.network.architecture().stem();
+        let sum = self.convolution("stem.convolution", &stem, image);
+        self.swish("stem", &sum)
+    }
+
+    fn block(&mut self, name: &str, block: &Block, input: &Value) -> Value {
+        let inside = block_name(block.place);
+        let mut x = input.clone();
+        if let Some(expand) = &block.expand {
+            let sum = self.convolution(&format!("{inside}.expand.convolution"), expand, &x);
+            x = self.swish(&format!("{inside}.expand"), &sum);
+        }
+        let sum = self.convolution(
+            &format!("{inside}.depthwise.convolution"),
+            &block.depthwise,
+            &x,
+        );
+        let x = self.swish(&format!("{inside}.depthwise"), &sum);
+        let x = self.squeeze_and_excite(&inside, block, &x);
+        if !self.network.naming().has_residual(block) {
+            return self.convolution(name, &block.project, &x);
+        }
+        let x = self.convolution(&format!("{inside}.project"), &block.project, &x);
+        self.builder.add(name, &x, input)
+    }
+
+    fn squeeze_and_excite(&mut self, name: &str, block: &Block, x: &Value) -> Value {
+        let means = self
+            .builder
+            .global_average_pool(&format!("{name}.means"), x);
+        let sum = self.convolution(
+            &format!("{name}.squeeze.convolution"),
+            &block.squeeze,
+            &means,
+        );
+        let squeezed = self.swish(&format!("{name}.squeeze"), &sum);
+        let sum = self.convolution(
+            &format!("{name}.excite.convolution"),
+            &block.excite,
+            &squeezed,
+        );
+        let gates = self.builder.sigmoid(&format!("{name}.gates"), &sum);
+        self.builder.multiply(&format!("{name}.gated"), x, &gates)
+    }
+
+    /// `x * sigmoid(x)`.
+    fn swish(&mut self, name: &str, x: &Value) -> Value {
+        let sigmoid = self.builder.sigmoid(&format!("{name}.sigmoid"), x);
+        self.builder.multiply(name, x, &sigmoid)
+    }
+
+    /// A convolution with its batch norm folded in.
+    fn convolution(&mut self, name: &str, convolution: &Convolution, x: &Value) -> Value {
+        let (weight, bias) = self.folded(convolution);
+        let shape = convolution.weight();
+        let weight = self
+            .builder
+            .floats(&format!("{name}.weight"), &shape, &weight);
+        let bias = self
+            .builder
+            .floats(&format!("{name}.bias"), &[convolution.output], &bias);
+        let &Convolution {
+            kernel,
+            stride,
+            groups,
+            ..
+        } = convolution;
+        let window = Window {
+            kernel,
+            stride,
+            // A kernel of one pixel sees no zeros.
+            padding: match kernel {
+                1 => [0; 2],
+                _ => self.pads.next(kernel, stride),
+            },
+            groups,
+        };
+        self.builder
+            .convolution(name, x, &weight, Some(&bias), window)
+    }
+
+    /// Weight and bias, in C order.
+    fn folded(&self, convolution: &Convolution) -> (Vec<f32>, Vec<f32>) {
+        let EfficientNet {
+            tensors, naming, ..
+        } = self.network;
+        let numbers = |key: String| tensors[&key].iter().copied();
+        let name = naming.convolution(convolution);
+        let weight = numbers(format!("{name}.weight"));
+        if !convolution.role.is_normalised() {
+            return (weight.collect(), numbers(format!("{name}.bias")).collect());
+        }
+        let norm = naming.batch_norm(convolution);
+        let part = |part: &str| numbers(format!("{norm}{part}")).map(f64::from);
+        let gains: Vec<f64> = part(GAIN)
+            .zip(part(VARIANCE))
+            .map(|(gain, variance)| gain / (variance + self.epsilon).sqrt())
+            .collect();
+        let bias = part(OFFSET)
+            .zip(part(MEAN))
+            .zip(&gains)
+            .map(|((offset, mean), gain)| (offset - mean * gain) as f32)
+            .collect();
+        let a_channel: usize = convolution.weight()[1..].iter().product();
+        let weight = weight
+            .enumerate()
+            .map(|(place, weight)| (f64::from(weight) * gains[place / a_channel]) as f32)
+            .collect();
+        (weight, bias)
+    }
+}

@@ -1,0 +1,183 @@
+//! EfficientNet as a backbone: from the weights that a deep-learning library saved to an ONNX file.
+//!
+//! ```text
+//! state dict ─ naming ─ architecture ─ check ─► EfficientNet ─ padding, epsilon, stages ─► ONNX
+//! ```
+//! The weights may have the names of torchvision, efficientnet_pytorch or timm, and be of any width
+//! and depth, in whole or cut after a stage; what they are is read off names and shapes, and every
+//! tensor is checked. Batch norm is folded into the convolutions. How the weights came here, from
+//! which file and by whom, this does not know.
+
+mod architecture;
+mod error;
+mod graph;
+mod naming;
+mod padding;
+
+pub use architecture::{Architecture, STAGES, Stage, UnknownVariant, Variant};
+pub use error::EfficientNetError;
+pub use naming::Naming;
+pub use padding::Padding;
+
+use architecture::Convolution;
+use flawd_core::normalisation::Normalisation;
+use ndarray::ArrayD;
+use std::collections::BTreeMap;
+
+/// A network's numbers by name, as PyTorch calls it: `features.0.0.weight` and so on.
+pub type StateDict = BTreeMap<String, ArrayD<f32>>;
+
+/// The weights of an EfficientNet, checked.
+pub struct EfficientNet {
+    tensors: StateDict,
+    naming: Naming,
+    architecture: Architecture,
+}
+
+/// How to write the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GraphOptions {
+    /// The zeros around each map.
+    pub padding: Padding,
+    /// What batch norm adds to the variance; [`EfficientNet::epsilon`] where nothing else is known.
+    pub epsilon: f32,
+    /// After which stages to put features out: 1 to [`STAGES`], 0 for the stem.
+    pub stages: Vec<usize>,
+    /// What the network wants its pixels to look like.
+    pub normalisation: Normalisation,
+}
+
+impl EfficientNet {
+    /// Checks that `tensors` are the weights of an EfficientNet: of `variant`, or else of whatever
+    /// widths and depths they have. Head and classifier are left aside, and so is every counter of
+    /// training steps; the last stages may be absent.
+    ///
+    /// # Errors
+    /// An [`EfficientNetError`] that names the tensor.
+    pub fn new(tensors: StateDict, variant: Option<Variant>) -> Result<Self, EfficientNetError> {
+        let naming = Naming::of(&tensors)?;
+        let found = naming.architecture(&tensors)?;
+        let architecture = match variant {
+            None => found,
+            Some(variant) => {
+                let mut architecture = variant.architecture();
+                architecture.stages.truncate(found.stages.len());
+                architecture
+            }
+        };
+        let network = Self {
+            tensors,
+            naming,
+            architecture,
+        };
+        network.check()?;
+        Ok(network)
+    }
+
+    /// Whose names the tensors have.
+    pub fn naming(&self) -> Naming {
+        self.naming
+    }
+
+    /// Its widths and depths.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// What batch norm adds to the variance where these weights come from. EfficientNet's own value
+    /// is 1e-3. torchvision has PyTorch's 1e-5 for B0 to B4, and so has timm for all that are not
+    /// padded as TensorFlow does.
+    pub fn epsilon(&self, padding: Padding) -> f32 {
+        use Variant::{B0, B1, B2, B3, B4};
+        let of_pytorch = match self.naming {
+            Naming::EfficientNetPytorch => false,
+            Naming::Torchvision => {
+                matches!(self.architecture.variant(), Some(B0 | B1 | B2 | B3 | B4))
+            }
+            Naming::Timm => padding == Padding::Symmetric,
+        };
+        if of_pytorch { 1e-5 } else { 1e-3 }
+    }
+
+    /// The model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one output
+    /// for each of `options.stages`, in ascending order: `stage6` and so on, or `stem`, `float32`
+    /// `[n, channels, h / stride, w / stride]` where the stride divides the image's sides.
+    ///
+    /// # Errors
+    /// If a stage is not there, or epsilon is not above zero.
+    pub fn graph(&self, options: &GraphOptions) -> Result<Vec<u8>, EfficientNetError> {
+        let last = self.architecture.stages.len();
+        if options.stages.is_empty() {
+            return Err(EfficientNetError::NoStage);
+        }
+        if let Some(&asked) = options.stages.iter().find(|&&stage| stage > last) {
+            return Err(EfficientNetError::UnknownStage { asked, last });
+        }
+        let epsilon = options.epsilon;
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            return Err(EfficientNetError::BadEpsilon(epsilon));
+        }
+        Ok(graph::write(self, options).encode()?)
+    }
+
+    fn check(&self) -> Result<(), EfficientNetError> {
+        let architecture = &self.architecture;
+        let mut expected = BTreeMap::new();
+        for convolution in architecture.convolutions(architecture.stages.len()) {
+            expected.extend(self.expected(&convolution));
+        }
+        for (key, shape) in &expected {
+            let Some(tensor) = self.tensors.get(key) else {
+                return Err(EfficientNetError::Missing { key: key.clone() });
+            };
+            if tensor.shape() != shape {
+                return Err(EfficientNetError::WrongShape {
+                    key: key.clone(),
+                    expected: shape.clone(),
+                    found: tensor.shape().to_vec(),
+                    architecture: architecture.clone(),
+                });
+            }
+            let is_variance = key.ends_with(VARIANCE);
+            let is_bad = |value: &&f32| !value.is_finite() || (is_variance && **value < 0.0);
+            if let Some(&value) = tensor.iter().find(is_bad) {
+                let key = key.clone();
+                return Err(EfficientNetError::BadNumber { key, value });
+            }
+        }
+        let is_foreign =
+            |key: &&String| !expected.contains_key(*key) && !self.naming.is_unused(key);
+        match self.tensors.keys().find(is_foreign) {
+            None => Ok(()),
+            Some(key) => Err(EfficientNetError::Foreign {
+                key: key.clone(),
+                architecture: architecture.clone(),
+            }),
+        }
+    }
+
+    /// The tensors of a convolution and of its batch norm, and their shapes.
+    fn expected(&self, convolution: &Convolution) -> Vec<(String, Vec<usize>)> {
+        let name = self.naming.convolution(convolution);
+        let mut all = vec![(format!("{name}.weight"), convolution.weight().to_vec())];
+        let mut add = |key| all.push((key, vec![convolution.output]));
+        if convolution.role.is_normalised() {
+            let norm = self.naming.batch_norm(convolution);
+            for part in [GAIN, OFFSET, MEAN, VARIANCE] {
+                add(format!("{norm}{part}"));
+            }
+        } else {
+            add(format!("{name}.bias"));
+        }
+        all
+    }
+}
+
+/// The parts of a batch norm.
+const GAIN: &str = ".weight";
+const OFFSET: &str = ".bias";
+const MEAN: &str = ".running_mean";
+const VARIANCE: &str = ".running_var";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! From a published checkpoint to a model of flawd's.
+//!
+//! ```text
+//! checkpoint ─┬─ flow ───────────────────────────┐
+//!             └─ extractor, or --backbone FILE ──┴─► model.onnx ─ held-out good images ─► bundle
+//! ```
+//! A checkpoint has no threshold that promises anything, so a bundle takes held-out good images;
+//! without them there is a model file and no more. Nothing of how the flow was trained is known,
+//! and the bundle says so.
+//!
+//! The module prints nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flawd_core::calibration::CalibrationError;
+use flawd_core::digest::Digest;
+use flawd_core::image::Size;
+use flawd_core::manifest::{
+    self, BackboneRecord, BundleVersion, Implementation, ImportRecord, Manifest, ModelRecord,
+};
+use flawd_core::preprocess::Geometry;
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+use flawd_import::{Checkpoint, CheckpointError};
+use flawd_onnx::{
+    Backbone, BackboneError, ExportError, FeatureChoice, FeatureError, FeatureSpec, Runtime,
+    SessionOptions, model_graph,
+};
+use jiff::Timestamp;
+
+use crate::bundle::{Bundle, BundleError, Draft};
+use crate::decode::DecodeError;
+use crate::digest::{sha256, sha256_file};
+use crate::held_out::{self, HeldOut, Promise, TrainedOn};
+use crate::scorer::{Scorer, ScorerError};
+
+/// What an import depends on, besides the images that calibrate.
+#[derive(Clone, Debug)]
+pub struct ImportPlan {
+    /// The checkpoint's file.
+    pub checkpoint: PathBuf,
+    /// Limit of the flow's log-scales, where neither the checkpoint says it nor the published 3 is
+    /// right.
+    pub clamp: Option<f32>,
+    /// The network whose features the flow was trained on, where the checkpoint lacks it.
+    pub backbone: Option<PathBuf>,
+    /// Which of its features.
+    pub features: FeatureChoice,
+    /// Size of the network's input; where it is not given, what the checkpoint says, or the
+    /// published one.
+    pub size: Option<Size>,
+    /// Name of the model.
+    pub name: String,
+}
+
+/// Why a checkpoint makes no model or bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The checkpoint's digest cannot be taken.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The flow is there and what it looks at is not.
+    #[error(
+        "{} holds the flow alone: give the network whose features it was trained on, with \
+         --backbone FILE.onnx", path.display()
+    )]
+    NoBackbone {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A backbone was given, and the flow was trained on another one.
+    #[error(
+        "{} holds the feature extractor that its flow was trained on, and the flow means nothing \
+         behind another one: leave --backbone and --feature out", path.display()
+    )]
+    SecondBackbone {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// The backbone cannot be read.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The flow was trained on other features.
+    #[error(
+        "the flow takes {flow} channels, and {} of {} gives {features}: give the network whose \
+         features the flow was trained on", outputs.join(" + "), path.display()
+    )]
+    OtherFeatures {
+        /// The backbone.
+        path: PathBuf,
+        /// Its outputs that were chosen.
+        outputs: Vec<String>,
+        /// Channels of the flow.
+        flow: usize,
+        /// Channels that the backbone gives.
+        features: usize,
+    },
+    /// The model cannot be built.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The model file cannot be written.
+    #[error("cannot write {}", path.display())]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The images that are to calibrate trained the model.
+    #[error(transparent)]
+    TrainedOn(#[from] TrainedOn),
+    /// The model does not run, or cannot score.
+    #[error(transparent)]
+    Scorer(#[from] ScorerError),
+    /// The scores make no threshold.
+    #[error(transparent)]
+    Threshold(#[from] CalibrationError),
+    /// An image can no longer be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+/// A model that was made of a checkpoint.
+pub struct ImportedModel {
+    /// The name it was given.
+    name: String,
+    /// What the checkpoint was, in the words of a bundle.
+    pub import: ImportRecord,
+    /// The shape of the flow.
+    pub flow: flawd_core::flow::FlowSpec,
+    /// The extractor and its features.
+    pub backbone: BackboneRecord,
+    /// Size of the network's input.
+    pub size: Size,
+    /// A tensor of the extractor of which the checkpoint has a second copy with other numbers,
+    /// which was not taken.
+    pub differs: Option<String>,
+    /// The bytes of `model.onnx`.
+    model: Vec<u8>,
+}
+
+impl ImportedModel {
+    /// Reads the checkpoint and builds the model.
+    ///
+    /// # Errors
+    /// An [`ImportError`], which names the file and the key.
+    pub fn build(plan: &ImportPlan) -> Result<Self, ImportError> {
+        let checkpoint = Checkpoint::read(&plan.checkpoint, plan.clamp)?;
+        let digest = sha256_file(&plan.checkpoint).map_err(|source| ImportError::Unreadable {
+            path: plan.checkpoint.clone(),
+            source,
+        })?;
+        let Extractor {
+            backbone,
+            digest: backbone_digest,
+        } = Extractor::of(plan, &checkpoint)?;
+        let size = plan.size.or(checkpoint.input_size);
+        let size = size.unwrap_or(published_size(checkpoint.implementation));
+        let features = plan.features.complete(&backbone, size)?;
+        let channels = features.shape(&backbone)?.channels;
+        if channels != checkpoint.flow.channels {
+            return Err(ImportError::OtherFeatures {
+                path: backbone.path().to_owned(),
+                outputs: features.outputs,
+                flow: checkpoint.flow.channels,
+                features: channels,
+            });
+        }
+        let model = model_graph(
+            &backbone,
+            &features,
+            &FeatureTransform {
+                scales: [const { ChannelTransform::Identity }; 3],
+            },
+            &checkpoint.flow,
+            &checkpoint.parameters,
+            &BTreeMap::from([("name".to_owned(), plan.name.clone())]),
+        )?;
+        let FeatureSpec {
+            outputs,
+            normalisation,
+            ..
+        } = features;
+        Ok(Self {
+            name: plan.name.clone(),
+            import: ImportRecord {
+                file: file_name(&plan.checkpoint),
+                digest,
+                implementation: checkpoint.implementation,
+                post_processor: checkpoint.post_processor,
+            },
+            flow: checkpoint.flow,
+            backbone: BackboneRecord {
+                file: file_name(backbone.path()),
+                digest: backbone_digest,
+                outputs,
+                normalisation,
+            },
+            size,
+            differs: checkpoint.extractor.and_then(|extractor| extractor.differs),
+            model,
+        })
+    }
+
+    /// Writes the model alone, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ImportError> {
+        let write = || -> io::Result<()> {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let mut file = tempfile::Builder::new()
+                .prefix(".model")
+                .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            file.write_all(&self.model)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(|source| ImportError::NotWritable {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Calibrates the model with held-out good images and makes it the bundle of `draft`.
+    ///
+    /// # Errors
+    /// If too few images can be used for the promise, or the bundle cannot be written.
+    pub fn calibrate(
+        self,
+        mut draft: Draft,
+        images: Vec<PathBuf>,
+        promise: &Promise,
+        runtime: &Runtime,
+        options: &SessionOptions,
+        observe: &mut dyn FnMut(held_out::Progress<'_>),
+    ) -> Result<Bundle, ImportError> {
+        let geometry = Geometry::default();
+        let model = draft.write_model(&self.model)?;
+        let images = held_out::usable(images, |_| false, observe)?;
+        let mut scorer = Scorer::load(&model, geometry, runtime, options)?;
+        let held_out = HeldOut::score(&mut scorer, images, observe);
+        let thresholds = held_out.thresholds(promise)?;
+        let golden = held_out.golden(&thresholds.calibration)?;
+        let bundle = draft.finish(&golden, |record| Manifest {
+            format: manifest::FORMAT,
+            name: self.name,
+            version: BundleVersion::FIRST,
+            created: Timestamp::now(),
+            model: ModelRecord {
+                digest: record.model,
+                input: self.size,
+                geometry,
+            },
+            backbone: self.backbone,
+            flow: self.flow,
+            training: None,
+            import: Some(self.import),
+            calibration: thresholds.calibration,
+            pixel: Some(thresholds.pixel),
+            quality: Some(thresholds.quality),
+            metrics: None,
+            golden: record.golden,
+        });
+        Ok(bundle?)
+    }
+}
+
+/// The network that the flow looks through.
+struct Extractor {
+    backbone: Backbone,
+    /// Of the file that it comes from.
+    digest: Digest,
+}
+
+impl Extractor {
+    fn of(plan: &ImportPlan, checkpoint: &Checkpoint) -> Result<Self, ImportError> {
+        let path = || plan.checkpoint.clone();
+        match (&checkpoint.extractor, &plan.backbone) {
+            (None, None) => Err(ImportError::NoBackbone { path: path() }),
+            (Some(_), Some(_)) => Err(ImportError::SecondBackbone { path: path() }),
+            (Some(_extractor), None) => todo!(),
+            (None, Some(path)) => {
+                let bytes = fs::read(path).map_err(|source| BackboneError::Unreadable {
+                    path: path.clone(),
+                    source,
+                })?;
+                Ok(Self {
+                    backbone: Backbone::from_bytes(path, &bytes)?,
+                    digest: sha256(&bytes),
+                })
+            }
+        }
+    }
+}
+
+/// The size that an implementation takes where it is told none.
+fn published_size(implementation: Implementation) -> Size {
+    match implementation {
+        Implementation::CsFlow => Size::new(768, 768),
+        Implementation::Anomalib => Size::new(256, 256),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
