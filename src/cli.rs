@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
-use crate::commands::{bench, calibrate, demo, doctor, evaluate, model, predict, train};
+use crate::commands::{backbone, bench, calibrate, demo, doctor, evaluate, model, predict, train};
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
 #[derive(Debug, Parser)]
@@ -38,8 +38,10 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached
     Demo(demo::DemoArgs),
-    /// Look into bundles, verify them, write flawd's own backbone
+    /// Look into bundles, verify them, build their engines
     Model(model::ModelArgs),
+    /// Write the network that features come from
+    Backbone(backbone::BackboneArgs),
 }
 
 /// Where the daemon's configuration is; shared by the commands that begin as the daemon does.

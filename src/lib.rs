@@ -28,6 +28,7 @@ pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
 pub mod scorer;
+pub mod state_dict;
 pub mod synthetic;
 pub mod telemetry;
 pub mod training;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Model(args) => commands::model::run(args),
+        Command::Backbone(args) => commands::backbone::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

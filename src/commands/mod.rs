@@ -3,6 +3,7 @@
 //! Only here and in `main` may anything be printed to standard output. Logic that is worth a
 //! test lives in the modules that the commands call.
 
+pub mod backbone;
 pub mod bench;
 pub mod calibrate;
 pub mod check;
