@@ -4,11 +4,13 @@
 //! The modules are listed in reading order. The program is this library and a `main` that maps
 //! the outcome to an exit code, so that tests run the real thing.
 
+pub mod ablation;
 pub mod benchmark;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod comparison;
 pub mod config;
 pub mod daemon;
 pub mod dataset;

@@ -3,6 +3,7 @@
 //! Only here and in `main` may anything be printed to standard output. Logic that is worth a
 //! test lives in the modules that the commands call.
 
+pub mod ablate;
 pub mod backbone;
 pub mod bench;
 pub mod calibrate;
@@ -15,8 +16,10 @@ pub mod predict;
 pub mod run;
 pub mod train;
 
+mod comparison;
 mod engine;
 mod features;
+mod json;
 mod progress;
 mod recipe;
 
