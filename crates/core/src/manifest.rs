@@ -102,6 +102,10 @@ pub struct TrainingRecord {
     pub epochs: usize,
     /// Mean loss of the last one.
     pub final_loss: f64,
+    /// Mean loss of each, in their order. Empty in a bundle that was trained before these were
+    /// kept, or that says nothing of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<f64>,
     /// The trainer's other settings, as it writes them.
     #[serde(default)]
     pub settings: toml::Table,
@@ -389,6 +393,7 @@ mod tests {
                 seed: 42,
                 epochs: 10,
                 final_loss: -0.25,
+                losses: Vec::new(),
                 settings: toml::toml! { batch = 16 },
             },
             calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
@@ -415,6 +420,7 @@ mod tests {
             manifest
         );
         manifest.model.geometry = Geometry::default();
+        manifest.training.losses = vec![1.5, 0.1 + 0.2, -0.25];
         manifest.pixel = PixelCalibration::from_maxima(vec![2.0, 8.1, 3.0], 0.25).ok();
         manifest.quality = Some(QualityRecord {
             n: 3,
@@ -458,6 +464,7 @@ mod tests {
         let mut manifest = manifest();
         let text = manifest.to_string();
         assert!(!text.contains("[pixel]") && !text.contains("[quality"));
+        assert!(!text.contains("losses"));
         manifest.quality = Some(QualityRecord {
             n: 3,
             limits: QualityLimits {
