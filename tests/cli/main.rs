@@ -4,6 +4,7 @@
 mod fixture;
 
 mod calibrate;
+mod categories;
 mod doctor;
 mod engine;
 mod evaluate;

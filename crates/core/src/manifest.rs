@@ -308,6 +308,9 @@ impl Manifest {
                  should",
             ));
         }
+        if !self.training.losses.iter().all(|loss| loss.is_finite()) {
+            return Err(ManifestError::Invalid("[training]: a loss is not finite"));
+        }
         if self
             .quality
             .as_ref()
@@ -476,6 +479,19 @@ mod tests {
         let read = manifest.to_string().parse::<Manifest>();
         let error = read.expect_err("darker and brighter at once").to_string();
         assert!(error.contains("[quality.limits]"), "{error}");
+    }
+
+    #[test]
+    fn losses_that_are_no_numbers_are_refused() {
+        let mut manifest = manifest();
+        manifest.training.losses = vec![0.5, f64::NAN];
+        let error = manifest.to_string().parse::<Manifest>();
+        assert!(
+            error
+                .expect_err("not a number")
+                .to_string()
+                .contains("[training]")
+        );
     }
 
     #[test]
