@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
+pub mod report;
 pub mod scorer;
 pub mod synthetic;
 pub mod telemetry;

@@ -17,6 +17,7 @@ use crate::dataset::{Sample, TestSet};
 use crate::evaluation::{Category, Overview, Report, Selection, Splits, Step, evaluate};
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
+use crate::report::{Gallery, Page, Section, page};
 use output::OutputFile;
 
 /// Arguments of `flawd evaluate`.
@@ -31,6 +32,9 @@ pub struct EvaluateArgs {
     /// Write all numbers as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report for people: one HTML file with plots and pictures that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write a heatmap of each image, as DIR/<defect>/<image>.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -63,6 +67,7 @@ struct Evaluated {
     category: Category,
     bundle: Bundle,
     report: Report,
+    gallery: Gallery,
 }
 
 /// Runs the command.
@@ -78,6 +83,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
         .map(|category| TestSet::open(&category.data).map_err(Failure::usage))
         .collect::<Result<_, _>>()?;
     let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let html = args.html.as_deref().map(OutputFile::create).transpose()?;
     for category in categories {
         Bundle::open(&category.bundle).map_err(Failure::config)?;
     }
@@ -95,7 +101,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
         evaluated.push(evaluate_one(&args, category, test, out.as_deref())?);
     }
 
-    finish(&selection, &evaluated, json)?;
+    finish(&selection, &evaluated, json, html)?;
     if args.record {
         for evaluated in &mut evaluated {
             let metrics = evaluated.report.overall.to_record().with_context(|| {
@@ -120,6 +126,7 @@ fn evaluate_one(
     let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
     let threshold = bundle.calibration().threshold();
     let geometry = *scorer.geometry();
+    let mut gallery = Gallery::new(threshold, geometry);
     let mut progress = ProgressLine::new();
     let mut done = 0;
     let splits = Splits {
@@ -127,6 +134,9 @@ fn evaluate_one(
         seed: args.seed,
     };
     let report = evaluate(&bundle, &mut scorer, &category.data, test, splits, |step| {
+        if args.html.is_some() {
+            gallery.observe(&step)?;
+        }
         match step {
             Step::Skipped { path, error } => {
                 progress.line(&format!(
@@ -168,6 +178,7 @@ fn evaluate_one(
         category: category.clone(),
         bundle,
         report,
+        gallery,
     })
 }
 
@@ -183,6 +194,7 @@ fn finish(
     selection: &Selection,
     evaluated: &[Evaluated],
     json: Option<OutputFile<'_>>,
+    html: Option<OutputFile<'_>>,
 ) -> anyhow::Result<()> {
     let reports = evaluated.iter();
     let reports = reports.map(|evaluated| (evaluated.category.name.as_str(), &evaluated.report));
@@ -200,5 +212,42 @@ fn finish(
             None => json.write_json(&evaluated[0].report)?,
         }
     }
+    if let Some(html) = html {
+        html.write(&page(&Page {
+            sections: evaluated.iter().map(section).collect(),
+            mean: overview.as_ref().map(|overview| &overview.mean),
+            left_out: overview.as_ref().map_or(&[], |overview| overview.left_out),
+            command: command_line(),
+            made: Timestamp::now(),
+        }))?;
+    }
     Ok(())
+}
+
+fn section(evaluated: &Evaluated) -> Section<'_> {
+    Section {
+        name: &evaluated.category.name,
+        report: &evaluated.report,
+        manifest: evaluated.bundle.manifest(),
+        bundle: evaluated.bundle.digest(),
+        gallery: &evaluated.gallery,
+    }
+}
+
+/// The command as it was typed, for a shell.
+fn command_line() -> String {
+    let quoted = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+@%".contains(letter);
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let arguments = std::env::args_os().skip(1).map(quoted);
+    std::iter::once("flawd".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -40,6 +40,8 @@ fn several_categories_have_a_report_each_and_a_mean() {
         path("images"),
         "--json",
         path("report.json"),
+        "--html",
+        path("report.html"),
         "--out",
         path("maps")
     ])

@@ -10,5 +10,6 @@ mod engine;
 mod evaluate;
 mod model;
 mod predict;
+mod report;
 mod train;
 mod usage;
