@@ -126,13 +126,18 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// True if there is a manifest in `folder`. Nothing of it is looked at.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(MANIFEST).is_file()
+    }
+
     /// Opens the bundle in `folder` and verifies every file of it.
     ///
     /// # Errors
     /// [`BundleError`], which names the file; for a wrong digest both digests.
     pub fn open(folder: &Path) -> Result<Self, BundleError> {
         let path = folder.join(MANIFEST);
-        if !path.is_file() {
+        if !Self::is_at(folder) {
             return Err(BundleError::NotABundle {
                 path: folder.to_owned(),
             });

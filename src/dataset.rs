@@ -113,6 +113,11 @@ impl Sample {
 }
 
 impl TestSet {
+    /// True if `folder` has a folder `test`. Nothing of it is looked at.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join("test").is_dir()
+    }
+
     /// Lists `folder/test` and the masks beside it.
     ///
     /// # Errors
@@ -121,11 +126,10 @@ impl TestSet {
         let no_test = || DatasetError::NoTest {
             path: folder.to_owned(),
         };
-        let test = folder.join("test");
-        if !test.is_dir() {
+        if !Self::is_at(folder) {
             return Err(no_test());
         }
-        let mut kinds: Vec<PathBuf> = entries(&test)?;
+        let mut kinds: Vec<PathBuf> = entries(&folder.join("test"))?;
         kinds.retain(|path| path.is_dir());
         kinds.sort_by_key(|path| !path.ends_with(GOOD));
         let mut samples = Vec::new();

@@ -29,6 +29,7 @@ pub mod held_out;
 pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
+pub mod report;
 pub mod scorer;
 pub mod state_dict;
 pub mod synthetic;

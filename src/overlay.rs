@@ -15,13 +15,13 @@ use flawd_core::preprocess::{Geometry, PreprocessError};
 use crate::encode;
 
 /// The scale ends at two to this power times the anchor.
-const DOUBLINGS: f32 = 3.0;
+pub(crate) const DOUBLINGS: f32 = 3.0;
 
 /// How much of the picture is covered where the scale begins and where it ends.
 const COVER: [f32; 2] = [0.25, 0.75];
 
 /// Colours where the scale begins and where it ends.
-const COLOURS: [[f32; CHANNELS]; 2] = [[255.0, 230.0, 0.0], [215.0, 0.0, 30.0]];
+pub(crate) const COLOURS: [[f32; CHANNELS]; 2] = [[255.0, 230.0, 0.0], [215.0, 0.0, 30.0]];
 
 /// Why an overlay cannot be saved.
 #[derive(Debug, thiserror::Error)]

@@ -69,6 +69,7 @@ fn describe(record: DraftRecord) -> Manifest {
             seed: 1,
             epochs: 1,
             final_loss: 0.5,
+            losses: Vec::new(),
             settings: toml::Table::new(),
         }),
         import: None,

@@ -10,7 +10,7 @@ use flawd_train::view::FeatureView;
 
 use super::StopFlag;
 use super::features::{self, FeatureArgs};
-use super::json::JsonFile;
+use super::output::OutputFile;
 use super::progress::{ProgressLine, minutes};
 use super::recipe::FlowArgs;
 use crate::ablation::{
@@ -114,7 +114,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let json = args.json.take();
-    let json = json.as_deref().map(JsonFile::create).transpose()?;
+    let json = json.as_deref().map(OutputFile::create).transpose()?;
     let plan = args.plan().map_err(Failure::usage)?;
     let stop = StopFlag::listen()?;
     let mut progress = ProgressLine::new();
@@ -130,7 +130,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     })?;
     print_ablation(&ablation);
     if let Some(json) = json {
-        json.write(&ablation)?;
+        json.write_json(&ablation)?;
     }
     Ok(())
 }

@@ -64,18 +64,18 @@ impl CompareArgs {
     /// # Errors
     /// If the backbone is the wrong one or training images are missing.
     pub(super) fn prepare(
-        self,
+        &self,
         bundle: &Bundle,
         data: &Path,
     ) -> Result<Option<Comparing>, Failure> {
-        let Some(backbone) = self.backbone else {
+        let Some(backbone) = self.backbone.clone() else {
             return Ok(None);
         };
         let plan = ComparisonPlan {
-            methods: self.compare.into_iter().map(Into::into).collect(),
+            methods: self.compare.iter().copied().map(Into::into).collect(),
             backbone,
             images: data.to_owned(),
-            cache: self.cache.folder().map_err(Failure::usage)?,
+            cache: self.cache.clone().folder().map_err(Failure::usage)?,
         };
         Comparing::prepare(bundle, plan).map(Some).map_err(failure)
     }

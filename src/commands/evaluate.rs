@@ -1,4 +1,6 @@
-//! `flawd evaluate`: a bundle measured on labelled images.
+//! `flawd evaluate`: bundles measured on labelled images.
+
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -6,37 +8,68 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::comparison::{CompareArgs, compare, print_comparison};
-use super::json::JsonFile;
+use super::comparison::{CompareArgs, compare};
 use super::open;
+use super::output::OutputFile;
 use super::progress::ProgressLine;
+use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::dataset::{Sample, TestSet};
-use crate::evaluation::{Metrics, Report, Step, evaluate};
+use crate::evaluation::{Category, Overview, Report, Selection, Splits, Step, evaluate};
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
+use crate::report::{Gallery, Page, Section, page};
 
 /// Arguments of `flawd evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The bundle
+    /// The bundle, or a folder of bundles, each of which is evaluated on the folder of its own name
     bundle: PathBuf,
-    /// Folder in the MVTec AD layout: test/good, test/<defect>, ground_truth/<defect>
+    /// Folder in the MVTec AD layout: test/good, test/<defect>, ground_truth/<defect>; or a folder
+    /// of such folders
     #[arg(value_name = "DIR")]
     data: PathBuf,
-    /// Write the whole report as JSON
+    /// Write all numbers as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report for people: one HTML file with plots and pictures that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write a heatmap of each image, as DIR/<defect>/<image>.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write the overall metrics into the bundle
     #[arg(long)]
     record: bool,
+    /// Random splits of the good scores on which the calibration's promise is measured
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = splits)]
+    splits: usize,
+    /// Seed of these splits
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
     #[command(flatten)]
     comparison: CompareArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
+}
+
+/// A number of splits from which an interval can be had.
+fn splits(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(splits @ 10..=100_000) => Ok(splits),
+        _ => Err(format!(
+            "`{text}` is no number of splits from 10 to 100000: from fewer, nothing can be said of \
+             their mean"
+        )),
+    }
+}
+
+/// A bundle and what was found.
+struct Evaluated {
+    category: Category,
+    bundle: Bundle,
+    report: Report,
+    gallery: Gallery,
 }
 
 /// Runs the command.
@@ -44,16 +77,69 @@ pub struct EvaluateArgs {
 /// # Errors
 /// What went wrong, with its exit code; an image that cannot be used is none, unless none can.
 pub fn run(args: EvaluateArgs) -> Outcome {
-    let test = TestSet::open(&args.data).map_err(Failure::usage)?;
-    let json = args.json.as_deref().map(JsonFile::create).transpose()?;
-    let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
+    let selection = Selection::find(&args.bundle, &args.data).map_err(Failure::usage)?;
+    let categories = selection.categories();
+    // Whatever stands in the way is better known before the first image is scored.
+    let tests: Vec<TestSet> = categories
+        .iter()
+        .map(|category| TestSet::open(&category.data).map_err(Failure::usage))
+        .collect::<Result<_, _>>()?;
+    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let html = args.html.as_deref().map(OutputFile::create).transpose()?;
+    for category in categories {
+        Bundle::open(&category.bundle).map_err(Failure::config)?;
+    }
 
-    let comparing = args.comparison.prepare(&bundle, &args.data)?;
+    let is_one = matches!(selection, Selection::One(_));
+    let mut evaluated = Vec::new();
+    for (category, test) in categories.iter().zip(&tests) {
+        let out = args.out.as_ref().map(|out| {
+            if is_one {
+                out.clone()
+            } else {
+                out.join(&category.name)
+            }
+        });
+        evaluated.push(evaluate_one(&args, category, test, out.as_deref())?);
+    }
+
+    finish(&selection, &evaluated, json, html)?;
+    if args.record {
+        for evaluated in &mut evaluated {
+            let metrics = evaluated.report.overall.to_record().with_context(|| {
+                format!(
+                    "metrics are recorded in a bundle only where there are good images and defects; \
+                     {} has not both",
+                    evaluated.category.data.display()
+                )
+            })?;
+            evaluated.bundle.record_metrics(metrics, Timestamp::now())?;
+        }
+    }
+    Ok(())
+}
+
+fn evaluate_one(
+    args: &EvaluateArgs,
+    category: &Category,
+    test: &TestSet,
+    out: Option<&Path>,
+) -> Result<Evaluated, Failure> {
+    let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
+    let comparing = args.comparison.prepare(&bundle, &category.data)?;
     let threshold = bundle.calibration().threshold();
     let geometry = *scorer.geometry();
+    let mut gallery = Gallery::new(threshold, geometry);
     let mut progress = ProgressLine::new();
     let mut done = 0;
-    let mut report = evaluate(&bundle, &mut scorer, &args.data, &test, |step| {
+    let splits = Splits {
+        count: args.splits,
+        seed: args.seed,
+    };
+    let mut report = evaluate(&bundle, &mut scorer, &category.data, test, splits, |step| {
+        if args.html.is_some() {
+            gallery.observe(&step)?;
+        }
         match step {
             Step::Skipped { path, error } => {
                 progress.line(&format!(
@@ -66,10 +152,15 @@ pub fn run(args: EvaluateArgs) -> Outcome {
                 sample,
                 image,
                 prediction,
+                ..
             } => {
                 done += 1;
-                progress.update(&format!("scored {done}/{}", test.samples.len()));
-                if let Some(out) = &args.out {
+                progress.update(&format!(
+                    "{}: scored {done}/{}",
+                    category.name,
+                    test.samples.len()
+                ));
+                if let Some(out) = out {
                     let path = overlay_path(out, sample);
                     save_overlay(&path, image, &geometry, &prediction.anomaly_map, threshold)?;
                 }
@@ -78,24 +169,23 @@ pub fn run(args: EvaluateArgs) -> Outcome {
         anyhow::Ok(())
     })?;
     drop(progress);
-
     if report.images.is_empty() {
-        return Err(anyhow!("none of the {} images could be scored", test.samples.len()).into());
+        return Err(anyhow!(
+            "none of the {} images of {} could be scored",
+            test.samples.len(),
+            category.data.display()
+        )
+        .into());
     }
     if let Some(comparing) = comparing {
         report.comparison = Some(compare(&comparing, &report, &args.runtime)?);
     }
-    print_report(&report);
-    if let Some(json) = json {
-        json.write(&report)?;
-    }
-    if args.record {
-        let metrics = report.overall.to_record().context(
-            "metrics are recorded in a bundle only where there are good images and defects",
-        )?;
-        bundle.record_metrics(metrics, Timestamp::now())?;
-    }
-    Ok(())
+    Ok(Evaluated {
+        category: category.clone(),
+        bundle,
+        report,
+        gallery,
+    })
 }
 
 fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
@@ -105,67 +195,65 @@ fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
     out.join(&sample.kind).join(name)
 }
 
-/// Width of the first column at least.
-const KIND: usize = 12;
+/// Prints and writes what was found; `evaluated` has what `selection` has, so it is not empty.
+fn finish(
+    selection: &Selection,
+    evaluated: &[Evaluated],
+    json: Option<OutputFile<'_>>,
+    html: Option<OutputFile<'_>>,
+) -> anyhow::Result<()> {
+    let reports = evaluated.iter();
+    let reports = reports.map(|evaluated| (evaluated.category.name.as_str(), &evaluated.report));
+    let overview = match selection {
+        Selection::One(_) => None,
+        Selection::Several { left_out, .. } => Some(Overview::new(reports.collect(), left_out)),
+    };
+    match &overview {
+        Some(overview) => table::print_overview(overview),
+        None => table::print_report(&evaluated[0].report),
+    }
+    if let Some(json) = json {
+        match &overview {
+            Some(overview) => json.write_json(overview)?,
+            None => json.write_json(&evaluated[0].report)?,
+        }
+    }
+    if let Some(html) = html {
+        html.write(&page(&Page {
+            sections: evaluated.iter().map(section).collect(),
+            mean: overview.as_ref().map(|overview| &overview.mean),
+            left_out: overview.as_ref().map_or(&[], |overview| overview.left_out),
+            command: command_line(),
+            made: Timestamp::now(),
+        }))?;
+    }
+    Ok(())
+}
 
-fn print_report(report: &Report) {
-    let kinds = report.defect_types.keys().map(String::len);
-    let width = kinds.max().unwrap_or_default().max(KIND);
-    println!(
-        "{:width$} {:>6} {:>7} {:>7} {:>7} {:>21} {:>7}",
-        "defect", "images", "AUROC", "AP", "F1-max", "escapes (95 %)", "pixels"
-    );
-    for (kind, metrics) in &report.defect_types {
-        print_row(kind, metrics, width);
-    }
-    print_row("all", &report.overall, width);
-    let overall = &report.overall;
-    println!();
-    println!("threshold      {}", report.threshold);
-    println!(
-        "false rejects  {} of {} good: {}; promised: {:.1} % at most",
-        overall.counts.false_rejects,
-        overall.counts.good,
-        rate(
-            overall.false_reject_rate,
-            overall.false_reject_rate_interval
-        ),
-        100.0 * report.promised_false_reject_rate
-    );
-    if !report.skipped.is_empty() {
-        println!("skipped        {}, named above", report.skipped.len());
-    }
-    if let Some(comparison) = &report.comparison {
-        println!();
-        print_comparison(comparison);
+fn section(evaluated: &Evaluated) -> Section<'_> {
+    Section {
+        name: &evaluated.category.name,
+        report: &evaluated.report,
+        manifest: evaluated.bundle.manifest(),
+        bundle: evaluated.bundle.digest(),
+        gallery: &evaluated.gallery,
     }
 }
 
-fn print_row(kind: &str, metrics: &Metrics, width: usize) {
-    println!(
-        "{kind:width$} {:>6} {:>7} {:>7} {:>7} {:>21} {:>7}",
-        metrics.counts.defect,
-        number(metrics.image_auroc),
-        number(metrics.image_ap),
-        number(metrics.f1_max),
-        rate(metrics.escape_rate, metrics.escape_rate_interval),
-        number(metrics.pixel_auroc),
-    );
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
-}
-
-/// A rate with its interval, in per cent.
-fn rate(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
-    match (value, interval) {
-        (Some(value), Some([low, high])) => format!(
-            "{:.1} % ({:.1} to {:.1})",
-            100.0 * value,
-            100.0 * low,
-            100.0 * high
-        ),
-        _ => "-".to_owned(),
-    }
+/// The command as it was typed, for a shell.
+fn command_line() -> String {
+    let quoted = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+@%".contains(letter);
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let arguments = std::env::args_os().skip(1).map(quoted);
+    std::iter::once("flawd".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

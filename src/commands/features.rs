@@ -44,7 +44,7 @@ pub(super) struct FeatureArgs {
 }
 
 /// Where work is kept, so that a second run or an interrupted one goes on.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct CacheArgs {
     /// Where features and unfinished work are kept, so that a second run or an interrupted one
     /// goes on

@@ -19,7 +19,7 @@ pub mod train;
 mod comparison;
 mod engine;
 mod features;
-mod json;
+mod output;
 mod progress;
 mod recipe;
 

@@ -161,6 +161,7 @@ impl Shipment<'_> {
                 seed: plan.settings.seed,
                 epochs: self.epochs.len(),
                 final_loss: self.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
+                losses: self.epochs.iter().map(|epoch| epoch.loss).collect(),
                 settings,
             }),
             import: None,

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use flawd::digest::sha256;
 use flawd::synthetic::DefectKind;
 use flawd_core::evaluation::{Ranking, Rate};
 use serde_json::Value;
@@ -57,8 +58,10 @@ fn the_report_holds_what_its_own_image_scores_give() {
         ] {
             assert_eq!(metrics["counts"][name], expected, "{name}");
         }
-        let pixels = metrics["pixel_auroc"].as_f64().expect("there are masks");
-        assert!((0.0..=1.0).contains(&pixels));
+        for name in ["pixel_auroc", "aupro", "aupro_error"] {
+            let pixels = metrics[name].as_f64().expect("there are masks");
+            assert!((0.0..=1.0).contains(&pixels), "{name}: {pixels}");
+        }
     };
     check(&report, &scores(&report, |kind| kind != "good"));
     for kind in DefectKind::ALL {
@@ -105,6 +108,7 @@ fn an_image_that_is_damaged_is_named_counted_and_left_out() {
         [Some("test/good/000.png"), Some("test/good/empty.jpg")]
     );
     assert_eq!(report["pixel_auroc"], Value::Null, "there are no masks");
+    assert_eq!(report["aupro"], Value::Null, "there are no masks");
 }
 
 #[test]
@@ -170,4 +174,103 @@ fn metrics_are_recorded_in_the_bundle_where_that_is_asked() {
         "{}",
         inspected.stdout
     );
+}
+
+/// The list of files is what `sha256sum` prints, so that anyone can make its digest again.
+#[test]
+fn the_digest_of_the_files_is_that_of_their_list() {
+    let folder = TempDir::new().expect("a temporary folder");
+    for file in [
+        "test/good/000.png",
+        "test/stain/000.png",
+        "test/stain/001.png",
+        "ground_truth/stain/000_mask.png",
+    ] {
+        let target = folder.path().join(file);
+        fs::create_dir_all(target.parent().expect("it has one")).expect("it can be made");
+        fs::copy(data().join(file), target).expect("it can be copied");
+    }
+    let mut list = String::new();
+    for file in [
+        "test/good/000.png",
+        "test/stain/000.png",
+        "ground_truth/stain/000_mask.png",
+        "test/stain/001.png",
+    ] {
+        let bytes = fs::read(folder.path().join(file)).expect("it is there");
+        list += &format!("{}  {file}\n", sha256(&bytes).hex());
+    }
+    let path = folder.path().join("report.json");
+    let arguments = arguments!["evaluate", bundle(), folder.path(), "--json", &path];
+    flawd(arguments).succeeded();
+    assert_eq!(json(&path)["files"], sha256(list.as_bytes()).to_string());
+}
+
+#[test]
+fn whether_the_promise_was_kept_is_measured_where_there_are_enough_scores() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("report.json");
+    let evaluate = |seed: &str| {
+        let arguments = arguments![
+            "evaluate",
+            bundle(),
+            data(),
+            "--json",
+            &path,
+            "--splits",
+            "20",
+            "--seed",
+            seed
+        ];
+        (flawd(arguments).succeeded().stdout, json(&path))
+    };
+    let (stdout, report) = evaluate("1");
+    let rows = report["kept_promise"].as_array().expect("a list");
+    let promised: Vec<_> = rows.iter().map(|row| row["promised"].as_f64()).collect();
+    // 10 scores of the calibration and 12 of good images: half of them can promise 10 %.
+    assert_eq!(promised, [Some(0.05), Some(0.01), Some(0.1)]);
+    let too_few = rows[0]["too_few"].as_str().expect("a reason");
+    assert!(too_few.contains("at least 19"), "{too_few}");
+    assert!(stdout.contains(too_few), "{stdout}");
+    let kept = &rows[2]["measured"];
+    let sizes = ["splits", "calibration", "test"].map(|name| kept[name].as_u64());
+    assert_eq!(sizes, [Some(20), Some(11), Some(11)]);
+    let mean = kept["mean"].as_f64().expect("a number");
+    let ends: Vec<f64> = serde_json::from_value(kept["interval"].clone()).expect("two numbers");
+    assert!(ends[0] <= mean && mean <= ends[1], "{kept}");
+    assert!(stdout.contains("20 splits of 22 good scores"), "{stdout}");
+
+    assert_eq!(evaluate("1").1["kept_promise"], report["kept_promise"]);
+    assert_ne!(evaluate("2").1["kept_promise"], report["kept_promise"]);
+    flawd(arguments!["evaluate", bundle(), data(), "--splits", "3"]).failed(64, &["from 10"]);
+}
+
+#[test]
+fn golden_inputs_are_scored_and_images_that_trained_the_model_are_counted() {
+    let folder = TempDir::new().expect("a temporary folder");
+    copy_folder(&data().join("test/good"), &folder.path().join("test/good"));
+    let list = fs::read_to_string(bundle().join("training-files.txt")).expect("it is there");
+    let trained_on = list
+        .lines()
+        .next()
+        .expect("a file")
+        .split_once(' ')
+        .expect("a name")
+        .1;
+    fs::copy(trained_on, folder.path().join("test/good/known.png")).expect("it can be copied");
+    let path = folder.path().join("report.json");
+    let arguments = arguments!["evaluate", bundle(), folder.path(), "--json", &path];
+    let stdout = flawd(arguments).succeeded().stdout;
+    let report = json(&path);
+    assert_eq!(report["seen_in_training"], 1);
+    assert!(
+        stdout.contains("1 of the images trained the model"),
+        "{stdout}"
+    );
+    let golden = report["golden"].as_array().expect("a list");
+    assert!(!golden.is_empty());
+    for golden in golden {
+        assert_eq!(golden["reproduced"], true, "{golden}");
+        assert_eq!(golden["score"], golden["expected"], "the same machine");
+    }
 }

@@ -5,10 +5,12 @@ mod fixture;
 
 mod backbone;
 mod calibrate;
+mod categories;
 mod doctor;
 mod engine;
 mod evaluate;
 mod model;
 mod predict;
+mod report;
 mod train;
 mod usage;

@@ -153,6 +153,12 @@ impl Calibration {
         self.threshold
     }
 
+    /// How many of n + 1 exchangeable parts, the highest scores first, may be rejected: the
+    /// threshold is that score from above.
+    pub fn rejected_ranks(&self) -> usize {
+        ranks_rejected(self.n(), self.alpha)
+    }
+
     /// True if a part with this score is to be rejected.
     pub fn is_anomalous(&self, score: f32) -> bool {
         score > self.threshold

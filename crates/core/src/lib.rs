@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 pub mod calibration;
+mod components;
 pub mod digest;
 pub mod drift;
 pub mod evaluation;
@@ -16,6 +17,7 @@ pub mod normalisation;
 pub mod permutation;
 pub mod preprocess;
 pub mod quality;
+pub mod random;
 pub mod regions;
 mod resample;
 pub mod transform;

@@ -111,6 +111,10 @@ pub struct TrainingRecord {
     pub epochs: usize,
     /// Mean loss of the last one.
     pub final_loss: f64,
+    /// Mean loss of each, in their order. Empty in a bundle that was trained before these were
+    /// kept, or that says nothing of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<f64>,
     /// The trainer's other settings, as it writes them.
     #[serde(default)]
     pub settings: toml::Table,
@@ -354,6 +358,10 @@ impl Manifest {
                  should",
             ));
         }
+        let mut losses = self.training.iter().flat_map(|training| &training.losses);
+        if !losses.all(|loss| loss.is_finite()) {
+            return Err(ManifestError::Invalid("[training]: a loss is not finite"));
+        }
         if self
             .quality
             .as_ref()
@@ -442,6 +450,7 @@ mod tests {
                 seed: 42,
                 epochs: 10,
                 final_loss: -0.25,
+                losses: Vec::new(),
                 settings: toml::toml! { batch = 16 },
             }),
             import: None,
@@ -469,6 +478,7 @@ mod tests {
             manifest
         );
         manifest.model.geometry = Geometry::default();
+        manifest.training.as_mut().expect("it is trained").losses = vec![1.5, 0.1 + 0.2, -0.25];
         manifest.pixel = PixelCalibration::from_maxima(vec![2.0, 8.1, 3.0], 0.25).ok();
         manifest.quality = Some(QualityRecord {
             n: 3,
@@ -548,6 +558,7 @@ mod tests {
         let mut manifest = manifest();
         let text = manifest.to_string();
         assert!(!text.contains("[pixel]") && !text.contains("[quality"));
+        assert!(!text.contains("losses"));
         manifest.quality = Some(QualityRecord {
             n: 3,
             limits: QualityLimits {
@@ -559,6 +570,19 @@ mod tests {
         let read = manifest.to_string().parse::<Manifest>();
         let error = read.expect_err("darker and brighter at once").to_string();
         assert!(error.contains("[quality.limits]"), "{error}");
+    }
+
+    #[test]
+    fn losses_that_are_no_numbers_are_refused() {
+        let mut manifest = manifest();
+        manifest.training.as_mut().expect("it is trained").losses = vec![0.5, f64::NAN];
+        let error = manifest.to_string().parse::<Manifest>();
+        assert!(
+            error
+                .expect_err("not a number")
+                .to_string()
+                .contains("[training]")
+        );
     }
 
     #[test]

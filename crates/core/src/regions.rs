@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::anomaly::AnomalyMap;
 use crate::calibration::{Calibration, CalibrationError};
+use crate::components::components;
 use crate::image::Size;
 use crate::preprocess::{self, Geometry, PreprocessError};
 
@@ -47,7 +48,7 @@ pub fn regions(
     geometry: &Geometry,
     picture: Size,
 ) -> Result<Vec<Region>, PreprocessError> {
-    let mut components = components(map, threshold);
+    let mut components = above(map, threshold);
     // Stable, so that of equally high ones the upper one comes first.
     components.sort_by(|a, b| b.highest.total_cmp(&a.highest));
     components.truncate(MAX_REGIONS);
@@ -95,41 +96,28 @@ impl Component {
     }
 }
 
-/// The 8-connected components of the cells above `threshold`, in the order of their first cells.
-fn components(map: &AnomalyMap, threshold: f32) -> Vec<Component> {
-    let Size { height, width } = map.size();
+/// The connected cells above `threshold`, in the order of their first cells.
+fn above(map: &AnomalyMap, threshold: f32) -> Vec<Component> {
+    let width = map.size().width;
     let values = map.values();
-    let mut waiting: Vec<bool> = values.iter().map(|&value| value > threshold).collect();
-    let mut found = Vec::new();
-    let mut border = Vec::new();
-    for start in 0..values.len() {
-        if !waiting[start] {
-            continue;
-        }
-        waiting[start] = false;
-        border.push(start);
-        let (row, column) = (start / width, start % width);
-        let mut component = Component {
-            rows: (row, row),
-            columns: (column, column),
-            highest: values[start],
-        };
-        while let Some(cell) = border.pop() {
-            let (row, column) = (cell / width, cell % width);
-            component.take(row, column, values[cell]);
-            for row in row.saturating_sub(1)..=(row + 1).min(height - 1) {
-                for column in column.saturating_sub(1)..=(column + 1).min(width - 1) {
-                    let neighbour = row * width + column;
-                    if waiting[neighbour] {
-                        waiting[neighbour] = false;
-                        border.push(neighbour);
-                    }
-                }
+    let inside = values.iter().map(|&value| value > threshold).collect();
+    components(map.size(), inside)
+        .into_iter()
+        .map(|cells| {
+            let place = |cell| (cell / width, cell % width);
+            let (row, column) = place(cells[0]);
+            let mut component = Component {
+                rows: (row, row),
+                columns: (column, column),
+                highest: values[cells[0]],
+            };
+            for cell in cells {
+                let (row, column) = place(cell);
+                component.take(row, column, values[cell]);
             }
-        }
-        found.push(component);
-    }
-    found
+            component
+        })
+        .collect()
 }
 
 /// The threshold for regions, and what it promises: split conformal calibration on the highest

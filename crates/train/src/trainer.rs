@@ -9,13 +9,13 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::random::SplitMix64;
 use flawd_core::transform::FeatureTransform;
 use serde::{Deserialize, Serialize};
 
 use crate::adam::{Adam, AdamSettings, gradient_norm};
 use crate::checkpoint::{Checkpoint, CheckpointView};
 use crate::features::{FeatureError, FeatureSet};
-use crate::initialise::SplitMix64;
 use crate::network::Flow;
 use crate::transform;
 

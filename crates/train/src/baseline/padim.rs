@@ -14,9 +14,9 @@ use ndarray::{Array1, Array2, ArrayView4, Axis};
 use super::gaussian::Gaussian;
 use super::{BATCH, BaselineError};
 use crate::features::{FeatureError, FeatureSet};
-use crate::initialise::SplitMix64;
 use crate::maps::Maps;
 use crate::transform::{self, TransformKind};
+use flawd_core::random::SplitMix64;
 
 /// Channels that are drawn where there are more: what the paper takes for its smaller backbone.
 pub const CHANNELS: usize = 100;

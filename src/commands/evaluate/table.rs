@@ -1,0 +1,226 @@
+//! What `flawd evaluate` prints: a row for each kind of defect, or for each of several categories.
+
+use crate::commands::comparison::print_comparison;
+use crate::evaluation::{Metrics, Overview, PromiseRow, Report};
+
+/// Width of the first column at least.
+const NAME: usize = 12;
+
+/// Prints the report of one category.
+pub(super) fn print_report(report: &Report) {
+    let name = name_width(report.defect_types.keys());
+    let line = |kind: &str, cells: [String; 7]| {
+        let [images, auroc, ap, f1, escapes, pixels, aupro] = cells;
+        println!(
+            "{kind:name$} {images:>6} {auroc:>7} {ap:>7} {f1:>7} {escapes:>21} {pixels:>7} {aupro:>7}"
+        );
+    };
+    let heads = [
+        "images",
+        "AUROC",
+        "AP",
+        "F1-max",
+        "escapes (95 %)",
+        "pixels",
+        "AUPRO",
+    ];
+    line("defect", heads.map(str::to_owned));
+    let row = |kind: &str, metrics: &Metrics| {
+        line(
+            kind,
+            [
+                metrics.counts.defect.to_string(),
+                number(metrics.image_auroc),
+                number(metrics.image_ap),
+                number(metrics.f1_max),
+                rate(metrics.escape_rate, metrics.escape_rate_interval),
+                number(metrics.pixel_auroc),
+                number(metrics.aupro),
+            ],
+        );
+    };
+    for (kind, metrics) in &report.defect_types {
+        row(kind, metrics);
+    }
+    row("all", &report.overall);
+    println!();
+    println!("threshold      {}", report.threshold);
+    println!("false rejects  {}", false_rejects(report));
+    for promise in &report.kept_promise {
+        println!("promise        {}", kept(promise));
+    }
+    print_warnings(report);
+    if let Some(comparison) = &report.comparison {
+        println!();
+        print_comparison(comparison);
+    }
+}
+
+/// Prints a row for each category, and their mean.
+pub(super) fn print_overview(overview: &Overview<'_>) {
+    let name = name_width(overview.categories.keys());
+    let line = |category: &str, cells: [String; 9]| {
+        let [good, defect, auroc, ap, f1, rejects, escapes, pixels, aupro] = cells;
+        println!(
+            "{category:name$} {good:>6} {defect:>7} {auroc:>7} {ap:>7} {f1:>7} {rejects:>13} \
+             {escapes:>8} {pixels:>7} {aupro:>7}"
+        );
+    };
+    let heads = [
+        "good",
+        "defects",
+        "AUROC",
+        "AP",
+        "F1-max",
+        "false rejects",
+        "escapes",
+        "pixels",
+        "AUPRO",
+    ];
+    line("category", heads.map(str::to_owned));
+    for (category, report) in &overview.categories {
+        let metrics = &report.overall;
+        line(
+            category,
+            [
+                metrics.counts.good.to_string(),
+                metrics.counts.defect.to_string(),
+                number(metrics.image_auroc),
+                number(metrics.image_ap),
+                number(metrics.f1_max),
+                percent(metrics.false_reject_rate),
+                percent(metrics.escape_rate),
+                number(metrics.pixel_auroc),
+                number(metrics.aupro),
+            ],
+        );
+    }
+    let mean = &overview.mean;
+    line(
+        "mean",
+        [
+            String::new(),
+            String::new(),
+            number(mean.image_auroc),
+            number(mean.image_ap),
+            number(mean.f1_max),
+            percent(mean.false_reject_rate),
+            percent(mean.escape_rate),
+            number(mean.pixel_auroc),
+            number(mean.aupro),
+        ],
+    );
+    for (category, report) in &overview.categories {
+        let is_quiet = warnings(report).is_empty();
+        if !is_quiet {
+            println!();
+            println!("{category}");
+            print_warnings(report);
+        }
+    }
+    if !overview.left_out.is_empty() {
+        println!();
+        println!("no bundle for  {}", overview.left_out.join(", "));
+    }
+}
+
+fn name_width(names: impl Iterator<Item = impl AsRef<str>>) -> usize {
+    names
+        .map(|name| name.as_ref().len())
+        .max()
+        .unwrap_or_default()
+        .max(NAME)
+}
+
+fn false_rejects(report: &Report) -> String {
+    let overall = &report.overall;
+    let expected = report
+        .expected_false_rejects
+        .map_or_else(String::new, |[low, high]| {
+            format!(", that is {low} to {high} of these")
+        });
+    format!(
+        "{} of {} good: {}; promised: {:.1} % at most{expected}",
+        overall.counts.false_rejects,
+        overall.counts.good,
+        rate(
+            overall.false_reject_rate,
+            overall.false_reject_rate_interval
+        ),
+        100.0 * report.promised_false_reject_rate,
+    )
+}
+
+fn kept(promise: &PromiseRow) -> String {
+    let promised = 100.0 * promise.promised;
+    match (&promise.measured, &promise.too_few) {
+        (Some(kept), _) => format!(
+            "{promised:.1} %: {} rejected on average; {} splits of {} good scores, {} to calibrate",
+            rate(Some(kept.mean), Some(kept.interval)),
+            kept.splits,
+            kept.calibration + kept.test,
+            kept.calibration
+        ),
+        (None, reason) => format!(
+            "{promised:.1} %: not measured: {}",
+            reason.as_deref().unwrap_or_default()
+        ),
+    }
+}
+
+fn print_warnings(report: &Report) {
+    for (name, text) in warnings(report) {
+        println!("{name:14} {text}");
+    }
+}
+
+/// What makes the numbers less than they look.
+fn warnings(report: &Report) -> Vec<(&'static str, String)> {
+    let mut warnings = Vec::new();
+    if !report.skipped.is_empty() {
+        warnings.push(("skipped", format!("{}, named above", report.skipped.len())));
+    }
+    if report.seen_in_training > 0 {
+        let seen = report.seen_in_training;
+        warnings.push((
+            "seen before",
+            format!("{seen} of the images trained the model"),
+        ));
+    }
+    let lost = report
+        .golden
+        .iter()
+        .filter(|golden| !golden.reproduced)
+        .count();
+    if lost > 0 {
+        warnings.push((
+            "golden inputs",
+            format!(
+                "{lost} of {} not reproduced: this machine scores otherwise than the calibration",
+                report.golden.len()
+            ),
+        ));
+    }
+    warnings
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+}
+
+/// A rate with its interval, in per cent.
+fn rate(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
+    match (value, interval) {
+        (Some(value), Some([low, high])) => format!(
+            "{:.1} % ({:.1} to {:.1})",
+            100.0 * value,
+            100.0 * low,
+            100.0 * high
+        ),
+        _ => "-".to_owned(),
+    }
+}

@@ -1,0 +1,278 @@
+//! One evaluation: every image scored once, in the order of the folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flawd_core::calibration::Calibration;
+use flawd_core::digest::Digest;
+use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
+use flawd_core::image::{CHANNELS, RgbImage, Size};
+use flawd_core::preprocess::PreprocessError;
+use flawd_core::verdict::Verdict;
+use flawd_onnx::Prediction;
+
+use super::tally::Tally;
+use super::{GoldenRow, ImageRow, PromiseRow, Report, SkippedRow};
+use crate::bundle::Bundle;
+use crate::dataset::{Sample, TestSet};
+use crate::decode::{self, DecodeError};
+use crate::digest::sha256;
+use crate::failure::with_causes;
+use crate::scorer::{Scorer, ScorerError, check_golden};
+
+/// What an evaluation reports as it goes.
+pub enum Step<'a> {
+    /// An image was scored.
+    Scored {
+        /// Which one.
+        sample: &'a Sample,
+        /// Its picture as it was decoded.
+        image: &'a RgbImage,
+        /// What the model says.
+        prediction: &'a Prediction,
+        /// Where its defect is, in the inspected part of the picture; none where that is not known.
+        truth: Option<&'a PixelTruth>,
+    },
+    /// An image or a mask cannot be used.
+    Skipped {
+        /// The file.
+        path: &'a Path,
+        /// Why.
+        error: &'a SampleError,
+    },
+}
+
+/// Why a sample, or its mask, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// The image cannot be scored.
+    #[error(transparent)]
+    Score(#[from] ScorerError),
+    /// The mask cannot be decoded.
+    #[error(transparent)]
+    Mask(#[from] DecodeError),
+    /// The mask is not one of this image.
+    #[error(
+        "the mask is {mask} and its image {image}, height x width: the image has no pixel truth"
+    )]
+    MaskSize {
+        /// Size of the mask.
+        mask: Size,
+        /// Size of the image.
+        image: Size,
+    },
+    /// The mask has no region of interest.
+    #[error(transparent)]
+    Geometry(#[from] PreprocessError),
+}
+
+/// The random halves on which a promise is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Splits {
+    /// Number of them, at least 2.
+    pub count: usize,
+    /// What decides them.
+    pub seed: u64,
+}
+
+/// The false-reject rates whose promise is measured, beside the bundle's own.
+const PROMISES: [f64; 2] = [0.05, 0.01];
+
+/// Scores the images of `test`, which lies in `folder`, and sums up. What cannot be used is
+/// reported and left out. An error of `observe` ends the evaluation.
+///
+/// # Errors
+/// Those of `observe`.
+pub fn evaluate<E>(
+    bundle: &Bundle,
+    scorer: &mut Scorer,
+    folder: &Path,
+    test: &TestSet,
+    splits: Splits,
+    mut observe: impl FnMut(Step<'_>) -> Result<(), E>,
+) -> Result<Report, E> {
+    let calibration = bundle.calibration();
+    let relative = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
+    let has_masks = test.samples.iter().any(|sample| sample.mask.is_some());
+    let mut tally = Tally::default();
+    let mut files = String::new();
+    let mut seen_in_training = 0;
+    let mut images = Vec::new();
+    let mut skipped = Vec::new();
+    for sample in &test.samples {
+        let mut skip = |path: &Path, error: SampleError| {
+            skipped.push(SkippedRow {
+                path: relative(path),
+                error: with_causes(&error),
+            });
+            observe(Step::Skipped {
+                path,
+                error: &error,
+            })
+        };
+        let (picture, prediction) = match score(scorer, sample) {
+            Ok(scored) => scored,
+            Err(error) => {
+                skip(&sample.path, error)?;
+                continue;
+            }
+        };
+        let mask = match mask_of(scorer, sample, &picture.image) {
+            _ if !has_masks => None,
+            Ok(mask) => mask,
+            Err(error) => {
+                skip(sample.mask.as_deref().unwrap_or(&sample.path), error)?;
+                None
+            }
+        };
+        seen_in_training += usize::from(bundle.was_trained_on(picture.digest));
+        let used = [
+            Some((picture.digest, &sample.path)),
+            mask_file(sample, &mask),
+        ];
+        for (digest, path) in used.into_iter().flatten() {
+            files += &format!("{}  {}\n", digest.hex(), relative(path).display());
+        }
+        let truth = mask.as_ref().map(|mask| &mask.truth);
+        tally.add(sample, &prediction, truth);
+        images.push(ImageRow {
+            path: relative(&sample.path),
+            kind: sample.kind.clone(),
+            score: prediction.score,
+            p_value: calibration.p_value(prediction.score),
+            verdict: Verdict::from_score(prediction.score, calibration).as_str(),
+        });
+        observe(Step::Scored {
+            sample,
+            image: &picture.image,
+            prediction: &prediction,
+            truth,
+        })?;
+    }
+    let manifest = bundle.manifest();
+    let good = tally.good_scores().to_vec();
+    let (overall, defect_types) = tally.metrics(calibration);
+    Ok(Report {
+        bundle: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        model: manifest.model.digest,
+        provider: scorer.provider().to_owned(),
+        flawd: env!("CARGO_PKG_VERSION"),
+        data: folder.to_owned(),
+        files: sha256(files.as_bytes()),
+        overall,
+        threshold: calibration.threshold(),
+        promised_false_reject_rate: calibration.alpha(),
+        expected_false_rejects: (!good.is_empty()).then(|| {
+            let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
+            expected_false_rejects(n, rejected, good.len())
+        }),
+        kept_promise: kept_promise(calibration, &good, splits),
+        seen_in_training,
+        golden: golden(bundle, scorer),
+        defect_types,
+        images,
+        skipped,
+        comparison: None,
+    })
+}
+
+/// A picture and the digest of its file.
+struct Picture {
+    image: RgbImage,
+    digest: Digest,
+}
+
+fn read(path: &Path) -> Result<Picture, DecodeError> {
+    let bytes = fs::read(path).map_err(|source| DecodeError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Picture {
+        image: decode::from_bytes(path, &bytes)?,
+        digest: sha256(&bytes),
+    })
+}
+
+fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
+    let picture = read(&sample.path).map_err(ScorerError::from)?;
+    let prediction = scorer.score(&picture.image)?;
+    Ok((picture, prediction))
+}
+
+/// What is known of the pixels of a picture, and the digest of the file that says it.
+struct Mask {
+    truth: PixelTruth,
+    digest: Option<Digest>,
+}
+
+/// The truth about the pixels of a sample; none for a defect without a mask.
+fn mask_of(
+    scorer: &Scorer,
+    sample: &Sample,
+    image: &RgbImage,
+) -> Result<Option<Mask>, SampleError> {
+    let mask = match (&sample.mask, sample.is_defect()) {
+        (None, true) => return Ok(None),
+        (Some(mask), true) => read(mask)?,
+        (_, false) => {
+            let truth = PixelTruth::good(scorer.geometry().apply(image)?.size());
+            return Ok(Some(Mask {
+                truth,
+                digest: None,
+            }));
+        }
+    };
+    if mask.image.size() != image.size() {
+        return Err(SampleError::MaskSize {
+            mask: mask.image.size(),
+            image: image.size(),
+        });
+    }
+    let inspected = scorer.geometry().apply(&mask.image)?;
+    let pixels = inspected.pixels().chunks_exact(CHANNELS);
+    let is_defect = pixels.map(|pixel| pixel[0] > 127).collect();
+    Ok(Some(Mask {
+        truth: PixelTruth::new(inspected.size(), is_defect),
+        digest: Some(mask.digest),
+    }))
+}
+
+/// The file of a mask that was used, with its digest.
+fn mask_file<'a>(sample: &'a Sample, mask: &Option<Mask>) -> Option<(Digest, &'a PathBuf)> {
+    Some((mask.as_ref()?.digest?, sample.mask.as_ref()?))
+}
+
+/// Whether calibrations on random halves of all good scores keep what they promise.
+fn kept_promise(calibration: &Calibration, good: &[f32], splits: Splits) -> Vec<PromiseRow> {
+    let pool = [calibration.scores(), good].concat();
+    let mut rates = PROMISES.to_vec();
+    if !rates.contains(&calibration.alpha()) {
+        rates.push(calibration.alpha());
+    }
+    let row = |promised| {
+        let kept = KeptPromise::measure(&pool, promised, splits.count, splits.seed);
+        PromiseRow {
+            promised,
+            too_few: kept.as_ref().err().map(ToString::to_string),
+            measured: kept.ok(),
+        }
+    };
+    rates.into_iter().map(row).collect()
+}
+
+/// The golden inputs, scored here. One that cannot be scored is not reproduced.
+fn golden(bundle: &Bundle, scorer: &mut Scorer) -> Vec<GoldenRow> {
+    let calibration = bundle.calibration();
+    let mut row = |golden: &flawd_core::manifest::GoldenRecord| {
+        let image = bundle.golden_image(golden).ok();
+        let score = image.and_then(|image| Some(scorer.score(&image).ok()?.score));
+        GoldenRow {
+            file: golden.file.clone(),
+            expected: golden.score,
+            score,
+            reproduced: score.is_some_and(|score| check_golden(golden, score, calibration).is_ok()),
+        }
+    };
+    bundle.manifest().golden.iter().map(&mut row).collect()
+}
