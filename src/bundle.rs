@@ -3,8 +3,8 @@
 //! ```text
 //! BUNDLE/bundle.toml          the manifest, with the digest of everything below
 //! BUNDLE/model.onnx           image in, score and anomaly map out
-//! BUNDLE/training-files.txt   digests of the images that trained it, and may never calibrate it;
-//!                             not in a bundle whose model was imported
+//! BUNDLE/training-files.txt   digests of the images that trained it: its scores of them calibrate
+//!                             nothing; not in a bundle whose model was imported
 //! BUNDLE/golden/*.png         pictures with known scores
 //! ```
 //! What was opened was verified. What is written appears whole or not at all: a new bundle is put

@@ -14,6 +14,7 @@ pub use run::{SampleError, Splits, Step, evaluate};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use flawd_core::calibration::CalibrationMethod;
 use flawd_core::digest::Digest;
 use flawd_core::evaluation::KeptPromise;
 use flawd_core::manifest::MetricsRecord;
@@ -55,6 +56,8 @@ pub struct Report {
     pub seen_in_training: usize,
     /// The bundle's golden inputs, scored on this machine.
     pub golden: Vec<GoldenRow>,
+    /// How it was calibrated: `split`, whose promise is a bound, or `cross`, with its folds.
+    pub calibration_method: String,
     /// One kind of defect against all good images, by kind.
     pub defect_types: BTreeMap<String, Metrics>,
     /// Every image that was scored.
@@ -154,6 +157,13 @@ pub struct GoldenRow {
     pub score: Option<f32>,
     /// Whether the score is reproduced within its tolerance, with the same verdict.
     pub reproduced: bool,
+}
+
+impl Report {
+    /// Whether the false-reject rate is a bound, and not the estimate of a cross-calibration.
+    pub fn promises_a_bound(&self) -> bool {
+        self.calibration_method == CalibrationMethod::Split.to_string()
+    }
 }
 
 impl Metrics {

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::calibration::CalibrationError;
 use flawd_onnx::Runtime;
 
 use crate::{
@@ -256,9 +256,8 @@ impl CameraModels {
 impl Member {
     fn recalibrated(&self, camera: &str, rate: f64) -> Result<ActiveModel, FleetError> {
         let judge = &self.active.judge;
-        let scores = judge.calibration.scores().to_vec();
         let calibration =
-            Calibration::from_scores(scores, rate).map_err(|source| FleetError::Threshold {
+            (judge.calibration.at_rate(rate)).map_err(|source| FleetError::Threshold {
                 camera: camera.to_owned(),
                 bundle: judge.model.name.clone(),
                 source,

@@ -1,4 +1,4 @@
-//! Everything that a bundle takes from held-out good pictures: the threshold of the score, that of
+//! Everything that a bundle takes from the good pictures of its calibration: the threshold of the score, that of
 //! the anomaly map, and the limits of what a picture has to be like.
 //!
 //! All three come from the same pictures, so they are made, stored and replaced together.
@@ -7,11 +7,13 @@ use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::manifest::QualityRecord;
 use flawd_core::quality::{Measured, QualityLimits};
 use flawd_core::regions::PixelCalibration;
+use serde::{Deserialize, Serialize};
 
 use crate::scorer::Examined;
 
 /// What a calibration needs to know of a good picture.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GoodImage {
     /// Its score.
     pub score: f32,
@@ -56,8 +58,9 @@ impl Thresholds {
         let maxima = good.iter().map(|image| image.map_max).collect();
         let measured: Vec<Measured> = good.iter().map(|image| image.measured).collect();
         let limits = QualityLimits::from_good(&measured);
+        let pixel = PixelCalibration::from_maxima(maxima, calibration.alpha())?;
         Ok(Self {
-            pixel: PixelCalibration::from_maxima(maxima, calibration.alpha())?,
+            pixel: pixel.with_method(calibration.method())?,
             quality: QualityRecord {
                 n: measured.len(),
                 limits: limits.expect("no calibration is made of no pictures"),

@@ -35,7 +35,7 @@ use crate::scorer::Scorer;
 use crate::synthetic::folder::{DatasetOptions, write_dataset};
 use crate::synthetic::{SyntheticLine, SyntheticOptions};
 use crate::telemetry;
-use crate::training::{Progress, TrainingPlan, train};
+use crate::training::{HoldOut, Progress, TrainingPlan, train};
 
 const SIZE: Size = Size::new(256, 256);
 
@@ -217,7 +217,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             },
             schedule: Schedule::Cosine,
         },
-        hold_out: HOLD_OUT,
+        hold_out: HoldOut::Share(HOLD_OUT),
         false_reject_rate: FALSE_REJECT_RATE,
         accept_achievable: false,
         fresh: false,

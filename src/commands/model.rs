@@ -104,6 +104,7 @@ fn inspect(bundle: &Path) -> Outcome {
         }
     }
     row("threshold", &manifest.calibration.threshold());
+    row("calibration", &manifest.calibration.method());
     row("promise", &manifest.calibration.promise());
     if let Some(pixel) = &manifest.pixel {
         row(

@@ -14,7 +14,7 @@ use super::recipe::FlowArgs;
 use super::{StopFlag, share};
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
-use crate::training::{TrainingError, TrainingPlan, train};
+use crate::training::{HoldOut, TrainingError, TrainingPlan, train};
 use printer::Printer;
 
 /// Arguments of `flawd train`.
@@ -37,10 +37,14 @@ pub struct TrainArgs {
     /// Share of the images that sets the threshold and never trains
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     hold_out: f64,
+    /// For 30 to 100 images: train on all of them, and take the scores from K more flows, each
+    /// trained without the fold that it scores. The promise is an estimate, and no bound
+    #[arg(long, value_name = "K", conflicts_with = "hold_out", value_parser = folds)]
+    cross_calibrate: Option<usize>,
     /// The false-reject rate that the threshold promises
     #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = share)]
     false_reject_rate: f64,
-    /// Where the held-out images are too few for that rate, promise the lowest that they allow
+    /// Where the calibrating images are too few for that rate, promise the lowest that they allow
     #[arg(long)]
     accept_achievable: bool,
     /// Seed of all randomness
@@ -83,13 +87,26 @@ impl TrainArgs {
             permutation: flow.permutation,
             transform: flow.transform,
             settings: flow.training,
-            hold_out: self.hold_out,
+            hold_out: match self.cross_calibrate {
+                Some(folds) => HoldOut::Folds(folds),
+                None => HoldOut::Share(self.hold_out),
+            },
             false_reject_rate: self.false_reject_rate,
             accept_achievable: self.accept_achievable,
             fresh: self.fresh,
             out: self.out,
             name,
         })
+    }
+}
+
+/// A number of folds.
+fn folds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(folds) if folds >= 2 => Ok(folds),
+        _ => Err(format!(
+            "`{text}` is no number of folds: 2 at least, 5 is usual"
+        )),
     }
 }
 
@@ -117,7 +134,9 @@ pub fn run(args: TrainArgs) -> Outcome {
     drop(printer);
     let summary = outcome.map_err(|error| match error {
         TrainingError::Features(error) => features::failure(error),
-        TrainingError::Export(_) | TrainingError::Calibration { .. } => Failure::config(error),
+        TrainingError::Export(_)
+        | TrainingError::Calibration { .. }
+        | TrainingError::CrossCalibration { .. } => Failure::config(error),
         TrainingError::Dataset(_) => Failure::usage(error),
         error => error.into(),
     })?;

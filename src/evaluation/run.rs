@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flawd_core::calibration::Calibration;
+use flawd_core::calibration::{Calibration, CalibrationMethod};
 use flawd_core::digest::Digest;
 use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
 use flawd_core::image::{CHANNELS, RgbImage, Size};
@@ -152,6 +152,9 @@ pub fn evaluate<E>(
     let manifest = bundle.manifest();
     let good = tally.good_scores().to_vec();
     let (overall, defect_types) = tally.metrics(calibration);
+    // The scores of a cross-calibration come from other models: they are not exchangeable with
+    // these, and there is no bound that could be kept.
+    let is_bound = calibration.method() == CalibrationMethod::Split;
     Ok(Report {
         bundle: manifest.name.clone(),
         version: manifest.version.to_string(),
@@ -163,11 +166,16 @@ pub fn evaluate<E>(
         overall,
         threshold: calibration.threshold(),
         promised_false_reject_rate: calibration.alpha(),
-        expected_false_rejects: (!good.is_empty()).then(|| {
+        expected_false_rejects: (is_bound && !good.is_empty()).then(|| {
             let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
             expected_false_rejects(n, rejected, good.len())
         }),
-        kept_promise: kept_promise(calibration, &good, splits),
+        kept_promise: if is_bound {
+            kept_promise(calibration, &good, splits)
+        } else {
+            Vec::new()
+        },
+        calibration_method: calibration.method().to_string(),
         seen_in_training,
         golden: golden(bundle, scorer),
         defect_types,

@@ -76,7 +76,12 @@ fn tiles(report: &Report) -> String {
                 format!("{} of {}", counts.false_rejects, counts.good),
                 interval(ends),
                 format!(
-                    "promised: at most {}",
+                    "{} {}",
+                    if report.promises_a_bound() {
+                        "promised: at most"
+                    } else {
+                        "expected: about"
+                    },
                     rate(report.promised_false_reject_rate)
                 ),
             ],

@@ -1,5 +1,6 @@
 //! Why a training run ends without a bundle.
 
+use std::io;
 use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationError;
@@ -8,7 +9,7 @@ use flawd_train::checkpoint::CheckpointError;
 use flawd_train::features::FeatureError;
 use flawd_train::trainer;
 
-use super::ship::EXPORT_TOLERANCE;
+use super::trained::EXPORT_TOLERANCE;
 use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;
@@ -49,6 +50,38 @@ pub enum TrainingError {
         /// Usable images.
         images: usize,
     },
+    /// The images cannot promise the rate by cross-calibration. Found before training starts.
+    #[error("--cross-calibrate {folds} calibrates with all {images} images")]
+    CrossCalibration {
+        /// What the calibration says.
+        #[source]
+        source: CalibrationError,
+        /// Folds asked for.
+        folds: usize,
+        /// Usable images.
+        images: usize,
+    },
+    /// What a fold gave cannot be kept, or be read again.
+    #[error("cannot {action} {}, which belongs to a fold of the cross-calibration", path.display())]
+    Fold {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What an interrupted run kept of a fold is damaged.
+    #[error(
+        "{} is damaged ({reason}); delete it to train this fold of the cross-calibration again",
+        path.display()
+    )]
+    DamagedFold {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Training itself failed; the last finished epoch's checkpoint is kept.
     #[error("training failed; the state after {kept} epochs is kept in {}", checkpoint.display())]
     Training {
@@ -69,10 +102,10 @@ pub enum TrainingError {
         /// The largest difference.
         difference: f64,
     },
-    /// A held-out image can no longer be decoded.
+    /// An image can no longer be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A held-out image cannot be scored.
+    /// An image cannot be scored.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
     /// The exported model's scores make no threshold.

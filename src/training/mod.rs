@@ -9,13 +9,18 @@
 //! daemon's own preprocessing, on images that training never saw. The scores of the exported file
 //! are also compared with the trainer's own, so that an export that differs is never shipped.
 //!
+//! Where no image can be spared, the held-out part is each of K folds in turn ([`cross`]), and the
+//! flow that ships is trained on all images.
+//!
 //! The module reports through a callback and prints nothing.
 
+mod cross;
 mod error;
 mod images;
 mod run;
 mod session;
 mod ship;
+mod trained;
 
 pub use error::TrainingError;
 pub use session::{TrainingSummary, train};
@@ -25,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flawd_core::anomaly::MapKind;
-use flawd_core::calibration::Calibration;
+use flawd_core::calibration::{Calibration, CalibrationMethod};
 use flawd_core::permutation::PermutationKind;
 use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
@@ -53,8 +58,8 @@ pub struct TrainingPlan {
     pub transform: TransformKind,
     /// Epochs, batch, optimiser, seed.
     pub settings: TrainingSettings,
-    /// Share of the images that calibrates and never trains, in `(0, 1)`.
-    pub hold_out: f64,
+    /// Which images calibrate.
+    pub hold_out: HoldOut,
     /// The false-reject rate that the threshold promises.
     pub false_reject_rate: f64,
     /// Take the lowest rate that the held-out images can promise where they are too few.
@@ -67,15 +72,50 @@ pub struct TrainingPlan {
     pub name: String,
 }
 
+/// Which images a flow is not trained on, so that its scores of them calibrate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HoldOut {
+    /// This share of the images, in `(0, 1)`; the flow that ships is never trained on it.
+    Share(f64),
+    /// Each of so many folds, at least 2, in turn: as many more flows are trained. The flow that
+    /// ships is trained on all images, and the promise is weaker ([`CalibrationMethod::Cross`]).
+    Folds(usize),
+}
+
+impl HoldOut {
+    /// The method of the calibration that comes of it.
+    fn method(self) -> CalibrationMethod {
+        match self {
+            Self::Share(_) => CalibrationMethod::Split,
+            Self::Folds(folds) => CalibrationMethod::Cross { folds },
+        }
+    }
+}
+
 /// What a run reports as it goes.
 pub enum Progress<'a> {
     /// Features are extracted.
     Features(ExtractionStep<'a>),
-    /// The images are parted.
+    /// A fold of a cross-calibration begins; what follows is about it.
+    Fold {
+        /// Which one, from 1.
+        number: usize,
+        /// Folds in all.
+        of: usize,
+    },
+    /// The scores of the fold are there from an interrupted run.
+    FoldKept,
+    /// All folds are scored; what follows is about the flow that ships.
+    OutOfFold {
+        /// Images that were scored.
+        images: usize,
+    },
+    /// The images are parted, and training begins.
     Split {
         /// Number of images that train.
         training: usize,
-        /// Number of images that calibrate.
+        /// Number of images that calibrate; none for the flow that ships after a
+        /// cross-calibration.
         held_out: usize,
         /// Number of trainable parameters.
         parameters: usize,

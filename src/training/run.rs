@@ -1,7 +1,7 @@
 //! The part of a session that trains: epochs, and the checkpoint between them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flawd_core::flow::FlowSpec;
@@ -9,7 +9,7 @@ use flawd_core::transform::FeatureTransform;
 use flawd_train::checkpoint::{Checkpoint, CheckpointError};
 use flawd_train::features::FeatureSet;
 use flawd_train::network::Flow;
-use flawd_train::trainer::{self, EpochReport, Trainer};
+use flawd_train::trainer::{self, EpochReport, Trainer, TrainingSettings};
 
 use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::digest::sha256;
@@ -21,39 +21,32 @@ pub(super) struct Run<'a> {
     pub(super) spec: FlowSpec,
     pub(super) set: &'a FeatureSet,
     pub(super) transform: &'a FeatureTransform,
+    pub(super) settings: &'a TrainingSettings,
     pub(super) held_out: usize,
     pub(super) fingerprint: String,
+    /// Where the state of this very run is kept.
+    pub(super) checkpoint: PathBuf,
+}
+
+/// Removes the state of a run that ended well.
+pub(super) fn forget(checkpoint: &Path) -> Result<(), TrainingError> {
+    fs::remove_file(checkpoint).map_err(|source| {
+        TrainingError::Checkpoint(CheckpointError::Io {
+            action: "remove",
+            path: checkpoint.to_owned(),
+            source,
+        })
+    })
 }
 
 impl Run<'_> {
-    /// Where the state of this very run is kept.
-    fn checkpoint(&self) -> PathBuf {
-        self.plan
-            .features
-            .cache
-            .join("runs")
-            .join(format!("{}.safetensors", self.fingerprint))
-    }
-
-    /// Removes the state of a run that ended well.
-    pub(super) fn forget(&self) -> Result<(), TrainingError> {
-        let path = self.checkpoint();
-        fs::remove_file(&path).map_err(|source| {
-            TrainingError::Checkpoint(CheckpointError::Io {
-                action: "remove",
-                path,
-                source,
-            })
-        })
-    }
-
     /// Trains from the start or from this very run's checkpoint.
     pub(super) fn train(
         &self,
         observe: &mut Observer,
     ) -> Result<(Flow, Vec<EpochReport>), TrainingError> {
-        let checkpoint = self.checkpoint();
-        let settings = self.plan.settings.clone();
+        let checkpoint = &self.checkpoint;
+        let settings = self.settings.clone();
         let failed = |kept: usize, source| match source {
             trainer::TrainingError::Interrupted { .. } => TrainingError::Interrupted,
             source => TrainingError::Training {
@@ -71,7 +64,7 @@ impl Run<'_> {
         };
         tell(observe, started)?;
         if !self.plan.fresh
-            && let Some(found) = Checkpoint::load(&checkpoint, &self.fingerprint)?
+            && let Some(found) = Checkpoint::load(checkpoint, &self.fingerprint)?
         {
             trainer.resume(found);
             tell(observe, Progress::Resumed(trainer.epochs().len()))?;
@@ -82,8 +75,8 @@ impl Run<'_> {
                 .epoch(|step| observe(Progress::Step(step)))
                 .map_err(|source| failed(kept, source))?
                 .clone();
-            trainer.checkpoint(&self.fingerprint).save(&checkpoint)?;
-            let of = self.plan.settings.epochs;
+            trainer.checkpoint(&self.fingerprint).save(checkpoint)?;
+            let of = self.settings.epochs;
             let left = Duration::from_secs_f64(report.seconds * (of - report.epoch) as f64);
             if observe(Progress::Epoch {
                 report: &report,
@@ -103,6 +96,7 @@ impl Run<'_> {
 /// A name that differs between runs whose numbers would.
 pub(super) fn fingerprint(
     plan: &TrainingPlan,
+    settings: &TrainingSettings,
     spec: &FlowSpec,
     source: &FeatureSource,
     training: &[FeatureImage],
@@ -110,7 +104,7 @@ pub(super) fn fingerprint(
     let keys: Vec<&str> = training.iter().map(|image| image.key.as_str()).collect();
     let inputs = format!(
         "{:?} {spec:?} {:?} {} {keys:?}",
-        plan.settings, plan.transform, source.graph_digest
+        settings, plan.transform, source.graph_digest
     );
     sha256(inputs.as_bytes()).hex()[..16].to_owned()
 }

@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::flow::{FlowSpec, SCALES};
 use flawd_onnx::{Runtime, SessionOptions};
-use flawd_train::trainer::EpochReport;
+use flawd_train::features::FeatureSet;
+use flawd_train::trainer::{EpochReport, TrainingSettings};
 use flawd_train::transform;
 
-use super::images::split;
-use super::run::{Run, fingerprint};
+use super::cross;
+use super::images::{held_out_count, shuffle, split};
+use super::run::{Run, fingerprint, forget};
 use super::ship::{Shipment, Shipped};
-use super::{Observer, Progress, TrainingError, TrainingPlan};
+use super::trained::Trained;
+use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan};
 use crate::bundle::Draft;
 use crate::dataset;
-use crate::features::{ExtractionStep, FeatureSource, Repeated};
+use crate::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
 
 /// What a run made.
 pub struct TrainingSummary {
@@ -53,69 +56,153 @@ pub fn train(
     if images.len() < 2 {
         return Err(TrainingError::TooFewImages(images.len()));
     }
-    let (training, held_out) = split(images, plan.hold_out, plan.settings.seed);
-    check_promise(plan, training.len(), held_out.len())?;
-
-    let set = source.set(&training)?;
-    let transform = transform::fit(plan.transform, &set)?;
-    let spec = FlowSpec {
-        channels: set.shapes()[0][0],
-        hidden: plan.hidden,
-        kernels: plan.kernels.clone(),
-        clamp: plan.clamp,
-        permutation: plan.permutation,
-        scales: SCALES,
-        cross_scale: true,
-    };
-    let run = Run {
+    check_promise(plan, images.len())?;
+    let session = Session {
         plan,
-        fingerprint: fingerprint(plan, &spec, &source, &training),
-        spec,
-        set: &set,
-        transform: &transform,
-        held_out: held_out.len(),
-    };
-    let (flow, epochs) = run.train(observe)?;
-
-    let shipment = Shipment {
-        plan,
+        runtime,
+        options,
         source: &source,
-        transform: &transform,
-        flow: &flow,
-        epochs: &epochs,
+    };
+    let images = shuffle(images, plan.settings.seed);
+    let (training, held_out, out_of_fold) = match plan.hold_out {
+        HoldOut::Share(share) => {
+            let (training, held_out) = split(images, share);
+            (training, held_out, None)
+        }
+        HoldOut::Folds(folds) => {
+            let scores = cross::out_of_fold(&session, &images, folds, observe)?;
+            (images, Vec::new(), Some(scores))
+        }
+    };
+    let trained = session.train(&training, &plan.settings, held_out.len(), observe)?;
+    let shipment = Shipment {
+        session: &session,
+        trained: &trained,
         training: &training,
         held_out: &held_out,
+        out_of_fold: out_of_fold.as_ref(),
     };
     let Shipped {
         bundle,
         export_difference,
-    } = shipment.ship(runtime, options, observe)?;
-    run.forget()?;
+    } = shipment.ship(observe)?;
+    forget(&trained.checkpoint)?;
+    if let Some(scores) = &out_of_fold {
+        scores.forget()?;
+    }
     Ok(TrainingSummary {
         bundle: bundle.folder().to_owned(),
         training: training.len(),
         skipped,
-        epochs,
+        epochs: trained.epochs,
         export_difference,
         calibration: bundle.calibration().clone(),
     })
 }
 
-/// Fails before an hour of training where the calibration after it would fail.
-fn check_promise(
-    plan: &TrainingPlan,
-    training: usize,
-    held_out: usize,
-) -> Result<(), TrainingError> {
-    let placeholder: Vec<f32> = (0..held_out).map(|score| score as f32).collect();
-    calibrate(plan, placeholder)
-        .map(drop)
-        .map_err(|source| TrainingError::Calibration {
-            source,
-            hold_out: plan.hold_out,
+/// What all flows of a session are made with.
+pub(super) struct Session<'a> {
+    pub(super) plan: &'a TrainingPlan,
+    pub(super) runtime: &'a Runtime,
+    pub(super) options: &'a SessionOptions,
+    pub(super) source: &'a FeatureSource,
+}
+
+impl Session<'_> {
+    /// Where the state of unfinished runs is kept.
+    pub(super) fn runs(&self) -> PathBuf {
+        self.plan.features.cache.join("runs")
+    }
+
+    /// Where the state of the run with this fingerprint is kept.
+    pub(super) fn checkpoint(&self, fingerprint: &str) -> PathBuf {
+        self.runs().join(format!("{fingerprint}.safetensors"))
+    }
+
+    /// Trains a flow on these images, from the start or from this very run's checkpoint.
+    pub(super) fn train(
+        &self,
+        training: &[FeatureImage],
+        settings: &TrainingSettings,
+        held_out: usize,
+        observe: &mut Observer,
+    ) -> Result<Trained, TrainingError> {
+        let set = self.source.set(training)?;
+        let transform = transform::fit(self.plan.transform, &set)?;
+        let fingerprint = self.fingerprint(training, settings)?;
+        let checkpoint = self.checkpoint(&fingerprint);
+        let run = Run {
+            plan: self.plan,
+            spec: self.flow_spec(&set),
+            set: &set,
+            transform: &transform,
+            settings,
             held_out,
-            images: training + held_out,
+            fingerprint,
+            checkpoint: checkpoint.clone(),
+        };
+        let (flow, epochs) = run.train(observe)?;
+        Ok(Trained {
+            transform,
+            flow,
+            epochs,
+            checkpoint,
         })
+    }
+
+    /// A name that differs between runs whose numbers would.
+    pub(super) fn fingerprint(
+        &self,
+        training: &[FeatureImage],
+        settings: &TrainingSettings,
+    ) -> Result<String, TrainingError> {
+        let spec = self.flow_spec(&self.source.set(training)?);
+        Ok(fingerprint(
+            self.plan,
+            settings,
+            &spec,
+            self.source,
+            training,
+        ))
+    }
+
+    fn flow_spec(&self, set: &FeatureSet) -> FlowSpec {
+        FlowSpec {
+            channels: set.shapes()[0][0],
+            hidden: self.plan.hidden,
+            kernels: self.plan.kernels.clone(),
+            clamp: self.plan.clamp,
+            permutation: self.plan.permutation,
+            scales: SCALES,
+            cross_scale: true,
+        }
+    }
+}
+
+/// Fails before an hour of training where the calibration after it would fail.
+fn check_promise(plan: &TrainingPlan, images: usize) -> Result<(), TrainingError> {
+    let calibrating = match plan.hold_out {
+        HoldOut::Share(share) => held_out_count(images, share),
+        HoldOut::Folds(_) => images,
+    };
+    let placeholder: Vec<f32> = (0..calibrating).map(|score| score as f32).collect();
+    let source = match calibrate(plan, placeholder) {
+        Ok(_) => return Ok(()),
+        Err(source) => source,
+    };
+    Err(match plan.hold_out {
+        HoldOut::Share(hold_out) => TrainingError::Calibration {
+            source,
+            hold_out,
+            held_out: calibrating,
+            images,
+        },
+        HoldOut::Folds(folds) => TrainingError::CrossCalibration {
+            source,
+            folds,
+            images,
+        },
+    })
 }
 
 /// The threshold for `scores`, as the plan promises it.
@@ -123,9 +210,10 @@ pub(super) fn calibrate(
     plan: &TrainingPlan,
     scores: Vec<f32>,
 ) -> Result<Calibration, CalibrationError> {
-    if plan.accept_achievable {
+    let calibration = if plan.accept_achievable {
         Calibration::from_scores_or_achievable(scores, plan.false_reject_rate)
     } else {
         Calibration::from_scores(scores, plan.false_reject_rate)
-    }
+    };
+    calibration?.with_method(plan.hold_out.method())
 }

@@ -2,62 +2,43 @@
 //!
 //! Everything here is computed with the exported file, by the path that the daemon takes.
 
-use std::collections::BTreeMap;
-
 use flawd_core::calibration::Calibration;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Manifest, ModelRecord, TrainingRecord,
 };
-use flawd_core::transform::FeatureTransform;
-use flawd_onnx::{Runtime, SessionOptions, model_graph};
-use flawd_train::network::Flow;
-use flawd_train::trainer::EpochReport;
-use flawd_train::transform;
 use jiff::Timestamp;
 
-use super::session::calibrate;
-use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
-use crate::bundle::{
-    Bundle, Draft, DraftRecord, GoldenInput, GoodImage, Thresholds, choose_golden,
-};
+use super::cross::OutOfFold;
+use super::session::{Session, calibrate};
+use super::trained::Trained;
+use super::{Observer, Progress, TrainingError, tell};
+use crate::bundle::{Bundle, Draft, DraftRecord, GoldenInput, Thresholds, choose_golden};
 use crate::decode::decode_file;
-use crate::features::{FeatureImage, FeatureSource};
-use crate::scorer::Scorer;
-
-/// Largest relative difference between a score of the exported model and the trainer's own.
-pub(super) const EXPORT_TOLERANCE: f64 = 1e-4;
-
-/// Held-out images on which the export is compared with the trainer.
-const COMPARED_IMAGES: usize = 8;
+use crate::features::FeatureImage;
 
 /// A trained flow with everything that goes into its bundle.
 pub(super) struct Shipment<'a> {
-    pub(super) plan: &'a TrainingPlan,
-    pub(super) source: &'a FeatureSource,
-    pub(super) transform: &'a FeatureTransform,
-    pub(super) flow: &'a Flow,
-    pub(super) epochs: &'a [EpochReport],
+    pub(super) session: &'a Session<'a>,
+    pub(super) trained: &'a Trained,
     pub(super) training: &'a [FeatureImage],
+    /// None, where the calibration is a cross-calibration.
     pub(super) held_out: &'a [FeatureImage],
+    /// What calibrates, where no image was held out of the training.
+    pub(super) out_of_fold: Option<&'a OutOfFold>,
 }
 
 /// A bundle in its place.
 pub(super) struct Shipped {
     pub(super) bundle: Bundle,
-    /// Largest relative difference between a score of the shipped model and the trainer's.
+    /// Largest relative difference between a score of an exported model and the trainer's.
     pub(super) export_difference: f64,
 }
 
 impl Shipment<'_> {
     /// Writes the bundle.
-    pub(super) fn ship(
-        &self,
-        runtime: &Runtime,
-        options: &SessionOptions,
-        observe: &mut Observer,
-    ) -> Result<Shipped, TrainingError> {
-        let mut draft = Draft::begin(&self.plan.out)?;
-        let model = draft.write_model(&self.export()?)?;
+    pub(super) fn ship(&self, observe: &mut Observer) -> Result<Shipped, TrainingError> {
+        let mut draft = Draft::begin(&self.session.plan.out)?;
+        let model = draft.write_model(&self.trained.export(self.session)?)?;
         let names: Vec<_> = self
             .training
             .iter()
@@ -66,21 +47,21 @@ impl Shipment<'_> {
         let digests = self.training.iter().map(|image| image.digest);
         draft.write_training_files(digests.zip(names.iter().map(AsRef::as_ref)))?;
 
-        let mut scorer = Scorer::load(&model, self.plan.features.geometry, runtime, options)?;
-        let mut good: Vec<GoodImage> = Vec::with_capacity(self.held_out.len());
-        for image in self.held_out {
-            good.push(scorer.examine(&decode_file(&image.path)?)?.into());
-        }
-        let scores: Vec<f32> = good.iter().map(|image| image.score).collect();
-        let difference = self.difference(&scores)?;
-        tell(observe, Progress::Exported { difference })?;
-        if difference.is_nan() || difference > EXPORT_TOLERANCE {
-            return Err(TrainingError::ExportDiffers { difference });
-        }
-
-        let thresholds = Thresholds::from_good(&good, |scores| calibrate(self.plan, scores))?;
+        // Golden inputs are proof of what a device computes: images that trained serve as well.
+        let scored = match self.out_of_fold {
+            None => self.held_out,
+            Some(_) => self.training,
+        };
+        let examined = (self.trained).examine(self.session, &model, scored, observe)?;
+        let (good, difference) = match self.out_of_fold {
+            None => (&examined.good, examined.difference),
+            Some(other) => (&other.good, examined.difference.max(other.difference)),
+        };
+        let thresholds =
+            Thresholds::from_good(good, |scores| calibrate(self.session.plan, scores))?;
         tell(observe, Progress::Calibrated(&thresholds.calibration))?;
-        let golden = self.golden(&scores, &thresholds.calibration)?;
+        let scores: Vec<f32> = examined.good.iter().map(|image| image.score).collect();
+        let golden = golden(scored, &scores, &thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
@@ -88,52 +69,11 @@ impl Shipment<'_> {
         })
     }
 
-    /// The bytes of `model.onnx`.
-    fn export(&self) -> Result<Vec<u8>, TrainingError> {
-        Ok(model_graph(
-            &self.source.backbone,
-            &self.source.spec,
-            self.transform,
-            self.flow.spec(),
-            &self.flow.parameters,
-            self.plan.map,
-            &BTreeMap::from([("name".to_owned(), self.plan.name.clone())]),
-        )?)
-    }
-
-    /// Largest relative difference between the exported model's scores of the first held-out
-    /// images and the flow's own.
-    fn difference(&self, exported: &[f32]) -> Result<f64, TrainingError> {
-        let compared = &self.held_out[..self.held_out.len().min(COMPARED_IMAGES)];
-        let features = self.source.set(compared)?;
-        let samples: Vec<usize> = (0..features.len()).collect();
-        let batch = transform::apply(self.transform, features.load(&samples)?);
-        let own = self.flow.forward(batch).0.scores();
-        let difference = |(own, &exported): (&f64, &f32)| (f64::from(exported) - own).abs() / own;
-        Ok(own.iter().zip(exported).map(difference).fold(0.0, f64::max))
-    }
-
-    /// The pictures that every device has to score as this one did.
-    fn golden(
-        &self,
-        scores: &[f32],
-        calibration: &Calibration,
-    ) -> Result<Vec<GoldenInput>, TrainingError> {
-        let input = |place: usize| {
-            let image = decode_file(&self.held_out[place].path)?;
-            Ok(GoldenInput {
-                image,
-                score: scores[place],
-            })
-        };
-        choose_golden(scores, calibration)
-            .into_iter()
-            .map(input)
-            .collect()
-    }
-
     fn manifest(&self, record: DraftRecord, thresholds: Thresholds) -> Manifest {
-        let Self { plan, source, .. } = self;
+        let Self {
+            session, trained, ..
+        } = self;
+        let (plan, source) = (session.plan, session.source);
         let file = plan.features.backbone.file_name().unwrap_or_default();
         let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
         Manifest {
@@ -153,15 +93,15 @@ impl Shipment<'_> {
                 outputs: source.spec.outputs.clone(),
                 normalisation: source.spec.normalisation,
             },
-            flow: self.flow.spec().clone(),
+            flow: trained.flow.spec().clone(),
             training: Some(TrainingRecord {
                 images: self.training.len(),
                 data: record.training_files.expect("the list was written"),
                 transform: plan.transform.to_string(),
                 seed: plan.settings.seed,
-                epochs: self.epochs.len(),
-                final_loss: self.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
-                losses: self.epochs.iter().map(|epoch| epoch.loss).collect(),
+                epochs: trained.epochs.len(),
+                final_loss: trained.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
+                losses: trained.epochs.iter().map(|epoch| epoch.loss).collect(),
                 settings,
             }),
             import: None,
@@ -172,4 +112,23 @@ impl Shipment<'_> {
             golden: record.golden,
         }
     }
+}
+
+/// The pictures that every device has to score as this one did.
+fn golden(
+    images: &[FeatureImage],
+    scores: &[f32],
+    calibration: &Calibration,
+) -> Result<Vec<GoldenInput>, TrainingError> {
+    let input = |place: usize| {
+        let image = decode_file(&images[place].path)?;
+        Ok(GoldenInput {
+            image,
+            score: scores[place],
+        })
+    };
+    choose_golden(scores, calibration)
+        .into_iter()
+        .map(input)
+        .collect()
 }

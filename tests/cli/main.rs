@@ -6,6 +6,7 @@ mod fixture;
 mod backbone;
 mod calibrate;
 mod categories;
+mod cross;
 mod doctor;
 mod engine;
 mod evaluate;

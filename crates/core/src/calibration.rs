@@ -8,6 +8,14 @@
 //!
 //! The same argument gives each score a p-value, and the two agree exactly: a score is above the
 //! threshold if and only if its p-value is at most α.
+//!
+//! Where the images are too few to hold some out, their scores may come from a cross-calibration,
+//! with the same threshold and a weaker promise: see [`CalibrationMethod`].
+
+mod method;
+
+pub use method::CalibrationMethod;
+pub(crate) use method::MethodName;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +27,7 @@ pub struct Calibration {
     threshold: f32,
     /// Ascending, all finite.
     scores: Vec<f32>,
+    method: CalibrationMethod,
 }
 
 /// Why scores make no calibration.
@@ -49,6 +58,19 @@ pub enum CalibrationError {
         /// Scores that this rate needs.
         needed: usize,
     },
+    /// So many folds cannot have given so many scores.
+    #[error(
+        "{n} images make no {folds} folds: a cross-calibration takes at least 2, and no more than images"
+    )]
+    BadFolds {
+        /// The folds asked for.
+        folds: usize,
+        /// Images there are.
+        n: usize,
+    },
+    /// A stored calibration has folds where its method has none, or the other way round.
+    #[error("a stored calibration of this method {0} `folds`")]
+    FoldsDoNotBelong(&'static str),
     /// A stored calibration contradicts itself.
     #[error("the stored {field} is {stored}, but the stored scores give {computed}")]
     Inconsistent {
@@ -116,7 +138,25 @@ impl Calibration {
             alpha,
             threshold: scores[n - rejected],
             scores,
+            method: CalibrationMethod::Split,
         })
+    }
+
+    /// The same scores and threshold, of another method.
+    ///
+    /// # Errors
+    /// If the method could not have given so many scores.
+    pub fn with_method(self, method: CalibrationMethod) -> Result<Self, CalibrationError> {
+        method.check(self.n())?;
+        Ok(Self { method, ..self })
+    }
+
+    /// The threshold that the same scores give at another rate.
+    ///
+    /// # Errors
+    /// As [`Self::from_scores`].
+    pub fn at_rate(&self, alpha: f64) -> Result<Self, CalibrationError> {
+        Self::from_scores(self.scores.clone(), alpha)?.with_method(self.method)
     }
 
     /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports
@@ -131,6 +171,11 @@ impl Calibration {
         let achievable = achievable_rate(scores.len());
         let asks_for_more = alpha > 0.0 && alpha < achievable && !scores.is_empty();
         Self::from_scores(scores, if asks_for_more { achievable } else { alpha })
+    }
+
+    /// How the scores came about.
+    pub fn method(&self) -> CalibrationMethod {
+        self.method
     }
 
     /// The false-reject rate that is promised.
@@ -165,7 +210,8 @@ impl Calibration {
     }
 
     /// How unusual a score is among good parts: (1 + number of calibration scores that are at
-    /// least as large) / (n + 1). Over good parts it is at most p with a probability of at most p.
+    /// least as large) / (n + 1). After a split calibration it is, over good parts, at most p with
+    /// a probability of at most p.
     pub fn p_value(&self, score: f32) -> f64 {
         let smaller = self.scores.partition_point(|&other| other < score);
         (1 + self.n() - smaller) as f64 / (self.n() + 1) as f64
@@ -191,13 +237,22 @@ impl Calibration {
 
     /// The promise and its small print, for people.
     pub fn promise(&self) -> String {
-        format!(
-            "a good part is rejected with a probability of at most {}, as long as it comes from \
-             the same process as the {} good images of the calibration (exchangeable with them) \
-             and has one score; this bounds false rejects, not escapes",
-            self.alpha,
-            self.n()
-        )
+        let (alpha, n) = (self.alpha, self.n());
+        match self.method {
+            CalibrationMethod::Split => format!(
+                "a good part is rejected with a probability of at most {alpha}, as long as it comes \
+                 from the same process as the {n} good images of the calibration (exchangeable \
+                 with them) and has one score; this bounds false rejects, not escapes"
+            ),
+            CalibrationMethod::Cross { folds } => format!(
+                "a good part is expected to be rejected with a probability of about {alpha}, as \
+                 long as it comes from the same process as the {n} good images of the calibration \
+                 (exchangeable with them) and has one score; this is an estimate and no bound: \
+                 each image was scored by one of {folds} models that were not trained on it, and \
+                 the model in use, which was trained on all of them, is taken to score new parts \
+                 no higher; it is about false rejects, not escapes"
+            ),
+        }
     }
 }
 
@@ -220,6 +275,10 @@ fn ranks_rejected(n: usize, alpha: f64) -> usize {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
+    #[serde(default)]
+    method: MethodName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folds: Option<usize>,
     false_reject_rate: f64,
     threshold: f32,
     n: usize,
@@ -229,7 +288,10 @@ struct Record {
 
 impl From<Calibration> for Record {
     fn from(calibration: Calibration) -> Self {
+        let (method, folds) = calibration.method.stored();
         Self {
+            method,
+            folds,
             false_reject_rate: calibration.alpha,
             threshold: calibration.threshold,
             n: calibration.n(),
@@ -243,7 +305,9 @@ impl TryFrom<Record> for Calibration {
     type Error = CalibrationError;
 
     fn try_from(record: Record) -> Result<Self, Self::Error> {
-        let calibration = Self::from_scores(record.scores, record.false_reject_rate)?;
+        let method = CalibrationMethod::from_stored(record.method, record.folds)?;
+        let calibration =
+            Self::from_scores(record.scores, record.false_reject_rate)?.with_method(method)?;
         calibration.check_stored(record.n, record.threshold)?;
         Ok(calibration)
     }
@@ -327,6 +391,61 @@ mod tests {
             error.to_string().contains("the stored threshold is 0.7"),
             "{error}"
         );
+    }
+
+    /// What a bundle says stays true when it is read, and a bundle from before there were methods
+    /// is one with held-out images.
+    #[test]
+    fn the_method_is_stored_and_makes_the_promise() {
+        let split = calibrated(&[0.1, 0.2, 0.3], 0.25);
+        let cross = CalibrationMethod::Cross { folds: 3 };
+        let cross = split
+            .clone()
+            .with_method(cross)
+            .expect("3 images in 3 folds");
+        for calibration in [&split, &cross] {
+            let stored = toml::to_string(calibration).expect("it serialises");
+            assert_eq!(toml::from_str(&stored).as_ref(), Ok(calibration));
+        }
+        assert_eq!(cross.threshold(), split.threshold());
+        assert_ne!(cross, split);
+        assert!(split.promise().contains("at most 0.25"));
+        assert!(!cross.promise().contains("at most"), "{}", cross.promise());
+        assert!(
+            cross.promise().contains("about 0.25"),
+            "{}",
+            cross.promise()
+        );
+        assert_eq!(cross.at_rate(0.5).map(|c| c.method()), Ok(cross.method()));
+
+        let stored = toml::to_string(&split).expect("it serialises");
+        let old = stored.replace("method = \"split\"\n", "");
+        assert_ne!(old, stored);
+        assert_eq!(toml::from_str(&old).as_ref(), Ok(&split));
+    }
+
+    #[test]
+    fn folds_that_cannot_be_are_refused() {
+        let split = calibrated(&[0.1, 0.2, 0.3], 0.25);
+        for folds in [0, 1, 4] {
+            let method = CalibrationMethod::Cross { folds };
+            assert_eq!(
+                split.clone().with_method(method),
+                Err(CalibrationError::BadFolds { folds, n: 3 })
+            );
+        }
+        let stored = toml::to_string(&split).expect("it serialises");
+        for (changed, said) in [
+            (stored.replace("split", "cross"), "needs its `folds`"),
+            (format!("folds = 3\n{stored}"), "has no `folds`"),
+            (
+                format!("folds = 9\n{}", stored.replace("split", "cross")),
+                "no 9 folds",
+            ),
+        ] {
+            let error = toml::from_str::<Calibration>(&changed).expect_err("it makes no sense");
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 
     /// Scores with many ties, so that the rules for equal scores are put to the test.

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::anomaly::AnomalyMap;
-use crate::calibration::{Calibration, CalibrationError};
+use crate::calibration::{Calibration, CalibrationError, CalibrationMethod, MethodName};
 use crate::components::components;
 use crate::image::Size;
 use crate::preprocess::{self, Geometry, PreprocessError};
@@ -140,6 +140,14 @@ impl PixelCalibration {
         Calibration::from_scores(maxima, alpha).map(Self)
     }
 
+    /// The same maxima and threshold, of another method.
+    ///
+    /// # Errors
+    /// If the method could not have given so many maxima.
+    pub fn with_method(self, method: CalibrationMethod) -> Result<Self, CalibrationError> {
+        self.0.with_method(method).map(Self)
+    }
+
     /// The largest value of an anomaly map that still counts as usual.
     pub fn threshold(&self) -> f32 {
         self.0.threshold()
@@ -162,13 +170,20 @@ impl PixelCalibration {
 
     /// The promise and its small print, for people.
     pub fn promise(&self) -> String {
-        format!(
-            "a good part shows any region with a probability of at most {}, as long as it comes \
-             from the same process as the {} good images of the calibration (exchangeable with \
-             them)",
-            self.alpha(),
-            self.n()
-        )
+        let (alpha, n) = (self.alpha(), self.n());
+        match self.0.method() {
+            CalibrationMethod::Split => format!(
+                "a good part shows any region with a probability of at most {alpha}, as long as it \
+                 comes from the same process as the {n} good images of the calibration \
+                 (exchangeable with them)"
+            ),
+            CalibrationMethod::Cross { folds } => format!(
+                "a good part is expected to show any region with a probability of about {alpha}, \
+                 as long as it comes from the same process as the {n} good images of the \
+                 calibration (exchangeable with them); this is an estimate from {folds} other \
+                 models and no bound"
+            ),
+        }
     }
 }
 
@@ -176,6 +191,10 @@ impl PixelCalibration {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
+    #[serde(default)]
+    method: MethodName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folds: Option<usize>,
     region_rate: f64,
     threshold: f32,
     n: usize,
@@ -185,7 +204,10 @@ struct Record {
 
 impl From<PixelCalibration> for Record {
     fn from(pixel: PixelCalibration) -> Self {
+        let (method, folds) = pixel.0.method().stored();
         Self {
+            method,
+            folds,
             region_rate: pixel.alpha(),
             threshold: pixel.threshold(),
             n: pixel.n(),
@@ -199,7 +221,9 @@ impl TryFrom<Record> for PixelCalibration {
     type Error = CalibrationError;
 
     fn try_from(record: Record) -> Result<Self, Self::Error> {
-        let stored = Calibration::from_scores(record.maxima, record.region_rate)?;
+        let method = CalibrationMethod::from_stored(record.method, record.folds)?;
+        let stored =
+            Calibration::from_scores(record.maxima, record.region_rate)?.with_method(method)?;
         stored.check_stored(record.n, record.threshold)?;
         Ok(Self(stored))
     }
@@ -282,6 +306,11 @@ mod tests {
     #[test]
     fn a_stored_threshold_that_the_maxima_do_not_give_is_refused() {
         let pixel = PixelCalibration::from_maxima(vec![1.5, 2.5, 2.0], 0.25).expect("enough");
+        let cross = CalibrationMethod::Cross { folds: 3 };
+        let cross = pixel.clone().with_method(cross).expect("3 in 3 folds");
+        assert!(!cross.promise().contains("at most"), "{}", cross.promise());
+        let text = toml::to_string(&cross).expect("it serialises");
+        assert_eq!(toml::from_str(&text), Ok(cross));
         assert_eq!(pixel.threshold(), 2.5);
         let stored = toml::to_string(&pixel).expect("it serialises");
         let read: PixelCalibration = toml::from_str(&stored).expect("it reads back");

@@ -139,15 +139,20 @@ fn false_rejects(report: &Report) -> String {
         .map_or_else(String::new, |[low, high]| {
             format!(", that is {low} to {high} of these")
         });
+    let promised = 100.0 * report.promised_false_reject_rate;
+    let promised = if report.promises_a_bound() {
+        format!("promised: {promised:.1} % at most")
+    } else {
+        format!("expected: about {promised:.1} %")
+    };
     format!(
-        "{} of {} good: {}; promised: {:.1} % at most{expected}",
+        "{} of {} good: {}; {promised}{expected}",
         overall.counts.false_rejects,
         overall.counts.good,
         rate(
             overall.false_reject_rate,
             overall.false_reject_rate_interval
-        ),
-        100.0 * report.promised_false_reject_rate,
+        )
     )
 }
 

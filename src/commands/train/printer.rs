@@ -8,6 +8,8 @@ use crate::training::Progress;
 /// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
 pub(super) struct Printer {
     line: ProgressLine,
+    /// Which fold of a cross-calibration the lines are about.
+    fold: String,
     epoch_start: Instant,
 }
 
@@ -15,34 +17,53 @@ impl Printer {
     pub(super) fn new() -> Self {
         Self {
             line: ProgressLine::new(),
+            fold: String::new(),
             epoch_start: Instant::now(),
         }
+    }
+
+    /// A line that stays, with the fold that it is about.
+    fn say(&mut self, text: &str) {
+        self.line.line(&format!("{}{text}", self.fold));
     }
 
     pub(super) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Features(step) => self.line.extraction(step),
+            Progress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
+            Progress::FoldKept => self.say("its scores are there from an interrupted run"),
+            Progress::OutOfFold { images } => {
+                self.fold.clear();
+                self.say(&format!(
+                    "{images} images are scored, each by a flow that was not trained on it; now \
+                     the flow of all"
+                ));
+            }
             Progress::Split {
                 training,
                 held_out,
                 parameters,
-            } => self.line.line(&format!(
-                "{training} images train {parameters} parameters, {held_out} calibrate"
-            )),
-            Progress::Resumed(epochs) => {
-                self.line.line(&format!(
-                    "going on after {epochs} epochs of an interrupted run"
+            } => {
+                let calibrate = match held_out {
+                    0 => String::new(),
+                    held_out => format!(", {held_out} calibrate"),
+                };
+                self.say(&format!(
+                    "{training} images train {parameters} parameters{calibrate}"
                 ));
             }
+            Progress::Resumed(epochs) => self.say(&format!(
+                "going on after {epochs} epochs of an interrupted run"
+            )),
             Progress::Step(step) => {
                 let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
                 self.line.update(&format!(
-                    "epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
-                    step.epoch, step.step, step.steps, step.loss
+                    "{}epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
+                    self.fold, step.epoch, step.step, step.steps, step.loss
                 ));
             }
             Progress::Epoch { report, of, left } => {
-                self.line.line(&format!(
+                self.say(&format!(
                     "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
                     report.epoch,
                     report.loss,
@@ -52,12 +73,11 @@ impl Printer {
                 ));
                 self.epoch_start = Instant::now();
             }
-            Progress::Exported { difference } => self.line.line(&format!(
+            Progress::Exported { difference } => self.say(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
             Progress::Calibrated(calibration) => {
-                self.line
-                    .line(&format!("calibrated on {} images", calibration.n()));
+                self.say(&format!("calibrated on {} images", calibration.n()));
             }
         }
     }

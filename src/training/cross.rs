@@ -1,0 +1,222 @@
+//! Cross-calibration: every image is scored by a flow that was not trained on it.
+//!
+//! ```text
+//! images ─► K folds ─► each in turn held out ─► flow of the others ─► model.onnx ─► scores of the fold
+//! ```
+//! The flows of the folds are made and scored as the one that ships, with a seed each, and are
+//! thrown away. What a finished fold gave is kept in the cache until the bundle is there, so that
+//! an interrupted run does not train it again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flawd_core::digest::Digest;
+use flawd_train::trainer::TrainingSettings;
+use serde::{Deserialize, Serialize};
+
+use super::images::fold;
+use super::session::Session;
+use super::{Observer, Progress, TrainingError, tell};
+use crate::bundle::GoodImage;
+use crate::digest::sha256;
+use crate::features::FeatureImage;
+
+/// What the flows of all folds say.
+pub(super) struct OutOfFold {
+    /// Of each image once, from a flow that was not trained on it.
+    pub(super) good: Vec<GoodImage>,
+    /// Largest relative difference between a score of an exported model and the trainer's.
+    pub(super) difference: f64,
+    files: Vec<FoldFiles>,
+}
+
+/// Trains and scores what is not kept from an interrupted run.
+///
+/// # Errors
+/// [`TrainingError`]; what was trained and scored so far is kept.
+pub(super) fn out_of_fold(
+    session: &Session,
+    images: &[FeatureImage],
+    folds: usize,
+    observe: &mut Observer,
+) -> Result<OutOfFold, TrainingError> {
+    let mut found = OutOfFold {
+        good: Vec::with_capacity(images.len()),
+        difference: 0.0,
+        files: Vec::with_capacity(folds),
+    };
+    for number in 0..folds {
+        let begun = Progress::Fold {
+            number: number + 1,
+            of: folds,
+        };
+        tell(observe, begun)?;
+        let (training, held_out) = fold(images, number, folds);
+        let fold = Fold::new(session, number, &training, &held_out)?;
+        let kept = match fold.kept()? {
+            Some(kept) => {
+                tell(observe, Progress::FoldKept)?;
+                kept
+            }
+            None => fold.score(observe)?,
+        };
+        let good = kept.images.iter().map(|image| image.good);
+        found.good.extend(good);
+        found.difference = found.difference.max(kept.difference);
+        found.files.push(fold.files);
+    }
+    let images = images.len();
+    tell(observe, Progress::OutOfFold { images })?;
+    Ok(found)
+}
+
+impl OutOfFold {
+    /// Removes what was kept, and what a run that was cut off between two steps left beside it.
+    pub(super) fn forget(&self) -> Result<(), TrainingError> {
+        self.files.iter().try_for_each(FoldFiles::remove)
+    }
+}
+
+/// Where a fold is kept.
+struct FoldFiles {
+    /// Its scores, once it is finished.
+    scores: PathBuf,
+    /// The model while it is scored.
+    model: PathBuf,
+    /// The state of the training.
+    checkpoint: PathBuf,
+}
+
+impl FoldFiles {
+    fn remove(&self) -> Result<(), TrainingError> {
+        for file in [&self.scores, &self.model, &self.checkpoint] {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(failed("remove", file))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One fold: its images, and those of the others.
+struct Fold<'a> {
+    session: &'a Session<'a>,
+    settings: TrainingSettings,
+    training: &'a [FeatureImage],
+    held_out: &'a [FeatureImage],
+    files: FoldFiles,
+}
+
+/// The scores of a fold, as they are kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    difference: f64,
+    images: Vec<KeptImage>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptImage {
+    digest: Digest,
+    good: GoodImage,
+}
+
+impl<'a> Fold<'a> {
+    fn new(
+        session: &'a Session,
+        number: usize,
+        training: &'a [FeatureImage],
+        held_out: &'a [FeatureImage],
+    ) -> Result<Self, TrainingError> {
+        let mut settings = session.plan.settings.clone();
+        settings.seed = settings.seed.wrapping_add(number as u64 + 1);
+        let run = session.fingerprint(training, &settings)?;
+        // Everything that the scores depend on: the flow, the images, and what the file makes of them.
+        let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();
+        let inputs = format!("{run} {} {keys:?}", session.plan.map);
+        let name = &sha256(inputs.as_bytes()).hex()[..16];
+        let runs = session.runs();
+        Ok(Self {
+            session,
+            settings,
+            training,
+            held_out,
+            files: FoldFiles {
+                scores: runs.join(format!("{name}.scores.toml")),
+                model: runs.join(format!("{name}.onnx")),
+                checkpoint: session.checkpoint(&run),
+            },
+        })
+    }
+
+    /// What an interrupted run kept of this very fold.
+    fn kept(&self) -> Result<Option<Kept>, TrainingError> {
+        if self.session.plan.fresh {
+            return Ok(None);
+        }
+        let path = &self.files.scores;
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(failed("read", path))?,
+        };
+        let damaged = |reason: String| TrainingError::DamagedFold {
+            path: path.clone(),
+            reason,
+        };
+        let kept: Kept = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let expected = self.held_out.iter().map(|image| image.digest);
+        if kept.images.iter().map(|image| image.digest).eq(expected) {
+            Ok(Some(kept))
+        } else {
+            Err(damaged("it has other images".to_owned()))
+        }
+    }
+
+    /// Trains the flow of the other folds, and scores this one with it.
+    fn score(&self, observe: &mut Observer) -> Result<Kept, TrainingError> {
+        let Self {
+            session, held_out, ..
+        } = self;
+        let trained = session.train(self.training, &self.settings, held_out.len(), observe)?;
+        let model = &self.files.model;
+        fs::write(model, trained.export(session)?).map_err(failed("write", model))?;
+        let examined = trained.examine(session, model, held_out, observe)?;
+        let image = |(image, &good): (&FeatureImage, &GoodImage)| KeptImage {
+            digest: image.digest,
+            good,
+        };
+        let kept = Kept {
+            difference: examined.difference,
+            images: held_out.iter().zip(&examined.good).map(image).collect(),
+        };
+        self.keep(&kept)?;
+        for file in [model, &trained.checkpoint] {
+            fs::remove_file(file).map_err(failed("remove", file))?;
+        }
+        Ok(kept)
+    }
+
+    /// Writes the scores so that they are there whole or not at all.
+    fn keep(&self, kept: &Kept) -> Result<(), TrainingError> {
+        let text = toml::to_string(kept).expect("plain numbers");
+        let path = &self.files.scores;
+        let partial = path.with_extension("partial");
+        let write = || -> io::Result<()> {
+            fs::write(&partial, text)?;
+            File::open(&partial)?.sync_all()?;
+            fs::rename(&partial, path)
+        };
+        write().map_err(failed("write", path))
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainingError {
+    move |source| TrainingError::Fold {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
