@@ -23,6 +23,7 @@ pub mod evidence;
 pub mod failure;
 pub mod fleet;
 pub mod held_out;
+pub mod import;
 pub mod monitor;
 pub mod overlay;
 pub mod pipeline;

@@ -15,11 +15,15 @@ pub mod run;
 pub mod train;
 
 mod engine;
+mod import;
 mod progress;
 
 use std::path::Path;
 
-use clap::Args;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use flawd_core::anomaly::MapKind;
+use flawd_core::normalisation::Normalisation;
 use flawd_onnx::Runtime;
 
 use crate::bundle::Bundle;
@@ -27,6 +31,46 @@ use crate::cli::RuntimeArgs;
 use crate::failure::Failure;
 use crate::held_out::Promise;
 use crate::scorer::Scorer;
+
+/// What pixels a backbone wants, as an argument.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NormalisationArg {
+    /// Mean and deviation of ImageNet, RGB
+    Imagenet,
+}
+
+impl NormalisationArg {
+    fn normalisation(self) -> Normalisation {
+        match self {
+            Self::Imagenet => Normalisation::IMAGENET,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MapArg {
+    /// The finest scale alone, as in the paper: a coarse grid
+    Finest,
+    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
+    Product,
+}
+
+impl MapArg {
+    fn kind(self) -> MapKind {
+        match self {
+            Self::Finest => MapKind::Finest,
+            Self::Product => MapKind::Product,
+        }
+    }
+}
+
+/// The name of the folder `out`, which is what a bundle is called where nothing else is said.
+fn name_of(out: &Path) -> anyhow::Result<String> {
+    let name = out
+        .file_name()
+        .with_context(|| format!("{} names no folder", out.display()))?;
+    Ok(name.to_string_lossy().into_owned())
+}
 
 /// What a threshold promises; shared by the commands that calibrate.
 #[derive(Clone, Copy, Debug, Args)]

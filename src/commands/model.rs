@@ -1,5 +1,5 @@
-//! `flawd model`: looks into bundles, verifies them, builds their engines, and writes flawd's own
-//! backbone.
+//! `flawd model`: looks into bundles, verifies them, imports checkpoints, builds engines, and writes
+//! flawd's own backbone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
-use super::{engine, open};
+use super::{engine, import, open};
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
@@ -34,6 +34,8 @@ enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Make a model of a checkpoint of the published code or of anomalib's
+    Import(import::ImportArgs),
     /// Build TensorRT's engines for this machine ahead of time, which takes minutes
     Engine(engine::EngineArgs),
     /// Write flawd's own backbone, which needs no download: a fixed bank of filters
@@ -52,6 +54,7 @@ pub fn run(args: ModelArgs) -> Outcome {
     match args.command {
         ModelCommand::Inspect { bundle } => inspect(&bundle),
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
+        ModelCommand::Import(args) => import::run(args),
         ModelCommand::Engine(args) => engine::run(args),
         ModelCommand::FilterBank { out } => write_filter_bank(&out),
     }

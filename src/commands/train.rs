@@ -4,20 +4,18 @@ mod printer;
 mod recipe;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use flawd_core::anomaly::MapKind;
 use flawd_core::image::Size;
-use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
 use flawd_onnx::Runtime;
 
-use super::share;
+use super::{MapArg, NormalisationArg, name_of, share};
 use crate::cache;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
@@ -86,12 +84,6 @@ pub struct TrainArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum NormalisationArg {
-    /// Mean and deviation of ImageNet, RGB
-    Imagenet,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum FlipArg {
     /// As it is
     None,
@@ -101,28 +93,18 @@ enum FlipArg {
     Vertical,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MapArg {
-    /// The finest scale alone, as in the paper: a coarse grid
-    Finest,
-    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
-    Product,
-}
-
 impl TrainArgs {
     fn plan(self) -> anyhow::Result<TrainingPlan> {
         let flow = self.flow.settings(self.seed)?;
         let name = match self.name {
             Some(name) => name,
-            None => bundle_name(&self.out)?,
+            None => name_of(&self.out)?,
         };
         Ok(TrainingPlan {
             images: self.images,
             backbone: self.backbone,
             outputs: self.outputs,
-            normalisation: self
-                .normalisation
-                .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
+            normalisation: self.normalisation.map(NormalisationArg::normalisation),
             size: self.size,
             geometry: Geometry {
                 region: self.region,
@@ -133,10 +115,7 @@ impl TrainArgs {
                     FlipArg::Vertical => Flip::Vertical,
                 },
             },
-            map: match self.map {
-                MapArg::Finest => MapKind::Finest,
-                MapArg::Product => MapKind::Product,
-            },
+            map: self.map.kind(),
             hidden: flow.hidden,
             kernels: flow.kernels,
             clamp: flow.clamp,
@@ -188,13 +167,6 @@ fn numbers<T: FromStr>(text: &str) -> Vec<T> {
         .map(|part| part.trim().parse().ok())
         .collect();
     numbers.unwrap_or_default()
-}
-
-fn bundle_name(out: &Path) -> anyhow::Result<String> {
-    let name = out
-        .file_name()
-        .with_context(|| format!("{} names no folder", out.display()))?;
-    Ok(name.to_string_lossy().into_owned())
 }
 
 /// Runs the command.

@@ -7,6 +7,7 @@ mod calibrate;
 mod doctor;
 mod engine;
 mod evaluate;
+mod import;
 mod model;
 mod predict;
 mod train;
