@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
-use crate::commands::{bench, calibrate, demo, doctor, evaluate, model, predict, train};
+use crate::commands::{
+    ablate, backbone, bench, calibrate, demo, doctor, evaluate, model, predict, train,
+};
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
 #[derive(Debug, Parser)]
@@ -18,7 +20,6 @@ pub struct Cli {
 
 /// One variant a verb; each has its arguments in the file of that verb.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Command {
     /// Learn good parts and write a calibrated bundle
     Train(train::TrainArgs),
@@ -26,6 +27,8 @@ pub enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Measure a bundle on labelled images in the MVTec AD folder layout
     Evaluate(evaluate::EvaluateArgs),
+    /// Train variants of the flow and measure what each part of it is worth
+    Ablate(ablate::AblateArgs),
     /// Score image files
     Predict(predict::PredictArgs),
     /// Run the inspection daemon
@@ -38,8 +41,10 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached
     Demo(demo::DemoArgs),
-    /// Look into bundles, verify them, write flawd's own backbone
+    /// Look into bundles, verify them, build their engines
     Model(model::ModelArgs),
+    /// Write the network that features come from
+    Backbone(backbone::BackboneArgs),
 }
 
 /// Where the daemon's configuration is; shared by the commands that begin as the daemon does.

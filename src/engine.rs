@@ -121,6 +121,18 @@ pub fn open_scorer(
     })
 }
 
+/// Digest of the record of the engine that [`open_scorer`] loads for a bundle, which has the
+/// digests of its files; none where no engine is in use.
+pub fn digest(
+    bundle: &Bundle,
+    options: &SessionOptions,
+    engines: Option<&Engines>,
+) -> Option<Digest> {
+    let engines = engines?;
+    let key = engines.key(bundle.manifest().model.digest, tensorrt(options)?);
+    engines.digest(&key)
+}
+
 /// TensorRT's settings, where it is listed.
 pub fn tensorrt(options: &SessionOptions) -> Option<&TensorRtOptions> {
     options
@@ -170,6 +182,11 @@ impl Engines {
     /// True if the engine is there, so that loading the model takes seconds instead of minutes.
     pub fn is_built(&self, key: &EngineKey) -> bool {
         Record::read(&self.place(key)).is_some_and(|record| record.key == *key)
+    }
+
+    /// Digest of the record of a kept engine; none if it is not there.
+    fn digest(&self, key: &EngineKey) -> Option<Digest> {
+        sha256_file(&self.place(key).join(RECORD)).ok()
     }
 
     fn place(&self, key: &EngineKey) -> PathBuf {

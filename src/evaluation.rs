@@ -17,6 +17,7 @@ use flawd_onnx::Prediction;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
+use crate::comparison::Comparison;
 use crate::dataset::{Sample, TestSet};
 use crate::decode::{DecodeError, decode_file};
 use crate::failure::with_causes;
@@ -46,6 +47,9 @@ pub struct Report {
     pub images: Vec<ImageRow>,
     /// Every image or mask that could not be used.
     pub skipped: Vec<SkippedRow>,
+    /// Other methods on the same images, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 /// What the scores of good images and of images with a defect say together.
@@ -225,6 +229,7 @@ pub fn evaluate<E>(
         defect_types,
         images,
         skipped,
+        comparison: None,
     })
 }
 

@@ -4,11 +4,13 @@
 //! The modules are listed in reading order. The program is this library and a `main` that maps
 //! the outcome to an exit code, so that tests run the real thing.
 
+pub mod ablation;
 pub mod benchmark;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod comparison;
 pub mod config;
 pub mod daemon;
 pub mod dataset;
@@ -21,6 +23,7 @@ pub mod engine;
 pub mod evaluation;
 pub mod evidence;
 pub mod failure;
+pub mod features;
 pub mod fleet;
 pub mod held_out;
 pub mod import;
@@ -28,6 +31,7 @@ pub mod monitor;
 pub mod overlay;
 pub mod pipeline;
 pub mod scorer;
+pub mod state_dict;
 pub mod synthetic;
 pub mod telemetry;
 pub mod training;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Calibrate(args) => commands::calibrate::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Ablate(args) => commands::ablate::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Check(args) => commands::check::run(args),
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Model(args) => commands::model::run(args),
+        Command::Backbone(args) => commands::backbone::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

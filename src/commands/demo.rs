@@ -19,7 +19,7 @@ use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{Runtime, filter_bank::filter_bank};
+use flawd_onnx::{FeatureChoice, Runtime, filter_bank::filter_bank};
 use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
@@ -29,6 +29,7 @@ use crate::cli::RuntimeArgs;
 use crate::config::{Camera, Config, Inference, Log, Mqtt, Station, Synthetic};
 use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
 use crate::failure::{Failure, Outcome};
+use crate::features::FeaturePlan;
 use crate::overlay::save_overlay;
 use crate::scorer::Scorer;
 use crate::synthetic::folder::{DatasetOptions, write_dataset};
@@ -189,11 +190,16 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         .with_context(|| format!("cannot write {}", backbone.display()))?;
     let plan = TrainingPlan {
         images: args.out.join("parts"),
-        backbone,
-        outputs: vec!["features_s16".to_owned()],
-        normalisation: None,
-        size: SIZE,
-        geometry: Geometry::default(),
+        features: FeaturePlan {
+            backbone,
+            choice: FeatureChoice {
+                outputs: vec!["features_s16".to_owned()],
+                normalisation: None,
+            },
+            size: SIZE,
+            geometry: Geometry::default(),
+            cache: args.out.join("cache"),
+        },
         map: MapKind::default(),
         hidden: 48,
         kernels: vec![3; 3],
@@ -214,7 +220,6 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         hold_out: HOLD_OUT,
         false_reject_rate: FALSE_REJECT_RATE,
         accept_achievable: false,
-        cache: args.out.join("cache"),
         fresh: false,
         out: args.out.join("bundle"),
         name: "demo".to_owned(),

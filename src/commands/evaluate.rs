@@ -1,14 +1,13 @@
 //! `flawd evaluate`: a bundle measured on labelled images.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
 
+use super::comparison::{CompareArgs, compare, print_comparison};
+use super::json::JsonFile;
 use super::open;
 use super::progress::ProgressLine;
 use crate::cli::RuntimeArgs;
@@ -35,6 +34,8 @@ pub struct EvaluateArgs {
     #[arg(long)]
     record: bool,
     #[command(flatten)]
+    comparison: CompareArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -47,11 +48,12 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     let json = args.json.as_deref().map(JsonFile::create).transpose()?;
     let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
 
+    let comparing = args.comparison.prepare(&bundle, &args.data)?;
     let threshold = bundle.calibration().threshold();
     let geometry = *scorer.geometry();
     let mut progress = ProgressLine::new();
     let mut done = 0;
-    let report = evaluate(&bundle, &mut scorer, &args.data, &test, |step| {
+    let mut report = evaluate(&bundle, &mut scorer, &args.data, &test, |step| {
         match step {
             Step::Skipped { path, error } => {
                 progress.line(&format!(
@@ -80,6 +82,9 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     if report.images.is_empty() {
         return Err(anyhow!("none of the {} images could be scored", test.samples.len()).into());
     }
+    if let Some(comparing) = comparing {
+        report.comparison = Some(compare(&comparing, &report, &args.runtime)?);
+    }
     print_report(&report);
     if let Some(json) = json {
         json.write(&report)?;
@@ -98,41 +103,6 @@ fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
     let mut name = name.to_owned();
     name.push(".png");
     out.join(&sample.kind).join(name)
-}
-
-/// A file that is opened before the work and appears whole after it.
-struct JsonFile<'a> {
-    path: &'a Path,
-    file: NamedTempFile,
-}
-
-impl<'a> JsonFile<'a> {
-    fn create(path: &'a Path) -> anyhow::Result<Self> {
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let create = || {
-            fs::create_dir_all(folder)?;
-            tempfile::Builder::new()
-                .prefix(".flawd-")
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-                .tempfile_in(folder)
-        };
-        let file = create().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path, file })
-    }
-
-    fn write(mut self, report: &Report) -> anyhow::Result<()> {
-        let mut write = || -> anyhow::Result<()> {
-            serde_json::to_writer_pretty(&mut self.file, report)?;
-            self.file.write_all(b"\n")?;
-            Ok(())
-        };
-        write()
-            .and_then(|()| Ok(self.file.persist(self.path).map(drop)?))
-            .with_context(|| format!("cannot write {}", self.path.display()))
-    }
 }
 
 /// Width of the first column at least.
@@ -164,6 +134,10 @@ fn print_report(report: &Report) {
     );
     if !report.skipped.is_empty() {
         println!("skipped        {}, named above", report.skipped.len());
+    }
+    if let Some(comparison) = &report.comparison {
+        println!();
+        print_comparison(comparison);
     }
 }
 

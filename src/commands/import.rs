@@ -9,8 +9,10 @@ use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
 use flawd_onnx::{FeatureChoice, Runtime};
 
+use super::PromiseArgs;
+use super::features::NormalisationArg;
 use super::progress::ProgressLine;
-use super::{MapArg, NormalisationArg, PromiseArgs, name_of};
+use super::train::{MapArg, bundle_name};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
@@ -79,8 +81,8 @@ pub(super) fn run(args: ImportArgs) -> Outcome {
         map: args.map.map(MapArg::kind),
         name: match &args.name {
             Some(name) => name.clone(),
-            None if args.calibrate.is_some() => name_of(&args.out).map_err(Failure::usage)?,
-            None => name_of(&args.out.with_extension("")).map_err(Failure::usage)?,
+            None if args.calibrate.is_some() => bundle_name(&args.out).map_err(Failure::usage)?,
+            None => bundle_name(&args.out.with_extension("")).map_err(Failure::usage)?,
         },
     };
     match &args.calibrate {

@@ -3,6 +3,8 @@
 //! Only here and in `main` may anything be printed to standard output. Logic that is worth a
 //! test lives in the modules that the commands call.
 
+pub mod ablate;
+pub mod backbone;
 pub mod bench;
 pub mod calibrate;
 pub mod check;
@@ -14,16 +16,22 @@ pub mod predict;
 pub mod run;
 pub mod train;
 
+mod comparison;
 mod engine;
+mod features;
 mod import;
+mod json;
 mod progress;
+mod recipe;
 
+use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
-use clap::{Args, ValueEnum};
-use flawd_core::anomaly::MapKind;
-use flawd_core::normalisation::Normalisation;
+use clap::Args;
 use flawd_onnx::Runtime;
 
 use crate::bundle::Bundle;
@@ -31,46 +39,6 @@ use crate::cli::RuntimeArgs;
 use crate::failure::Failure;
 use crate::held_out::Promise;
 use crate::scorer::Scorer;
-
-/// What pixels a backbone wants, as an argument.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum NormalisationArg {
-    /// Mean and deviation of ImageNet, RGB
-    Imagenet,
-}
-
-impl NormalisationArg {
-    fn normalisation(self) -> Normalisation {
-        match self {
-            Self::Imagenet => Normalisation::IMAGENET,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MapArg {
-    /// The finest scale alone, as in the paper: a coarse grid
-    Finest,
-    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
-    Product,
-}
-
-impl MapArg {
-    fn kind(self) -> MapKind {
-        match self {
-            Self::Finest => MapKind::Finest,
-            Self::Product => MapKind::Product,
-        }
-    }
-}
-
-/// The name of the folder `out`, which is what a bundle is called where nothing else is said.
-fn name_of(out: &Path) -> anyhow::Result<String> {
-    let name = out
-        .file_name()
-        .with_context(|| format!("{} names no folder", out.display()))?;
-    Ok(name.to_string_lossy().into_owned())
-}
 
 /// What a threshold promises; shared by the commands that calibrate.
 #[derive(Clone, Copy, Debug, Args)]
@@ -97,6 +65,38 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
         _ => Err(format!("`{text}` does not lie between 0 and 1")),
+    }
+}
+
+/// The numbers between commas; none where one of them is no number.
+fn numbers<T: FromStr>(text: &str) -> Vec<T> {
+    let numbers: Option<Vec<T>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok())
+        .collect();
+    numbers.unwrap_or_default()
+}
+
+/// Whether the user wants long work to end: SIGINT or SIGTERM came. A second one ends the process
+/// at once.
+struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    fn listen() -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        Ok(Self(stop))
+    }
+
+    fn control(&self) -> ControlFlow<()> {
+        if self.0.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 

@@ -1,12 +1,8 @@
-//! `flawd model`: looks into bundles, verifies them, imports checkpoints, builds engines, and writes
-//! flawd's own backbone.
+//! `flawd model`: looks into bundles, verifies them, imports checkpoints, builds engines.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
 use super::{engine, import, open};
 use crate::bundle::Bundle;
@@ -38,12 +34,6 @@ enum ModelCommand {
     Import(import::ImportArgs),
     /// Build TensorRT's engines for this machine ahead of time, which takes minutes
     Engine(engine::EngineArgs),
-    /// Write flawd's own backbone, which needs no download: a fixed bank of filters
-    FilterBank {
-        /// Where to write the ONNX file
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
 }
 
 /// Runs the command.
@@ -56,7 +46,6 @@ pub fn run(args: ModelArgs) -> Outcome {
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
         ModelCommand::Import(args) => import::run(args),
         ModelCommand::Engine(args) => engine::run(args),
-        ModelCommand::FilterBank { out } => write_filter_bank(&out),
     }
 }
 
@@ -166,14 +155,5 @@ fn verify(bundle: &Path, runtime: &RuntimeArgs) -> Outcome {
         );
     }
     println!("ok on {}", scorer.provider());
-    Ok(())
-}
-
-fn write_filter_bank(out: &Path) -> Outcome {
-    fs::write(out, filter_bank()).with_context(|| format!("cannot write {}", out.display()))?;
-    println!(
-        "{}: outputs features_s16 and features_s32, {CHANNELS} channels each",
-        out.display()
-    );
     Ok(())
 }

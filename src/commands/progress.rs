@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::features::ExtractionStep;
 use crate::held_out::Progress;
 
 /// How often the line changes at most.
@@ -42,6 +43,31 @@ impl ProgressLine {
     pub(super) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
+    }
+
+    /// Shows how far an extraction of features is.
+    pub(super) fn extraction(&mut self, step: &ExtractionStep) {
+        match step {
+            ExtractionStep::Skipped(image) => {
+                self.line(&format!(
+                    "skipped {}: {}",
+                    image.path.display(),
+                    image.reason
+                ));
+            }
+            ExtractionStep::Done {
+                done,
+                total,
+                cached,
+            } => {
+                let text = format!("features {done}/{total}, {cached} of them from the cache");
+                if done == total {
+                    self.line(&text)
+                } else {
+                    self.update(&text)
+                }
+            }
+        }
     }
 
     /// Shows how far the scoring of held-out images is.

@@ -75,6 +75,20 @@ fn an_engine_is_built_once_and_then_loaded() {
 }
 
 #[test]
+fn every_build_has_a_digest_of_its_own() {
+    let bench = Bench::new();
+    let engines = bench.engines("540");
+    assert_eq!(engines.digest(&key(&engines, 1)), None);
+    bench.load(&engines, 1, b"plan").unwrap();
+    let first = engines.digest(&key(&engines, 1)).unwrap();
+    bench.load(&engines, 1, b"plan").unwrap();
+    assert_eq!(engines.digest(&key(&engines, 1)), Some(first));
+    fs::remove_dir_all(engines.place(&key(&engines, 1))).unwrap();
+    bench.load(&engines, 1, b"another plan").unwrap();
+    assert_ne!(engines.digest(&key(&engines, 1)), Some(first));
+}
+
+#[test]
 fn after_an_update_of_the_driver_the_engine_is_built_anew() {
     let bench = Bench::new();
     bench.load(&bench.engines("540"), 1, b"old").unwrap();

@@ -182,7 +182,8 @@ impl<'a> Loader<'a> {
         let mut building = || progress(Step::BuildingEngine(bundle.folder()));
         let engines = self.engines.as_ref();
         let scorer = engine::open_scorer(bundle, self.runtime, options, engines, &mut building)?;
-        let judge = judge(bundle, scorer.provider());
+        let engine = engine::digest(bundle, options, engines);
+        let judge = judge(bundle, scorer.provider(), engine);
         let geometry = bundle.manifest().model.geometry;
         Ok(ActiveModel::new(scorer.into_model(), judge, geometry))
     }
@@ -197,12 +198,13 @@ fn share(active: &ActiveModel, bundle: &Bundle) -> Result<ActiveModel, ScorerErr
             actual: active.input_size(),
         });
     }
-    let mut shared = active.with_judge(judge(bundle, &active.judge.model.provider));
+    let runs_on = &active.judge.model;
+    let mut shared = active.with_judge(judge(bundle, &runs_on.provider, runs_on.engine));
     shared.geometry = stated.geometry;
     Ok(shared)
 }
 
-fn judge(bundle: &Bundle, provider: &str) -> Judge {
+fn judge(bundle: &Bundle, provider: &str, engine: Option<Digest>) -> Judge {
     let manifest = bundle.manifest();
     Judge {
         calibration: manifest.calibration.clone(),
@@ -213,6 +215,7 @@ fn judge(bundle: &Bundle, provider: &str) -> Judge {
             version: manifest.version.to_string(),
             digest: manifest.model.digest,
             provider: provider.to_owned(),
+            engine,
         },
     }
 }

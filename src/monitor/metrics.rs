@@ -22,7 +22,7 @@ use prometheus_client::{
 
 mod camera;
 
-pub use camera::{CameraMetrics, TriggerOutcome};
+pub use camera::{CameraMetrics, MessageOutcome};
 
 use camera::CameraFamilies;
 
@@ -56,7 +56,16 @@ struct Inner {
     ready: Gauge,
     clock_synchronised: FloatGauge,
     clock_jumps: Counter,
+    commands: Family<Labels<1>, Counter>,
 }
+
+/// What can become of a command; a second delivery does no harm.
+const COMMAND_OUTCOMES: [MessageOutcome; 4] = [
+    MessageOutcome::Accepted,
+    MessageOutcome::Retained,
+    MessageOutcome::Stale,
+    MessageOutcome::Invalid,
+];
 
 /// The two forms in which metrics are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +160,17 @@ impl Metrics {
                 "Jumps of the wall clock against the monotonic one",
                 Counter::default(),
             ),
+            commands: register(
+                registry_ref,
+                "commands",
+                "Commands over MQTT, by what became of them",
+                Family::default(),
+            ),
             registry,
         };
+        for outcome in COMMAND_OUTCOMES {
+            drop(inner.commands.get_or_create(&by_outcome(outcome)));
+        }
         Self(Arc::new(inner))
     }
 
@@ -220,6 +238,11 @@ impl Metrics {
         self.0.clock_synchronised.set(value);
     }
 
+    /// A command arrived.
+    pub fn command(&self, outcome: MessageOutcome) {
+        self.0.commands.get_or_create(&by_outcome(outcome)).inc();
+    }
+
     /// The wall clock jumped.
     pub fn clock_jumped(&self) {
         self.0.clock_jumps.inc();
@@ -263,6 +286,10 @@ where
 {
     registry.register(name, help, metric.clone());
     metric
+}
+
+fn by_outcome(outcome: MessageOutcome) -> Labels<1> {
+    [("outcome", outcome.as_str().to_owned())]
 }
 
 fn unknown() -> FloatGauge {

@@ -15,5 +15,5 @@ pub mod metrics;
 pub mod server;
 
 pub use health::Health;
-pub use metrics::{Metrics, TriggerOutcome};
+pub use metrics::{MessageOutcome, Metrics};
 pub use server::{ListenError, Server};

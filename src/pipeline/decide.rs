@@ -78,6 +78,7 @@ impl Judge {
             picture: ticket.picture,
             geometry: ticket.geometry,
             is_snapshot: ticket.is_snapshot,
+            is_standard: ticket.is_standard,
             anomaly_map: prediction.map(|prediction| prediction.anomaly_map),
             model: None,
             verdict: VerdictData {
@@ -140,6 +141,7 @@ impl Undecided {
             picture: None,
             geometry: Geometry::default(),
             is_snapshot: false,
+            is_standard: false,
             anomaly_map: None,
             verdict: VerdictData {
                 camera: camera.to_owned(),
@@ -205,6 +207,7 @@ mod tests {
                 version: "1.0.0".to_owned(),
                 digest: Digest::new([0; 32]),
                 provider: "cpu".to_owned(),
+                engine: None,
             },
         }
     }
@@ -222,6 +225,7 @@ mod tests {
             picture: None,
             geometry: Geometry::default(),
             is_snapshot: false,
+            is_standard: false,
             captured,
             at_hand: after(10),
             begun: after(20),

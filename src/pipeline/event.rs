@@ -2,7 +2,9 @@
 
 use std::sync::mpsc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::publish::Reply;
 
@@ -63,29 +65,38 @@ pub struct Which {
 }
 
 impl Command {
-    /// Reads the command `verb` with its payload, which may be empty.
+    /// Reads the command `verb` with its payload, which may be empty; and when it was sent, where
+    /// its payload says so.
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub fn parse(verb: &str, payload: &[u8]) -> Result<Self, String> {
+    pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Threshold {
             camera: Option<String>,
             false_reject_rate: f64,
         }
-        let which = || read(payload);
-        Ok(match verb {
-            "pause" => Self::Pause(which()?),
-            "resume" => Self::Resume(which()?),
-            "snapshot" => Self::Snapshot(which()?),
-            "reload" => Self::Reload,
-            "selftest" => Self::SelfTest,
+        let mut fields: Map<String, Value> = match payload {
+            [] => Map::new(),
+            payload => serde_json::from_slice(payload).map_err(not_understood)?,
+        };
+        let sent_at = fields.remove("sent_at").map(read).transpose()?;
+        let fields = Value::Object(fields);
+        let command = match verb {
+            "pause" => Self::Pause(read(fields)?),
+            "resume" => Self::Resume(read(fields)?),
+            "snapshot" => Self::Snapshot(read(fields)?),
+            "reload" => read(fields).map(|Nothing {}| Self::Reload)?,
+            "selftest" => read(fields).map(|Nothing {}| Self::SelfTest)?,
             "threshold" => {
                 let Threshold {
                     camera,
                     false_reject_rate,
-                } = read(payload)?;
+                } = read(fields)?;
                 Self::Threshold {
                     which: Which { camera },
                     false_reject_rate,
@@ -97,14 +108,17 @@ impl Command {
                      selftest and threshold"
                 ));
             }
-        })
+        };
+        Ok((command, sent_at))
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(payload: &[u8]) -> Result<T, String> {
-    let payload = if payload.is_empty() { b"{}" } else { payload };
-    serde_json::from_slice(payload)
-        .map_err(|error| format!("the payload has to be a JSON object as in docs/mqtt.md: {error}"))
+fn read<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(not_understood)
+}
+
+fn not_understood(error: serde_json::Error) -> String {
+    format!("the payload has to be a JSON object as in docs/mqtt.md: {error}")
 }
 
 /// Where events are sent; clones send to the same daemon.
@@ -141,6 +155,7 @@ mod tests {
                 Command::Resume(top.clone()),
             ),
             ("reload", "", Command::Reload),
+            ("selftest", "{}", Command::SelfTest),
             (
                 "threshold",
                 r#"{"camera":"top","false_reject_rate":0.02}"#,
@@ -151,7 +166,18 @@ mod tests {
             ),
         ];
         for (verb, payload, command) in cases {
-            assert_eq!(Command::parse(verb, payload.as_bytes()), Ok(command));
+            let read = Command::parse(verb, payload.as_bytes());
+            assert_eq!(read, Ok((command, None)));
+        }
+    }
+
+    #[test]
+    fn every_command_may_say_when_it_was_sent() {
+        let time = "2026-03-01T12:00:00+01:00";
+        for verb in ["pause", "resume", "snapshot", "reload", "selftest"] {
+            let payload = format!(r#"{{"sent_at":"{time}"}}"#);
+            let (_, sent_at) = Command::parse(verb, payload.as_bytes()).unwrap();
+            assert_eq!(sent_at, Some(time.parse().unwrap()), "{verb}");
         }
     }
 
@@ -162,6 +188,8 @@ mod tests {
             ("pause", "now", "JSON object"),
             ("pause", r#"{"kamera":"top"}"#, "kamera"),
             ("threshold", "", "false_reject_rate"),
+            ("reload", r#"{"now":true}"#, "now"),
+            ("selftest", r#"{"sent_at":"noon"}"#, "JSON object"),
         ] {
             let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
             assert!(problem.contains(wrong), "{problem}");

@@ -115,6 +115,8 @@ pub(super) struct Ticket {
     pub(super) geometry: Geometry,
     /// The picture is to be kept, whatever the verdict.
     pub(super) is_snapshot: bool,
+    /// It is judged by the camera's own model, and not by that of a recipe.
+    pub(super) is_standard: bool,
     /// When the picture was taken.
     pub(super) captured: Moment,
     /// When the frame was at hand.
@@ -154,6 +156,8 @@ pub struct Inspection {
     pub picture: Option<Arc<RgbImage>>,
     /// The picture is to be kept, whatever the verdict.
     pub is_snapshot: bool,
+    /// It was judged by the camera's own model, and not by that of a recipe.
+    pub is_standard: bool,
     /// What was cut out of it.
     pub geometry: Geometry,
     /// Where the part is unusual, if the model got that far.

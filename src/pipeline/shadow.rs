@@ -17,7 +17,7 @@ use std::{
 };
 
 use flawd_core::{
-    event::{DisagreementData, Opinion, ShadowState},
+    event::{DisagreementData, EvidenceData, Opinion, ShadowState},
     image::RgbImage,
     preprocess::{Geometry, PreprocessError, Preprocessor},
     verdict::Verdict,
@@ -46,7 +46,7 @@ pub struct ShadowCamera {
     pub geometry: Option<Geometry>,
 }
 
-/// A part that was judged by the model for parts without a recipe.
+/// A part that was judged by the camera's own model, and not by that of a recipe.
 #[derive(Clone, Debug)]
 pub struct JudgedPart {
     /// The camera's number, in the order of the configuration.
@@ -61,6 +61,8 @@ pub struct JudgedPart {
     pub image: Arc<RgbImage>,
     /// What was decided.
     pub live: Opinion,
+    /// Where its picture is kept, if it is.
+    pub evidence: Option<EvidenceData>,
 }
 
 /// A part on which the two do not agree.
@@ -72,7 +74,7 @@ pub struct Disagreement {
     pub captured: Moment,
     /// Its picture.
     pub image: Arc<RgbImage>,
-    /// What each of the two says; without evidence, and not historical.
+    /// What each of the two says; not historical.
     pub data: DisagreementData,
 }
 
@@ -264,7 +266,7 @@ impl<F: FnMut(Disagreement)> Stage<F> {
                     threshold: model.judge.calibration.threshold(),
                     model: model.judge.model.clone(),
                 },
-                evidence: None,
+                evidence: part.evidence,
                 historical: false,
             },
         });

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationError;
-use flawd_onnx::{BackboneError, ExportError, FeatureError, ModelError};
+use flawd_onnx::ExportError;
 use flawd_train::checkpoint::CheckpointError;
-use flawd_train::features;
+use flawd_train::features::FeatureError;
 use flawd_train::trainer;
 
 use super::ship::EXPORT_TOLERANCE;
 use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;
+use crate::features::FeaturesError;
 use crate::scorer::ScorerError;
 
 /// Why a run ended without a bundle.
@@ -20,21 +21,15 @@ pub enum TrainingError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// The backbone cannot be read.
+    /// The backbone cannot be used, or features cannot be kept.
     #[error(transparent)]
-    Backbone(#[from] BackboneError),
-    /// The backbone does not give the features asked for.
-    #[error(transparent)]
-    Outputs(#[from] FeatureError),
+    Features(#[from] FeaturesError),
     /// The model cannot be built.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The model or the feature graph does not run.
+    /// Cached features cannot be read.
     #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Features cannot be kept.
-    #[error(transparent)]
-    Features(#[from] features::FeatureError),
+    Cache(#[from] FeatureError),
     /// A checkpoint cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -18,7 +18,6 @@ mod session;
 mod ship;
 
 pub use error::TrainingError;
-pub use images::SkippedImage;
 pub use session::{TrainingSummary, train};
 
 use std::ops::ControlFlow;
@@ -27,28 +26,19 @@ use std::time::Duration;
 
 use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::Calibration;
-use flawd_core::image::Size;
-use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
-use flawd_core::preprocess::Geometry;
 use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
+
+use crate::features::{ExtractionStep, FeaturePlan};
 
 /// Everything that a training run depends on.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {
     /// A folder of good images, or one with `train/good` below it.
     pub images: PathBuf,
-    /// An ONNX file that computes feature maps.
-    pub backbone: PathBuf,
-    /// The backbone's outputs to use; empty takes the only one there is.
-    pub outputs: Vec<String>,
-    /// What the backbone wants its pixels to look like, where its file does not say.
-    pub normalisation: Option<Normalisation>,
-    /// Size of the network's input.
-    pub size: Size,
-    /// Which part of a picture is inspected, and how it is turned.
-    pub geometry: Geometry,
+    /// Where the features come from; checkpoints are kept in `runs` of its cache.
+    pub features: FeaturePlan,
     /// How the model makes its anomaly map.
     pub map: MapKind,
     /// Hidden channels of the flow's subnets.
@@ -69,8 +59,6 @@ pub struct TrainingPlan {
     pub false_reject_rate: f64,
     /// Take the lowest rate that the held-out images can promise where they are too few.
     pub accept_achievable: bool,
-    /// Where features and checkpoints are kept.
-    pub cache: PathBuf,
     /// Start again although a checkpoint of this very run is there.
     pub fresh: bool,
     /// The bundle's folder.
@@ -81,17 +69,8 @@ pub struct TrainingPlan {
 
 /// What a run reports as it goes.
 pub enum Progress<'a> {
-    /// An image cannot be used.
-    Skipped(&'a SkippedImage),
-    /// Features of `done` of `total` images are there.
-    Features {
-        /// Images looked at so far.
-        done: usize,
-        /// Images in all.
-        total: usize,
-        /// How many of them had been extracted by an earlier run.
-        cached: usize,
-    },
+    /// Features are extracted.
+    Features(ExtractionStep<'a>),
     /// The images are parted.
     Split {
         /// Number of images that train.

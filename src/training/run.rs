@@ -11,9 +11,9 @@ use flawd_train::features::FeatureSet;
 use flawd_train::network::Flow;
 use flawd_train::trainer::{self, EpochReport, Trainer};
 
-use super::images::TrainingImage;
 use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::digest::sha256;
+use crate::features::{FeatureImage, FeatureSource};
 
 /// What is trained, on what.
 pub(super) struct Run<'a> {
@@ -29,6 +29,7 @@ impl Run<'_> {
     /// Where the state of this very run is kept.
     fn checkpoint(&self) -> PathBuf {
         self.plan
+            .features
             .cache
             .join("runs")
             .join(format!("{}.safetensors", self.fingerprint))
@@ -103,15 +104,13 @@ impl Run<'_> {
 pub(super) fn fingerprint(
     plan: &TrainingPlan,
     spec: &FlowSpec,
-    graph: &[u8],
-    training: &[TrainingImage],
+    source: &FeatureSource,
+    training: &[FeatureImage],
 ) -> String {
     let keys: Vec<&str> = training.iter().map(|image| image.key.as_str()).collect();
     let inputs = format!(
         "{:?} {spec:?} {:?} {} {keys:?}",
-        plan.settings,
-        plan.transform,
-        sha256(graph)
+        plan.settings, plan.transform, source.graph_digest
     );
     sha256(inputs.as_bytes()).hex()[..16].to_owned()
 }

@@ -1,26 +1,20 @@
 //! One training run, step by step.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flawd_core::calibration::{Calibration, CalibrationError};
-use flawd_core::digest::Digest;
 use flawd_core::flow::{FlowSpec, SCALES};
-use flawd_onnx::{
-    Backbone, BackboneError, FeatureChoice, FeatureExtractor, Runtime, SessionOptions,
-    feature_graph,
-};
-use flawd_train::features::{FeatureCache, FeatureSet};
+use flawd_onnx::{Runtime, SessionOptions};
 use flawd_train::trainer::EpochReport;
 use flawd_train::transform;
 
-use super::images::{Extraction, keys, split};
+use super::images::split;
 use super::run::{Run, fingerprint};
 use super::ship::{Shipment, Shipped};
-use super::{Observer, TrainingError, TrainingPlan};
+use super::{Observer, Progress, TrainingError, TrainingPlan};
 use crate::bundle::Draft;
 use crate::dataset;
-use crate::digest::sha256;
+use crate::features::{ExtractionStep, FeatureSource, Repeated};
 
 /// What a run made.
 pub struct TrainingSummary {
@@ -50,19 +44,11 @@ pub fn train(
 ) -> Result<TrainingSummary, TrainingError> {
     // Whatever stands in the way of the bundle is better known now than after the training.
     drop(Draft::begin(&plan.out)?);
-    let (backbone, backbone_digest) = open_backbone(&plan.backbone)?;
-    let choice = FeatureChoice {
-        outputs: plan.outputs.clone(),
-        normalisation: plan.normalisation,
-    };
-    let features = choice.complete(&backbone, plan.size)?;
-    let graph = feature_graph(&backbone, &features)?;
-    let cache = FeatureCache::open(&plan.cache.join("features"))?;
-
+    let source = FeatureSource::open(&plan.features)?;
     let paths = dataset::training_images(&plan.images)?;
     let found = paths.len();
-    let extractor = FeatureExtractor::load(runtime, &graph, options)?;
-    let images = Extraction::new(plan, sha256(&graph), extractor, &cache).run(paths, observe)?;
+    let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
+    let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();
     if images.len() < 2 {
         return Err(TrainingError::TooFewImages(images.len()));
@@ -70,7 +56,7 @@ pub fn train(
     let (training, held_out) = split(images, plan.hold_out, plan.settings.seed);
     check_promise(plan, training.len(), held_out.len())?;
 
-    let set = FeatureSet::new(cache.clone(), keys(&training))?;
+    let set = source.set(&training)?;
     let transform = transform::fit(plan.transform, &set)?;
     let spec = FlowSpec {
         channels: set.shapes()[0][0],
@@ -83,7 +69,7 @@ pub fn train(
     };
     let run = Run {
         plan,
-        fingerprint: fingerprint(plan, &spec, &graph, &training),
+        fingerprint: fingerprint(plan, &spec, &source, &training),
         spec,
         set: &set,
         transform: &transform,
@@ -93,15 +79,12 @@ pub fn train(
 
     let shipment = Shipment {
         plan,
-        backbone: &backbone,
-        backbone_digest,
-        features: &features,
+        source: &source,
         transform: &transform,
         flow: &flow,
         epochs: &epochs,
         training: &training,
         held_out: &held_out,
-        cache: &cache,
     };
     let Shipped {
         bundle,
@@ -116,15 +99,6 @@ pub fn train(
         export_difference,
         calibration: bundle.calibration().clone(),
     })
-}
-
-/// A backbone, and the digest of the bytes that it was read from.
-fn open_backbone(path: &Path) -> Result<(Backbone, Digest), TrainingError> {
-    let bytes = fs::read(path).map_err(|source| BackboneError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok((Backbone::from_bytes(path, &bytes)?, sha256(&bytes)))
 }
 
 /// Fails before an hour of training where the calibration after it would fail.

@@ -5,25 +5,23 @@
 use std::collections::BTreeMap;
 
 use flawd_core::calibration::Calibration;
-use flawd_core::digest::Digest;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Manifest, ModelRecord, TrainingRecord,
 };
 use flawd_core::transform::FeatureTransform;
-use flawd_onnx::{Backbone, FeatureSpec, Runtime, SessionOptions, model_graph};
-use flawd_train::features::{FeatureCache, FeatureSet};
+use flawd_onnx::{Runtime, SessionOptions, model_graph};
 use flawd_train::network::Flow;
 use flawd_train::trainer::EpochReport;
 use flawd_train::transform;
 use jiff::Timestamp;
 
-use super::images::{TrainingImage, keys};
 use super::session::calibrate;
 use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::bundle::{
     Bundle, Draft, DraftRecord, GoldenInput, GoodImage, Thresholds, choose_golden,
 };
 use crate::decode::decode_file;
+use crate::features::{FeatureImage, FeatureSource};
 use crate::scorer::Scorer;
 
 /// Largest relative difference between a score of the exported model and the trainer's own.
@@ -35,15 +33,12 @@ const COMPARED_IMAGES: usize = 8;
 /// A trained flow with everything that goes into its bundle.
 pub(super) struct Shipment<'a> {
     pub(super) plan: &'a TrainingPlan,
-    pub(super) backbone: &'a Backbone,
-    pub(super) backbone_digest: Digest,
-    pub(super) features: &'a FeatureSpec,
+    pub(super) source: &'a FeatureSource,
     pub(super) transform: &'a FeatureTransform,
     pub(super) flow: &'a Flow,
     pub(super) epochs: &'a [EpochReport],
-    pub(super) training: &'a [TrainingImage],
-    pub(super) held_out: &'a [TrainingImage],
-    pub(super) cache: &'a FeatureCache,
+    pub(super) training: &'a [FeatureImage],
+    pub(super) held_out: &'a [FeatureImage],
 }
 
 /// A bundle in its place.
@@ -71,7 +66,7 @@ impl Shipment<'_> {
         let digests = self.training.iter().map(|image| image.digest);
         draft.write_training_files(digests.zip(names.iter().map(AsRef::as_ref)))?;
 
-        let mut scorer = Scorer::load(&model, self.plan.geometry, runtime, options)?;
+        let mut scorer = Scorer::load(&model, self.plan.features.geometry, runtime, options)?;
         let mut good: Vec<GoodImage> = Vec::with_capacity(self.held_out.len());
         for image in self.held_out {
             good.push(scorer.examine(&decode_file(&image.path)?)?.into());
@@ -96,8 +91,8 @@ impl Shipment<'_> {
     /// The bytes of `model.onnx`.
     fn export(&self) -> Result<Vec<u8>, TrainingError> {
         Ok(model_graph(
-            self.backbone,
-            self.features,
+            &self.source.backbone,
+            &self.source.spec,
             self.transform,
             self.flow.spec(),
             &self.flow.parameters,
@@ -110,7 +105,7 @@ impl Shipment<'_> {
     /// images and the flow's own.
     fn difference(&self, exported: &[f32]) -> Result<f64, TrainingError> {
         let compared = &self.held_out[..self.held_out.len().min(COMPARED_IMAGES)];
-        let features = FeatureSet::new(self.cache.clone(), keys(compared))?;
+        let features = self.source.set(compared)?;
         let samples: Vec<usize> = (0..features.len()).collect();
         let batch = transform::apply(self.transform, features.load(&samples)?);
         let own = self.flow.forward(batch).0.scores();
@@ -138,8 +133,8 @@ impl Shipment<'_> {
     }
 
     fn manifest(&self, record: DraftRecord, thresholds: Thresholds) -> Manifest {
-        let Self { plan, features, .. } = self;
-        let file = plan.backbone.file_name().unwrap_or_default();
+        let Self { plan, source, .. } = self;
+        let file = plan.features.backbone.file_name().unwrap_or_default();
         let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
         Manifest {
             format: manifest::FORMAT,
@@ -148,15 +143,15 @@ impl Shipment<'_> {
             created: Timestamp::now(),
             model: ModelRecord {
                 digest: record.model,
-                input: plan.size,
-                geometry: plan.geometry,
+                input: plan.features.size,
+                geometry: plan.features.geometry,
                 map: plan.map,
             },
             backbone: BackboneRecord {
                 file: file.to_string_lossy().into_owned(),
-                digest: self.backbone_digest,
-                outputs: features.outputs.clone(),
-                normalisation: features.normalisation,
+                digest: source.backbone_digest,
+                outputs: source.spec.outputs.clone(),
+                normalisation: source.spec.normalisation,
             },
             flow: self.flow.spec().clone(),
             training: Some(TrainingRecord {

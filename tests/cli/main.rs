@@ -3,6 +3,7 @@
 
 mod fixture;
 
+mod backbone;
 mod calibrate;
 mod doctor;
 mod engine;

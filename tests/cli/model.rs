@@ -93,15 +93,3 @@ fn golden_scores_that_are_not_reproduced_are_named_with_both_scores() {
     flawd(arguments!["model", "verify", copy.path()])
         .failed(78, &[&golden.file, "cannot be trusted"]);
 }
-
-#[test]
-fn the_filter_bank_is_written_as_a_backbone() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("filter-bank.onnx");
-    let said = flawd(arguments!["model", "filter-bank", "--out", &file])
-        .succeeded()
-        .stdout;
-    assert!(said.contains("features_s16"), "{said}");
-    let backbone = flawd_onnx::Backbone::open(&file).expect("it is a backbone");
-    assert_eq!(backbone.outputs(), ["features_s16", "features_s32"]);
-}

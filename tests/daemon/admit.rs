@@ -135,6 +135,13 @@ fn models() -> ModelSet {
 impl Rig {
     /// Starts a camera with these settings; its models are in use.
     fn start(camera: &str) -> Self {
+        let rig = Self::without_models(camera);
+        rig.inbox.order(Order::Use(models()));
+        rig
+    }
+
+    /// Starts a camera whose models are not loaded yet.
+    fn without_models(camera: &str) -> Self {
         let (shots, script) = mpsc::channel();
         let (taken_sender, taken) = mpsc::channel();
         let (waiting_sender, waiting) = mpsc::channel();
@@ -155,7 +162,6 @@ impl Rig {
             gate: Arc::clone(&gate),
         };
         let line = start_line(&mut crew, vec![camera], sink, &event_sender).unwrap();
-        inbox.order(Order::Use(models()));
         Self {
             crew,
             line,
@@ -235,6 +241,25 @@ impl Rig {
 const STREAM: &str = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
                       match_within = \"1h\"";
 const ON_DEMAND: &str = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1h\"\nqueue = 8";
+
+#[test]
+fn until_a_model_is_loaded_triggers_are_told_that_the_engine_is_building() {
+    let rig = Rig::without_models(ON_DEMAND);
+    for part in ["first", "second"] {
+        rig.trigger(part, None, Moment::now());
+        rig.expect(part, Verdict::NoDecision(Reason::EngineBuilding));
+    }
+    rig.inbox.order(Order::Use(models()));
+    rig.trigger("third", None, Moment::now());
+    rig.shots.send(Shot::Frame).unwrap();
+    let (part, inspection) = rig.next();
+    assert_eq!(part, "third");
+    assert!(matches!(
+        inspection.verdict.verdict,
+        Verdict::Ok | Verdict::Ng
+    ));
+    assert!(rig.stop().is_empty());
+}
 
 #[test]
 fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before() {

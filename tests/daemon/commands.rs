@@ -131,6 +131,28 @@ fn what_cannot_be_followed_is_answered_with_the_reason() {
 }
 
 #[test]
+fn a_stale_command_is_refused_answered_and_counted_and_a_fresh_one_is_followed() {
+    let mut line = Line::start_on(Broker::start());
+    let now = jiff::Timestamp::now();
+    let hour = jiff::SignedDuration::from_hours(1);
+    for sent_at in [now - hour, now + hour] {
+        let payload = format!(r#"{{"sent_at":"{sent_at}"}}"#);
+        let answer = line.ask("pause", &payload, "stale");
+        assert_eq!(answer["ok"], false, "{answer}");
+        let problem = answer["problem"].as_str().unwrap();
+        assert!(problem.contains("sent_at"), "{problem}");
+    }
+    let payload = format!(r#"{{"sent_at":"{}"}}"#, jiff::Timestamp::now());
+    assert_eq!(line.ask("pause", &payload, "fresh")["ok"], true);
+    line.daemon.terminate();
+    let last = line.until("the last state", |it| {
+        it.kind() == "state" && it.payload["state"] == "halted"
+    });
+    assert_eq!(last.payload["commands_refused"], 2, "{:?}", last.payload);
+    assert_eq!(line.daemon.wait().code(), Some(0));
+}
+
+#[test]
 fn a_command_that_the_broker_is_to_keep_is_refused() {
     let line = Line::start_on(Broker::start());
     line.broker.publish("flawd/line/cmd/pause", "{}", &["-r"]);

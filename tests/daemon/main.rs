@@ -16,6 +16,7 @@ mod bench;
 mod camera;
 mod commands;
 mod delivery;
+mod drift;
 mod endurance_line;
 mod fleet;
 mod map;

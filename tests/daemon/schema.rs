@@ -81,12 +81,16 @@ fn everything_said(version: &str) -> Vec<Message> {
     }
     controller.next("a disagreement", |it| it.kind() == "disagreement");
     controller.publish(TRIGGER, r#"{"part":"mistyped"}"#, false);
-    controller.publish("flawd/press/cmd/pause", r#"{"camera":"top"}"#, false);
+    controller.publish("flawd/press/cmd/pause", "", false);
     controller.next("a pause", |it| {
         it.kind() == "state" && it.payload["cameras"]["top"]["paused"] == true
     });
     assert_eq!(trigger(&controller, "paused")["reason"], "paused");
-    controller.next("a heartbeat", |it| it.kind() == "heartbeat");
+    controller.publish("flawd/press/cmd/resume", r#"{"camera":7}"#, false);
+    // Ten frames of the side's pass meanwhile, which nobody asks for.
+    for _ in 0..5 {
+        controller.next("a heartbeat", |it| it.kind() == "heartbeat");
+    }
     daemon.terminate();
     daemon.wait();
     subscriber.until_status("stopped")
@@ -100,7 +104,7 @@ fn by_kind(
     let mut said: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for message in messages {
         let kind = message.kind();
-        if !["trigger", "pause", "threshold", "selftest"].contains(&kind)
+        if !["trigger", "pause", "resume", "threshold", "selftest"].contains(&kind)
             || message.topic == "flawd/press/selftest"
         {
             let payload = match kind {
@@ -145,6 +149,7 @@ fn fits(said: &BTreeMap<String, Vec<Value>>) {
         let rare = ["models.golden.problem", "live.reason", "shadow.reason"];
         let rare: Vec<_> = rare.iter().chain(&OF_OUTAGES).copied().collect();
         let of_machine = ["clock_synchronised", "evidence.suspended"];
+        missing.retain(|it| !it.ends_with("model.engine"));
         missing.retain(|it| !rare.contains(&it.as_str()) && !of_machine.contains(&it.as_str()));
         assert!(missing.is_empty(), "no {kind} has {missing:?}");
     }
@@ -167,17 +172,12 @@ fn everything_that_a_daemon_sends_fits_its_schema() {
             "defect" => "verdict",
             kind => kind,
         };
-        let attribute = |name: &str| {
-            let attributes = attributes.as_array().expect("a list of pairs");
-            let pair = attributes.iter().find(|it| it.get(name).is_some());
-            pair.map(|it| it[name].clone()).unwrap_or_default()
-        };
         assert_eq!(
-            attribute("dataschema"),
+            attributes["dataschema"],
             format!("urn:flawd:schema:{schema}:1"),
             "{attributes}"
         );
-        assert_eq!(attribute("subject"), message.payload["part_id"]);
+        assert_eq!(attributes["subject"], message.payload["part_id"]);
         message.payload.clone()
     }));
 }

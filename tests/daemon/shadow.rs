@@ -42,6 +42,7 @@ fn model(threshold: f32) -> Arc<ActiveModel> {
             version: manifest.version.to_string(),
             digest: manifest.model.digest,
             provider: "cpu".to_owned(),
+            engine: None,
         },
     };
     let geometry = manifest.model.geometry;
@@ -91,8 +92,10 @@ fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
                 version: "1.0.0".to_owned(),
                 digest: flawd::digest::sha256(b"live"),
                 provider: "cpu".to_owned(),
+                engine: None,
             },
         },
+        evidence: None,
     }
 }
 

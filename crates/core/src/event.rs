@@ -180,6 +180,10 @@ pub struct ModelData {
     pub digest: Digest,
     /// The execution provider in use, for example `cpu`.
     pub provider: String,
+    /// Digest of the record of the TensorRT engine that runs it, which has those of its files;
+    /// none where there is no engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Digest>,
 }
 
 /// What a CloudEvents envelope may hold.
@@ -337,6 +341,9 @@ pub struct State {
     /// What happened to each camera's parts since the daemon started, by the camera's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cameras: BTreeMap<String, CameraState>,
+    /// Commands that were refused since the daemon started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commands_refused: u64,
     /// The journal of verdicts, once it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<RecordsState>,

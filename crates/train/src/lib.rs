@@ -11,8 +11,10 @@ pub mod transform;
 pub mod view;
 
 pub mod adam;
+pub mod baseline;
 pub mod checkpoint;
 pub mod trainer;
+pub mod variant;
 
 mod convolution;
 mod coupling;

@@ -21,25 +21,7 @@ impl Printer {
 
     pub(super) fn show(&mut self, progress: &Progress) {
         match progress {
-            Progress::Skipped(image) => {
-                self.line.line(&format!(
-                    "skipped {}: {}",
-                    image.path.display(),
-                    image.reason
-                ));
-            }
-            Progress::Features {
-                done,
-                total,
-                cached,
-            } => {
-                let text = format!("features {done}/{total}, {cached} of them from the cache");
-                if done == total {
-                    self.line.line(&text)
-                } else {
-                    self.line.update(&text)
-                }
-            }
+            Progress::Features(step) => self.line.extraction(step),
             Progress::Split {
                 training,
                 held_out,

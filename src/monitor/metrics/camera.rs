@@ -29,14 +29,14 @@ const SCORE_BUCKETS: [f64; 16] = [
 /// Why frames were not inspected: those that [`Counters`] counts.
 const DROP_REASONS: [&str; 2] = ["overrun", "unused"];
 
-/// What became of a trigger message.
+/// What became of a message that asks for something: a trigger or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TriggerOutcome {
-    /// It gets a verdict.
+pub enum MessageOutcome {
+    /// It is acted on.
     Accepted,
     /// Refused: the broker had kept it for whoever comes.
     Retained,
-    /// Refused: it is older than a part waits.
+    /// Refused: by its own words it is too old.
     Stale,
     /// Refused: the same one again.
     Duplicate,
@@ -44,7 +44,7 @@ pub enum TriggerOutcome {
     Invalid,
 }
 
-impl TriggerOutcome {
+impl MessageOutcome {
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 5] = [
         Self::Accepted,
@@ -193,7 +193,7 @@ pub struct CameraMetrics {
     deadline_misses: Counter,
     score: Histogram,
     threshold: FloatGauge,
-    triggers: [Counter; TriggerOutcome::ALL.len()],
+    triggers: [Counter; MessageOutcome::ALL.len()],
     drift: Gauge,
     martingale: FloatGauge,
     shadow: [Counter; SHADOW_OUTCOMES.len()],
@@ -230,7 +230,7 @@ impl CameraMetrics {
             deadline_misses: families.deadline_misses.get_or_create_owned(&alone),
             score: families.score.get_or_create_owned(&alone),
             threshold,
-            triggers: TriggerOutcome::ALL.map(|outcome| {
+            triggers: MessageOutcome::ALL.map(|outcome| {
                 let labels = with("outcome", outcome.as_str());
                 families.triggers.get_or_create_owned(&labels)
             }),
@@ -322,7 +322,7 @@ impl CameraMetrics {
     }
 
     /// A trigger came.
-    pub fn trigger(&self, outcome: TriggerOutcome) {
+    pub fn trigger(&self, outcome: MessageOutcome) {
         self.triggers[outcome as usize].inc();
     }
 

@@ -47,6 +47,7 @@ fn model(version: &str) -> ModelData {
         version: version.to_owned(),
         digest: Digest::new([7; 32]),
         provider: "cpu".to_owned(),
+        engine: None,
     }
 }
 
@@ -107,14 +108,28 @@ fn every_verdict_counts_once_under_its_own_name() {
 #[test]
 fn triggers_count_under_their_own_names() {
     let metrics = Metrics::new(["top"]);
-    for (times, outcome) in TriggerOutcome::ALL.into_iter().enumerate() {
+    for (times, outcome) in MessageOutcome::ALL.into_iter().enumerate() {
         (0..times).for_each(|_| metrics.camera(0).trigger(outcome));
     }
-    for (times, outcome) in TriggerOutcome::ALL.into_iter().enumerate() {
+    for (times, outcome) in MessageOutcome::ALL.into_iter().enumerate() {
         let outcome = outcome.as_str();
         let series = format!("flawd_triggers_total{{camera=\"top\",outcome=\"{outcome}\"}}");
         assert_eq!(value(&metrics, &series), times as f64);
     }
+}
+
+#[test]
+fn commands_count_by_what_became_of_them() {
+    let metrics = Metrics::new(["top"]);
+    let series = |outcome| format!("flawd_commands_total{{outcome=\"{outcome}\"}}");
+    for outcome in ["accepted", "retained", "stale", "invalid"] {
+        assert_eq!(value(&metrics, &series(outcome)), 0.0);
+    }
+    metrics.command(MessageOutcome::Stale);
+    metrics.command(MessageOutcome::Stale);
+    metrics.command(MessageOutcome::Accepted);
+    assert_eq!(value(&metrics, &series("stale")), 2.0);
+    assert_eq!(value(&metrics, &series("accepted")), 1.0);
 }
 
 #[test]

@@ -133,4 +133,9 @@ impl<S: Sink> Admit<S> {
     pub(super) fn model(&self, recipe: Option<&str>) -> Option<Arc<ActiveModel>> {
         self.state.models.as_ref()?.select(recipe).cloned()
     }
+
+    pub(super) fn is_standard(&self, model: &Arc<ActiveModel>) -> bool {
+        let models = self.state.models.as_ref();
+        models.is_some_and(|models| Arc::ptr_eq(&models.standard, model))
+    }
 }

@@ -64,6 +64,7 @@ impl<S: Sink> Admit<S> {
                 picture: image.ok(),
                 geometry: self.preprocess.geometry(&model),
                 is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
+                is_standard: self.is_standard(&model),
                 captured,
                 at_hand,
                 begun,

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::connection::Incoming;
 use crate::{
-    monitor::{Metrics, TriggerOutcome},
+    monitor::{MessageOutcome, Metrics},
     pipeline::{
         counters::Counters,
         event::{Command, Event, EventSender},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A message that says it was sent longer ago than this, or will be sent in this time, is stale.
-const TRIGGER_AGE: Duration = Duration::from_secs(2);
+const LARGEST_AGE: Duration = Duration::from_secs(2);
 
 /// Part ids that are remembered to recognise a second delivery.
 const REMEMBERED: usize = 1024;
@@ -55,8 +55,12 @@ pub(super) struct Intake {
     targets: Vec<(TriggerTarget, Recent)>,
     events: EventSender,
     metrics: Metrics,
+    commands_refused: u64,
     refusals: Throttle,
 }
+
+/// Why a message is refused, for counting and for people.
+type Refusal = (MessageOutcome, String);
 
 /// The part ids of the last triggers.
 #[derive(Debug, Default)]
@@ -94,6 +98,7 @@ impl Intake {
                 .collect(),
             events,
             metrics,
+            commands_refused: 0,
             refusals: Throttle::new(Duration::from_secs(60)),
         }
     }
@@ -118,21 +123,20 @@ impl Intake {
             return;
         };
         let problem = if what == "cmd" {
-            let verb = verb.to_owned();
-            self.take_command(&verb, &message).err()
+            let (outcome, problem) = outcome(self.take_command(verb, &message));
+            self.commands_refused += u64::from(problem.is_some());
+            self.metrics.command(outcome);
+            // The daemon says what is wrong with the others, and to their senders too.
+            problem.filter(|_| outcome == MessageOutcome::Retained)
         } else {
             let Some(index) = (self.targets.iter()).position(|(it, _)| it.camera == what) else {
                 return;
             };
-            let taken = self.take_trigger(index, &message, received);
+            let (outcome, problem) = outcome(self.take_trigger(index, &message, received));
             let target = &self.targets[index].0;
-            let (outcome, problem) = match taken {
-                Ok(()) => (TriggerOutcome::Accepted, None),
-                Err((outcome, problem)) => {
-                    target.counters.triggers_refused.increment();
-                    (outcome, Some(problem))
-                }
-            };
+            if problem.is_some() {
+                target.counters.triggers_refused.increment();
+            }
             self.metrics.camera(target.index).trigger(outcome);
             problem
         };
@@ -151,11 +155,9 @@ impl Intake {
         index: usize,
         message: &Incoming,
         received: Moment,
-    ) -> Result<(), (TriggerOutcome, String)> {
-        if message.retained {
-            return Err((TriggerOutcome::Retained, RETAINED.to_owned()));
-        }
-        let invalid = |problem| (TriggerOutcome::Invalid, problem);
+    ) -> Result<(), Refusal> {
+        refuse_retained(message)?;
+        let invalid = |problem| (MessageOutcome::Invalid, problem);
         let payload: TriggerPayload = if message.payload.is_empty() {
             TriggerPayload::default()
         } else {
@@ -164,16 +166,7 @@ impl Intake {
                 invalid(format!("{wanted}: {error}"))
             })?
         };
-        if let Some(sent_at) = payload.sent_at {
-            let age = received.wall.duration_since(sent_at);
-            if age.unsigned_abs() > TRIGGER_AGE {
-                let age = age.as_secs_f64();
-                return Err((
-                    TriggerOutcome::Stale,
-                    format!("by its `sent_at` it is {age:.1} s old; are both clocks right?"),
-                ));
-            }
-        }
+        refuse_stale(payload.sent_at, received)?;
         let deadline = match payload.deadline_ms {
             None => None,
             Some(ms) => Some(
@@ -188,7 +181,7 @@ impl Intake {
             let is_known = !recent.remember(part_id);
             if is_known && message.duplicate {
                 let problem = "it has been delivered before".to_owned();
-                return Err((TriggerOutcome::Duplicate, problem));
+                return Err((MessageOutcome::Duplicate, problem));
             }
         }
         target.inbox.trigger(Trigger {
@@ -201,19 +194,56 @@ impl Intake {
         Ok(())
     }
 
-    fn take_command(&self, verb: &str, message: &Incoming) -> Result<(), String> {
-        if message.retained {
-            return Err(RETAINED.to_owned());
-        }
-        let command = Command::parse(verb, &message.payload);
-        if let Ok(command) = &command {
+    /// What is refused and not retained is answered all the same, so that nobody waits for it.
+    fn take_command(&self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
+        refuse_retained(message)?;
+        let read = Command::parse(verb, &message.payload)
+            .map_err(|problem| (MessageOutcome::Invalid, problem))
+            .and_then(|(command, sent_at)| {
+                refuse_stale(sent_at, Moment::now())?;
+                Ok(command)
+            });
+        if let Ok(command) = &read {
             info!(?command, "Command received");
         }
+        let taken = read.as_ref().map(|_| ()).map_err(Clone::clone);
         self.events.send(Event::Command {
-            command,
+            command: read.map_err(|(_, problem)| problem),
             reply: message.reply.clone(),
         });
-        Ok(())
+        taken
+    }
+
+    /// Commands that were refused since the daemon started.
+    pub(super) fn commands_refused(&self) -> u64 {
+        self.commands_refused
+    }
+}
+
+fn outcome(taken: Result<(), Refusal>) -> (MessageOutcome, Option<String>) {
+    match taken {
+        Ok(()) => (MessageOutcome::Accepted, None),
+        Err((outcome, problem)) => (outcome, Some(problem)),
+    }
+}
+
+fn refuse_retained(message: &Incoming) -> Result<(), Refusal> {
+    if message.retained {
+        return Err((MessageOutcome::Retained, RETAINED.to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses what was sent too long ago, by the sender's clock, where the sender says when.
+fn refuse_stale(sent_at: Option<Timestamp>, received: Moment) -> Result<(), Refusal> {
+    let age = sent_at.map(|sent_at| received.wall.duration_since(sent_at));
+    match age {
+        Some(age) if age.unsigned_abs() > LARGEST_AGE => {
+            let age = age.as_secs_f64();
+            let problem = format!("by its `sent_at` it is {age:.1} s old; are both clocks right?");
+            Err((MessageOutcome::Stale, problem))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -107,7 +107,7 @@ impl Row {
         through
     }
 
-    /// The broker has refused a record; the row stands still until [`Self::is_due`].
+    /// The broker has refused a record; the row stands still until [`Self::retry_at`].
     pub(super) fn refused(&mut self, reason: String, now: Instant) {
         // What follows on the wire behind a refused record is refused as well, once is enough.
         if self.refused.as_ref().is_none_or(|it| it.again.is_none()) {

@@ -12,6 +12,7 @@ pub(super) fn state(
     report: &Report,
     cameras: &[CameraInfo],
     undelivered: &[Undelivered],
+    commands_refused: u64,
     records: RecordsState,
     evidence: Option<EvidenceState>,
 ) -> State {
@@ -48,6 +49,7 @@ pub(super) fn state(
         model: report.cameras.iter().find_map(|it| it.model.clone()),
         clock_synchronised: report.clock_synchronised,
         cameras,
+        commands_refused,
         records: Some(records),
         evidence,
         time: Timestamp::now(),

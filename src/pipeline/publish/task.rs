@@ -1,4 +1,8 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
+//! What goes out meanwhile is in `send.rs` and `say.rs`.
+
+mod say;
+mod send;
 
 use std::{
     collections::VecDeque,
@@ -6,11 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flawd_core::{
-    event::{Phase, State, Status},
-    verdict::{Reason, Verdict},
-};
-use flawd_journal::Entry;
+use flawd_core::event::{Phase, Status};
 use jiff::Timestamp;
 use tokio::{select, sync::mpsc, time};
 use tracing::{error, info, warn};
@@ -18,9 +18,9 @@ use tracing::{error, info, warn};
 use super::{
     CameraInfo, FirstAttempt, Order, Recorded, Report, UndeliveredByCamera,
     backoff::Backoff,
-    connection::{Connection, Happening, Message},
+    connection::{Connection, Happening},
     intake::Intake,
-    ledger::{About, Ledger, VerdictId},
+    ledger::{About, Ledger},
     message::Writer,
     row::Row,
     state,
@@ -28,10 +28,7 @@ use super::{
 use crate::{
     config::MqttSettings,
     monitor::Metrics,
-    pipeline::{
-        record::{Desk, Stored},
-        throttle::Throttle,
-    },
+    pipeline::{record::Desk, throttle::Throttle},
 };
 
 /// Messages that may be unacknowledged at a time. Below what brokers commonly allow (20), so that
@@ -65,7 +62,7 @@ pub(super) struct Task {
     /// Why the broker lets nobody ask us for anything.
     subscription_refused: Option<String>,
     /// What of the state was worth a message when it was last published.
-    headline: Option<Headline>,
+    headline: Option<say::Headline>,
     refusals: Throttle,
     is_finishing: bool,
 }
@@ -82,17 +79,6 @@ pub(super) struct Parts {
     pub(super) intake: Intake,
     pub(super) first_attempt: std_mpsc::Sender<FirstAttempt>,
     pub(super) metrics: Metrics,
-}
-
-/// A change in one of these is published without being asked for.
-#[derive(Debug, PartialEq, Eq)]
-struct Headline {
-    refused: Option<String>,
-    failing: Option<String>,
-    is_dropping: bool,
-    suspended: Option<String>,
-    /// By camera.
-    drift: Vec<bool>,
 }
 
 /// Why a connection is not served any more.
@@ -389,25 +375,6 @@ impl Task {
         }
     }
 
-    /// Without a connection a verdict in real time is worth nothing; its record waits.
-    fn take_offline(&mut self, recorded: &Recorded) {
-        let verdict = verdict_id(recorded);
-        self.last[verdict.camera] = Some((verdict.seq, Instant::now()));
-        self.count_undelivered(About::Verdict(verdict));
-    }
-
-    fn take_verdict(&mut self, recorded: Recorded) {
-        let now = Instant::now();
-        self.last[recorded.camera] = Some((recorded.event.data.seq, now));
-        let expires = self.writer.expires(&recorded, now);
-        self.waiting.push_back((recorded, expires));
-        if self.waiting.len() > WAITING
-            && let Some((oldest, _)) = self.waiting.pop_front()
-        {
-            self.count_undelivered(About::Verdict(verdict_id(&oldest)));
-        }
-    }
-
     /// Does what the daemon asks for; an order that needs a connection is let go without one.
     fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
         match (order, connection) {
@@ -435,183 +402,8 @@ impl Task {
         }
     }
 
-    /// Hands to the client what there is room for: verdicts, and behind them records.
-    fn submit(&mut self, connection: &Connection) {
-        self.submit_verdicts(connection);
-        self.submit_records(connection);
-    }
-
-    fn submit_verdicts(&mut self, connection: &Connection) {
-        while self.ledger.open() < WINDOW
-            && let Some((recorded, expires)) = self.waiting.pop_front()
-        {
-            self.submit_verdict(connection, recorded, expires);
-        }
-    }
-
-    fn submit_records(&mut self, connection: &Connection) {
-        while self.ledger.open() < RECORD_WINDOW
-            && let Some(entry) = self.row.send_next()
-        {
-            self.submit_record(connection, entry);
-        }
-        if let Some(more) = self.row.demand() {
-            self.parts.desk.credit(more);
-        }
-    }
-
-    fn submit_verdict(&mut self, connection: &Connection, mut it: Recorded, expires: Instant) {
-        let now = Instant::now();
-        let about = About::Verdict(verdict_id(&it));
-        let mut left = expires.saturating_duration_since(now);
-        if left.is_zero() {
-            // Too late for the actuator, but whoever counts verdicts is owed one.
-            let verdict = &mut it.event.data.verdict;
-            if it.deadline.is_none() || *verdict == Verdict::NoDecision(Reason::Late) {
-                return self.count_undelivered(about);
-            }
-            *verdict = Verdict::NoDecision(Reason::Late);
-            left = self.parts.settings.expiry;
-        }
-        self.parts.metrics.published(now.duration_since(it.time));
-        for message in self.writer.verdict(it, left) {
-            self.publish(connection, message, about);
-        }
-    }
-
-    fn submit_record(&mut self, connection: &Connection, entry: Entry) {
-        let position = entry.position;
-        match Stored::from_json(&entry.payload) {
-            Ok(stored) => {
-                let age = Timestamp::now().duration_since(stored.time());
-                let is_old =
-                    stored.time() < self.started || age.unsigned_abs() > self.parts.settings.expiry;
-                let message = self.writer.stored(stored, is_old);
-                self.publish(connection, message, About::Record(position));
-            }
-            Err(error) => {
-                error!(%position, %error, "A record of the journal cannot be read and is left out");
-                if let Some(position) = self.row.taken(position) {
-                    self.parts.desk.taken(position);
-                }
-            }
-        }
-    }
-
-    fn start_row_over(&mut self) {
-        let generation = self.row.start_over();
-        self.parts.desk.rewind(generation);
-    }
-
-    /// Whether the journal holds nothing that the broker would take now.
-    fn records_are_done(&self) -> bool {
-        self.row.refusal().is_some() || self.parts.desk.is_done(self.row.reached())
-    }
-
-    fn publish(&mut self, connection: &Connection, message: Message, about: About) {
-        match connection.publish(message) {
-            Ok(()) => self.ledger.hand_over(about),
-            // The connection is gone or will be: a record stays in the journal.
-            Err(_) => self.count_undelivered(about),
-        }
-    }
-
-    fn publish_state(&mut self, connection: &Connection) {
-        let state = self.state();
-        self.headline = Some(Headline::of(&state));
-        self.publish(connection, self.writer.state(&state), About::Nothing);
-    }
-
-    /// Publishes the state if something in it has changed that people should look at.
-    fn publish_headline(&mut self, connection: &Connection) {
-        let is_unsaid = (self.parts.undelivered.lock().iter()).any(|camera| camera.is_unsaid());
-        if is_unsaid || self.headline != Some(Headline::of(&self.state())) {
-            self.say_undelivered();
-            self.publish_state(connection);
-        }
-    }
-
-    /// At most one an interval, and only when the pipeline gets on.
-    fn publish_heartbeat(&mut self, connection: &Connection) {
-        let now = Instant::now();
-        if now < self.heartbeat_due {
-            return;
-        }
-        self.heartbeat_due = now + self.parts.settings.heartbeat;
-        let heartbeat = state::heartbeat(&self.parts.cameras, &self.last, now);
-        let message = self.writer.heartbeat(&heartbeat);
-        self.publish(connection, message, About::Nothing);
-        self.publish_headline(connection);
-    }
-
-    fn state(&self) -> State {
-        let mut report = self.parts.report.clone();
-        report.not_ready = report.not_ready.or(self.subscription_refused.clone());
-        let mut records = self.parts.desk.status(self.row.reached());
-        records.refused = self.row.refusal().map(str::to_owned);
-        let evidence = self.parts.desk.evidence();
-        let undelivered = self.parts.undelivered.lock();
-        let cameras = &self.parts.cameras;
-        state::state(&report, cameras, &undelivered, records, evidence)
-    }
-
-    /// The connection is gone, and with it every verdict that was on its way.
-    fn abandon(&mut self) {
-        let waiting = self.waiting.drain(..).map(|(it, _)| verdict_id(&it));
-        let mut verdicts = self.ledger.abandon();
-        verdicts.extend(waiting);
-        let mut undelivered = self.parts.undelivered.lock();
-        for verdict in verdicts {
-            undelivered[verdict.camera].add(verdict.seq);
-        }
-    }
-
-    fn count_undelivered(&self, about: About) {
-        if let About::Verdict(verdict) = about {
-            self.parts.undelivered.lock()[verdict.camera].add(verdict.seq);
-        }
-    }
-
-    /// Logs each gap once.
-    fn say_undelivered(&self) {
-        let mut undelivered = self.parts.undelivered.lock();
-        for (camera, undelivered) in self.parts.cameras.iter().zip(undelivered.iter_mut()) {
-            if let Some(gap) = undelivered.say() {
-                warn!(
-                    camera = camera.name,
-                    count = gap.count,
-                    first_seq = gap.first_seq,
-                    last_seq = gap.last_seq,
-                    "Verdicts not delivered"
-                );
-            }
-        }
-    }
-
     fn answer_first_attempt(&self, answer: FirstAttempt) {
         // Only the first is waited for, and the daemon may have given up waiting for it.
         self.parts.first_attempt.send(answer).ok();
-    }
-}
-
-impl Headline {
-    fn of(state: &State) -> Self {
-        let records = state.records.clone().unwrap_or_default();
-        Self {
-            refused: records.refused,
-            failing: records.failing,
-            is_dropping: records.dropped > 0,
-            suspended: state.evidence.as_ref().and_then(|it| it.suspended.clone()),
-            drift: (state.cameras.values())
-                .map(|camera| camera.drift.is_some_and(|drift| drift.alarm))
-                .collect(),
-        }
-    }
-}
-
-fn verdict_id(recorded: &Recorded) -> VerdictId {
-    VerdictId {
-        camera: recorded.camera,
-        seq: recorded.event.data.seq,
     }
 }

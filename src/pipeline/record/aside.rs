@@ -62,20 +62,14 @@ impl Keeper {
         })
     }
 
-    /// Keeps the picture of a part that the shadow says something else of, where its verdict was
-    /// no reason to.
+    /// Keeps the picture of a part that the shadow says something else of.
     fn keep_disagreement(&self, disagreement: &Disagreement) -> Option<EvidenceData> {
         let evidence = self.0.as_ref()?;
         let data = &disagreement.data;
-        let verdict = data.live.verdict;
-        if evidence.wants(verdict, &data.camera, data.seq) {
-            // It lies where the verdict's record says.
-            return None;
-        }
         evidence.admit(Exhibit {
             camera: data.camera.clone(),
             seq: data.seq,
-            verdict,
+            verdict: data.live.verdict,
             captured: disagreement.captured.wall,
             picture: Arc::clone(&disagreement.image),
             anomaly: None,
@@ -92,12 +86,12 @@ pub(super) struct DriftWatch {
 impl DriftWatch {
     /// Takes the end of an inspection; where the evidence stands, if it says anything.
     ///
-    /// Another model, or the same with another threshold, begins anew. Parts of different recipes
-    /// are different populations, so only those without one are watched.
+    /// Another model, or the same with another threshold, begins anew. Parts that a recipe's model
+    /// judges are another population, so only those of the camera's own model are watched.
     pub(super) fn observe(&mut self, inspection: &Inspection) -> Option<DriftData> {
         let model = inspection.model.as_ref()?;
         let verdict = &inspection.verdict;
-        let score = verdict.score.filter(|_| verdict.recipe.is_none())?;
+        let score = verdict.score.filter(|_| inspection.is_standard)?;
         let is_watched = |(watched, _): &(Arc<ActiveModel>, _)| Arc::ptr_eq(watched, model);
         if !self.watched.as_ref().is_some_and(is_watched) {
             let calibration = &model.judge.calibration;
@@ -143,30 +137,36 @@ pub(super) fn start_shadow(
 /// A part for the shadow, if it may have an opinion on it.
 pub(super) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
     let data = &inspection.verdict;
-    let judged_by_recipe = data.recipe.is_some();
     Some(JudgedPart {
         camera: inspection.camera,
         seq: data.seq,
         part_id: data.part_id.clone(),
         captured: inspection.time,
-        image: Arc::clone(inspection.picture.as_ref().filter(|_| !judged_by_recipe)?),
+        image: Arc::clone(
+            inspection
+                .picture
+                .as_ref()
+                .filter(|_| inspection.is_standard)?,
+        ),
         live: Opinion {
             verdict: data.verdict,
             score: data.score?,
             threshold: data.threshold?,
             model: data.model.clone()?,
         },
+        evidence: data.evidence.clone(),
     })
 }
 
-/// The event of a disagreement.
+/// The event of a disagreement. Where the verdict was no reason to keep the picture, this is.
 pub(super) fn disagreement(
     it: Disagreement,
     keeper: &Keeper,
     journal: &str,
     root: &str,
 ) -> Event<DisagreementData> {
-    let evidence = keeper.keep_disagreement(&it);
+    let kept = it.data.evidence.clone();
+    let evidence = kept.or_else(|| keeper.keep_disagreement(&it));
     let (camera, seq) = (&it.data.camera, it.data.seq);
     Event {
         id: format!("{journal}-{camera}-{seq}-shadow"),

@@ -48,6 +48,7 @@ fn model() -> ModelData {
         version: "1.0.0".to_owned(),
         digest: Digest::new([0xab; 32]),
         provider: "cpu".to_owned(),
+        engine: Some(Digest::new([5; 32])),
     }
 }
 
@@ -287,6 +288,7 @@ fn every_state_fits_the_published_schema() {
         model: Some(model()),
         clock_synchronised: Some(true),
         cameras: BTreeMap::from([("top".to_owned(), camera)]),
+        commands_refused: 3,
         records: Some(RecordsState {
             refused: Some("not authorized".to_owned()),
             failing: Some("no space left on device".to_owned()),
@@ -305,6 +307,7 @@ fn every_state_fits_the_published_schema() {
         model: None,
         clock_synchronised: None,
         cameras: BTreeMap::from([("top".to_owned(), CameraState::default())]),
+        commands_refused: 0,
         records: None,
         evidence: None,
         ..ready.clone()

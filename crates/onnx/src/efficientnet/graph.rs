@@ -7,7 +7,7 @@
 
 use super::architecture::{Architecture, Block, Convolution, Place};
 use super::padding::Pads;
-use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE};
+use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE, output_name};
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuil
         let mut x = outputs[stage - 1].clone();
         for (block, left) in blocks.iter().zip((0..blocks.len()).rev()) {
             let name = match left {
-                0 => format!("stage{stage}"),
+                0 => output_name(stage),
                 _ => block_name(block.place),
             };
             x = writer.block(&name, block, &x);
@@ -72,7 +72,7 @@ impl Writer<'_> {
     fn stem(&mut self, image: &Value) -> Value {
         let stem = self.network.architecture().stem();
         let sum = self.convolution("stem.convolution", &stem, image);
-        self.swish("stem", &sum)
+        self.swish(&output_name(0), &sum)
     }
 
     fn block(&mut self, name: &str, block: &Block, input: &Value) -> Value {

@@ -19,7 +19,6 @@ pub use error::EfficientNetError;
 pub use naming::Naming;
 pub use padding::Padding;
 
-use architecture::Convolution;
 use flawd_core::normalisation::Normalisation;
 use ndarray::ArrayD;
 use std::collections::BTreeMap;
@@ -45,6 +44,14 @@ pub struct GraphOptions {
     pub stages: Vec<usize>,
     /// What the network wants its pixels to look like.
     pub normalisation: Normalisation,
+}
+
+/// The name of the output after `stage`.
+pub fn output_name(stage: usize) -> String {
+    match stage {
+        0 => "stem".to_owned(),
+        _ => format!("stage{stage}"),
+    }
 }
 
 impl EfficientNet {
@@ -100,7 +107,7 @@ impl EfficientNet {
     }
 
     /// The model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one output
-    /// for each of `options.stages`, in ascending order: `stage6` and so on, or `stem`, `float32`
+    /// for each of `options.stages`, in ascending order and named by [`output_name`], `float32`
     /// `[n, channels, h / stride, w / stride]` where the stride divides the image's sides.
     ///
     /// # Errors
@@ -122,10 +129,7 @@ impl EfficientNet {
 
     fn check(&self) -> Result<(), EfficientNetError> {
         let architecture = &self.architecture;
-        let mut expected = BTreeMap::new();
-        for convolution in architecture.convolutions(architecture.stages.len()) {
-            expected.extend(self.expected(&convolution));
-        }
+        let expected = self.naming.tensors(architecture);
         for (key, shape) in &expected {
             let Some(tensor) = self.tensors.get(key) else {
                 return Err(EfficientNetError::Missing { key: key.clone() });
@@ -154,22 +158,6 @@ impl EfficientNet {
                 architecture: architecture.clone(),
             }),
         }
-    }
-
-    /// The tensors of a convolution and of its batch norm, and their shapes.
-    fn expected(&self, convolution: &Convolution) -> Vec<(String, Vec<usize>)> {
-        let name = self.naming.convolution(convolution);
-        let mut all = vec![(format!("{name}.weight"), convolution.weight().to_vec())];
-        let mut add = |key| all.push((key, vec![convolution.output]));
-        if convolution.role.is_normalised() {
-            let norm = self.naming.batch_norm(convolution);
-            for part in [GAIN, OFFSET, MEAN, VARIANCE] {
-                add(format!("{norm}{part}"));
-            }
-        } else {
-            add(format!("{name}.bias"));
-        }
-        all
     }
 }
 

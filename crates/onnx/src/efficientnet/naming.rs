@@ -9,11 +9,12 @@
 //! A state dict has the names of one of them. Widths and depths are read off its shapes; that they
 //! fit together is checked elsewhere.
 
-use super::StateDict;
 use super::architecture::{
     Architecture, Block, Convolution, Place, Role, STAGES, Stage, expands, kernel_of,
 };
 use super::error::EfficientNetError;
+use super::{GAIN, MEAN, OFFSET, StateDict, VARIANCE};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Whose names the tensors have.
@@ -39,6 +40,25 @@ impl fmt::Display for Naming {
 
 impl Naming {
     const ALL: [Self; 3] = [Self::Torchvision, Self::EfficientNetPytorch, Self::Timm];
+
+    /// Names and shapes of all tensors that an EfficientNet needs.
+    pub fn tensors(self, architecture: &Architecture) -> BTreeMap<String, Vec<usize>> {
+        let mut all = BTreeMap::new();
+        for convolution in architecture.convolutions(architecture.stages.len()) {
+            let name = self.convolution(&convolution);
+            all.insert(format!("{name}.weight"), convolution.weight().to_vec());
+            let mut add = |key| all.insert(key, vec![convolution.output]);
+            if convolution.role.is_normalised() {
+                let norm = self.batch_norm(&convolution);
+                for part in [GAIN, OFFSET, MEAN, VARIANCE] {
+                    add(format!("{norm}{part}"));
+                }
+            } else {
+                add(format!("{name}.bias"));
+            }
+        }
+        all
+    }
 
     /// Whose names these are, by the weight of the stem.
     pub(super) fn of(tensors: &StateDict) -> Result<Self, EfficientNetError> {

@@ -5,6 +5,8 @@
 //! the two see pictures that are shifted by a fraction of a cell against each other. A flow needs
 //! the features that it was trained on, so the padding is written out in every convolution.
 
+use std::fmt;
+
 /// Which zeros are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
@@ -16,21 +18,34 @@ pub enum Padding {
         /// Side of the images in pixels, at least 1.
         resolution: usize,
     },
+    /// TensorFlow's `SAME`, computed for the map at hand, as TensorFlow does. That is the same for
+    /// every image whose sides are multiples of the output's stride, and flawd takes no others:
+    /// each map is even where a convolution halves it.
+    TensorFlow,
 }
 
-impl Padding {
-    /// TensorFlow's `SAME`, computed for the map at hand. That is the same for every image whose
-    /// sides are multiples of the output's stride, and flawd takes no others: each map is even
-    /// where a convolution halves it.
-    pub const TENSORFLOW: Self = Self::Same { resolution: 1024 };
+/// A side whose maps are all even.
+const EVEN: usize = 1024;
 
+impl Padding {
     /// The zeros before the image's convolutions are asked for one after the other.
     pub(super) fn start(self) -> Pads {
         Pads {
             side: match self {
                 Self::Symmetric => None,
                 Self::Same { resolution } => Some(resolution),
+                Self::TensorFlow => Some(EVEN),
             },
+        }
+    }
+}
+
+impl fmt::Display for Padding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symmetric => f.write_str("symmetric padding"),
+            Self::Same { resolution } => write!(f, "SAME padding for {resolution} pixels"),
+            Self::TensorFlow => f.write_str("SAME padding"),
         }
     }
 }
@@ -83,7 +98,7 @@ mod tests {
 
     #[test]
     fn tensorflows_padding_is_the_same_for_all_multiples_of_32() {
-        let expected = pads(Padding::TENSORFLOW);
+        let expected = pads(Padding::TensorFlow);
         assert_eq!(expected, [[0, 1], [0, 1], [1, 2], [0, 1], [1, 2]]);
         for resolution in (32..2048).step_by(32) {
             assert_eq!(pads(Padding::Same { resolution }), expected, "{resolution}");

@@ -77,7 +77,7 @@ fn the_wrong_padding_shows_from_the_stem_on() {
     for (folder, padding) in [
         (TORCHVISION, PADDED_FOR_B5),
         (EFFICIENTNET_PYTORCH, Padding::Symmetric),
-        (EFFICIENTNET_PYTORCH, Padding::TENSORFLOW),
+        (EFFICIENTNET_PYTORCH, Padding::TensorFlow),
     ] {
         let differences = differences(folder, padding);
         let deepest = differences.last().expect("stage 6");

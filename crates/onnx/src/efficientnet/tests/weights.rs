@@ -287,7 +287,7 @@ fn epsilon_is_that_of_the_library() {
         ..of_variant(Variant::B0)
     };
     assert_eq!(of_naming(Naming::Timm).epsilon(symmetric), 1e-5);
-    assert_eq!(of_naming(Naming::Timm).epsilon(Padding::TENSORFLOW), 1e-3);
+    assert_eq!(of_naming(Naming::Timm).epsilon(Padding::TensorFlow), 1e-3);
     let pytorch = of_naming(Naming::EfficientNetPytorch);
     assert_eq!(pytorch.epsilon(symmetric), 1e-3);
 }

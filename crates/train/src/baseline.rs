@@ -1,0 +1,57 @@
+//! Simple methods on the same features, to see what a flow is worth: it has to be better than
+//! these to earn its cost.
+//!
+//! | | looks at | score of an image |
+//! |---|---|---|
+//! | [`gaussian`] | spatial means | Mahalanobis distance, covariance shrunk by Ledoit and Wolf |
+//! | [`neighbour`] | spatial means, standardised | distance to the nearest training image |
+//! | [`padim`] | every place, some channels | highest Mahalanobis distance of a place |
+//!
+//! Each is fitted on good images alone, scores higher what is less usual, and gives one score for
+//! each image of a set, in its order.
+
+pub mod gaussian;
+pub mod neighbour;
+pub mod padim;
+
+mod cholesky;
+
+use ndarray::Array2;
+
+use crate::features::{FeatureError, FeatureSet};
+
+/// Why a baseline has no scores.
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    /// Features could not be read.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// There is no distribution to fit.
+    #[error(
+        "{method} cannot be fitted on {images} training images: it takes at least 2 whose features \
+         differ"
+    )]
+    Degenerate {
+        /// The method.
+        method: &'static str,
+        /// As many as there were.
+        images: usize,
+    },
+}
+
+/// Images whose features are read at a time.
+const BATCH: usize = 64;
+
+/// The features of a set whose view is a single vector an image, `[images, channels]`.
+fn vectors(set: &FeatureSet) -> Result<Array2<f64>, FeatureError> {
+    let [channels, height, width] = set.shapes()[0];
+    assert_eq!([height, width], [1, 1], "a view of one place");
+    let mut rows = Vec::with_capacity(set.len() * channels);
+    for batch in set.batches(BATCH) {
+        let maps = &batch?[0];
+        for sample in 0..maps.dim().1 {
+            rows.extend((0..channels).map(|channel| f64::from(maps[[channel, sample, 0, 0]])));
+        }
+    }
+    Ok(Array2::from_shape_vec((set.len(), channels), rows).expect("a value a channel and image"))
+}

@@ -1,0 +1,97 @@
+//! A variant of the flow: what it looks at, how it is built and trained, and what it scores.
+//!
+//! The scores are those of the trainer's own forward pass: a variant is made to be compared and
+//! not to be shipped.
+
+use std::ops::ControlFlow;
+
+use flawd_core::flow::FlowSpec;
+use flawd_core::permutation::PermutationKind;
+
+use crate::features::FeatureSet;
+use crate::trainer::{StepReport, Trainer, TrainingError, TrainingSettings};
+use crate::transform::{self, TransformKind};
+use crate::view::FeatureView;
+
+/// Everything that the scores of a variant depend on, besides the images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// What it looks at.
+    pub view: FeatureView,
+    /// Whether its scales are linked.
+    pub cross_scale: bool,
+    /// Hidden channels of the subnets.
+    pub hidden: usize,
+    /// Kernel size of each coupling block.
+    pub kernels: Vec<usize>,
+    /// Limit of the log-scales.
+    pub clamp: f32,
+    /// Which generator draws the permutations.
+    pub permutation: PermutationKind,
+    /// What happens to the features before the flow.
+    pub transform: TransformKind,
+    /// Epochs, batch, optimiser, seed.
+    pub settings: TrainingSettings,
+}
+
+/// What a trained variant gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VariantScores {
+    /// The anomaly score of each image, in the order of the set.
+    pub scores: Vec<f64>,
+    /// Number of trainable parameters.
+    pub parameters: usize,
+    /// Mean loss of the last epoch.
+    pub final_loss: f64,
+}
+
+/// Images that are scored at a time.
+const BATCH: usize = 16;
+
+impl Variant {
+    /// The shape of the flow for these features.
+    pub fn spec(&self, features: &FeatureSet) -> FlowSpec {
+        let shapes = features.seen_as(self.view.clone()).shapes();
+        FlowSpec {
+            channels: shapes[0][0],
+            hidden: self.hidden,
+            kernels: self.kernels.clone(),
+            clamp: self.clamp,
+            permutation: self.permutation,
+            scales: shapes.len(),
+            cross_scale: self.cross_scale,
+        }
+    }
+
+    /// Trains on `train` and scores `test`; `observe` hears of every step and may stop it.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`]; an interrupted variant begins again.
+    pub fn scores(
+        &self,
+        train: &FeatureSet,
+        test: &FeatureSet,
+        mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
+    ) -> Result<VariantScores, TrainingError> {
+        let (train, test) = (
+            train.seen_as(self.view.clone()),
+            test.seen_as(self.view.clone()),
+        );
+        let transform = transform::fit(self.transform, &train)?;
+        let spec = self.spec(&train);
+        let mut trainer = Trainer::new(spec, self.settings.clone(), &train, &transform)?;
+        while !trainer.is_finished() {
+            trainer.epoch(&mut observe)?;
+        }
+        let mut scores = Vec::with_capacity(test.len());
+        for batch in test.batches(BATCH) {
+            let (latents, _) = trainer.flow().forward(transform::apply(&transform, batch?));
+            scores.extend(latents.scores());
+        }
+        Ok(VariantScores {
+            scores,
+            parameters: trainer.flow().parameters.len(),
+            final_loss: trainer.epochs().last().map_or(f64::NAN, |epoch| epoch.loss),
+        })
+    }
+}

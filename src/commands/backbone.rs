@@ -1,0 +1,180 @@
+//! `flawd backbone`: writes feature extractors.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use flawd_core::normalisation::{ChannelOrder, Normalisation};
+use flawd_onnx::efficientnet::{
+    Architecture, EfficientNet, GraphOptions, Padding, Variant, output_name,
+};
+use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
+
+use crate::failure::{Failure, Outcome};
+use crate::state_dict;
+
+/// Arguments of `flawd backbone`.
+#[derive(Debug, Args)]
+pub struct BackboneArgs {
+    #[command(subcommand)]
+    command: BackboneCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BackboneCommand {
+    /// Write an EfficientNet from the weights that a deep-learning library has saved
+    Build(BuildArgs),
+    /// Write flawd's own backbone, which needs no download: a fixed bank of filters
+    FilterBank {
+        /// Where to write the ONNX file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// Weights with the names of torchvision, efficientnet_pytorch or timm
+    #[arg(long, value_name = "FILE.safetensors")]
+    weights: PathBuf,
+    /// Which zeros each convolution sees around its map
+    #[arg(long, value_enum)]
+    padding: PaddingArg,
+    /// Where to write the ONNX file
+    #[arg(long, value_name = "FILE.onnx")]
+    out: PathBuf,
+    /// What the weights have to be, efficientnet-b0 to efficientnet-b7; else what their shapes say
+    #[arg(long, value_name = "NAME")]
+    arch: Option<Variant>,
+    /// Stages to put features out after, 1 to 7, or 0 for the stem
+    #[arg(
+        long = "stage",
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = "6"
+    )]
+    stages: Vec<usize>,
+    /// Image side that the lukemelas padding is computed for; else that of the architecture
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    resolution: Option<u16>,
+    /// What batch norm adds to the variance; else what the library of these weights adds
+    #[arg(long, value_name = "NUMBER")]
+    epsilon: Option<f32>,
+    /// Mean and deviation that the pixels are normalised with
+    #[arg(long, value_enum, default_value_t = PixelsArg::Imagenet)]
+    pixels: PixelsArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PaddingArg {
+    /// Half the kernel on every side: torchvision and anomalib; timm's models without `tf_`
+    Torchvision,
+    /// TensorFlow's, computed once for the architecture's resolution: efficientnet_pytorch and the
+    /// published CS-Flow
+    Lukemelas,
+    /// TensorFlow's, computed for the map at hand: timm's models with `tf_`
+    Tensorflow,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PixelsArg {
+    /// ImageNet's, as nearly all weights want
+    Imagenet,
+    /// From -1 to 1, as weights trained with AdvProp want
+    Inception,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the weights, with its exit code.
+pub fn run(args: BackboneArgs) -> Outcome {
+    match args.command {
+        BackboneCommand::Build(args) => build(&args),
+        BackboneCommand::FilterBank { out } => write_filter_bank(&out),
+    }
+}
+
+fn build(args: &BuildArgs) -> Outcome {
+    let tensors = state_dict::read(&args.weights).map_err(Failure::config)?;
+    let network = EfficientNet::new(tensors, args.arch)
+        .with_context(|| format!("cannot use {}", args.weights.display()))
+        .map_err(Failure::config)?;
+    let padding = args.padding(&network).map_err(Failure::usage)?;
+    let options = GraphOptions {
+        padding,
+        epsilon: args.epsilon.unwrap_or_else(|| network.epsilon(padding)),
+        stages: args.stages.clone(),
+        normalisation: match args.pixels {
+            PixelsArg::Imagenet => Normalisation::IMAGENET,
+            PixelsArg::Inception => Normalisation {
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                channel_order: ChannelOrder::Rgb,
+            },
+        },
+    };
+    let graph = network.graph(&options).map_err(Failure::usage)?;
+    write(&args.out, &graph)?;
+
+    let architecture = network.architecture();
+    let variant = match architecture.variant() {
+        Some(variant) => variant.to_string(),
+        None => format!("an EfficientNet of {architecture}"),
+    };
+    println!(
+        "{}: {variant}, names of {}, {padding}, epsilon {}",
+        args.out.display(),
+        network.naming(),
+        options.epsilon
+    );
+    for &stage in &BTreeSet::from_iter(options.stages) {
+        println!(
+            "output {}: {} channels, {} pixels a cell",
+            output_name(stage),
+            architecture.channels(stage),
+            Architecture::stride(stage)
+        );
+    }
+    Ok(())
+}
+
+impl BuildArgs {
+    fn padding(&self, network: &EfficientNet) -> anyhow::Result<Padding> {
+        if self.resolution.is_some() && !matches!(self.padding, PaddingArg::Lukemelas) {
+            bail!("--resolution goes with --padding lukemelas only");
+        }
+        match self.padding {
+            PaddingArg::Torchvision => Ok(Padding::Symmetric),
+            PaddingArg::Tensorflow => Ok(Padding::TensorFlow),
+            PaddingArg::Lukemelas => {
+                let architecture = network.architecture();
+                let given = self.resolution.map(usize::from);
+                let resolution = given.or(architecture.variant().map(Variant::resolution));
+                let resolution = resolution.with_context(|| {
+                    format!(
+                        "the weights are those of an EfficientNet of {architecture}, which is \
+                         none of efficientnet-b0 to b7, so the resolution that it is padded for is \
+                         not known: give it with --resolution"
+                    )
+                })?;
+                Ok(Padding::Same { resolution })
+            }
+        }
+    }
+}
+
+fn write_filter_bank(out: &Path) -> Outcome {
+    write(out, &filter_bank())?;
+    println!(
+        "{}: outputs features_s16 and features_s32, {CHANNELS} channels each",
+        out.display()
+    );
+    Ok(())
+}
+
+fn write(out: &Path, graph: &[u8]) -> anyhow::Result<()> {
+    fs::write(out, graph).with_context(|| format!("cannot write {}", out.display()))
+}

@@ -1,0 +1,146 @@
+//! `flawd evaluate --compare`: the bundle beside other methods.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use flawd_onnx::Runtime;
+
+use super::features::{self, CacheArgs};
+use super::progress::ProgressLine;
+use crate::bundle::Bundle;
+use crate::cli::RuntimeArgs;
+use crate::comparison::{
+    Comparing, Comparison, ComparisonError, ComparisonPlan, ComparisonStep, Method,
+};
+use crate::evaluation::Report;
+use crate::failure::Failure;
+
+/// What to compare the bundle with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Comparison with other methods on the same features")]
+pub(super) struct CompareArgs {
+    /// Methods to fit on the images that trained the bundle, which have to be in DIR/train/good
+    #[arg(
+        long,
+        value_enum,
+        value_name = "METHOD,…",
+        value_delimiter = ',',
+        requires = "backbone"
+    )]
+    compare: Vec<MethodArg>,
+    /// The backbone that the bundle was made with
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    backbone: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MethodArg {
+    /// Mahalanobis distance of the spatial means (Rippel et al., 2020)
+    Gaussian,
+    /// Distance to the nearest training image
+    Knn,
+    /// A Gaussian for every place (Defard et al., 2020)
+    Padim,
+    /// A fully connected flow on the spatial means, after Rudolph et al., 2021
+    Differnet,
+}
+
+impl From<MethodArg> for Method {
+    fn from(argument: MethodArg) -> Self {
+        match argument {
+            MethodArg::Gaussian => Self::Gaussian,
+            MethodArg::Knn => Self::Knn,
+            MethodArg::Padim => Self::Padim,
+            MethodArg::Differnet => Self::Differnet,
+        }
+    }
+}
+
+impl CompareArgs {
+    /// What is needed for a comparison, where one is asked for.
+    ///
+    /// # Errors
+    /// If the backbone is the wrong one or training images are missing.
+    pub(super) fn prepare(
+        self,
+        bundle: &Bundle,
+        data: &Path,
+    ) -> Result<Option<Comparing>, Failure> {
+        let Some(backbone) = self.backbone else {
+            return Ok(None);
+        };
+        let plan = ComparisonPlan {
+            methods: self.compare.into_iter().map(Into::into).collect(),
+            backbone,
+            images: data.to_owned(),
+            cache: self.cache.folder().map_err(Failure::usage)?,
+        };
+        Comparing::prepare(bundle, plan).map(Some).map_err(failure)
+    }
+}
+
+fn failure(error: ComparisonError) -> Failure {
+    match error {
+        ComparisonError::Features(error) => features::failure(error),
+        ComparisonError::OtherBackbone { .. } => Failure::config(error),
+        ComparisonError::Dataset(_) | ComparisonError::TrainingImages { .. } => {
+            Failure::usage(error)
+        }
+        error => error.into(),
+    }
+}
+
+/// Fits the methods and measures them on the images of `report`.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub(super) fn compare(
+    comparing: &Comparing,
+    report: &Report,
+    args: &RuntimeArgs,
+) -> Result<Comparison, Failure> {
+    let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let mut progress = ProgressLine::new();
+    let mut show = |step: ComparisonStep| match step {
+        ComparisonStep::Features(step) => progress.extraction(&step),
+        ComparisonStep::Fits(method) => progress.update(&format!("fitting {}", method.name())),
+        ComparisonStep::Trains(method, step) => {
+            progress.update(&format!("training {}, epoch {}", method.name(), step.epoch));
+        }
+    };
+    let options = args.session_options();
+    comparing
+        .run(&report.images, &report.data, &runtime, &options, &mut show)
+        .map_err(failure)
+}
+
+/// Prints the table.
+pub(super) fn print_comparison(comparison: &Comparison) {
+    let kinds: Vec<&String> = match comparison.rows.first() {
+        Some(row) => row.metrics.defect_types.keys().collect(),
+        None => return,
+    };
+    print!("{:12} {:>7} {:>7} {:>7}", "method", "AUROC", "AP", "F1-max");
+    for kind in &kinds {
+        print!(" {kind:>9}");
+    }
+    println!();
+    for row in &comparison.rows {
+        let metrics = &row.metrics;
+        print!(
+            "{:12} {:>7.4} {:>7.4} {:>7.4}",
+            row.method, metrics.image_auroc, metrics.image_ap, metrics.f1_max
+        );
+        for kind in &kinds {
+            let width = kind.chars().count().max(9);
+            print!(" {:>width$.4}", metrics.defect_types[*kind]);
+        }
+        println!();
+    }
+    println!(
+        "every method is fitted on the {} images that trained the bundle",
+        comparison.training_images
+    );
+}

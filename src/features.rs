@@ -1,0 +1,134 @@
+//! From image files to feature maps in the cache: what training, comparing and ablating begin with.
+//!
+//! Features are kept under a name that differs whenever they would, so that whoever asks for the
+//! same picture through the same backbone at the same size finds them. Nothing here knows what the
+//! features are for.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use flawd_core::digest::Digest;
+use flawd_core::image::Size;
+use flawd_core::preprocess::Geometry;
+use flawd_onnx::{
+    Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
+    Runtime, SessionOptions, feature_graph,
+};
+use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
+
+use crate::digest::sha256;
+
+mod extraction;
+
+pub use extraction::{ExtractionStep, FeatureImage, Repeated, SkippedImage};
+
+use extraction::Extraction;
+
+/// What features depend on, besides the image.
+#[derive(Clone, Debug)]
+pub struct FeaturePlan {
+    /// An ONNX file that computes feature maps.
+    pub backbone: PathBuf,
+    /// Which of its outputs, with which pixels.
+    pub choice: FeatureChoice,
+    /// Size of the network's input.
+    pub size: Size,
+    /// Which part of a picture is inspected, and how it is turned.
+    pub geometry: Geometry,
+    /// The folder in whose `features` they are kept.
+    pub cache: PathBuf,
+}
+
+/// Why there are no features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeaturesError {
+    /// The backbone cannot be read.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Outputs(#[from] flawd_onnx::FeatureError),
+    /// The backbone gives no such features at this size.
+    #[error(transparent)]
+    Graph(#[from] ExportError),
+    /// The feature graph does not run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Features cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] FeatureError),
+    /// The caller asked to stop.
+    #[error("interrupted; run the same command again to go on")]
+    Interrupted,
+}
+
+/// Hears how far an extraction is, and may stop it.
+pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<()> + 'a;
+
+/// A backbone with a plan for its use.
+pub struct FeatureSource {
+    /// The backbone.
+    pub backbone: Backbone,
+    /// Digest of the backbone's file.
+    pub backbone_digest: Digest,
+    /// Which of its outputs, at which size, with which pixels.
+    pub spec: FeatureSpec,
+    /// Digest of the graph that computes the features.
+    pub graph_digest: Digest,
+    graph: Vec<u8>,
+    geometry: Geometry,
+    cache: FeatureCache,
+}
+
+impl FeatureSource {
+    /// Opens what a plan names.
+    ///
+    /// # Errors
+    /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
+    /// be made.
+    pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
+        let bytes = fs::read(&plan.backbone).map_err(|source| BackboneError::Unreadable {
+            path: plan.backbone.clone(),
+            source,
+        })?;
+        let backbone = Backbone::from_bytes(&plan.backbone, &bytes)?;
+        let spec = plan.choice.complete(&backbone, plan.size)?;
+        let graph = feature_graph(&backbone, &spec)?;
+        Ok(Self {
+            backbone,
+            backbone_digest: sha256(&bytes),
+            spec,
+            graph_digest: sha256(&graph),
+            graph,
+            geometry: plan.geometry,
+            cache: FeatureCache::open(&plan.cache.join("features"))?,
+        })
+    }
+
+    /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the
+    /// others come in the order of `paths`.
+    ///
+    /// # Errors
+    /// If the graph does not run, the cache cannot be written, or `observe` said to stop.
+    pub fn extract(
+        &self,
+        paths: Vec<PathBuf>,
+        repeated: Repeated,
+        runtime: &Runtime,
+        options: &SessionOptions,
+        observe: &mut ExtractionObserver,
+    ) -> Result<Vec<FeatureImage>, FeaturesError> {
+        let extractor = FeatureExtractor::load(runtime, &self.graph, options)?;
+        Extraction::new(self, extractor, repeated).run(paths, observe)
+    }
+
+    /// The features of images that were extracted.
+    ///
+    /// # Errors
+    /// If there are none, or the first one's are not there any more.
+    pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, FeatureError> {
+        let keys = images.iter().map(|image| image.key.clone()).collect();
+        FeatureSet::new(self.cache.clone(), keys)
+    }
+}

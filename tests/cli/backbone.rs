@@ -1,0 +1,148 @@
+//! `flawd backbone`: what is written, and what is said of weights that are none.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flawd::state_dict;
+use flawd_onnx::efficientnet::{EfficientNet, GraphOptions, Padding};
+use flawd_onnx::{Backbone, Normalisation};
+use tempfile::TempDir;
+
+use crate::arguments;
+use crate::fixture::{Finished, data, flawd};
+
+/// Random weights of a small EfficientNet.
+fn weights(library: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/onnx/tests/data");
+    folder.join(format!("efficientnet-{library}/weights.safetensors"))
+}
+
+/// Runs `flawd backbone build`; `more` are flags and values.
+fn build(weights: &Path, out: &Path, more: &str) -> Finished {
+    let mut all = Vec::from(arguments![
+        "backbone",
+        "build",
+        "--weights",
+        weights,
+        "--out",
+        out
+    ]);
+    all.extend(more.split_whitespace().map(OsString::from));
+    flawd(all)
+}
+
+#[test]
+fn the_filter_bank_is_written_as_a_backbone() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("filter-bank.onnx");
+    let said = flawd(arguments!["backbone", "filter-bank", "--out", &file])
+        .succeeded()
+        .stdout;
+    assert!(said.contains("features_s16"), "{said}");
+    let backbone = Backbone::open(&file).expect("it is a backbone");
+    assert_eq!(backbone.outputs(), ["features_s16", "features_s32"]);
+}
+
+#[test]
+fn a_model_is_trained_on_an_efficientnet_and_scores_images() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let backbone = folder.path().join("b.onnx");
+    let said = build(&weights("torchvision"), &backbone, "--padding torchvision")
+        .succeeded()
+        .stdout;
+    for part in [
+        "8; 1x8",
+        "names of torchvision",
+        "symmetric",
+        "0.001",
+        "stage6: 40 channels, 32",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+    let bundle = folder.path().join("bundle");
+    let mut train = Vec::from(arguments![
+        "train",
+        data(),
+        "--backbone",
+        &backbone,
+        "--out",
+        &bundle,
+        "--cache",
+        folder.path().join("cache")
+    ]);
+    let settings = "--size 128x128 --epochs 1 --hidden 4 --kernels 3 --false-reject-rate 0.2";
+    train.extend(settings.split_whitespace().map(OsString::from));
+    flawd(train).succeeded();
+    let image = data().join("test/good/000.png");
+    let said = flawd(arguments!["predict", &bundle, &image]).succeeded();
+    assert!(said.stdout.contains("000.png"), "{}", said.stdout);
+}
+
+#[test]
+fn every_flag_is_in_the_file() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let out = folder.path().join("b.onnx");
+    let weights = weights("lukemelas");
+    let more = "--padding lukemelas --resolution 456 --stage 5,3 --epsilon 1e-4 --pixels inception";
+    let said = build(&weights, &out, more).succeeded().stdout;
+    assert!(said.contains("SAME padding for 456 pixels"), "{said}");
+    let tensors = state_dict::read(&weights).expect("they are read");
+    let network = EfficientNet::new(tensors, None).expect("an EfficientNet");
+    let expected = network.graph(&GraphOptions {
+        padding: Padding::Same { resolution: 456 },
+        epsilon: 1e-4,
+        stages: vec![3, 5],
+        normalisation: Normalisation {
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..Normalisation::IMAGENET
+        },
+    });
+    assert!(fs::read(&out).expect("it is written") == expected.expect("a graph"));
+}
+
+#[test]
+fn what_does_not_fit_is_said_with_the_way_out() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let out = folder.path().join("b.onnx");
+    let torchvision = weights("torchvision");
+    let symmetric = "--padding torchvision";
+    build(
+        &torchvision,
+        &out,
+        "--padding torchvision --arch efficientnet-b5",
+    )
+    .failed(
+        78,
+        &[
+            "weights.safetensors",
+            "features.0.0.weight",
+            "[8, 3, 3, 3]",
+            "[48, 3, 3, 3]",
+            "--arch",
+        ],
+    );
+    build(
+        &torchvision,
+        &out,
+        "--padding torchvision --arch efficientnet-b9",
+    )
+    .failed(64, &["efficientnet-b9", "efficientnet-b7"]);
+    build(&torchvision, &out, "--padding torchvision --stage 8").failed(64, &["stage 8", "to 7"]);
+    build(&torchvision, &out, "--padding torchvision --resolution 456")
+        .failed(64, &["--padding lukemelas"]);
+    build(&torchvision, &out, "--padding torchvision --epsilon 0").failed(64, &["epsilon"]);
+    build(&weights("lukemelas"), &out, "--padding lukemelas").failed(64, &["--resolution", "3x40"]);
+    // A whole file of another kind, half a file, and none.
+    let image = data().join("test/good/000.png");
+    build(&image, &out, symmetric).failed(78, &["000.png", "no safetensors file"]);
+    let half = folder.path().join("half.safetensors");
+    let whole = fs::read(&torchvision).expect("it is there");
+    fs::write(&half, &whole[..whole.len() / 2]).expect("it can be written");
+    build(&half, &out, symmetric).failed(78, &["half.safetensors", "cut short"]);
+    build(&folder.path().join("none"), &out, symmetric).failed(78, &["cannot read", "none"]);
+    assert!(!out.exists(), "nothing was written");
+    build(&torchvision, &folder.path().join("none/b.onnx"), symmetric)
+        .failed(1, &["cannot write", "none/b.onnx"]);
+}
