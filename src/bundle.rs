@@ -45,8 +45,8 @@ const GOLDEN: &str = "golden";
 pub enum BundleError {
     /// There is nothing, or something else.
     #[error(
-        "{} is no bundle: it has no {MANIFEST}; `flawd train` makes bundles",
-        path.display()
+        "{} is no bundle: it has no {MANIFEST}; `flawd train` and `flawd model import` make \
+         bundles", path.display()
     )]
     NotABundle {
         /// The place.

@@ -15,15 +15,19 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::CalibrationError;
 use flawd_core::digest::Digest;
+use flawd_core::flow::{FlowSpec, SCALES};
 use flawd_core::image::Size;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Implementation, ImportRecord, Manifest, ModelRecord,
 };
+use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::Geometry;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use flawd_import::{Checkpoint, CheckpointError};
+use flawd_onnx::efficientnet::{EfficientNet, EfficientNetError, GraphOptions, Padding, StateDict};
 use flawd_onnx::{
     Backbone, BackboneError, ExportError, FeatureChoice, FeatureError, FeatureSpec, Runtime,
     SessionOptions, model_graph,
@@ -51,6 +55,8 @@ pub struct ImportPlan {
     /// Size of the network's input; where it is not given, what the checkpoint says, or the
     /// published one.
     pub size: Option<Size>,
+    /// How the anomaly map is made; where it is not given, as the implementation makes it.
+    pub map: Option<MapKind>,
     /// Name of the model.
     pub name: String,
 }
@@ -86,6 +92,14 @@ pub enum ImportError {
     SecondBackbone {
         /// The checkpoint.
         path: PathBuf,
+    },
+    /// The extractor in the checkpoint is another one than anomalib's.
+    #[error("the feature extractor in {} cannot be used", path.display())]
+    Extractor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why not.
+        source: Box<EfficientNetError>,
     },
     /// The backbone cannot be read.
     #[error(transparent)]
@@ -143,11 +157,13 @@ pub struct ImportedModel {
     /// What the checkpoint was, in the words of a bundle.
     pub import: ImportRecord,
     /// The shape of the flow.
-    pub flow: flawd_core::flow::FlowSpec,
+    pub flow: FlowSpec,
     /// The extractor and its features.
     pub backbone: BackboneRecord,
     /// Size of the network's input.
     pub size: Size,
+    /// How the anomaly map is made.
+    pub map: MapKind,
     /// A tensor of the extractor of which the checkpoint has a second copy with other numbers,
     /// which was not taken.
     pub differs: Option<String>,
@@ -161,15 +177,17 @@ impl ImportedModel {
     /// # Errors
     /// An [`ImportError`], which names the file and the key.
     pub fn build(plan: &ImportPlan) -> Result<Self, ImportError> {
-        let checkpoint = Checkpoint::read(&plan.checkpoint, plan.clamp)?;
+        let mut checkpoint = Checkpoint::read(&plan.checkpoint, plan.clamp)?;
         let digest = sha256_file(&plan.checkpoint).map_err(|source| ImportError::Unreadable {
             path: plan.checkpoint.clone(),
             source,
         })?;
+        let differs = checkpoint.extractor.as_mut();
+        let differs = differs.and_then(|extractor| extractor.differs.take());
         let Extractor {
             backbone,
             digest: backbone_digest,
-        } = Extractor::of(plan, &checkpoint)?;
+        } = Extractor::of(plan, checkpoint.extractor, digest)?;
         let size = plan.size.or(checkpoint.input_size);
         let size = size.unwrap_or(published_size(checkpoint.implementation));
         let features = plan.features.complete(&backbone, size)?;
@@ -182,14 +200,16 @@ impl ImportedModel {
                 features: channels,
             });
         }
+        let map = plan.map.unwrap_or(published_map(checkpoint.implementation));
         let model = model_graph(
             &backbone,
             &features,
             &FeatureTransform {
-                scales: [const { ChannelTransform::Identity }; 3],
+                scales: vec![ChannelTransform::Identity; SCALES],
             },
             &checkpoint.flow,
             &checkpoint.parameters,
+            map,
             &BTreeMap::from([("name".to_owned(), plan.name.clone())]),
         )?;
         let FeatureSpec {
@@ -213,7 +233,8 @@ impl ImportedModel {
                 normalisation,
             },
             size,
-            differs: checkpoint.extractor.and_then(|extractor| extractor.differs),
+            map,
+            differs,
             model,
         })
     }
@@ -270,6 +291,7 @@ impl ImportedModel {
                 digest: record.model,
                 input: self.size,
                 geometry,
+                map: self.map,
             },
             backbone: self.backbone,
             flow: self.flow,
@@ -293,12 +315,27 @@ struct Extractor {
 }
 
 impl Extractor {
-    fn of(plan: &ImportPlan, checkpoint: &Checkpoint) -> Result<Self, ImportError> {
+    /// The one in the checkpoint, whose digest is `digest`, or the one that the plan names.
+    fn of(
+        plan: &ImportPlan,
+        extractor: Option<flawd_import::Extractor>,
+        digest: Digest,
+    ) -> Result<Self, ImportError> {
         let path = || plan.checkpoint.clone();
-        match (&checkpoint.extractor, &plan.backbone) {
+        match (extractor, &plan.backbone) {
             (None, None) => Err(ImportError::NoBackbone { path: path() }),
             (Some(_), Some(_)) => Err(ImportError::SecondBackbone { path: path() }),
-            (Some(_extractor), None) => todo!(),
+            (Some(extractor), None) => {
+                let graph =
+                    of_anomalib(extractor.tensors).map_err(|source| ImportError::Extractor {
+                        path: path(),
+                        source: Box::new(source),
+                    })?;
+                Ok(Self {
+                    backbone: Backbone::from_bytes(&plan.checkpoint, &graph)?,
+                    digest,
+                })
+            }
             (None, Some(path)) => {
                 let bytes = fs::read(path).map_err(|source| BackboneError::Unreadable {
                     path: path.clone(),
@@ -313,11 +350,35 @@ impl Extractor {
     }
 }
 
+/// The stage after which anomalib takes its features: `features.6.8` of efficientnet_b5.
+const ANOMALIB_STAGE: usize = 6;
+
+/// The graph of anomalib's extractor, which is torchvision's EfficientNet-B5 on images normalised
+/// as those of ImageNet.
+fn of_anomalib(tensors: StateDict) -> Result<Vec<u8>, EfficientNetError> {
+    let network = EfficientNet::new(tensors, None)?;
+    let padding = Padding::Symmetric;
+    network.graph(&GraphOptions {
+        padding,
+        epsilon: network.epsilon(padding),
+        stages: vec![ANOMALIB_STAGE],
+        normalisation: Normalisation::IMAGENET,
+    })
+}
+
 /// The size that an implementation takes where it is told none.
 fn published_size(implementation: Implementation) -> Size {
     match implementation {
         Implementation::CsFlow => Size::new(768, 768),
         Implementation::Anomalib => Size::new(256, 256),
+    }
+}
+
+/// The map of an implementation.
+fn published_map(implementation: Implementation) -> MapKind {
+    match implementation {
+        Implementation::CsFlow => MapKind::Finest,
+        Implementation::Anomalib => MapKind::Product,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod failure;
 pub mod features;
 pub mod fleet;
 pub mod held_out;
+pub mod import;
 pub mod monitor;
 pub mod overlay;
 pub mod pipeline;

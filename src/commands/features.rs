@@ -53,9 +53,17 @@ pub(super) struct CacheArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum NormalisationArg {
+pub(super) enum NormalisationArg {
     /// Mean and deviation of ImageNet, RGB
     Imagenet,
+}
+
+impl NormalisationArg {
+    pub(super) fn normalisation(self) -> Normalisation {
+        match self {
+            Self::Imagenet => Normalisation::IMAGENET,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,9 +86,7 @@ impl FeatureArgs {
             backbone: self.backbone,
             choice: FeatureChoice {
                 outputs: self.outputs,
-                normalisation: self
-                    .normalisation
-                    .map(|NormalisationArg::Imagenet| Normalisation::IMAGENET),
+                normalisation: self.normalisation.map(NormalisationArg::normalisation),
             },
             size: self.size,
             geometry: Geometry {

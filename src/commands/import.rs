@@ -9,8 +9,10 @@ use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
 use flawd_onnx::{FeatureChoice, Runtime};
 
+use super::PromiseArgs;
+use super::features::NormalisationArg;
 use super::progress::ProgressLine;
-use super::{NormalisationArg, PromiseArgs, name_of};
+use super::train::{MapArg, bundle_name};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
@@ -51,6 +53,10 @@ pub(super) struct ImportArgs {
     /// else 3
     #[arg(long, value_name = "LIMIT")]
     clamp: Option<f32>,
+    /// How the anomaly map is made of the scales. Where it is not given: finest for the original
+    /// code, product for anomalib
+    #[arg(long, value_enum)]
+    map: Option<MapArg>,
     /// Name of the model; the name of --out where this is not given
     #[arg(long)]
     name: Option<String>,
@@ -72,10 +78,11 @@ pub(super) fn run(args: ImportArgs) -> Outcome {
             normalisation: args.normalisation.map(NormalisationArg::normalisation),
         },
         size: args.size,
+        map: args.map.map(MapArg::kind),
         name: match &args.name {
             Some(name) => name.clone(),
-            None if args.calibrate.is_some() => name_of(&args.out).map_err(Failure::usage)?,
-            None => name_of(&args.out.with_extension("")).map_err(Failure::usage)?,
+            None if args.calibrate.is_some() => bundle_name(&args.out).map_err(Failure::usage)?,
+            None => bundle_name(&args.out.with_extension("")).map_err(Failure::usage)?,
         },
     };
     match &args.calibrate {
@@ -163,6 +170,7 @@ fn build(plan: &ImportPlan) -> Result<ImportedModel, Failure> {
         model.backbone.outputs.join(" + ")
     );
     println!("input      {} (height x width)", model.size);
+    println!("map        {}", model.map);
     if let Some(key) = &model.differs {
         eprintln!(
             "note: the checkpoint has a second copy of its extractor, which differs in {key}; the \

@@ -19,6 +19,7 @@ pub mod train;
 mod comparison;
 mod engine;
 mod features;
+mod import;
 mod output;
 mod progress;
 mod recipe;

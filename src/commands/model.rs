@@ -1,10 +1,10 @@
-//! `flawd model`: looks into bundles, verifies them, builds their engines.
+//! `flawd model`: looks into bundles, verifies them, imports checkpoints, builds engines.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{engine, open};
+use super::{engine, import, open};
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
@@ -30,6 +30,8 @@ enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Make a model of a checkpoint of the published code or of anomalib's
+    Import(import::ImportArgs),
     /// Build TensorRT's engines for this machine ahead of time, which takes minutes
     Engine(engine::EngineArgs),
 }
@@ -42,6 +44,7 @@ pub fn run(args: ModelArgs) -> Outcome {
     match args.command {
         ModelCommand::Inspect { bundle } => inspect(&bundle),
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
+        ModelCommand::Import(args) => import::run(args),
         ModelCommand::Engine(args) => engine::run(args),
     }
 }

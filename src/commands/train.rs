@@ -60,11 +60,20 @@ pub struct TrainArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum MapArg {
+pub(super) enum MapArg {
     /// The finest scale alone, as in the paper: a coarse grid
     Finest,
     /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
     Product,
+}
+
+impl MapArg {
+    pub(super) fn kind(self) -> MapKind {
+        match self {
+            Self::Finest => MapKind::Finest,
+            Self::Product => MapKind::Product,
+        }
+    }
 }
 
 impl TrainArgs {
@@ -77,10 +86,7 @@ impl TrainArgs {
         Ok(TrainingPlan {
             images: self.images,
             features: self.features.plan()?,
-            map: match self.map {
-                MapArg::Finest => MapKind::Finest,
-                MapArg::Product => MapKind::Product,
-            },
+            map: self.map.kind(),
             hidden: flow.hidden,
             kernels: flow.kernels,
             clamp: flow.clamp,
@@ -110,7 +116,8 @@ fn folds(text: &str) -> Result<usize, String> {
     }
 }
 
-fn bundle_name(out: &Path) -> anyhow::Result<String> {
+/// What a bundle is called where nothing else is said: as its folder.
+pub(super) fn bundle_name(out: &Path) -> anyhow::Result<String> {
     let name = out
         .file_name()
         .with_context(|| format!("{} names no folder", out.display()))?;

@@ -10,6 +10,7 @@ mod cross;
 mod doctor;
 mod engine;
 mod evaluate;
+mod import;
 mod model;
 mod predict;
 mod report;

@@ -19,6 +19,8 @@ mod flow;
 mod model;
 mod proto;
 mod provider;
+#[cfg(test)]
+mod published_tests;
 mod runtime;
 mod session;
 mod shapes;
