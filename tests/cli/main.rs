@@ -3,7 +3,9 @@
 
 mod fixture;
 
+mod ablate;
 mod calibrate;
+mod comparison;
 mod doctor;
 mod engine;
 mod evaluate;
