@@ -3,9 +3,11 @@
 
 mod fixture;
 
+mod ablate;
 mod backbone;
 mod calibrate;
 mod categories;
+mod comparison;
 mod cross;
 mod doctor;
 mod engine;

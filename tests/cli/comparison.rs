@@ -1,0 +1,144 @@
+//! `flawd evaluate --compare`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use flawd::bundle::Bundle;
+use flawd::digest::sha256_file;
+use flawd_onnx::filter_bank::filter_bank;
+use tempfile::TempDir;
+
+use crate::arguments;
+use crate::fixture::{bundle, copy_folder, data, flawd, json};
+
+/// The backbone of the common bundle.
+fn backbone() -> PathBuf {
+    bundle().with_file_name("filters.onnx")
+}
+
+/// `flawd evaluate` with what a comparison takes.
+fn compared(data: PathBuf, backbone: PathBuf, cache: PathBuf, methods: &str) -> Vec<OsString> {
+    arguments![
+        "evaluate",
+        bundle(),
+        data,
+        "--compare",
+        methods,
+        "--backbone",
+        backbone,
+        "--cache",
+        cache,
+    ]
+    .into()
+}
+
+#[test]
+fn every_method_is_measured_on_the_images_of_the_flow_and_fitted_on_those_that_trained_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("report.json");
+    let cache = folder.path().join("cache");
+    let mut arguments = compared(
+        data().into(),
+        backbone(),
+        cache,
+        "gaussian,knn,padim,differnet",
+    );
+    arguments.extend(arguments!["--json", &path]);
+    let finished = flawd(arguments).succeeded();
+    let report = json(&path);
+    let comparison = &report["comparison"];
+    let rows = comparison["rows"].as_array().expect("a list");
+    let names: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["method"].as_str())
+        .collect();
+    assert_eq!(names, ["cs-flow", "gaussian", "knn", "padim", "differnet"]);
+    for name in names {
+        assert!(
+            finished.stdout.lines().any(|line| line.starts_with(name)),
+            "{}",
+            finished.stdout
+        );
+    }
+    for metric in ["image_auroc", "image_ap", "f1_max"] {
+        assert_eq!(rows[0][metric], report[metric], "the flow's own {metric}");
+    }
+    let kinds = report["defect_types"].as_object().expect("kinds");
+    for row in rows {
+        let auroc = row["image_auroc"].as_f64().expect("a number");
+        assert!((0.0..=1.0).contains(&auroc), "{row}");
+        let of_kinds = row["defect_types"].as_object().expect("kinds");
+        assert!(of_kinds.keys().eq(kinds.keys()), "{row}");
+    }
+    let bundle = Bundle::open(bundle()).expect("every digest fits");
+    assert_eq!(
+        comparison["training_images"],
+        bundle.manifest().training.as_ref().unwrap().images
+    );
+}
+
+/// Whatever is fitted sees the features of the very files: a file is at distance 0 from itself.
+#[test]
+fn training_images_shown_again_are_nearer_than_any_defect() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let again = folder.path().join("data");
+    copy_folder(&data().join("train"), &again.join("train"));
+    copy_folder(&data().join("test/stain"), &again.join("test/stain"));
+    fs::create_dir_all(again.join("test/good")).expect("writable");
+    let bundle = Bundle::open(bundle()).expect("every digest fits");
+    for image in fs::read_dir(data().join("train/good")).expect("it is there") {
+        let path = image.expect("it is there").path();
+        if bundle.was_trained_on(sha256_file(&path).expect("readable")) {
+            let name = path.file_name().expect("a file");
+            fs::copy(&path, again.join("test/good").join(name)).expect("writable");
+        }
+    }
+    let path = folder.path().join("report.json");
+    let mut arguments = compared(again, backbone(), folder.path().join("cache"), "knn");
+    arguments.extend(arguments!["--json", &path]);
+    flawd(arguments).succeeded();
+    assert_eq!(json(&path)["comparison"]["rows"][1]["image_auroc"], 1.0);
+}
+
+#[test]
+fn another_backbone_than_the_bundles_is_refused_with_both_digests() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let other = folder.path().join("other.onnx");
+    // The same network with a field at the end that no reader knows.
+    let mut bytes = filter_bank();
+    bytes.extend([0xa0, 0x06, 0x01]);
+    fs::write(&other, bytes).expect("writable");
+    let digest = Bundle::open(bundle())
+        .expect("it opens")
+        .manifest()
+        .backbone
+        .digest;
+    let cache = folder.path().join("cache");
+    let said = ["other.onnx is not the backbone", &digest.to_string()];
+    flawd(compared(data().into(), other, cache, "knn")).failed(78, &said);
+}
+
+#[test]
+fn methods_are_fitted_on_all_images_that_trained_the_bundle_or_not_at_all() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let copy = folder.path().join("data");
+    copy_folder(data(), &copy);
+    let images = fs::read_dir(copy.join("train/good")).expect("it is there");
+    for image in images.skip(20) {
+        fs::remove_file(image.expect("it is there").path()).expect("removable");
+    }
+    let cache = folder.path().join("cache");
+    let finished = flawd(compared(copy, backbone(), cache, "knn"));
+    let said = ["images that trained the bundle are in", "the same images"];
+    let finished = finished.failed(64, &said);
+    assert!(!finished.stdout.contains("AUROC"), "found before the work");
+}
+
+#[test]
+fn a_comparison_takes_a_backbone_and_a_backbone_a_comparison() {
+    let alone = arguments!["evaluate", bundle(), data(), "--compare", "knn"];
+    flawd(alone).failed(64, &["--backbone"]);
+    let alone = arguments!["evaluate", bundle(), data(), "--backbone", backbone()];
+    flawd(alone).failed(64, &["--compare"]);
+}
