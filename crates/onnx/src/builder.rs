@@ -340,6 +340,13 @@ impl GraphBuilder {
         self.node(name, "GlobalAveragePool", &[x], vec![])
     }
 
+    /// Maxima over squares of `size` by `size` elements that do not overlap.
+    pub fn max_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
+        let size = [size as i64; 2];
+        let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
+        self.node(name, "MaxPool", &[x], attributes)
+    }
+
     /// An NCHW tensor at twice its height and width: bilinear, pixel centres at half positions,
     /// edges repeated.
     pub fn upsample_twice(&mut self, name: &str, x: &Value) -> Value {
