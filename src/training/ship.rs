@@ -134,7 +134,7 @@ impl Shipment<'_> {
 
     fn manifest(&self, record: DraftRecord, thresholds: Thresholds) -> Manifest {
         let Self { plan, source, .. } = self;
-        let file = plan.features.backbone.file_name().unwrap_or_default();
+        let file = source.backbone.path().file_name().unwrap_or_default();
         let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
         Manifest {
             format: manifest::FORMAT,

@@ -232,11 +232,6 @@ impl GraphBuilder {
         self.node(name, "Abs", &[x], vec![])
     }
 
-    /// The square root of `x`.
-    pub fn sqrt(&mut self, name: &str, x: &Value) -> Value {
-        self.node(name, "Sqrt", &[x], vec![])
-    }
-
     /// `max(x, 0)`.
     pub fn relu(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Relu", &[x], vec![])

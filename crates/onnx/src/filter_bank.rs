@@ -164,13 +164,7 @@ fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
 
 /// The logarithmic wavelet response of every channel, `channels * ORIENTATIONS` maps:
 /// `ln(floor² + |x ⋆ ψθ|²)`.
-fn response(
-    graph: &mut GraphBuilder,
-    name: &str,
-    x: &Value,
-    channels: usize,
-    floor: f32,
-) -> Value {
+fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, floor: f32) -> Value {
     let mut square = |part: &str, phase: f64| {
         let wavelets: Vec<f32> = (0..ORIENTATIONS)
             .flat_map(|index| wavelet(orientation(index), phase))
