@@ -31,8 +31,8 @@ pub use metrics::ImageMetrics;
 pub struct ComparisonPlan {
     /// The methods, in the order of the table.
     pub methods: Vec<Method>,
-    /// The backbone that the bundle was made with.
-    pub backbone: PathBuf,
+    /// The file of the backbone that the bundle was made with; none for flawd's own.
+    pub backbone: Option<PathBuf>,
     /// A folder with the training images, in `train/good` below it where that is there.
     pub images: PathBuf,
     /// Where features are kept.
@@ -65,10 +65,10 @@ pub enum ComparisonError {
          methods can be compared with a bundle that `flawd train` made"
     )]
     Imported,
-    /// The file is not the backbone that the bundle was made with.
+    /// The backbone is not the one that the bundle was made with.
     #[error(
         "{} is not the backbone of this bundle: the bundle was made with {file}, {expected}, and \
-         this file is {actual}", path.display()
+         this one is {actual}; name the right file with --backbone", path.display()
     )]
     OtherBackbone {
         /// The file.
@@ -168,7 +168,7 @@ impl Comparing {
         })?;
         if source.backbone_digest != manifest.backbone.digest {
             return Err(ComparisonError::OtherBackbone {
-                path: plan.backbone,
+                path: source.backbone.path().to_owned(),
                 file: manifest.backbone.file.clone(),
                 expected: manifest.backbone.digest,
                 actual: source.backbone_digest,

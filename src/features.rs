@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
@@ -14,6 +14,7 @@ use flawd_core::preprocess::Geometry;
 use flawd_onnx::{
     Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
     Runtime, SessionOptions, feature_graph,
+    filter_bank::{self, filter_bank},
 };
 use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
 
@@ -28,9 +29,9 @@ use extraction::Extraction;
 /// What features depend on, besides the image.
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
-    /// An ONNX file that computes feature maps.
-    pub backbone: PathBuf,
-    /// Which of its outputs, with which pixels.
+    /// An ONNX file that computes feature maps; none for flawd's own filter bank.
+    pub backbone: Option<PathBuf>,
+    /// Which of its outputs, with which pixels; the filter bank needs no choice.
     pub choice: FeatureChoice,
     /// Size of the network's input.
     pub size: Size,
@@ -70,7 +71,7 @@ pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<(
 pub struct FeatureSource {
     /// The backbone.
     pub backbone: Backbone,
-    /// Digest of the backbone's file.
+    /// Digest of the backbone's bytes.
     pub backbone_digest: Digest,
     /// Which of its outputs, at which size, with which pixels.
     pub spec: FeatureSpec,
@@ -88,12 +89,16 @@ impl FeatureSource {
     /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
     /// be made.
     pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
-        let bytes = fs::read(&plan.backbone).map_err(|source| BackboneError::Unreadable {
-            path: plan.backbone.clone(),
-            source,
-        })?;
-        let backbone = Backbone::from_bytes(&plan.backbone, &bytes)?;
-        let spec = plan.choice.complete(&backbone, plan.size)?;
+        let (path, bytes) = match &plan.backbone {
+            Some(path) => (path.clone(), read(path)?),
+            None => (PathBuf::from(filter_bank::FILE_NAME), filter_bank()),
+        };
+        let backbone = Backbone::from_bytes(&path, &bytes)?;
+        let mut choice = plan.choice.clone();
+        if plan.backbone.is_none() && choice.outputs.is_empty() {
+            choice.outputs.push(filter_bank::DEFAULT_OUTPUT.to_owned());
+        }
+        let spec = choice.complete(&backbone, plan.size)?;
         let graph = feature_graph(&backbone, &spec)?;
         Ok(Self {
             backbone,
@@ -131,4 +136,11 @@ impl FeatureSource {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BackboneError> {
+    fs::read(path).map_err(|source| BackboneError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }

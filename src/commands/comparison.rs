@@ -20,15 +20,9 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Comparison with other methods on the same features")]
 pub(super) struct CompareArgs {
     /// Methods to fit on the images that trained the bundle, which have to be in DIR/train/good
-    #[arg(
-        long,
-        value_enum,
-        value_name = "METHOD,…",
-        value_delimiter = ',',
-        requires = "backbone"
-    )]
+    #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
     compare: Vec<MethodArg>,
-    /// The backbone that the bundle was made with
+    /// The backbone that the bundle was made with, where it is not flawd's own
     #[arg(long, value_name = "FILE", requires = "compare")]
     backbone: Option<PathBuf>,
     #[command(flatten)]
@@ -68,12 +62,12 @@ impl CompareArgs {
         bundle: &Bundle,
         data: &Path,
     ) -> Result<Option<Comparing>, Failure> {
-        let Some(backbone) = self.backbone.clone() else {
+        if self.compare.is_empty() {
             return Ok(None);
-        };
+        }
         let plan = ComparisonPlan {
             methods: self.compare.iter().copied().map(Into::into).collect(),
-            backbone,
+            backbone: self.backbone.clone(),
             images: data.to_owned(),
             cache: self.cache.clone().folder().map_err(Failure::usage)?,
         };

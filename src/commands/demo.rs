@@ -19,7 +19,7 @@ use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{FeatureChoice, Runtime, filter_bank::filter_bank};
+use flawd_onnx::{FeatureChoice, Runtime};
 use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
@@ -185,17 +185,11 @@ fn prepare(out: &Path) -> anyhow::Result<()> {
 
 /// Trains, exports and calibrates; the bundle lies in `OUT/bundle`.
 fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibration> {
-    let backbone = args.out.join("filter-bank.onnx");
-    fs::write(&backbone, filter_bank())
-        .with_context(|| format!("cannot write {}", backbone.display()))?;
     let plan = TrainingPlan {
         images: args.out.join("parts"),
         features: FeaturePlan {
-            backbone,
-            choice: FeatureChoice {
-                outputs: vec!["features_s16".to_owned()],
-                normalisation: None,
-            },
+            backbone: None,
+            choice: FeatureChoice::default(),
             size: SIZE,
             geometry: Geometry::default(),
             cache: args.out.join("cache"),

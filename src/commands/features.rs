@@ -18,10 +18,10 @@ use crate::features::{FeaturePlan, FeaturesError};
 /// What features depend on, besides the image.
 #[derive(Debug, Args)]
 pub(super) struct FeatureArgs {
-    /// ONNX file that computes feature maps
+    /// ONNX file that computes feature maps; flawd's own filter bank where none is given
     #[arg(long, value_name = "FILE")]
-    backbone: PathBuf,
-    /// Output of the backbone to use; repeat for several. Needed where the backbone has several
+    backbone: Option<PathBuf>,
+    /// Output of the backbone to use; repeat for several. Needed where a FILE has several
     #[arg(long = "feature", value_name = "OUTPUT")]
     outputs: Vec<String>,
     /// Size of the network's input, HxW; multiples of four times the backbone's stride

@@ -74,7 +74,7 @@ impl Shipment<'_> {
             session, trained, ..
         } = self;
         let (plan, source) = (session.plan, session.source);
-        let file = plan.features.backbone.file_name().unwrap_or_default();
+        let file = source.backbone.path().file_name().unwrap_or_default();
         let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
         Manifest {
             format: manifest::FORMAT,

@@ -45,6 +45,18 @@ fn the_filter_bank_is_written_as_a_backbone() {
 }
 
 #[test]
+fn the_filter_bank_in_models_is_what_the_command_writes() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("filter-bank.onnx");
+    flawd(arguments!["backbone", "filter-bank", "--out", &file]).succeeded();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/filter-bank.onnx");
+    assert!(
+        fs::read(&file).expect("it was written") == fs::read(kept).expect("it is kept"),
+        "the formulas have changed: write models/filter-bank.onnx again"
+    );
+}
+
+#[test]
 fn a_model_is_trained_on_an_efficientnet_and_scores_images() {
     let folder = TempDir::new().expect("a temporary folder");
     let backbone = folder.path().join("b.onnx");

@@ -107,6 +107,29 @@ fn a_second_run_takes_the_features_from_the_cache_and_makes_the_same_model() {
 }
 
 #[test]
+fn without_a_backbone_the_filter_bank_is_used_and_recorded() {
+    let workshop = Workshop::new(20);
+    let bundle = || Bundle::open(&workshop.bundle()).expect("every digest fits");
+    workshop.train("").succeeded();
+    let named = bundle();
+    let mut arguments = workshop.arguments("");
+    for flag in ["--backbone", "--feature"] {
+        let place = arguments
+            .iter()
+            .position(|word| word == flag)
+            .expect("it is given");
+        arguments.drain(place..place + 2);
+    }
+    flawd(arguments).succeeded();
+    let own = bundle();
+    let backbone = &own.manifest().backbone;
+    assert_eq!(backbone.file, "filter-bank.onnx");
+    assert_eq!(backbone.digest, named.manifest().backbone.digest);
+    assert_eq!(backbone.outputs, ["features_s32"]);
+    assert_eq!(own.manifest().model.digest, named.manifest().model.digest);
+}
+
+#[test]
 fn an_image_that_cannot_be_used_is_named_and_left_out() {
     let workshop = Workshop::new(20);
     let whole = fs::read(workshop.good().join("003.png")).expect("there");

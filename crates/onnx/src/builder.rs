@@ -232,11 +232,6 @@ impl GraphBuilder {
         self.node(name, "Abs", &[x], vec![])
     }
 
-    /// The square root of `x`.
-    pub fn sqrt(&mut self, name: &str, x: &Value) -> Value {
-        self.node(name, "Sqrt", &[x], vec![])
-    }
-
     /// `max(x, 0)`.
     pub fn relu(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Relu", &[x], vec![])
@@ -338,6 +333,13 @@ impl GraphBuilder {
     /// The mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
     pub fn global_average_pool(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "GlobalAveragePool", &[x], vec![])
+    }
+
+    /// Maxima over squares of `size` by `size` elements that do not overlap.
+    pub fn max_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
+        let size = [size as i64; 2];
+        let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
+        self.node(name, "MaxPool", &[x], attributes)
     }
 
     /// An NCHW tensor at twice its height and width: bilinear, pixel centres at half positions,

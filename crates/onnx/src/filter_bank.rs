@@ -1,30 +1,41 @@
-//! A feature extractor that needs no training: a fixed bank of filters, written as an ONNX file.
+//! The default backbone: a fixed bank of filters, written as an ONNX file from formulas.
 //!
-//! It is the backbone that flawd can make by itself, so that a machine without a downloaded network
-//! still has features that see edges, texture and colour. It is a two-layer scattering transform
-//! (Bruna and Mallat, "Invariant Scattering Convolution Networks", PAMI 2013) on a binomial pyramid
-//! (Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983):
+//! flawd makes it by itself, so that a machine without a downloaded network still has features that
+//! see edges, texture and colour. It is a two-layer scattering transform (Bruna and Mallat,
+//! "Invariant Scattering Convolution Networks", PAMI 2013) on a binomial pyramid (Burt and Adelson,
+//! "The Laplacian Pyramid as a Compact Image Code", 1983), with a logarithm after each layer (Andén
+//! and Mallat, "Deep Scattering Spectrum", 2014):
 //!
 //! ```text
 //! RGB ─ opponent colours ─┬─ luminance ─ pyramid, 4 levels of half the size each
-//!                         │     level j:  U1 = |level ⋆ ψθ|           4 orientations      → pool
-//!                         │               U2 = |half(U1) ⋆ ψθ'|       4 × 4 orientations  → pool
-//!                         └─ 3 colours:   local mean and deviation                        → pool
+//!                         │     level j:       U1 = ln(ε1² + |level ⋆ ψθ|²)     4 orientations
+//!                         │     each k > j:    U2 = ln(ε2² + |U1 at k ⋆ ψθ'|²)  4 × 4 orientations
+//!                         │                    mean and maximum of a cell          → features
+//!                         └─ 3 colours:        mean of a cell, ln of its variance  → features
 //! ```
 //! `ψθ` is a complex Gabor wavelet and `|·|` its modulus, so a response does not depend on where in
-//! the cell a texture lies, only on what it is. Pooling is the mean over a cell. Second-order paths
-//! go from each level to the next one only. All of it is `Conv`, `Mul`, `Add`, `Sub`, `Relu`,
-//! `Sqrt`, `AveragePool` and `Concat`.
+//! the cell a texture lies, only on what it is. The logarithm turns the exposure of a picture, which
+//! multiplies all contrasts, into an offset, which the second layer does not see at all. The maximum
+//! keeps what is small: a crack that crosses a corner of a cell hardly moves its mean. What each of
+//! them is worth is in `models/README.md`.
 //!
-//! Learned features are better on hard textures; these are honest about what they are.
+//! All of it is `Conv`, `Mul`, `Add`, `Sub`, `Relu`, `Log`, `AveragePool`, `MaxPool`, `Slice` and
+//! `Concat`. Nothing is learned: what a trained network knows about objects, this does not.
 
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use std::f64::consts::PI;
 
-/// Channels of every output: first order, second order, colour.
-pub const CHANNELS: usize =
-    LEVELS * ORIENTATIONS + (LEVELS - 1) * ORIENTATIONS * ORIENTATIONS + 2 * COLOURS;
+/// Name of the file where a bundle or an error has to name one.
+pub const FILE_NAME: &str = "filter-bank.onnx";
+
+/// The output that the flow takes where none is chosen: the coarser one, with a quarter of the
+/// cells.
+pub const DEFAULT_OUTPUT: &str = "features_s32";
+
+/// Channels of every output: means, then maxima, each of the first and the second order; the
+/// colours are among the means.
+pub const CHANNELS: usize = MEANS + MAXIMA;
 
 /// Levels of the pyramid; each has half the height and width of the one before.
 const LEVELS: usize = 4;
@@ -32,8 +43,15 @@ const LEVELS: usize = 4;
 /// Orientations of the wavelets, spread evenly over half a turn.
 const ORIENTATIONS: usize = 4;
 
+/// Second-order paths: from each level to each coarser one.
+const PATHS: usize = LEVELS * (LEVELS - 1) / 2;
+
 /// Opponent colours, luminance being one.
 const COLOURS: usize = 3;
+
+const MEANS: usize = LEVELS * ORIENTATIONS + PATHS * ORIENTATIONS * ORIENTATIONS + 2 * COLOURS;
+
+const MAXIMA: usize = LEVELS * ORIENTATIONS + PATHS * ORIENTATIONS * ORIENTATIONS;
 
 /// Pixels a cell of the finer output.
 const STRIDE: usize = 16;
@@ -44,11 +62,16 @@ const KERNEL: usize = 7;
 const FREQUENCY: f64 = PI / 2.0;
 const DEVIATION: f64 = 1.7;
 
+/// The moduli below which a response counts as none, of the first order (about one and a half grey
+/// levels of 255) and of the second. A half or a quarter of either changes nothing on real images;
+/// three times the first and fifteen times the second do.
+const FLOORS: [f32; 2] = [0.02, 0.1];
+
 const OPSET: i64 = 17;
 
 /// The model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
-/// `[n, 70, h/16, w/16]` and `features_s32`, which is the same at half the size. Height and width
-/// are multiples of 32. The metadata says how to normalise.
+/// `[n, 230, h/16, w/16]` and `features_s32`, which pools the same once more. Height and width are
+/// multiples of 32. The metadata says how to normalise.
 pub fn filter_bank() -> Vec<u8> {
     let mut graph = GraphBuilder::new("flawd filter bank", OPSET);
     let shape = [Dimension::from("n"), 3.into(), "h".into(), "w".into()];
@@ -56,33 +79,30 @@ pub fn filter_bank() -> Vec<u8> {
 
     let colours = opponent_colours(&mut graph, &image);
     let mut level = graph.slice("luminance", &colours, 1, 0, 1);
-    let mut features = Vec::new();
-    for index in 0..LEVELS {
-        let cell = STRIDE >> index;
-        let first = modulus(&mut graph, &format!("level{index}.first"), &level, 1);
-        features.push(graph.average_pool(&format!("level{index}.first.pool"), &first, cell));
-        if index + 1 == LEVELS {
-            break;
+    let mut cells = Cells::default();
+    for fine in 0..LEVELS {
+        let name = format!("level{fine}");
+        let first = response(&mut graph, &name, &level, 1, FLOORS[0]);
+        cells.add(&mut graph, &name, &first, fine);
+        let mut coarser = first;
+        for coarse in fine + 1..LEVELS {
+            let name = format!("level{fine}.{coarse}");
+            coarser = half(&mut graph, &format!("{name}.half"), &coarser, ORIENTATIONS);
+            let second = response(&mut graph, &name, &coarser, ORIENTATIONS, FLOORS[1]);
+            cells.add(&mut graph, &name, &second, coarse);
         }
-        let coarser = half(
-            &mut graph,
-            &format!("level{index}.first.half"),
-            &first,
-            ORIENTATIONS,
-        );
-        let second = modulus(
-            &mut graph,
-            &format!("level{index}.second"),
-            &coarser,
-            ORIENTATIONS,
-        );
-        features.push(graph.average_pool(&format!("level{index}.second.pool"), &second, cell / 2));
-        level = half(&mut graph, &format!("level{index}.half"), &level, 1);
+        if fine + 1 < LEVELS {
+            level = half(&mut graph, &format!("{name}.half"), &level, 1);
+        }
     }
-    features.extend(local_statistics(&mut graph, &colours));
+    cells.means.extend(local_statistics(&mut graph, &colours));
 
-    let fine = graph.concat("features_s16", &features, 1);
-    let coarse = graph.average_pool("features_s32", &fine, 2);
+    let means = graph.concat("means", &cells.means, 1);
+    let maxima = graph.concat("maxima", &cells.maxima, 1);
+    let coarse_means = graph.average_pool("means.coarse", &means, 2);
+    let coarse_maxima = graph.max_pool("maxima.coarse", &maxima, 2);
+    let fine = graph.concat("features_s16", &[means, maxima], 1);
+    let coarse = graph.concat("features_s32", &[coarse_means, coarse_maxima], 1);
     for (value, [height, width]) in [(&fine, ["h/16", "w/16"]), (&coarse, ["h/32", "w/32"])] {
         let shape = [
             Dimension::from("n"),
@@ -101,6 +121,24 @@ pub fn filter_bank() -> Vec<u8> {
         graph.metadata(key, &value);
     }
     graph.encode().expect("a few filters are far below 2 GiB")
+}
+
+/// What is known of each cell of the finer output.
+#[derive(Default)]
+struct Cells {
+    means: Vec<Value>,
+    maxima: Vec<Value>,
+}
+
+impl Cells {
+    /// Pools a response that lies on the grid of `level` of the pyramid.
+    fn add(&mut self, graph: &mut GraphBuilder, name: &str, response: &Value, level: usize) {
+        let size = STRIDE >> level;
+        self.means
+            .push(graph.average_pool(&format!("{name}.mean"), response, size));
+        self.maxima
+            .push(graph.max_pool(&format!("{name}.max"), response, size));
+    }
 }
 
 /// Luminance, red against green and yellow against blue, each with weights of length 1
@@ -124,8 +162,9 @@ fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
     graph.convolution("colours", image, &weights, None, Window::same(1, 1))
 }
 
-/// The modulus of every channel's wavelet transform: `channels * ORIENTATIONS` maps.
-fn modulus(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Value {
+/// The logarithmic wavelet response of every channel, `channels * ORIENTATIONS` maps:
+/// `ln(floor² + |x ⋆ ψθ|²)`.
+fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, floor: f32) -> Value {
     let mut square = |part: &str, phase: f64| {
         let wavelets: Vec<f32> = (0..ORIENTATIONS)
             .flat_map(|index| wavelet(orientation(index), phase))
@@ -145,7 +184,14 @@ fn modulus(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> 
     };
     let (even, odd) = (square("even", 0.0), square("odd", PI / 2.0));
     let energy = graph.add(&format!("{name}.energy"), &even, &odd);
-    graph.sqrt(name, &energy)
+    logarithm(graph, name, &energy, floor)
+}
+
+/// `ln(floor² + energy)`.
+fn logarithm(graph: &mut GraphBuilder, name: &str, energy: &Value, floor: f32) -> Value {
+    let floor = graph.floats(&format!("{name}.floor"), &[], &[floor * floor]);
+    let raised = graph.add(&format!("{name}.raised"), energy, &floor);
+    graph.log(name, &raised)
 }
 
 /// Half the height and width, after the binomial filter 1 4 6 4 1 in both directions.
@@ -164,7 +210,7 @@ fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Val
     graph.convolution(name, x, &weights, None, window)
 }
 
-/// Mean and standard deviation of each colour over a cell, at half resolution against noise.
+/// Mean and logarithmic variance of each colour over a cell, at half resolution against noise.
 fn local_statistics(graph: &mut GraphBuilder, colours: &Value) -> [Value; 2] {
     let cell = STRIDE / 2;
     let colours = half(graph, "colours.half", colours, COLOURS);
@@ -173,9 +219,12 @@ fn local_statistics(graph: &mut GraphBuilder, colours: &Value) -> [Value; 2] {
     let mean_of_square = graph.average_pool("colours.square.mean", &square, cell);
     let square_of_mean = graph.multiply("colours.mean.square", &mean, &mean);
     let variance = graph.subtract("colours.variance", &mean_of_square, &square_of_mean);
-    // Rounding may leave a tiny negative number, which has no root.
+    // Rounding may leave a tiny negative number.
     let variance = graph.relu("colours.variance.positive", &variance);
-    [mean, graph.sqrt("colours.deviation", &variance)]
+    [
+        mean,
+        logarithm(graph, "colours.variance.log", &variance, FLOORS[0]),
+    ]
 }
 
 fn orientation(index: usize) -> f64 {
