@@ -4,7 +4,11 @@
 //! images ─► K folds ─► each in turn held out ─► flow of the others ─► model.onnx ─► scores of the fold
 //! ```
 //! The flows of the folds are made and scored as the one that ships, with a seed each, and are
-//! thrown away. What a finished fold gave is kept in the cache until the bundle is there, so that
+//! thrown away. They take as many steps as it does, which are more epochs of fewer images: how high
+//! a flow scores images that it does not know goes with the steps of its training. On 60 magnetic
+//! tiles, with as many epochs in place of as many steps, 25 % of the good parts were rejected where
+//! 5 % were expected.
+//! What a finished fold gave is kept in the cache until the bundle is there, so that
 //! an interrupted run does not train it again.
 
 use std::fs::{self, File};
@@ -133,6 +137,7 @@ impl<'a> Fold<'a> {
     ) -> Result<Self, TrainingError> {
         let mut settings = session.plan.settings.clone();
         settings.seed = settings.seed.wrapping_add(number as u64 + 1);
+        settings.epochs = epochs(&settings, training.len(), training.len() + held_out.len());
         let run = session.fingerprint(training, &settings)?;
         // Everything that the scores depend on: the flow, the images, and what the file makes of them.
         let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();
@@ -213,10 +218,49 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// Epochs over `training` images that take as many steps as the settings' over `all`, or up to an
+/// epoch more.
+fn epochs(settings: &TrainingSettings, training: usize, all: usize) -> usize {
+    let steps = |images: usize| images.div_ceil(settings.batch);
+    (settings.epochs * steps(all)).div_ceil(steps(training))
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainingError {
     move |source| TrainingError::Fold {
         action,
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flawd_train::adam::AdamSettings;
+    use flawd_train::trainer::Schedule;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_flow_of_a_fold_takes_as_many_steps_as_the_one_that_ships(
+            of_all in 1_usize..300,
+            batch in 1_usize..40,
+            all in 2_usize..200,
+            share in 0.0_f64..1.0,
+        ) {
+            let settings = TrainingSettings {
+                epochs: of_all,
+                batch,
+                seed: 1,
+                adam: AdamSettings::default(),
+                schedule: Schedule::Cosine,
+            };
+            let training = 1 + (share * (all - 1) as f64) as usize;
+            let wanted = of_all * all.div_ceil(batch);
+            let an_epoch = training.div_ceil(batch);
+            let taken = epochs(&settings, training, all) * an_epoch;
+            prop_assert!((wanted..wanted + an_epoch).contains(&taken));
+        }
     }
 }

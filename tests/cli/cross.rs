@@ -174,7 +174,7 @@ fn an_interrupted_cross_calibration_ends_as_an_uninterrupted_one() {
     workshop.train("whole").succeeded();
 
     // In the midst of a fold, before a fold, and in the midst of the flow that ships.
-    for line in ["fold 2/3  epoch 2/3", "fold 2/3  exported", "epoch 2/3"] {
+    for line in ["fold 2/3  epoch 2/5", "fold 2/3  exported", "epoch 2/3"] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
             .args(workshop.arguments("cut", "--false-reject-rate 0.2"))
             .stdout(Stdio::null())
