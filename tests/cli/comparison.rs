@@ -136,9 +136,19 @@ fn methods_are_fitted_on_all_images_that_trained_the_bundle_or_not_at_all() {
 }
 
 #[test]
-fn a_comparison_takes_a_backbone_and_a_backbone_a_comparison() {
-    let alone = arguments!["evaluate", bundle(), data(), "--compare", "knn"];
-    flawd(alone).failed(64, &["--backbone"]);
+fn without_a_backbone_a_comparison_takes_flawds_own_and_a_backbone_alone_is_refused() {
+    let cache = TempDir::new().expect("a temporary folder");
+    let own = arguments![
+        "evaluate",
+        bundle(),
+        data(),
+        "--compare",
+        "knn",
+        "--cache",
+        cache.path()
+    ];
+    let said = flawd(own).succeeded().stdout;
+    assert!(said.contains("\nknn "), "{said}");
     let alone = arguments!["evaluate", bundle(), data(), "--backbone", backbone()];
     flawd(alone).failed(64, &["--compare"]);
 }
