@@ -1,7 +1,7 @@
 //! Everything about one category: summary, scores, promise, kinds of defects, pictures, training,
 //! provenance.
 
-use flawd_core::calibration::Calibration;
+use flawd_core::calibration::CalibrationMethod;
 use flawd_core::evaluation::{KeptPromise, Ranking, Rate};
 
 use super::charts::{self, Scores};
@@ -174,16 +174,24 @@ fn promise(section: &Section<'_>, good: &[f32]) -> String {
         escape(&calibration.promise()),
         summary::against_the_promise(section.report)
     );
+    let band = match calibration.method() {
+        CalibrationMethod::Split => ": a line that leaves it upwards says that they do not.",
+        CalibrationMethod::Cross { .. } => {
+            ", and the model in use scores them as the models of the folds did: a line that leaves it \
+             says that one of the two is not so."
+        }
+    };
     if !good.is_empty() {
         html += "<div class=\"pair\">\n";
         html += &figure(
             "half",
             &charts::promise(calibration, good, 1.0),
-            "<strong>Promised and measured.</strong> Each point is a rate that the calibration can \
-             promise, and what it came to on the good parts of this test; below the diagonal it is \
-             better than promised. The grey band is where tests of this size lie if the good parts \
-             come from the same process as those of the calibration: a line that leaves it upwards \
-             says that they do not.",
+            &format!(
+                "<strong>Promised and measured.</strong> Each point is a rate that the calibration \
+                 can promise, and what it came to on the good parts of this test; below the diagonal \
+                 it is better than promised. The grey band is where tests of this size lie if the \
+                 good parts come from the same process as those of the calibration{band}"
+            ),
         );
         let closer = CLOSER.max(4.0 * calibration.alpha()).min(1.0);
         html += &figure(
@@ -254,11 +262,15 @@ fn other_promises(section: &Section<'_>, scores: Scores<'_>) -> String {
             },
         )
     };
+    let word = match calibration.method() {
+        CalibrationMethod::Split => "at most",
+        CalibrationMethod::Cross { .. } => "about",
+    };
     let row = |&promised: &f64| {
-        let other = Calibration::from_scores(calibration.scores().to_vec(), promised).ok()?;
+        let other = calibration.at_rate(promised).ok()?;
         let mark = if promised == in_use { " (in use)" } else { "" };
         Some(vec![
-            format!("at most {}{mark}", rate(promised)),
+            format!("{word} {}{mark}", rate(promised)),
             significant(f64::from(other.threshold())),
             cell(Rate::false_rejects(scores.good, other.threshold())),
             cell(Rate::escapes(scores.defect, other.threshold())),
