@@ -1,8 +1,8 @@
 //! The published model, EfficientNet-B5 under a CS-Flow, at full size with random weights: built
 //! here, and exported by PyTorch from the same numbers, both run by the same ONNX Runtime.
 //!
-//! `cargo bench -p flawd-onnx -- SIZE HIDDEN` takes images of SIZE pixels and hidden channels, 256
-//! and 1024 where nothing is said. PyTorch and torchvision are looked for in `$PYTHON`, or
+//! `cargo bench -p flawd-onnx --bench efficientnet -- SIZE HIDDEN` takes images of SIZE pixels and
+//! so many hidden channels, 256 and 1024 where nothing is said. PyTorch and torchvision are looked for in `$PYTHON`, or
 //! `python3`; without them only our own time is printed. The two run in turns on one thread, and
 //! the best run of each counts: the ratio is what means something, the seconds do not.
 //!

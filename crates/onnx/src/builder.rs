@@ -294,6 +294,12 @@ impl GraphBuilder {
         self.node(name, "Concat", &parts, vec![int("axis", axis)])
     }
 
+    /// The sum of several tensors of one shape.
+    pub fn sum(&mut self, name: &str, terms: &[Value]) -> Value {
+        let terms: Vec<&Value> = terms.iter().collect();
+        self.node(name, "Sum", &terms, vec![])
+    }
+
     /// 2-D convolution of an NCHW tensor with `weight` `[output, input / groups, kernel, kernel]`
     /// and `bias` `[output]`.
     pub fn convolution(

@@ -200,6 +200,7 @@ mod tests {
     use super::*;
     use crate::builder::Window;
     use crate::proto::ModelProto;
+    use crate::upsampled;
     use flawd_core::image::Size;
     use flawd_core::normalisation::{ChannelOrder, Normalisation};
     use flawd_core::permutation::PermutationKind;
@@ -210,8 +211,9 @@ mod tests {
     /// What the exporter may add to a backbone: operators that TensorRT's ONNX parser supports.
     ///
     /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
-    /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`.
-    const ALLOWED: [&str; 18] = [
+    /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`. That of wide flows:
+    /// `Sum` of float tensors.
+    const ALLOWED: [&str; 19] = [
         "Add",
         "Atan",
         "AveragePool",
@@ -229,6 +231,7 @@ mod tests {
         "Resize",
         "Slice",
         "Sub",
+        "Sum",
         "Transpose",
     ];
 
@@ -271,7 +274,7 @@ mod tests {
         };
         let flow = FlowSpec {
             channels: 2,
-            hidden: 1,
+            hidden: upsampled::WORTH_FROM,
             kernels: vec![3],
             clamp: 3.0,
             permutation: PermutationKind::NumpyLegacy,

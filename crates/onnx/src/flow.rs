@@ -1,12 +1,14 @@
 //! The second half of a model graph: features in, score and anomaly map out.
 //!
-//! The flow is written as its formulas stand in the paper's code, with three differences that
+//! The flow is written as its formulas stand in the paper's code, with four differences that
 //! change no number beyond rounding: each block's permutation and its split into halves are one
 //! gather a half; the gains `gamma` are multiplied into the weights and biases of the second layer;
-//! and the log-determinant, which no score needs, is not computed.
+//! in wide flows what is upsampled is convolved before and not after (`upsampled.rs`); and the
+//! log-determinant, which no score needs, is not computed.
 
 use crate::anomaly_map::add_geometric_mean;
 use crate::builder::{GraphBuilder, Value, Window};
+use crate::upsampled::{self, Taps};
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::{
     ConvLayout, CouplingLayout, FlowSpec, LEAKY_SLOPE, OUTPUT_LIMIT, SCALES, SOFT_CLAMP_FACTOR,
@@ -14,6 +16,7 @@ use flawd_core::flow::{
 };
 use flawd_core::image::Size;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
+use std::ops::Range;
 
 type Maps = [Value; SCALES];
 
@@ -173,15 +176,16 @@ impl Coupling<'_> {
                 gamma[scale],
             )
         });
-        let middle_up = self.builder.upsample_twice(&format!("{name}.up1"), middle);
-        let coarse_up = self.builder.upsample_twice(&format!("{name}.up2"), coarse);
-        let mut link = |part: &str, layout: &ConvLayout, x: &Value, stride: usize, scale: usize| {
-            self.convolution(&format!("{name}.{part}"), layout, x, stride, gamma[scale])
+        let mut up = |part: &str, layout: &ConvLayout, x: &Value, scale: usize| {
+            self.of_upsampled(&format!("{name}.{part}"), layout, x, gamma[scale])
         };
-        let up_10 = link("up_conv10", &layout.up[0], &middle_up, 1, 0);
-        let up_21 = link("up_conv21", &layout.up[1], &coarse_up, 1, 1);
-        let down_01 = link("down_conv01", &layout.down[0], fine, 2, 1);
-        let down_12 = link("down_conv12", &layout.down[1], middle, 2, 2);
+        let up_10 = up("up_conv10", &layout.up[0], middle, 0);
+        let up_21 = up("up_conv21", &layout.up[1], coarse, 1);
+        let mut down = |part: &str, layout: &ConvLayout, x: &Value, scale: usize| {
+            self.convolution(&format!("{name}.{part}"), layout, x, 2, gamma[scale])
+        };
+        let down_01 = down("down_conv01", &layout.down[0], fine, 1);
+        let down_12 = down("down_conv12", &layout.down[1], middle, 2);
         let mut sum = |part: &str, terms: &[&Value]| {
             let terms = terms.iter().map(|&term| term.clone());
             terms
@@ -193,6 +197,31 @@ impl Coupling<'_> {
             sum("out1", &[&own[1], &down_01, &up_21]),
             sum("out2", &[&own[2], &down_12]),
         ]
+    }
+
+    /// A convolution of `x` upsampled, with its weight and bias multiplied by `gain`.
+    fn of_upsampled(&mut self, name: &str, layout: &ConvLayout, x: &Value, gain: f32) -> Value {
+        if layout.input < upsampled::WORTH_FROM {
+            let wide = self.builder.upsample_twice(&format!("{name}.wide"), x);
+            return self.convolution(name, layout, &wide, 1, gain);
+        }
+        let taps = Taps {
+            output: layout.output,
+            input: layout.input,
+            kernel: layout.kernel,
+            weight: &self.scaled(&layout.weight, gain),
+        };
+        let sum = upsampled::add(self.builder, &format!("{name}.sum"), &taps, x);
+        let bias = self.scaled(&layout.bias, gain);
+        let shape = [1, layout.output, 1, 1];
+        let bias = self.builder.floats(&format!("{name}.bias"), &shape, &bias);
+        self.builder.add(name, &sum, &bias)
+    }
+
+    /// Parameters multiplied by `gain`.
+    fn scaled(&self, range: &Range<usize>, gain: f32) -> Vec<f32> {
+        let parameters = self.parameters[range.clone()].iter();
+        parameters.map(|x| x * gain).collect()
     }
 
     /// A convolution with its weight and bias multiplied by `gain`.
@@ -210,13 +239,8 @@ impl Coupling<'_> {
             kernel,
             ..
         } = layout;
-        let scaled = |range: &std::ops::Range<usize>| -> Vec<f32> {
-            self.parameters[range.clone()]
-                .iter()
-                .map(|x| x * gain)
-                .collect()
-        };
-        let (weight, bias) = (scaled(&layout.weight), scaled(&layout.bias));
+        let weight = self.scaled(&layout.weight, gain);
+        let bias = self.scaled(&layout.bias, gain);
         let shape = [output, input, kernel, kernel];
         let weight = self
             .builder

@@ -24,6 +24,7 @@ mod published_tests;
 mod runtime;
 mod session;
 mod shapes;
+mod upsampled;
 
 pub use backbone::{Backbone, BackboneError};
 pub use builder::GraphBuilder;

@@ -34,10 +34,12 @@ fn flow(channels: usize) -> FlowSpec {
 
 /// Parameters with which every part of the flow matters: no gain is zero.
 fn parameters(flow: &FlowSpec) -> Vec<f32> {
+    // A sum over more channels is kept as large.
+    let width = (flow.hidden as f32 / 6.0).sqrt();
     Numbers(3)
         .many(flow.layout().len)
         .iter()
-        .map(|x| x * 0.4 + 0.05)
+        .map(|x| (x * 0.4 + 0.05) / width)
         .collect()
 }
 
@@ -128,6 +130,21 @@ fn score_and_map_are_those_of_the_formulas() {
         &features(Size::new(64, 64), &[COARSE.0]),
         &identity(),
         &flow(4),
+        17,
+    );
+}
+
+#[test]
+fn a_wide_flow_gives_the_same_numbers_by_another_order_of_additions() {
+    let wide = FlowSpec {
+        hidden: 256,
+        kernels: vec![1, 3, 5],
+        ..flow(4)
+    };
+    check(
+        &features(Size::new(32, 48), &[COARSE.0]),
+        &identity(),
+        &wide,
         17,
     );
 }
