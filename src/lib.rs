@@ -32,7 +32,6 @@ pub mod overlay;
 pub mod pipeline;
 pub mod report;
 pub mod scorer;
-pub mod state_dict;
 pub mod synthetic;
 pub mod telemetry;
 pub mod training;

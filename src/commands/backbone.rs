@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
+use flawd_import::TensorFile;
 use flawd_onnx::efficientnet::{
     Architecture, EfficientNet, GraphOptions, Padding, Variant, output_name,
 };
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
 use crate::failure::{Failure, Outcome};
-use crate::state_dict;
 
 /// Arguments of `flawd backbone`.
 #[derive(Debug, Args)]
@@ -36,8 +36,8 @@ enum BackboneCommand {
 
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// Weights with the names of torchvision, efficientnet_pytorch or timm
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// Weights by torchvision, efficientnet_pytorch or timm: a .safetensors or .pth file
+    #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Which zeros each convolution sees around its map
     #[arg(long, value_enum)]
@@ -98,7 +98,8 @@ pub fn run(args: BackboneArgs) -> Outcome {
 }
 
 fn build(args: &BuildArgs) -> Outcome {
-    let tensors = state_dict::read(&args.weights).map_err(Failure::config)?;
+    let file = TensorFile::open(&args.weights).map_err(Failure::config)?;
+    let tensors = file.read_all().map_err(Failure::config)?;
     let network = EfficientNet::new(tensors, args.arch)
         .with_context(|| format!("cannot use {}", args.weights.display()))
         .map_err(Failure::config)?;

@@ -30,6 +30,7 @@ use crate::config::{Camera, Config, Inference, Log, Mqtt, Station, Synthetic};
 use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
 use crate::failure::{Failure, Outcome};
 use crate::features::FeaturePlan;
+use crate::held_out;
 use crate::overlay::save_overlay;
 use crate::scorer::Scorer;
 use crate::synthetic::folder::{DatasetOptions, write_dataset};
@@ -212,8 +213,10 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             schedule: Schedule::Cosine,
         },
         hold_out: HoldOut::Share(HOLD_OUT),
-        false_reject_rate: FALSE_REJECT_RATE,
-        accept_achievable: false,
+        promise: held_out::Promise {
+            false_reject_rate: FALSE_REJECT_RATE,
+            accept_achievable: false,
+        },
         fresh: false,
         out: args.out.join("bundle"),
         name: "demo".to_owned(),

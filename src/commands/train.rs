@@ -11,7 +11,7 @@ use flawd_onnx::Runtime;
 
 use super::features::{self, FeatureArgs};
 use super::recipe::FlowArgs;
-use super::{StopFlag, share};
+use super::{PromiseArgs, StopFlag, share};
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::training::{HoldOut, TrainingError, TrainingPlan, train};
@@ -41,12 +41,8 @@ pub struct TrainArgs {
     /// trained without the fold that it scores. The promise is an estimate, and no bound
     #[arg(long, value_name = "K", conflicts_with = "hold_out", value_parser = folds)]
     cross_calibrate: Option<usize>,
-    /// The false-reject rate that the threshold promises
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = share)]
-    false_reject_rate: f64,
-    /// Where the calibrating images are too few for that rate, promise the lowest that they allow
-    #[arg(long)]
-    accept_achievable: bool,
+    #[command(flatten)]
+    promise: PromiseArgs,
     /// Seed of all randomness
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -97,8 +93,7 @@ impl TrainArgs {
                 Some(folds) => HoldOut::Folds(folds),
                 None => HoldOut::Share(self.hold_out),
             },
-            false_reject_rate: self.false_reject_rate,
-            accept_achievable: self.accept_achievable,
+            promise: self.promise.promise(),
             fresh: self.fresh,
             out: self.out,
             name,

@@ -36,6 +36,7 @@ use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
 use crate::features::{ExtractionStep, FeaturePlan};
+use crate::held_out::Promise;
 
 /// Everything that a training run depends on.
 #[derive(Clone, Debug)]
@@ -60,10 +61,8 @@ pub struct TrainingPlan {
     pub settings: TrainingSettings,
     /// Which images calibrate.
     pub hold_out: HoldOut,
-    /// The false-reject rate that the threshold promises.
-    pub false_reject_rate: f64,
-    /// Take the lowest rate that the held-out images can promise where they are too few.
-    pub accept_achievable: bool,
+    /// What the threshold promises.
+    pub promise: Promise,
     /// Start again although a checkpoint of this very run is there.
     pub fresh: bool,
     /// The bundle's folder.

@@ -210,10 +210,6 @@ pub(super) fn calibrate(
     plan: &TrainingPlan,
     scores: Vec<f32>,
 ) -> Result<Calibration, CalibrationError> {
-    let calibration = if plan.accept_achievable {
-        Calibration::from_scores_or_achievable(scores, plan.false_reject_rate)
-    } else {
-        Calibration::from_scores(scores, plan.false_reject_rate)
-    };
-    calibration?.with_method(plan.hold_out.method())
+    let calibration = plan.promise.calibrate(scores)?;
+    calibration.with_method(plan.hold_out.method())
 }

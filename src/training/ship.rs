@@ -2,7 +2,6 @@
 //!
 //! Everything here is computed with the exported file, by the path that the daemon takes.
 
-use flawd_core::calibration::Calibration;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Manifest, ModelRecord, TrainingRecord,
 };
@@ -12,9 +11,9 @@ use super::cross::OutOfFold;
 use super::session::{Session, calibrate};
 use super::trained::Trained;
 use super::{Observer, Progress, TrainingError, tell};
-use crate::bundle::{Bundle, Draft, DraftRecord, GoldenInput, Thresholds, choose_golden};
-use crate::decode::decode_file;
+use crate::bundle::{Bundle, Draft, DraftRecord, Thresholds};
 use crate::features::FeatureImage;
+use crate::held_out::HeldOut;
 
 /// A trained flow with everything that goes into its bundle.
 pub(super) struct Shipment<'a> {
@@ -60,8 +59,8 @@ impl Shipment<'_> {
         let thresholds =
             Thresholds::from_good(good, |scores| calibrate(self.session.plan, scores))?;
         tell(observe, Progress::Calibrated(&thresholds.calibration))?;
-        let scores: Vec<f32> = examined.good.iter().map(|image| image.score).collect();
-        let golden = golden(scored, &scores, &thresholds.calibration)?;
+        let paths = scored.iter().map(|image| image.path.clone());
+        let golden = HeldOut::new(paths.zip(examined.good)).golden(&thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
@@ -112,23 +111,4 @@ impl Shipment<'_> {
             golden: record.golden,
         }
     }
-}
-
-/// The pictures that every device has to score as this one did.
-fn golden(
-    images: &[FeatureImage],
-    scores: &[f32],
-    calibration: &Calibration,
-) -> Result<Vec<GoldenInput>, TrainingError> {
-    let input = |place: usize| {
-        let image = decode_file(&images[place].path)?;
-        Ok(GoldenInput {
-            image,
-            score: scores[place],
-        })
-    };
-    choose_golden(scores, calibration)
-        .into_iter()
-        .map(input)
-        .collect()
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flawd::state_dict;
+use flawd_import::TensorFile;
 use flawd_onnx::efficientnet::{EfficientNet, GraphOptions, Padding};
 use flawd_onnx::{Backbone, Normalisation};
 use tempfile::TempDir;
@@ -99,7 +99,8 @@ fn every_flag_is_in_the_file() {
     let more = "--padding lukemelas --resolution 456 --stage 5,3 --epsilon 1e-4 --pixels inception";
     let said = build(&weights, &out, more).succeeded().stdout;
     assert!(said.contains("SAME padding for 456 pixels"), "{said}");
-    let tensors = state_dict::read(&weights).expect("they are read");
+    let file = TensorFile::open(&weights).expect("a file of tensors");
+    let tensors = file.read_all().expect("they are read");
     let network = EfficientNet::new(tensors, None).expect("an EfficientNet");
     let expected = network.graph(&GraphOptions {
         padding: Padding::Same { resolution: 456 },
@@ -148,7 +149,7 @@ fn what_does_not_fit_is_said_with_the_way_out() {
     build(&weights("lukemelas"), &out, "--padding lukemelas").failed(64, &["--resolution", "3x40"]);
     // A whole file of another kind, half a file, and none.
     let image = data().join("test/good/000.png");
-    build(&image, &out, symmetric).failed(78, &["000.png", "no safetensors file"]);
+    build(&image, &out, symmetric).failed(78, &["000.png", "neither a safetensors file"]);
     let half = folder.path().join("half.safetensors");
     let whole = fs::read(&torchvision).expect("it is there");
     fs::write(&half, &whole[..whole.len() / 2]).expect("it can be written");

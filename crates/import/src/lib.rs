@@ -12,6 +12,7 @@
 //! bundles.
 
 mod checkpoint;
+mod elements;
 mod extractor;
 mod flow;
 mod lightning;

@@ -12,8 +12,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ndarray::ArrayD;
-use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
-use safetensors::{Dtype, SafeTensors};
+use pytorch_reader::{PickleError, PytorchError, PytorchReader};
+use safetensors::SafeTensors;
+
+use crate::elements::Elements;
 
 /// A file with named tensors.
 pub struct TensorFile {
@@ -26,8 +28,8 @@ pub struct TensorFile {
 /// A tensor that was not read yet.
 struct Entry {
     shape: Vec<usize>,
-    /// Name of the element type, where it is another than 32-bit floating point.
-    other_type: Option<String>,
+    /// Its elements, or the name of their type where they are no floating-point numbers.
+    elements: Result<Elements, String>,
     place: Place,
 }
 
@@ -98,8 +100,9 @@ pub enum TensorError {
     },
     /// A tensor of another element type.
     #[error(
-        "the tensor `{name}` of {} has elements of type {found}, and float32 is needed: save the \
-         state dict after model.float()", path.display()
+        "the tensor `{name}` of {} has elements of type {found}, and floating-point numbers are \
+         needed: save the state dict before it is quantised, or after model.float()",
+        path.display()
     )]
     ElementType {
         /// The file.
@@ -154,7 +157,7 @@ impl TensorFile {
             let (start, end) = info.data_offsets;
             let entry = Entry {
                 shape: info.shape.clone(),
-                other_type: (info.dtype != Dtype::F32).then(|| info.dtype.to_string()),
+                elements: Elements::of_safetensors(info.dtype),
                 place: Place::Bytes(data + start..data + end),
             };
             (name, entry)
@@ -170,10 +173,9 @@ impl TensorFile {
     fn from_torch(path: &Path) -> Result<Self, TensorError> {
         let reader = PytorchReader::new(path).map_err(|error| explain(path, error))?;
         let tensors = reader.into_tensors().into_iter().map(|(name, tensor)| {
-            let dtype = tensor.dtype();
             let entry = Entry {
                 shape: tensor.shape().to_owned(),
-                other_type: (dtype != DType::F32).then(|| format!("{dtype:?}")),
+                elements: Elements::of_torch(tensor.dtype()),
                 place: Place::Torch(tensor),
             };
             (name, entry)
@@ -209,12 +211,12 @@ impl TensorFile {
         Ok(&self.entry(name)?.shape)
     }
 
-    /// True if a tensor's elements are 32-bit floating point; others cannot be read.
+    /// True if a tensor's elements are floating-point numbers; others cannot be read.
     ///
     /// # Errors
     /// If there is none of this name.
     pub fn is_float(&self, name: &str) -> Result<bool, TensorError> {
-        Ok(self.entry(name)?.other_type.is_none())
+        Ok(self.entry(name)?.elements.is_ok())
     }
 
     /// Reads a tensor.
@@ -234,16 +236,28 @@ impl TensorFile {
         }
     }
 
+    /// Reads all tensors. A single integer is a counter that PyTorch keeps beside the weights, and
+    /// is left out.
+    ///
+    /// # Errors
+    /// As [`TensorFile::read`].
+    pub fn read_all(&self) -> Result<BTreeMap<String, ArrayD<f32>>, TensorError> {
+        let is_counter = |entry: &Entry| entry.elements.is_err() && entry.shape.is_empty();
+        let wanted = self.tensors.iter().filter(|(_, entry)| !is_counter(entry));
+        wanted
+            .map(|(name, _)| Ok((name.clone(), self.read(name)?)))
+            .collect()
+    }
+
     /// Reads a tensor whose elements may be anything.
     pub(crate) fn read_any(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
         let entry = self.entry(name)?;
-        if let Some(found) = &entry.other_type {
-            return Err(TensorError::ElementType {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                found: found.clone(),
-            });
-        }
+        let elements = entry.elements.as_ref();
+        let elements = elements.map_err(|found| TensorError::ElementType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            found: found.clone(),
+        })?;
         let from_file;
         let bytes = match &entry.place {
             Place::Bytes(range) => &self.bytes[range.clone()],
@@ -252,9 +266,7 @@ impl TensorFile {
                 &from_file
             }
         };
-        // Files and machines are little-endian.
-        let elements = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes);
-        let tensor = ArrayD::from_shape_vec(entry.shape.as_slice(), elements.collect());
+        let tensor = ArrayD::from_shape_vec(entry.shape.as_slice(), elements.read(bytes));
         Ok(tensor.expect("both readers hold the length against the shape"))
     }
 

@@ -5,3 +5,4 @@ mod files;
 mod hostile;
 mod published;
 mod refused;
+mod weights;
