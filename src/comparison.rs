@@ -20,9 +20,11 @@ use crate::digest::sha256_file;
 use crate::evaluation::ImageRow;
 use crate::features::{ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, Repeated};
 
+mod across;
 mod contender;
 mod metrics;
 
+pub use across::AcrossCategories;
 pub use contender::{Contender, ContenderError, Method};
 pub use metrics::ImageMetrics;
 

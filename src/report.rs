@@ -9,6 +9,7 @@
 //! do not have, nothing is asked from a network, and there is no script in it.
 
 mod charts;
+mod comparison;
 mod gallery;
 mod histogram;
 mod html;
@@ -25,17 +26,15 @@ use flawd_core::digest::Digest;
 use flawd_core::manifest::Manifest;
 use jiff::Timestamp;
 
-use crate::evaluation::{Mean, Report};
+use crate::evaluation::{Overview, Report};
 use html::{document, escape, metric, percent, table};
 
 /// What a page shows.
 pub struct Page<'a> {
     /// One for each category; at least one.
     pub sections: Vec<Section<'a>>,
-    /// The mean over several categories, where there are several.
-    pub mean: Option<&'a Mean>,
-    /// Folders with labelled images for which there was no bundle.
-    pub left_out: &'a [String],
+    /// What is said over several categories, where there are several.
+    pub overview: Option<&'a Overview<'a>>,
     /// The command that made it.
     pub command: String,
     /// When it was made.
@@ -151,7 +150,8 @@ fn overview(page: &Page<'_>, sections: &[Section<'_>]) -> String {
         ]
     };
     let mut rows: Vec<Vec<String>> = sections.iter().enumerate().map(row).collect();
-    rows.extend(page.mean.map(|mean| {
+    rows.extend(page.overview.map(|overview| {
+        let mean = &overview.mean;
         vec![
             "mean".to_owned(),
             String::new(),
@@ -165,5 +165,8 @@ fn overview(page: &Page<'_>, sections: &[Section<'_>]) -> String {
             metric(mean.aupro),
         ]
     }));
-    table("numbers with-sum", &head, &rows)
+    let compared = page.overview.map_or_else(String::new, |overview| {
+        comparison::of_several(&overview.comparison)
+    });
+    table("numbers with-sum", &head, &rows) + &compared
 }

@@ -10,7 +10,8 @@ use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::comparison::{
-    Comparing, Comparison, ComparisonError, ComparisonPlan, ComparisonStep, Method,
+    AcrossCategories, Comparing, Comparison, ComparisonError, ComparisonPlan, ComparisonStep,
+    Method,
 };
 use crate::evaluation::Report;
 use crate::failure::Failure;
@@ -137,4 +138,28 @@ pub(super) fn print_comparison(comparison: &Comparison) {
         "every method is fitted on the {} images that trained the bundle",
         comparison.training_images
     );
+}
+
+/// Prints the table of several categories, where there was a comparison.
+pub(super) fn print_across(methods: &[AcrossCategories<'_>]) {
+    let Some(first) = methods.first() else {
+        return;
+    };
+    let name = first.image_auroc.keys().map(|name| name.chars().count());
+    let name = name.max().unwrap_or_default().max(12);
+    let line = |head: &str, cell: &dyn Fn(&AcrossCategories<'_>) -> String| {
+        print!("{head:name$}");
+        for method in methods {
+            print!(" {:>9}", cell(method));
+        }
+        println!();
+    };
+    println!();
+    line("image AUROC", &|method| method.method.to_owned());
+    for category in first.image_auroc.keys() {
+        line(category, &|method| {
+            format!("{:.4}", method.image_auroc[category])
+        });
+    }
+    line("mean", &|method| format!("{:.4}", method.mean));
 }

@@ -221,8 +221,7 @@ fn finish(
     if let Some(html) = html {
         html.write(&page(&Page {
             sections: evaluated.iter().map(section).collect(),
-            mean: overview.as_ref().map(|overview| &overview.mean),
-            left_out: overview.as_ref().map_or(&[], |overview| overview.left_out),
+            overview: overview.as_ref(),
             command: command_line(),
             made: Timestamp::now(),
         }))?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Metrics, Report};
 use crate::bundle::Bundle;
+use crate::comparison::AcrossCategories;
 use crate::dataset::TestSet;
 
 /// A bundle and the folder it is evaluated on.
@@ -135,6 +136,9 @@ pub struct Overview<'a> {
     pub categories: BTreeMap<&'a str, &'a Report>,
     /// Over all of them.
     pub mean: Mean,
+    /// Every method in every category, the bundles' flow first; empty without a comparison.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparison: Vec<AcrossCategories<'a>>,
     /// Folders with labelled images for which there was no bundle.
     pub left_out: &'a [String],
 }
@@ -142,8 +146,12 @@ pub struct Overview<'a> {
 impl<'a> Overview<'a> {
     /// Sums reports up.
     pub fn new(categories: BTreeMap<&'a str, &'a Report>, left_out: &'a [String]) -> Self {
+        let compared = categories.iter();
+        let compared =
+            compared.filter_map(|(&name, report)| Some((name, report.comparison.as_ref()?)));
         Self {
             mean: Mean::new(categories.values().map(|report| &report.overall)),
+            comparison: AcrossCategories::of(&compared.collect::<Vec<_>>()),
             categories,
             left_out,
         }

@@ -9,7 +9,7 @@ use super::gallery::Shown;
 use super::histogram::histogram;
 use super::html::{escape, figure, metric, percent, rate, significant, table};
 use super::plot::whisker;
-use super::{Page, Section, provenance, summary};
+use super::{Page, Section, comparison, provenance, summary};
 use crate::dataset::GOOD;
 use crate::encode::base64;
 use crate::evaluation::{Metrics, Report};
@@ -53,6 +53,11 @@ pub(super) fn section(
         part("summary", "In plain words", summary::of_one(section, page)),
         part("scores", "Scores", score_plots(scores)),
         part("kinds", "By kind of defect", kinds(report)),
+        part(
+            "comparison",
+            "Beside other methods",
+            (report.comparison.as_ref()).map_or_else(String::new, comparison::of_one),
+        ),
         part(
             "promise",
             "Did the calibration keep its promise?",

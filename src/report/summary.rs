@@ -38,8 +38,9 @@ pub(super) fn of_several(page: &Page<'_>) -> String {
          has.</p>\n",
         sections.len()
     );
-    if !page.left_out.is_empty() {
-        let names: Vec<String> = page.left_out.iter().map(|name| escape(name)).collect();
+    let left_out = page.overview.map_or(&[][..], |overview| overview.left_out);
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.iter().map(|name| escape(name)).collect();
         html += &format!(
             "<p class=\"warning\"><strong>Not evaluated</strong>, because there is no bundle of that \
              name: {}. The mean is over the others.</p>\n",

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use flawd::bundle::Bundle;
@@ -36,15 +37,15 @@ fn compared(data: PathBuf, backbone: PathBuf, cache: PathBuf, methods: &str) -> 
 #[test]
 fn every_method_is_measured_on_the_images_of_the_flow_and_fitted_on_those_that_trained_it() {
     let folder = TempDir::new().expect("a temporary folder");
-    let path = folder.path().join("report.json");
-    let cache = folder.path().join("cache");
+    let [path, html, cache] =
+        ["report.json", "report.html", "cache"].map(|name| folder.path().join(name));
     let mut arguments = compared(
         data().into(),
         backbone(),
         cache,
         "gaussian,knn,padim,differnet",
     );
-    arguments.extend(arguments!["--json", &path]);
+    arguments.extend(arguments!["--json", &path, "--html", &html]);
     let finished = flawd(arguments).succeeded();
     let report = json(&path);
     let comparison = &report["comparison"];
@@ -65,9 +66,17 @@ fn every_method_is_measured_on_the_images_of_the_flow_and_fitted_on_those_that_t
         assert_eq!(rows[0][metric], report[metric], "the flow's own {metric}");
     }
     let kinds = report["defect_types"].as_object().expect("kinds");
+    let html = fs::read_to_string(html).expect("it was written");
+    let (_, shown) = html
+        .split_once("Beside other methods")
+        .expect("there is a section");
     for row in rows {
         let auroc = row["image_auroc"].as_f64().expect("a number");
         assert!((0.0..=1.0).contains(&auroc), "{row}");
+        let name = row["method"].as_str().expect("a name");
+        let cells = shown.split_once(&format!(">{name}<")).expect("a row").1;
+        let cells = cells.split_once("</tr>").expect("an end").0;
+        assert!(cells.contains(&format!("<td>{auroc:.4}</td>")), "{cells}");
         let of_kinds = row["defect_types"].as_object().expect("kinds");
         assert!(of_kinds.keys().eq(kinds.keys()), "{row}");
     }
@@ -151,4 +160,61 @@ fn without_a_backbone_a_comparison_takes_flawds_own_and_a_backbone_alone_is_refu
     assert!(said.contains("\nknn "), "{said}");
     let alone = arguments!["evaluate", bundle(), data(), "--backbone", backbone()];
     flawd(alone).failed(64, &["--compare"]);
+}
+
+#[test]
+fn several_categories_are_compared_in_one_table_with_the_mean() {
+    let place = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| place.path().join(name);
+    for (folder, target) in [("bundles", bundle()), ("images", data())] {
+        fs::create_dir(path(folder)).expect("it can be made");
+        for name in ["flange", "gear"] {
+            symlink(target, path(folder).join(name)).expect("it can be made");
+        }
+    }
+    let arguments = arguments![
+        "evaluate",
+        path("bundles"),
+        path("images"),
+        "--compare",
+        "gaussian,knn",
+        "--backbone",
+        backbone(),
+        "--cache",
+        path("cache"),
+        "--json",
+        path("report.json"),
+        "--html",
+        path("report.html"),
+    ];
+    let said = flawd(arguments).succeeded().stdout;
+    let report = json(&path("report.json"));
+    let methods = report["comparison"].as_array().expect("a list");
+    let names: Vec<&str> = methods
+        .iter()
+        .filter_map(|method| method["method"].as_str())
+        .collect();
+    assert_eq!(names, ["cs-flow", "gaussian", "knn"]);
+    let html = fs::read_to_string(path("report.html")).expect("it was written");
+    let means: Vec<String> = methods
+        .iter()
+        .zip(0..)
+        .map(|(method, place)| {
+            let own = |category: &str| {
+                let rows = &report["categories"][category]["comparison"]["rows"];
+                rows[place as usize]["image_auroc"]
+                    .as_f64()
+                    .expect("a number")
+            };
+            let mean = method["mean"].as_f64().expect("a number");
+            assert_eq!(method["image_auroc"]["gear"], own("gear"));
+            assert_eq!(mean, (own("flange") + own("gear")) / 2.0);
+            format!("{mean:.4}")
+        })
+        .collect();
+    let row = said.lines().rfind(|line| line.starts_with("mean"));
+    let printed: Vec<&str> = row.expect("a mean").split_whitespace().skip(1).collect();
+    assert_eq!(printed, means);
+    let cells = format!("<td>{}</td>", means.join("</td><td>"));
+    assert!(html.contains(&cells), "{cells}");
 }

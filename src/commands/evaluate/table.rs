@@ -1,6 +1,6 @@
 //! What `flawd evaluate` prints: a row for each kind of defect, or for each of several categories.
 
-use crate::commands::comparison::print_comparison;
+use crate::commands::comparison::{print_across, print_comparison};
 use crate::evaluation::{Metrics, Overview, PromiseRow, Report};
 
 /// Width of the first column at least.
@@ -110,6 +110,7 @@ pub(super) fn print_overview(overview: &Overview<'_>) {
             number(mean.aupro),
         ],
     );
+    print_across(&overview.comparison);
     for (category, report) in &overview.categories {
         let is_quiet = warnings(report).is_empty();
         if !is_quiet {
