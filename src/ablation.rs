@@ -274,7 +274,7 @@ impl Bench<'_> {
     ) -> Result<Run, AblationError> {
         let start = Instant::now();
         let epochs = match contender {
-            Contender::Flow(variant) => variant.settings.epochs,
+            Contender::Flow(variant) => variant.settings.epochs_over(self.train.len()),
             _ => 0,
         };
         let mut tell = |step| observe(AblationStep::Trains { at, epochs, step });

@@ -202,6 +202,7 @@ mod tests {
             transform: TransformKind::Standardise,
             settings: TrainingSettings {
                 epochs: 2,
+                least_steps: 0,
                 batch: 4,
                 seed: 1,
                 adam: AdamSettings::default(),

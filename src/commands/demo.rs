@@ -203,6 +203,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         transform: TransformKind::Standardise,
         settings: TrainingSettings {
             epochs: args.epochs as usize,
+            least_steps: 0,
             batch: 16,
             seed: args.seed,
             adam: AdamSettings {

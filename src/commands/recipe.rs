@@ -8,6 +8,10 @@ use flawd_train::transform::TransformKind;
 
 use super::numbers;
 
+/// Optimiser steps of [`Recipe::Edge`] at least, so that a flow of few images is trained to its end
+/// too; docs/training.md measures it.
+const LEAST_STEPS: usize = 750;
+
 /// What the flow is and how it is trained. Whatever is not given comes from the recipe.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
@@ -15,7 +19,8 @@ pub(super) struct FlowArgs {
     /// Settings to start from
     #[arg(long, value_enum, default_value_t = Recipe::Edge)]
     recipe: Recipe,
-    /// Passes over the training images
+    /// Passes over the training images; 20 with `edge`, or as many as make 750 steps where the images
+    /// are few
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Images a step
@@ -110,6 +115,7 @@ impl Recipe {
                 transform: TransformKind::Standardise,
                 training: TrainingSettings {
                     epochs: 20,
+                    least_steps: LEAST_STEPS,
                     batch: 16,
                     seed,
                     adam: AdamSettings {
@@ -128,6 +134,7 @@ impl Recipe {
                 transform: TransformKind::None,
                 training: TrainingSettings {
                     epochs: 240,
+                    least_steps: 0,
                     batch: 16,
                     seed,
                     adam: AdamSettings::default(),
@@ -156,7 +163,10 @@ impl FlowArgs {
         set(&mut settings.permutation, self.permutation.map(Into::into));
         set(&mut settings.transform, self.transform.map(Into::into));
         let training = &mut settings.training;
-        set(&mut training.epochs, self.epochs);
+        if let Some(epochs) = self.epochs {
+            training.epochs = epochs;
+            training.least_steps = 0;
+        }
         set(&mut training.batch, self.batch);
         set(&mut training.schedule, self.schedule.map(Into::into));
         let adam = &mut training.adam;
@@ -207,5 +217,34 @@ fn betas(text: &str) -> Result<[f64; 2], String> {
         _ => Err(format!(
             "`{text}` are not two numbers from 0 to below 1, such as 0.9,0.999"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flow: FlowArgs,
+    }
+
+    fn epochs(arguments: &[&str], images: usize) -> usize {
+        let arguments = std::iter::once(&"flawd").chain(arguments);
+        let command = Command::try_parse_from(arguments).expect("they are known");
+        let settings = command.flow.settings(1).expect("they fit");
+        settings.training.epochs_over(images)
+    }
+
+    #[test]
+    fn few_images_take_more_epochs_unless_their_number_is_given() {
+        assert_eq!(epochs(&[], 609), 20);
+        assert_eq!(epochs(&[], 60), 188, "4 steps each, 752 in all");
+        assert_eq!(epochs(&["--batch", "4"], 60), 50, "15 steps each");
+        assert_eq!(epochs(&["--epochs", "3"], 60), 3);
+        assert_eq!(epochs(&["--recipe", "published"], 60), 240);
     }
 }

@@ -194,6 +194,7 @@ fn differnet(seed: u64) -> Variant {
         transform: TransformKind::Standardise,
         settings: TrainingSettings {
             epochs: DIFFERNET_EPOCHS,
+            least_steps: 0,
             batch: 16,
             seed,
             adam: AdamSettings {

@@ -137,7 +137,7 @@ impl<'a> Fold<'a> {
     ) -> Result<Self, TrainingError> {
         let mut settings = session.plan.settings.clone();
         settings.seed = settings.seed.wrapping_add(number as u64 + 1);
-        settings.epochs = epochs(&settings, training.len(), training.len() + held_out.len());
+        settings.least_steps = steps(&settings, training.len() + held_out.len());
         let run = session.fingerprint(training, &settings)?;
         // Everything that the scores depend on: the flow, the images, and what the file makes of them.
         let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();
@@ -218,11 +218,10 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// Epochs over `training` images that take as many steps as the settings' over `all`, or up to an
-/// epoch more.
-fn epochs(settings: &TrainingSettings, training: usize, all: usize) -> usize {
-    let steps = |images: usize| images.div_ceil(settings.batch);
-    (settings.epochs * steps(all)).div_ceil(steps(training))
+/// Steps of a run over so many images. The flow of a fold takes as many as the one that ships, or up
+/// to an epoch more.
+fn steps(settings: &TrainingSettings, images: usize) -> usize {
+    settings.epochs_over(images) * settings.steps_an_epoch(images)
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainingError {
@@ -244,23 +243,26 @@ mod tests {
     proptest! {
         #[test]
         fn the_flow_of_a_fold_takes_as_many_steps_as_the_one_that_ships(
-            of_all in 1_usize..300,
+            epochs in 1_usize..300,
+            least_steps in 0_usize..2000,
             batch in 1_usize..40,
             all in 2_usize..200,
             share in 0.0_f64..1.0,
         ) {
-            let settings = TrainingSettings {
-                epochs: of_all,
+            let mut settings = TrainingSettings {
+                epochs,
+                least_steps,
                 batch,
                 seed: 1,
                 adam: AdamSettings::default(),
                 schedule: Schedule::Cosine,
             };
             let training = 1 + (share * (all - 1) as f64) as usize;
-            let wanted = of_all * all.div_ceil(batch);
-            let an_epoch = training.div_ceil(batch);
-            let taken = epochs(&settings, training, all) * an_epoch;
-            prop_assert!((wanted..wanted + an_epoch).contains(&taken));
+            let shipped = steps(&settings, all);
+            prop_assert!(shipped >= least_steps.max(epochs * all.div_ceil(batch)));
+            settings.least_steps = shipped;
+            let taken = steps(&settings, training);
+            prop_assert!((shipped..shipped + training.div_ceil(batch)).contains(&taken));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flawd_core::flow::FlowSpec;
 use flawd_core::transform::FeatureTransform;
@@ -69,15 +69,22 @@ impl Run<'_> {
             trainer.resume(found);
             tell(observe, Progress::Resumed(trainer.epochs().len()))?;
         }
+        let mut saver = Saver {
+            run: self,
+            kept: trainer.epochs().len(),
+            last: Instant::now(),
+            took: Duration::ZERO,
+        };
         while !trainer.is_finished() {
-            let kept = trainer.epochs().len();
             let report = trainer
                 .epoch(|step| observe(Progress::Step(step)))
-                .map_err(|source| failed(kept, source))?
+                .map_err(|source| failed(saver.kept, source))?
                 .clone();
-            trainer.checkpoint(&self.fingerprint).save(checkpoint)?;
-            let of = self.settings.epochs;
+            let of = trainer.planned_epochs();
             let left = Duration::from_secs_f64(report.seconds * (of - report.epoch) as f64);
+            if saver.is_due() || trainer.is_finished() {
+                saver.save(&trainer)?;
+            }
             if observe(Progress::Epoch {
                 report: &report,
                 of,
@@ -85,11 +92,44 @@ impl Run<'_> {
             })
             .is_break()
             {
+                if saver.kept < report.epoch {
+                    saver.save(&trainer)?;
+                }
                 return Err(TrainingError::Interrupted);
             }
         }
         let epochs = trainer.epochs().to_vec();
         Ok((trainer.into_flow(), epochs))
+    }
+}
+
+/// How much longer than a save the training goes on before the next one.
+const SAVING: u32 = 10;
+
+/// Decides when the state of a run is saved: after the first epoch, and then so seldom that saving
+/// takes a tenth of the time at most. Few images make short epochs, and the state has the size of the
+/// flow whatever they are.
+struct Saver<'a> {
+    run: &'a Run<'a>,
+    /// Epochs that are saved.
+    kept: usize,
+    last: Instant,
+    took: Duration,
+}
+
+impl Saver<'_> {
+    fn is_due(&self) -> bool {
+        self.last.elapsed() >= SAVING * self.took
+    }
+
+    fn save(&mut self, trainer: &Trainer) -> Result<(), CheckpointError> {
+        let start = Instant::now();
+        let checkpoint = trainer.checkpoint(&self.run.fingerprint);
+        checkpoint.save(&self.run.checkpoint)?;
+        self.kept = trainer.epochs().len();
+        self.last = Instant::now();
+        self.took = self.last - start;
+        Ok(())
     }
 }
 

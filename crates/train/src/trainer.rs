@@ -23,8 +23,11 @@ use crate::transform;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSettings {
-    /// Passes over the training images.
+    /// Passes over the training images, where they take at least [`Self::least_steps`].
     pub epochs: usize,
+    /// Optimiser steps that the run takes at least, by more epochs where the images are few.
+    #[serde(default)]
+    pub least_steps: usize,
     /// Images a step; the last batch of an epoch may be smaller.
     pub batch: usize,
     /// Seed of the initial parameters and of the order of the images.
@@ -33,6 +36,19 @@ pub struct TrainingSettings {
     pub adam: AdamSettings,
     /// How the learning rate changes over the run.
     pub schedule: Schedule,
+}
+
+impl TrainingSettings {
+    /// Steps of an epoch over so many images.
+    pub fn steps_an_epoch(&self, images: usize) -> usize {
+        images.div_ceil(self.batch)
+    }
+
+    /// Epochs of a run over so many images, which are at least one.
+    pub fn epochs_over(&self, images: usize) -> usize {
+        let least = self.least_steps.div_ceil(self.steps_an_epoch(images));
+        self.epochs.max(least)
+    }
 }
 
 /// The learning rate over a run, as a factor of the optimiser's.
@@ -175,7 +191,12 @@ impl<'a> Trainer<'a> {
 
     /// Whether all epochs are done.
     pub fn is_finished(&self) -> bool {
-        self.epochs.len() >= self.settings.epochs
+        self.epochs.len() >= self.planned_epochs()
+    }
+
+    /// Epochs of the whole run.
+    pub fn planned_epochs(&self) -> usize {
+        self.settings.epochs_over(self.features.len())
     }
 
     /// The finished epochs.
@@ -205,7 +226,7 @@ impl<'a> Trainer<'a> {
         let start = Instant::now();
         let epoch = self.epochs.len() + 1;
         let order = self.order(epoch);
-        let steps = order.len().div_ceil(self.settings.batch);
+        let steps = self.settings.steps_an_epoch(order.len());
         let mut gradient = vec![0.0; self.flow.parameters.len()];
         let mut loss_sum = 0.0;
         let mut learning_rate = 0.0;
@@ -216,7 +237,7 @@ impl<'a> Trainer<'a> {
                 * self
                     .settings
                     .schedule
-                    .factor(done, self.settings.epochs * steps);
+                    .factor(done, self.planned_epochs() * steps);
             gradient.fill(0.0);
             let loss =
                 self.step(batch, learning_rate, &mut gradient)

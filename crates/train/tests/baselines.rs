@@ -135,6 +135,7 @@ fn head(epochs: usize, seed: u64) -> Variant {
         transform: TransformKind::Standardise,
         settings: TrainingSettings {
             epochs,
+            least_steps: 0,
             batch: 5,
             seed,
             adam: AdamSettings {

@@ -58,6 +58,7 @@ fn settings(epochs: usize) -> TrainingSettings {
     };
     TrainingSettings {
         epochs,
+        least_steps: 0,
         batch: 5,
         seed: 3,
         adam,
@@ -96,6 +97,33 @@ fn training_raises_the_likelihood() {
     );
     assert!(after < before - 0.2, "{before} to {after}");
     assert_eq!(trainer.epochs().len(), 100);
+}
+
+/// Epochs are added, and the learning rate falls over all of them.
+#[test]
+fn a_run_takes_its_least_steps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = feature_set(folder.path(), 12);
+    let transform = transform::fit(TransformKind::None, &set).expect("fitted");
+    let finished = |settings: TrainingSettings| {
+        let mut trainer = Trainer::new(spec(), settings, &set, &transform).expect("valid");
+        finish(&mut trainer);
+        assert_eq!(trainer.epochs().len(), trainer.planned_epochs());
+        trainer.epochs().to_vec()
+    };
+    // 12 images in batches of 5 are 3 steps.
+    let more = finished(TrainingSettings {
+        least_steps: 10,
+        ..settings(2)
+    });
+    let same = finished(settings(4));
+    assert_eq!(more.len(), 4);
+    for (more, same) in more.iter().zip(&same) {
+        assert_eq!(
+            (more.loss, more.learning_rate),
+            (same.loss, same.learning_rate)
+        );
+    }
 }
 
 #[test]
