@@ -12,13 +12,14 @@ pub use categories::{Category, CategoryError, Mean, Overview, Selection};
 pub use run::{SampleError, Splits, Step, evaluate};
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationMethod;
 use flawd_core::digest::Digest;
 use flawd_core::evaluation::KeptPromise;
 use flawd_core::manifest::MetricsRecord;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::comparison::Comparison;
 
@@ -57,7 +58,8 @@ pub struct Report {
     /// The bundle's golden inputs, scored on this machine.
     pub golden: Vec<GoldenRow>,
     /// How it was calibrated: `split`, whose promise is a bound, or `cross`, with its folds.
-    pub calibration_method: String,
+    #[serde(serialize_with = "as_text")]
+    pub calibration_method: CalibrationMethod,
     /// One kind of defect against all good images, by kind.
     pub defect_types: BTreeMap<String, Metrics>,
     /// Every image that was scored.
@@ -159,11 +161,9 @@ pub struct GoldenRow {
     pub reproduced: bool,
 }
 
-impl Report {
-    /// Whether the false-reject rate is a bound, and not the estimate of a cross-calibration.
-    pub fn promises_a_bound(&self) -> bool {
-        self.calibration_method == CalibrationMethod::Split.to_string()
-    }
+/// Serialises what is displayed.
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 impl Metrics {

@@ -1,5 +1,5 @@
-//! Everything that a bundle takes from the good pictures of its calibration: the threshold of the score, that of
-//! the anomaly map, and the limits of what a picture has to be like.
+//! Everything that a bundle takes from the good pictures of its calibration: the threshold of the
+//! score, that of the anomaly map, and the limits of what a picture has to be like.
 //!
 //! All three come from the same pictures, so they are made, stored and replaced together.
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flawd_core::calibration::{Calibration, CalibrationMethod};
+use flawd_core::calibration::Calibration;
 use flawd_core::digest::Digest;
 use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
 use flawd_core::image::{CHANNELS, RgbImage, Size};
@@ -154,7 +154,7 @@ pub fn evaluate<E>(
     let (overall, defect_types) = tally.metrics(calibration);
     // The scores of a cross-calibration come from other models: they are not exchangeable with
     // these, and there is no bound that could be kept.
-    let is_bound = calibration.method() == CalibrationMethod::Split;
+    let is_bound = calibration.method().promises_a_bound();
     Ok(Report {
         bundle: manifest.name.clone(),
         version: manifest.version.to_string(),
@@ -175,7 +175,7 @@ pub fn evaluate<E>(
         } else {
             Vec::new()
         },
-        calibration_method: calibration.method().to_string(),
+        calibration_method: calibration.method(),
         seen_in_training,
         golden: golden(bundle, scorer),
         defect_types,

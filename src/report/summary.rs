@@ -78,7 +78,7 @@ fn tiles(report: &Report) -> String {
                 interval(ends),
                 format!(
                     "{} {}",
-                    if report.promises_a_bound() {
+                    if report.calibration_method.promises_a_bound() {
                         "promised: at most"
                     } else {
                         "expected: about"

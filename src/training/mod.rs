@@ -123,7 +123,7 @@ pub enum Progress<'a> {
     Resumed(usize),
     /// One optimiser step is done.
     Step(StepReport),
-    /// An epoch is done and its checkpoint saved.
+    /// An epoch is done.
     Epoch {
         /// What it gave.
         report: &'a EpochReport,

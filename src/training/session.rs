@@ -185,12 +185,10 @@ fn check_promise(plan: &TrainingPlan, images: usize) -> Result<(), TrainingError
         HoldOut::Share(share) => held_out_count(images, share),
         HoldOut::Folds(_) => images,
     };
-    let placeholder: Vec<f32> = (0..calibrating).map(|score| score as f32).collect();
-    let source = match calibrate(plan, placeholder) {
-        Ok(_) => return Ok(()),
-        Err(source) => source,
-    };
-    Err(match plan.hold_out {
+    let method = plan.hold_out.method();
+    let checked = plan.promise.check(calibrating);
+    let checked = checked.and_then(|()| method.check(calibrating));
+    checked.map_err(|source| match plan.hold_out {
         HoldOut::Share(hold_out) => TrainingError::Calibration {
             source,
             hold_out,

@@ -2,15 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{bundle, copy_folder, data, flawd, json};
+use crate::fixture::{Running, bundle, copy_folder, data, flawd, json};
 
 /// An ablation of tiny flows; `more` are flags with their values.
 fn ablation(data: &Path, cache: &Path, more: &str) -> Vec<OsString> {
@@ -91,34 +89,16 @@ fn a_table_has_every_variant_with_every_seed_and_a_second_run_trains_nothing() {
 fn an_interrupted_ablation_goes_on_with_the_next_variant() {
     let folder = TempDir::new().expect("a temporary folder");
     let cache = folder.path().join("cache");
-    let start = || {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
-            .args(ablation(data(), &cache, "--only blocks --seeds 100"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        (child, stderr.lines().map_while(Result::ok))
-    };
-    let (mut child, mut lines) = start();
-    assert!(lines.any(|line| line.starts_with("[2/600] blocks: 2, seed 1")));
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill is there").success());
-    let said: Vec<String> = lines.collect();
-    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said:?}");
-    assert!(
-        said.iter()
-            .any(|line| line.contains("same command again to go on")),
-        "{said:?}"
-    );
+    let start = || Running::start(ablation(data(), &cache, "--only blocks --seeds 100"));
+    let mut running = start();
+    running.says("[2/600] blocks: 2, seed 1");
+    running.interrupt();
 
-    let (mut child, lines) = start();
-    let first: Vec<String> = lines.filter(|line| line.starts_with('[')).take(2).collect();
+    let mut running = start();
+    let finished = running.lines().filter(|line| line.starts_with('['));
+    let first: Vec<String> = finished.take(2).collect();
     assert!(first.iter().all(|line| line.ends_with("kept")), "{first:?}");
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
+    running.kill();
 }
 
 #[test]

@@ -3,19 +3,15 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use flawd::bundle::Bundle;
-use flawd::synthetic::folder::{DatasetOptions, write_dataset};
 use flawd_core::calibration::CalibrationMethod;
 use flawd_core::image::Size;
-use flawd_onnx::filter_bank::filter_bank;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, TEST_GOOD, data, flawd, json};
+use crate::fixture::{Finished, Running, TEST_GOOD, data, flawd, good_parts, json};
 
 /// Good images, not divisible by the folds.
 const IMAGES: usize = 11;
@@ -27,17 +23,9 @@ struct Workshop {
 
 impl Workshop {
     fn new() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        fs::write(folder.path().join("filters.onnx"), filter_bank()).expect("writable");
-        let options = DatasetOptions {
-            size: Size::new(96, 128),
-            seed: 3,
-            train_good: IMAGES as u64,
-            test_good: 0,
-            test_each_defect: 0,
-        };
-        write_dataset(&folder.path().join("data"), &options).expect("writable");
-        Self { folder }
+        Self {
+            folder: good_parts(Size::new(96, 128), 3, IMAGES as u64),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -69,6 +57,14 @@ impl Workshop {
 
     fn train(&self, cache: &str) -> Finished {
         flawd(self.arguments(cache, "--false-reject-rate 0.2"))
+    }
+
+    /// Kills a run with the cache `cut` when it says a line that begins so.
+    #[track_caller]
+    fn cut_off_at(&self, line: &str) {
+        let mut running = Running::start(self.arguments("cut", "--false-reject-rate 0.2"));
+        running.says(line);
+        running.kill();
     }
 
     fn bundle(&self, cache: &str) -> Bundle {
@@ -175,17 +171,7 @@ fn an_interrupted_cross_calibration_ends_as_an_uninterrupted_one() {
 
     // In the midst of a fold, before a fold, and in the midst of the flow that ships.
     for line in ["fold 2/3  epoch 2/5", "fold 2/3  exported", "epoch 2/3"] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
-            .args(workshop.arguments("cut", "--false-reject-rate 0.2"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let mut lines = stderr.lines().map_while(Result::ok);
-        assert!(lines.any(|said| said.starts_with(line)), "{line}");
-        child.kill().expect("it runs");
-        child.wait().expect("it ends");
+        workshop.cut_off_at(line);
         assert!(!workshop.path("cut-bundle").exists(), "{line}");
     }
     workshop.train("cut").succeeded().said(&[
@@ -272,17 +258,7 @@ fn folds_that_make_no_calibration_are_refused_before_training() {
 #[test]
 fn damaged_scores_of_a_fold_are_named_and_never_used() {
     let workshop = Workshop::new();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
-        .args(workshop.arguments("cut", "--false-reject-rate 0.2"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary was built");
-    let stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut lines = stderr.lines().map_while(Result::ok);
-    assert!(lines.any(|said| said.starts_with("fold 2/3")));
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
+    workshop.cut_off_at("fold 2/3");
 
     let names = unfinished(&workshop.path("cut"));
     let name = names.iter().find(|name| name.ends_with(".scores.toml"));

@@ -1,9 +1,11 @@
 //! What the tests share: pictures of a synthetic line, and a real bundle that `flawd train` made
 //! of them, once for all tests of a run.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use flawd::synthetic::folder::{DatasetOptions, write_dataset};
@@ -70,6 +72,75 @@ pub(crate) fn flawd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item
         stdout: text(stdout),
         stderr: text(stderr),
     }
+}
+
+/// A command that runs, and what it says on standard error.
+pub(crate) struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Running {
+    /// Starts `flawd` with these arguments.
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Self { child, lines }
+    }
+
+    /// What it says from here on, as it comes.
+    pub(crate) fn lines(&mut self) -> impl Iterator<Item = String> {
+        self.lines.by_ref().map_while(Result::ok)
+    }
+
+    /// Waits for a line that begins so.
+    #[track_caller]
+    pub(crate) fn says(&mut self, start: &str) {
+        assert!(self.lines().any(|line| line.starts_with(start)), "{start}");
+    }
+
+    /// Interrupts it as a terminal does; it ends, and says how to go on.
+    #[track_caller]
+    pub(crate) fn interrupt(mut self) {
+        let interrupt = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
+        assert!(interrupt.expect("kill is there").success());
+        let said: Vec<String> = self.lines().collect();
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(1), "{said:?}");
+        assert!(
+            said.iter()
+                .any(|line| line.contains("same command again to go on")),
+            "{said:?}"
+        );
+    }
+
+    /// Ends it without warning.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// A folder with so many good parts in `data/train/good`, and the filter bank as `filters.onnx`.
+pub(crate) fn good_parts(size: Size, seed: u64, images: u64) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(folder.path().join("filters.onnx"), filter_bank()).expect("writable");
+    let options = DatasetOptions {
+        size,
+        seed,
+        train_good: images,
+        test_good: 0,
+        test_each_defect: 0,
+    };
+    write_dataset(&folder.path().join("data"), &options).expect("writable");
+    folder
 }
 
 /// A folder in the layout of MVTec AD; not to be changed.

@@ -2,19 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use flawd::bundle::Bundle;
-use flawd::synthetic::folder::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
-use flawd_onnx::filter_bank::filter_bank;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, flawd};
+use crate::fixture::{Finished, Running, flawd, good_parts};
 
 /// A folder with a backbone, good images, and room for bundle and cache.
 struct Workshop {
@@ -23,17 +19,9 @@ struct Workshop {
 
 impl Workshop {
     fn new(images: u64) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        fs::write(folder.path().join("filters.onnx"), filter_bank()).expect("writable");
-        let options = DatasetOptions {
-            size: Size::new(96, 96),
-            seed: 5,
-            train_good: images,
-            test_good: 0,
-            test_each_defect: 0,
-        };
-        write_dataset(&folder.path().join("data"), &options).expect("writable");
-        Self { folder }
+        Self {
+            folder: good_parts(Size::new(96, 96), 5, images),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -77,15 +65,9 @@ impl Workshop {
         flawd(self.arguments(more))
     }
 
-    /// Starts a run that would take days, and gives its lines as they come.
-    fn start_long_run(&self) -> (Child, impl Iterator<Item = String> + use<>) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
-            .args(self.arguments("--epochs 100000"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        (child, stderr.lines().map_while(Result::ok))
+    /// Starts a run that would take days.
+    fn start_long_run(&self) -> Running {
+        Running::start(self.arguments("--epochs 100000"))
     }
 }
 
@@ -157,28 +139,14 @@ fn an_image_that_cannot_be_used_is_named_and_left_out() {
 #[test]
 fn an_interrupted_run_goes_on_where_it_was() {
     let workshop = Workshop::new(20);
-    let (mut child, mut lines) = workshop.start_long_run();
-    assert!(
-        lines.any(|line| line.starts_with("epoch 3/")),
-        "it reports its epochs"
-    );
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill is there").success());
-    let said: Vec<String> = lines.collect();
-    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said:?}");
-    assert!(
-        said.iter()
-            .any(|line| line.contains("same command again to go on")),
-        "{said:?}"
-    );
+    let mut running = workshop.start_long_run();
+    running.says("epoch 3/");
+    running.interrupt();
     assert!(!workshop.bundle().exists());
 
-    let (mut child, mut lines) = workshop.start_long_run();
-    assert!(lines.any(|line| line.starts_with("going on after ")));
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
+    let mut running = workshop.start_long_run();
+    running.says("going on after ");
+    running.kill();
 }
 
 #[test]

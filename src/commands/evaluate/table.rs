@@ -141,7 +141,7 @@ fn false_rejects(report: &Report) -> String {
             format!(", that is {low} to {high} of these")
         });
     let promised = 100.0 * report.promised_false_reject_rate;
-    let promised = if report.promises_a_bound() {
+    let promised = if report.calibration_method.promises_a_bound() {
         format!("promised: {promised:.1} % at most")
     } else {
         format!("expected: about {promised:.1} %")

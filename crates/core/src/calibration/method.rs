@@ -61,6 +61,11 @@ pub(crate) enum MethodName {
 }
 
 impl CalibrationMethod {
+    /// Whether the false-reject rate is a bound, and not an estimate.
+    pub fn promises_a_bound(self) -> bool {
+        self == Self::Split
+    }
+
     /// Checks that `n` images can be calibrated with in this way.
     ///
     /// # Errors
