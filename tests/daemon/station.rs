@@ -66,7 +66,6 @@ impl Station {
         command.arg(verb).arg("-c").arg(self.configuration());
         // Its state is its own, as that of a service is.
         command.env("XDG_STATE_HOME", self.folder().join("state"));
-        command.env("XDG_STATE_HOME", self.folder().join("state"));
         command
     }
 }
