@@ -3,8 +3,6 @@
 //! The numbers are those of `sysexits.h`, so that a service manager can tell a broker that is
 //! away (try again) from a wrong configuration (do not).
 
-use std::process::ExitCode;
-
 /// What a command returns: nothing, or why it failed.
 pub type Outcome = Result<(), Failure>;
 
@@ -42,12 +40,6 @@ impl Kind {
             Self::Bug => 70,
             Self::Config => 78,
         }
-    }
-}
-
-impl From<Kind> for ExitCode {
-    fn from(kind: Kind) -> Self {
-        Self::from(kind.code())
     }
 }
 

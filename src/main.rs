@@ -1,6 +1,6 @@
 //! Arguments, logging, command, exit code; nothing else.
 
-use std::process::ExitCode;
+use std::io::{Write, stdout};
 
 use clap::Parser;
 use flawd::{
@@ -10,12 +10,12 @@ use flawd::{
     telemetry,
 };
 
-fn main() -> ExitCode {
+fn main() -> ! {
     keep_to_ourselves();
     exit_with_bug_code_on_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(answer) => return print_clap_answer(&answer),
+        Err(answer) => leave(print_clap_answer(&answer)),
     };
     telemetry::init();
     let outcome = match cli.command {
@@ -32,13 +32,22 @@ fn main() -> ExitCode {
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    leave(match outcome {
+        Ok(()) => 0,
         Err(failure) => {
             eprintln!("error: {:#}", failure.error);
-            failure.kind.into()
+            failure.kind.code()
         }
-    }
+    })
+}
+
+/// Ends the process where it stands. The C library's `exit` would first destroy the global objects
+/// of ONNX Runtime, and a daemon that is stopped while a thread still loads a model would crash in
+/// them: nobody waits for that thread, because building an engine takes minutes.
+fn leave(code: u8) -> ! {
+    // Whoever read it may be gone.
+    stdout().flush().ok();
+    signal_hook::low_level::exit(code.into())
 }
 
 /// Microsoft's builds of ONNX Runtime report their use to a server of Microsoft's from the moment
@@ -55,14 +64,14 @@ fn keep_to_ourselves() {
 }
 
 /// Prints what clap has to say: help and version are a success, everything else is wrong usage.
-fn print_clap_answer(answer: &clap::Error) -> ExitCode {
+fn print_clap_answer(answer: &clap::Error) -> u8 {
     let wrong_usage = answer.use_stderr();
     // Where even the terminal is gone there is nobody left to tell.
     answer.print().ok();
     if wrong_usage {
-        Kind::Usage.into()
+        Kind::Usage.code()
     } else {
-        ExitCode::SUCCESS
+        0
     }
 }
 
@@ -72,6 +81,6 @@ fn exit_with_bug_code_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::exit(Kind::Bug.code().into());
+        leave(Kind::Bug.code());
     }));
 }

@@ -41,7 +41,7 @@ fn station(broker: &Broker, version: &str) -> Station {
          [camera.top]\nshadow = \"{shadow}\"\nquality_gate = false\n\
          [camera.top.trigger]\nmode = \"mqtt\"\nqueue = 64\n\
          [camera.top.synthetic]\nsize = \"96x96\"\n\
-         [camera.side.synthetic]\nsize = \"96x96\"\nrate = 20\nparts = 400\n\
+         [camera.side.synthetic]\nsize = \"96x96\"\nrate = 20\n\
          [camera.side.synthetic.fault]\ndark = {{ after = 3, parts = 3 }}\n",
         port = broker.port,
         shadow = bundle::other().display(),
@@ -87,8 +87,8 @@ fn everything_said(version: &str) -> Vec<Message> {
     });
     assert_eq!(trigger(&controller, "paused")["reason"], "paused");
     controller.publish("flawd/press/cmd/resume", r#"{"camera":7}"#, false);
-    // Ten frames of the side's pass meanwhile, which nobody asks for.
-    for _ in 0..5 {
+    // Twenty frames of the side's pass meanwhile, which nobody asks for.
+    for _ in 0..10 {
         controller.next("a heartbeat", |it| it.kind() == "heartbeat");
     }
     daemon.terminate();

@@ -90,3 +90,17 @@ fn a_broker_that_stands_still_does_not_hold_up_the_end() {
     broker.thaw();
     broker.stop();
 }
+
+/// ONNX Runtime's global objects must not be destroyed under the thread that loads a model. Each
+/// of these had one chance in twelve to crash when they were.
+#[test]
+fn an_end_in_the_middle_of_loading_a_model_is_an_end_like_any_other() {
+    let broker = Broker::start();
+    let station = line(&broker);
+    for _ in 0..30 {
+        let mut daemon = station.run();
+        daemon.wait_for_line("the model", |line| line.contains("loading the model of"));
+        daemon.terminate();
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    }
+}
