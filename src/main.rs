@@ -68,11 +68,7 @@ fn print_clap_answer(answer: &clap::Error) -> u8 {
     let wrong_usage = answer.use_stderr();
     // Where even the terminal is gone there is nobody left to tell.
     answer.print().ok();
-    if wrong_usage {
-        Kind::Usage.code()
-    } else {
-        0
-    }
+    if wrong_usage { Kind::Usage.code() } else { 0 }
 }
 
 /// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not
