@@ -80,10 +80,22 @@ pub(crate) struct Running {
     lines: Lines<BufReader<ChildStderr>>,
 }
 
+/// Makes standard error a pipe that holds what is written at once and no more, and becomes the
+/// program that is named.
+const IN_STEP: &str = "
+import fcntl, os, sys
+F_SETPIPE_SZ = 1031
+fcntl.fcntl(2, F_SETPIPE_SZ, 4096)
+fcntl.fcntl(2, fcntl.F_SETFL, os.O_WRONLY | os.O_DIRECT)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
 impl Running {
-    /// Starts `flawd` with these arguments.
+    /// Starts `flawd` with these arguments. It waits until what it says is read, so it is never more
+    /// than two lines ahead of the test, however long that is held up.
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flawd"))
+        let mut child = Command::new("python3")
+            .args(["-c", IN_STEP, env!("CARGO_BIN_EXE_flawd")])
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
