@@ -248,6 +248,7 @@ mod tests {
     use std::{
         io::{Read, Write},
         net::{Ipv4Addr, TcpStream},
+        time::Instant,
     };
 
     use flawd_core::event::Phase;
@@ -281,7 +282,8 @@ mod tests {
     /// Everything that comes back for these bytes; a connection that is reset has an end too.
     fn exchange(server: &Server, request: &[u8]) -> String {
         let mut stream = connect(server);
-        stream.write_all(request).unwrap();
+        // Whoever is too slow is cut off; then there is no answer.
+        stream.write_all(request).ok();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok();
         String::from_utf8(answer).unwrap()
@@ -364,9 +366,14 @@ mod tests {
         });
         let mut silent: Vec<_> = (0..5).map(|_| connect(&server)).collect();
         for stream in &mut silent {
-            stream.write_all(b"GET /metrics").unwrap();
+            // It may have been sent away already.
+            stream.write_all(b"GET /metrics").ok();
         }
-        assert_eq!(get(&server, "/metrics").0, 200);
+        // Whoever asks has no more time than they, and a busy machine may take it away.
+        let begun = Instant::now();
+        while get(&server, "/metrics").0 != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the others are not served");
+        }
         for stream in &mut silent {
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).ok();

@@ -73,6 +73,17 @@ fn a_lost_camera_is_opened_again_and_goes_on() {
     running.join().unwrap();
 }
 
+/// Eight attempts take 5.5 s, and would take 25 s if the pauses between them only grew.
+#[test]
+fn a_camera_that_is_lost_for_long_is_still_looked_for_every_second() {
+    let mut steps = [Step::StillLost; 9];
+    (steps[0], steps[8]) = (Step::Lost, Step::Found);
+    let capture = stage(&steps, false);
+    let begun = Instant::now();
+    capture.run();
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
 #[test]
 fn a_shutdown_ends_the_search_for_a_lost_camera() {
     let capture = stage(&[Step::Lost], false);
