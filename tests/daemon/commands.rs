@@ -146,7 +146,9 @@ fn a_stale_command_is_refused_answered_and_counted_and_a_fresh_one_is_followed()
         let problem = answer["problem"].as_str().unwrap();
         assert!(problem.contains("sent_at"), "{problem}");
     }
-    let payload = format!(r#"{{"sent_at":"{}"}}"#, jiff::Timestamp::now());
+    // A little ahead: a message of now would be refused after 2 s on its way.
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1500);
+    let payload = format!(r#"{{"sent_at":"{ahead}"}}"#);
     assert_eq!(line.ask("pause", &payload, "fresh")["ok"], true);
     line.daemon.terminate();
     let last = line.until("the last state", |it| {

@@ -18,7 +18,9 @@ use crate::{
 fn station(listen: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"monitor\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top]\nframe_timeout = \"1h\"\n\
          [camera.top.synthetic]\nrate = 20.0\nsize = \"96x96\"\n\
+         [camera.side]\nframe_timeout = \"1h\"\n\
          [camera.side.synthetic]\nrate = 20.0\nsize = \"96x96\"\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = 1\n\
          [monitor]\nlisten = \"{listen}\"\n"

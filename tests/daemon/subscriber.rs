@@ -89,8 +89,8 @@ fn station(broker: &Broker) -> Station {
     Station::new(&format!(
         "[station]\nname = \"press\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
          [evidence]\nenabled = false\n[journal]\nsync = \"system\"\n\
-         [camera.top]\nquality_gate = false\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-         match_within = \"1m\"\n[camera.top.synthetic]\nsize = \"96x96\"\n\
+         [camera.top]\nquality_gate = false\nframe_timeout = \"1h\"\n\
+         [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n[camera.top.synthetic]\nsize = \"96x96\"\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
         broker.port
     ))
