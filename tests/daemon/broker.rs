@@ -13,6 +13,11 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
+/// Nothing waits in the broker for a subscriber that is there: by itself it queues a thousand
+/// messages at most, and lets go what expires in its queue.
+pub(crate) const AT_ONCE: &str =
+    "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
+
 /// A broker on a free port, which keeps its port and its sessions over a restart.
 pub(crate) struct Broker {
     folder: TempDir,

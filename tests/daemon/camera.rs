@@ -1,10 +1,14 @@
 //! A camera that hangs, goes away, freezes or sees nothing: what the line is told.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    broker::Broker,
+    broker::{AT_ONCE, Broker},
     line::{Controller, Heard},
+    process::LIMIT,
     station::Station,
 };
 
@@ -14,146 +18,137 @@ fn station(broker: &Broker, camera: &str, fault: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"press\"\ngrace_period = \"5s\"\n\
          [inference]\nbundle = \"{{bundle}}\"\n[evidence]\nenabled = false\n\
-         [camera.top]\nframe_timeout = \"500ms\"\n{camera}\n\
+         [camera.top]\n{camera}\n\
          [camera.top.synthetic]\nsize = \"96x96\"\n{fault}\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
         broker.port
     ))
 }
 
-/// Triggers every 100 ms until `is_over` accepts the verdicts; returns them, and the states.
+/// Triggers every 100 ms until `is_over` accepts what was heard; returns that, and how many
+/// triggers there were.
 fn trigger_until(
     controller: &Controller,
     is_over: impl Fn(&[Heard]) -> bool,
-) -> (Vec<Heard>, Vec<Heard>) {
+) -> (Vec<Heard>, usize) {
     let begun = Instant::now();
-    let (mut heard, mut verdicts, mut states) = (Vec::new(), Vec::new(), Vec::new());
+    let mut heard = Vec::new();
     let mut asked: u32 = 0;
-    while !is_over(&verdicts) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(80),
-            "{:?}",
-            verdicts.last()
-        );
+    while !is_over(&heard) {
+        assert!(begun.elapsed() < LIMIT, "{:?}", heard.last());
         controller.publish(TRIGGER, format!(r#"{{"part_id":"p{asked}"}}"#), false);
         asked += 1;
         controller.hear_until(begun + Duration::from_millis(100) * asked, &mut heard);
-        for message in heard.drain(..) {
-            match message.kind() {
-                "verdict" => verdicts.push(message),
-                "state" => states.push(message),
-                _ => {}
-            }
-        }
     }
-    (verdicts, states)
+    (heard, asked as usize)
 }
 
 fn is_lost(heard: &Heard) -> bool {
-    heard.payload["reason"] == "camera_lost"
+    heard.kind() == "verdict" && heard.payload["reason"] == "camera_lost"
 }
 
 fn is_judged(heard: &Heard) -> bool {
-    heard.payload["score"].is_number()
+    heard.kind() == "verdict" && heard.payload["score"].is_number()
 }
 
-/// Each verdict was there before its deadline, and each part has one.
-fn check(verdicts: &[Heard]) {
-    for it in verdicts.iter().filter(|it| is_lost(it)) {
-        let left = it.payload["remaining_ms"].as_f64().unwrap();
-        assert!(left >= 0.0, "{}", it.payload);
-    }
-    let mut parts: Vec<_> = verdicts
+/// Where the state says that the camera is lost. A single part may be told so without it, where a
+/// frame was only late.
+fn loss(heard: &[Heard]) -> Option<usize> {
+    heard
         .iter()
+        .position(|it| it.kind() == "state" && it.payload["reason"] == "camera lost: top")
+}
+
+/// One record of each part; what is left of its deadline is said as it is, and no picture is judged
+/// that was taken for another one.
+fn check(heard: &[Heard], asked: usize) {
+    let records: Vec<_> = heard.iter().filter(|it| it.kind() == "record").collect();
+    let parts: BTreeSet<_> = (records.iter())
         .map(|it| it.payload["part_id"].to_string())
         .collect();
-    let count = parts.len();
-    parts.sort();
-    parts.dedup();
-    assert_eq!(parts.len(), count);
+    assert_eq!((records.len(), parts.len()), (asked, asked));
+    let of = |it: &Heard, name: &str| it.payload[name].as_f64().unwrap();
+    for it in &records {
+        if it.payload["score"].is_number() {
+            assert!(of(it, "match_offset_ms").abs() <= 300.0, "{}", it.payload);
+            continue;
+        }
+        let reason = it.payload["reason"].as_str().unwrap();
+        // A machine that stands still for a while gives the others too.
+        let others = ["overrun", "late", "trigger_unmatched"];
+        assert!(reason == "camera_lost" || others.contains(&reason));
+        if it.payload["captured_at"].is_null() {
+            let waited = it.payload["latency_ms"]["total"].as_f64().unwrap();
+            let whole = waited + of(it, "remaining_ms");
+            assert!((whole - 400.0).abs() < 1e-3, "{}", it.payload);
+        }
+    }
+    // While the camera is away nobody waits for it.
+    let in_time = |it: &Heard| is_lost(it) && of(it, "remaining_ms") >= 0.0;
+    assert!(heard.iter().any(in_time));
 }
 
-fn outage(fault: &str, lasts: Duration) {
-    let broker = Broker::start();
+fn outage(fault: &str) {
+    let broker = Broker::start_with(AT_ONCE);
     let controller = Controller::connect(broker.port);
-    let camera = "deadline = \"400ms\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                  match_within = \"300ms\"\nqueue = 20";
+    let camera = "frame_timeout = \"500ms\"\ndeadline = \"400ms\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"300ms\"\nqueue = 20";
     let station = station(&broker, camera, fault);
     let mut daemon = station.run();
     controller.until_ready();
 
-    let (verdicts, states) = trigger_until(&controller, |verdicts| {
-        let lost = verdicts.iter().position(is_lost);
-        lost.is_some_and(|lost| verdicts[lost..].iter().any(is_judged))
+    let (mut heard, asked) = trigger_until(&controller, |heard| {
+        loss(heard).is_some_and(|lost| heard[lost..].iter().any(is_judged))
     });
-    check(&verdicts);
-    let first = verdicts.iter().position(is_lost).unwrap();
-    let back = first + verdicts[first..].iter().position(is_judged).unwrap();
-    let others: Vec<_> = (verdicts[first..back].iter())
-        .filter(|it| !is_lost(it))
-        .collect();
-    assert!(others.is_empty(), "{others:?}");
-    // From the first part that was lost until one is judged again: the outage, and at most 2 s.
-    let took = verdicts[back].at - verdicts[first].at;
-    assert!(took <= lasts + Duration::from_secs(2), "{took:?}");
-    let lost = (states.iter())
-        .position(|it| it.payload["reason"] == "camera lost: top")
-        .expect("the state says that the camera is lost");
-    assert_eq!(states[lost].payload["ready"], false);
-    if !states[lost..].iter().any(|it| it.payload["ready"] == true) {
-        controller.until_ready();
+    let lost = loss(&heard).unwrap();
+    assert_eq!(heard[lost].payload["ready"], false);
+    let is_ready = |it: &Heard| it.kind() == "state" && it.payload["ready"] == true;
+    if !heard[lost..].iter().any(is_ready) {
+        heard.extend(controller.until_ready());
     }
-    let seen = daemon.wait_for_line("found", |line| line.contains("Camera found again"));
-    assert!(!seen.is_empty());
+    let is_record = |it: &Heard| it.kind() == "record";
+    while heard.iter().filter(|it| is_record(it)).count() < asked {
+        heard.push(controller.next("a record of each part", is_record));
+    }
+    check(&heard, asked);
+    daemon.wait_for_line("found", |line| line.contains("Camera found again"));
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 }
 
 #[test]
 fn while_a_camera_stalls_triggers_are_told_in_time_and_it_is_back_within_two_seconds() {
-    outage(
-        "fault.stall = { after = 5, lasts = \"4s\" }",
-        Duration::from_secs(4),
-    );
+    outage("fault.stall = { after = 5, lasts = \"4s\" }");
 }
 
 #[test]
 #[ignore = "takes 40 s: run by cargo xtask endurance"]
 fn a_stall_of_half_a_minute_is_no_different() {
-    outage(
-        "fault.stall = { after = 5, lasts = \"30s\" }",
-        Duration::from_secs(30),
-    );
+    outage("fault.stall = { after = 5, lasts = \"30s\" }");
 }
 
 #[test]
 fn while_a_camera_is_away_triggers_are_told_in_time_and_it_is_back_within_two_seconds() {
-    outage(
-        "fault.loss = { after = 5, lasts = \"3s\" }",
-        Duration::from_secs(3),
-    );
+    outage("fault.loss = { after = 5, lasts = \"3s\" }");
 }
 
 #[test]
 fn a_shutdown_in_the_middle_of_a_stall_ends_within_the_grace_period() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let camera = "deadline = \"10s\"\n[camera.top.trigger]\nmode = \"mqtt\"";
-    let fault = "fault.stall = { after = 1, lasts = \"10m\" }";
+    let camera = "frame_timeout = \"500ms\"\ndeadline = \"10s\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"";
+    // From the first frame on: what is lost before is not lost for another reason.
+    let fault = "fault.stall = { after = 0, lasts = \"10m\" }";
     let station = station(&broker, camera, fault);
     let mut daemon = station.run();
     controller.until_ready();
-    trigger_until(&controller, |verdicts| verdicts.iter().any(is_lost));
-    daemon.wait_for_line("not ready", |line| line.contains("camera lost: top"));
-    let asked = Instant::now();
+    let is_told = |heard: &[Heard]| loss(heard).is_some() && heard.iter().any(is_lost);
+    trigger_until(&controller, is_told);
     daemon.terminate();
     controller.until("the end", |it| it.payload == "stopped");
+    // What is not finished within the grace period is another exit code.
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        asked.elapsed()
-    );
 }
 
 #[test]
@@ -161,7 +156,7 @@ fn pictures_that_show_nothing_are_not_judged() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
     let fault = "parts = 12\nfault.dark = { after = 4, parts = 3 }";
-    let station = station(&broker, "", fault);
+    let station = station(&broker, "frame_timeout = \"1h\"", fault);
     let mut daemon = station.run();
     let heard = controller.until("the end", |it| it.payload == "stopped");
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
@@ -179,27 +174,26 @@ fn pictures_that_show_nothing_are_not_judged() {
 fn a_camera_that_gives_the_same_picture_again_and_again_is_frozen() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let fault = "rate = 10\nparts = 20\nfault.frozen = { after = 8, parts = 6 }";
-    let station = station(&broker, "overflow = \"newest-wins\"", fault);
-    let mut daemon = station.run();
-    let heard = controller.until("the end", |it| it.payload == "stopped");
-    daemon.wait();
-    let frozen = heard
-        .iter()
-        .filter(|it| it.kind() == "verdict")
-        .filter(|it| {
-            it.payload["detail"]
-                .as_str()
-                .is_some_and(|it| it.contains("same picture"))
-        });
-    assert!(frozen.count() >= 1);
+    let fault = "rate = 10\nfault.frozen = { after = 8, parts = 1000000 }";
+    let camera = "overflow = \"newest-wins\"\nframe_timeout = \"1h\"";
+    let station = station(&broker, camera, fault);
+    let _daemon = station.run();
+    let frozen = controller.next("a verdict that says so", |it| {
+        let detail = it.payload["detail"].as_str().unwrap_or_default();
+        it.kind() == "verdict" && detail.contains("same picture")
+    });
+    assert_eq!(frozen.payload["reason"], "image_quality");
+    // The third of the same pictures at the earliest: 7 is the one that is shown from then on.
+    let part = frozen.payload["part_id"].as_str().unwrap();
+    assert!(part >= "000009", "{part}");
 }
 
 #[test]
 fn a_line_that_is_paused_says_so_to_every_trigger() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let camera = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"10s\"";
+    let camera = "frame_timeout = \"1h\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"";
     let station = station(&broker, camera, "");
     let _daemon = station.run();
     controller.until_ready();

@@ -10,7 +10,7 @@ use flawd::decode::decode_file;
 use serde_json::Value;
 
 use crate::{
-    broker::{Broker, Message},
+    broker::{AT_ONCE, Broker, Message},
     bundle,
     station::{Station, errors, flawd},
 };
@@ -291,31 +291,39 @@ fn two_cameras_have_topics_and_numbers_of_their_own() {
 
 #[test]
 fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
-    let broker = Broker::start();
+    let broker = Broker::start_with(AT_ONCE);
     let subscriber = broker.subscribe();
     let station = Station::new(&format!(
         "[station]\nname = \"fast\"\n[inference]\nbundle = \"{{bundle}}\"\n\
          [camera.top]\noverflow = \"newest-wins\"\n\
-         [camera.top.synthetic]\nparts = 200\nsize = \"96x96\"\n\
+         [camera.top.synthetic]\nsize = \"96x96\"\n[evidence]\nenabled = false\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
         broker.port
     ));
     let mut daemon = station.run();
-    let messages = subscriber.until_status("stopped");
+    // However long the model takes to load: parts come without end.
+    let mut messages = subscriber.until("a hundred records", |it| {
+        it.kind() == "record" && it.payload["seq"] == 100
+    });
+    daemon.terminate();
+    messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 
-    let verdicts = of_kind(&messages, "verdict");
+    // Records are complete, where verdicts would be let go that a busy broker cannot take in time.
+    let records = of_kind(&messages, "record");
     assert_eq!(
-        numbers(&verdicts),
-        (1..=verdicts.len() as u64).collect::<Vec<_>>()
+        numbers(&records),
+        (1..=records.len() as u64).collect::<Vec<_>>()
     );
     let last = &messages[messages.len() - 2].payload["cameras"]["top"];
-    let count = |name: &str| last[name].as_u64().unwrap();
-    assert_eq!(count("captured"), 200);
-    assert_eq!(count("ok") + count("ng"), verdicts.len() as u64);
-    // Those that came before the model was loaded are nobody's.
-    let unused = last["unused"].as_u64().unwrap_or(0);
-    assert_eq!(count("overrun") + unused + verdicts.len() as u64, 200);
+    let count = |name: &str| last[name].as_u64().unwrap_or(0);
+    let judged = count("ok") + count("ng");
+    assert!(judged >= records.len() as u64, "{last}");
+    // Those that came before the model was loaded are nobody's. At the end one may lie where the
+    // next stage would have taken it, and one be on its way there.
+    let counted = count("overrun") + count("unused") + count("no_decision") + judged;
+    let uncounted = count("captured").checked_sub(counted);
+    assert!(uncounted.is_some_and(|it| it <= 2), "{last}");
 }
 
 #[test]
@@ -323,13 +331,15 @@ fn a_result_after_its_deadline_is_published_without_a_decision_and_rejects_nothi
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let station = replay(&broker, "[camera.top]\ndeadline = \"1us\"\n");
-    lay_out_parts(&station);
+    let names = lay_out_parts(&station);
     let mut daemon = station.run();
     let messages = subscriber.until_status("stopped");
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 
     assert!(of_kind(&messages, "defect").is_empty());
-    for verdict in of_kind(&messages, "verdict") {
+    let verdicts = of_kind(&messages, "verdict");
+    assert_eq!(verdicts.len(), names.len());
+    for verdict in verdicts {
         let payload = &verdict.payload;
         assert_eq!(
             (&payload["verdict"], &payload["reason"]),

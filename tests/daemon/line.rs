@@ -32,7 +32,6 @@ pub(crate) struct Heard {
     /// JSON, or text where it is none.
     pub(crate) payload: Value,
     pub(crate) correlation: Option<Vec<u8>>,
-    pub(crate) at: Instant,
 }
 
 impl Heard {
@@ -67,7 +66,6 @@ impl Controller {
                             topic: String::from_utf8_lossy(&message.topic).into_owned(),
                             payload: serde_json::from_str(&text).unwrap_or(Value::String(text)),
                             correlation,
-                            at: Instant::now(),
                         };
                         if sender.send(heard).is_err() {
                             return;

@@ -10,7 +10,7 @@ use flawd::{bundle::Bundle, decode::decode_file, scorer::Scorer};
 use flawd_onnx::{Runtime, SessionOptions};
 
 use crate::{
-    broker::{Broker, Message, Subscriber},
+    broker::{AT_ONCE, Broker, Message, Subscriber},
     bundle,
     process::Process,
     station::Station,
@@ -52,7 +52,7 @@ struct Line {
 
 impl Line {
     fn start() -> Self {
-        let broker = Broker::start();
+        let broker = Broker::start_with(AT_ONCE);
         let subscriber = broker.subscribe();
         let station = Station::new(&format!(
             "[station]\nname = \"line\"\n[inference]\nbundle = \"bundle\"\nthreads = 1\n\
@@ -106,15 +106,23 @@ impl Line {
         self.messages.extend(self.subscriber.until(what, is_last));
     }
 
-    /// Reads so many verdicts more.
-    fn read_verdicts(&mut self, count: u64) {
-        let verdicts = self.messages.iter().rev();
-        let last = verdicts
-            .filter(|message| message.kind() == "verdict")
+    /// Reads so many records more. They are complete, where a verdict is let go that a busy broker
+    /// cannot take in time.
+    fn read_records(&mut self, count: u64) {
+        let records = self.messages.iter().rev();
+        let last = records
+            .filter(|message| message.kind() == "record")
             .find_map(|message| message.payload["seq"].as_u64())
             .unwrap_or(0);
-        self.read_until("verdicts", |message| {
-            message.kind() == "verdict" && message.payload["seq"] == last + count
+        self.read_until("records", |message| {
+            message.kind() == "record" && message.payload["seq"] == last + count
+        });
+    }
+
+    /// Reads until a part is judged by this model.
+    fn read_until_judged_by(&mut self, digest: &str) {
+        self.read_until("another model", |message| {
+            message.kind() == "record" && message.payload["model"]["digest"] == digest
         });
     }
 
@@ -147,7 +155,7 @@ fn ten_exchanges_in_a_stream_of_2000_parts_leave_each_part_one_verdict_of_the_ri
     let known: BTreeMap<_, _> = known.into();
 
     for exchange in 1..=10 {
-        line.read_verdicts(190);
+        line.read_records(190);
         let in_use = (exchange - 1) % 2;
         let next = exchange % 2;
         // What is refused on the way changes nothing.
@@ -182,27 +190,28 @@ fn ten_exchanges_in_a_stream_of_2000_parts_leave_each_part_one_verdict_of_the_ri
             line.daemon.wait_for_line("the refusal", |text| {
                 text.contains("Configuration not taken over") && text.contains(&folder)
             });
-            line.read_verdicts(20);
+            line.read_records(20);
             assert_eq!(line.digest_in_state(), digests[in_use]);
         }
         line.put(bundles[next], |_| ());
         let answer = line.reload();
         assert_eq!(answer["ok"], true, "{answer}");
         assert!(answer["problem"].is_null());
+        line.read_until_judged_by(&digests[next]);
     }
-    line.read_verdicts(100);
+    line.read_records(100);
     line.daemon.terminate();
     line.messages
         .extend(line.subscriber.until_status("stopped"));
     assert_eq!(line.daemon.wait().code(), Some(0));
     assert_eq!(line.digest_in_state(), digests[0]);
 
-    let of_verdicts = line.messages.iter().filter(|it| it.kind() == "verdict");
+    let records = line.messages.iter().filter(|it| it.kind() == "record");
     let names: Vec<_> = known[&digests[0]].scores.keys().collect();
     let mut exchanges = 0;
     let mut digest = digests[0].clone();
     let mut count = 0;
-    for verdict in of_verdicts {
+    for verdict in records {
         let verdict = &verdict.payload;
         // The folder goes round in the order of its names, so a part left out or judged twice
         // would show.

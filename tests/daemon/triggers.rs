@@ -1,14 +1,11 @@
 //! Triggers: each gets exactly one verdict, whatever happens on the line.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    broker::Broker,
+    broker::{AT_ONCE, Broker},
     line::{Controller, Heard},
     station::Station,
 };
@@ -38,39 +35,16 @@ fn reason(heard: &Heard) -> &str {
     heard.payload["reason"].as_str().unwrap_or_default()
 }
 
-/// Triggers `ids`, spaced evenly, and hears on until each has its verdict and its record.
-fn drive(controller: &Controller, ids: std::ops::Range<usize>, pace: Duration) -> Vec<Heard> {
-    let begun = Instant::now();
-    let mut heard = Vec::new();
-    let wanted = ids.len();
-    for (index, id) in ids.enumerate() {
-        let due = begun + pace * u32::try_from(index).unwrap();
-        controller.hear_until(due, &mut heard);
-        let payload = format!(r#"{{"part_id":"part-{id}"}}"#);
-        controller.publish(TRIGGER, payload, false);
-    }
-    let count = |heard: &[Heard], kind| of_kind(heard, kind).len();
-    let (mut verdicts, mut records) = (count(&heard, "verdict"), count(&heard, "record"));
-    while verdicts < wanted || records < wanted {
-        let message = controller.next("a verdict and a record of each", |_| true);
-        verdicts += usize::from(message.kind() == "verdict");
-        records += usize::from(message.kind() == "record");
-        heard.push(message);
-    }
-    heard
-}
-
 /// Ten thousand triggers come at twice the rate that the model can serve: each part that it judges
 /// is followed by two more, so that this holds on a slow machine as on a fast one. Half of the
 /// parts are judged, the rest is told why not, and nothing is lost or said twice.
 #[test]
 fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
     const WANTED: usize = 10_000;
-    // A broker drops what it cannot queue for a slow subscriber; here none is to be slow.
-    let broker = Broker::start_with("allow_anonymous true\nmax_queued_messages 0\n");
+    let broker = Broker::start_with(AT_ONCE);
     let controller = Controller::connect(broker.port);
-    let trigger = "deadline = \"1s\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                   match_within = \"1m\"";
+    let trigger = "deadline = \"1s\"\nframe_timeout = \"1h\"\n\
+                   [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"";
     let station = station(&broker, trigger, "");
     let mut daemon = station.run_quiet();
     controller.until_ready();
@@ -105,7 +79,14 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
             .or_default() += 1;
     }
     println!("{kinds:?}");
-    let allowed = ["ok", "ng", "no_decisionoverrun", "no_decisionlate"];
+    // Where the machine stood still until the deadline, not even a frame came in time.
+    let allowed = [
+        "ok",
+        "ng",
+        "no_decisionoverrun",
+        "no_decisionlate",
+        "no_decisioncamera_lost",
+    ];
     assert!(
         kinds.keys().all(|kind| allowed.contains(&kind.as_str())),
         "{kinds:?}"
@@ -148,7 +129,8 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
 fn a_recipe_that_the_camera_does_not_have_is_judged_by_no_other() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let camera = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n\
+    let camera = "frame_timeout = \"1h\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n\
                   [camera.top.recipe.left]\nbundle = \"{bundle}\"";
     let station = station(&broker, camera, "");
     let _daemon = station.run();
@@ -222,38 +204,43 @@ fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
 fn a_streaming_camera_gives_each_trigger_the_frame_that_fits_in_time() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    let camera = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                  match_within = \"250ms\"\nqueue = 100";
+    let camera = "overflow = \"newest-wins\"\nframe_timeout = \"1h\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"250ms\"";
     let station = station(&broker, camera, "rate = 20");
     let _daemon = station.run();
     controller.until_ready();
-    let heard = drive(&controller, 0..20, Duration::from_millis(70));
-    let verdicts = of_kind(&heard, "verdict");
-    let (judged, others): (Vec<&Heard>, Vec<&Heard>) =
-        (verdicts.into_iter()).partition(|it| it.payload["score"].is_number());
-    for heard in &judged {
-        let offset = heard.payload["match_offset_ms"].as_f64().unwrap();
-        assert!(offset.abs() <= 250.0, "{}", heard.payload);
-        assert!(heard.payload["triggered_at"].is_string());
+    let (mut asked, mut judged) = (0, 0);
+    while judged < 10 {
+        // On a machine that stands still now and then, pictures come late; not all of them.
+        assert!(asked < 500, "{judged} of {asked}");
+        controller.publish(TRIGGER, format!(r#"{{"part_id":"part-{asked}"}}"#), false);
+        asked += 1;
+        let verdict = controller.next("its verdict", |it| it.kind() == "verdict");
+        if !verdict.payload["score"].is_number() {
+            assert_eq!(reason(&verdict), "trigger_unmatched", "{}", verdict.payload);
+            continue;
+        }
+        judged += 1;
+        let offset = verdict.payload["match_offset_ms"].as_f64().unwrap();
+        assert!(offset.abs() <= 250.0, "{}", verdict.payload);
+        assert!(verdict.payload["triggered_at"].is_string());
     }
-    // On a machine that stands still now and then, pictures come late.
-    let are_late = others.iter().all(|it| reason(it) == "trigger_unmatched");
-    assert!(judged.len() >= 10 && are_late, "{others:?}");
 }
 
 #[test]
 fn a_frame_that_was_taken_too_far_from_the_trigger_is_not_judged() {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
-    // Five pictures a second, and a trigger asks for one within a microsecond.
-    let camera = "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
-                  match_within = \"1us\"";
+    // Five pictures a second, and a trigger asks for one within a nanosecond.
+    let camera = "overflow = \"newest-wins\"\nframe_timeout = \"1h\"\n\
+                  [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1ns\"";
     let station = station(&broker, camera, "rate = 5");
     let _daemon = station.run();
     controller.until_ready();
-    let heard = drive(&controller, 0..3, Duration::from_millis(100));
-    for verdict in of_kind(&heard, "verdict") {
-        assert_eq!(reason(verdict), "trigger_unmatched", "{}", verdict.payload);
+    for part in 0..3 {
+        controller.publish(TRIGGER, format!(r#"{{"part_id":"part-{part}"}}"#), false);
+        let verdict = controller.next("its verdict", |it| it.kind() == "verdict");
+        assert_eq!(reason(&verdict), "trigger_unmatched", "{}", verdict.payload);
     }
 }
 
