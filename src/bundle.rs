@@ -11,9 +11,8 @@
 //! together beside its place and renamed, a changed one gets a new manifest by a rename.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::Calibration;
@@ -24,6 +23,7 @@ use jiff::Timestamp;
 
 use crate::decode::{self, DecodeError};
 use crate::digest::{sha256, sha256_file};
+use crate::whole_file;
 
 mod draft;
 mod golden;
@@ -275,17 +275,7 @@ impl Bundle {
         let path = self.folder.join(MANIFEST);
         let failed = not_writable(&self.folder);
         let text = manifest.to_string();
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".bundle")
-                .permissions(Permissions::from_mode(0o666))
-                .tempfile_in(&self.folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            sync_folder(&self.folder)
-        };
-        write().map_err(failed)?;
+        whole_file::write(&path, text.as_bytes()).map_err(failed)?;
         self.digest = sha256(text.as_bytes());
         self.manifest = manifest;
         Ok(())
@@ -332,17 +322,6 @@ fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {
             actual,
         })
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes the names in a folder as durable as the files.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> BundleError {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
@@ -81,6 +82,21 @@ pub struct TrainedOn {
     pub first: PathBuf,
 }
 
+/// Hears of progress, and may end the scoring.
+pub type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// The caller asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+fn tell(observe: &mut Observer, progress: Progress) -> Result<(), Interrupted> {
+    match observe(progress) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Interrupted),
+    }
+}
+
 /// Leaves out what cannot be read, and files that are there twice: two scores of one part are not
 /// exchangeable with the next part's.
 ///
@@ -89,7 +105,7 @@ pub struct TrainedOn {
 pub fn usable(
     paths: Vec<PathBuf>,
     was_trained_on: impl Fn(Digest) -> bool,
-    observe: &mut dyn FnMut(Progress<'_>),
+    observe: &mut Observer,
 ) -> Result<Vec<PathBuf>, TrainedOn> {
     let total = paths.len();
     let mut seen: HashMap<Digest, PathBuf> = HashMap::new();
@@ -98,7 +114,8 @@ pub fn usable(
     for path in paths {
         let mut skip = |reason: &str| {
             let path = &path;
-            observe(Progress::Skipped { path, reason });
+            // Who wants to stop says so again when the scoring begins.
+            tell(observe, Progress::Skipped { path, reason }).ok();
         };
         match sha256_file(&path) {
             Err(error) => skip(&error.to_string()),
@@ -138,27 +155,36 @@ impl HeldOut {
     }
 
     /// Scores what can be scored; reports and leaves out what cannot.
+    ///
+    /// # Errors
+    /// [`Interrupted`], if the observer wants to stop.
     pub fn score(
         scorer: &mut Scorer,
         paths: Vec<PathBuf>,
-        observe: &mut dyn FnMut(Progress<'_>),
-    ) -> Self {
+        observe: &mut Observer,
+    ) -> Result<Self, Interrupted> {
         let mut examine = |path: &Path| -> Result<GoodImage, ScorerError> {
             Ok(scorer.examine(&decode_file(path)?)?.into())
         };
         let total = paths.len();
         let mut scored = Vec::with_capacity(total);
         for (done, path) in paths.into_iter().enumerate() {
-            observe(Progress::Scored { done, total });
+            tell(observe, Progress::Scored { done, total })?;
             match examine(&path) {
                 Ok(image) => scored.push((path, image)),
-                Err(error) => observe(Progress::Skipped {
-                    path: &path,
-                    reason: &with_causes(&error),
-                }),
+                Err(error) => {
+                    let reason = &with_causes(&error);
+                    tell(
+                        observe,
+                        Progress::Skipped {
+                            path: &path,
+                            reason,
+                        },
+                    )?;
+                }
             }
         }
-        Self::new(scored)
+        Ok(Self::new(scored))
     }
 
     /// Their scores, in order.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::anomaly::MapKind;
@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use crate::bundle::{Bundle, BundleError, Draft};
 use crate::decode::DecodeError;
 use crate::digest::{sha256, sha256_file};
-use crate::held_out::{self, HeldOut, Promise, TrainedOn};
+use crate::held_out::{self, HeldOut, Interrupted, Promise, TrainedOn};
 use crate::scorer::{Scorer, ScorerError};
 
 /// What an import depends on, besides the images that calibrate.
@@ -125,20 +125,15 @@ pub enum ImportError {
     /// The model cannot be built.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The model file cannot be written.
-    #[error("cannot write {}", path.display())]
-    NotWritable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The images that are to calibrate trained the model.
     #[error(transparent)]
     TrainedOn(#[from] TrainedOn),
     /// The model does not run, or cannot score.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The scores make no threshold.
     #[error(transparent)]
     Threshold(#[from] CalibrationError),
@@ -239,27 +234,9 @@ impl ImportedModel {
         })
     }
 
-    /// Writes the model alone, whole or not at all.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), ImportError> {
-        let write = || -> io::Result<()> {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            let mut file = tempfile::Builder::new()
-                .prefix(".model")
-                .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-            file.write_all(&self.model)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| ImportError::NotWritable {
-            path: path.to_owned(),
-            source,
-        })
+    /// The model file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.model
     }
 
     /// Calibrates the model with held-out good images and makes it the bundle of `draft`.
@@ -273,13 +250,13 @@ impl ImportedModel {
         promise: &Promise,
         runtime: &Runtime,
         options: &SessionOptions,
-        observe: &mut dyn FnMut(held_out::Progress<'_>),
+        observe: &mut held_out::Observer,
     ) -> Result<Bundle, ImportError> {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;
         let images = held_out::usable(images, |_| false, observe)?;
         let mut scorer = Scorer::load(&model, geometry, runtime, options)?;
-        let held_out = HeldOut::score(&mut scorer, images, observe);
+        let held_out = HeldOut::score(&mut scorer, images, observe)?;
         let thresholds = held_out.thresholds(promise)?;
         let golden = held_out.golden(&thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| Manifest {

@@ -35,3 +35,4 @@ pub mod scorer;
 pub mod synthetic;
 pub mod telemetry;
 pub mod training;
+pub mod whole_file;

@@ -2,15 +2,15 @@
 //! numbers depend on.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::comparison::{Contender, ImageMetrics};
 use crate::digest::sha256;
 use crate::features::FeatureImage;
+use crate::whole_file;
 
 /// One variant trained once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,13 +115,7 @@ impl KeptRuns {
     pub(super) fn keep(&self, contender: &Contender, run: &Run) -> Result<(), KeptError> {
         let path = self.path(contender);
         let text = serde_json::to_string_pretty(run).expect("numbers and names");
-        let write = || -> io::Result<()> {
-            let mut file = NamedTempFile::new_in(&self.folder)?;
-            file.write_all(text.as_bytes())?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|source| KeptError::Io {
+        whole_file::write(&path, text.as_bytes()).map_err(|source| KeptError::Io {
             action: "write",
             path: path.clone(),
             source,

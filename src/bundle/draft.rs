@@ -13,11 +13,9 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::golden::{self, GoldenInput};
-use super::{
-    Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable, sync_folder,
-    write_file,
-};
+use super::{Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable};
 use crate::digest::sha256;
+use crate::whole_file::{self, sync_folder};
 
 /// A bundle that is being put together, in a folder beside its place. Dropping it leaves nothing.
 #[derive(Debug)]
@@ -84,7 +82,8 @@ impl Draft {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<Digest, BundleError> {
-        write_file(&self.folder.path().join(name), bytes).map_err(not_writable(&self.target))?;
+        whole_file::write(&self.folder.path().join(name), bytes)
+            .map_err(not_writable(&self.target))?;
         Ok(sha256(bytes))
     }
 

@@ -1,16 +1,16 @@
 //! Golden inputs: pictures with known scores, by which a device shows that it computes what the
 //! bundle was calibrated with.
 
-use std::fs;
 use std::path::Path;
 
 use flawd_core::calibration::Calibration;
 use flawd_core::image::RgbImage;
 use flawd_core::manifest::GoldenRecord;
 
-use super::{BundleError, not_writable, write_file};
+use super::{BundleError, not_writable};
 use crate::digest::sha256;
 use crate::encode;
+use crate::whole_file;
 
 /// A picture and the score that calibration saw for it.
 #[derive(Clone, Debug)]
@@ -49,19 +49,19 @@ fn tolerance(score: f32) -> f32 {
     score.abs() * GoldenRecord::RELATIVE_TOLERANCE
 }
 
-/// Writes pictures under names that say what is in them, so that an old one is never overwritten.
+/// Writes pictures under names that say what is in them: only the same picture takes an old one's
+/// place.
 pub(super) fn write(
     folder: &Path,
     inputs: &[GoldenInput],
 ) -> Result<Vec<GoldenRecord>, BundleError> {
     let failed = not_writable(folder);
-    fs::create_dir_all(folder).map_err(&failed)?;
     let write_one = |input: &GoldenInput| {
         let bytes = encode::png(&input.image)?;
         let digest = sha256(&bytes);
         let [a, b, c, d, ..] = digest.bytes();
         let file = format!("{a:02x}{b:02x}{c:02x}{d:02x}.png");
-        write_file(&folder.join(&file), &bytes).map_err(&failed)?;
+        whole_file::write(&folder.join(&file), &bytes).map_err(&failed)?;
         Ok(GoldenRecord {
             file,
             digest,

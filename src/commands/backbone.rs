@@ -1,7 +1,6 @@
 //! `flawd backbone`: writes feature extractors.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -13,6 +12,7 @@ use flawd_onnx::efficientnet::{
 };
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
+use super::output::OutputFile;
 use crate::failure::{Failure, Outcome};
 
 /// Arguments of `flawd backbone`.
@@ -98,8 +98,9 @@ pub fn run(args: BackboneArgs) -> Outcome {
 }
 
 fn build(args: &BuildArgs) -> Outcome {
-    let file = TensorFile::open(&args.weights).map_err(Failure::config)?;
-    let tensors = file.read_all().map_err(Failure::config)?;
+    let file = OutputFile::create(&args.out)?;
+    let weights = TensorFile::open(&args.weights).map_err(Failure::config)?;
+    let tensors = weights.read_all().map_err(Failure::config)?;
     let network = EfficientNet::new(tensors, args.arch)
         .with_context(|| format!("cannot use {}", args.weights.display()))
         .map_err(Failure::config)?;
@@ -118,7 +119,7 @@ fn build(args: &BuildArgs) -> Outcome {
         },
     };
     let graph = network.graph(&options).map_err(Failure::usage)?;
-    write(&args.out, &graph)?;
+    file.write(&graph)?;
 
     let architecture = network.architecture();
     let variant = match architecture.variant() {
@@ -168,14 +169,10 @@ impl BuildArgs {
 }
 
 fn write_filter_bank(out: &Path) -> Outcome {
-    write(out, &filter_bank())?;
+    OutputFile::create(out)?.write(&filter_bank())?;
     println!(
         "{}: outputs features_s16 and features_s32, {CHANNELS} channels each",
         out.display()
     );
     Ok(())
-}
-
-fn write(out: &Path, graph: &[u8]) -> anyhow::Result<()> {
-    fs::write(out, graph).with_context(|| format!("cannot write {}", out.display()))
 }

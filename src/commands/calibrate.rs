@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::progress::ProgressLine;
-use super::{PromiseArgs, open};
+use super::{PromiseArgs, StopFlag, open};
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
 use crate::failure::{Failure, Outcome};
@@ -44,9 +44,13 @@ pub fn run(args: CalibrateArgs) -> Outcome {
     }
 
     let mut progress = ProgressLine::new();
-    let mut observe = |of: Progress<'_>| progress.held_out(&of);
+    let stop = StopFlag::listen()?;
+    let mut observe = |of: Progress<'_>| {
+        progress.held_out(&of);
+        stop.control()
+    };
     let paths = usable(paths, |image| bundle.was_trained_on(image), &mut observe)?;
-    let held_out = HeldOut::score(&mut scorer, paths, &mut observe);
+    let held_out = HeldOut::score(&mut scorer, paths, &mut observe)?;
     progress.clear();
     let thresholds = held_out.thresholds(&promise)?;
     let golden = held_out.golden(&thresholds.calibration)?;

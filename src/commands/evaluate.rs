@@ -219,12 +219,13 @@ fn finish(
         }
     }
     if let Some(html) = html {
-        html.write(&page(&Page {
+        let page = page(&Page {
             sections: evaluated.iter().map(section).collect(),
             overview: overview.as_ref(),
             command: command_line(),
             made: Timestamp::now(),
-        }))?;
+        });
+        html.write(page.as_bytes())?;
     }
     Ok(())
 }

@@ -9,10 +9,11 @@ use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
 use flawd_onnx::{FeatureChoice, Runtime};
 
-use super::PromiseArgs;
 use super::features::NormalisationArg;
+use super::output::OutputFile;
 use super::progress::ProgressLine;
 use super::train::{MapArg, bundle_name};
+use super::{PromiseArgs, StopFlag};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
@@ -103,8 +104,9 @@ fn model(args: &ImportArgs, plan: &ImportPlan) -> Outcome {
              to --out FILE.onnx"
         )));
     }
+    let file = OutputFile::create(&args.out)?;
     let model = build(plan)?;
-    model.write(&args.out)?;
+    file.write(model.bytes())?;
     println!("model      {}", args.out.display());
     println!(
         "no bundle  it has no threshold and no golden inputs, so flawd does not run it: give \
@@ -121,6 +123,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     promise.check(found)?;
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
+    let stop = StopFlag::listen()?;
     let model = build(plan)?;
     let mut progress = ProgressLine::new();
     let bundle = model.calibrate(
@@ -129,7 +132,10 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
         &promise,
         &runtime,
         &args.runtime.session_options(),
-        &mut |of: Progress<'_>| progress.held_out(&of),
+        &mut |of: Progress<'_>| {
+            progress.held_out(&of);
+            stop.control()
+        },
     )?;
     progress.clear();
     let calibration = bundle.calibration();

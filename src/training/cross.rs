@@ -11,7 +11,7 @@
 //! What a finished fold gave is kept in the cache until the bundle is there, so that
 //! an interrupted run does not train it again.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ use super::{Observer, Progress, TrainingError, tell};
 use crate::bundle::GoodImage;
 use crate::digest::sha256;
 use crate::features::FeatureImage;
+use crate::whole_file;
 
 /// What the flows of all folds say.
 pub(super) struct OutOfFold {
@@ -208,13 +209,7 @@ impl<'a> Fold<'a> {
     fn keep(&self, kept: &Kept) -> Result<(), TrainingError> {
         let text = toml::to_string(kept).expect("plain numbers");
         let path = &self.files.scores;
-        let partial = path.with_extension("partial");
-        let write = || -> io::Result<()> {
-            fs::write(&partial, text)?;
-            File::open(&partial)?.sync_all()?;
-            fs::rename(&partial, path)
-        };
-        write().map_err(failed("write", path))
+        whole_file::write(path, text.as_bytes()).map_err(failed("write", path))
     }
 }
 

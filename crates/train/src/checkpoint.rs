@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::adam::Adam;
 use crate::trainer::EpochReport;
+use crate::whole_file;
 
 /// What a training run goes on from.
 pub struct Checkpoint {
@@ -97,17 +98,16 @@ impl CheckpointView<'_> {
             (MEAN, Vector::new(&self.adam.mean)),
             (SQUARE, Vector::new(&self.adam.square)),
         ];
-        let partial = path.with_extension("partial");
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(path.parent().unwrap_or(path))?;
-            match safetensors::serialize_to_file(tensors, Some(metadata), &partial) {
-                Err(SafeTensorError::IoError(error)) => return Err(error),
-                written => written.expect("three vectors under distinct names"),
-            }
-            File::open(&partial)?.sync_all()?;
-            fs::rename(&partial, path)
-        };
-        write().map_err(|source| CheckpointError::Io {
+        let write =
+            |partial: &Path| match safetensors::serialize_to_file(tensors, Some(metadata), partial)
+            {
+                Err(SafeTensorError::IoError(error)) => Err(error),
+                written => {
+                    written.expect("three vectors under distinct names");
+                    Ok(())
+                }
+            };
+        whole_file::write(path, write).map_err(|source| CheckpointError::Io {
             action: "write",
             path: path.to_owned(),
             source,

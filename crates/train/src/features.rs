@@ -2,8 +2,8 @@
 //! second run extracts nothing again.
 //!
 //! A file is named by a key that the caller derives from everything the features depend on; what
-//! is in the cache is therefore never stale. Files are written beside their place and renamed
-//! into it, so that an interrupted run leaves no half file under a valid name.
+//! is in the cache is therefore never stale. Files appear whole or not at all, so that an
+//! interrupted run leaves no half file under a valid name, and two runs may fill one cache.
 
 use std::borrow::Cow;
 use std::fs;
@@ -17,6 +17,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::maps::{Maps, Scales};
 use crate::view::FeatureView;
+use crate::whole_file;
 
 /// Feature maps of one image, `[channels, height, width]` a scale.
 pub type ImageFeatures = [Array3<f32>; SCALES];
@@ -104,14 +105,13 @@ impl FeatureCache {
                 path: path.clone(),
                 source,
             })?;
-        let partial = path.with_extension("partial");
-        let io = |source| FeatureError::Io {
-            action: "write",
-            path: path.clone(),
-            source,
-        };
-        fs::write(&partial, bytes).map_err(io)?;
-        fs::rename(&partial, &path).map_err(io)
+        whole_file::write(&path, |partial| fs::write(partial, bytes)).map_err(|source| {
+            FeatureError::Io {
+                action: "write",
+                path: path.clone(),
+                source,
+            }
+        })
     }
 }
 

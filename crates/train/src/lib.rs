@@ -24,3 +24,4 @@ mod matrix;
 pub mod network;
 mod subnet;
 mod upsample;
+mod whole_file;

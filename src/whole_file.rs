@@ -1,0 +1,111 @@
+//! Files that are there whole or not at all, whatever is killed, full or without power.
+//!
+//! ```text
+//! create ─► a hidden file beside the place ─► write ─► finish: on the disk ─► renamed into the place
+//! ```
+//! Dropping one that is not finished leaves what was in its place, and nothing else.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file on its way to its place.
+#[derive(Debug)]
+pub struct WholeFile {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl WholeFile {
+    /// Begins the file that will lie at `path`; folders above it are made.
+    ///
+    /// # Errors
+    /// If nothing can be written there.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let folder = folder_of(path);
+        fs::create_dir_all(folder)?;
+        let file = tempfile::Builder::new()
+            .prefix(".flawd-")
+            // As any new file, so that the process's mask decides who may read it.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        let path = path.to_owned();
+        Ok(Self { path, file })
+    }
+
+    /// Puts it in its place, when its bytes are on the disk.
+    ///
+    /// # Errors
+    /// If the disk refuses; what was in the place is then as it was.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path)?;
+        sync_folder(folder_of(&self.path))
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Writes `bytes` to `path`; folders above it are made.
+///
+/// # Errors
+/// If the disk refuses; what was in the place is then as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(path)?;
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+/// Makes the names in a folder as durable as the files.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_finished_leaves_the_one_in_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep/model.onnx");
+        write(&path, b"old").expect("it can be written");
+        let mut file = WholeFile::create(&path).expect("it can be begun");
+        file.write_all(b"half").expect("it can be written");
+        assert_eq!(fs::read(&path).expect("it is there"), b"old");
+        drop(file);
+        assert_eq!(fs::read(&path).expect("it is there"), b"old");
+        write(&path, b"new").expect("it can be written");
+        assert_eq!(fs::read(&path).expect("it is there"), b"new");
+        let names = fs::read_dir(folder_of(&path)).expect("it can be listed");
+        assert_eq!(names.count(), 1);
+    }
+
+    #[test]
+    fn a_file_may_be_read_by_others_as_any_new_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [ours, usual] = ["ours", "usual"].map(|name| folder.path().join(name));
+        write(&ours, b"").expect("it can be written");
+        File::create(&usual).expect("it can be written");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions();
+        assert_eq!(mode(&ours), mode(&usual));
+    }
+}
