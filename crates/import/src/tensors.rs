@@ -23,6 +23,8 @@ pub struct TensorFile {
     tensors: BTreeMap<String, Entry>,
     /// The whole file, where it is one of safetensors.
     bytes: Vec<u8>,
+    /// Bytes of the file.
+    length: u64,
 }
 
 /// A tensor that was not read yet.
@@ -31,6 +33,15 @@ struct Entry {
     /// Its elements, or the name of their type where they are no floating-point numbers.
     elements: Result<Elements, String>,
     place: Place,
+}
+
+impl Entry {
+    fn byte_len(&self) -> u64 {
+        match &self.place {
+            Place::Bytes(range) => range.len() as u64,
+            Place::Torch(tensor) => tensor.byte_len() as u64,
+        }
+    }
 }
 
 enum Place {
@@ -124,6 +135,10 @@ pub enum TensorError {
     },
 }
 
+/// How many times its own length a file may give where all of it is read: several names may stand
+/// for one tensor.
+const MOST_VIEWS: u64 = 8;
+
 impl TensorFile {
     /// Opens a file; what it holds decides its kind, not its name.
     ///
@@ -166,12 +181,17 @@ impl TensorFile {
         Ok(Self {
             path: path.to_owned(),
             tensors,
+            length: bytes.len() as u64,
             bytes,
         })
     }
 
     fn from_torch(path: &Path) -> Result<Self, TensorError> {
         let reader = PytorchReader::new(path).map_err(|error| explain(path, error))?;
+        let length = fs::metadata(path).map_err(|source| TensorError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         let tensors = reader.into_tensors().into_iter().map(|(name, tensor)| {
             let entry = Entry {
                 shape: tensor.shape().to_owned(),
@@ -184,6 +204,7 @@ impl TensorFile {
             path: path.to_owned(),
             tensors: tensors.collect(),
             bytes: Vec::new(),
+            length: length.len(),
         })
     }
 
@@ -243,8 +264,10 @@ impl TensorFile {
     /// As [`TensorFile::read`].
     pub fn read_all(&self) -> Result<BTreeMap<String, ArrayD<f32>>, TensorError> {
         let is_counter = |entry: &Entry| entry.elements.is_err() && entry.shape.is_empty();
-        let wanted = self.tensors.iter().filter(|(_, entry)| !is_counter(entry));
-        wanted
+        let wanted = || self.tensors.iter().filter(|(_, entry)| !is_counter(entry));
+        let lengths = wanted().map(|(_, entry)| entry.byte_len());
+        self.bound(lengths.fold(0, u64::saturating_add), MOST_VIEWS)?;
+        wanted()
             .map(|(name, _)| Ok((name.clone(), self.read(name)?)))
             .collect()
     }
@@ -262,12 +285,31 @@ impl TensorFile {
         let bytes = match &entry.place {
             Place::Bytes(range) => &self.bytes[range.clone()],
             Place::Torch(tensor) => {
+                self.bound(tensor.byte_len() as u64, 1)?;
                 from_file = tensor.read().map_err(|error| self.damaged(error))?;
                 &from_file
             }
         };
         let tensor = ArrayD::from_shape_vec(entry.shape.as_slice(), elements.read(bytes));
-        Ok(tensor.expect("both readers hold the length against the shape"))
+        tensor.map_err(|error| TensorError::Damaged {
+            path: self.path.clone(),
+            reason: format!(
+                "the tensor `{name}` has a shape of {:?}: {error}",
+                entry.shape
+            ),
+        })
+    }
+
+    /// Refuses to read more than so many times the file's length. A tensor may be a view that says
+    /// one number again and again, and a small file would then take any amount of memory.
+    fn bound(&self, bytes: u64, times: u64) -> Result<(), TensorError> {
+        if bytes <= self.length.saturating_mul(times) {
+            return Ok(());
+        }
+        Err(TensorError::Damaged {
+            path: self.path.clone(),
+            reason: format!("it names {bytes} bytes of numbers and has {}", self.length),
+        })
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, TensorError> {

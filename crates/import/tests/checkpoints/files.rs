@@ -170,17 +170,23 @@ impl Pickle {
 
     /// A tensor whose elements lie under `key`, as PyTorch writes it.
     pub(crate) fn tensor(&mut self, shape: &[usize], key: usize) {
+        let stride = |axis: usize| shape[axis + 1..].iter().product();
+        let strides: Vec<usize> = (0..shape.len()).map(stride).collect();
+        self.view(shape, &strides, shape.iter().product(), key);
+    }
+
+    /// A view of `elements` numbers that lie under `key`.
+    pub(crate) fn view(&mut self, shape: &[usize], strides: &[usize], elements: usize, key: usize) {
         self.add(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         self.text("storage");
         self.add(b"ctorch\nFloatStorage\n");
         self.text(&key.to_string());
         self.text("cpu");
-        self.number(shape.iter().product());
+        self.number(elements);
         self.add(b"tQ");
         self.number(0);
         self.numbers(shape.iter().copied());
-        let stride = |axis: usize| shape[axis + 1..].iter().product();
-        self.numbers((0..shape.len()).map(stride));
+        self.numbers(strides.iter().copied());
         self.add(b"\x89ccollections\nOrderedDict\n)RtR");
     }
 

@@ -1,9 +1,13 @@
 //! No bytes make the reader panic, run for long, or take memory that the file does not have.
 
+use flawd_import::{TensorError, TensorFile};
+use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use crate::files::{Pickle, Tensors, anomalib, archive, lightning, original, read, safetensors};
+use crate::files::{
+    Pickle, Tensors, anomalib, archive, lightning, original, read, safetensors, save,
+};
 
 /// Some places of a file with other bytes, and a length.
 fn damage() -> impl Strategy<Value = (Vec<(prop::sample::Index, u8)>, prop::sample::Index)> {
@@ -141,4 +145,34 @@ fn a_tensor_larger_than_its_file_is_an_error() {
     }
     pickle.add(b"u");
     read(&archive(&pickle.end(), all.values())).expect_err("too large");
+}
+
+/// A view of one number that is as large as anything.
+#[test]
+fn a_view_larger_than_its_file_is_an_error() {
+    let one = ArrayD::from_elem(IxDyn(&[1]), 1.0);
+    let mut pickle = Pickle::new();
+    pickle.add(b"}(");
+    pickle.text("weight");
+    pickle.view(&[2_000_000_000], &[0], 1, 0);
+    pickle.add(b"u");
+    let saved = save("view.pth", &archive(&pickle.end(), [&one]));
+    let file = TensorFile::open(&saved.path).expect("a file of PyTorch's");
+    for error in [file.read("weight").err(), file.read_all().err()] {
+        let error = error.expect("too large").to_string();
+        assert!(error.contains("8000000000 bytes of numbers"), "{error}");
+    }
+}
+
+/// No elements, and a shape whose axes multiply to more than can be counted.
+#[test]
+fn a_shape_that_overflows_beside_a_zero_is_an_error() {
+    let header =
+        br#"{"x":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    let saved = save("x.safetensors", &bytes);
+    // The reader may refuse the file or the tensor.
+    let error = TensorFile::open(&saved.path).and_then(|file| file.read("x"));
+    assert!(matches!(error, Err(TensorError::Damaged { .. })));
 }
