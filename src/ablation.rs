@@ -86,7 +86,7 @@ pub enum AblationError {
         source: ContenderError,
     },
     /// The caller asked to stop; the same command goes on with the next variant.
-    #[error("interrupted; run the same command again to go on")]
+    #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
 }
 

@@ -158,6 +158,15 @@ impl Comparing {
     pub fn prepare(bundle: &Bundle, plan: ComparisonPlan) -> Result<Self, ComparisonError> {
         let manifest = bundle.manifest();
         let trained = (manifest.training.as_ref()).ok_or(ComparisonError::Imported)?;
+        let (path, actual) = FeatureSource::digest(plan.backbone.as_deref())?;
+        if actual != manifest.backbone.digest {
+            return Err(ComparisonError::OtherBackbone {
+                path,
+                file: manifest.backbone.file.clone(),
+                expected: manifest.backbone.digest,
+                actual,
+            });
+        }
         let source = FeatureSource::open(&FeaturePlan {
             backbone: plan.backbone.clone(),
             choice: FeatureChoice {
@@ -168,14 +177,6 @@ impl Comparing {
             geometry: manifest.model.geometry,
             cache: plan.cache.clone(),
         })?;
-        if source.backbone_digest != manifest.backbone.digest {
-            return Err(ComparisonError::OtherBackbone {
-                path: source.backbone.path().to_owned(),
-                file: manifest.backbone.file.clone(),
-                expected: manifest.backbone.digest,
-                actual: source.backbone_digest,
-            });
-        }
         let training = training_images(bundle, trained.images, &plan.images)?;
         Ok(Self {
             source,

@@ -60,7 +60,7 @@ pub enum FeaturesError {
     #[error(transparent)]
     Cache(#[from] FeatureError),
     /// The caller asked to stop.
-    #[error("interrupted; run the same command again to go on")]
+    #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
 }
 
@@ -89,10 +89,7 @@ impl FeatureSource {
     /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
     /// be made.
     pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
-        let (path, bytes) = match &plan.backbone {
-            Some(path) => (path.clone(), read(path)?),
-            None => (PathBuf::from(filter_bank::FILE_NAME), filter_bank()),
-        };
+        let (path, bytes) = read(plan.backbone.as_deref())?;
         let backbone = Backbone::from_bytes(&path, &bytes)?;
         let mut choice = plan.choice.clone();
         if plan.backbone.is_none() && choice.outputs.is_empty() {
@@ -111,6 +108,15 @@ impl FeatureSource {
         })
     }
 
+    /// Name and digest of a backbone's file; of the filter bank where none is given.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn digest(backbone: Option<&Path>) -> Result<(PathBuf, Digest), FeaturesError> {
+        let (path, bytes) = read(backbone)?;
+        Ok((path, sha256(&bytes)))
+    }
+
     /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the
     /// others come in the order of `paths`.
     ///
@@ -125,7 +131,21 @@ impl FeatureSource {
         observe: &mut ExtractionObserver,
     ) -> Result<Vec<FeatureImage>, FeaturesError> {
         let extractor = FeatureExtractor::load(runtime, &self.graph, options)?;
-        Extraction::new(self, extractor, repeated).run(paths, observe)
+        let computed_by = format!("{} {:?}", env!("CARGO_PKG_VERSION"), options.providers);
+        Extraction::new(self, extractor, computed_by, repeated).run(paths, observe)
+    }
+
+    /// Feature channels of each scale.
+    ///
+    /// # Errors
+    /// As [`FeatureSource::open`], which has checked the same.
+    pub fn channels(&self) -> Result<usize, FeaturesError> {
+        Ok(self.spec.shape(&self.backbone)?.channels)
+    }
+
+    /// Bytes of the graph that computes the features.
+    pub fn graph_len(&self) -> usize {
+        self.graph.len()
     }
 
     /// The features of images that were extracted.
@@ -138,9 +158,14 @@ impl FeatureSource {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, BackboneError> {
-    fs::read(path).map_err(|source| BackboneError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
+/// Name and bytes of a backbone; of the filter bank where none is given.
+fn read(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>), BackboneError> {
+    let Some(path) = path else {
+        return Ok((PathBuf::from(filter_bank::FILE_NAME), filter_bank()));
+    };
+    let path = path.to_owned();
+    match fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(source) => Err(BackboneError::Unreadable { path, source }),
+    }
 }

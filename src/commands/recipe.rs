@@ -149,7 +149,7 @@ impl FlowArgs {
     /// The recipe with what was given instead.
     ///
     /// # Errors
-    /// If there would be nothing to train.
+    /// If there would be nothing to train, or a number is out of its range.
     pub(super) fn settings(self, seed: u64) -> anyhow::Result<FlowSettings> {
         fn set<T>(setting: &mut T, given: Option<T>) {
             if let Some(given) = given {
@@ -177,6 +177,34 @@ impl FlowArgs {
         set(&mut adam.clip_norm, self.clip_norm);
         anyhow::ensure!(settings.training.epochs > 0, "--epochs must be at least 1");
         anyhow::ensure!(settings.training.batch > 0, "--batch must be at least 1");
+        anyhow::ensure!(settings.hidden > 0, "--hidden must be at least 1");
+        anyhow::ensure!(
+            settings.kernels.iter().all(|kernel| kernel % 2 == 1),
+            "--kernels must be odd numbers, such as 3,3,3,5"
+        );
+        anyhow::ensure!(
+            settings.clamp.is_finite() && settings.clamp >= 0.0,
+            "--clamp must be a number of at least 0"
+        );
+        let AdamSettings {
+            learning_rate,
+            epsilon,
+            weight_decay,
+            clip_norm,
+            ..
+        } = settings.training.adam;
+        for (flag, value) in [
+            ("--learning-rate", learning_rate),
+            ("--epsilon", epsilon),
+            ("--clip-norm", clip_norm),
+        ] {
+            let is_usable = value.is_finite() && value > 0.0;
+            anyhow::ensure!(is_usable, "{flag} must be a number above 0");
+        }
+        anyhow::ensure!(
+            weight_decay.is_finite() && weight_decay >= 0.0,
+            "--weight-decay must be a number of at least 0"
+        );
         Ok(settings)
     }
 }

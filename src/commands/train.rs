@@ -44,7 +44,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     promise: PromiseArgs,
     /// Seed of all randomness
-    #[arg(long, default_value_t = 42)]
+    // A bundle's manifest holds 63 bits of it.
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
     /// Start again although an interrupted run could go on
     #[arg(long)]

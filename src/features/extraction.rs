@@ -62,6 +62,8 @@ pub enum ExtractionStep<'a> {
 pub(super) struct Extraction<'a> {
     source: &'a FeatureSource,
     extractor: FeatureExtractor,
+    /// The software and the providers: other ones give other numbers.
+    computed_by: String,
     repeated: Repeated,
     preprocessor: Preprocessor,
     tensor: Vec<u8>,
@@ -73,6 +75,7 @@ impl<'a> Extraction<'a> {
     pub(super) fn new(
         source: &'a FeatureSource,
         extractor: FeatureExtractor,
+        computed_by: String,
         repeated: Repeated,
     ) -> Self {
         let preprocessor = Preprocessor::new(source.spec.size, source.geometry);
@@ -80,6 +83,7 @@ impl<'a> Extraction<'a> {
         Self {
             source,
             extractor,
+            computed_by,
             repeated,
             preprocessor,
             tensor,
@@ -147,7 +151,7 @@ impl<'a> Extraction<'a> {
             geometry,
             ..
         } = self.source;
-        let inputs = format!("{graph_digest} {geometry:?} {image}");
+        let inputs = format!("{} {graph_digest} {geometry:?} {image}", self.computed_by);
         sha256(inputs.as_bytes()).hex()
     }
 }

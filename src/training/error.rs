@@ -1,7 +1,7 @@
 //! Why a training run ends without a bundle.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::CalibrationError;
 use flawd_onnx::ExportError;
@@ -82,13 +82,13 @@ pub enum TrainingError {
         /// What is wrong.
         reason: String,
     },
-    /// Training itself failed; the last finished epoch's checkpoint is kept.
-    #[error("training failed; the state after {kept} epochs is kept in {}", checkpoint.display())]
+    /// Training itself failed; the state of the last saved epoch is kept, if there is one.
+    #[error("training failed; {}", kept_state(*kept, checkpoint))]
     Training {
         /// Why.
         #[source]
         source: trainer::TrainingError,
-        /// Finished epochs.
+        /// Epochs that are saved.
         kept: usize,
         /// The file.
         checkpoint: PathBuf,
@@ -115,6 +115,17 @@ pub enum TrainingError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The caller asked to stop; the same command goes on from the last checkpoint.
-    #[error("interrupted; run the same command again to go on")]
+    #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
+}
+
+/// What a run that failed leaves behind.
+fn kept_state(epochs: usize, checkpoint: &Path) -> String {
+    match epochs {
+        0 => "no epoch was finished, so nothing is kept".to_owned(),
+        epochs => format!(
+            "the state after {epochs} epochs is kept in {}",
+            checkpoint.display()
+        ),
+    }
 }

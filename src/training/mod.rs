@@ -132,6 +132,13 @@ pub enum Progress<'a> {
         /// Time that the rest will take at this epoch's pace.
         left: Duration,
     },
+    /// So many held-out images are scored by the exported model.
+    Scored {
+        /// Images that are done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
     /// The exported model reproduces the trainer's scores up to this relative difference.
     Exported {
         /// Largest difference over the images compared.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::flow::{FlowSpec, SCALES};
-use flawd_onnx::{Runtime, SessionOptions};
-use flawd_train::features::FeatureSet;
+use flawd_onnx::{ExportError, ModelTooLarge, Runtime, SessionOptions};
 use flawd_train::trainer::{EpochReport, TrainingSettings};
 use flawd_train::transform;
 
@@ -57,6 +56,7 @@ pub fn train(
         return Err(TrainingError::TooFewImages(images.len()));
     }
     check_promise(plan, images.len())?;
+    check_size(plan, &source)?;
     let session = Session {
         plan,
         runtime,
@@ -133,7 +133,7 @@ impl Session<'_> {
         let checkpoint = self.checkpoint(&fingerprint);
         let run = Run {
             plan: self.plan,
-            spec: self.flow_spec(&set),
+            spec: flow_spec(self.plan, set.shapes()[0][0]),
             set: &set,
             transform: &transform,
             settings,
@@ -156,7 +156,8 @@ impl Session<'_> {
         training: &[FeatureImage],
         settings: &TrainingSettings,
     ) -> Result<String, TrainingError> {
-        let spec = self.flow_spec(&self.source.set(training)?);
+        let channels = self.source.set(training)?.shapes()[0][0];
+        let spec = flow_spec(self.plan, channels);
         Ok(fingerprint(
             self.plan,
             settings,
@@ -165,18 +166,27 @@ impl Session<'_> {
             training,
         ))
     }
+}
 
-    fn flow_spec(&self, set: &FeatureSet) -> FlowSpec {
-        FlowSpec {
-            channels: set.shapes()[0][0],
-            hidden: self.plan.hidden,
-            kernels: self.plan.kernels.clone(),
-            clamp: self.plan.clamp,
-            permutation: self.plan.permutation,
-            scales: SCALES,
-            cross_scale: true,
-        }
+/// The flow of a plan on so many feature channels.
+fn flow_spec(plan: &TrainingPlan, channels: usize) -> FlowSpec {
+    FlowSpec {
+        channels,
+        hidden: plan.hidden,
+        kernels: plan.kernels.clone(),
+        clamp: plan.clamp,
+        permutation: plan.permutation,
+        scales: SCALES,
+        cross_scale: true,
     }
+}
+
+/// Fails before an hour of training where the model would be larger than a file may be. It may be
+/// somewhat larger than counted here, by the names and by convolutions that are written out.
+fn check_size(plan: &TrainingPlan, source: &FeatureSource) -> Result<(), TrainingError> {
+    let parameters = flow_spec(plan, source.channels()?).layout().len;
+    let bytes = size_of::<f32>() * parameters + source.graph_len();
+    Ok(ModelTooLarge::check(bytes).map_err(ExportError::from)?)
 }
 
 /// Fails before an hour of training where the calibration after it would fail.

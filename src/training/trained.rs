@@ -68,7 +68,9 @@ impl Trained {
         let geometry = session.plan.features.geometry;
         let mut scorer = Scorer::load(model, geometry, session.runtime, session.options)?;
         let mut good: Vec<GoodImage> = Vec::with_capacity(images.len());
-        for image in images {
+        for (done, image) in images.iter().enumerate() {
+            let total = images.len();
+            tell(observe, Progress::Scored { done, total })?;
             good.push(scorer.examine(&decode_file(&image.path)?)?.into());
         }
         let difference = self.difference(session, images, &good)?;
@@ -94,6 +96,8 @@ impl Trained {
         let own = self.flow.forward(batch).0.scores();
         let difference =
             |(own, exported): (&f64, &GoodImage)| (f64::from(exported.score) - own).abs() / own;
-        Ok(own.iter().zip(exported).map(difference).fold(0.0, f64::max))
+        // What is no number stays none: `f64::max` would leave it out.
+        let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+        Ok(own.iter().zip(exported).map(difference).fold(0.0, larger))
     }
 }

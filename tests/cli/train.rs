@@ -213,6 +213,37 @@ fn a_folder_without_images_is_refused() {
 }
 
 #[test]
+fn numbers_that_train_nothing_are_found_before_any_image_is_read() {
+    let workshop = Workshop::new(4);
+    for (arguments, said) in [
+        ("--epochs 0", "--epochs"),
+        ("--batch 0", "--batch"),
+        ("--hidden 0", "--hidden"),
+        ("--kernels 3,2", "--kernels must be odd"),
+        ("--clamp nan", "--clamp"),
+        (
+            "--learning-rate 0",
+            "--learning-rate must be a number above 0",
+        ),
+        ("--epsilon inf", "--epsilon"),
+        ("--weight-decay=-1", "--weight-decay"),
+        ("--clip-norm=-1", "--clip-norm"),
+        ("--seed 9223372036854775808", "--seed"),
+    ] {
+        workshop.train(arguments).failed(64, &[said]);
+    }
+    assert!(!workshop.path("cache").exists());
+}
+
+#[test]
+fn a_model_that_no_file_holds_is_found_before_training() {
+    let workshop = Workshop::new(20);
+    workshop
+        .train("--hidden 60000")
+        .failed(78, &["the model takes", "choose a smaller one"]);
+}
+
+#[test]
 fn a_place_that_is_taken_or_not_writable_is_found_before_training() {
     let workshop = Workshop::new(4);
     fs::create_dir(workshop.bundle()).expect("writable");
@@ -230,7 +261,7 @@ fn a_loss_that_is_no_number_ends_with_the_last_checkpoint_kept() {
     let workshop = Workshop::new(20);
     workshop
         .train("--learning-rate 1e30 --schedule constant --epochs 50 --clamp 0")
-        .failed(1, &["is not finite", "epochs is kept in"]);
+        .failed(1, &["is not finite", "no epoch was finished"]);
     assert!(!workshop.bundle().exists());
 }
 

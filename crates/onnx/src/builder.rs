@@ -34,6 +34,19 @@ pub struct ModelTooLarge {
     pub bytes: usize,
 }
 
+impl ModelTooLarge {
+    /// Whether a model of so many bytes fits into an ONNX file.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(bytes: usize) -> Result<(), Self> {
+        if bytes > LARGEST_FILE {
+            return Err(Self { bytes });
+        }
+        Ok(())
+    }
+}
+
 /// The name of a tensor in the graph under construction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Value(String);
@@ -449,10 +462,8 @@ impl GraphBuilder {
             metadata_props: self.metadata,
             ..ModelProto::default()
         };
-        match model.encoded_len() {
-            bytes if bytes > LARGEST_FILE => Err(ModelTooLarge { bytes }),
-            _ => Ok(model.encode_to_vec()),
-        }
+        ModelTooLarge::check(model.encoded_len())?;
+        Ok(model.encode_to_vec())
     }
 }
 

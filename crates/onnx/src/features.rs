@@ -263,7 +263,9 @@ impl OutputMap {
     fn stride(&self, image: Size) -> usize {
         let along =
             |pixels: usize, cells: usize| (pixels as f64 / cells.max(1) as f64).round() as usize;
-        along(image.height, self.size.height).max(along(image.width, self.size.width))
+        let stride = along(image.height, self.size.height).max(along(image.width, self.size.width));
+        // A map may be larger than the image.
+        stride.max(1)
     }
 }
 

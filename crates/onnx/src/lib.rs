@@ -27,7 +27,7 @@ mod shapes;
 mod upsampled;
 
 pub use backbone::{Backbone, BackboneError};
-pub use builder::GraphBuilder;
+pub use builder::{GraphBuilder, ModelTooLarge};
 pub use export::{ExportError, feature_graph, model_graph};
 pub use extractor::FeatureExtractor;
 pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};

@@ -39,7 +39,9 @@ pub(crate) fn infer<'a>(
         known.constant(name, tensor);
     }
     for node in nodes {
-        if let (Some(tensor), Some(name)) = (node.tensor("value"), node.output.first()) {
+        if node.op_type() == "Constant"
+            && let (Some(tensor), Some(name)) = (node.tensor("value"), node.output.first())
+        {
             known.constant(name, tensor);
             continue;
         }
@@ -441,6 +443,7 @@ impl Rule<'_, '_> {
             let (span, step) = match step {
                 1.. => (end.clamp(0, size) - start.clamp(0, size), step),
                 0 => return Err(MALFORMED),
+                _ if size == 0 => (0, 1),
                 _ => (start.clamp(0, size - 1) - end.clamp(-1, size - 1), -step),
             };
             result[axis] = (span.max(0) as usize).div_ceil(step as usize);

@@ -73,6 +73,10 @@ impl Printer {
                 ));
                 self.epoch_start = Instant::now();
             }
+            Progress::Scored { done, total } => {
+                let text = format!("{}scored {done}/{total}", self.fold);
+                self.line.update(&text);
+            }
             Progress::Exported { difference } => self.say(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
