@@ -14,7 +14,7 @@ use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use flawd_core::image::{RgbImage, Size};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 /// Extensions of the files that count as images, in lower case.
 pub const EXTENSIONS: [&str; 7] = ["bmp", "jpeg", "jpg", "png", "tif", "tiff", "jfif"];
@@ -119,6 +119,9 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
 fn upright(reader: ImageReader<Cursor<&[u8]>>) -> image::ImageResult<DynamicImage> {
     let mut decoder = reader.into_decoder()?;
     let orientation = decoder.orientation()?;
+    // A header may state any size; 512 MiB are the library's own limit.
+    let mut limits = Limits::default();
+    limits.reserve(decoder.total_bytes())?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok(image)
@@ -152,6 +155,7 @@ mod tests {
     use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
 
     use super::*;
+    use crate::failure::with_causes;
 
     fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
         from_bytes(Path::new("part.img"), bytes)
@@ -170,6 +174,17 @@ mod tests {
         DynamicImage::ImageRgb8(image::RgbImage::from_fn(40, 24, |x, y| {
             image::Rgb([(x * 6) as u8, (y * 10) as u8, (x * y) as u8])
         }))
+    }
+
+    #[test]
+    fn a_header_that_states_any_size_takes_no_memory() {
+        let mut bytes = encode(&picture(), ImageFormat::Bmp);
+        // Width and height.
+        for place in [18, 22] {
+            bytes[place..place + 4].copy_from_slice(&60_000_u32.to_le_bytes());
+        }
+        let error = decode(&bytes).expect_err("ten gigabytes of pixels");
+        assert!(with_causes(&error).contains("limit"), "{error}");
     }
 
     #[test]

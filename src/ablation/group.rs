@@ -1,5 +1,7 @@
 //! What is varied: each group changes one thing of the flow and leaves the rest as it is.
 
+use std::collections::BTreeSet;
+
 use flawd_core::flow::SCALES;
 use flawd_train::variant::Variant;
 use flawd_train::view::{FeatureForm, FeatureView};
@@ -71,8 +73,15 @@ impl Group {
             Self::Scales => scales(base),
             Self::Fusion => fusion(base),
             Self::Blocks => {
-                let entry = |blocks| with_kernels(base, format!("{blocks}"), resized(base, blocks));
-                BLOCKS.map(entry).into()
+                let entry = |blocks| {
+                    let kernels = match blocks == base.kernels.len() {
+                        true => base.kernels.clone(),
+                        false => resized(base, blocks),
+                    };
+                    with_kernels(base, format!("{blocks}"), kernels)
+                };
+                let own = base.kernels.len();
+                with(&BLOCKS, own).into_iter().map(entry).collect()
             }
             Self::Kernel => {
                 let entry = |kernel| {
@@ -82,7 +91,9 @@ impl Group {
                     }
                     with_kernels(base, format!("{kernel}x{kernel}"), kernels)
                 };
-                KERNELS.map(entry).into()
+                let own = base.kernels.last().copied();
+                let kernels = own.map_or(KERNELS.to_vec(), |own| with(&KERNELS, own));
+                kernels.into_iter().map(entry).collect()
             }
             Self::Baselines => baselines(),
         }
@@ -137,6 +148,12 @@ fn fusion(base: &Variant) -> Vec<Entry> {
         flow("one flow a scale", unlinked),
         flow("concatenated after resizing", concatenated),
     ]
+}
+
+/// What is tried, in order, and the base's own among it.
+fn with(tried: &[usize], own: usize) -> Vec<usize> {
+    let all = tried.iter().copied().chain([own]);
+    BTreeSet::from_iter(all).into_iter().collect()
 }
 
 /// As many kernels as there are to be blocks: the base's first, and at the end its last.
@@ -214,15 +231,16 @@ mod tests {
     /// So that every group shows what it is compared with.
     #[test]
     fn the_flow_that_is_varied_is_in_every_group_of_variants_once() {
-        let is_base = |entry: &&Entry| entry.contender == Contender::Flow(base());
-        for group in Group::ALL {
-            let entries = group.entries(&base());
-            let expected = usize::from(group != Group::Baselines);
-            assert_eq!(
-                entries.iter().filter(is_base).count(),
-                expected,
-                "{group:?}"
-            );
+        for kernels in [&[3, 3, 3, 5][..], &[3; 5], &[7; 4], &[3, 5, 3, 3]] {
+            let kernels = kernels.to_vec();
+            let base = Variant { kernels, ..base() };
+            let is_base = |entry: &&Entry| entry.contender == Contender::Flow(base.clone());
+            for group in Group::ALL {
+                let entries = group.entries(&base);
+                let count = entries.iter().filter(is_base).count();
+                let expected = usize::from(group != Group::Baselines);
+                assert_eq!(count, expected, "{group:?} of {:?}", base.kernels);
+            }
         }
     }
 

@@ -50,9 +50,13 @@ pub(super) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
         (
             "calibration",
             text(&format!(
-                "{} good pictures, threshold {}, at most {}",
+                "{} good pictures, threshold {}, {} {}",
                 calibration.n(),
                 calibration.threshold(),
+                match calibration.method().promises_a_bound() {
+                    true => "at most",
+                    false => "about",
+                },
                 rate(calibration.alpha())
             )),
         ),
