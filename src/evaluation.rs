@@ -55,6 +55,10 @@ pub struct Report {
     pub kept_promise: Vec<PromiseRow>,
     /// Scored images that trained the model: what is said of them is said too well.
     pub seen_in_training: usize,
+    /// Good images whose score is to the last bit one that calibrated the bundle. A chance may
+    /// make one so; many are the very images of the calibration, and their false-reject rate is
+    /// what the threshold was chosen for.
+    pub scored_in_calibration: usize,
     /// The bundle's golden inputs, scored on this machine.
     pub golden: Vec<GoldenRow>,
     /// How it was calibrated: `split`, whose promise is a bound, or `cross`, with its folds.
@@ -69,6 +73,14 @@ pub struct Report {
     /// Other methods on the same images, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+}
+
+impl Report {
+    /// Whether the good images are presumably those that calibrated the bundle: more than a tenth
+    /// of them have a score of its calibration.
+    pub fn knows_the_good(&self) -> bool {
+        10 * self.scored_in_calibration > self.overall.counts.good
+    }
 }
 
 /// What the scores of good images and of images with a defect say together.

@@ -151,6 +151,11 @@ pub fn evaluate<E>(
     }
     let manifest = bundle.manifest();
     let good = tally.good_scores().to_vec();
+    let calibrated = |score: &&f32| {
+        let scores = calibration.scores();
+        scores.binary_search_by(|it| it.total_cmp(score)).is_ok()
+    };
+    let scored_in_calibration = good.iter().filter(calibrated).count();
     let (overall, defect_types) = tally.metrics(calibration);
     // The scores of a cross-calibration come from other models: they are not exchangeable with
     // these, and there is no bound that could be kept.
@@ -177,6 +182,7 @@ pub fn evaluate<E>(
         },
         calibration_method: calibration.method(),
         seen_in_training,
+        scored_in_calibration,
         golden: golden(bundle, scorer),
         defect_types,
         images,

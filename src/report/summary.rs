@@ -236,6 +236,13 @@ fn warnings(report: &Report) -> String {
             report.seen_in_training
         ));
     }
+    if report.knows_the_good() {
+        warnings.push(format!(
+            "{} of the good pictures have the very score of one that calibrated the bundle. If they \
+             are the same pictures, how many of them are rejected says nothing of parts to come.",
+            report.scored_in_calibration
+        ));
+    }
     if !report.skipped.is_empty() {
         warnings.push(format!(
             "{} files could not be used; they are named under provenance.",

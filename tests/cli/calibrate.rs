@@ -33,15 +33,20 @@ fn a_new_threshold_is_the_one_of_the_new_images() {
 
     // The scores are those that an evaluation of the same images gives.
     let report = copy.path().join("report.json");
-    flawd(arguments![
+    let stdout = flawd(arguments![
         "evaluate",
         copy.path(),
         data(),
         "--json",
         &report
     ])
-    .succeeded();
-    let scores = json(&report)["images"]
+    .succeeded()
+    .stdout;
+    let report = json(&report);
+    // Which is why it says nothing of other images.
+    assert_eq!(report["scored_in_calibration"], TEST_GOOD);
+    assert!(stdout.contains("if they are the same"), "{stdout}");
+    let scores = report["images"]
         .as_array()
         .expect("a list")
         .iter()

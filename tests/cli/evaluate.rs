@@ -263,6 +263,8 @@ fn golden_inputs_are_scored_and_images_that_trained_the_model_are_counted() {
     let stdout = flawd(arguments).succeeded().stdout;
     let report = json(&path);
     assert_eq!(report["seen_in_training"], 1);
+    assert_eq!(report["scored_in_calibration"], 0);
+    assert!(!stdout.contains("if they are the same"), "{stdout}");
     assert!(
         stdout.contains("1 of the images trained the model"),
         "{stdout}"

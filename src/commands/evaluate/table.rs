@@ -193,6 +193,16 @@ fn warnings(report: &Report) -> Vec<(&'static str, String)> {
             format!("{seen} of the images trained the model"),
         ));
     }
+    if report.knows_the_good() {
+        warnings.push((
+            "seen before",
+            format!(
+                "{} of the good images have the very score of one that calibrated the bundle: if \
+                 they are the same, take other ones",
+                report.scored_in_calibration
+            ),
+        ));
+    }
     let lost = report
         .golden
         .iter()
