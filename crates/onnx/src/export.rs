@@ -172,17 +172,9 @@ fn check_transform(
         let (inputs, outputs) = match transform {
             ChannelTransform::Identity => (features, features),
             ChannelTransform::Affine { mean, scale } => (mean.len(), scale.len()),
-            // A matrix that is not whole rows of `mean.len()` entries fits nothing.
-            ChannelTransform::Linear {
-                mean,
-                matrix,
-                outputs,
-            } => {
-                let whole = matrix.len() == mean.len() * outputs;
-                (mean.len(), if whole { *outputs } else { 0 })
-            }
         };
-        if (inputs, outputs) != (features, flow) {
+        // It leaves the number of channels as it is.
+        if (inputs, outputs) != (features, flow) || inputs != outputs {
             return Err(ExportError::TransformDoesNotFit {
                 scale,
                 inputs,
@@ -260,17 +252,9 @@ mod tests {
             },
         };
         let (mean, ones) = (vec![0.0; 2], vec![1.0; 2]);
-        let affine = ChannelTransform::Affine {
-            mean: mean.clone(),
-            scale: ones,
-        };
-        let linear = ChannelTransform::Linear {
-            mean,
-            matrix: vec![1.0; 4],
-            outputs: 2,
-        };
+        let affine = ChannelTransform::Affine { mean, scale: ones };
         let transform = FeatureTransform {
-            scales: vec![affine, linear, ChannelTransform::Identity],
+            scales: vec![affine.clone(), affine, ChannelTransform::Identity],
         };
         let flow = FlowSpec {
             channels: 2,

@@ -43,16 +43,6 @@ pub(crate) fn add_transform(
                 let scale = builder.floats(&format!("{name}.scale"), &shape, scale);
                 builder.multiply(&name, &centred, &scale)
             }
-            ChannelTransform::Linear {
-                mean,
-                matrix,
-                outputs,
-            } => {
-                let centred = centre(builder, &name, x, mean);
-                let shape = [*outputs, mean.len(), 1, 1];
-                let matrix = builder.floats(&format!("{name}.matrix"), &shape, matrix);
-                builder.convolution(&name, &centred, &matrix, None, Window::same(1, 1))
-            }
         }
     })
 }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::{FeatureError, FeatureSet};
 use crate::maps::{Maps, Scales};
-use crate::matrix::{Matrix, Write, multiply};
 
 /// What to do to the features before the flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,32 +123,6 @@ fn apply_scale(transform: &ChannelTransform, mut maps: Maps) -> Maps {
                 values.mapv_inplace(|value| (value - mean) * scale);
             }
             maps
-        }
-        ChannelTransform::Linear {
-            mean,
-            matrix,
-            outputs,
-        } => {
-            let (channels, samples, height, width) = maps.dim();
-            assert_eq!(channels, mean.len(), "channels differ");
-            for (mut values, mean) in maps.axis_iter_mut(Axis(0)).zip(mean) {
-                values.mapv_inplace(|value| value - mean);
-            }
-            let positions = samples * height * width;
-            let mut output = Maps::zeros((*outputs, samples, height, width));
-            multiply(
-                Write::Overwrite,
-                output.as_slice_mut().expect("new maps are contiguous"),
-                positions,
-                Matrix::new(matrix, *outputs, channels, channels),
-                Matrix::new(
-                    maps.as_slice().expect("a batch is contiguous"),
-                    channels,
-                    positions,
-                    positions,
-                ),
-            );
-            output
         }
     }
 }

@@ -209,17 +209,6 @@ fn transforms_stand_between_backbone_and_flow() {
     };
     let spec = features(Size::new(32, 32), &[COARSE.0]);
     check(&spec, &transform, &flow(4), 17);
-
-    // A matrix may also change the number of channels.
-    let linear = |numbers: &mut Numbers| ChannelTransform::Linear {
-        mean: numbers.many(4),
-        matrix: numbers.many(3 * 4),
-        outputs: 3,
-    };
-    let transform = FeatureTransform {
-        scales: (0..3).map(|_| linear(&mut numbers)).collect(),
-    };
-    check(&spec, &transform, &flow(3), 17);
 }
 
 #[test]
@@ -255,10 +244,9 @@ fn parts_that_do_not_fit_together_are_refused() {
             ..
         }
     ));
-    let ragged = ChannelTransform::Linear {
+    let ragged = ChannelTransform::Affine {
         mean: vec![0.0; 4],
-        matrix: vec![0.0; 13],
-        outputs: 3,
+        scale: vec![1.0; 3],
     };
     let transform = FeatureTransform {
         scales: vec![ragged; 3],

@@ -101,7 +101,6 @@ pub(crate) fn average_pool(x: &Array3<f64>, size: usize) -> Array3<f64> {
 pub(crate) fn transformed(transform: &FeatureTransform, features: &Maps) -> Maps {
     std::array::from_fn(|scale| {
         let x = &features[scale];
-        let (channels, height, width) = x.dim();
         match &transform.scales[scale] {
             ChannelTransform::Identity => x.clone(),
             ChannelTransform::Affine { mean, scale } => {
@@ -109,17 +108,6 @@ pub(crate) fn transformed(transform: &FeatureTransform, features: &Maps) -> Maps
                     (x[[c, row, column]] - f64::from(mean[c])) * f64::from(scale[c])
                 })
             }
-            ChannelTransform::Linear {
-                mean,
-                matrix,
-                outputs,
-            } => Array3::from_shape_fn((*outputs, height, width), |(o, row, column)| {
-                let term = |c: usize| {
-                    let centred = x[[c, row, column]] - f64::from(mean[c]);
-                    f64::from(matrix[o * channels + c]) * centred
-                };
-                (0..channels).map(term).sum()
-            }),
         }
     })
 }
