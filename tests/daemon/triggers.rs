@@ -125,6 +125,36 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
     assert_eq!(counted.iter().sum::<u64>(), WANTED as u64, "{counts}");
 }
 
+/// A GS1 code has U+001D between its fields. A broker that finds one in a user property ends the
+/// connection, on every connection again.
+#[test]
+fn a_part_whose_id_has_control_characters_is_told_and_recorded_on_the_same_connection() {
+    let broker = Broker::start();
+    let controller = Controller::connect(broker.port);
+    let station = station(&broker, "[camera.top.trigger]\nmode = \"mqtt\"", "");
+    let mut daemon = station.run();
+    controller.until_ready();
+    let parts = ["01\u{1d}21\r", "after"];
+    for part in parts {
+        let payload = serde_json::json!({ "part_id": part });
+        controller.publish(TRIGGER, payload, false);
+    }
+    let mut records = 0;
+    let heard = controller.until("a record of each", |it| {
+        records += usize::from(it.kind() == "record");
+        records == parts.len()
+    });
+    for kind in ["verdict", "record"] {
+        let told = of_kind(&heard, kind);
+        let ids: Vec<_> = told.iter().map(|it| &it.payload["part_id"]).collect();
+        assert_eq!(ids, parts, "{kind}");
+    }
+    let status = of_kind(&heard, "status");
+    assert!(status.is_empty(), "the connection did not stay: {status:?}");
+    daemon.terminate();
+    daemon.wait();
+}
+
 #[test]
 fn a_recipe_that_the_camera_does_not_have_is_judged_by_no_other() {
     let broker = Broker::start();

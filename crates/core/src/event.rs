@@ -26,6 +26,9 @@ pub const BINARY_CONTENT_TYPE: &str = "application/json";
 /// Content type of the payload in structured mode.
 pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 
+/// Characters of a part's id at most; those of the attribute `subject` too.
+pub const LONGEST_PART_ID: usize = 1024;
+
 /// The outcome of one inspection, as a subscriber sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictData {
@@ -256,7 +259,7 @@ impl<D: EventData> Event<D> {
             ("time", microseconds(self.time)),
             ("dataschema", D::SCHEMA.to_owned()),
         ];
-        let subject = self.data.subject().map(str::to_owned);
+        let subject = self.data.subject().map(attribute);
         user_properties.extend(subject.map(|part| ("subject", part)));
         BinaryMessage {
             content_type: BINARY_CONTENT_TYPE,
@@ -279,7 +282,7 @@ impl<D: EventData> Event<D> {
             #[serde(serialize_with = "serialize_microseconds")]
             time: &'a Timestamp,
             #[serde(skip_serializing_if = "Option::is_none")]
-            subject: Option<&'a str>,
+            subject: Option<String>,
             datacontenttype: &'a str,
             dataschema: &'a str,
             data: &'a D,
@@ -290,7 +293,7 @@ impl<D: EventData> Event<D> {
             source: &self.source,
             r#type: D::TYPE,
             time: &self.time,
-            subject: self.data.subject(),
+            subject: self.data.subject().map(attribute),
             datacontenttype: BINARY_CONTENT_TYPE,
             dataschema: D::SCHEMA,
             data: &self.data,
@@ -518,6 +521,25 @@ impl State {
     pub fn to_json(&self) -> Vec<u8> {
         to_json(self)
     }
+}
+
+/// What the world calls something, as an attribute can hold it: CloudEvents forbids control and
+/// noncharacters, and a broker ends the connection over one in a user property, each time that the
+/// message is sent again. They become U+FFFD; the data keeps what was said.
+fn attribute(text: &str) -> String {
+    let is_noncharacter = |letter: char| {
+        matches!(u32::from(letter), 0xfdd0..=0xfdef) || u32::from(letter) & 0xfffe == 0xfffe
+    };
+    text.chars()
+        .take(LONGEST_PART_ID)
+        .map(|letter| {
+            if letter.is_control() || is_noncharacter(letter) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                letter
+            }
+        })
+        .collect()
 }
 
 /// RFC 3339 in UTC with microseconds: one length for all, so that logs line up and sort.

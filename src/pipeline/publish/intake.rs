@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use flawd_core::event::LONGEST_PART_ID;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tracing::{info, warn};
@@ -166,6 +167,13 @@ impl Intake {
                 invalid(format!("{wanted}: {error}"))
             })?
         };
+        let length = payload.part_id.as_ref().map(|it| it.chars().count());
+        if let Some(length) = length.filter(|length| *length > LONGEST_PART_ID) {
+            let limit = format!("at most {LONGEST_PART_ID} characters are allowed");
+            return Err(invalid(format!(
+                "`part_id` has {length} characters; {limit}"
+            )));
+        }
         refuse_stale(payload.sent_at, received)?;
         let deadline = match payload.deadline_ms {
             None => None,

@@ -101,6 +101,10 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             "enum" => argument.as_array().expect("a list").contains(value),
             "const" => argument == value,
             "minLength" => at_least(value.as_str().map(str::len)),
+            "maxLength" => {
+                let length = value.as_str().map(|it| it.chars().count() as f64);
+                length.is_some_and(|length| length <= number())
+            }
             "minItems" => at_least(value.as_array().map(Vec::len)),
             "pattern" => {
                 let text = value.as_str().unwrap_or_default();

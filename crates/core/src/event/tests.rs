@@ -112,6 +112,33 @@ fn both_modes_carry_the_same_attributes_and_data() {
     }
 }
 
+/// GS1 codes have U+001D between their fields, and scanners add a line's end.
+#[test]
+fn what_an_attribute_cannot_hold_is_replaced_and_the_data_keeps_it() {
+    let mut event = event(Verdict::Ok);
+    let subject = |event: &Event<VerdictData>| {
+        let properties = event.to_binary().user_properties;
+        let subject = properties.into_iter().find(|(name, _)| name == "subject");
+        let structured: Value = serde_json::from_slice(&event.to_structured()).expect("JSON");
+        let subject = subject.expect("a subject").1;
+        assert_eq!(structured["subject"], subject.as_str());
+        subject
+    };
+    for (part, expected) in [
+        ("01\u{1d}21\r", "01\u{fffd}21\u{fffd}"),
+        ("\u{0}\u{7f}\u{9f}", "\u{fffd}\u{fffd}\u{fffd}"),
+        ("\u{fdd0}\u{ffff}\u{1fffe}", "\u{fffd}\u{fffd}\u{fffd}"),
+        ("Größe 42 \u{a0}\u{1f527}", "Größe 42 \u{a0}\u{1f527}"),
+    ] {
+        event.data.part_id = Some(part.to_owned());
+        assert_eq!(subject(&event), expected);
+        let data: Value = serde_json::from_slice(&event.to_binary().payload).expect("JSON");
+        assert_eq!(data["part_id"], part);
+    }
+    event.data.part_id = Some("\u{1}".repeat(70_000));
+    assert_eq!(subject(&event), "\u{fffd}".repeat(LONGEST_PART_ID));
+}
+
 #[test]
 fn times_are_utc_with_microseconds() {
     let payload = event(Verdict::Ok).to_binary().payload;
