@@ -140,6 +140,9 @@ pub enum BenchmarkError {
     /// A thread, or the process's own record.
     #[error("the system refuses a thread or its record of this process")]
     System(#[from] io::Error),
+    /// A part without a score: the model did not run, and there is nothing to compare.
+    #[error("a picture was not judged, so nothing is measured: {0}")]
+    NotJudged(String),
     /// The pipeline ended in the middle.
     #[error("the pipeline ended before the last frame")]
     Ended,
@@ -162,8 +165,10 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     let tensors = prepare(&pictures, &camera, &model)?;
 
     let (permits, allowed) = mpsc::channel();
-    let (latency_sender, latencies) = mpsc::channel();
+    let (seen_sender, seen) = mpsc::channel();
     camera.settings.overflow = Overflow::Block;
+    // What the line would refuse costs the model as much, and the loop beside it refuses nothing.
+    camera.settings.quality_gate = false;
     camera.settings.trigger.mode = TriggerMode::FreeRun;
     camera.source = Box::new(Round {
         pictures: pictures.into(),
@@ -182,7 +187,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
         None => (None, None),
     };
     let sink = Recorder {
-        latencies: latency_sender,
+        seen: seen_sender,
         recorder,
     };
     let line = pipeline::start_line(&mut crew, cameras, sink, &events)?;
@@ -193,7 +198,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
         for _ in 0..frames {
             permits.send(()).map_err(|_| BenchmarkError::Ended)?;
         }
-        let latencies: Vec<_> = latencies.iter().take(frames).collect();
+        let latencies = (seen.iter().take(frames)).collect::<Result<Vec<_>, _>>()?;
         if latencies.len() < frames {
             return Err(BenchmarkError::Ended);
         }
@@ -349,19 +354,24 @@ impl Source for Round {
     }
 }
 
-/// Notes the latencies of every verdict, and passes it on if somebody wants it.
+/// Notes the latencies of every verdict that the model had a part in, and passes it on if somebody
+/// wants it.
 #[derive(Clone)]
 struct Recorder {
-    latencies: mpsc::Sender<LatencyMs>,
+    seen: mpsc::Sender<Result<LatencyMs, BenchmarkError>>,
     recorder: Option<record::Recorder>,
 }
 
 impl Sink for Recorder {
     fn accept(&mut self, inspection: Inspection) {
+        let verdict = &inspection.verdict;
+        let seen = match (verdict.score, &verdict.detail) {
+            (Some(_), _) => Ok(verdict.latency_ms.clone()),
+            (None, Some(why)) => Err(BenchmarkError::NotJudged(why.clone())),
+            (None, None) => Err(BenchmarkError::NotJudged(verdict.verdict.to_string())),
+        };
         // A measurement that has failed does not listen any more.
-        self.latencies
-            .send(inspection.verdict.latency_ms.clone())
-            .ok();
+        self.seen.send(seen).ok();
         if let Some(recorder) = &mut self.recorder {
             recorder.accept(inspection);
         }

@@ -86,6 +86,12 @@ pub fn run(args: BenchArgs) -> Outcome {
     };
     let measurement = benchmark::run(&daemon, options).map_err(|error| match error {
         BenchmarkError::Daemon(error) => Failure::new(error.kind(), error),
+        error @ BenchmarkError::Preprocess(_) if args.bundle.is_some() => {
+            Failure::config(anyhow::Error::new(error).context(format!(
+                "the bundle does not fit the synthetic pictures of {PICTURE}; measure it with -c \
+                 and a configuration whose first camera gives its pictures"
+            )))
+        }
         other => Failure::from(other),
     })?;
     print(&measurement);

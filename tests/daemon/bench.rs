@@ -43,6 +43,20 @@ fn every_step_is_measured_and_memory_does_not_grow_with_the_frames() {
     assert!(end < middle + middle / 5, "from {middle} to {end} KiB");
 }
 
+/// Nearly black ones, which a line would not give to the model.
+#[test]
+fn pictures_that_a_line_would_refuse_are_measured_with_the_model() {
+    let station = Station::new(
+        "[station]\nname = \"bench\"\n[inference]\nbundle = \"{bundle}\"\n\
+         [camera.top.synthetic]\nsize = \"96x120\"\n\
+         [camera.top.synthetic.fault]\ndark = { after = 0, parts = 1000 }\n",
+    );
+    let mut command = station.command("bench");
+    let measurement = measured(command.args(["--frames", "20", "--rounds", "2"]));
+    let infer = measurement["latency_ms"]["infer"]["p50"].as_f64().unwrap();
+    assert!(infer > 0.0, "the model did not run: {measurement}");
+}
+
 #[test]
 fn with_a_configuration_the_cameras_pictures_are_used_and_verdicts_published() {
     let broker = Broker::start();
