@@ -54,8 +54,12 @@ const STATION: &str = "demo";
 
 const CAMERA: &str = "line";
 
-/// The generated configuration; a folder with this file is a demo's and may be written over.
+/// The generated configuration.
 const CONFIG_FILE: &str = "flawd.toml";
+
+/// A folder with this file is a demo's and may be written over. No other program or person makes
+/// one, as they do a `flawd.toml`.
+const MARK: &str = ".flawd-demo";
 
 /// Folder of the overlays in the output folder.
 const HEATMAPS: &str = "heatmaps";
@@ -174,14 +178,19 @@ fn prepare(out: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let mut entries =
         fs::read_dir(out).with_context(|| format!("cannot read {}", out.display()))?;
-    let mark = out.join(CONFIG_FILE);
+    let mark = out.join(MARK);
     if entries.next().is_some() && !mark.exists() {
         bail!(
-            "{} holds other things; give an empty folder with --out",
+            "{} holds other things; give an empty folder with --out, or that of an earlier demo, \
+             which has a file {MARK}",
             out.display()
         );
     }
-    fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))
+    fs::write(
+        &mark,
+        "Made by `flawd demo`, which writes over this folder.\n",
+    )
+    .with_context(|| format!("cannot write {}", mark.display()))
 }
 
 /// Trains, exports and calibrates; the bundle lies in `OUT/bundle`.

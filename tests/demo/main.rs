@@ -64,6 +64,17 @@ fn a_folder_that_holds_other_things_is_left_alone() {
 }
 
 #[test]
+fn the_configuration_of_a_station_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("flawd.toml");
+    fs::write(&config, "[station]\nname = \"press-3\"\n").expect("it is writable");
+    let output = demo(&["--out", &folder.path().to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let kept = fs::read_to_string(&config).expect("it is readable");
+    assert_eq!(kept, "[station]\nname = \"press-3\"\n");
+}
+
+#[test]
 fn a_line_can_be_written_as_a_data_set() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = demo(&["--write", &folder.path().to_string_lossy(), "--seed", "5"]);
