@@ -34,6 +34,12 @@ pub trait Source: Send {
     /// picture that cannot be read is no error but a [`Frame`] that says so.
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost>;
 
+    /// Frames that the source gave up for newer ones since this was last asked; they were captured
+    /// as well, and are counted. None where a source waits until a frame is taken.
+    fn displaced(&mut self) -> u64 {
+        0
+    }
+
     /// Opens the camera again. Sources that cannot be lost have nothing to do.
     ///
     /// # Errors
@@ -152,6 +158,10 @@ impl Capture {
                 return;
             };
             self.counters.captured.increment();
+            for _ in 0..self.source.displaced() {
+                self.counters.captured.increment();
+                self.counters.overrun.increment();
+            }
             if self.inbox.frame(frame).is_some() {
                 self.counters.overrun.increment();
             }

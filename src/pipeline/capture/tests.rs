@@ -115,3 +115,37 @@ fn who_waits_to_be_asked_ends_when_the_pipeline_ends() {
     running.join().unwrap();
     assert_eq!(counters.captured.get(), 1);
 }
+
+/// One frame, after three that it has given up for it.
+struct Hurried {
+    frames: usize,
+    displaced: u64,
+}
+
+impl Source for Hurried {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        if self.frames == 0 {
+            return Ok(None);
+        }
+        self.frames -= 1;
+        let image = RgbImage::new(Size::new(1, 1), vec![0; 3]).unwrap();
+        Ok(Some(Frame::new(None, Ok(image), Moment::now())))
+    }
+
+    fn displaced(&mut self) -> u64 {
+        std::mem::take(&mut self.displaced)
+    }
+}
+
+#[test]
+fn what_a_source_gives_up_itself_is_captured_and_overrun() {
+    let mut capture = stage(&[], false);
+    capture.source = Box::new(Hurried {
+        frames: 2,
+        displaced: 3,
+    });
+    let counters = capture.counters.clone();
+    capture.run();
+    // And the second of the two that it gave took the first one's place.
+    assert_eq!((counters.captured.get(), counters.overrun.get()), (5, 4));
+}

@@ -28,6 +28,7 @@ use super::{CameraLost, OpenError, Source, pixels};
 use crate::{
     config::{Overflow, PixelFormat, V4l2},
     pipeline::{
+        counters::Counter,
         frame::{Frame, Moment},
         link::{self, Receiver, Sender},
     },
@@ -42,6 +43,9 @@ pub struct V4l2Source {
     device: PathBuf,
     options: V4l2,
     frames: Receiver<Result<Buffer, String>>,
+    /// Frames that the reader has displaced, and how many of them have been told.
+    displaced: Counter,
+    told: u64,
 }
 
 impl V4l2Source {
@@ -50,14 +54,19 @@ impl V4l2Source {
     /// # Errors
     /// [`OpenError::Camera`].
     pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
-        let frames = start_reader(device, options).map_err(|problem| OpenError::Camera {
-            device: device.to_owned(),
-            problem,
+        let displaced = Counter::default();
+        let frames = start_reader(device, options, displaced.clone()).map_err(|problem| {
+            OpenError::Camera {
+                device: device.to_owned(),
+                problem,
+            }
         })?;
         Ok(Self {
             device: device.to_owned(),
             options: options.clone(),
             frames,
+            displaced,
+            told: 0,
         })
     }
 }
@@ -75,13 +84,23 @@ impl Source for V4l2Source {
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        self.frames = start_reader(&self.device, &self.options).map_err(CameraLost)?;
+        let displaced = self.displaced.clone();
+        self.frames = start_reader(&self.device, &self.options, displaced).map_err(CameraLost)?;
         Ok(())
+    }
+
+    fn displaced(&mut self) -> u64 {
+        let displaced = self.displaced.get();
+        displaced - std::mem::replace(&mut self.told, displaced)
     }
 }
 
 /// Starts a reader and waits until it has opened the camera.
-fn start_reader(device: &Path, options: &V4l2) -> Result<Receiver<Result<Buffer, String>>, String> {
+fn start_reader(
+    device: &Path,
+    options: &V4l2,
+    displaced: Counter,
+) -> Result<Receiver<Result<Buffer, String>>, String> {
     let index = device_index(device)?;
     let format = requested_format(options);
     let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
@@ -89,9 +108,10 @@ fn start_reader(device: &Path, options: &V4l2) -> Result<Receiver<Result<Buffer,
     thread::Builder::new()
         .name(format!("v4l2-{index}"))
         .spawn(move || match open(index, format) {
-            Ok(camera) => {
+            Ok(mut camera) => {
                 opened_sender.send(Ok(())).ok();
-                read(camera, &sender);
+                let next_frame = || camera.frame().map_err(|error| error.to_string());
+                read(next_frame, &sender, &displaced);
             }
             Err(problem) => {
                 opened_sender.send(Err(problem)).ok();
@@ -115,12 +135,22 @@ fn open(index: u32, format: CameraFormat) -> Result<Camera, String> {
     Ok(camera)
 }
 
-/// Passes frames on until the camera fails or nobody wants them any more.
-fn read(mut camera: Camera, frames: &Sender<Result<Buffer, String>>) {
+/// Passes frames on until the camera fails or nobody wants them any more; what nobody has taken
+/// before the next one came is counted.
+fn read<T>(
+    mut next_frame: impl FnMut() -> Result<T, String>,
+    frames: &Sender<Result<T, String>>,
+    displaced: &Counter,
+) {
     loop {
-        let frame = camera.frame().map_err(|error| error.to_string());
+        let frame = next_frame();
         let has_failed = frame.is_err();
-        if frames.send(frame).is_err() || has_failed {
+        match frames.send(frame) {
+            Ok(None) => {}
+            Ok(Some(_)) => displaced.increment(),
+            Err(_) => return,
+        }
+        if has_failed {
             return;
         }
     }
@@ -166,6 +196,17 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(problem.contains("/nonexistent/video7"), "{problem}");
+    }
+
+    #[test]
+    fn a_frame_that_nobody_has_taken_is_counted_when_the_next_one_comes() {
+        let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
+        let displaced = Counter::default();
+        let mut given = (1..=5).map(Ok).chain([Err("unplugged".to_owned())]);
+        read(|| given.next().unwrap(), &sender, &displaced);
+        // The camera's end takes the place of the last frame.
+        assert_eq!(receiver.recv(), Some(Err("unplugged".to_owned())));
+        assert_eq!(displaced.get(), 5);
     }
 
     #[test]
