@@ -130,7 +130,41 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[mqtt]\nkeep_alive = \"1s\"",
-            ":11: mqtt.keep_alive: must be at least 5s",
+            ":11: mqtt.keep_alive: 1s is out of range; it lies between 5s and 18h 12m 15s",
+        ),
+        (
+            "[mqtt]\nkeep_alive = \"65536s\"",
+            ":11: mqtt.keep_alive: 18h 12m 16s is out of range; it lies between 5s and 18h 12m 15s",
+        ),
+        (
+            "[mqtt]\nconnect_timeout = \"1500ms\"",
+            ":11: mqtt.connect_timeout: 1s 500ms is no whole number of seconds",
+        ),
+        (
+            "[mqtt]\nexpiry = \"500000000000h\"",
+            ":11: mqtt.expiry: 500000000000h is out of range; it lies between 1s and 8760h",
+        ),
+        (
+            "[camera.side]\nframe_timeout = \"0s\"\n[camera.side.folder]\npath = \"p\"",
+            ":11: camera.side.frame_timeout: 0s is out of range; it lies between 1ms and 8760h",
+        ),
+        (
+            "[camera.side]\ndeadline = \"0s\"\n[camera.side.folder]\npath = \"p\"",
+            ":11: camera.side.deadline: 0s is out of range; it lies between 1µs and 8760h",
+        ),
+        (
+            "[camera.side.synthetic]\nsize = \"32x32\"",
+            ":11: camera.side.synthetic.size: a synthetic part needs at least 96 pixels a side, \
+             not 32x32",
+        ),
+        (
+            "[camera.side.synthetic]\nrate = 1e-12",
+            ":11: camera.side.synthetic.rate: 0.000000000001 is no rate a second",
+        ),
+        (
+            "[camera.side.synthetic.fault]\nloss = { after = 1, lasts = \"9000h\" }",
+            ":11: camera.side.synthetic.fault.loss.lasts: 9000h is out of range; it lies between \
+             0s and 8760h",
         ),
         (
             "[camera.state.synthetic]",
@@ -174,6 +208,14 @@ fn values_out_of_range_are_reported_at_their_line() {
             "{extra}"
         );
     }
+}
+
+#[test]
+fn a_shutdown_has_some_time() {
+    let problem = parse_with(MINIMAL, &[("FLAWD__STATION__GRACE_PERIOD", "0s")]).unwrap_err();
+    let problem = problem.to_string();
+    let expected = "station.grace_period: 0s is out of range; it lies between 1s and 8760h";
+    assert!(problem.ends_with(expected), "{problem}");
 }
 
 #[test]

@@ -8,19 +8,34 @@ use std::{
 };
 
 use flawd_core::image::Size;
+use jiff::SignedDuration;
 
 use super::{
     Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
     MqttVersion, Overflow, Secret, SourceSettings, Trigger, TriggerKind, TriggerMode,
     TriggerSettings, ValidConfig,
 };
-use crate::telemetry;
+use crate::{
+    synthetic::{SyntheticLine, SyntheticOptions},
+    telemetry,
+};
 
 mod fault;
 mod stores;
 
-/// The shortest keep-alive that the client library takes.
-const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// From the shortest keep-alive that the client library takes to the longest that MQTT can write.
+const KEEP_ALIVE: Range = (Duration::from_secs(5), Duration::from_secs(u16::MAX as u64));
+
+/// What is waited for longer than this is not waited for; and clocks can add it to any moment.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
+/// Something that takes time.
+const SOME_TIME: Range = (Duration::from_micros(1), LONGEST);
+const MILLISECONDS: Range = (Duration::from_millis(1), LONGEST);
+const SECONDS: Range = (Duration::from_secs(1), LONGEST);
+
+/// Something that may take none.
+const ANY_TIME: Range = (Duration::ZERO, LONGEST);
 
 /// Where brokers listen, by registration.
 const PORT: u16 = 1883;
@@ -35,6 +50,9 @@ const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
 /// A camera at the slowest common rate gives five frames in this time.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The shortest and the longest duration that a key may have.
+type Range = (Duration, Duration);
+
 impl Config {
     /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
     /// the environment, which says where state and credentials are.
@@ -48,6 +66,7 @@ impl Config {
     ) -> Result<ValidConfig, ConfigError> {
         let station = document.require("station.name", self.station.name.clone())?;
         document.check_topic_level("station.name", &station)?;
+        document.check_duration("station.grace_period", self.station.grace_period, SECONDS)?;
         if self.camera.is_empty() {
             return Err(document.value_error("camera", "no camera; add a section [camera.<name>]"));
         }
@@ -96,16 +115,22 @@ impl Config {
         for level in root.split('/') {
             document.check_topic_level("mqtt.root", level)?;
         }
-        if mqtt.keep_alive < SHORTEST_KEEP_ALIVE {
-            return Err(document.value_error("mqtt.keep_alive", "must be at least 5s"));
+        for (key, value, range) in [
+            ("mqtt.keep_alive", mqtt.keep_alive, KEEP_ALIVE),
+            ("mqtt.connect_timeout", mqtt.connect_timeout, SECONDS),
+            ("mqtt.expiry", mqtt.expiry, SECONDS),
+            ("mqtt.reconnect_max", mqtt.reconnect_max, SECONDS),
+            ("mqtt.heartbeat", mqtt.heartbeat, ANY_TIME),
+        ] {
+            document.check_duration(key, value, range)?;
         }
         for (key, value) in [
+            ("mqtt.keep_alive", mqtt.keep_alive),
             ("mqtt.connect_timeout", mqtt.connect_timeout),
-            ("mqtt.expiry", mqtt.expiry),
-            ("mqtt.reconnect_max", mqtt.reconnect_max),
         ] {
-            if value.as_secs() == 0 {
-                return Err(document.value_error(key, "must be at least 1s"));
+            if value.subsec_nanos() != 0 {
+                let problem = format!("{} is no whole number of seconds", friendly(value));
+                return Err(document.value_error(key, problem));
             }
         }
         let tls = match &mqtt.tls {
@@ -195,12 +220,21 @@ impl Camera {
             (None, Some(line), None) => {
                 let defect_rate = line.defect_rate.unwrap_or(SYNTHETIC_DEFECT_RATE);
                 document.check_share(&format!("{key}.synthetic.defect_rate"), defect_rate)?;
+                let size = line.size.unwrap_or(SYNTHETIC_SIZE);
+                SyntheticLine::new(SyntheticOptions {
+                    size,
+                    seed: line.seed,
+                    defect_rate,
+                })
+                .map_err(|error| {
+                    document.value_error(&format!("{key}.synthetic.size"), error.to_string())
+                })?;
                 SourceSettings::Synthetic {
                     seed: line.seed,
                     interval: document.interval(&format!("{key}.synthetic.rate"), line.rate)?,
                     parts: line.parts,
                     defect_rate,
-                    size: line.size.unwrap_or(SYNTHETIC_SIZE),
+                    size,
                     faults: line
                         .fault
                         .validate(&format!("{key}.synthetic.fault"), document)?,
@@ -232,6 +266,14 @@ impl Camera {
             None if is_live => Overflow::NewestWins,
             None => Overflow::Block,
         };
+        for (name, value, range) in [
+            ("frame_timeout", self.frame_timeout, MILLISECONDS),
+            ("deadline", self.deadline, SOME_TIME),
+        ] {
+            if let Some(value) = value {
+                document.check_duration(&format!("{key}.{name}"), value, range)?;
+            }
+        }
         Ok(CameraSettings {
             name: name.to_owned(),
             quality_gate: self.quality_gate.unwrap_or(true),
@@ -269,6 +311,11 @@ impl Trigger {
                 ));
             }
         };
+        if let TriggerMode::Interval(interval) = mode {
+            document.check_duration(&key("interval"), interval, MILLISECONDS)?;
+        }
+        document.check_duration(&key("delay"), self.delay, ANY_TIME)?;
+        document.check_duration(&key("match_within"), self.match_within, ANY_TIME)?;
         if self.queue == 0 {
             return Err(document.value_error(&key("queue"), "must be at least 1"));
         }
@@ -323,6 +370,21 @@ impl Document {
         Ok(())
     }
 
+    /// Both ends of the range are in it.
+    fn check_duration(
+        &self,
+        key: &str,
+        value: Duration,
+        (least, most): Range,
+    ) -> Result<(), ConfigError> {
+        if (least..=most).contains(&value) {
+            return Ok(());
+        }
+        let [value, least, most] = [value, least, most].map(friendly);
+        let problem = format!("{value} is out of range; it lies between {least} and {most}");
+        Err(self.value_error(key, problem))
+    }
+
     fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
         if !(0.0..=1.0).contains(&share) {
             let problem = format!("{share} is no share; it lies between 0 and 1");
@@ -336,11 +398,17 @@ impl Document {
         rate.map(|rate| {
             Duration::try_from_secs_f64(1.0 / rate)
                 .ok()
-                .filter(|interval| !interval.is_zero())
+                .filter(|interval| !interval.is_zero() && *interval <= LONGEST)
                 .ok_or_else(|| self.value_error(key, format!("{rate} is no rate a second")))
         })
         .transpose()
     }
+}
+
+/// A duration as it is written in the file.
+fn friendly(duration: Duration) -> String {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    format!("{duration:#}")
 }
 
 /// A file's first line, without its end.

@@ -1,6 +1,9 @@
 //! Faults of the synthetic line's camera: each with all that it needs.
 
-use super::super::{ConfigError, Document, Fault, Outage, Spell};
+use super::{
+    super::{ConfigError, Document, Fault, Outage, Spell},
+    ANY_TIME,
+};
 use crate::synthetic::fault::{self, Faults};
 
 impl Fault {
@@ -10,9 +13,11 @@ impl Fault {
                 return Ok(None);
             };
             let of = |part: &str| format!("{key}.{name}.{part}");
+            let lasts = document.require(&of("lasts"), outage.lasts)?;
+            document.check_duration(&of("lasts"), lasts, ANY_TIME)?;
             Ok(Some(fault::Outage {
                 after: document.require(&of("after"), outage.after)?,
-                lasts: document.require(&of("lasts"), outage.lasts)?,
+                lasts,
             }))
         };
         let spell = |name: &str, spell: &Option<Spell>| {
