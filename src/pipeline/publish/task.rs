@@ -11,7 +11,6 @@ use std::{
 };
 
 use flawd_core::event::{Phase, Status};
-use jiff::Timestamp;
 use tokio::{select, sync::mpsc, time};
 use tracing::{error, info, warn};
 
@@ -51,8 +50,6 @@ const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Task {
     parts: Parts,
     writer: Writer,
-    /// When the publisher was started: what is older is history.
-    started: Timestamp,
     ledger: Ledger,
     waiting: VecDeque<(Recorded, Instant)>,
     row: Row,
@@ -103,7 +100,6 @@ impl Task {
         let settings = &parts.settings;
         Self {
             writer: Writer::new(&settings.root, settings.version, settings.expiry),
-            started: Timestamp::now(),
             ledger: Ledger::default(),
             waiting: VecDeque::new(),
             row: Row::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),

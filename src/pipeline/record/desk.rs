@@ -13,6 +13,8 @@ use crate::pipeline::link::Sender;
 pub(in crate::pipeline) struct Desk {
     entries: Sender<Input>,
     status: Status,
+    /// One past the last record that was there at the start.
+    begin: Position,
 }
 
 /// How the journal is doing; shared with whoever says it.
@@ -32,8 +34,20 @@ pub(super) struct Standing {
 }
 
 impl Desk {
+    /// Of a journal to which nothing was added yet.
     pub(super) fn new(entries: Sender<Input>, status: Status) -> Self {
-        Self { entries, status }
+        let begin = status.lock().end;
+        Self {
+            entries,
+            status,
+            begin,
+        }
+    }
+
+    /// Whether this record was written before this start of the daemon. Its place says so whatever
+    /// was done to the clock since.
+    pub(in crate::pipeline) fn is_from_before(&self, position: Position) -> bool {
+        position < self.begin
     }
 
     /// Starts over with the oldest record that nobody has taken.
@@ -102,5 +116,34 @@ impl Standing {
             end: journal.end(),
             evidence: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use flawd_journal::{Durability, MIN_CAPACITY, Options};
+
+    use super::*;
+    use crate::{config::Overflow, pipeline::link::link};
+
+    #[test]
+    fn records_from_before_are_those_that_the_journal_had_when_it_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            capacity: MIN_CAPACITY,
+            sync: Durability::System,
+        };
+        let mut journal = Journal::open(folder.path(), options).unwrap();
+        let old = journal.append(None, b"old");
+        journal.commit().unwrap();
+        let status = Status::of(&journal);
+        let (entries, _inputs) = link(NonZeroUsize::MIN, Overflow::Block);
+        let desk = Desk::new(entries, status.clone());
+        let new = journal.append(None, b"new");
+        journal.commit().unwrap();
+        *status.lock() = Standing::of(&journal, None);
+        assert!(desk.is_from_before(old) && !desk.is_from_before(new));
     }
 }

@@ -92,8 +92,8 @@ impl Task {
         match Stored::from_json(&entry.payload) {
             Ok(stored) => {
                 let age = Timestamp::now().duration_since(stored.time());
-                let is_old =
-                    stored.time() < self.started || age.unsigned_abs() > self.parts.settings.expiry;
+                let is_old = self.parts.desk.is_from_before(position)
+                    || age.unsigned_abs() > self.parts.settings.expiry;
                 let message = self.writer.stored(stored, is_old);
                 self.publish(connection, message, About::Record(position));
             }
