@@ -32,8 +32,8 @@ use crate::config::{TriggerMode, TriggerSettings};
 mod answer;
 mod submit;
 
-/// A part whose frame has not come by then is answered this long before its deadline, so that
-/// the answer is in time; less where the deadline is shorter.
+/// A part that has no frame by then, or no model to go to, is answered this long before its
+/// deadline, so that the answer is in time; less where the deadline is shorter.
 const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
 /// What the stage goes by.
@@ -303,10 +303,8 @@ impl<S: Sink> Admit<S> {
         self.settle(answers);
         let mut index = 0;
         while let Some(part) = self.state.ready.get(index) {
-            let is_late = (part.pending.as_ref())
-                .and_then(|pending| pending.deadline)
-                .is_some_and(|deadline| deadline.monotonic <= now);
-            if !is_late {
+            let is_due = (part.pending.as_ref()).is_some_and(|pending| pending.is_due(now));
+            if !is_due {
                 index += 1;
             } else if let Some(Part {
                 pending: Some(pending),
@@ -370,10 +368,7 @@ impl<S: Sink> Admit<S> {
         let state = &self.state;
         let unasked = self.rules.on_demand && state.owed_since.is_none();
         let moment = state.matcher.next_moment().filter(|_| unasked);
-        let deadlines = state.ready.iter().filter_map(|part| {
-            let deadline = part.pending.as_ref()?.deadline?;
-            Some(deadline.monotonic)
-        });
+        let deadlines = (state.ready.iter()).filter_map(|part| part.pending.as_ref()?.answer_by);
         let moments = [
             state.matcher.next_expiry(),
             moment,
@@ -383,3 +378,6 @@ impl<S: Sink> Admit<S> {
         moments.into_iter().flatten().chain(deadlines).min()
     }
 }
+
+#[cfg(test)]
+mod tests;
