@@ -108,6 +108,27 @@ fn a_running_daemon_answers_for_its_health_and_describes_every_metric() {
     assert!(TcpStream::connect(address).is_err(), "nobody listens");
 }
 
+/// The broker is not there, and nobody asks for a verdict.
+#[test]
+fn before_the_first_verdict_the_pictures_of_the_last_run_are_counted() {
+    let station = Station::new(
+        "[station]\nname = \"monitor\"\n[inference]\nbundle = \"{bundle}\"\n\
+         [camera.top.synthetic]\nsize = \"96x96\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = 1\n[monitor]\nlisten = \"127.0.0.1:0\"\n",
+    );
+    let evidence = station.folder().join("state/flawd/monitor/evidence");
+    let picture = evidence.join("top/2026-01-02/000000000001-ng.png");
+    std::fs::create_dir_all(picture.parent().unwrap()).unwrap();
+    std::fs::write(&picture, [7; 1234]).unwrap();
+    let mut daemon = station.run();
+    let address = address(&daemon);
+    daemon.wait_for_line("readiness", |line| line.contains("Ready cameras=1"));
+    let samples = samples(&get(address, "/metrics").2);
+    assert_eq!(samples["flawd_evidence_bytes"], 1234.0);
+    daemon.terminate();
+    daemon.wait();
+}
+
 #[test]
 fn an_address_that_is_taken_ends_the_start_with_69_and_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -158,6 +158,8 @@ impl Record {
             inputs,
             flaws: Throttle::new(Duration::from_secs(60)),
         };
+        // Whoever looks before the first verdict sees what the last run has left.
+        record.note_status(None);
         let recorder = Recorder {
             inner: Arc::new(LastWord { entries }),
         };
