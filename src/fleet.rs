@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use flawd_core::calibration::CalibrationError;
@@ -100,6 +101,8 @@ pub enum Step<'a> {
     Loading(&'a Path),
     /// Its TensorRT engine is being built, which takes minutes.
     BuildingEngine(&'a Path),
+    /// It was built, in this time.
+    EngineBuilt(&'a Path, Duration),
     /// It is proven and ready.
     Ready(&'a Path),
     /// It has not changed, so the loaded one goes on.

@@ -318,7 +318,7 @@ impl Daemon {
             let mut watch = Watch {
                 configuration: self.configuration,
                 config: self.config.clone(),
-                models: Models::start(self.runtime, events.clone())?,
+                models: Models::start(self.runtime, events.clone(), metrics.clone())?,
                 stages,
                 publisher: outlet.publisher,
                 manager,

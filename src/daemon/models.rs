@@ -12,6 +12,7 @@ use crate::{
     config::ValidConfig,
     failure::with_causes,
     fleet::{Fleet, FleetError, SelfTestReport, Step},
+    monitor::Metrics,
     pipeline::{
         event::{Event, EventSender},
         publish::Reply,
@@ -61,7 +62,11 @@ impl Models {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(super) fn start(runtime: Runtime, events: EventSender) -> std::io::Result<Self> {
+    pub(super) fn start(
+        runtime: Runtime,
+        events: EventSender,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
         let (jobs, work) = mpsc::channel();
         let (results, outcomes) = mpsc::channel();
         let worker = Worker {
@@ -69,6 +74,7 @@ impl Models {
             fleet: None,
             results,
             events,
+            metrics,
         };
         thread::Builder::new()
             .name("models".to_owned())
@@ -93,6 +99,7 @@ struct Worker {
     fleet: Option<Fleet>,
     results: mpsc::Sender<Outcome>,
     events: EventSender,
+    metrics: Metrics,
 }
 
 impl Worker {
@@ -127,22 +134,10 @@ impl Worker {
     fn load(&mut self, config: Box<ValidConfig>, reply: Option<Reply>) -> Outcome {
         let (results, events) = (&self.results, &self.events);
         let mut progress = |step: Step<'_>| {
-            let busy = match step {
-                Step::Loading(bundle) => format!("loading the model of {}", bundle.display()),
-                Step::BuildingEngine(bundle) => {
-                    format!("building the TensorRT engine for {}", bundle.display())
-                }
-                Step::Ready(bundle) => {
-                    info!(bundle = %bundle.display(), "Model loaded and proven");
-                    return;
-                }
-                Step::Kept(bundle) => {
-                    info!(bundle = %bundle.display(), "Model kept");
-                    return;
-                }
-            };
-            results.send(Outcome::Busy(Some(busy))).ok();
-            events.send(Event::Models);
+            if let Some(busy) = note(step, &self.metrics) {
+                results.send(Outcome::Busy(Some(busy))).ok();
+                events.send(Event::Models);
+            }
         };
         let loaded = match &self.fleet {
             Some(fleet) => fleet.reload(&config, &self.runtime, &mut progress),
@@ -161,5 +156,48 @@ impl Worker {
         // A daemon that stops does not listen any more.
         self.results.send(outcome).ok();
         self.events.send(Event::Models);
+    }
+}
+
+/// Tells what was done; says what takes time from now on, for people, where the step begins.
+fn note(step: Step<'_>, metrics: &Metrics) -> Option<String> {
+    match step {
+        Step::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),
+        Step::BuildingEngine(bundle) => Some(format!(
+            "building the TensorRT engine for {}",
+            bundle.display()
+        )),
+        Step::EngineBuilt(bundle, took) => {
+            metrics.engine_built(took);
+            Some(format!("proving the model of {}", bundle.display()))
+        }
+        Step::Ready(bundle) => {
+            info!(bundle = %bundle.display(), "Model loaded and proven");
+            None
+        }
+        Step::Kept(bundle) => {
+            info!(bundle = %bundle.display(), "Model kept");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use super::*;
+    use crate::monitor::metrics::Format;
+
+    #[test]
+    fn how_long_an_engine_took_to_build_is_shown() {
+        let metrics = Metrics::new(["top"]);
+        note(Step::BuildingEngine(Path::new("bundle")), &metrics);
+        note(
+            Step::EngineBuilt(Path::new("bundle"), Duration::from_secs(90)),
+            &metrics,
+        );
+        let text = metrics.encode(Format::Prometheus);
+        assert!(text.contains("\nflawd_engine_build_seconds 90"), "{text}");
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use flawd_core::{
@@ -179,9 +180,16 @@ impl<'a> Loader<'a> {
         options: &SessionOptions,
     ) -> Result<ActiveModel, OpenError> {
         let progress = &mut *self.progress;
-        let mut building = || progress(Step::BuildingEngine(bundle.folder()));
+        let mut begun = None;
+        let mut building = || {
+            begun = Some(Instant::now());
+            progress(Step::BuildingEngine(bundle.folder()));
+        };
         let engines = self.engines.as_ref();
         let scorer = engine::open_scorer(bundle, self.runtime, options, engines, &mut building)?;
+        if let Some(begun) = begun {
+            (self.progress)(Step::EngineBuilt(bundle.folder(), begun.elapsed()));
+        }
         let engine = engine::digest(bundle, options, engines);
         let judge = judge(bundle, scorer.provider(), engine);
         let geometry = bundle.manifest().model.geometry;

@@ -185,6 +185,7 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
         steps.push(match step {
             Step::Loading(place) => ("loading", place.to_owned()),
             Step::BuildingEngine(place) => ("building", place.to_owned()),
+            Step::EngineBuilt(place, _) => ("built", place.to_owned()),
             Step::Ready(place) => ("ready", place.to_owned()),
             Step::Kept(place) => ("kept", place.to_owned()),
         });
