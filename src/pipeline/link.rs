@@ -12,6 +12,7 @@ use std::{
     collections::VecDeque,
     num::NonZeroUsize,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use crate::config::Overflow;
@@ -31,6 +32,17 @@ pub struct Receiver<T> {
 /// The receiver is gone; the item comes back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed<T>(pub T);
+
+/// What came until a moment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<T> {
+    /// The oldest item.
+    Item(T),
+    /// None, in time.
+    Nothing,
+    /// None, and none will come: every sender is gone.
+    Closed,
+}
 
 #[derive(Debug)]
 struct Shared<T> {
@@ -137,6 +149,30 @@ impl<T> Receiver<T> {
         item
     }
 
+    /// Waits for the oldest item until `moment`, where there is one; for ever where there is none.
+    pub fn recv_until(&self, moment: Option<Instant>) -> Received<T> {
+        let Some(moment) = moment else {
+            return self.recv().map_or(Received::Closed, Received::Item);
+        };
+        let left = moment.saturating_duration_since(Instant::now());
+        let (mut state, _) = self
+            .shared
+            .item_arrived
+            .wait_timeout_while(self.shared.lock(), left, |state| {
+                state.items.is_empty() && state.senders > 0
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let item = state.items.pop_front();
+        let is_closed = state.senders == 0;
+        drop(state);
+        self.shared.room_made.notify_all();
+        match item {
+            Some(item) => Received::Item(item),
+            None if is_closed => Received::Closed,
+            None => Received::Nothing,
+        }
+    }
+
     /// The oldest item, if there is one.
     pub fn try_recv(&self) -> Option<T> {
         let item = self.shared.lock().items.pop_front();
@@ -227,6 +263,20 @@ mod tests {
         assert_eq!(receiver.try_recv(), None);
         drop(receiver);
         assert!(!sender.force(3));
+    }
+
+    #[test]
+    fn who_waits_until_a_moment_is_told_what_came_and_that_nothing_will() {
+        let (sender, receiver) = link(capacity(1), Overflow::Block);
+        let past = Some(Instant::now());
+        assert_eq!(receiver.recv_until(past), Received::Nothing);
+        sender.send(7).unwrap();
+        assert_eq!(receiver.recv_until(past), Received::Item(7));
+        sender.send(8).unwrap();
+        drop(sender);
+        assert_eq!(receiver.recv_until(past), Received::Item(8));
+        assert_eq!(receiver.recv_until(past), Received::Closed);
+        assert_eq!(receiver.recv_until(None), Received::Closed);
     }
 
     proptest! {

@@ -72,6 +72,14 @@ impl Feed {
         self.credit += more;
     }
 
+    /// When to ask again although nothing else happens: the next entries could not be read, and
+    /// the disk may have recovered by then.
+    pub(super) fn retry_at(&self, journal: &Journal) -> Option<Instant> {
+        let again = self.trouble.as_ref()?.again;
+        // Otherwise it takes something else before there is anything to ask for.
+        again.filter(|_| self.credit > 0 && self.next < journal.end())
+    }
+
     /// What the publisher gets at `now`; `None` if it gets nothing before something else happens.
     pub(super) fn next(&mut self, journal: &mut Journal, now: Instant) -> Option<Fed> {
         let is_time = self.trouble.as_ref().and_then(|it| it.again) <= Some(now);
@@ -197,6 +205,29 @@ mod tests {
         // What is lost with it is counted, and nothing else is lost.
         assert_eq!(journal.dropped(), resumed[0] - 3);
         assert!(resumed.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+
+    /// As a disk does that stumbles: the folder is there, and what is in it cannot be read.
+    #[test]
+    fn a_disk_that_does_not_give_entries_back_is_asked_again_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal(folder.path());
+        append(&mut journal, b"entry", 1);
+        let mut feed = Feed::new(&journal);
+        feed.credit(1);
+        let now = Instant::now();
+        assert_eq!(feed.retry_at(&journal), None);
+        let error = ReadError {
+            position: Position::new(0),
+            skip_to: Position::new(1),
+            file: folder.path().to_owned(),
+            source: io::Error::from(io::ErrorKind::TimedOut),
+        };
+        assert!(!feed.meet(&error, &mut journal, now));
+        assert_eq!(feed.retry_at(&journal), Some(now + PAUSE));
+        assert_eq!(feed.next(&mut journal, now), None);
+        assert_eq!(numbers(feed.next(&mut journal, now + PAUSE)), [0]);
+        assert_eq!(feed.retry_at(&journal), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     counters::Counters,
     crew::Crew,
     frame::{Inspection, Sink},
-    link::{self, Receiver, Sender},
+    link::{self, Received, Receiver, Sender},
     progress::Progress,
     publish::{Publisher, Recorded},
     shadow::{Disagreement, Shadow, ShadowCamera},
@@ -174,10 +174,15 @@ impl Record {
     /// Records until no verdict comes and the publisher has finished.
     pub(super) fn run(mut self) {
         let progress = self.progress.clone();
-        while let Some(input) = self.inputs.recv() {
+        loop {
+            let input = self.inputs.recv_until(self.feed.retry_at(&self.journal));
             let working = progress.begin();
             let mut group = Vec::new();
-            self.take(input, &mut group);
+            match input {
+                Received::Item(input) => self.take(input, &mut group),
+                Received::Nothing => {}
+                Received::Closed => break,
+            }
             while group.len() < GROUP
                 && let Some(input) = self.inputs.try_recv()
             {
