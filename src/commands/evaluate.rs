@@ -4,13 +4,13 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
 use super::comparison::{CompareArgs, compare};
 use super::open;
-use super::output::OutputFile;
+use super::output::{OutputFile, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
@@ -89,17 +89,22 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     for category in categories {
         Bundle::open(&category.bundle).map_err(Failure::config)?;
     }
-
     let is_one = matches!(selection, Selection::One(_));
+    let outs: Vec<Option<PathBuf>> = categories
+        .iter()
+        .map(|category| {
+            let name = if is_one { "" } else { &category.name };
+            args.out.as_ref().map(|out| out.join(name))
+        })
+        .collect();
+    for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
+        if let Some(out) = out {
+            check_overlays(out, category, test).map_err(Failure::usage)?;
+        }
+    }
+
     let mut evaluated = Vec::new();
-    for (category, test) in categories.iter().zip(&tests) {
-        let out = args.out.as_ref().map(|out| {
-            if is_one {
-                out.clone()
-            } else {
-                out.join(&category.name)
-            }
-        });
+    for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
         evaluated.push(evaluate_one(&args, category, test, out.as_deref())?);
     }
 
@@ -186,6 +191,28 @@ fn evaluate_one(
         report,
         gallery,
     })
+}
+
+/// Makes sure that no heatmap takes the place of another one, or of something in the data set.
+fn check_overlays(out: &Path, category: &Category, test: &TestSet) -> anyhow::Result<()> {
+    let overlays = test.samples.iter();
+    let overlays: Vec<_> = overlays
+        .map(|sample| (sample.path.as_path(), overlay_path(out, sample)))
+        .collect();
+    keep_apart(&overlays)?;
+    let folders = ["train", "test", "ground_truth"].map(|name| category.data.join(name));
+    let folders: Vec<_> = folders.iter().flat_map(|it| it.canonicalize()).collect();
+    for (_, overlay) in &overlays {
+        if let Ok(existing) = overlay.canonicalize()
+            && folders.iter().any(|folder| existing.starts_with(folder))
+        {
+            bail!(
+                "a heatmap would overwrite {}, which is data; give another folder with --out",
+                overlay.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {

@@ -1,9 +1,11 @@
-//! Files that are opened before the work and appear whole after it.
+//! Files that are opened before the work and appear whole after it, and files that must not take
+//! each other's place.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::whole_file::WholeFile;
@@ -32,5 +34,57 @@ impl<'a> OutputFile<'a> {
         let written = self.file.write_all(bytes);
         let finished = written.and_then(|()| self.file.finish());
         finished.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// Makes sure that the heatmap of each image takes the place of no image and of no other heatmap.
+pub(super) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
+    let images = heatmaps.iter().map(|(image, _)| image.canonicalize());
+    let images: HashSet<PathBuf> = images.flatten().collect();
+    let mut taken = HashMap::new();
+    for (image, heatmap) in heatmaps {
+        if (heatmap.canonicalize()).is_ok_and(|existing| images.contains(&existing)) {
+            bail!(
+                "the heatmap of {} would overwrite the image {}; give another folder with --out",
+                image.display(),
+                heatmap.display()
+            );
+        }
+        match taken.insert(heatmap, image) {
+            Some(other) if other != image => bail!(
+                "the heatmaps of {} and {} would both be {}; rename one of the images",
+                other.display(),
+                image.display(),
+                heatmap.display()
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn heatmaps_take_no_images_place_and_not_each_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a.png"), "").unwrap();
+        let (png, jpg) = (at("a.png"), at("a.jpg"));
+        let refused = |heatmaps: &[(&Path, PathBuf)]| keep_apart(heatmaps).unwrap_err().to_string();
+        keep_apart(&[(&png, at("out/a.png")), (&jpg, at("out/b.png"))]).unwrap();
+        // Named twice, it is scored twice and drawn the same.
+        keep_apart(&[(&png, at("out/a.png")), (&png, at("out/a.png"))]).unwrap();
+        let clash = refused(&[(&png, at("out/a.png")), (&jpg, at("out/a.png"))]);
+        assert!(
+            clash.contains("a.png and ") && clash.contains("a.jpg"),
+            "{clash}"
+        );
+        let original = refused(&[(&png, at("b/../a.png")), (&jpg, at("a.png"))]);
+        assert!(original.contains("would overwrite the image"), "{original}");
     }
 }

@@ -1,5 +1,6 @@
 //! `flawd predict`: scores of single images.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use flawd_core::verdict::Verdict;
 use serde::Serialize;
 
 use super::open;
+use super::output::keep_apart;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
@@ -29,7 +31,8 @@ pub struct PredictArgs {
     /// Print one line of JSON an image
     #[arg(long)]
     json: bool,
-    /// Write a heatmap of each image, as DIR/<image>.png
+    /// Write a heatmap of each image, as DIR/<image>.png; where two images have the same name, as
+    /// DIR/<folder>/<image>.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -60,6 +63,10 @@ struct Row<'a> {
 /// scored before that.
 pub fn run(args: PredictArgs) -> Outcome {
     let images = list(&args.images)?;
+    let heatmaps = match &args.out {
+        Some(out) => places(&images, out).map_err(Failure::usage)?,
+        None => vec![None; images.len()],
+    };
     let (bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
     let width = images.iter().map(|path| path.display().to_string().len());
     let width = width.max().unwrap_or_default();
@@ -70,8 +77,8 @@ pub fn run(args: PredictArgs) -> Outcome {
         );
     }
     let mut failed = 0;
-    for path in &images {
-        match predict(path, &bundle, &mut scorer, args.out.as_deref()) {
+    for (path, heatmap) in images.iter().zip(&heatmaps) {
+        match predict(path, &bundle, &mut scorer, heatmap.as_deref()) {
             Ok(row) if args.json => println!("{}", serde_json::to_string(&row)?),
             Ok(row) => println!(
                 "{:width$}  {:>9.4}  {:>7.4}  {}{}",
@@ -106,11 +113,33 @@ fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(images)
 }
 
+/// Where each image's heatmap is written. Names are often numbers that begin anew in each folder,
+/// so the folder's name goes before them where they are not enough.
+fn places(images: &[PathBuf], out: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
+    let name = |image: &Path| {
+        // The whole name, so that part.png and part.jpg do not overwrite each other.
+        let mut name: OsString = image.file_name().unwrap_or_default().to_owned();
+        name.push(".png");
+        name
+    };
+    let distinct: HashSet<&PathBuf> = images.iter().collect();
+    let names: HashSet<_> = distinct.iter().map(|image| name(image)).collect();
+    let is_enough = names.len() == distinct.len();
+    let place = |image: &PathBuf| {
+        let folder = image.parent().and_then(Path::file_name);
+        let folder = folder.filter(|_| !is_enough).unwrap_or_default();
+        out.join(folder).join(name(image))
+    };
+    let places: Vec<_> = images.iter().map(|it| (it.as_path(), place(it))).collect();
+    keep_apart(&places)?;
+    Ok(places.into_iter().map(|(_, place)| Some(place)).collect())
+}
+
 fn predict<'a>(
     path: &'a Path,
     bundle: &Bundle,
     scorer: &mut Scorer,
-    out: Option<&Path>,
+    heatmap: Option<&Path>,
 ) -> anyhow::Result<Row<'a>> {
     let calibration = bundle.calibration();
     let image = decode_file(path)?;
@@ -118,12 +147,9 @@ fn predict<'a>(
         prediction,
         measured,
     } = scorer.examine(&image)?;
-    if let Some(out) = out {
-        // The whole name, so that part.png and part.jpg do not overwrite each other.
-        let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
-        name.push(".png");
+    if let Some(heatmap) = heatmap {
         save_overlay(
-            &out.join(name),
+            heatmap,
             &image,
             scorer.geometry(),
             &prediction.anomaly_map,
@@ -151,4 +177,34 @@ fn predict<'a>(
         regions,
         image_quality: quality.map(|why| why.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(images: &[&str]) -> Vec<String> {
+        let images: Vec<_> = images.iter().map(PathBuf::from).collect();
+        let places = places(&images, Path::new("out")).unwrap();
+        let shown = |place: Option<PathBuf>| place.unwrap().display().to_string();
+        places.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn images_of_the_same_name_keep_their_folders_and_others_need_none() {
+        assert_eq!(
+            placed(&["test/good/000.png", "a/001.jpg"]),
+            ["out/000.png.png", "out/001.jpg.png"]
+        );
+        assert_eq!(
+            placed(&["test/good/000.png", "test/crack/000.png", "b.png"]),
+            [
+                "out/good/000.png.png",
+                "out/crack/000.png.png",
+                "out/b.png.png"
+            ]
+        );
+        let images = ["x/good/0.png", "y/good/0.png"].map(PathBuf::from);
+        assert!(places(&images, Path::new("out")).is_err());
+    }
 }

@@ -153,6 +153,23 @@ fn an_overlay_is_written_for_every_image() {
 }
 
 #[test]
+fn heatmaps_that_would_overwrite_the_pictures_are_refused() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let good = folder.path().join("data/test/good");
+    fs::create_dir_all(&good).expect("it can be made");
+    let picture = good.join("000.png");
+    fs::write(&picture, "not opened").expect("it is writable");
+    for out in ["data/test", "data/train/../test"] {
+        fs::create_dir_all(folder.path().join("data/train")).expect("it can be made");
+        let out = folder.path().join(out);
+        let data = folder.path().join("data");
+        flawd(arguments!["evaluate", bundle(), &data, "--out", &out])
+            .failed(64, &["would overwrite the image"]);
+    }
+    assert_eq!(fs::read(&picture).expect("it is there"), b"not opened");
+}
+
+#[test]
 fn a_place_where_nothing_can_be_written_is_named() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("file");
