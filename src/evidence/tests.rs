@@ -45,6 +45,7 @@ fn open(settings: EvidenceSettings) -> (Evidence, EvidenceWriter) {
     let (evidence, mut writer) = Evidence::open(settings).unwrap();
     writer.sweep = Duration::ZERO;
     writer.retry = Duration::ZERO;
+    writer.settled = Duration::ZERO;
     (evidence, writer)
 }
 
@@ -262,6 +263,20 @@ fn a_picture_larger_than_the_quota_is_refused_and_counted() {
     assert!(writer.step());
     let usage = evidence.usage();
     assert_eq!((usage.files, usage.dropped), (1, 1));
+}
+
+#[test]
+fn in_the_first_hour_nothing_goes_by_its_age() {
+    let folder = TempDir::new().unwrap();
+    let (evidence, mut writer) = open(EvidenceSettings {
+        max_age: Duration::from_secs(1),
+        ..settings(folder.path())
+    });
+    writer.settled = Duration::from_secs(3600);
+    assert!(evidence.admit(exhibit(1, 8)).is_some());
+    writer.step();
+    writer.step();
+    assert!(!files(folder.path()).is_empty());
 }
 
 #[test]

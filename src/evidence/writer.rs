@@ -22,6 +22,10 @@ use crate::{encode, failure::with_causes, overlay::overlay};
 /// From one look at the ages of files to the next. They are kept for days.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// So long after the start nothing goes by its age: a clock that a board without a battery woke up
+/// with is right by then, if it ever will be.
+const SETTLED: Duration = Duration::from_secs(3600);
+
 /// From one attempt at a disk that takes nothing to the next.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -44,8 +48,38 @@ pub struct EvidenceWriter {
     /// Why nothing can be written.
     suspended: Option<String>,
     said: Option<Instant>,
+    calendar: Calendar,
+    pub(super) settled: Duration,
     pub(super) sweep: Duration,
     pub(super) retry: Duration,
+}
+
+/// The date by which pictures grow old: no later than the clock says, and no later than at the
+/// start and the time that has passed since. So a clock that is set forward, rightly or wrongly,
+/// makes nothing old that is not.
+#[derive(Debug)]
+struct Calendar {
+    begun: (SystemTime, Instant),
+}
+
+impl Calendar {
+    /// A calendar that begins at this moment, on both clocks.
+    fn new(wall: SystemTime, monotonic: Instant) -> Self {
+        Self {
+            begun: (wall, monotonic),
+        }
+    }
+
+    /// Time since the beginning.
+    fn passed(&self, monotonic: Instant) -> Duration {
+        monotonic.saturating_duration_since(self.begun.1)
+    }
+
+    /// The date at a later moment.
+    fn today(&self, wall: SystemTime, monotonic: Instant) -> SystemTime {
+        let expected = self.begun.0.checked_add(self.passed(monotonic));
+        expected.map_or(wall, |expected| wall.min(expected))
+    }
 }
 
 /// An exhibit that is being written.
@@ -68,6 +102,8 @@ impl EvidenceWriter {
             in_hand: None,
             suspended: None,
             said: None,
+            calendar: Calendar::new(SystemTime::now(), Instant::now()),
+            settled: SETTLED,
             sweep: SWEEP,
             retry: RETRY,
         };
@@ -153,7 +189,11 @@ impl EvidenceWriter {
             Some(store) => store,
             none => none.insert(Store::open(&self.settings.folder)?),
         };
-        if let Some(limit) = SystemTime::now().checked_sub(self.settings.max_age) {
+        let now = Instant::now();
+        let limit = (self.calendar.passed(now) >= self.settled)
+            .then(|| self.calendar.today(SystemTime::now(), now))
+            .and_then(|today| today.checked_sub(self.settings.max_age));
+        if let Some(limit) = limit {
             store.expire(limit)?;
         }
         if let Some(InHand { parcel, weight }) = &self.in_hand {
@@ -227,6 +267,22 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn pictures_grow_old_as_fast_as_time_passes_whatever_is_done_to_the_clock() {
+        let (wall, monotonic) = (SystemTime::now(), Instant::now());
+        let calendar = Calendar::new(wall, monotonic);
+        let hours = |hours| Duration::from_hours(hours);
+        let after = |passed, set_by| {
+            let today = calendar.today(wall + passed + set_by, monotonic + passed);
+            today.duration_since(wall).unwrap()
+        };
+        assert_eq!(after(hours(30), Duration::ZERO), hours(30));
+        assert_eq!(after(hours(30), hours(24 * 365)), hours(30));
+        // It was ahead at the start, and is right now.
+        let right = wall - hours(24 * 365);
+        assert_eq!(calendar.today(right, monotonic + hours(30)), right);
+    }
 
     #[test]
     fn only_the_writers_thread_is_nice() {
