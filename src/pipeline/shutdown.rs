@@ -27,11 +27,6 @@ impl Shutdown {
         changed.notify_all();
     }
 
-    /// Whether it has been requested.
-    pub fn is_requested(&self) -> bool {
-        *self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until `moment`, or less if the shutdown is requested; says whether it is.
     pub fn wait_until(&self, moment: Instant) -> bool {
         let (requested, changed) = &*self.shared;
@@ -62,7 +57,7 @@ mod tests {
         });
         shutdown.request();
         assert!(waiting.join().unwrap());
-        assert!(shutdown.is_requested());
+        assert!(shutdown.wait_until(Instant::now()));
     }
 
     #[test]

@@ -142,12 +142,6 @@ impl Drift {
         self.state
     }
 
-    /// Ends the alarm and begins a new epoch.
-    pub fn reset(&mut self) {
-        self.begin_epoch();
-        self.state.alarm = false;
-    }
-
     fn begin_epoch(&mut self) {
         self.scores.clear();
         self.scores.extend_from_slice(&self.calibration);
@@ -316,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_stays_until_it_is_reset_and_epochs_end() {
+    fn an_alarm_stays_and_epochs_end() {
         let scores = (0..100).map(|i| i as f32).collect();
         let calibration = Calibration::from_scores(scores, 0.05).expect("enough");
         let mut drift = Drift::new(&calibration, 0.01, 3).expect("a rate");
@@ -327,10 +321,6 @@ mod tests {
             assert!(state.alarm && state.observed <= EPOCH);
             assert!(drift.scores.len() <= EPOCH as usize + 100);
         }
-        drift.reset();
-        assert_eq!(drift.state(), START);
-        // What came before is forgotten: the same parts are unusual again.
-        assert!((0..50).any(|_| drift.observe(90.0).alarm));
     }
 
     #[test]

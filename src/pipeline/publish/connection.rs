@@ -64,8 +64,6 @@ pub(super) struct Incoming {
     pub(super) duplicate: bool,
     /// Where an answer is wanted. MQTT 5 only.
     pub(super) reply: Option<Reply>,
-    /// What is left of its life. MQTT 5 only.
-    pub(super) expiry: Option<Duration>,
 }
 
 /// What happens on a connection.

@@ -286,7 +286,6 @@ fn a_message_is_passed_on_with_all_that_it_says_about_itself() {
                     topic: "plc/answer".to_owned(),
                     correlation: Some(vec![0xFF, 0]),
                 }),
-                expiry: Some(Duration::from_secs(7)),
             }
         );
     });

@@ -81,7 +81,6 @@ fn step(event: Event) -> Option<Step> {
             retained: publish.retain,
             duplicate: publish.dup,
             reply: None,
-            expiry: None,
         }),
         Event::Incoming(Packet::SubAck(ack)) => {
             let refusals = ack.return_codes.iter().map(|code| match code {

@@ -201,9 +201,6 @@ impl Loop {
             retained: publish.retain,
             duplicate: publish.dup,
             reply,
-            expiry: properties
-                .message_expiry_interval
-                .map(|seconds| Duration::from_secs(seconds.into())),
         })
     }
 }
