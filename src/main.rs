@@ -1,6 +1,9 @@
 //! Arguments, logging, command, exit code; nothing else.
 
-use std::io::{Write, stdout};
+use std::{
+    io::{Write, stdout},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use clap::Parser;
 use flawd::{
@@ -9,6 +12,7 @@ use flawd::{
     failure::Kind,
     telemetry,
 };
+use signal_hook::consts::SIGPIPE;
 
 fn main() -> ! {
     keep_to_ourselves();
@@ -18,6 +22,9 @@ fn main() -> ! {
         Err(answer) => leave(print_clap_answer(&answer)),
     };
     telemetry::init();
+    if !matches!(cli.command, Command::Run(_)) {
+        end_with_the_reader();
+    }
     let outcome = match cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Calibrate(args) => commands::calibrate::run(args),
@@ -48,6 +55,15 @@ fn leave(code: u8) -> ! {
     // Whoever read it may be gone.
     stdout().flush().ok();
     signal_hook::low_level::exit(code.into())
+}
+
+/// A command whose output nobody reads any more (`flawd predict … | head`) ends, as others do, with
+/// what a shell gives for SIGPIPE. Rust ignores that signal, and would panic at the next line. The
+/// daemon goes on ignoring it: nobody need read what it writes.
+fn end_with_the_reader() {
+    let always = Arc::new(AtomicBool::new(true));
+    // Where the signal cannot be had, it stays ignored.
+    signal_hook::flag::register_conditional_shutdown(SIGPIPE, 128 + SIGPIPE, always).ok();
 }
 
 /// Microsoft's builds of ONNX Runtime report their use to a server of Microsoft's from the moment

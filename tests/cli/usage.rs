@@ -23,6 +23,19 @@ fn a_wrong_command_line_ends_with_64() {
 }
 
 #[test]
+fn a_command_whose_reader_has_gone_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_flawd"))
+        .arg("doctor")
+        .stdout(writer)
+        .output()
+        .expect("flawd starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(141), ""));
+}
+
+#[test]
 fn a_folder_without_images_ends_with_64_and_says_what_is_looked_for() {
     let empty = TempDir::new().expect("a temporary folder");
     for command in ["calibrate", "predict"] {
