@@ -40,7 +40,7 @@ const RECORD_WINDOW: usize = 8;
 /// Verdicts that may wait for room in the window; then the oldest gives way.
 const WAITING: usize = 256;
 
-/// At the end, how long records, verdicts on their way and the farewell may take.
+/// At the end, how long records and verdicts on their way may take, and then the farewell.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Longest pause between two attempts to have a record taken that the broker refuses.
@@ -257,8 +257,8 @@ impl Task {
 
     /// Sends what is on its way, says goodbye, and waits until the broker has it all.
     async fn finish(&mut self, connection: &mut Connection) -> Ended {
-        let deadline = time::Instant::now() + FAREWELL;
-        // A backlog of records must not take the time that the farewell needs.
+        let mut deadline = time::Instant::now() + FAREWELL;
+        // A backlog of records must not take the time that verdicts need.
         let records_until = Instant::now() + FAREWELL / 2;
         self.parts.report.phase = Phase::Halted;
         self.parts.report.not_ready = Some("stopping".to_owned());
@@ -276,6 +276,7 @@ impl Task {
                     break;
                 }
                 is_said = true;
+                deadline = time::Instant::now() + FAREWELL;
                 self.say_undelivered();
                 self.publish_state(connection);
                 self.publish(
