@@ -22,7 +22,12 @@ fn main() -> ! {
         Err(answer) => leave(print_clap_answer(&answer)),
     };
     telemetry::init();
-    if !matches!(cli.command, Command::Run(_)) {
+    // These have sockets as well, whose other end may go at any time.
+    let has_sockets = matches!(
+        cli.command,
+        Command::Run(_) | Command::Demo(_) | Command::Bench(_)
+    );
+    if !has_sockets {
         end_with_the_reader();
     }
     let outcome = match cli.command {
@@ -58,8 +63,7 @@ fn leave(code: u8) -> ! {
 }
 
 /// A command whose output nobody reads any more (`flawd predict … | head`) ends, as others do, with
-/// what a shell gives for SIGPIPE. Rust ignores that signal, and would panic at the next line. The
-/// daemon goes on ignoring it: nobody need read what it writes.
+/// what a shell gives for SIGPIPE. Rust ignores that signal, and would panic at the next line.
 fn end_with_the_reader() {
     let always = Arc::new(AtomicBool::new(true));
     // Where the signal cannot be had, it stays ignored.
