@@ -202,8 +202,19 @@ fn a_later_calibration_with_held_out_images_is_a_split_one_again() {
     ])
     .failed(1, &["11 of the 11 images trained this model"]);
 
-    let report = workshop.path("report.json");
-    let evaluated = flawd(arguments!["evaluate", &bundle, data(), "--json", &report]).succeeded();
+    let [report, page] = ["report.json", "report.html"].map(|name| workshop.path(name));
+    let evaluated = flawd(arguments![
+        "evaluate",
+        &bundle,
+        data(),
+        "--json",
+        &report,
+        "--html",
+        &page
+    ])
+    .succeeded();
+    let page = fs::read_to_string(page).expect("it was written");
+    assert!(page.contains(", about 20 %") && !page.contains("at most 20 %"));
     assert!(
         evaluated.stdout.contains("expected: about 20.0 %"),
         "{}",
