@@ -2,15 +2,16 @@
 //! of them, once for all tests of a run.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use flawd::synthetic::folder::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
 use flawd_onnx::filter_bank::filter_bank;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,31 +78,24 @@ pub(crate) fn flawd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item
 /// A command that runs, and what it says on standard error.
 pub(crate) struct Running {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    lines: Lines<BufReader<File>>,
 }
-
-/// Makes standard error a pipe that holds what is written at once and no more, and becomes the
-/// program that is named.
-const IN_STEP: &str = "
-import fcntl, os, sys
-F_SETPIPE_SZ = 1031
-fcntl.fcntl(2, F_SETPIPE_SZ, 4096)
-fcntl.fcntl(2, fcntl.F_SETFL, os.O_WRONLY | os.O_DIRECT)
-os.execv(sys.argv[1], sys.argv[1:])
-";
 
 impl Running {
     /// Starts `flawd` with these arguments. It waits until what it says is read, so it is never more
     /// than two lines ahead of the test, however long that is held up.
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut child = Command::new("python3")
-            .args(["-c", IN_STEP, env!("CARGO_BIN_EXE_flawd")])
+        // Holds what is written at once, and no more.
+        let flags = PipeFlags::DIRECT | PipeFlags::CLOEXEC;
+        let (reader, writer) = pipe_with(flags).expect("a pipe");
+        fcntl_setpipe_size(&writer, 4096).expect("a page is allowed");
+        let child = Command::new(env!("CARGO_BIN_EXE_flawd"))
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(writer)
             .spawn()
             .expect("the binary was built");
-        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let lines = BufReader::new(File::from(reader)).lines();
         Self { child, lines }
     }
 
