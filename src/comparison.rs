@@ -18,7 +18,9 @@ use crate::bundle::Bundle;
 use crate::dataset::{self, DatasetError};
 use crate::digest::sha256_file;
 use crate::evaluation::ImageRow;
-use crate::features::{ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, Repeated};
+use crate::features::{
+    BackboneFile, ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, Repeated,
+};
 
 mod across;
 mod contender;
@@ -158,16 +160,16 @@ impl Comparing {
     pub fn prepare(bundle: &Bundle, plan: ComparisonPlan) -> Result<Self, ComparisonError> {
         let manifest = bundle.manifest();
         let trained = (manifest.training.as_ref()).ok_or(ComparisonError::Imported)?;
-        let (path, actual) = FeatureSource::digest(plan.backbone.as_deref())?;
-        if actual != manifest.backbone.digest {
+        let file = BackboneFile::read(plan.backbone.as_deref()).map_err(FeaturesError::from)?;
+        if file.digest != manifest.backbone.digest {
             return Err(ComparisonError::OtherBackbone {
-                path,
+                path: file.path,
                 file: manifest.backbone.file.clone(),
                 expected: manifest.backbone.digest,
-                actual,
+                actual: file.digest,
             });
         }
-        let source = FeatureSource::open(&FeaturePlan {
+        let features = FeaturePlan {
             backbone: plan.backbone.clone(),
             choice: FeatureChoice {
                 outputs: manifest.backbone.outputs.clone(),
@@ -176,7 +178,8 @@ impl Comparing {
             size: manifest.model.input,
             geometry: manifest.model.geometry,
             cache: plan.cache.clone(),
-        })?;
+        };
+        let source = FeatureSource::of(&file, &features)?;
         let training = training_images(bundle, trained.images, &plan.images)?;
         Ok(Self {
             source,

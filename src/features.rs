@@ -67,6 +67,40 @@ pub enum FeaturesError {
 /// Hears how far an extraction is, and may stop it.
 pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<()> + 'a;
 
+/// The bytes of a backbone, of which nothing was asked yet.
+pub struct BackboneFile {
+    /// Where they lie; the name alone of the filter bank, which lies nowhere.
+    pub path: PathBuf,
+    /// Their digest.
+    pub digest: Digest,
+    bytes: Vec<u8>,
+}
+
+impl BackboneFile {
+    /// Reads the file at `path`; the filter bank where none is given.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(path: Option<&Path>) -> Result<Self, BackboneError> {
+        let (path, bytes) = match path {
+            None => (PathBuf::from(filter_bank::FILE_NAME), filter_bank()),
+            Some(path) => {
+                let path = path.to_owned();
+                match fs::read(&path) {
+                    Ok(bytes) => (path, bytes),
+                    Err(source) => return Err(BackboneError::Unreadable { path, source }),
+                }
+            }
+        };
+        let digest = sha256(&bytes);
+        Ok(Self {
+            path,
+            digest,
+            bytes,
+        })
+    }
+}
+
 /// A backbone with a plan for its use.
 pub struct FeatureSource {
     /// The backbone.
@@ -89,8 +123,15 @@ impl FeatureSource {
     /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
     /// be made.
     pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
-        let (path, bytes) = read(plan.backbone.as_deref())?;
-        let backbone = Backbone::from_bytes(&path, &bytes)?;
+        Self::of(&BackboneFile::read(plan.backbone.as_deref())?, plan)
+    }
+
+    /// The same, where the file that the plan names was read already.
+    ///
+    /// # Errors
+    /// As [`FeatureSource::open`].
+    pub fn of(file: &BackboneFile, plan: &FeaturePlan) -> Result<Self, FeaturesError> {
+        let backbone = Backbone::from_bytes(&file.path, &file.bytes)?;
         let mut choice = plan.choice.clone();
         if plan.backbone.is_none() && choice.outputs.is_empty() {
             choice.outputs.push(filter_bank::DEFAULT_OUTPUT.to_owned());
@@ -99,22 +140,13 @@ impl FeatureSource {
         let graph = feature_graph(&backbone, &spec)?;
         Ok(Self {
             backbone,
-            backbone_digest: sha256(&bytes),
+            backbone_digest: file.digest,
             spec,
             graph_digest: sha256(&graph),
             graph,
             geometry: plan.geometry,
             cache: FeatureCache::open(&plan.cache.join("features"))?,
         })
-    }
-
-    /// Name and digest of a backbone's file; of the filter bank where none is given.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn digest(backbone: Option<&Path>) -> Result<(PathBuf, Digest), FeaturesError> {
-        let (path, bytes) = read(backbone)?;
-        Ok((path, sha256(&bytes)))
     }
 
     /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the
@@ -155,17 +187,5 @@ impl FeatureSource {
     pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, FeatureError> {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)
-    }
-}
-
-/// Name and bytes of a backbone; of the filter bank where none is given.
-fn read(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>), BackboneError> {
-    let Some(path) = path else {
-        return Ok((PathBuf::from(filter_bank::FILE_NAME), filter_bank()));
-    };
-    let path = path.to_owned();
-    match fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
-        Err(source) => Err(BackboneError::Unreadable { path, source }),
     }
 }

@@ -74,9 +74,10 @@ impl Group {
             Self::Fusion => fusion(base),
             Self::Blocks => {
                 let entry = |blocks| {
-                    let kernels = match blocks == base.kernels.len() {
-                        true => base.kernels.clone(),
-                        false => resized(base, blocks),
+                    let kernels = if blocks == base.kernels.len() {
+                        base.kernels.clone()
+                    } else {
+                        resized(base, blocks)
                     };
                     with_kernels(base, format!("{blocks}"), kernels)
                 };

@@ -60,6 +60,13 @@ struct State<T> {
     has_receiver: bool,
 }
 
+impl<T> State<T> {
+    /// Whether there is nothing to take and something may come.
+    fn may_bring(&self) -> bool {
+        self.items.is_empty() && self.senders > 0
+    }
+}
+
 /// A link that holds at most `capacity` items.
 pub fn link<T>(capacity: NonZeroUsize, overflow: Overflow) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
@@ -136,17 +143,12 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// Waits for the oldest item; `None` once every sender is gone and all was received.
     pub fn recv(&self) -> Option<T> {
-        let mut state = self
+        let state = self
             .shared
             .item_arrived
-            .wait_while(self.shared.lock(), |state| {
-                state.items.is_empty() && state.senders > 0
-            })
+            .wait_while(self.shared.lock(), |state| state.may_bring())
             .unwrap_or_else(PoisonError::into_inner);
-        let item = state.items.pop_front();
-        drop(state);
-        self.shared.room_made.notify_all();
-        item
+        self.take(state)
     }
 
     /// Waits for the oldest item until `moment`, where there is one; for ever where there is none.
@@ -155,18 +157,13 @@ impl<T> Receiver<T> {
             return self.recv().map_or(Received::Closed, Received::Item);
         };
         let left = moment.saturating_duration_since(Instant::now());
-        let (mut state, _) = self
+        let (state, _) = self
             .shared
             .item_arrived
-            .wait_timeout_while(self.shared.lock(), left, |state| {
-                state.items.is_empty() && state.senders > 0
-            })
+            .wait_timeout_while(self.shared.lock(), left, |state| state.may_bring())
             .unwrap_or_else(PoisonError::into_inner);
-        let item = state.items.pop_front();
         let is_closed = state.senders == 0;
-        drop(state);
-        self.shared.room_made.notify_all();
-        match item {
+        match self.take(state) {
             Some(item) => Received::Item(item),
             None if is_closed => Received::Closed,
             None => Received::Nothing,
@@ -175,7 +172,12 @@ impl<T> Receiver<T> {
 
     /// The oldest item, if there is one.
     pub fn try_recv(&self) -> Option<T> {
-        let item = self.shared.lock().items.pop_front();
+        self.take(self.shared.lock())
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<T> {
+        let item = state.items.pop_front();
+        drop(state);
         self.shared.room_made.notify_all();
         item
     }

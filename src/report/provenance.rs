@@ -53,9 +53,10 @@ pub(super) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
                 "{} good pictures, threshold {}, {} {}",
                 calibration.n(),
                 calibration.threshold(),
-                match calibration.method().promises_a_bound() {
-                    true => "at most",
-                    false => "about",
+                if calibration.method().promises_a_bound() {
+                    "at most"
+                } else {
+                    "about"
                 },
                 rate(calibration.alpha())
             )),

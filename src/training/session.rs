@@ -16,7 +16,7 @@ use super::trained::Trained;
 use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan};
 use crate::bundle::Draft;
 use crate::dataset;
-use crate::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
+use crate::features::{ExtractionStep, FeatureImage, FeatureSource, FeaturesError, Repeated};
 
 /// What a run made.
 pub struct TrainingSummary {
@@ -47,6 +47,7 @@ pub fn train(
     // Whatever stands in the way of the bundle is better known now than after the training.
     drop(Draft::begin(&plan.out)?);
     let source = FeatureSource::open(&plan.features)?;
+    check_size(plan, &source)?;
     let paths = dataset::training_images(&plan.images)?;
     let found = paths.len();
     let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
@@ -56,7 +57,6 @@ pub fn train(
         return Err(TrainingError::TooFewImages(images.len()));
     }
     check_promise(plan, images.len())?;
-    check_size(plan, &source)?;
     let session = Session {
         plan,
         runtime,
@@ -133,7 +133,7 @@ impl Session<'_> {
         let checkpoint = self.checkpoint(&fingerprint);
         let run = Run {
             plan: self.plan,
-            spec: flow_spec(self.plan, set.shapes()[0][0]),
+            spec: flow_spec(self.plan, self.source)?,
             set: &set,
             transform: &transform,
             settings,
@@ -156,8 +156,7 @@ impl Session<'_> {
         training: &[FeatureImage],
         settings: &TrainingSettings,
     ) -> Result<String, TrainingError> {
-        let channels = self.source.set(training)?.shapes()[0][0];
-        let spec = flow_spec(self.plan, channels);
+        let spec = flow_spec(self.plan, self.source)?;
         Ok(fingerprint(
             self.plan,
             settings,
@@ -168,23 +167,23 @@ impl Session<'_> {
     }
 }
 
-/// The flow of a plan on so many feature channels.
-fn flow_spec(plan: &TrainingPlan, channels: usize) -> FlowSpec {
-    FlowSpec {
-        channels,
+/// The flow of a plan on these features.
+fn flow_spec(plan: &TrainingPlan, source: &FeatureSource) -> Result<FlowSpec, FeaturesError> {
+    Ok(FlowSpec {
+        channels: source.channels()?,
         hidden: plan.hidden,
         kernels: plan.kernels.clone(),
         clamp: plan.clamp,
         permutation: plan.permutation,
         scales: SCALES,
         cross_scale: true,
-    }
+    })
 }
 
 /// Fails before an hour of training where the model would be larger than a file may be. It may be
 /// somewhat larger than counted here, by the names and by convolutions that are written out.
 fn check_size(plan: &TrainingPlan, source: &FeatureSource) -> Result<(), TrainingError> {
-    let parameters = flow_spec(plan, source.channels()?).layout().len;
+    let parameters = flow_spec(plan, source)?.layout().len;
     let bytes = size_of::<f32>() * parameters + source.graph_len();
     Ok(ModelTooLarge::check(bytes).map_err(ExportError::from)?)
 }

@@ -285,7 +285,7 @@ impl TensorFile {
         let bytes = match &entry.place {
             Place::Bytes(range) => &self.bytes[range.clone()],
             Place::Torch(tensor) => {
-                self.bound(tensor.byte_len() as u64, 1)?;
+                self.bound(entry.byte_len(), 1)?;
                 from_file = tensor.read().map_err(|error| self.damaged(error))?;
                 &from_file
             }
