@@ -31,7 +31,8 @@ const CAPACITY: usize = 64;
 /// Unacknowledged messages on the wire; brokers commonly allow 20.
 const IN_FLIGHT: u16 = 20;
 
-/// Longest packet either way. Verdicts are a few hundred bytes; this only has to be no limit.
+/// Longest packet either way, in bytes; a broker may set a lower limit for what it takes. Verdicts
+/// are a few hundred bytes; this only bounds memory.
 const PACKET_LIMIT: u32 = 1 << 20;
 
 /// What is published.
@@ -66,11 +67,41 @@ pub(super) struct Incoming {
     pub(super) reply: Option<Reply>,
 }
 
+/// What the broker takes on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Longest packet in bytes, all of it counted: the broker's limit or our own, whichever is
+    /// lower. MQTT 3.1.1 has no word for the broker's.
+    pub(super) packet: u32,
+    /// Messages with acknowledgement that may be on the wire at a time, at least 1.
+    pub(super) receive_maximum: u16,
+}
+
+impl Default for Limits {
+    /// Those of a broker that says nothing of its own.
+    fn default() -> Self {
+        Self {
+            packet: PACKET_LIMIT,
+            receive_maximum: u16::MAX,
+        }
+    }
+}
+
+/// Why the broker did not take a message; it has dropped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// As the standard calls it (MQTT 5, 2.4).
+    pub(super) reason: &'static str,
+    /// It may be this message alone that the broker does not want: the next one may be taken. It
+    /// need not be; a broker that is out of its quota says the same of every message.
+    pub(super) about_payload: bool,
+}
+
 /// What happens on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Happening {
     /// The broker has accepted it.
-    Connected,
+    Connected(Limits),
     /// The next message, in the order handed over, is on the wire; its packet id, 0 without
     /// acknowledgement.
     Sent(u16),
@@ -78,8 +109,8 @@ pub(super) enum Happening {
     Acknowledged {
         /// Which one.
         packet: u16,
-        /// Why it was refused; the broker has dropped it.
-        refused: Option<String>,
+        /// Why it was refused; `None` if it was taken.
+        refused: Option<Refusal>,
     },
     /// The broker has answered a subscription.
     Subscribed {
@@ -94,10 +125,12 @@ pub(super) enum Happening {
     Lost(String),
 }
 
-/// A connection, or the attempt at one. Dropping it cuts it without a farewell.
+/// A connection, or the attempt at one. Dropping it ends it without a farewell; the kernel then
+/// still sends what it has taken. See [`Connection::cut`].
 #[derive(Debug)]
 pub(super) struct Connection {
     client: Client,
+    limits: Limits,
     steps: mpsc::Receiver<Step>,
     asked: Mutex<Asked>,
     task: JoinHandle<()>,
@@ -130,9 +163,15 @@ struct Asked {
     on_the_wire: BTreeMap<u16, Vec<String>>,
 }
 
-/// The client could not take the message: it holds [`CAPACITY`] others, or is gone.
-#[derive(Debug)]
-pub(super) struct NotTaken;
+/// Why a message was not handed to the client. Nothing of it has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotSent {
+    /// The client holds [`CAPACITY`] others, or is gone.
+    Full,
+    /// The packet would have `size` bytes and the broker takes `limit`: it would end the
+    /// connection.
+    TooLarge { size: usize, limit: u32 },
+}
 
 impl Connection {
     /// Begins to connect, with a last will on `will_topic`.
@@ -157,6 +196,7 @@ impl Connection {
         };
         Self {
             client,
+            limits: Limits::default(),
             steps,
             asked: Mutex::default(),
             task,
@@ -168,7 +208,12 @@ impl Connection {
         loop {
             let asked = self.asked.get_mut().unwrap_or_else(PoisonError::into_inner);
             match self.steps.recv().await {
-                Some(Step::Happened(happening)) => return happening,
+                Some(Step::Happened(happening)) => {
+                    if let Happening::Connected(limits) = happening {
+                        self.limits = limits;
+                    }
+                    return happening;
+                }
                 Some(Step::Asked(packet)) => asked.sent(packet),
                 Some(Step::Answered { packet, refusals }) => {
                     if let Some(refused) = asked.answered(packet, &refusals) {
@@ -181,16 +226,16 @@ impl Connection {
     }
 
     /// Hands a message over, to be sent in order.
-    pub(super) fn publish(&self, message: Message) -> Result<(), NotTaken> {
+    pub(super) fn publish(&self, message: Message) -> Result<(), NotSent> {
         match &self.client {
-            Client::V3(client) => v3::publish(client, message),
-            Client::V5(client) => v5::publish(client, message),
+            Client::V3(client) => v3::publish(client, message, self.limits),
+            Client::V5(client) => v5::publish(client, message, self.limits),
         }
     }
 
     /// Asks for every message on these topics, at least once each, behind everything handed over
     /// so far; [`Happening::Subscribed`] is the answer. It lasts as long as this connection.
-    pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), NotTaken> {
+    pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), NotSent> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.client {
             Client::V3(client) => v3::subscribe(client, topics),
@@ -201,11 +246,27 @@ impl Connection {
     }
 
     /// Says farewell behind everything handed over so far.
-    pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
+    pub(super) fn disconnect(&self) -> Result<(), NotSent> {
         match &self.client {
-            Client::V3(client) => client.try_disconnect().map_err(|_| NotTaken),
-            Client::V5(client) => client.try_disconnect().map_err(|_| NotTaken),
+            Client::V3(client) => client.try_disconnect().map_err(|_| NotSent::Full),
+            Client::V5(client) => client.try_disconnect().map_err(|_| NotSent::Full),
         }
+    }
+
+    /// Ends a connection that stands still, so that nothing queued for it is delivered later.
+    pub(super) fn cut(self) {
+        drop(self);
+    }
+}
+
+impl Limits {
+    /// Refuses a packet of this size that is too long for the broker.
+    fn check(self, size: usize) -> Result<(), NotSent> {
+        if size > self.packet as usize {
+            let limit = self.packet;
+            return Err(NotSent::TooLarge { size, limit });
+        }
+        Ok(())
     }
 }
 
@@ -264,7 +325,7 @@ async fn forward(
             Ok(Err(failure)) => break failure.explain(&settings, accepted),
             Err(_) => break format!("the broker has been silent for {silence:?}"),
         };
-        accepted |= matches!(step, Step::Happened(Happening::Connected));
+        accepted |= matches!(step, Step::Happened(Happening::Connected(_)));
         let is_over = matches!(step, Step::Happened(Happening::Disconnected));
         if sender.send(step).await.is_err() || is_over {
             return;

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::{
     CameraInfo, FirstAttempt, Order, Recorded, Report, UndeliveredByCamera,
     backoff::Backoff,
-    connection::{Connection, Happening},
+    connection::{Connection, Happening, Refusal},
     intake::Intake,
     ledger::{About, Ledger},
     message::Writer,
@@ -135,6 +135,7 @@ impl Task {
                     match self.serve(&mut connection).await {
                         Ended::Finished => break,
                         Ended::Lost(cause) => {
+                            connection.cut();
                             self.parts.metrics.mqtt_connected(false);
                             warn!(error = cause, "Connection to the broker lost");
                             self.abandon();
@@ -169,7 +170,7 @@ impl Task {
         let mut connection = Connection::open(&self.parts.settings, &topic, will);
         while !self.is_finishing {
             match self.next(Some(&mut connection), None).await {
-                Next::Happening(Happening::Connected) => return Some(Ok(connection)),
+                Next::Happening(Happening::Connected(_)) => return Some(Ok(connection)),
                 Next::Happening(Happening::Lost(cause)) => return Some(Err(cause)),
                 Next::Verdict(recorded) => self.take_offline(&recorded),
                 Next::Order(order) => self.take_order(order, None),
@@ -334,7 +335,7 @@ impl Task {
             }
             Happening::Received(message) => self.parts.intake.take(message),
             Happening::Lost(cause) => return Some(cause),
-            Happening::Connected | Happening::Disconnected => {}
+            Happening::Connected(_) | Happening::Disconnected => {}
         }
         None
     }
@@ -342,7 +343,7 @@ impl Task {
     fn note_acknowledgement(
         &mut self,
         packet: u16,
-        refused: Option<String>,
+        refused: Option<Refusal>,
         connection: &Connection,
     ) {
         let about = self.ledger.acknowledged(packet);
@@ -354,7 +355,7 @@ impl Task {
                 }
             }
             (_, None) => {}
-            (about, Some(reason)) => {
+            (about, Some(Refusal { reason, .. })) => {
                 if let Some(suppressed) = self.refusals.permit() {
                     error!(
                         reason,
@@ -363,7 +364,7 @@ impl Task {
                 }
                 match about {
                     About::Record(_) => {
-                        self.row.refused(reason, Instant::now());
+                        self.row.refused(reason.to_owned(), Instant::now());
                         self.publish_headline(connection);
                     }
                     about => self.count_undelivered(about),

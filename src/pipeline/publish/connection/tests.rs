@@ -55,7 +55,8 @@ fn client<T>(work: impl Future<Output = T>) -> T {
 /// A connection that the broker has accepted.
 async fn connected(settings: &MqttSettings) -> Connection {
     let mut connection = Connection::open(settings, "flawd/press/status", "offline");
-    assert_eq!(connection.next().await, Happening::Connected);
+    let first = connection.next().await;
+    assert!(matches!(first, Happening::Connected(_)), "{first:?}");
     connection
 }
 
@@ -211,16 +212,16 @@ fn refused_topics_are_named_on_version_3_too() {
 
 #[test]
 fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
-    const NAMES: [(u8, Option<&str>); 9] = [
+    const NAMES: [(u8, Option<(&str, bool)>); 9] = [
         (0x00, None),
         (0x10, None),
-        (0x80, Some("unspecified error")),
-        (0x83, Some("implementation specific error")),
-        (0x87, Some("not authorized")),
-        (0x90, Some("topic name invalid")),
-        (0x91, Some("packet identifier in use")),
-        (0x97, Some("quota exceeded")),
-        (0x99, Some("payload format invalid")),
+        (0x80, Some(("unspecified error", true))),
+        (0x83, Some(("implementation specific error", true))),
+        (0x87, Some(("not authorized", false))),
+        (0x90, Some(("topic name invalid", false))),
+        (0x91, Some(("packet identifier in use", false))),
+        (0x97, Some(("quota exceeded", true))),
+        (0x99, Some(("payload format invalid", true))),
     ];
     let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
         for (code, _) in NAMES {
@@ -247,10 +248,49 @@ fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
                 connection.next().await,
                 Happening::Acknowledged {
                     packet,
-                    refused: name.map(str::to_owned)
+                    refused: name.map(|(reason, about_payload)| Refusal {
+                        reason,
+                        about_payload
+                    })
                 }
             );
         }
+    });
+    broker.join().unwrap();
+}
+
+#[test]
+fn what_the_broker_would_not_take_for_its_size_is_not_sent_to_the_byte() {
+    // Maximum packet size: 100; receive maximum: 3.
+    let (settings, broker) = Script::play(
+        MqttVersion::V5,
+        &[0x27, 0, 0, 0, 100, 0x21, 0, 3],
+        |broker| {
+            let (first, message) = broker.read();
+            assert_eq!((first, message.len() + 2), (PUBLISH_QOS_1, 100));
+        },
+    );
+    client(async {
+        let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
+        let limits = Limits {
+            packet: 100,
+            receive_maximum: 3,
+        };
+        assert_eq!(connection.next().await, Happening::Connected(limits));
+        let message = |length| Message {
+            payload: vec![b'x'; length],
+            ..request("t")
+        };
+        // Two bytes before, three of the topic, two of the packet's id, three of the properties.
+        assert_eq!(
+            connection.publish(message(91)),
+            Err(NotSent::TooLarge {
+                size: 101,
+                limit: 100
+            })
+        );
+        connection.publish(message(90)).unwrap();
+        assert!(matches!(connection.next().await, Happening::Sent(_)));
     });
     broker.join().unwrap();
 }

@@ -2,11 +2,11 @@
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
-    Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
+    Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
 use super::{
-    CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Message, NotTaken, PACKET_LIMIT, Step,
+    CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Limits, Message, NotSent, PACKET_LIMIT, Step,
     failure::Failure, sent_or_disconnected, transport,
 };
 use crate::config::MqttSettings;
@@ -40,22 +40,34 @@ fn options(settings: &MqttSettings, will_topic: &str, will: &str) -> MqttOptions
     options
 }
 
-pub(super) fn publish(client: &AsyncClient, message: Message) -> Result<(), NotTaken> {
+pub(super) fn publish(
+    client: &AsyncClient,
+    message: Message,
+    limits: Limits,
+) -> Result<(), NotSent> {
     let qos = if message.acknowledged {
         QoS::AtLeastOnce
     } else {
         QoS::AtMostOnce
     };
+    let packet = Publish {
+        // Any, so that it is counted.
+        pkid: 1,
+        ..Publish::new(&message.topic, qos, message.payload)
+    };
+    limits.check(packet.size())?;
     client
-        .try_publish(message.topic, qos, message.retained, message.payload)
-        .map_err(|_| NotTaken)
+        .try_publish(message.topic, qos, message.retained, packet.payload)
+        .map_err(|_| NotSent::Full)
 }
 
-pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), NotTaken> {
+pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), NotSent> {
     let filters = topics
         .iter()
         .map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
-    client.try_subscribe_many(filters).map_err(|_| NotTaken)
+    client
+        .try_subscribe_many(filters)
+        .map_err(|_| NotSent::Full)
 }
 
 impl Events for EventLoop {
@@ -70,7 +82,7 @@ impl Events for EventLoop {
 
 fn step(event: Event) -> Option<Step> {
     let happening = match event {
-        Event::Incoming(Packet::ConnAck(_)) => Happening::Connected,
+        Event::Incoming(Packet::ConnAck(_)) => Happening::Connected(Limits::default()),
         Event::Incoming(Packet::PubAck(ack)) => Happening::Acknowledged {
             packet: ack.pkid,
             refused: None,

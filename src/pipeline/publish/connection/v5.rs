@@ -7,16 +7,16 @@ use rumqttc::v5::{
     mqttbytes::{
         Error as MqttError, QoS,
         v5::{
-            ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Packet, PubAckReason,
-            Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
+            ConnAckProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Packet,
+            PubAckReason, Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
         },
     },
 };
 use tracing::warn;
 
 use super::{
-    super::reply::Reply, CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Message, NotTaken,
-    PACKET_LIMIT, Step, failure::Failure, sent_or_disconnected, transport,
+    super::reply::Reply, CAPACITY, Events, Happening, IN_FLIGHT, Incoming, Limits, Message,
+    NotSent, PACKET_LIMIT, Refusal, Step, failure::Failure, sent_or_disconnected, transport,
 };
 use crate::{config::MqttSettings, pipeline::throttle::Throttle};
 
@@ -68,7 +68,11 @@ fn options(settings: &MqttSettings, will_topic: &str, will: &str) -> MqttOptions
     options
 }
 
-pub(super) fn publish(client: &AsyncClient, message: Message) -> Result<(), NotTaken> {
+pub(super) fn publish(
+    client: &AsyncClient,
+    message: Message,
+    limits: Limits,
+) -> Result<(), NotSent> {
     let qos = if message.acknowledged {
         QoS::AtLeastOnce
     } else {
@@ -86,18 +90,25 @@ pub(super) fn publish(client: &AsyncClient, message: Message) -> Result<(), NotT
         user_properties: message.user_properties,
         ..Default::default()
     };
+    let packet = Publish {
+        // Any, so that it is counted.
+        pkid: 1,
+        ..Publish::new(&message.topic, qos, message.payload, Some(properties))
+    };
+    limits.check(packet.size())?;
+    let properties = packet.properties.unwrap_or_default();
     client
         .try_publish_with_properties(
             message.topic,
             qos,
             message.retained,
-            message.payload,
+            packet.payload,
             properties,
         )
-        .map_err(|_| NotTaken)
+        .map_err(|_| NotSent::Full)
 }
 
-pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), NotTaken> {
+pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), NotSent> {
     let filters = topics.iter().map(|topic| Filter {
         path: topic.clone(),
         qos: QoS::AtLeastOnce,
@@ -108,7 +119,9 @@ pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), N
         // What lay with the broker since yesterday is no request of today.
         retain_forward_rule: RetainForwardRule::Never,
     });
-    client.try_subscribe_many(filters).map_err(|_| NotTaken)
+    client
+        .try_subscribe_many(filters)
+        .map_err(|_| NotSent::Full)
 }
 
 impl Events for Loop {
@@ -133,13 +146,13 @@ impl Events for Loop {
 impl Loop {
     fn digest(&mut self, event: Event) -> Option<Step> {
         let happening = match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
+            Event::Incoming(Packet::ConnAck(ack)) => {
                 self.keep_alive_at_our_pace();
-                Happening::Connected
+                Happening::Connected(limits(ack.properties.as_ref()))
             }
             Event::Incoming(Packet::PubAck(ack)) => Happening::Acknowledged {
                 packet: ack.pkid,
-                refused: publish_refusal(ack.reason).map(str::to_owned),
+                refused: publish_refusal(ack.reason),
             },
             Event::Incoming(Packet::Publish(publish)) => {
                 Happening::Received(self.incoming(publish)?)
@@ -205,18 +218,35 @@ impl Loop {
     }
 }
 
-/// Why a message was not published; `None` if it was.
-fn publish_refusal(reason: PubAckReason) -> Option<&'static str> {
-    match reason {
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
-        PubAckReason::UnspecifiedError => Some("unspecified error"),
-        PubAckReason::ImplementationSpecificError => Some("implementation specific error"),
-        PubAckReason::NotAuthorized => Some("not authorized"),
-        PubAckReason::TopicNameInvalid => Some("topic name invalid"),
-        PubAckReason::PacketIdentifierInUse => Some("packet identifier in use"),
-        PubAckReason::QuotaExceeded => Some("quota exceeded"),
-        PubAckReason::PayloadFormatInvalid => Some("payload format invalid"),
+/// What the broker says that it takes.
+fn limits(said: Option<&ConnAckProperties>) -> Limits {
+    let ours = Limits::default();
+    let packet = said.and_then(|it| it.max_packet_size).unwrap_or(u32::MAX);
+    let receive_maximum = said.and_then(|it| it.receive_max);
+    Limits {
+        packet: packet.min(ours.packet),
+        receive_maximum: receive_maximum.unwrap_or(ours.receive_maximum),
     }
+}
+
+/// Why a message was not published; `None` if it was.
+fn publish_refusal(reason: PubAckReason) -> Option<Refusal> {
+    let (reason, about_payload) = match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => return None,
+        // These two say nothing about the cause, so it may be the message.
+        PubAckReason::UnspecifiedError => ("unspecified error", true),
+        PubAckReason::ImplementationSpecificError => ("implementation specific error", true),
+        PubAckReason::QuotaExceeded => ("quota exceeded", true),
+        PubAckReason::PayloadFormatInvalid => ("payload format invalid", true),
+        // These stay true of every message on the same topic.
+        PubAckReason::NotAuthorized => ("not authorized", false),
+        PubAckReason::TopicNameInvalid => ("topic name invalid", false),
+        PubAckReason::PacketIdentifierInUse => ("packet identifier in use", false),
+    };
+    Some(Refusal {
+        reason,
+        about_payload,
+    })
 }
 
 /// Why a filter was not subscribed to; `None` if it was.
