@@ -3,8 +3,8 @@
 //! ```text
 //! BUNDLE/bundle.toml          the manifest, with the digest of everything below
 //! BUNDLE/model.onnx           image in, score and anomaly map out
-//! BUNDLE/training-files.txt   digests of the images that trained it: its scores of them calibrate
-//!                             nothing; not in a bundle whose model was imported
+//! BUNDLE/training-files.txt   digests of the images that trained it, and of their pixels: its scores of
+//!                             them calibrate nothing; not in a bundle whose model was imported
 //! BUNDLE/golden/*.png         pictures with known scores
 //! ```
 //! What was opened was verified. What is written appears whole or not at all: a new bundle is put
@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use flawd_core::calibration::Calibration;
+use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
 use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord};
@@ -116,6 +116,17 @@ pub enum BundleError {
     },
 }
 
+/// Why a bundle gets no threshold for another rate.
+#[derive(Debug, thiserror::Error)]
+pub enum RateError {
+    /// Its pictures do not support the rate.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// It cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
 /// A bundle whose files are those that its manifest speaks of.
 #[derive(Debug)]
 pub struct Bundle {
@@ -193,8 +204,9 @@ impl Bundle {
         self.folder.join(MODEL)
     }
 
-    /// True if an image file with this digest is known to have trained the model; what trained an
-    /// imported model is not known.
+    /// True if an image file with this digest, or one whose pixels have it, is known to have trained
+    /// the model. What trained an imported model is not known, and of the images of a bundle that was
+    /// trained by an earlier version only the files are.
     pub fn was_trained_on(&self, image: Digest) -> bool {
         self.training_files.contains(&image)
     }
@@ -248,6 +260,32 @@ impl Bundle {
             metrics: None,
             golden,
             ..self.manifest.clone()
+        })?;
+        self.remove_unused_golden();
+        Ok(())
+    }
+
+    /// Replaces the thresholds by those that the same pictures give for another false-reject rate;
+    /// counts the version up. Golden inputs that lie on the new threshold are given up where there
+    /// are others: a harmless difference between two devices would flip their verdict.
+    ///
+    /// # Errors
+    /// If the pictures are too few for the rate, or the manifest cannot be written; the bundle is
+    /// then as it was.
+    pub fn change_rate(&mut self, rate: f64, created: Timestamp) -> Result<(), RateError> {
+        let old = &self.manifest;
+        let calibration = old.calibration.at_rate(rate)?;
+        let pixel = old.pixel.as_ref().map(|pixel| pixel.at_rate(rate));
+        let mut golden = old.golden.clone();
+        golden::leave_the_threshold(&mut golden, |record| record.score, &calibration);
+        self.replace_manifest(Manifest {
+            version: old.version.recalibrated(),
+            created,
+            calibration,
+            pixel: pixel.transpose()?,
+            metrics: None,
+            golden,
+            ..old.clone()
         })?;
         self.remove_unused_golden();
         Ok(())

@@ -5,11 +5,21 @@ use std::io;
 use std::path::Path;
 
 use flawd_core::digest::Digest;
+use flawd_core::image::RgbImage;
 use sha2::{Digest as _, Sha256};
 
 /// The digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest::new(Sha256::digest(bytes).into())
+}
+
+/// The digest of a picture's pixels and size, whatever file they come from: two pictures with the
+/// same one are one shot, since the noise of a sensor makes no two alike.
+pub fn sha256_pixels(image: &RgbImage) -> Digest {
+    let mut hash = Sha256::new();
+    hash.update(format!("{} ", image.size()));
+    hash.update(image.pixels());
+    Digest::new(hash.finalize().into())
 }
 
 /// The digest of a file, which is read piece by piece.

@@ -47,6 +47,9 @@ pub struct Report {
     pub threshold: f32,
     /// The false-reject rate that the bundle promises.
     pub promised_false_reject_rate: f64,
+    /// The lower one that was asked for, where the images of the calibration were too few for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_false_reject_rate: Option<f64>,
     /// Between which numbers the false rejects lie in 95 of 100 cases, if the good images come from
     /// the same process as those of the calibration.
     pub expected_false_rejects: Option<[usize; 2]>,

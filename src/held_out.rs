@@ -5,18 +5,22 @@
 //! The module reports through a callback and prints nothing.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
+use flawd_core::image::RgbImage;
 
 use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
-use crate::decode::{DecodeError, decode_file};
-use crate::digest::sha256_file;
+use crate::decode::{self, DecodeError, decode_file};
+use crate::digest::{sha256, sha256_pixels};
 use crate::failure::with_causes;
-use crate::scorer::{Scorer, ScorerError};
+use crate::scorer::Scorer;
+
+/// The false-reject rate that is promised if no other one is asked for, where the images support it.
+pub const DEFAULT_RATE: f64 = 0.01;
 
 /// What a threshold is to promise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,48 +101,48 @@ fn tell(observe: &mut Observer, progress: Progress) -> Result<(), Interrupted> {
     }
 }
 
-/// Leaves out what cannot be read, and files that are there twice: two scores of one part are not
-/// exchangeable with the next part's.
-///
-/// # Errors
-/// If images trained the model.
-pub fn usable(
-    paths: Vec<PathBuf>,
-    was_trained_on: impl Fn(Digest) -> bool,
-    observe: &mut Observer,
-) -> Result<Vec<PathBuf>, TrainedOn> {
-    let total = paths.len();
-    let mut seen: HashMap<Digest, PathBuf> = HashMap::new();
-    let mut trained_on: Vec<PathBuf> = Vec::new();
-    let mut usable = Vec::new();
-    for path in paths {
-        let mut skip = |reason: &str| {
-            let path = &path;
-            // Who wants to stop says so again when the scoring begins.
-            tell(observe, Progress::Skipped { path, reason }).ok();
-        };
-        match sha256_file(&path) {
-            Err(error) => skip(&error.to_string()),
-            Ok(digest) if was_trained_on(digest) => trained_on.push(path),
-            Ok(digest) => match seen.entry(digest) {
-                Entry::Occupied(earlier) => {
-                    skip(&format!("the same file as {}", earlier.get().display()));
-                }
-                Entry::Vacant(place) => {
-                    place.insert(path.clone());
-                    usable.push(path);
-                }
-            },
-        }
+/// Why held-out images have no scores.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoringError {
+    /// Images trained the model.
+    #[error(transparent)]
+    TrainedOn(#[from] TrainedOn),
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// What is said of a picture that has the pixels of an earlier one.
+pub fn same_pixels(earlier: &Path) -> String {
+    format!("the same pixels as {}", earlier.display())
+}
+
+/// A decoded picture with what it is known by.
+struct Picture {
+    image: RgbImage,
+    /// Digest of the file.
+    file: Digest,
+    /// Digest of the pixels.
+    pixels: Digest,
+}
+
+impl Picture {
+    fn read(path: &Path) -> Result<Self, DecodeError> {
+        let bytes = fs::read(path).map_err(|source| DecodeError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let image = decode::from_bytes(path, &bytes)?;
+        Ok(Self {
+            file: sha256(&bytes),
+            pixels: sha256_pixels(&image),
+            image,
+        })
     }
-    match trained_on.first() {
-        None => Ok(usable),
-        Some(first) => Err(TrainedOn {
-            trained: trained_on.len(),
-            total,
-            first: first.clone(),
-        }),
-    }
+}
+
+fn skip(observe: &mut Observer, path: &Path, reason: &str) -> Result<(), Interrupted> {
+    tell(observe, Progress::Skipped { path, reason })
 }
 
 /// Held-out good images that were scored.
@@ -154,37 +158,57 @@ impl HeldOut {
         Self { paths, good }
     }
 
-    /// Scores what can be scored; reports and leaves out what cannot.
+    /// Scores what can be scored. Reports and leaves out what cannot, and pictures with the same
+    /// pixels as an earlier one, in whatever bytes: two scores of one part are not exchangeable with
+    /// the next part's. `was_trained_on` is asked of the digest of each file and of its pixels.
     ///
     /// # Errors
-    /// [`Interrupted`], if the observer wants to stop.
+    /// If images trained the model, of which then none is scored any more, or the observer wants to
+    /// stop.
     pub fn score(
         scorer: &mut Scorer,
         paths: Vec<PathBuf>,
+        was_trained_on: impl Fn(Digest) -> bool,
         observe: &mut Observer,
-    ) -> Result<Self, Interrupted> {
-        let mut examine = |path: &Path| -> Result<GoodImage, ScorerError> {
-            Ok(scorer.examine(&decode_file(path)?)?.into())
-        };
+    ) -> Result<Self, ScoringError> {
         let total = paths.len();
+        let mut seen: HashMap<Digest, PathBuf> = HashMap::new();
+        let mut trained_on: Vec<PathBuf> = Vec::new();
         let mut scored = Vec::with_capacity(total);
         for (done, path) in paths.into_iter().enumerate() {
             tell(observe, Progress::Scored { done, total })?;
-            match examine(&path) {
-                Ok(image) => scored.push((path, image)),
+            let picture = match Picture::read(&path) {
+                Ok(picture) => picture,
                 Err(error) => {
-                    let reason = &with_causes(&error);
-                    tell(
-                        observe,
-                        Progress::Skipped {
-                            path: &path,
-                            reason,
-                        },
-                    )?;
+                    skip(observe, &path, &with_causes(&error))?;
+                    continue;
                 }
+            };
+            if was_trained_on(picture.file) || was_trained_on(picture.pixels) {
+                trained_on.push(path);
+                continue;
+            }
+            if let Some(earlier) = seen.get(&picture.pixels) {
+                skip(observe, &path, &same_pixels(earlier))?;
+                continue;
+            }
+            seen.insert(picture.pixels, path.clone());
+            if !trained_on.is_empty() {
+                continue;
+            }
+            match scorer.examine(&picture.image) {
+                Ok(examined) => scored.push((path, examined.into())),
+                Err(error) => skip(observe, &path, &with_causes(&error))?,
             }
         }
-        Ok(Self::new(scored))
+        match trained_on.first() {
+            None => Ok(Self::new(scored)),
+            Some(first) => Err(ScoringError::TrainedOn(TrainedOn {
+                trained: trained_on.len(),
+                total,
+                first: first.clone(),
+            })),
+        }
     }
 
     /// Their scores, in order.

@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use crate::bundle::{Bundle, BundleError, Draft};
 use crate::decode::DecodeError;
 use crate::digest::{sha256, sha256_file};
-use crate::held_out::{self, HeldOut, Interrupted, Promise, TrainedOn};
+use crate::held_out::{self, HeldOut, Promise, ScoringError};
 use crate::scorer::{Scorer, ScorerError};
 
 /// What an import depends on, besides the images that calibrate.
@@ -125,15 +125,12 @@ pub enum ImportError {
     /// The model cannot be built.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The images that are to calibrate trained the model.
-    #[error(transparent)]
-    TrainedOn(#[from] TrainedOn),
     /// The model does not run, or cannot score.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
-    /// The caller asked to stop.
+    /// The images have no scores.
     #[error(transparent)]
-    Interrupted(#[from] Interrupted),
+    Scoring(#[from] ScoringError),
     /// The scores make no threshold.
     #[error(transparent)]
     Threshold(#[from] CalibrationError),
@@ -254,9 +251,8 @@ impl ImportedModel {
     ) -> Result<Bundle, ImportError> {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;
-        let images = held_out::usable(images, |_| false, observe)?;
         let mut scorer = Scorer::load(&model, geometry, runtime, options)?;
-        let held_out = HeldOut::score(&mut scorer, images, observe)?;
+        let held_out = HeldOut::score(&mut scorer, images, |_| false, observe)?;
         let thresholds = held_out.thresholds(promise)?;
         let golden = held_out.golden(&thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| Manifest {

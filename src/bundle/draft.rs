@@ -63,8 +63,8 @@ impl Draft {
         Ok(self.folder.path().join(MODEL))
     }
 
-    /// Writes the list of the images that trained the model: digests of the files, and names for
-    /// people.
+    /// Writes the list of the images that trained the model: digests of the files and of their
+    /// pixels, and names for people.
     ///
     /// # Errors
     /// If it cannot be written.

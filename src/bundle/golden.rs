@@ -29,12 +29,7 @@ pub struct GoldenInput {
 pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    let threshold = calibration.threshold();
-    let on_threshold =
-        |&place: &usize| (scores[place] - threshold).abs() <= tolerance(scores[place]);
-    if !order.iter().all(on_threshold) {
-        order.retain(|place| !on_threshold(place));
-    }
+    leave_the_threshold(&mut order, |&place| scores[place], calibration);
     let mut chosen = match order[..] {
         [] => Vec::new(),
         [first, .., last] => vec![first, order[order.len() / 2], last],
@@ -42,6 +37,19 @@ pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
     };
     chosen.dedup();
     chosen
+}
+
+/// Leaves out those whose scores lie on the threshold within tolerance, where others are there.
+pub(super) fn leave_the_threshold<T>(
+    inputs: &mut Vec<T>,
+    score: impl Fn(&T) -> f32,
+    calibration: &Calibration,
+) {
+    let threshold = calibration.threshold();
+    let on_threshold = |input: &T| (score(input) - threshold).abs() <= tolerance(score(input));
+    if !inputs.iter().all(on_threshold) {
+        inputs.retain(|input| !on_threshold(input));
+    }
 }
 
 /// Largest difference from a golden score that still counts as reproduced.

@@ -1,25 +1,29 @@
-//! `flawd calibrate`: a new threshold from held-out good images.
+//! `flawd calibrate`: a new threshold from held-out good images, or for another rate from the scores
+//! that a bundle has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
 use jiff::Timestamp;
 
 use super::progress::ProgressLine;
-use super::{PromiseArgs, StopFlag, open};
+use super::{PromiseArgs, StopFlag, open, ways_out};
+use crate::bundle::{Bundle, RateError};
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
 use crate::failure::{Failure, Outcome};
-use crate::held_out::{HeldOut, Progress, usable};
+use crate::held_out::{HeldOut, Progress};
 
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
     /// The bundle, which gets the new threshold
     bundle: PathBuf,
-    /// Folder of good images that did not train the model
+    /// Folder of good images that did not train the model. If unset, the threshold for
+    /// --false-reject-rate comes from the scores of the bundle's last calibration
     #[arg(value_name = "DIR")]
-    images: PathBuf,
+    images: Option<PathBuf>,
     #[command(flatten)]
     promise: PromiseArgs,
     #[command(flatten)]
@@ -31,10 +35,18 @@ pub struct CalibrateArgs {
 /// # Errors
 /// What went wrong, with its exit code; the bundle is then as it was.
 pub fn run(args: CalibrateArgs) -> Outcome {
-    let paths = images_in(&args.images).map_err(Failure::usage)?;
+    match &args.images {
+        Some(images) => with_images(&args, images),
+        None => at_another_rate(&args),
+    }
+}
+
+/// The threshold of other images.
+fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
+    let paths = images_in(images).map_err(Failure::usage)?;
     let found = paths.len();
     let promise = args.promise.promise();
-    promise.check(found)?;
+    promise.check(found).map_err(ways_out)?;
     let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
     if bundle.manifest().import.is_some() {
         eprintln!(
@@ -49,22 +61,52 @@ pub fn run(args: CalibrateArgs) -> Outcome {
         progress.held_out(&of);
         stop.control()
     };
-    let paths = usable(paths, |image| bundle.was_trained_on(image), &mut observe)?;
-    let held_out = HeldOut::score(&mut scorer, paths, &mut observe)?;
+    let trained = |image| bundle.was_trained_on(image);
+    let held_out = HeldOut::score(&mut scorer, paths, trained, &mut observe)?;
     progress.clear();
-    let thresholds = held_out.thresholds(&promise)?;
+    let thresholds = held_out.thresholds(&promise).map_err(ways_out)?;
     let golden = held_out.golden(&thresholds.calibration)?;
     let scored = held_out.scores().len();
 
     let old = bundle.calibration().threshold();
     bundle.recalibrate(thresholds, &golden, Timestamp::now())?;
+    let images = format!("{scored}, {} skipped", found - scored);
+    say(&bundle, &images, old);
+    Ok(())
+}
+
+/// The threshold of the same images for another rate.
+fn at_another_rate(args: &CalibrateArgs) -> Outcome {
+    let rate = args.promise.asked().ok_or_else(|| {
+        Failure::usage(anyhow!(
+            "give a folder of good images, or --false-reject-rate to choose another rate from the \
+             scores that the bundle has"
+        ))
+    })?;
+    let mut bundle = Bundle::open(&args.bundle).map_err(Failure::config)?;
+    let old = bundle.calibration().threshold();
+    bundle
+        .change_rate(rate, Timestamp::now())
+        .map_err(|error| match error {
+            RateError::Calibration(error) => ways_out(error),
+            error => error.into(),
+        })?;
+    let images = format!(
+        "{}, those of the last calibration",
+        bundle.calibration().n()
+    );
+    say(&bundle, &images, old);
+    Ok(())
+}
+
+/// Prints what the bundle promises now; `old` is the threshold that it had.
+fn say(bundle: &Bundle, images: &str, old: f32) {
     let manifest = bundle.manifest();
     println!("bundle     {} {}", manifest.name, manifest.version);
-    println!("images     {scored}, {} skipped", found - scored);
+    println!("images     {images}");
     println!(
         "threshold  {} (before: {old})",
         manifest.calibration.threshold()
     );
     println!("promise    {}", manifest.calibration.promise());
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::features::NormalisationArg;
 use super::output::OutputFile;
 use super::progress::ProgressLine;
 use super::train::{MapArg, bundle_name};
-use super::{PromiseArgs, StopFlag};
+use super::{PromiseArgs, StopFlag, ways_out};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
@@ -120,7 +120,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let images = images_in(images).map_err(Failure::usage)?;
     let found = images.len();
     let promise = args.promise.promise();
-    promise.check(found)?;
+    promise.check(found).map_err(ways_out)?;
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
     let stop = StopFlag::listen()?;
@@ -136,7 +136,11 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
             progress.held_out(&of);
             stop.control()
         },
-    )?;
+    );
+    let bundle = bundle.map_err(|error| match error {
+        ImportError::Threshold(error) => ways_out(error),
+        error => error.into(),
+    })?;
     progress.clear();
     let calibration = bundle.calibration();
     println!("bundle     {}", bundle.folder().display());

@@ -31,32 +31,52 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::anyhow;
 use clap::Args;
+use flawd_core::calibration::CalibrationError;
 use flawd_onnx::Runtime;
 
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::Failure;
-use crate::held_out::Promise;
+use crate::held_out::{DEFAULT_RATE, Promise};
 use crate::scorer::Scorer;
 
 /// What a threshold promises; shared by the commands that calibrate.
 #[derive(Clone, Copy, Debug, Args)]
 struct PromiseArgs {
-    /// The false-reject rate that the threshold promises
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = share)]
-    false_reject_rate: f64,
-    /// Where the images are too few for that rate, promise the lowest that they allow
+    /// The false-reject rate that the threshold promises. If unset: 0.01, or the lowest that the
+    /// images support where they are too few for that
+    #[arg(long, value_name = "RATE", value_parser = share)]
+    false_reject_rate: Option<f64>,
+    /// Where the images are too few for the rate asked for, promise the lowest that they support
     #[arg(long)]
     accept_achievable: bool,
 }
 
 impl PromiseArgs {
+    /// The rate, where one was asked for.
+    fn asked(&self) -> Option<f64> {
+        self.false_reject_rate
+    }
+
     fn promise(self) -> Promise {
         Promise {
-            false_reject_rate: self.false_reject_rate,
-            accept_achievable: self.accept_achievable,
+            false_reject_rate: self.false_reject_rate.unwrap_or(DEFAULT_RATE),
+            // The default gives way: it was not asked for.
+            accept_achievable: self.accept_achievable || self.false_reject_rate.is_none(),
         }
+    }
+}
+
+/// A calibration that failed, with the ways out that the commands' arguments are.
+fn ways_out(error: CalibrationError) -> Failure {
+    match error {
+        CalibrationError::TooFewScores { .. } => Failure::from(anyhow!(
+            "{error}; leave --false-reject-rate out to promise the lowest rate that they support, or \
+             bring more good images"
+        )),
+        error => error.into(),
     }
 }
 

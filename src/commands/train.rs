@@ -149,5 +149,8 @@ pub fn run(args: TrainArgs) -> Outcome {
     }
     println!("threshold  {}", summary.calibration.threshold());
     println!("promise    {}", summary.calibration.promise());
+    if let Some(gave_way) = &summary.gave_way {
+        println!("note       {}", gave_way.takes);
+    }
     Ok(())
 }

@@ -171,6 +171,7 @@ pub fn evaluate<E>(
         overall,
         threshold: calibration.threshold(),
         promised_false_reject_rate: calibration.alpha(),
+        asked_false_reject_rate: calibration.asked(),
         expected_false_rejects: (is_bound && !good.is_empty()).then(|| {
             let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
             expected_false_rejects(n, rejected, good.len())

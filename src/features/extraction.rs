@@ -1,6 +1,7 @@
 //! One pass over image files that puts their features into the cache.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use flawd_onnx::FeatureExtractor;
 
 use super::{ExtractionObserver, FeatureSource, FeaturesError};
 use crate::decode;
-use crate::digest::sha256;
+use crate::digest::{sha256, sha256_pixels};
+use crate::failure::with_causes;
+use crate::held_out::same_pixels;
 
 /// An image that has features in the cache.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct FeatureImage {
     pub path: PathBuf,
     /// Digest of the file.
     pub digest: Digest,
+    /// Digest of its pixels, which other files may have as well.
+    pub pixels: Digest,
     /// Where the cache keeps its features; differs whenever they would.
     pub key: String,
 }
@@ -33,11 +38,11 @@ pub struct SkippedImage {
     pub reason: String,
 }
 
-/// What is done with a file that is byte for byte the same as an earlier one.
+/// What is done with a picture that has the same pixels as an earlier one, in whatever bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeated {
-    /// It is left out: the same part in both halves of a split would spoil what a calibration
-    /// promises.
+    /// It is left out: the same shot in both halves of a split would spoil what a calibration
+    /// promises, and twice in one of them counts as two parts.
     LeaveOut,
     /// It counts as often as it is there.
     Keep,
@@ -67,7 +72,8 @@ pub(super) struct Extraction<'a> {
     repeated: Repeated,
     preprocessor: Preprocessor,
     tensor: Vec<u8>,
-    seen: HashSet<Digest>,
+    /// Pixels that were seen, and in which file.
+    seen: HashMap<Digest, PathBuf>,
     cached: usize,
 }
 
@@ -87,7 +93,7 @@ impl<'a> Extraction<'a> {
             repeated,
             preprocessor,
             tensor,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             cached: 0,
         }
     }
@@ -105,7 +111,7 @@ impl<'a> Extraction<'a> {
         let mut images = Vec::with_capacity(total);
         for (number, path) in paths.into_iter().enumerate() {
             match self.extract(&path)? {
-                Ok((digest, key)) => images.push(FeatureImage { path, digest, key }),
+                Ok(image) => images.push(image),
                 Err(reason) => tell(ExtractionStep::Skipped(&SkippedImage { path, reason }))?,
             }
             tell(ExtractionStep::Done {
@@ -117,31 +123,55 @@ impl<'a> Extraction<'a> {
         Ok(images)
     }
 
-    /// Digest and cache key of an image, or why it cannot be used.
-    fn extract(&mut self, path: &Path) -> Result<Result<(Digest, String), String>, FeaturesError> {
+    /// An image with features in the cache, or why it cannot be used.
+    fn extract(&mut self, path: &Path) -> Result<Result<FeatureImage, String>, FeaturesError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error.to_string())),
         };
         let digest = sha256(&bytes);
-        if !self.seen.insert(digest) && self.repeated == Repeated::LeaveOut {
-            return Ok(Err("the same file as an earlier one".to_owned()));
-        }
         let key = self.key(digest);
-        if self.source.cache.contains(&key) {
-            self.cached += 1;
-            return Ok(Ok((digest, key)));
-        }
-        let image = match decode::from_bytes(path, &bytes) {
-            Ok(image) => image,
-            Err(error) => return Ok(Err(error.to_string())),
+        let image = |pixels| FeatureImage {
+            path: path.to_owned(),
+            digest,
+            pixels,
+            key: key.clone(),
         };
-        if let Err(error) = self.preprocessor.run(&image, &mut self.tensor) {
-            return Ok(Err(error.to_string()));
+        let kept = self.source.cache.note(&key);
+        if let Some(pixels) = kept.and_then(|note| note.parse().ok()) {
+            self.cached += 1;
+            return Ok(self.first(pixels, path).map(|()| image(pixels)));
+        }
+        let picture = match decode::from_bytes(path, &bytes) {
+            Ok(picture) => picture,
+            Err(error) => return Ok(Err(with_causes(&error))),
+        };
+        let pixels = sha256_pixels(&picture);
+        if let Err(repeats) = self.first(pixels, path) {
+            return Ok(Err(repeats));
+        }
+        if let Err(error) = self.preprocessor.run(&picture, &mut self.tensor) {
+            return Ok(Err(with_causes(&error)));
         }
         let features = self.extractor.run(&self.tensor)?;
-        self.source.cache.store(&key, &features)?;
-        Ok(Ok((digest, key)))
+        self.source
+            .cache
+            .store(&key, &pixels.to_string(), &features)?;
+        Ok(Ok(image(pixels)))
+    }
+
+    /// Whether these pixels are to be used, or which picture they repeat.
+    fn first(&mut self, pixels: Digest, path: &Path) -> Result<(), String> {
+        match self.seen.entry(pixels) {
+            Entry::Occupied(earlier) if self.repeated == Repeated::LeaveOut => {
+                Err(same_pixels(earlier.get()))
+            }
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(place) => {
+                place.insert(path.to_owned());
+                Ok(())
+            }
+        }
     }
 
     /// A name that differs whenever the features would.

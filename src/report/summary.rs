@@ -1,6 +1,8 @@
 //! The first thing that is read: what was tested and what came out, in words that need no training,
 //! and what it does not say.
 
+use flawd_core::calibration::needed_images;
+
 use super::html::{escape, percent, rate, significant};
 use super::plot::whisker;
 use super::{Page, Section};
@@ -190,8 +192,9 @@ pub(super) fn against_the_promise(report: &Report) -> String {
     };
     let count = report.overall.counts.false_rejects;
     let expected = format!(
-        "At most {promised} is promised: among {} good parts that makes one expect {low} to {high} \
+        "At most {promised} is promised{}: among {} good parts that makes one expect {low} to {high} \
          rejected ones, and there were {count}.",
+        gave_way(report),
         report.overall.counts.good
     );
     let verdict = if count > high {
@@ -203,6 +206,17 @@ pub(super) fn against_the_promise(report: &Report) -> String {
         "That is in keeping with the promise."
     };
     format!("{expected} {verdict}")
+}
+
+/// That a lower rate was wanted, where it was, and what that takes.
+fn gave_way(report: &Report) -> String {
+    report.asked_false_reject_rate.map_or_else(String::new, |asked| {
+        let needed = needed_images(asked);
+        format!(
+            ", the lowest that the images of the calibration support ({} takes {needed} of them)",
+            rate(asked)
+        )
+    })
 }
 
 /// The kind of defect that escapes most, where there is more than one and any escapes.

@@ -38,7 +38,10 @@ pub enum TrainingError {
     #[error("only {0} usable image: training needs at least 2, and some hundred to be any good")]
     TooFewImages(usize),
     /// The held-out images cannot promise the rate. Found before training starts.
-    #[error("--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with")]
+    #[error(
+        "--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with: leave \
+         --false-reject-rate out to promise the lowest rate that they support, or bring more: {takes}"
+    )]
     Calibration {
         /// What the calibration says.
         #[source]
@@ -49,9 +52,14 @@ pub enum TrainingError {
         held_out: usize,
         /// Usable images.
         images: usize,
+        /// What the rate takes, in words.
+        takes: String,
     },
     /// The images cannot promise the rate by cross-calibration. Found before training starts.
-    #[error("--cross-calibrate {folds} calibrates with all {images} images")]
+    #[error(
+        "--cross-calibrate {folds} calibrates with all {images} images: leave --false-reject-rate \
+         out to promise the lowest rate that they support, or bring more"
+    )]
     CrossCalibration {
         /// What the calibration says.
         #[source]

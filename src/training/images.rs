@@ -56,6 +56,7 @@ mod tests {
             FeatureImage {
                 path: PathBuf::from(&name),
                 digest: sha256(name.as_bytes()),
+                pixels: sha256(name.as_bytes()),
                 key: name,
             }
         };

@@ -17,12 +17,14 @@
 mod cross;
 mod error;
 mod images;
+mod promise;
 mod run;
 mod session;
 mod ship;
 mod trained;
 
 pub use error::TrainingError;
+pub use promise::GaveWay;
 pub use session::{TrainingSummary, train};
 
 use std::ops::ControlFlow;
@@ -95,6 +97,8 @@ impl HoldOut {
 pub enum Progress<'a> {
     /// Features are extracted.
     Features(ExtractionStep<'a>),
+    /// The images do not support the rate; the lowest that they do will be promised.
+    GaveWay(&'a GaveWay),
     /// A fold of a cross-calibration begins; what follows is about it.
     Fold {
         /// Which one, from 1.

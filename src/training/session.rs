@@ -9,11 +9,12 @@ use flawd_train::trainer::{EpochReport, TrainingSettings};
 use flawd_train::transform;
 
 use super::cross;
-use super::images::{held_out_count, shuffle, split};
+use super::images::{shuffle, split};
+use super::promise::{self, GaveWay};
 use super::run::{Run, fingerprint, forget};
 use super::ship::{Shipment, Shipped};
 use super::trained::Trained;
-use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan};
+use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::bundle::Draft;
 use crate::dataset;
 use crate::features::{ExtractionStep, FeatureImage, FeatureSource, FeaturesError, Repeated};
@@ -32,7 +33,12 @@ pub struct TrainingSummary {
     pub export_difference: f64,
     /// The threshold and its promise.
     pub calibration: Calibration,
+    /// What a lower rate takes, where the rate gave way to what the images support.
+    pub gave_way: Option<GaveWay>,
 }
+
+/// One to train on, one to calibrate with.
+const LEAST_IMAGES: usize = 2;
 
 /// Trains, exports, compares, calibrates, and writes the bundle.
 ///
@@ -50,13 +56,20 @@ pub fn train(
     check_size(plan, &source)?;
     let paths = dataset::training_images(&plan.images)?;
     let found = paths.len();
+    if found >= LEAST_IMAGES {
+        // What all of them do not support is better known now than after the extraction.
+        promise::check(plan, found)?;
+    }
     let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();
-    if images.len() < 2 {
+    if images.len() < LEAST_IMAGES {
         return Err(TrainingError::TooFewImages(images.len()));
     }
-    check_promise(plan, images.len())?;
+    let gave_way = promise::check(plan, images.len())?;
+    if let Some(gave_way) = &gave_way {
+        tell(observe, Progress::GaveWay(gave_way))?;
+    }
     let session = Session {
         plan,
         runtime,
@@ -97,6 +110,7 @@ pub fn train(
         epochs: trained.epochs,
         export_difference,
         calibration: bundle.calibration().clone(),
+        gave_way,
     })
 }
 
@@ -186,30 +200,6 @@ fn check_size(plan: &TrainingPlan, source: &FeatureSource) -> Result<(), Trainin
     let parameters = flow_spec(plan, source)?.layout().len;
     let bytes = size_of::<f32>() * parameters + source.graph_len();
     Ok(ModelTooLarge::check(bytes).map_err(ExportError::from)?)
-}
-
-/// Fails before an hour of training where the calibration after it would fail.
-fn check_promise(plan: &TrainingPlan, images: usize) -> Result<(), TrainingError> {
-    let calibrating = match plan.hold_out {
-        HoldOut::Share(share) => held_out_count(images, share),
-        HoldOut::Folds(_) => images,
-    };
-    let method = plan.hold_out.method();
-    let checked = plan.promise.check(calibrating);
-    let checked = checked.and_then(|()| method.check(calibrating));
-    checked.map_err(|source| match plan.hold_out {
-        HoldOut::Share(hold_out) => TrainingError::Calibration {
-            source,
-            hold_out,
-            held_out: calibrating,
-            images,
-        },
-        HoldOut::Folds(folds) => TrainingError::CrossCalibration {
-            source,
-            folds,
-            images,
-        },
-    })
 }
 
 /// The threshold for `scores`, as the plan promises it.

@@ -2,6 +2,7 @@
 //!
 //! Everything here is computed with the exported file, by the path that the daemon takes.
 
+use flawd_core::digest::Digest;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Manifest, ModelRecord, TrainingRecord,
 };
@@ -38,13 +39,13 @@ impl Shipment<'_> {
     pub(super) fn ship(&self, observe: &mut Observer) -> Result<Shipped, TrainingError> {
         let mut draft = Draft::begin(&self.session.plan.out)?;
         let model = draft.write_model(&self.trained.export(self.session)?)?;
-        let names: Vec<_> = self
-            .training
-            .iter()
-            .map(|image| image.path.to_string_lossy())
-            .collect();
-        let digests = self.training.iter().map(|image| image.digest);
-        draft.write_training_files(digests.zip(names.iter().map(AsRef::as_ref)))?;
+        let lines = self.training.iter().flat_map(|image| {
+            let name = image.path.to_string_lossy();
+            let pixels = format!("pixels of {name}");
+            [(image.digest, name.into_owned()), (image.pixels, pixels)]
+        });
+        let lines: Vec<(Digest, String)> = lines.collect();
+        draft.write_training_files(lines.iter().map(|(digest, name)| (*digest, name.as_str())))?;
 
         // Golden inputs are proof of what a device computes: images that trained serve as well.
         let scored = match self.out_of_fold {

@@ -119,6 +119,9 @@ fn images_that_are_damaged_or_there_twice_are_named_and_left_out() {
     let whole = fs::read(images.path().join("000.png")).expect("it is there");
     fs::write(images.path().join("cut.png"), &whole[..whole.len() / 2]).expect("it can be written");
     fs::write(images.path().join("twin.png"), &whole).expect("it can be written");
+    let pixels = image::load_from_memory(&whole).expect("an image");
+    let again = images.path().join("again.bmp");
+    pixels.save(again).expect("it can be written");
 
     flawd(arguments![
         "calibrate",
@@ -128,7 +131,75 @@ fn images_that_are_damaged_or_there_twice_are_named_and_left_out() {
         "0.1"
     ])
     .succeeded()
-    .said(&["cut.png", "twin.png", "the same file as"]);
+    .said(&["cut.png", "twin.png", "again.bmp", "the same pixels as"]);
     let bundle = Bundle::open(copy.path()).expect("it opens");
     assert_eq!(bundle.calibration().n(), TEST_GOOD);
+}
+
+#[test]
+fn a_picture_that_trained_the_model_is_known_in_other_bytes_too() {
+    let copy = copy_of_bundle();
+    let images = TempDir::new().expect("a temporary folder");
+    for entry in fs::read_dir(data().join("train/good")).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        let name = path.file_stem().expect("it has one").to_string_lossy();
+        let pixels = image::open(&path).expect("an image");
+        let other = images.path().join(format!("{name}.bmp"));
+        pixels.save(other).expect("it can be written");
+    }
+    flawd(arguments![
+        "calibrate",
+        copy.path(),
+        images.path(),
+        "--false-reject-rate",
+        "0.1"
+    ])
+    .failed(1, &["40 of the 50 images trained this model", ".bmp"]);
+}
+
+#[test]
+fn another_rate_is_chosen_from_the_scores_that_the_bundle_has() {
+    let copy = copy_of_bundle();
+    let old = Bundle::open(copy.path()).expect("it opens");
+    assert_eq!(old.calibration().n(), 10);
+    let at = |rate: &str| {
+        flawd(arguments![
+            "calibrate",
+            copy.path(),
+            "--false-reject-rate",
+            rate
+        ])
+    };
+    let finished = at("0.3").succeeded();
+    assert!(
+        finished.stdout.contains("at most 0.3"),
+        "{}",
+        finished.stdout
+    );
+    let new = Bundle::open(copy.path()).expect("every digest fits");
+    let expected = old.calibration().at_rate(0.3).expect("ten support that");
+    assert_eq!(new.calibration(), &expected);
+    assert_eq!(new.calibration().threshold(), old.calibration().scores()[7]);
+    let pixel = |bundle: &Bundle| bundle.manifest().pixel.clone().expect("it has one");
+    assert_eq!(pixel(&new).alpha(), 0.3);
+    assert_eq!(pixel(&new).maxima(), pixel(&old).maxima());
+    assert_eq!(new.manifest().quality, old.manifest().quality);
+    assert_eq!(
+        new.manifest().version,
+        old.manifest().version.recalibrated()
+    );
+    // No golden input lies on the new threshold, where its verdict would flip.
+    flawd(arguments!["model", "verify", copy.path()]).succeeded();
+
+    let said = [
+        "10 calibration images",
+        "at least 99",
+        "leave --false-reject-rate out",
+    ];
+    at("0.01").failed(1, &said);
+    assert_eq!(
+        Bundle::open(copy.path()).expect("it opens").calibration(),
+        &expected
+    );
+    flawd(arguments!["calibrate", copy.path()]).failed(64, &["folder", "--false-reject-rate"]);
 }

@@ -117,16 +117,25 @@ fn an_image_that_cannot_be_used_is_named_and_left_out() {
     let whole = fs::read(workshop.good().join("003.png")).expect("there");
     fs::write(workshop.good().join("cut.png"), &whole[..whole.len() / 2]).expect("writable");
     fs::write(workshop.good().join("twin.png"), &whole).expect("writable");
+    // The same shot in other bytes, as a camera that froze gives it.
+    let pixels = image::load_from_memory(&whole).expect("an image");
+    pixels
+        .save(workshop.good().join("again.bmp"))
+        .expect("writable");
     fs::write(workshop.good().join("text.jpg"), "no picture").expect("writable");
     let said = [
         "skipped",
         "cut.png",
         "text.jpg",
-        "twin.png: the same file as an earlier one",
+        "again.bmp: the same pixels as",
+        "twin.png: the same pixels as",
+        // Why it cannot be decoded.
+        "text.jpg: cannot decode",
+        "format could not be determined",
     ];
     let finished = workshop.train("").succeeded().said(&said);
     assert!(
-        finished.stdout.contains("skipped    3 images"),
+        finished.stdout.contains("skipped    4 images"),
         "{}",
         finished.stdout
     );
@@ -134,6 +143,41 @@ fn an_image_that_cannot_be_used_is_named_and_left_out() {
     let training = bundle.manifest().training.as_ref();
     let images = training.expect("it was trained").images;
     assert_eq!(images + bundle.calibration().n(), 20);
+    // Once more, with the features from the cache.
+    workshop.train("").succeeded().said(&said);
+}
+
+#[test]
+fn without_a_rate_the_lowest_that_the_images_support_is_promised_and_said() {
+    let workshop = Workshop::new(20);
+    let mut arguments = workshop.arguments("");
+    let rate = arguments
+        .iter()
+        .position(|word| word == "--false-reject-rate");
+    arguments.drain(rate.expect("it is given")..).count();
+    arguments.extend(arguments!["--hold-out", "0.3"]);
+    let takes = "0.01 takes 329 good images, or 99 good images and --cross-calibrate 10";
+    let finished = flawd(&arguments).succeeded().said(&[
+        "note: 6 images calibrate, which supports a false-reject rate of 0.143 at best",
+        takes,
+    ]);
+    let promise = "at most 0.143, the lowest that 6 images support (0.01 takes 99 of them)";
+    for said in [promise, takes] {
+        assert!(finished.stdout.contains(said), "{}", finished.stdout);
+    }
+    let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+    assert_eq!(bundle.calibration().alpha(), 1.0 / 7.0);
+    assert_eq!(bundle.calibration().asked(), Some(0.01));
+    let inspected = flawd(arguments!["model", "inspect", workshop.bundle()]).succeeded();
+    assert!(inspected.stdout.contains(promise), "{}", inspected.stdout);
+
+    arguments.extend(arguments!["--cross-calibrate", "3"]);
+    let hold_out = arguments.iter().position(|word| word == "--hold-out");
+    let hold_out = hold_out.expect("it is given");
+    arguments.drain(hold_out..hold_out + 2);
+    let finished = flawd(&arguments).succeeded();
+    let promise = "about 0.0477, the lowest that 20 images support (0.01 takes 99 of them)";
+    assert!(finished.stdout.contains(promise), "{}", finished.stdout);
 }
 
 #[test]
@@ -189,10 +233,17 @@ fn a_size_that_the_scales_cannot_divide_is_refused_with_sizes_that_work() {
 #[test]
 fn too_few_images_for_the_rate_are_found_before_training() {
     let workshop = Workshop::new(20);
-    let finished = workshop
-        .train("--false-reject-rate 0.01")
-        .failed(78, &["at least 99"]);
-    assert!(!finished.stderr.contains("epoch"), "{}", finished.stderr);
+    let finished = workshop.train("--false-reject-rate 0.01").failed(
+        78,
+        &[
+            "--hold-out 0.3 leaves 6 of 20 images",
+            "leave --false-reject-rate out",
+            "0.01 takes 329 good images",
+            "at least 99",
+        ],
+    );
+    // Not even their features were extracted.
+    assert!(!finished.stderr.contains("features"), "{}", finished.stderr);
     workshop
         .train("--false-reject-rate 0.01 --accept-achievable")
         .succeeded();

@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "Record", into = "Record")]
 pub struct Calibration {
     alpha: f64,
+    /// The lower rate that was asked for, where the scores are too few for it.
+    asked: Option<f64>,
     threshold: f32,
     /// Ascending, all finite.
     scores: Vec<f32>,
@@ -87,11 +89,23 @@ fn what_can_be_promised(n: usize) -> String {
     match n {
         0 => "there are none".to_owned(),
         // Rounded up, so that the printed rate is one that can be asked for.
-        n => format!(
-            "{n} can promise {} and above",
-            (achievable_rate(n) * 1e4).ceil() / 1e4
-        ),
+        n => format!("{n} can promise {} and above", shown(achievable_rate(n))),
     }
+}
+
+/// A rate for people: with three digits where it has many, rounded up, so that a promise of it
+/// holds and it can be asked for.
+pub fn shown(rate: f64) -> String {
+    const DIGITS: i32 = 3;
+    let text = rate.to_string();
+    if text.len() <= "0.0123".len() || !(rate > 0.0 && rate < 1.0) {
+        return text;
+    }
+    let decimals = DIGITS - 1 - rate.log10().floor() as i32;
+    let unit = 10_f64.powi(decimals);
+    let rounded = (rate * unit).ceil() / unit;
+    // Without the tail that a division by a power of ten may leave.
+    format!("{rounded:.*}", decimals.unsigned_abs() as usize)
 }
 
 /// The lowest false-reject rate that `n` calibration images can promise.
@@ -136,6 +150,7 @@ impl Calibration {
         scores.sort_by(f32::total_cmp);
         Ok(Self {
             alpha,
+            asked: None,
             threshold: scores[n - rejected],
             scores,
             method: CalibrationMethod::Split,
@@ -160,7 +175,8 @@ impl Calibration {
     }
 
     /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports
-    /// where `alpha` asks for more than that. [`Self::alpha`] tells which rate it became.
+    /// where `alpha` asks for more than that. [`Self::alpha`] tells which rate it became, and
+    /// [`Self::asked`] which one was asked for.
     ///
     /// # Errors
     /// As [`Self::from_scores`]; with no scores at all there is nothing to accept.
@@ -170,7 +186,13 @@ impl Calibration {
     ) -> Result<Self, CalibrationError> {
         let achievable = achievable_rate(scores.len());
         let asks_for_more = alpha > 0.0 && alpha < achievable && !scores.is_empty();
-        Self::from_scores(scores, if asks_for_more { achievable } else { alpha })
+        if !asks_for_more {
+            return Self::from_scores(scores, alpha);
+        }
+        Ok(Self {
+            asked: Some(alpha),
+            ..Self::from_scores(scores, achievable)?
+        })
     }
 
     /// How the scores came about.
@@ -181,6 +203,12 @@ impl Calibration {
     /// The false-reject rate that is promised.
     pub fn alpha(&self) -> f64 {
         self.alpha
+    }
+
+    /// The lower rate that was asked for, where the scores are too few for it and the lowest that
+    /// they support was taken.
+    pub fn asked(&self) -> Option<f64> {
+        self.asked
     }
 
     /// Number of calibration scores.
@@ -237,7 +265,16 @@ impl Calibration {
 
     /// The promise and its small print, for people.
     pub fn promise(&self) -> String {
-        let (alpha, n) = (self.alpha, self.n());
+        let n = self.n();
+        let alpha = match self.asked {
+            None => shown(self.alpha),
+            Some(asked) => format!(
+                "{}, the lowest that {n} images support ({} takes {} of them)",
+                shown(self.alpha),
+                shown(asked),
+                needed_images(asked)
+            ),
+        };
         match self.method {
             CalibrationMethod::Split => format!(
                 "a good part is rejected with a probability of at most {alpha}, as long as it comes \
@@ -280,6 +317,9 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     folds: Option<usize>,
     false_reject_rate: f64,
+    /// Only where the images are too few for what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_false_reject_rate: Option<f64>,
     threshold: f32,
     n: usize,
     promise: String,
@@ -293,6 +333,7 @@ impl From<Calibration> for Record {
             method,
             folds,
             false_reject_rate: calibration.alpha,
+            asked_false_reject_rate: calibration.asked,
             threshold: calibration.threshold,
             n: calibration.n(),
             promise: calibration.promise(),
@@ -309,7 +350,19 @@ impl TryFrom<Record> for Calibration {
         let calibration =
             Self::from_scores(record.scores, record.false_reject_rate)?.with_method(method)?;
         calibration.check_stored(record.n, record.threshold)?;
-        Ok(calibration)
+        if let Some(asked) = record.asked_false_reject_rate
+            && !(asked > 0.0 && asked < achievable_rate(record.n))
+        {
+            return Err(CalibrationError::Inconsistent {
+                field: "asked_false_reject_rate",
+                stored: asked.to_string(),
+                computed: format!("support for {}", shown(achievable_rate(record.n))),
+            });
+        }
+        Ok(Self {
+            asked: record.asked_false_reject_rate,
+            ..calibration
+        })
     }
 }
 
@@ -362,6 +415,30 @@ mod tests {
             Err(CalibrationError::TooFewScores { needed: 99, .. })
         ));
         assert_eq!(accept(9, 0.0), Err(CalibrationError::BadRate(0.0)));
+    }
+
+    /// What a bundle says of itself, also when it is read again.
+    #[test]
+    fn a_rate_that_gave_way_is_stored_and_said_with_the_images_that_it_takes() {
+        let scores = (1..=42).map(|score| score as f32).collect();
+        let gave_way = Calibration::from_scores_or_achievable(scores, 0.01).expect("42 scores");
+        assert_eq!(gave_way.asked(), Some(0.01));
+        let said = "at most 0.0233, the lowest that 42 images support (0.01 takes 99 of them), as";
+        assert!(gave_way.promise().contains(said), "{}", gave_way.promise());
+        let stored = toml::to_string(&gave_way).expect("it serialises");
+        assert_eq!(toml::from_str(&stored).as_ref(), Ok(&gave_way));
+        assert_eq!(gave_way.at_rate(0.1).map(|c| c.asked()), Ok(None));
+
+        let key = "asked_false_reject_rate = 0.01";
+        let wrong = stored.replace(key, "asked_false_reject_rate = 0.5");
+        let error = toml::from_str::<Calibration>(&wrong).expect_err("42 support that");
+        assert!(error.to_string().contains("asked_false"), "{error}");
+        let kept = calibrated(&[0.1, 0.2, 0.3], 0.25);
+        assert!(
+            !toml::to_string(&kept)
+                .expect("it serialises")
+                .contains("asked")
+        );
     }
 
     #[test]
@@ -454,6 +531,17 @@ mod tests {
     }
 
     proptest! {
+        /// What people read holds, and can be asked for.
+        #[test]
+        fn a_rate_is_shown_short_and_never_lower_than_it_is(n in 1_usize..100_000) {
+            let rate = achievable_rate(n);
+            let text = shown(rate);
+            let read: f64 = text.parse().expect("a number");
+            prop_assert!(read >= rate && read <= rate * 1.011, "{rate} as {text}");
+            prop_assert!(text.len() <= "0.0000123".len(), "{text}");
+            prop_assert!(Calibration::from_scores(vec![0.0; n], read).is_ok());
+        }
+
         /// The promise, exactly: let any one of n + 1 parts be the new one and the other n the
         /// calibration. Exchangeability makes each choice equally likely, so the probability of
         /// a false reject is the share of choices that end in one.

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::anomaly::AnomalyMap;
-use crate::calibration::{Calibration, CalibrationError, CalibrationMethod, MethodName};
+use crate::calibration::{Calibration, CalibrationError, CalibrationMethod, MethodName, shown};
 use crate::components::components;
 use crate::image::Size;
 use crate::preprocess::{self, Geometry, PreprocessError};
@@ -148,6 +148,14 @@ impl PixelCalibration {
         self.0.with_method(method).map(Self)
     }
 
+    /// The threshold that the same maxima give at another rate.
+    ///
+    /// # Errors
+    /// As [`Calibration::from_scores`].
+    pub fn at_rate(&self, alpha: f64) -> Result<Self, CalibrationError> {
+        self.0.at_rate(alpha).map(Self)
+    }
+
     /// The largest value of an anomaly map that still counts as usual.
     pub fn threshold(&self) -> f32 {
         self.0.threshold()
@@ -170,7 +178,7 @@ impl PixelCalibration {
 
     /// The promise and its small print, for people.
     pub fn promise(&self) -> String {
-        let (alpha, n) = (self.alpha(), self.n());
+        let (alpha, n) = (shown(self.alpha()), self.n());
         match self.0.method() {
             CalibrationMethod::Split => format!(
                 "a good part shows any region with a probability of at most {alpha}, as long as it \

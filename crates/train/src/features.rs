@@ -6,14 +6,17 @@
 //! interrupted run leaves no half file under a valid name, and two runs may fill one cache.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use flawd_core::flow::SCALES;
 use ndarray::{Array3, Axis};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use serde::Deserialize;
 
 use crate::maps::{Maps, Scales};
 use crate::view::FeatureView;
@@ -85,26 +88,38 @@ impl FeatureCache {
         self.folder.join(key).with_extension("safetensors")
     }
 
-    /// Whether features are stored under `key`.
-    pub fn contains(&self, key: &str) -> bool {
-        self.path(key).is_file()
+    /// The note that features are stored with under `key`; `None` if there are none, or without a
+    /// note, as earlier versions stored them. Counts as a use of the file, whose time it sets.
+    pub fn note(&self, key: &str) -> Option<String> {
+        let file = File::open(self.path(key)).ok()?;
+        let note = read_note(&file)?;
+        // So that the least used ones can be cleared. A cache that may only be read stays as it is.
+        file.set_modified(SystemTime::now()).ok();
+        Some(note)
     }
 
-    /// Stores an image's features under `key`.
+    /// Stores an image's features under `key`, with a note of the caller's.
     ///
     /// # Errors
     /// If the file cannot be written; nothing is left under `key` then.
-    pub fn store(&self, key: &str, features: &ImageFeatures) -> Result<(), FeatureError> {
+    pub fn store(
+        &self,
+        key: &str,
+        note: &str,
+        features: &ImageFeatures,
+    ) -> Result<(), FeatureError> {
         let path = self.path(key);
         let tensors = features
             .iter()
             .enumerate()
             .map(|(scale, maps)| (name(scale), Stored(maps)));
-        let bytes =
-            safetensors::serialize(tensors, None).map_err(|source| FeatureError::Damaged {
+        let metadata = HashMap::from([(NOTE.to_owned(), note.to_owned())]);
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|source| {
+            FeatureError::Damaged {
                 path: path.clone(),
                 source,
-            })?;
+            }
+        })?;
         whole_file::write(&path, |partial| fs::write(partial, bytes)).map_err(|source| {
             FeatureError::Io {
                 action: "write",
@@ -113,6 +128,30 @@ impl FeatureCache {
             }
         })
     }
+}
+
+/// The property of a file that holds the caller's note.
+const NOTE: &str = "note";
+
+/// Reads the note alone: the header of the format, JSON behind its length, and not the features.
+fn read_note(mut file: &File) -> Option<String> {
+    /// Three tensors and a note take a few hundred bytes.
+    const LONGEST: u64 = 1 << 16;
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        metadata: HashMap<String, String>,
+    }
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST {
+        return None;
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).ok()?;
+    let mut header: Header = serde_json::from_slice(&header).ok()?;
+    header.metadata.remove(NOTE)
 }
 
 /// The name of a scale's tensor in a file.
@@ -292,7 +331,7 @@ mod tests {
         let cache = FeatureCache::open(&folder.path().join("new")).expect("created");
         for sample in 0..3 {
             cache
-                .store(&sample.to_string(), &features(sample, 4))
+                .store(&sample.to_string(), "", &features(sample, 4))
                 .expect("stored");
         }
         let keys = (0..3).map(|sample| sample.to_string()).collect();
@@ -306,10 +345,26 @@ mod tests {
     }
 
     #[test]
+    fn a_note_is_read_back_and_files_without_one_have_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = FeatureCache::open(folder.path()).expect("opened");
+        assert_eq!(cache.note("a"), None, "there is no such file");
+        cache
+            .store("a", "of this picture", &features(0, 4))
+            .expect("stored");
+        assert_eq!(cache.note("a").as_deref(), Some("of this picture"));
+        let earlier = safetensors::serialize([("scale0", Stored(&features(0, 4)[0]))], None);
+        fs::write(cache.path("b"), earlier.expect("serialised")).expect("written");
+        assert_eq!(cache.note("b"), None);
+        fs::write(cache.path("c"), u64::MAX.to_le_bytes()).expect("written");
+        assert_eq!(cache.note("c"), None, "no header has that length");
+    }
+
+    #[test]
     fn a_set_that_is_seen_otherwise_has_the_scales_asked_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = FeatureCache::open(folder.path()).expect("opened");
-        cache.store("a", &features(0, 4)).expect("stored");
+        cache.store("a", "", &features(0, 4)).expect("stored");
         let all = FeatureSet::new(cache, vec!["a".into()]).expect("readable");
         let some = all.seen_as(FeatureView {
             scales: 1..3,
@@ -324,7 +379,7 @@ mod tests {
     fn a_truncated_file_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = FeatureCache::open(folder.path()).expect("opened");
-        cache.store("a", &features(0, 4)).expect("stored");
+        cache.store("a", "", &features(0, 4)).expect("stored");
         let path = cache.path("a");
         let bytes = fs::read(&path).expect("there");
         fs::write(&path, &bytes[..bytes.len() - 5]).expect("written");
@@ -341,8 +396,8 @@ mod tests {
     fn an_image_of_another_shape_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = FeatureCache::open(folder.path()).expect("opened");
-        cache.store("a", &features(0, 4)).expect("stored");
-        cache.store("b", &features(0, 8)).expect("stored");
+        cache.store("a", "", &features(0, 4)).expect("stored");
+        cache.store("b", "", &features(0, 8)).expect("stored");
         let set = FeatureSet::new(cache, vec!["a".into(), "b".into()]).expect("opened");
         let error = set.load(&[0, 1]).expect_err("refused");
         assert!(matches!(&error, FeatureError::Shape { path } if path.ends_with("b.safetensors")));

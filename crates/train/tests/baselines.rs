@@ -35,7 +35,7 @@ fn set(folder: &Path, images: &[ImageFeatures], form: FeatureForm) -> FeatureSet
         .map(|image| format!("{form:?}{image}"))
         .collect();
     for (key, features) in keys.iter().zip(images) {
-        cache.store(key, features).expect("stored");
+        cache.store(key, "", features).expect("stored");
     }
     FeatureSet::new(cache, keys)
         .expect("readable")

@@ -33,7 +33,7 @@ fn feature_set(folder: &Path, images: usize) -> FeatureSet {
     let cache = FeatureCache::open(folder).expect("a folder");
     let keys: Vec<String> = (0..images).map(|image| format!("image{image}")).collect();
     for (image, key) in keys.iter().enumerate() {
-        cache.store(key, &features(image)).expect("stored");
+        cache.store(key, "", &features(image)).expect("stored");
     }
     FeatureSet::new(cache, keys).expect("readable")
 }

@@ -1,5 +1,7 @@
 //! What `flawd evaluate` prints: a row for each kind of defect, or for each of several categories.
 
+use flawd_core::calibration::needed_images;
+
 use crate::commands::comparison::{print_across, print_comparison};
 use crate::evaluation::{Metrics, Overview, PromiseRow, Report};
 
@@ -146,8 +148,17 @@ fn false_rejects(report: &Report) -> String {
     } else {
         format!("expected: about {promised:.1} %")
     };
+    let gave_way = report
+        .asked_false_reject_rate
+        .map_or_else(String::new, |asked| {
+            format!(
+                " ({:.1} % takes {} calibration images)",
+                100.0 * asked,
+                needed_images(asked)
+            )
+        });
     format!(
-        "{} of {} good: {}; {promised}{expected}",
+        "{} of {} good: {}; {promised}{gave_way}{expected}",
         overall.counts.false_rejects,
         overall.counts.good,
         rate(

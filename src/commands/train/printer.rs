@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use flawd_core::calibration::shown;
+
 use crate::commands::progress::ProgressLine;
 use crate::training::Progress;
 
@@ -30,6 +32,12 @@ impl Printer {
     pub(super) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Features(step) => self.line.extraction(step),
+            Progress::GaveWay(gave_way) => self.say(&format!(
+                "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
+                gave_way.calibrating,
+                shown(gave_way.rate),
+                gave_way.takes
+            )),
             Progress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
             Progress::FoldKept => self.say("its scores are there from an interrupted run"),
             Progress::OutOfFold { images } => {
