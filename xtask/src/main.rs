@@ -20,7 +20,7 @@ usage: cargo xtask <command>
 
   test           installs what is missing, then runs every check that CI runs
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
-  endurance      installs what is missing, then runs the daemon's tests that take over a minute
+  endurance      installs what is missing, then runs the tests that take over a minute
   setup          only installs what is missing: Debian packages and ONNX Runtime";
 
 fn main() -> ExitCode {
@@ -54,14 +54,16 @@ fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     onnxruntime::install(root)
 }
 
-/// Runs the tests of the daemon that take minutes, one after the other, and says how long it took.
+/// Runs the tests that take minutes, one after the other, and says how long it took.
 fn endurance(root: &Path) -> Result<(), String> {
     setup(root, packages::ALL)?;
     let begun = Instant::now();
-    Step::new("cargo", &["test", "--package", "flawd", "--test", "daemon"])
-        .args(&["--", "--ignored", "--nocapture", "--test-threads", "1"])
-        .inside(root)
-        .run()?;
+    for (package, tests) in [("flawd-journal", "journal"), ("flawd", "daemon")] {
+        Step::new("cargo", &["test", "--package", package, "--test", tests])
+            .args(&["--", "--ignored", "--nocapture", "--test-threads", "1"])
+            .inside(root)
+            .run()?;
+    }
     println!("endurance: {:.0} s", begun.elapsed().as_secs_f64());
     Ok(())
 }

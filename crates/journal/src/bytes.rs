@@ -1,6 +1,9 @@
 //! Numbers and texts as bytes, little-endian, and back. Reading gives `None` at the end of the
 //! bytes and never panics.
 
+/// More than a journal counts in its life: a million a second take 292,000 years.
+pub(crate) const NUMBERS: u64 = 1 << 63;
+
 /// Appends the number.
 pub(crate) fn put_u32(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&number.to_le_bytes());
@@ -40,6 +43,12 @@ impl<'a> Reader<'a> {
     pub(crate) fn u64(&mut self) -> Option<u64> {
         let bytes = self.bytes(8)?.try_into().ok()?;
         Some(u64::from_le_bytes(bytes))
+    }
+
+    /// A position, a count or a generation. Written ones start at 0 and grow by one, so that a
+    /// larger one than this is damage, and sums of two never overflow.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        self.u64().filter(|&number| number < NUMBERS)
     }
 
     pub(crate) fn text(&mut self) -> Option<&'a str> {

@@ -11,7 +11,7 @@
 use crate::bytes::{Reader, put_text, put_u32, put_u64};
 
 /// Bytes before the body.
-const PREFIX: usize = 8;
+pub(crate) const PREFIX: usize = 8;
 
 /// An entry that was found whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +65,25 @@ pub(crate) fn read(bytes: &[u8], position: u64) -> Option<Found<'_>> {
         payload: body.0,
         size: PREFIX + usize::try_from(length).ok()?,
     })
+}
+
+/// Length and body of what could be an entry at the start of `bytes`, by everything but its
+/// checksum.
+pub(crate) fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let mut reader = Reader(bytes);
+    let length = reader.u32().filter(|&length| length > 0)?;
+    reader.u32()?;
+    let body = reader.bytes(usize::try_from(length).ok()?)?;
+    let mut fields = Reader(body);
+    match fields.u8()? {
+        0 => {}
+        1 => {
+            fields.text()?;
+            fields.u64()?;
+        }
+        _ => return None,
+    }
+    Some((length, body))
 }
 
 /// Bytes that the entry at the start of `bytes` says it takes, whole or not.

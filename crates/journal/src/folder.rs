@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use crate::bytes::NUMBERS;
 use crate::error::OpenError;
 
 const LOCK: &str = "lock";
@@ -63,12 +66,18 @@ impl Folder {
     pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
         let mut found = Vec::new();
         for file in fs::read_dir(&self.path)? {
-            let name = file?.file_name();
+            let file = file?;
+            // A folder, a link or a pipe of such a name is none of its files either.
+            if !file.file_type()?.is_file() {
+                continue;
+            }
+            let name = file.file_name();
             let first = name.to_str().and_then(|name| name.strip_suffix(SEGMENT));
             // Names that this program would not give are not its files.
             let first = first
                 .filter(|digits| digits.len() == 20)
-                .and_then(|digits| digits.parse().ok());
+                .and_then(|digits| digits.parse().ok())
+                .filter(|&first| first < NUMBERS);
             found.extend::<Option<u64>>(first);
         }
         found.sort_unstable();
@@ -178,6 +187,16 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// True if the error says that this place of the disk, and not the program's surroundings, is the
+/// reason.
+pub(crate) fn is_bad_place(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        // What file systems say where they find themselves damaged.
+        Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG)
     )
 }
 

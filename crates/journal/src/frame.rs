@@ -1,12 +1,16 @@
 //! A block of bytes that shows whether it is whole: magic, version, length, checksum, body.
 
+use std::fs::File;
+use std::io;
+
 use crate::bytes::{Reader, put_u32};
+use crate::pages;
 
 /// Version of everything that the journal writes.
 const VERSION: u32 = 1;
 
 /// Bytes before the body.
-const PREFIX: usize = 8 + 4 + 4 + 4;
+pub(crate) const PREFIX: usize = 8 + 4 + 4 + 4;
 
 /// Why a frame cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +55,23 @@ pub(crate) fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<(&'a [u8], us
         Some((VERSION, body)) => Ok((body, PREFIX + body.len())),
         Some((version, _)) => Err(FrameError::Version(version)),
     }
+}
+
+/// The bytes of the frame at `offset` in the file, whole or not: at most `most`, and no more than
+/// its length says. The error says why there are fewer, if the disk is the reason.
+pub(crate) fn load(
+    magic: &[u8; 8],
+    file: &File,
+    offset: u64,
+    most: u64,
+) -> (Vec<u8>, Option<io::Error>) {
+    let (bytes, fault) = pages::read(file, offset, most.min(pages::PAGE));
+    let length = Reader(bytes.get(12..).unwrap_or_default()).u32();
+    let frame = PREFIX as u64 + u64::from(length.unwrap_or_default());
+    if fault.is_some() || !bytes.starts_with(magic) || frame <= bytes.len() as u64 || frame > most {
+        return (bytes, fault);
+    }
+    pages::read(file, offset, frame)
 }
 
 fn checksum(prefix: &[u8], body: &[u8]) -> u32 {

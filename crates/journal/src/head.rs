@@ -14,12 +14,10 @@ use crate::bytes::{Reader, put_text, put_u64};
 use crate::error::OpenError;
 use crate::folder::{Folder, vanished};
 use crate::frame::{self, FrameError};
+use crate::pages::PAGE;
 use crate::streams::Streams;
 
 const MAGIC: &[u8; 8] = b"flawdhed";
-
-/// Slots are whole pages: a page is what the system writes at once.
-const PAGE: u64 = 4096;
 
 /// What the head holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,18 +58,24 @@ impl Record {
 
     fn read(body: &[u8]) -> Option<(u64, Self)> {
         let mut reader = Reader(body);
-        let generation = reader.u64()?;
+        let generation = reader.number()?;
         let record = Self {
             id: reader.text()?.to_owned(),
-            oldest: reader.u64()?,
-            written: reader.u64()?,
-            end: reader.u64()?,
-            dropped: reader.u64()?,
-            unwritten: reader.u64()?,
+            oldest: reader.number()?,
+            written: reader.number()?,
+            end: reader.number()?,
+            dropped: reader.number()?,
+            unwritten: reader.number()?,
             streams: Streams::read(&mut reader)?,
         };
         Some((generation, record))
     }
+}
+
+/// Bytes of a slot for this frame. Slots are whole pages: a page is what the system writes at once.
+fn slot_size(frame: &[u8]) -> u64 {
+    // Twice what it takes now: more streams may come.
+    (2 * frame.len() as u64).next_multiple_of(PAGE)
 }
 
 /// The open head file.
@@ -92,8 +96,7 @@ impl Head {
 
     fn publish(folder: &mut Folder, record: &Record, generation: u64) -> io::Result<Self> {
         let frame = record.seal(generation);
-        // Twice what it takes now: more streams may come.
-        let slot_size = (2 * frame.len() as u64).next_multiple_of(PAGE);
+        let slot_size = slot_size(&frame);
         let path = folder.head();
         let file = folder.publish(&path, |mut file| {
             file.write_all(&frame)?;
@@ -125,9 +128,8 @@ impl Head {
         let slot_size = file.metadata().map_err(failed)?.len() / 2;
         let mut newest: Option<(u64, u64, Record)> = None;
         for slot in 0..2 {
-            let Some(bytes) = slot_bytes(&file, slot, slot_size) else {
-                continue;
-            };
+            // Where it cannot be read, the other one may be whole.
+            let (bytes, _) = frame::load(MAGIC, &file, slot * slot_size, slot_size);
             let found = match frame::open(MAGIC, &bytes) {
                 Ok((body, _)) => Record::read(body),
                 Err(FrameError::Version(version)) => {
@@ -158,8 +160,8 @@ impl Head {
     }
 
     /// Writes the record. With `anchor` it becomes what passing stores leave alone, and with
-    /// `waits` it is on the disk then. Replaces the file where the record has outgrown it or
-    /// someone has deleted it.
+    /// `waits` it is on the disk then. Replaces the file where the record has outgrown it, or
+    /// someone has deleted it or made it longer.
     pub(crate) fn store(
         &mut self,
         folder: &mut Folder,
@@ -169,7 +171,8 @@ impl Head {
     ) -> io::Result<()> {
         let generation = self.generation + 1;
         let frame = record.seal(generation);
-        if frame.len() as u64 > self.slot_size || vanished(&self.file) {
+        let fits = frame.len() as u64 <= self.slot_size && self.slot_size <= slot_size(&frame);
+        if !fits || vanished(&self.file) {
             *self = Self::publish(folder, record, generation)?;
             return Ok(());
         }
@@ -189,13 +192,6 @@ impl Head {
     pub(crate) fn size(&self) -> u64 {
         2 * self.slot_size
     }
-}
-
-/// The bytes of a slot, or `None` where they cannot be read: the other one may be whole.
-fn slot_bytes(file: &File, slot: u64, slot_size: u64) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(slot_size).ok()?];
-    file.read_exact_at(&mut bytes, slot * slot_size).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -231,6 +227,22 @@ mod tests {
             let (_, found) = Head::load(&folder).unwrap().unwrap();
             assert_eq!(found, firm);
         }
+    }
+
+    /// Its size would count as the journal's, and push out what waits.
+    #[test]
+    fn a_head_that_someone_made_longer_gets_its_size_back() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), false).unwrap();
+        let head = Head::create(&mut folder, &record(3)).unwrap();
+        let size = head.size();
+        head.file.set_len(size + (1 << 30)).unwrap();
+        let (mut head, found) = Head::load(&folder).unwrap().unwrap();
+        assert_eq!(found, record(3));
+        head.store(&mut folder, &record(4), true, false).unwrap();
+        assert_eq!(head.size(), size);
+        assert_eq!(folder.head().metadata().unwrap().len(), size);
+        assert_eq!(Head::load(&folder).unwrap().unwrap().1, record(4));
     }
 
     #[test]

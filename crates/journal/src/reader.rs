@@ -3,16 +3,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use crate::entry;
 use crate::error::ReadError;
 use crate::folder::Folder;
+use crate::frame::FrameError;
 use crate::position::{Entry, Position};
-use crate::segment::Segment;
-
-/// Bytes that are read at once, unless an entry is larger.
-const CHUNK: u64 = 64 << 10;
+use crate::segment::{self, Read, Segment};
+use crate::walk::Walk;
 
 /// Remembers where it stopped, so that reading on costs no search.
 #[derive(Debug, Default)]
@@ -20,13 +17,17 @@ pub(crate) struct Reader(Option<Cursor>);
 
 #[derive(Debug)]
 struct Cursor {
-    file: File,
     /// First position of its segment.
     segment: u64,
-    /// Position of the entry at `offset`.
-    position: u64,
-    /// Where that entry begins, in bytes.
-    offset: u64,
+    walk: Walk,
+}
+
+/// Entries that cannot be read.
+struct Damage {
+    from: u64,
+    /// The next one that can be; more than `from`.
+    to: u64,
+    source: io::Error,
 }
 
 impl Reader {
@@ -40,28 +41,20 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::new();
-        let mut at = from;
-        while entries.len() < limit {
-            let index = segments.partition_point(|segment| segment.end <= at);
-            let Some(segment) = segments.get(index) else {
-                break;
-            };
-            at = at.max(segment.first);
-            let outcome = self.read_segment(folder, segment, at, limit, &mut entries);
-            at = entries
-                .last()
-                .map_or(at, |entry: &Entry| entry.position.0 + 1);
-            if let Err(source) = outcome {
-                self.0 = None;
-                if entries.is_empty() {
+        let begin = segments.partition_point(|segment| segment.end <= from);
+        for segment in segments.range(begin..) {
+            let at = from.max(segment.first);
+            match self.read_segment(folder, segment, at, limit, &mut entries) {
+                Ok(()) => {}
+                Err(damage) if entries.is_empty() => {
                     return Err(ReadError {
-                        position: Position(at),
-                        skip_to: Position(segment.end),
+                        position: Position(damage.from),
+                        skip_to: Position(damage.to),
                         file: folder.segment(segment.first),
-                        source,
+                        source: damage.source,
                     });
                 }
-                break;
+                Err(_) => break,
             }
         }
         Ok(entries)
@@ -79,60 +72,74 @@ impl Reader {
         at: u64,
         limit: usize,
         entries: &mut Vec<Entry>,
-    ) -> io::Result<()> {
-        let cursor = match &mut self.0 {
-            Some(cursor) if cursor.segment == segment.first && cursor.position <= at => cursor,
-            other => other.insert(Cursor {
-                file: File::open(folder.segment(segment.first))?,
-                segment: segment.first,
-                position: segment.first,
-                offset: segment.start,
-            }),
+    ) -> Result<(), Damage> {
+        if at >= segment.end || entries.len() >= limit {
+            return Ok(());
+        }
+        let damage = |source, position: u64, to| Damage {
+            from: position.max(at),
+            to,
+            source,
         };
-        while cursor.position < segment.end && entries.len() < limit {
-            let chunk = cursor.chunk(segment.length)?;
-            let mut rest = &chunk[..];
-            while cursor.position < segment.end && entries.len() < limit {
-                let Some(found) = entry::read(rest, cursor.position) else {
-                    if rest.len() == chunk.len() {
-                        return Err(io::Error::new(
-                            io::ErrorKind::InvalidData,
-                            "the checksum is wrong",
-                        ));
+        let walk = self.walk(folder, segment, at);
+        let walk = walk.map_err(|source| damage(source, at, segment.end))?;
+        while walk.position() < segment.end && entries.len() < limit {
+            let position = walk.position();
+            if let Some(gap) = segment.gap(position) {
+                walk.jump(gap.to, gap.offset);
+                continue;
+            }
+            match walk.next(segment.length) {
+                Ok(found) if position >= at => entries.push(Entry {
+                    position: Position(position),
+                    payload: found.payload.to_vec(),
+                }),
+                Ok(_) => {}
+                Err(source) => {
+                    if !walk.resync(segment.end, segment.length) {
+                        self.0 = None;
+                        return Err(damage(source, position, segment.end));
                     }
-                    // It ends in the next chunk.
-                    break;
-                };
-                if cursor.position >= at {
-                    entries.push(Entry {
-                        position: Position(cursor.position),
-                        payload: found.payload.to_vec(),
-                    });
+                    // What is damaged before that has been given up.
+                    if walk.position() > at {
+                        return Err(damage(source, position, walk.position()));
+                    }
                 }
-                rest = &rest[found.size..];
-                cursor.position += 1;
-                cursor.offset += found.size as u64;
             }
         }
+        walk.rest();
         Ok(())
+    }
+
+    /// From the entry at `at` in the segment, or from one before it.
+    fn walk(&mut self, folder: &Folder, segment: &Segment, at: u64) -> io::Result<&mut Walk> {
+        let goes_on =
+            |cursor: &mut Cursor| cursor.segment == segment.first && cursor.walk.position() <= at;
+        let cursor = match self.0.take_if(goes_on) {
+            Some(cursor) => cursor,
+            None => Cursor {
+                segment: segment.first,
+                walk: begin(folder, segment)?,
+            },
+        };
+        Ok(&mut self.0.insert(cursor).walk)
     }
 }
 
-impl Cursor {
-    /// The next bytes of the segment, up to `end`: one whole entry and usually more.
-    fn chunk(&self, end: u64) -> io::Result<Vec<u8>> {
-        let left = end.saturating_sub(self.offset);
-        let chunk = self.bytes(left.min(CHUNK))?;
-        match entry::claimed_size(&chunk) {
-            Some(size) if size > chunk.len() as u64 && size <= left => self.bytes(size),
-            _ => Ok(chunk),
-        }
+/// From the first entry of the segment.
+fn begin(folder: &Folder, segment: &Segment) -> io::Result<Walk> {
+    let file = File::open(folder.segment(segment.first))?;
+    let mut start = segment.start;
+    if start == 0 {
+        // The disk did not give it back when the journal was opened.
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the header is damaged");
+        start = match segment::read_header(&file, segment.first, segment.size) {
+            Ok(Read::Header(_, start)) => start,
+            Ok(Read::Unreadable(fault)) => return Err(fault),
+            Ok(Read::Damaged(_)) | Err(FrameError::Damaged | FrameError::Version(_)) => {
+                return Err(damaged());
+            }
+        };
     }
-
-    fn bytes(&self, count: u64) -> io::Result<Vec<u8>> {
-        let count = usize::try_from(count).map_err(io::Error::other)?;
-        let mut bytes = vec![0; count];
-        self.file.read_exact_at(&mut bytes, self.offset)?;
-        Ok(bytes)
-    }
+    Ok(Walk::new(file, segment.first, start))
 }

@@ -11,19 +11,21 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::error::OpenError;
 use crate::folder::Folder;
+use crate::found::Found;
 use crate::head::{Head, Record};
 use crate::options::Options;
-use crate::segment::{self, Found, Segment};
+use crate::segment::{self, Segment};
 
 /// What was found when a journal was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Entries that can be read and are not acknowledged.
+    /// Entries that can be read and are not acknowledged; with them those that the disk did not
+    /// give back now, and may give back when they are read.
     pub entries: u64,
     /// Entries that were committed, were not acknowledged, and are gone through damage. The same
     /// loss is found again until what follows it is acknowledged.
     pub lost: u64,
-    /// Segments that are damaged: what is in them from the damage on is skipped.
+    /// Segments of which something is damaged or missing, or was not given back by the disk.
     pub damaged_segments: u64,
     /// Bytes after the last entry that were no whole entry, and were cut off. Without damage this
     /// is what the end of the process or of the power left of a commit.
@@ -36,12 +38,24 @@ pub struct Recovery {
     pub unwritten_before: u64,
 }
 
+/// A file that is named like a segment and holds no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Useless {
+    /// The position in its name.
+    pub(crate) first: u64,
+    /// Bytes of the file.
+    pub(crate) size: u64,
+}
+
 /// A journal's parts, ready for use.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) head: Head,
     pub(crate) record: Record,
+    /// In order, and none reaches into the next.
     pub(crate) segments: VecDeque<Segment>,
+    /// In order.
+    pub(crate) useless: Vec<Useless>,
     /// The newest segment, where more can be written to it.
     pub(crate) newest: Option<File>,
     pub(crate) report: Recovery,
@@ -57,13 +71,14 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     })?;
     let mut found: Vec<Found> = firsts
         .into_iter()
-        .map(|first| segment::load(folder, first))
+        .map(|first| Found::open(folder, first))
         .collect::<Result<_, _>>()?;
 
     let mut report = Recovery {
         head_lost: stored.is_none() && !found.is_empty(),
         ..Recovery::default()
     };
+    let written = stored.as_ref().map(|record| record.written);
     let mut record = match stored {
         Some(record) => record,
         None => Record {
@@ -74,28 +89,44 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     report.dropped_before = record.dropped;
     report.unwritten_before = record.unwritten;
 
-    disown(&mut found, &record.id);
-    trim_overlaps(&mut found);
-    if let Some(oldest) = found.first() {
+    for found in &mut found {
+        found.claim(&record.id);
+    }
+    walk(&mut found, written);
+    if let Some(oldest) = found.iter().find(|found| found.is_ours()) {
         record.oldest = record.oldest.max(oldest.segment.first);
     }
-    count_losses(&found, &record, &mut report);
+    count_losses(&found, &record, written, &mut report);
     for found in &found {
         if let Some(header) = &found.header {
             record.streams.merge(&header.streams);
         }
         record.streams.merge(&found.streams);
     }
-    let end = found.last().map(|newest| newest.segment.end);
     // What is lost is counted by now, and is not to be missed again.
-    record.written = end.unwrap_or(record.oldest);
-    record.end = record.end.max(record.written).max(record.oldest);
+    let ours = found.iter().rev().find(|found| found.is_ours());
+    record.written = ours.map_or(record.oldest, |newest| newest.segment.end);
+    // Where a header is damaged, the name still says which positions were given.
+    let ends = found.iter().map(|found| found.segment.end);
+    record.end = ends.fold(record.end.max(record.oldest), u64::max);
 
     let newest = match found.last() {
         Some(newest) => repair(folder, newest, options, &mut report)?,
         None => None,
     };
-    let segments: VecDeque<_> = found.iter().map(|found| found.segment).collect();
+    let last = found.len().saturating_sub(1);
+    let (mut segments, mut useless) = (VecDeque::new(), Vec::new());
+    for (index, found) in found.into_iter().enumerate() {
+        // The newest one is there to be written to.
+        if found.is_ours() && (index == last || !found.segment.is_empty()) {
+            segments.push_back(found.segment);
+        } else {
+            useless.push(Useless {
+                first: found.segment.first,
+                size: found.segment.size,
+            });
+        }
+    }
     report.entries = segments
         .iter()
         .map(|segment| segment.from(record.oldest))
@@ -114,14 +145,17 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         head: head.expect("it was opened or made above"),
         record,
         segments,
+        useless,
         newest,
         report,
     })
 }
 
 fn newest_id(found: &[Found]) -> Option<String> {
-    let header = found.iter().rev().find_map(|found| found.header.as_ref())?;
-    Some(header.id.clone())
+    found
+        .iter()
+        .rev()
+        .find_map(|found| found.id().map(str::to_owned))
 }
 
 /// 12 random hexadecimal digits.
@@ -135,68 +169,66 @@ fn new_id(folder: &Folder) -> Result<String, OpenError> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Segments of another journal are no part of this one: they count as damaged.
-fn disown(found: &mut [Found], id: &str) {
-    for found in found {
-        if found.header.as_ref().is_some_and(|header| header.id != id) {
-            found.header = None;
-            found.segment.end = found.segment.first;
-            found.streams = Default::default();
-        }
+/// Reads the entries of all segments. `written`: where the head says that they end.
+fn walk(found: &mut [Found], written: Option<u64>) {
+    let mut said = written.unwrap_or(0);
+    let mut limit = u64::MAX;
+    for this in found.iter_mut().rev().filter(|found| found.is_ours()) {
+        this.walk(said, limit);
+        limit = this.segment.first;
+        said = this.header.as_ref().map_or(limit, |header| header.follows);
     }
 }
 
-/// Entries that stayed in a segment after its disk refused them, and were written to the next one,
-/// count there.
-fn trim_overlaps(found: &mut [Found]) {
-    for index in 1..found.len() {
-        let next = found[index].segment.first;
-        let segment = &mut found[index - 1].segment;
-        segment.end = segment.end.min(next);
+/// Compares how far each segment goes with how far what comes after it says that it went.
+fn count_losses(found: &[Found], record: &Record, written: Option<u64>, report: &mut Recovery) {
+    let mut known = written.unwrap_or(u64::MAX);
+    // Without the head, what is missing at the end cannot be known.
+    let mut said = vec![written.unwrap_or(0); found.len()];
+    for index in (1..found.len()).rev() {
+        let next = &found[index];
+        known = next.header.as_ref().map_or(known, |header| header.follows);
+        said[index - 1] = known.min(next.segment.first);
     }
-}
-
-/// Compares how far each segment goes with how far the next one, or the head, says it went.
-fn count_losses(found: &[Found], record: &Record, report: &mut Recovery) {
     let mut reached = record.oldest;
-    for (index, this) in found.iter().enumerate() {
-        let said = match found.get(index + 1) {
-            Some(next) => next
-                .header
-                .as_ref()
-                .map_or(next.segment.first, |header| header.follows),
-            None => record.written,
-        };
-        reached = reached.max(this.segment.end);
-        let lost = said.saturating_sub(reached);
+    for (this, said) in found.iter().zip(said) {
+        let segment = &this.segment;
+        let gaps = segment.gaps.iter();
+        let gone: u64 = gaps
+            .map(|gap| gap.to.saturating_sub(gap.from.max(record.oldest)))
+            .sum();
+        reached = reached.max(segment.end);
+        let lost = gone + said.saturating_sub(reached);
         reached = reached.max(said);
         report.lost += lost;
-        report.damaged_segments += u64::from(lost > 0 || this.header.is_none());
+        report.damaged_segments += u64::from(lost > 0 || !this.is_whole());
     }
     // Someone has deleted the segments.
-    report.lost += record.written.saturating_sub(reached);
+    report.lost += written.unwrap_or(0).saturating_sub(reached);
 }
 
-/// Cuts off what is no entry, and opens the segment for more.
+/// Cuts off what is no entry, and opens the segment for more. One that is damaged is left as it is.
 fn repair(
     folder: &Folder,
     newest: &Found,
     options: &Options,
     report: &mut Recovery,
 ) -> Result<Option<File>, OpenError> {
-    if newest.header.is_none() {
+    if !newest.is_whole() {
         return Ok(None);
     }
     let path = folder.segment(newest.segment.first);
-    let open = || {
+    let mut open = || {
         let file = File::options().read(true).write(true).open(&path)?;
-        if newest.torn > 0 {
+        let torn = newest.torn(&file);
+        if torn > 0 {
             // What is left there could pass for an entry later, when others stand before it.
-            segment::erase(&file, newest.segment.length, newest.torn)?;
+            segment::erase(&file, newest.segment.length, torn)?;
             if options.waits() {
                 file.sync_data()?;
             }
         }
+        report.cut_bytes = torn;
         Ok(file)
     };
     let file = open().map_err(|source| OpenError::Io {
@@ -204,7 +236,6 @@ fn repair(
         path: path.clone(),
         source,
     })?;
-    report.cut_bytes = newest.torn;
     Ok(Some(file))
 }
 

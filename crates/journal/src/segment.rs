@@ -10,12 +10,10 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::FileExt;
 
 use crate::bytes::{Reader, put_text, put_u64};
-use crate::entry;
-use crate::error::OpenError;
 use crate::folder::Folder;
 use crate::frame::{self, FrameError};
 use crate::streams::Streams;
@@ -23,18 +21,32 @@ use crate::streams::Streams;
 const MAGIC: &[u8; 8] = b"flawdseg";
 
 /// What is known in memory about a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Position of its first entry, whether there is one or not.
     pub(crate) first: u64,
     /// One past the position of its last entry.
     pub(crate) end: u64,
-    /// Where its first entry begins, in bytes.
+    /// Where its first entry begins, in bytes; 0 if that is not known yet, because the disk did
+    /// not give it back.
     pub(crate) start: u64,
     /// Where its last entry ends, in bytes.
     pub(crate) length: u64,
     /// Bytes of the file.
     pub(crate) size: u64,
+    /// What is damaged in it, in order.
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// Entries of a segment that are gone through damage, with whole ones behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Position of the first one.
+    pub(crate) from: u64,
+    /// Position of the first one behind it; more than `from`.
+    pub(crate) to: u64,
+    /// Where that begins, in bytes.
+    pub(crate) offset: u64,
 }
 
 /// What a segment says about all that was before it.
@@ -65,8 +77,8 @@ impl Header {
         let mut reader = Reader(body);
         Some(Self {
             id: reader.text()?.to_owned(),
-            first: reader.u64()?,
-            follows: reader.u64()?,
+            first: reader.number()?,
+            follows: reader.number()?,
             streams: Streams::read(&mut reader)?,
         })
     }
@@ -94,6 +106,7 @@ pub(crate) fn create(
         start,
         length: start,
         size,
+        gaps: Vec::new(),
     };
     Ok((segment, file))
 }
@@ -124,7 +137,36 @@ impl Segment {
 
     /// How many of its entries lie at or after `position`.
     pub(crate) fn from(&self, position: u64) -> u64 {
-        self.end.saturating_sub(position.max(self.first))
+        let from = position.max(self.first);
+        let gone = self.gaps.iter();
+        let gone: u64 = gone
+            .map(|gap| gap.to.saturating_sub(gap.from.max(from)))
+            .sum();
+        self.end.saturating_sub(from) - gone
+    }
+
+    /// Position of its first entry at or after `position`, if there is one.
+    pub(crate) fn next(&self, position: u64) -> Option<u64> {
+        let from = position.max(self.first);
+        let mut gaps = self.gaps.iter();
+        let gap = gaps.find(|gap| (gap.from..gap.to).contains(&from));
+        let next = gap.map_or(from, |gap| gap.to);
+        (next < self.end).then_some(next)
+    }
+
+    /// The gap that begins at this position.
+    pub(crate) fn gap(&self, position: u64) -> Option<&Gap> {
+        self.gaps.iter().find(|gap| gap.from == position)
+    }
+
+    /// True if there is no entry in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end == self.first
+    }
+
+    /// Bytes that it takes on the disk and no entry will fill, if it is left.
+    pub(crate) fn unused(&self) -> u64 {
+        self.size.saturating_sub(self.length)
     }
 }
 
@@ -142,82 +184,38 @@ pub(crate) fn erase(file: &File, mut offset: u64, mut count: u64) -> io::Result<
     Ok(())
 }
 
-/// A segment as it was found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) segment: Segment,
-    /// `None` if the header is damaged; there are no entries then.
-    pub(crate) header: Option<Header>,
-    /// The last numbers in its entries.
-    pub(crate) streams: Streams,
-    /// Bytes from the end of the last entry to the last byte that is not 0.
-    pub(crate) torn: u64,
-}
-
-/// Reads a segment up to the first thing in it that is no whole entry.
-pub(crate) fn load(folder: &Folder, first: u64) -> Result<Found, OpenError> {
-    let path = folder.segment(first);
-    let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|mut file| {
-        let size = file.metadata()?.len();
-        // A place that cannot be read is damage like any other: what is before it is kept.
-        drop(file.read_to_end(&mut bytes));
-        Ok(size)
-    });
-    let size = read.map_err(|source| OpenError::Io {
-        what: "open",
-        path: path.clone(),
-        source,
-    })?;
-    let mut found = Found {
-        segment: Segment {
-            first,
-            end: first,
-            start: 0,
-            length: 0,
-            size,
-        },
-        header: None,
-        streams: Streams::default(),
-        torn: 0,
+/// The header of the segment of this position and where the first entry begins, as far as the
+/// disk gives it back.
+pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, FrameError> {
+    let (bytes, fault) = frame::load(MAGIC, file, 0, size);
+    let whole = match frame::open(MAGIC, &bytes) {
+        Ok((body, start)) => Header::read(body).map(|header| (header, start as u64)),
+        Err(FrameError::Damaged) => None,
+        Err(version) => return Err(version),
     };
-    match frame::open(MAGIC, &bytes) {
-        Ok((body, length)) => {
-            found.header = Header::read(body).filter(|header| header.first == first);
-            found.segment.start = length as u64;
+    Ok(match (whole, fault) {
+        // A file that was given another one's name holds nothing of this position.
+        (Some((header, start)), _) if header.first == first => Read::Header(header, start),
+        (Some(_), _) => Read::Damaged(None),
+        (None, Some(fault)) => Read::Unreadable(fault),
+        (None, None) => {
+            let id = bytes.get(frame::PREFIX..).map(Reader);
+            let id = id.and_then(|mut body| body.text().map(str::to_owned));
+            Read::Damaged(id)
         }
-        Err(FrameError::Version(version)) => {
-            return Err(OpenError::Version {
-                file: path,
-                version,
-            });
-        }
-        Err(FrameError::Damaged) => {}
-    }
-    if found.header.is_some() {
-        found.walk(&bytes);
-    }
-    Ok(found)
+    })
 }
 
-impl Found {
-    fn walk(&mut self, bytes: &[u8]) {
-        let segment = &mut self.segment;
-        let mut rest = bytes.get(count(segment.start)..).unwrap_or_default();
-        while let Some(entry) = entry::read(rest, segment.end) {
-            if let Some((stream, seq)) = entry.stream {
-                self.streams.settle(stream, seq);
-            }
-            segment.end += 1;
-            rest = &rest[entry.size..];
-        }
-        segment.length = (bytes.len() - rest.len()) as u64;
-        let last = rest.iter().rposition(|&byte| byte != 0);
-        self.torn = last.map_or(0, |last| last as u64 + 1);
-    }
+/// What [`read_header`] finds.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// The header, and where the first entry begins, in bytes.
+    Header(Header, u64),
+    /// It is not what was written, but this stands where the journal's name was.
+    Damaged(Option<String>),
+    /// The disk does not give it back.
+    Unreadable(io::Error),
 }
 
-/// A number of bytes that are in memory.
-fn count(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
+/// Where a search for the first entry begins if the header is damaged, in bytes.
+pub(crate) const BODY: u64 = frame::PREFIX as u64;

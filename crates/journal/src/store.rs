@@ -9,16 +9,20 @@ use crate::error::{OpenError, ReadError};
 use crate::folder::{Folder, is_full, vanished};
 use crate::head::{Head, Record};
 use crate::options::Options;
+use crate::pages::PAGE;
 use crate::position::Entry;
 use crate::reader::Reader;
-use crate::recovery::{Recovery, recover};
+use crate::recovery::{Recovery, Useless, recover};
 use crate::segment::{self, Header, Segment};
 
 /// What lies on the disk.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) folder: Folder,
+    /// In order, and none reaches into the next.
     pub(crate) segments: VecDeque<Segment>,
+    /// Files without an entry. They take room, and are the first to make it.
+    useless: Vec<Useless>,
     /// What the head says when it is written next.
     pub(crate) record: Record,
     /// Entries dropped since the journal was opened.
@@ -37,6 +41,7 @@ impl Store {
         let mut store = Self {
             folder,
             segments: recovered.segments,
+            useless: recovered.useless,
             record: recovered.record,
             dropped: 0,
             options,
@@ -44,6 +49,7 @@ impl Store {
             reader: Reader::default(),
             newest: recovered.newest,
         };
+        store.acknowledge(0);
         store.delete_acknowledged();
         // The capacity may be less than it was.
         store.make_room(0);
@@ -53,7 +59,8 @@ impl Store {
     /// Bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|segment| segment.size).sum();
-        self.head.size() + segments
+        let useless: u64 = self.useless.iter().map(|useless| useless.size).sum();
+        self.head.size() + segments + useless
     }
 
     /// Entries at or after `position`.
@@ -65,52 +72,59 @@ impl Store {
     /// Writes as many of the entries as go into one segment, at least one, and returns how many.
     /// `bytes` begins with the entries, whose lengths are `sizes`.
     pub(crate) fn write(&mut self, sizes: &[u64], bytes: &[u8]) -> io::Result<usize> {
-        let needed = sizes[0];
-        // A place that cannot be written is left for a new segment, once.
-        let mut attempts = 2;
-        loop {
-            attempts -= 1;
-            if !self.takes(needed) {
-                self.rotate(needed)?;
-            }
-            let (Some(segment), Some(file)) = (self.segments.back_mut(), &self.newest) else {
-                return Err(io::Error::other("there is no segment to write to"));
-            };
-            let room = segment.size - segment.length;
-            let (mut count, mut total) = (0, 0);
-            for size in sizes {
-                if total + size > room {
-                    break;
-                }
-                total += size;
-                count += 1;
-            }
-            let bytes = &bytes[..usize::try_from(total).expect("they are in memory")];
-            match segment.append(file, bytes, count as u64, self.options.waits()) {
-                Ok(()) => {
-                    self.record.written = segment.end;
-                    self.record.end = segment.end;
-                    return Ok(count);
-                }
-                Err(error) => {
-                    self.newest = None;
-                    if attempts == 0 {
-                        return Err(error);
-                    }
-                }
+        if self.takes(sizes[0]) {
+            match self.append(sizes, bytes) {
+                Ok(count) => return Ok(count),
+                // A place that cannot be written is left for a new segment.
+                Err(_) => self.leave(),
             }
         }
+        self.rotate(sizes[0])?;
+        self.append(sizes, bytes).inspect_err(|_| self.leave())
+    }
+
+    /// Writes what of the entries goes into the newest segment.
+    fn append(&mut self, sizes: &[u64], bytes: &[u8]) -> io::Result<usize> {
+        let (Some(segment), Some(file)) = (self.segments.back_mut(), &self.newest) else {
+            return Err(io::Error::other("there is no segment to write to"));
+        };
+        let room = segment.unused();
+        let (mut count, mut total) = (0, 0);
+        for size in sizes {
+            if total + size > room {
+                break;
+            }
+            total += size;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(io::Error::other("the newest segment has no room"));
+        }
+        let bytes = &bytes[..usize::try_from(total).expect("they are in memory")];
+        segment.append(file, bytes, count as u64, self.options.waits())?;
+        self.record.written = segment.end;
+        self.record.end = segment.end;
+        Ok(count)
     }
 
     /// Entries at or after `from`, at most `limit`.
     pub(crate) fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
-        self.reader.read(&self.folder, &self.segments, from, limit)
+        self.reader
+            .read(&self.folder, &self.segments, from, limit)
+            .inspect_err(|error| {
+                let newest = self.segments.back().map(|segment| segment.first);
+                if newest.is_some_and(|first| error.file == self.folder.segment(first)) {
+                    // What comes after damage would depend on what is found behind it.
+                    self.leave();
+                }
+            })
     }
 
     /// These positions have no entry and never will.
     pub(crate) fn lose(&mut self, count: u64) {
         self.record.end += count;
         self.record.unwritten += count;
+        self.acknowledge(0);
     }
 
     /// Writes the head; with `firmly`, so that it is not lost to the next writes of it.
@@ -125,9 +139,15 @@ impl Store {
         self.head.store(&mut self.folder, &self.record, true, true)
     }
 
-    /// Everything before `position` may go.
+    /// Everything before `position` may go, and with it what was lost behind it: what waits then is
+    /// an entry.
     pub(crate) fn acknowledge(&mut self, position: u64) {
-        self.record.oldest = self.record.oldest.max(position);
+        let position = position.max(self.record.oldest);
+        let next = self
+            .segments
+            .iter()
+            .find_map(|segment| segment.next(position));
+        self.record.oldest = next.unwrap_or(self.record.end);
     }
 
     /// Deletes the segments of which everything is acknowledged, but not the newest one: it keeps
@@ -137,19 +157,22 @@ impl Store {
             && self.segments[0].end <= self.record.oldest
             && self.delete_oldest()
         {}
+        let (folder, oldest) = (&self.folder, self.record.oldest);
+        self.useless
+            .retain(|file| file.first >= oldest || folder.delete(file.first).is_err());
     }
 
     /// Deletes the oldest segment. False if there is none or the disk does not let it go.
     fn delete_oldest(&mut self) -> bool {
-        let Some(&oldest) = self.segments.front() else {
+        let Some(first) = self.segments.front().map(|oldest| oldest.first) else {
             return false;
         };
-        if self.folder.delete(oldest.first).is_err() {
+        if self.folder.delete(first).is_err() {
             return false;
         }
         self.segments.pop_front();
         // A file that is still open somewhere keeps its room on the disk.
-        self.reader.forget(oldest.first);
+        self.reader.forget(first);
         if self.segments.is_empty() {
             self.newest = None;
         }
@@ -165,8 +188,43 @@ impl Store {
         segment.end == self.record.end && segment.length + needed <= segment.size && !vanished(file)
     }
 
+    /// Leaves the newest segment, so that the next entry begins a new one. The room in it that no
+    /// entry will fill is given back, so that it pushes out nothing that waits.
+    fn leave(&mut self) {
+        let Some(file) = self.newest.take() else {
+            return;
+        };
+        let only = self.segments.len() == 1;
+        let Some(segment) = self.segments.back_mut() else {
+            return;
+        };
+        if !segment.is_empty() {
+            // Where this fails, it keeps its room, which counts.
+            if segment.unused() >= PAGE && file.set_len(segment.length).is_ok() {
+                segment.size = segment.length;
+            }
+            return;
+        }
+        let (first, size) = (segment.first, segment.size);
+        // Without a segment the head alone has the numbers.
+        if only && self.remember(true).is_err() {
+            return;
+        }
+        self.segments.pop_back();
+        self.reader.forget(first);
+        self.discard(first, size);
+    }
+
+    /// Deletes a file without an entry, or remembers that it is there.
+    fn discard(&mut self, first: u64, size: u64) {
+        if self.folder.delete(first).is_err() && self.folder.segment(first).exists() {
+            self.useless.push(Useless { first, size });
+        }
+    }
+
     /// Begins a new segment, and drops the oldest ones where it takes their room.
     fn rotate(&mut self, needed: u64) -> io::Result<()> {
+        self.leave();
         let header = Header {
             id: self.record.id.clone(),
             first: self.record.end,
@@ -181,11 +239,17 @@ impl Store {
         }
         let (segment, file) = loop {
             match segment::create(&mut self.folder, &header, needed, size) {
-                Err(error) if is_full(&error) && self.drop_oldest() => {}
-                made => break made?,
+                Ok(made) => break made,
+                Err(error) => {
+                    self.discard(header.first, size.max(needed));
+                    if !(is_full(&error) && (self.drop_useless() || self.drop_oldest())) {
+                        return Err(error);
+                    }
+                }
             }
         };
-        // A segment that began here and got no entry has been replaced by the new one.
+        // A file without an entry that began here has been replaced by the new one.
+        self.useless.retain(|old| old.first != segment.first);
         self.segments.retain(|old| old.first != segment.first);
         self.segments.push_back(segment);
         self.newest = Some(file);
@@ -194,10 +258,16 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the oldest segments until this many bytes more are within the capacity. The newest
-    /// stays in any case. False if the disk does not let them go.
+    /// Makes room until this many bytes more are within the capacity. The newest segment stays in
+    /// any case. False if the disk does not let the others go.
     fn make_room(&mut self, more: u64) -> bool {
-        while self.bytes() + more > self.options.capacity && self.segments.len() > 1 {
+        while self.bytes() + more > self.options.capacity {
+            if self.drop_useless() {
+                continue;
+            }
+            if self.segments.len() <= 1 {
+                break;
+            }
             if !self.drop_oldest() {
                 return false;
             }
@@ -205,13 +275,20 @@ impl Store {
         true
     }
 
+    /// Deletes a file without an entry. False if there is none that can be deleted.
+    fn drop_useless(&mut self) -> bool {
+        let mut useless = self.useless.iter();
+        let deleted = useless.position(|file| self.folder.delete(file.first).is_ok());
+        deleted.map(|index| self.useless.remove(index)).is_some()
+    }
+
     /// Deletes the oldest segment, acknowledged or not; the newest one only if nothing in it
     /// waits to be acknowledged. False if there is nothing to delete or it cannot be deleted.
     fn drop_oldest(&mut self) -> bool {
-        let Some(&oldest) = self.segments.front() else {
+        let Some(oldest) = self.segments.front() else {
             return false;
         };
-        let dropped = oldest.from(self.record.oldest);
+        let (end, dropped) = (oldest.end, oldest.from(self.record.oldest));
         if self.segments.len() == 1 {
             // From here to the next segment the head alone has the numbers.
             if dropped > 0 || self.remember(true).is_err() {
@@ -222,7 +299,7 @@ impl Store {
             return false;
         }
         self.count_dropped(dropped);
-        self.acknowledge(oldest.end);
+        self.acknowledge(end);
         true
     }
 

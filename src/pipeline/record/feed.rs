@@ -207,6 +207,34 @@ mod tests {
         assert!(resumed.windows(2).all(|pair| pair[1] == pair[0] + 1));
     }
 
+    #[test]
+    fn a_damaged_entry_in_the_newest_segment_costs_itself_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal(folder.path());
+        append(&mut journal, b"first", 3);
+        append(&mut journal, b"a bad one", 1);
+        append(&mut journal, b"behind it", 5);
+        damage(folder.path(), b"a bad one");
+
+        let mut feed = Feed::new(&journal);
+        let now = Instant::now();
+        feed.credit(100);
+        assert_eq!(numbers(feed.next(&mut journal, now)), [0, 1, 2]);
+        append(&mut journal, b"later", 2);
+        journal.acknowledge(Position::new(2));
+        assert_eq!(feed.next(&mut journal, now), Some(Fed::GivenUp));
+        assert_eq!(journal.dropped(), 1);
+        append(&mut journal, b"still later", 2);
+        let mut fed = Vec::new();
+        while let Some(records) = feed.next(&mut journal, now) {
+            fed.extend(numbers(Some(records)));
+        }
+        assert_eq!(fed, (4..13).collect::<Vec<_>>());
+        feed.rewind(1, &journal);
+        feed.credit(100);
+        assert_eq!(numbers(feed.next(&mut journal, now)), fed);
+    }
+
     /// As a disk does that stumbles: the folder is there, and what is in it cannot be read.
     #[test]
     fn a_disk_that_does_not_give_entries_back_is_asked_again_by_itself() {

@@ -6,9 +6,11 @@
 mod common;
 mod damage;
 mod disk;
+mod faults;
 mod folder;
 mod full;
 mod kill;
 mod limits;
 mod model;
 mod power;
+mod stumble;

@@ -1,0 +1,209 @@
+//! A segment's file as it was found.
+
+use std::fs::{self, File};
+use std::io;
+
+use crate::error::OpenError;
+use crate::folder::{Folder, is_bad_place};
+use crate::frame::FrameError;
+use crate::pages;
+use crate::segment::{self, BODY, Gap, Header, Read, Segment};
+use crate::streams::Streams;
+use crate::walk::Walk;
+
+/// Bytes that are looked through at once.
+const CHUNK: u64 = 64 << 10;
+
+/// A segment's file as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) segment: Segment,
+    /// `None` if it is damaged, or of another journal.
+    pub(crate) header: Option<Header>,
+    /// The last numbers in its entries.
+    pub(crate) streams: Streams,
+    read: Option<Read>,
+    file: Option<File>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It holds nothing of this journal, as far as it can be known.
+    Foreign,
+    /// The header is damaged, and there may be entries.
+    Beheaded,
+    /// Everything that was looked at is there and in order.
+    Whole,
+    /// Something is damaged, or the disk does not give it back.
+    Damaged,
+}
+
+impl Found {
+    /// Opens the segment's file and reads its header.
+    pub(crate) fn open(folder: &Folder, first: u64) -> Result<Self, OpenError> {
+        let path = folder.segment(first);
+        let failed = |source| OpenError::Io {
+            what: "open",
+            path: path.clone(),
+            source,
+        };
+        let (file, size, read) = match File::open(&path) {
+            // One bad place does not keep everything else from being used.
+            Err(fault) if is_bad_place(&fault) => {
+                let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                (None, size, Read::Unreadable(fault))
+            }
+            opened => {
+                let file = opened.map_err(failed)?;
+                let size = file.metadata().map_err(failed)?.len();
+                let read = match segment::read_header(&file, first, size) {
+                    Ok(read) => read,
+                    Err(FrameError::Damaged) => Read::Damaged(None),
+                    Err(FrameError::Version(version)) => {
+                        return Err(OpenError::Version {
+                            file: path,
+                            version,
+                        });
+                    }
+                };
+                (Some(file), size, read)
+            }
+        };
+        Ok(Self {
+            segment: Segment {
+                first,
+                end: first,
+                size,
+                ..Segment::default()
+            },
+            header: None,
+            streams: Streams::default(),
+            read: Some(read),
+            file,
+            state: State::Foreign,
+        })
+    }
+
+    /// The name of the journal that it says it belongs to.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match &self.read {
+            Some(Read::Header(header, _)) => Some(&header.id),
+            _ => None,
+        }
+    }
+
+    /// Takes it for a part of the journal of this name, if it is one.
+    pub(crate) fn claim(&mut self, id: &str) {
+        self.state = match self.read.take() {
+            Some(Read::Header(header, start)) if header.id == id => {
+                self.header = Some(header);
+                self.segment.start = start;
+                State::Whole
+            }
+            Some(Read::Damaged(name)) if name.as_deref() == Some(id) => State::Beheaded,
+            Some(Read::Unreadable(_)) => State::Damaged,
+            _ => State::Foreign,
+        };
+    }
+
+    /// True if it is a part of the journal.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.state != State::Foreign
+    }
+
+    /// True if more can be written to it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state == State::Whole
+    }
+
+    /// Reads its entries. Up to `said`, exclusive, it should hold all; `limit` and what follows is
+    /// in the next segment.
+    pub(crate) fn walk(&mut self, said: u64, limit: u64) {
+        let said = said.min(limit);
+        let segment = &mut self.segment;
+        let file = self.file.take();
+        let Some(mut walk) = file.map(|file| Walk::new(file, segment.first, segment.start)) else {
+            // It is tried again when it is read.
+            segment.end = said.max(segment.first);
+            segment.length = segment.size;
+            return;
+        };
+        if self.state == State::Beheaded {
+            walk.jump(segment.first, BODY);
+            if !walk.sync(said, segment.size) {
+                self.state = State::Foreign;
+                return;
+            }
+            segment.start = walk.offset();
+            self.state = State::Damaged;
+            segment.bridge(segment.first, &walk);
+        } else if segment.start == 0 {
+            segment.end = said.max(segment.first);
+            segment.length = segment.size;
+            return;
+        }
+        segment.end = walk.position();
+        segment.length = walk.offset();
+        while walk.position() < limit {
+            match walk.next(segment.size) {
+                Ok(entry) => {
+                    if let Some((stream, seq)) = entry.stream {
+                        self.streams.settle(stream, seq);
+                    }
+                    segment.end = walk.position();
+                    segment.length = walk.offset();
+                }
+                Err(fault) => {
+                    let refused = fault.kind() != io::ErrorKind::InvalidData;
+                    let from = walk.position();
+                    if refused || from < said {
+                        self.state = State::Damaged;
+                    }
+                    if from >= said {
+                        break;
+                    }
+                    let goes_on = walk.resync(said, segment.size);
+                    if refused {
+                        // It is tried again when it is read.
+                        segment.end = if goes_on { walk.position() } else { said };
+                        segment.length = segment.size;
+                    } else if goes_on {
+                        segment.bridge(from, &walk);
+                    }
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes from the end of the last entry to the last byte that is not 0.
+    pub(crate) fn torn(&self, file: &File) -> u64 {
+        let Segment { length, size, .. } = self.segment;
+        let mut torn = 0;
+        let mut at = length;
+        while at < size {
+            let (bytes, _) = pages::read_around(file, at, CHUNK.min(size - at));
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+                torn = at + last as u64 + 1 - length;
+            }
+            at += bytes.len() as u64;
+        }
+        torn
+    }
+}
+
+impl Segment {
+    /// The entries from this position to where `walk` stands are gone.
+    fn bridge(&mut self, from: u64, walk: &Walk) {
+        let (to, offset) = (walk.position(), walk.offset());
+        if from < to {
+            self.gaps.push(Gap { from, to, offset });
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Bytes out of a file of which parts may be unreadable.
+//!
+//! A disk that has a bad place refuses whatever touches it. So what is refused is asked for again
+//! in pages, some times over: what is before the bad place comes back, and so does what the disk
+//! refused for a moment.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+
+/// What one bad place costs at most. Disks and the page cache do not work in less.
+pub(crate) const PAGE: u64 = 4096;
+
+/// How often the same place is asked for.
+const TRIES: u32 = 3;
+
+/// Up to `count` bytes from `offset` on. Fewer where the file ends, and where a place cannot be
+/// read: then the error says why.
+pub(crate) fn read(file: &File, offset: u64, count: u64) -> (Vec<u8>, Option<io::Error>) {
+    let Ok(count) = usize::try_from(count) else {
+        return (Vec::new(), Some(ErrorKind::OutOfMemory.into()));
+    };
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    let mut tries = 0;
+    let mut fault = None;
+    while filled < count {
+        let at = offset + filled as u64;
+        let ask = if tries == 0 {
+            count
+        } else {
+            count.min(filled + to_the_next_page(at))
+        };
+        match file.read_at(&mut bytes[filled..ask], at) {
+            Ok(0) => break,
+            Ok(more) => {
+                filled += more;
+                tries = 0;
+            }
+            Err(error) => {
+                tries += 1;
+                if tries == TRIES {
+                    fault = Some(error);
+                    break;
+                }
+            }
+        }
+    }
+    bytes.truncate(filled);
+    (bytes, fault)
+}
+
+/// Up to `count` bytes from `offset` on, with zeros for pages that cannot be read. Fewer where the
+/// file ends.
+pub(crate) fn read_around(file: &File, offset: u64, count: u64) -> (Vec<u8>, Option<io::Error>) {
+    let mut bytes = Vec::new();
+    let mut first_fault = None;
+    while (bytes.len() as u64) < count {
+        let at = offset + bytes.len() as u64;
+        let (more, fault) = read(file, at, count - bytes.len() as u64);
+        bytes.extend(more);
+        let Some(fault) = fault else {
+            break;
+        };
+        first_fault.get_or_insert(fault);
+        let at = offset + bytes.len() as u64;
+        let hole = (to_the_next_page(at) as u64).min(count - bytes.len() as u64);
+        bytes.resize(bytes.len() + index(hole), 0);
+    }
+    (bytes, first_fault)
+}
+
+/// Bytes from here to the end of the page, at least one.
+fn to_the_next_page(offset: u64) -> usize {
+    index(PAGE - offset % PAGE)
+}
+
+/// A number of bytes that are in memory.
+pub(crate) fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_ends_early_gives_what_it_has_and_no_error() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[7; 5000]).unwrap();
+        for (offset, count, expected) in [(0, 5000, 5000), (0, 9000, 5000), (4990, 100, 10)] {
+            for read in [read, read_around] {
+                let (bytes, fault) = read(&file, offset, count);
+                assert_eq!(bytes, vec![7; expected]);
+                assert!(fault.is_none());
+            }
+        }
+        assert!(read(&file, 6000, 10).0.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_or_zeros_and_always_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = File::open(place.path()).unwrap();
+        let (bytes, fault) = read(&folder, 0, 10_000);
+        assert!(bytes.is_empty() && fault.is_some());
+        let (bytes, fault) = read_around(&folder, 100, 10_000);
+        assert_eq!(bytes, vec![0; 10_000]);
+        assert!(fault.is_some());
+    }
+}
