@@ -20,7 +20,7 @@ use flawd_train::trainer::{StepReport, TrainingError};
 use flawd_train::variant::Variant;
 
 use crate::comparison::{Contender, ContenderError, ImageMetrics};
-use crate::dataset::{self, DatasetError, Sample, TestSet};
+use crate::dataset::{self, DatasetError, GOOD, LeftOut, Sample, TestSet};
 use crate::features::{
     ExtractionStep, FeatureImage, FeaturePlan, FeatureSource, FeaturesError, Repeated,
 };
@@ -41,6 +41,8 @@ use kept::{KeptError, KeptRuns};
 pub struct AblationPlan {
     /// A folder in the MVTec AD layout.
     pub data: PathBuf,
+    /// The folder of the good parts in `train` and `test` of it; [`GOOD`] if this is `None`.
+    pub good: Option<String>,
     /// Where the features come from; what is finished is kept in `ablations` of its cache.
     pub features: FeaturePlan,
     /// The flow that is varied, and how it is trained; its seed is replaced.
@@ -92,6 +94,8 @@ pub enum AblationError {
 
 /// What an ablation reports as it goes.
 pub enum AblationStep<'a> {
+    /// The images are listed; this is there as well, and is not used.
+    LeftOut(&'a [LeftOut]),
     /// Features are extracted.
     Features(ExtractionStep<'a>),
     /// A variant trains.
@@ -140,14 +144,20 @@ pub fn ablate(
     options: &SessionOptions,
     observe: &mut AblationObserver,
 ) -> Result<Ablation, AblationError> {
-    let samples = TestSet::open(&plan.data)?.samples;
+    let TestSet { samples, left_out } = TestSet::open(&plan.data, plan.good.as_deref())?;
     check_kinds(&samples, &plan.data)?;
+    let good = plan.good.as_deref().unwrap_or(GOOD);
+    let training = dataset::train_good(&plan.data, good)?;
+    let left_out = [training.left_out, left_out].concat();
+    if observe(AblationStep::LeftOut(&left_out)).is_break() {
+        return Err(AblationError::Interrupted);
+    }
     let source = FeatureSource::open(&plan.features)?;
     let mut extract = |paths: Vec<PathBuf>, repeated: Repeated| {
         let mut tell = |step: ExtractionStep| observe(AblationStep::Features(step));
         source.extract(paths, repeated, runtime, options, &mut tell)
     };
-    let train = extract(dataset::training_images(&plan.data)?, Repeated::LeaveOut)?;
+    let train = extract(training.paths, Repeated::LeaveOut)?;
     let paths = samples.iter().map(|sample| sample.path.clone()).collect();
     let test = extract(paths, Repeated::Keep)?;
 

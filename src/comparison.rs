@@ -37,8 +37,10 @@ pub struct ComparisonPlan {
     pub methods: Vec<Method>,
     /// The file of the backbone that the bundle was made with; none for flawd's own.
     pub backbone: Option<PathBuf>,
-    /// A folder with the training images, in `train/good` below it where that is there.
+    /// A folder with the training images in `train/<good>`.
     pub images: PathBuf,
+    /// The name that good parts have there.
+    pub good: String,
     /// Where features are kept.
     pub cache: PathBuf,
 }
@@ -180,7 +182,7 @@ impl Comparing {
             cache: plan.cache.clone(),
         };
         let source = FeatureSource::of(&file, &features)?;
-        let training = training_images(bundle, trained.images, &plan.images)?;
+        let training = training_images(bundle, trained.images, &plan)?;
         Ok(Self {
             source,
             training,
@@ -228,7 +230,7 @@ impl Comparing {
         let train = extract(self.training.clone())?;
         if train.len() < self.training.len() {
             return Err(ComparisonError::TrainingImages {
-                folder: self.plan.images.clone(),
+                folder: self.plan.images.join("train").join(&self.plan.good),
                 expected: self.training.len(),
                 found: train.len(),
             });
@@ -268,11 +270,11 @@ impl Comparing {
 fn training_images(
     bundle: &Bundle,
     expected: usize,
-    folder: &Path,
+    plan: &ComparisonPlan,
 ) -> Result<Vec<PathBuf>, ComparisonError> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for path in dataset::training_images(folder)? {
+    for path in dataset::train_good(&plan.images, &plan.good)?.paths {
         let digest = match sha256_file(&path) {
             Ok(digest) => digest,
             Err(source) => return Err(ComparisonError::Unreadable { path, source }),
@@ -283,7 +285,7 @@ fn training_images(
     }
     if found.len() < expected {
         return Err(ComparisonError::TrainingImages {
-            folder: folder.to_owned(),
+            folder: plan.images.join("train").join(&plan.good),
             expected,
             found: found.len(),
         });

@@ -73,11 +73,18 @@ pub enum DecodeError {
 /// # Errors
 /// A [`DecodeError`] that names the file and the cause.
 pub fn decode_file(path: &Path) -> Result<RgbImage, DecodeError> {
-    let bytes = fs::read(path).map_err(|source| DecodeError::Unreadable {
+    from_bytes(path, &read(path)?)
+}
+
+/// Reads a file that is to be decoded.
+///
+/// # Errors
+/// [`DecodeError::Unreadable`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
+    fs::read(path).map_err(|source| DecodeError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
-    from_bytes(path, &bytes)
+    })
 }
 
 /// Decodes the content of a file; `path` is for errors alone.
@@ -85,6 +92,22 @@ pub fn decode_file(path: &Path) -> Result<RgbImage, DecodeError> {
 /// # Errors
 /// A [`DecodeError`] that names the file and the cause.
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+    let image = as_saved(path, bytes)?;
+    if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel[3] < u8::MAX) {
+        return Err(DecodeError::Transparent {
+            path: path.to_owned(),
+        });
+    }
+    let image = image.into_rgb8();
+    let size = Size::new(image.height() as usize, image.width() as usize);
+    Ok(RgbImage::new(size, image.into_raw()).expect("a decoded image fills its size"))
+}
+
+/// Decodes the content of a file with the channels and the bits that it has, upright.
+///
+/// # Errors
+/// As [`from_bytes`], but transparent pixels are none.
+pub(crate) fn as_saved(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .expect("bytes in memory can be read");
@@ -106,14 +129,7 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
             path: path.to_owned(),
         });
     }
-    if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel[3] < u8::MAX) {
-        return Err(DecodeError::Transparent {
-            path: path.to_owned(),
-        });
-    }
-    let image = image.into_rgb8();
-    let size = Size::new(image.height() as usize, image.width() as usize);
-    Ok(RgbImage::new(size, image.into_raw()).expect("a decoded image fills its size"))
+    Ok(image)
 }
 
 fn upright(reader: ImageReader<Cursor<&[u8]>>) -> image::ImageResult<DynamicImage> {

@@ -5,10 +5,14 @@
 //! a good image, is null there. Where every number comes from is in `docs/evaluation.md`.
 
 mod categories;
+mod file_list;
+mod mask;
 mod run;
 mod tally;
+mod truth;
 
 pub use categories::{Category, CategoryError, Mean, Overview, Selection};
+pub use mask::MaskError;
 pub use run::{SampleError, Splits, Step, evaluate};
 
 use std::collections::BTreeMap;
@@ -17,11 +21,13 @@ use std::path::PathBuf;
 
 use flawd_core::calibration::CalibrationMethod;
 use flawd_core::digest::Digest;
-use flawd_core::evaluation::KeptPromise;
+use flawd_core::evaluation::{KeptPromise, PixelTruth};
 use flawd_core::manifest::MetricsRecord;
 use serde::{Serialize, Serializer};
 
 use crate::comparison::Comparison;
+use crate::dataset::LeftOut;
+use crate::path_text;
 
 /// Everything that an evaluation found.
 #[derive(Debug, Serialize)]
@@ -37,6 +43,7 @@ pub struct Report {
     /// Version of flawd.
     pub flawd: &'static str,
     /// The folder that was evaluated.
+    #[serde(serialize_with = "path_text::serialize")]
     pub data: PathBuf,
     /// Digest of the list of the files that were used, as `sha256sum` prints it.
     pub files: Digest,
@@ -56,6 +63,8 @@ pub struct Report {
     /// Promises of several rates, measured by calibrating again on random halves of the good
     /// scores: those of the calibration and of these images.
     pub kept_promise: Vec<PromiseRow>,
+    /// The masks that say where the defects are.
+    pub masks: MaskUse,
     /// Scored images that trained the model: what is said of them is said too well.
     pub seen_in_training: usize,
     /// Good images whose score is to the last bit one that calibrated the bundle. A chance may
@@ -73,6 +82,8 @@ pub struct Report {
     pub images: Vec<ImageRow>,
     /// Every image or mask that could not be used.
     pub skipped: Vec<SkippedRow>,
+    /// What else is in the folder and was not used.
+    pub left_out: Vec<LeftOut>,
     /// Other methods on the same images, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
@@ -128,10 +139,34 @@ pub struct Counts {
     pub escapes: usize,
 }
 
+/// What the masks of defects came to.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MaskUse {
+    /// Scored images with a defect whose mask was used.
+    pub used: usize,
+    /// Of these, the masks that mark more than half of what is inspected. Many are presumably
+    /// inverted: white where nothing is wrong.
+    pub mostly_marked: usize,
+}
+
+impl MaskUse {
+    fn add(&mut self, truth: &PixelTruth) {
+        let marked = truth.is_defect().iter().filter(|is| **is).count();
+        self.used += 1;
+        self.mostly_marked += usize::from(2 * marked > truth.size().area());
+    }
+
+    /// Whether the masks are presumably inverted: most of them mark more than half.
+    pub fn look_inverted(&self) -> bool {
+        2 * self.mostly_marked > self.used
+    }
+}
+
 /// An image that was scored.
 #[derive(Debug, Serialize)]
 pub struct ImageRow {
     /// Its file, within the evaluated folder.
+    #[serde(serialize_with = "path_text::serialize")]
     pub path: PathBuf,
     /// `good`, or the kind of defect.
     pub kind: String,
@@ -147,6 +182,7 @@ pub struct ImageRow {
 #[derive(Debug, Serialize)]
 pub struct SkippedRow {
     /// The file, within the evaluated folder.
+    #[serde(serialize_with = "path_text::serialize")]
     pub path: PathBuf,
     /// Why.
     pub error: String,

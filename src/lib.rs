@@ -29,6 +29,7 @@ pub mod held_out;
 pub mod import;
 pub mod monitor;
 pub mod overlay;
+pub mod path_text;
 pub mod pipeline;
 pub mod report;
 pub mod scorer;

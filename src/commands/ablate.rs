@@ -25,6 +25,9 @@ pub struct AblateArgs {
     /// Folder in the MVTec AD layout: train/good, test/good, test/<defect>
     #[arg(value_name = "DIR")]
     data: PathBuf,
+    /// Name of the folder of good parts in DIR/train and DIR/test; `good` if it is not given
+    #[arg(long, value_name = "NAME")]
+    good: Option<String>,
     #[command(flatten)]
     features: FeatureArgs,
     /// Train each variant with the seeds 1 to N
@@ -88,6 +91,7 @@ impl AblateArgs {
         }
         Ok(AblationPlan {
             data: self.data,
+            good: self.good,
             features: self.features.plan()?,
             base: Variant {
                 view: FeatureView::ALL,
@@ -137,6 +141,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
 
 fn show(progress: &mut ProgressLine, step: &AblationStep) {
     match step {
+        AblationStep::LeftOut(left_out) => progress.left_out(left_out),
         AblationStep::Features(step) => progress.extraction(step),
         AblationStep::Trains { at, epochs, step } => progress.update(&format!(
             "{}, epoch {}/{epochs}, step {}/{}, loss {:.4}",

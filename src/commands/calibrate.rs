@@ -11,7 +11,7 @@ use super::progress::ProgressLine;
 use super::{PromiseArgs, StopFlag, open, ways_out};
 use crate::bundle::{Bundle, RateError};
 use crate::cli::RuntimeArgs;
-use crate::dataset::images_in;
+use crate::dataset::{Images, images_in};
 use crate::failure::{Failure, Outcome};
 use crate::held_out::{HeldOut, Progress};
 
@@ -43,7 +43,8 @@ pub fn run(args: CalibrateArgs) -> Outcome {
 
 /// The threshold of other images.
 fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
-    let paths = images_in(images).map_err(Failure::usage)?;
+    let Images { paths, left_out } = images_in(images).map_err(Failure::usage)?;
+    ProgressLine::new().left_out(&left_out);
     let found = paths.len();
     let promise = args.promise.promise();
     promise.check(found).map_err(ways_out)?;

@@ -62,6 +62,7 @@ impl CompareArgs {
         &self,
         bundle: &Bundle,
         data: &Path,
+        good: &str,
     ) -> Result<Option<Comparing>, Failure> {
         if self.compare.is_empty() {
             return Ok(None);
@@ -70,6 +71,7 @@ impl CompareArgs {
             methods: self.compare.iter().copied().map(Into::into).collect(),
             backbone: self.backbone.clone(),
             images: data.to_owned(),
+            good: good.to_owned(),
             cache: self.cache.clone().folder().map_err(Failure::usage)?,
         };
         Comparing::prepare(bundle, plan).map(Some).map_err(failure)

@@ -37,7 +37,7 @@ fn print(report: &Report) {
             let mark = if finding.broken { '!' } else { ' ' };
             let mut lines = finding.text.lines();
             let first = lines.next().unwrap_or_default();
-            println!("{mark} {:<16}{first}", finding.subject);
+            println!("{mark} {:<15} {first}", finding.subject);
             for line in lines {
                 println!("{}", format!("{:18}{line}", "").trim_end());
             }

@@ -14,8 +14,10 @@ use super::output::{OutputFile, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
-use crate::dataset::{Sample, TestSet};
-use crate::evaluation::{Category, Overview, Report, Selection, Splits, Step, evaluate};
+use crate::dataset::{GOOD, Sample, TestSet};
+use crate::evaluation::{
+    Category, CategoryError, Overview, Report, Selection, Splits, Step, evaluate,
+};
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
 use crate::report::{Gallery, Page, Section, page};
@@ -29,6 +31,9 @@ pub struct EvaluateArgs {
     /// of such folders
     #[arg(value_name = "DIR")]
     data: PathBuf,
+    /// Name of the folder of good parts in DIR/test; `good` if it is not given
+    #[arg(long, value_name = "NAME")]
+    good: Option<String>,
     /// Write all numbers as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -77,12 +82,15 @@ struct Evaluated {
 /// # Errors
 /// What went wrong, with its exit code; an image that cannot be used is none, unless none can.
 pub fn run(args: EvaluateArgs) -> Outcome {
-    let selection = Selection::find(&args.bundle, &args.data).map_err(Failure::usage)?;
+    let selection = Selection::find(&args.bundle, &args.data).map_err(|error| match error {
+        CategoryError::NoBundle(_) => Failure::config(error),
+        error => Failure::usage(error),
+    })?;
     let categories = selection.categories();
     // Whatever stands in the way is better known before the first image is scored.
     let tests: Vec<TestSet> = categories
         .iter()
-        .map(|category| TestSet::open(&category.data).map_err(Failure::usage))
+        .map(|category| TestSet::open(&category.data, args.good.as_deref()).map_err(Failure::usage))
         .collect::<Result<_, _>>()?;
     let json = args.json.as_deref().map(OutputFile::create).transpose()?;
     let html = args.html.as_deref().map(OutputFile::create).transpose()?;
@@ -131,11 +139,13 @@ fn evaluate_one(
     out: Option<&Path>,
 ) -> Result<Evaluated, Failure> {
     let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
-    let comparing = args.comparison.prepare(&bundle, &category.data)?;
+    let good = args.good.as_deref().unwrap_or(GOOD);
+    let comparing = args.comparison.prepare(&bundle, &category.data, good)?;
     let threshold = bundle.calibration().threshold();
     let geometry = *scorer.geometry();
     let mut gallery = Gallery::new(threshold, geometry);
     let mut progress = ProgressLine::new();
+    progress.left_out(&test.left_out);
     let mut done = 0;
     let splits = Splits {
         count: args.splits,

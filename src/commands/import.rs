@@ -16,7 +16,7 @@ use super::train::{MapArg, bundle_name};
 use super::{PromiseArgs, StopFlag, ways_out};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
-use crate::dataset::images_in;
+use crate::dataset::{Images, images_in};
 use crate::failure::{Failure, Outcome};
 use crate::held_out::Progress;
 use crate::import::{ImportError, ImportPlan, ImportedModel};
@@ -117,8 +117,9 @@ fn model(args: &ImportArgs, plan: &ImportPlan) -> Outcome {
 
 /// The model with a threshold.
 fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
-    let images = images_in(images).map_err(Failure::usage)?;
-    let found = images.len();
+    let Images { paths, left_out } = images_in(images).map_err(Failure::usage)?;
+    ProgressLine::new().left_out(&left_out);
+    let found = paths.len();
     let promise = args.promise.promise();
     promise.check(found).map_err(ways_out)?;
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
@@ -128,7 +129,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let mut progress = ProgressLine::new();
     let bundle = model.calibrate(
         draft,
-        images,
+        paths,
         &promise,
         &runtime,
         &args.runtime.session_options(),

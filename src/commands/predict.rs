@@ -12,12 +12,14 @@ use serde::Serialize;
 
 use super::open;
 use super::output::keep_apart;
+use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
 use crate::decode::decode_file;
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
+use crate::path_text;
 use crate::scorer::{Examined, Scorer};
 
 /// Arguments of `flawd predict`.
@@ -42,6 +44,7 @@ pub struct PredictArgs {
 /// What is said about an image.
 #[derive(Serialize)]
 struct Row<'a> {
+    #[serde(serialize_with = "path_text::serialize")]
     path: &'a Path,
     score: f32,
     threshold: f32,
@@ -105,7 +108,9 @@ fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut images = Vec::new();
     for path in paths {
         if path.is_dir() {
-            images.extend(images_in(path).map_err(Failure::usage)?);
+            let listed = images_in(path).map_err(Failure::usage)?;
+            ProgressLine::new().left_out(&listed.left_out);
+            images.extend(listed.paths);
         } else {
             images.push(path.clone());
         }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::dataset::LeftOut;
 use crate::features::ExtractionStep;
 use crate::held_out::Progress;
 
@@ -43,6 +44,13 @@ impl ProgressLine {
     pub(super) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
+    }
+
+    /// Says what is in a folder of images and is not used.
+    pub(super) fn left_out(&mut self, left_out: &[LeftOut]) {
+        for left_out in left_out {
+            self.line(&format!("note: {left_out}"));
+        }
     }
 
     /// Shows how far an extraction of features is.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Metrics, Report};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleError};
 use crate::comparison::AcrossCategories;
 use crate::dataset::TestSet;
 
@@ -48,6 +48,9 @@ pub enum CategoryError {
         /// What the system said.
         source: io::Error,
     },
+    /// What was called a bundle is neither one nor a folder of them.
+    #[error(transparent)]
+    NoBundle(BundleError),
     /// A bundle has nothing to be evaluated on.
     #[error(
         "there are no images for the bundle {}: {} has no folder `test`; each bundle of {} is \
@@ -65,23 +68,28 @@ pub enum CategoryError {
 }
 
 impl Selection {
-    /// One category where `bundle` is a bundle, or is none and holds none; else one for each
-    /// bundle in it. Nothing is opened yet.
+    /// One category where `bundle` is a bundle; else one for each bundle in it. Nothing is opened
+    /// yet.
     ///
     /// # Errors
-    /// If a folder cannot be listed, or one of several bundles has no folder of its name.
+    /// If `bundle` is no bundle and holds none, a folder cannot be listed, or one of several bundles has no folder of its name.
     pub fn find(bundle: &Path, data: &Path) -> Result<Self, CategoryError> {
         let named = |name: String, bundle: &Path, data: PathBuf| Category {
             name,
             bundle: bundle.to_owned(),
             data,
         };
-        let bundles = if Bundle::is_at(bundle) || !bundle.is_dir() {
+        let is_one = Bundle::is_at(bundle);
+        let bundles = if is_one || !bundle.is_dir() {
             Vec::new()
         } else {
             folders(bundle, Bundle::is_at)?
         };
-        if bundles.is_empty() {
+        if bundles.is_empty() && !is_one {
+            let path = bundle.to_owned();
+            return Err(CategoryError::NoBundle(BundleError::NotABundle { path }));
+        }
+        if is_one {
             let name = data.file_name().unwrap_or_default().to_string_lossy();
             return Ok(Self::One(named(name.into_owned(), bundle, data.to_owned())));
         }
@@ -256,15 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_bundle_or_holds_none_is_one_category() {
-        let place = place(&[""], &["cable"]);
-        assert!(matches!(find(&place), Ok(Selection::One(_))));
+    fn what_is_a_bundle_is_one_category_and_what_holds_none_is_named() {
+        let one = place(&[""], &["cable"]);
+        let one = find(&one).expect("a bundle");
+        assert!(matches!(one, Selection::One(_)));
+        assert_eq!(one.categories()[0].name, "data");
         let none = TempDir::new().expect("a temporary folder");
         let data = none.path().join("data");
         for bundle in [none.path(), &none.path().join("nothing")] {
-            let one = Selection::find(bundle, &data).expect("nothing is opened");
-            assert_eq!(one.categories().len(), 1);
-            assert_eq!(one.categories()[0].name, "data");
+            let error = Selection::find(bundle, &data).expect_err("no bundle");
+            assert!(
+                error.to_string().contains(&bundle.display().to_string()),
+                "{error}"
+            );
         }
     }
 

@@ -1,20 +1,22 @@
 //! One evaluation: every image scored once, in the order of the folder.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flawd_core::calibration::Calibration;
 use flawd_core::digest::Digest;
 use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
-use flawd_core::image::{CHANNELS, RgbImage, Size};
+use flawd_core::image::RgbImage;
 use flawd_core::preprocess::PreprocessError;
 use flawd_core::verdict::Verdict;
 use flawd_onnx::Prediction;
 
+use super::file_list::FileList;
+use super::mask::MaskError;
 use super::tally::Tally;
-use super::{GoldenRow, ImageRow, PromiseRow, Report, SkippedRow};
+use super::truth::{Unusable, truth_of};
+use super::{GoldenRow, ImageRow, MaskUse, PromiseRow, Report, SkippedRow};
 use crate::bundle::Bundle;
-use crate::dataset::{Sample, TestSet};
+use crate::dataset::{LeftOut, Sample, TestSet};
 use crate::decode::{self, DecodeError};
 use crate::digest::sha256;
 use crate::failure::with_causes;
@@ -50,17 +52,10 @@ pub enum SampleError {
     Score(#[from] ScorerError),
     /// The mask cannot be decoded.
     #[error(transparent)]
-    Mask(#[from] DecodeError),
-    /// The mask is not one of this image.
-    #[error(
-        "the mask is {mask} and its image {image}, height x width: the image has no pixel truth"
-    )]
-    MaskSize {
-        /// Size of the mask.
-        mask: Size,
-        /// Size of the image.
-        image: Size,
-    },
+    MaskFile(#[from] DecodeError),
+    /// The mask says nothing that can be relied on.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// The mask has no region of interest.
     #[error(transparent)]
     Geometry(#[from] PreprocessError),
@@ -93,9 +88,10 @@ pub fn evaluate<E>(
 ) -> Result<Report, E> {
     let calibration = bundle.calibration();
     let relative = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
-    let has_masks = test.samples.iter().any(|sample| sample.mask.is_some());
+    let has_masks = test.samples.iter().any(|sample| !sample.masks.is_empty());
     let mut tally = Tally::default();
-    let mut files = String::new();
+    let mut files = FileList::default();
+    let mut masks_used = MaskUse::default();
     let mut seen_in_training = 0;
     let mut images = Vec::new();
     let mut skipped = Vec::new();
@@ -117,23 +113,24 @@ pub fn evaluate<E>(
                 continue;
             }
         };
-        let mask = match mask_of(scorer, sample, &picture.image) {
+        let truth = match truth_of(scorer, sample, &picture.image) {
             _ if !has_masks => None,
-            Ok(mask) => mask,
-            Err(error) => {
-                skip(sample.mask.as_deref().unwrap_or(&sample.path), error)?;
+            Ok(truth) => truth,
+            Err(Unusable { path, error }) => {
+                skip(path, *error)?;
                 None
             }
         };
         seen_in_training += usize::from(bundle.was_trained_on(picture.digest));
-        let used = [
-            Some((picture.digest, &sample.path)),
-            mask_file(sample, &mask),
-        ];
-        for (digest, path) in used.into_iter().flatten() {
-            files += &format!("{}  {}\n", digest.hex(), relative(path).display());
+        let masks = truth.iter().flat_map(|truth| &truth.files);
+        let own = (picture.digest, sample.path.as_path());
+        for (digest, path) in std::iter::once(&own).chain(masks) {
+            files.add(*digest, &relative(path));
         }
-        let truth = mask.as_ref().map(|mask| &mask.truth);
+        let truth = truth.as_ref().map(|truth| &truth.pixels);
+        if let Some(truth) = truth.filter(|_| sample.is_defect()) {
+            masks_used.add(truth);
+        }
         tally.add(sample, &prediction, truth);
         images.push(ImageRow {
             path: relative(&sample.path),
@@ -167,7 +164,7 @@ pub fn evaluate<E>(
         provider: scorer.provider().to_owned(),
         flawd: env!("CARGO_PKG_VERSION"),
         data: folder.to_owned(),
-        files: sha256(files.as_bytes()),
+        files: files.digest(),
         overall,
         threshold: calibration.threshold(),
         promised_false_reject_rate: calibration.alpha(),
@@ -182,14 +179,27 @@ pub fn evaluate<E>(
             Vec::new()
         },
         calibration_method: calibration.method(),
+        masks: masks_used,
         seen_in_training,
         scored_in_calibration,
         golden: golden(bundle, scorer),
         defect_types,
         images,
         skipped,
+        left_out: left_out(folder, test),
         comparison: None,
     })
+}
+
+/// What was not used, within the evaluated folder.
+fn left_out(folder: &Path, test: &TestSet) -> Vec<LeftOut> {
+    let mut left_out = test.left_out.clone();
+    for row in &mut left_out {
+        if let Ok(within) = row.path.strip_prefix(folder) {
+            row.path = within.to_owned();
+        }
+    }
+    left_out
 }
 
 /// A picture and the digest of its file.
@@ -198,64 +208,14 @@ struct Picture {
     digest: Digest,
 }
 
-fn read(path: &Path) -> Result<Picture, DecodeError> {
-    let bytes = fs::read(path).map_err(|source| DecodeError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(Picture {
-        image: decode::from_bytes(path, &bytes)?,
-        digest: sha256(&bytes),
-    })
-}
-
 fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
-    let picture = read(&sample.path).map_err(ScorerError::from)?;
+    let bytes = decode::read(&sample.path).map_err(ScorerError::from)?;
+    let picture = Picture {
+        image: decode::from_bytes(&sample.path, &bytes).map_err(ScorerError::from)?,
+        digest: sha256(&bytes),
+    };
     let prediction = scorer.score(&picture.image)?;
     Ok((picture, prediction))
-}
-
-/// What is known of the pixels of a picture, and the digest of the file that says it.
-struct Mask {
-    truth: PixelTruth,
-    digest: Option<Digest>,
-}
-
-/// The truth about the pixels of a sample; none for a defect without a mask.
-fn mask_of(
-    scorer: &Scorer,
-    sample: &Sample,
-    image: &RgbImage,
-) -> Result<Option<Mask>, SampleError> {
-    let mask = match (&sample.mask, sample.is_defect()) {
-        (None, true) => return Ok(None),
-        (Some(mask), true) => read(mask)?,
-        (_, false) => {
-            let truth = PixelTruth::good(scorer.geometry().apply(image)?.size());
-            return Ok(Some(Mask {
-                truth,
-                digest: None,
-            }));
-        }
-    };
-    if mask.image.size() != image.size() {
-        return Err(SampleError::MaskSize {
-            mask: mask.image.size(),
-            image: image.size(),
-        });
-    }
-    let inspected = scorer.geometry().apply(&mask.image)?;
-    let pixels = inspected.pixels().chunks_exact(CHANNELS);
-    let is_defect = pixels.map(|pixel| pixel[0] > 127).collect();
-    Ok(Some(Mask {
-        truth: PixelTruth::new(inspected.size(), is_defect),
-        digest: Some(mask.digest),
-    }))
-}
-
-/// The file of a mask that was used, with its digest.
-fn mask_file<'a>(sample: &'a Sample, mask: &Option<Mask>) -> Option<(Digest, &'a PathBuf)> {
-    Some((mask.as_ref()?.digest?, sample.mask.as_ref()?))
 }
 
 /// Whether calibrations on random halves of all good scores keep what they promise.

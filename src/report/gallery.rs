@@ -210,7 +210,7 @@ mod tests {
         let sample = Sample {
             path: PathBuf::from(format!("{score}.png")),
             kind: kind.to_owned(),
-            mask: None,
+            masks: Vec::new(),
         };
         let image = RgbImage::new(Size::new(400, 800), vec![90; 960_000]).expect("it fits");
         let step = Step::Scored {

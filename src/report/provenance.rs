@@ -1,9 +1,12 @@
 //! Where everything comes from: enough to find the same files and get the same numbers.
 
+use std::path::Path;
+
 use flawd_core::manifest::{ImportRecord, TrainingRecord};
 
 use super::html::{escape, percent, rate, significant, table};
 use super::{Page, Section, date};
+use crate::path_text;
 
 /// The tables of provenance.
 pub(super) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
@@ -62,7 +65,7 @@ pub(super) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
             )),
         ),
         ("promise", text(&calibration.promise())),
-        ("tested folder", code(&report.data.display())),
+        ("tested folder", path(&report.data)),
         ("tested files", code(&report.files)),
         (
             "execution",
@@ -80,6 +83,7 @@ pub(super) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
            <code>sha256sum</code> prints it, pictures and masks in the order of their use.</p>\n"
         + &golden(section)
         + &skipped(section)
+        + &left_out(section)
 }
 
 fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
@@ -154,16 +158,34 @@ fn golden(section: &Section<'_>) -> String {
 }
 
 fn skipped(section: &Section<'_>) -> String {
-    let skipped = &section.report.skipped;
-    if skipped.is_empty() {
+    let skipped = section.report.skipped.iter();
+    let rows: Vec<Vec<String>> = skipped
+        .map(|row| vec![path(&row.path), escape(&row.error)])
+        .collect();
+    if rows.is_empty() {
         return String::new();
     }
-    let rows: Vec<Vec<String>> = skipped
-        .iter()
+    table("facts", &["file that could not be used", "why"], &rows)
+}
+
+fn left_out(section: &Section<'_>) -> String {
+    let left_out = section.report.left_out.iter();
+    let rows: Vec<Vec<String>> = left_out
         .map(|row| {
-            let path = escape(&row.path.display().to_string());
-            vec![format!("<code>{path}</code>"), escape(&row.error)]
+            let files = format!("{} files: {}", row.files, row.reason);
+            vec![path(&row.path), escape(&files)]
         })
         .collect();
-    table("facts", &["file that could not be used", "why"], &rows)
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(
+        "facts",
+        &["folder with files that were not used", "which"],
+        &rows,
+    )
+}
+
+fn path(path: &Path) -> String {
+    format!("<code>{}</code>", escape(&path_text::text(path)))
 }

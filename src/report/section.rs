@@ -13,6 +13,7 @@ use super::{Page, Section, comparison, provenance, summary};
 use crate::dataset::GOOD;
 use crate::encode::base64;
 use crate::evaluation::{Metrics, Report};
+use crate::path_text;
 
 /// The rates that another calibration of the same scores could promise, if they are enough.
 const OTHER_RATES: [f64; 5] = [0.005, 0.01, 0.02, 0.05, 0.1];
@@ -160,9 +161,15 @@ fn kinds(report: &Report) -> String {
         Some(error) => format!(
             "Pixel AUROC and AUPRO say how well the anomaly map shows the place of a defect; AUPRO is \
              the mean share of each marked region that is found, over false-positive rates of pixels \
-             up to 30 %, and is exact to {error:.0e}."
+             up to 30 %, and is exact to {error:.0e}. {} of {} defects have a mask.",
+            report.masks.used, report.overall.counts.defect
         ),
-        None => "There are no masks, so nothing is said of places.".to_owned(),
+        None if report.masks.used == 0 => {
+            "No defect has a mask that could be used, so nothing is said of places.".to_owned()
+        }
+        None => "There are no good pixels or no defect ones in what is inspected, so nothing is \
+                 said of places."
+            .to_owned(),
     };
     table("numbers with-sum", &head, &rows)
         + &format!(
@@ -347,7 +354,7 @@ fn card(section: &Section<'_>, shown: &Shown) -> String {
         (false, false) => ("wrong", "escaped"),
     };
     let path = shown.path.strip_prefix(&report.data).unwrap_or(&shown.path);
-    let path = escape(&path.display().to_string());
+    let path = escape(&path_text::text(path));
     let image = |bytes: &[u8], what: &str| {
         format!(
             "<img src=\"data:image/jpeg;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{what} {path}\" />",

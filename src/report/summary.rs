@@ -257,6 +257,25 @@ fn warnings(report: &Report) -> String {
             report.scored_in_calibration
         ));
     }
+    if report.overall.counts.good == 0 {
+        warnings.push(
+            "No good part was tested, so nothing is said of how many of them are rejected."
+                .to_owned(),
+        );
+    }
+    if report.masks.look_inverted() {
+        warnings.push(format!(
+            "{} of {} masks mark more than half of their picture. If black is the defect in them, \
+             everything that is said of pixels is wrong: invert them.",
+            report.masks.mostly_marked, report.masks.used
+        ));
+    }
+    if !report.left_out.is_empty() {
+        let files: usize = report.left_out.iter().map(|row| row.files).sum();
+        warnings.push(format!(
+            "{files} files of the folder were not used; they are named under provenance."
+        ));
+    }
     if !report.skipped.is_empty() {
         warnings.push(format!(
             "{} files could not be used; they are named under provenance.",

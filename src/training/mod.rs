@@ -37,6 +37,7 @@ use flawd_core::permutation::PermutationKind;
 use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
+use crate::dataset::LeftOut;
 use crate::features::{ExtractionStep, FeaturePlan};
 use crate::held_out::Promise;
 
@@ -95,6 +96,8 @@ impl HoldOut {
 
 /// What a run reports as it goes.
 pub enum Progress<'a> {
+    /// The images are listed; this is there as well, and is not used.
+    LeftOut(&'a [LeftOut]),
     /// Features are extracted.
     Features(ExtractionStep<'a>),
     /// The images do not support the rate; the lowest that they do will be promised.

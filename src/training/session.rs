@@ -54,7 +54,8 @@ pub fn train(
     drop(Draft::begin(&plan.out)?);
     let source = FeatureSource::open(&plan.features)?;
     check_size(plan, &source)?;
-    let paths = dataset::training_images(&plan.images)?;
+    let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
+    tell(observe, Progress::LeftOut(&left_out))?;
     let found = paths.len();
     if found >= LEAST_IMAGES {
         // What all of them do not support is better known now than after the extraction.

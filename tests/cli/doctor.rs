@@ -148,7 +148,12 @@ fn no_secret_is_shown_wherever_it_comes_from() {
         ("FLAWD__MQTT__USERNAME", "line"),
         ("FLAWD__MQTT__PASSWORD", "hunter2"),
     ];
-    let (_, report) = examine(station(1, "").path(), &variables);
+    let (text, report) = examine(station(1, "").path(), &variables);
+    let line = "\n  FLAWD__MQTT__USERNAME \"line\"\n";
+    assert!(
+        text.contains(line),
+        "the value is told from the name: {text}"
+    );
     let password = finding(&report, "environment", "FLAWD__MQTT__PASSWORD");
     assert_eq!(password["text"], "\"***\"");
     let effective = finding(&report, "configuration", "effective")["text"].to_string();

@@ -14,6 +14,7 @@ mod engine;
 mod evaluate;
 mod import;
 mod model;
+mod odd_data;
 mod predict;
 mod report;
 mod train;

@@ -48,6 +48,9 @@ pub(super) fn print_report(report: &Report) {
     println!();
     println!("threshold      {}", report.threshold);
     println!("false rejects  {}", false_rejects(report));
+    if report.overall.counts.defect > 0 {
+        println!("masks          {}", masks(report));
+    }
     for promise in &report.kept_promise {
         println!("promise        {}", kept(promise));
     }
@@ -168,6 +171,17 @@ fn false_rejects(report: &Report) -> String {
     )
 }
 
+/// How many defects have a mask, and where those are looked for if not all do.
+fn masks(report: &Report) -> String {
+    let (used, defects) = (report.masks.used, report.overall.counts.defect);
+    let where_to = if used == defects {
+        ""
+    } else {
+        "; pixel numbers are of these. A mask is ground_truth/<defect>/<image>_mask.png"
+    };
+    format!("{used} of {defects} defects have one{where_to}")
+}
+
 fn kept(promise: &PromiseRow) -> String {
     let promised = 100.0 * promise.promised;
     match (&promise.measured, &promise.too_few) {
@@ -194,8 +208,26 @@ fn print_warnings(report: &Report) {
 /// What makes the numbers less than they look.
 fn warnings(report: &Report) -> Vec<(&'static str, String)> {
     let mut warnings = Vec::new();
+    if report.overall.counts.good == 0 {
+        let text = "none were scored: nothing is said of false rejects, and no AUROC".to_owned();
+        warnings.push(("good parts", text));
+    }
     if !report.skipped.is_empty() {
         warnings.push(("skipped", format!("{}, named above", report.skipped.len())));
+    }
+    if !report.left_out.is_empty() {
+        let files: usize = report.left_out.iter().map(|row| row.files).sum();
+        warnings.push(("not used", format!("{files} files, named above")));
+    }
+    if report.masks.look_inverted() {
+        warnings.push((
+            "masks",
+            format!(
+                "{} of {} mark more than half of the picture: if black is the defect in them, \
+                 invert them",
+                report.masks.mostly_marked, report.masks.used
+            ),
+        ));
     }
     if report.seen_in_training > 0 {
         let seen = report.seen_in_training;

@@ -31,6 +31,7 @@ impl Printer {
 
     pub(super) fn show(&mut self, progress: &Progress) {
         match progress {
+            Progress::LeftOut(left_out) => self.line.left_out(left_out),
             Progress::Features(step) => self.line.extraction(step),
             Progress::GaveWay(gave_way) => self.say(&format!(
                 "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
