@@ -3,7 +3,7 @@
 use crate::{
     cli::ConfigArgs,
     daemon::{self, Daemon},
-    failure::{Failure, Outcome},
+    failure::{Failure, Kind, Outcome},
     pipeline::event,
 };
 
@@ -13,7 +13,8 @@ use crate::{
 /// What went wrong, with its exit code.
 pub fn run(args: ConfigArgs) -> Outcome {
     let (events, received) = event::channel();
-    daemon::listen_to_signals(events.clone())?;
+    daemon::listen_to_signals(events.clone())
+        .map_err(|error| Failure::new(Kind::of(&error, Kind::Bug), error))?;
     Daemon::prepare(&args.config)
         .and_then(|daemon| daemon.run(&events, &received))
         .map_err(|error| Failure::new(error.kind(), error))

@@ -198,7 +198,9 @@ impl Runtime {
             return Self::open(&file);
         }
         match Self::open(Path::new(LIBRARY)) {
-            Err(RuntimeError::NotLoadable { .. }) => {
+            // One that is there and cannot be loaded, for want of memory for example, is another
+            // matter.
+            Err(RuntimeError::NotLoadable { cause, .. }) if cause.contains("No such file") => {
                 let mut tried: Vec<_> = folders.iter().map(|folder| folder.join(LIBRARY)).collect();
                 tried.push(PathBuf::from(format!(
                     "{LIBRARY} in the system's library folders"
