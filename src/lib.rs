@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod encode;
 pub mod engine;
 pub mod evaluation;
+mod event_loop;
 pub mod evidence;
 pub mod failure;
 pub mod features;

@@ -1,15 +1,17 @@
 //! Arguments, logging, command, exit code; nothing else.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     io::{Write, stdout},
     sync::{Arc, atomic::AtomicBool},
+    thread,
 };
 
 use clap::Parser;
 use flawd::{
     cli::{Cli, Command},
     commands,
-    failure::Kind,
+    failure::{Failure, Kind},
     telemetry,
 };
 use signal_hook::consts::SIGPIPE;
@@ -21,7 +23,10 @@ fn main() -> ! {
         Ok(cli) => cli,
         Err(answer) => leave(print_clap_answer(&answer)),
     };
-    telemetry::init();
+    if let Err(error) = telemetry::init() {
+        let kind = Kind::of(&error, Kind::Config);
+        leave_with(&Failure::new(kind, error));
+    }
     // These have sockets as well, whose other end may go at any time.
     let has_sockets = matches!(
         cli.command,
@@ -44,19 +49,23 @@ fn main() -> ! {
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),
     };
-    leave(match outcome {
-        Ok(()) => 0,
-        Err(failure) => {
-            eprintln!("error: {:#}", failure.error);
-            failure.kind.code()
-        }
-    })
+    match outcome {
+        Ok(()) => leave(0),
+        Err(failure) => leave_with(&failure),
+    }
+}
+
+/// Says why, and ends the process with the code for it.
+fn leave_with(failure: &Failure) -> ! {
+    telemetry::say_last(&format!("error: {:#}\n", failure.error));
+    leave(failure.kind.code())
 }
 
 /// Ends the process where it stands. The C library's `exit` would first destroy the global objects
 /// of ONNX Runtime, and a daemon that is stopped while a thread still loads a model would crash in
 /// them: nobody waits for that thread, because building an engine takes minutes.
 fn leave(code: u8) -> ! {
+    telemetry::say_last("");
     // Whoever read it may be gone.
     stdout().flush().ok();
     signal_hook::low_level::exit(code.into())
@@ -92,11 +101,18 @@ fn print_clap_answer(answer: &clap::Error) -> u8 {
 }
 
 /// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not
-/// go on looking alive.
+/// go on looking alive. It is reported behind the log, and not by the usual hook, because that one
+/// waits for whoever reads standard error.
 fn exit_with_bug_code_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let backtrace = Backtrace::capture();
+        let trace = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{backtrace}\n"),
+            _ => "RUST_BACKTRACE=1 shows the way there\n".to_owned(),
+        };
+        telemetry::say_last(&format!("thread '{name}' {panic}\n{trace}"));
         leave(Kind::Bug.code());
     }));
 }

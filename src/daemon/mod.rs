@@ -5,7 +5,8 @@
 //! that; `flawd run` goes on from there. What can be wrong is found in this order: configuration,
 //! bundles, runtime library, journal (78), cameras (69), broker where it is required (69). Then
 //! the pipeline starts, and answers triggers with `engine_building` while the models are loaded
-//! and proven; if they are not fit, the daemon ends (78).
+//! and proven; if they are not fit, the daemon ends (78). Where the environment may mend the
+//! cause, a full disk for example, the code is 69 in every case.
 //!
 //! A shutdown admits nothing more; everything behind drains because its input closes, and the
 //! publisher says goodbye last. What does not end within the grace period is named.
@@ -34,6 +35,7 @@ use crate::{
         capture::{self, OpenError},
         crew::Crew,
         event::{Event, EventSender},
+        progress::Progress,
         publish::{CameraReport, FirstAttempt, Report},
     },
     scorer::{Scorer, ScorerError},
@@ -54,6 +56,9 @@ use models::Models;
 use readiness::Readiness;
 use systemd::ServiceManager;
 use watch::Watch;
+
+/// The threads that wait for the disk.
+const WRITERS: [&str; 2] = ["evidence", "record"];
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +128,13 @@ pub enum DaemonError {
 impl DaemonError {
     /// The exit code that it deserves.
     pub fn kind(&self) -> Kind {
-        match self {
+        let place = match self {
+            // The other process may end.
+            Self::Journal {
+                source: flawd_journal::OpenError::Locked { .. },
+                ..
+            }
+            | Self::Evidence(EvidenceError::InUse { .. }) => Kind::Unavailable,
             Self::Config(_)
             | Self::Bundle(_)
             | Self::Runtime(_)
@@ -132,8 +143,15 @@ impl DaemonError {
             | Self::Journal { .. }
             | Self::Evidence(_) => Kind::Config,
             Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
+            // These write to the disk, and a disk that does not answer is no bug.
+            Self::Overdue { laggards, .. }
+                if laggards.iter().all(|it| WRITERS.contains(&&**it)) =>
+            {
+                Kind::Unavailable
+            }
             Self::System(_) | Self::Overdue { .. } => Kind::Bug,
-        }
+        };
+        Kind::of(self, place)
     }
 }
 
@@ -267,7 +285,7 @@ impl Daemon {
         events: &EventSender,
         received: &mpsc::Receiver<Event>,
     ) -> Result<(), DaemonError> {
-        let manager = ServiceManager::from_environment();
+        let manager = ServiceManager::from_environment()?;
         let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
         let health = Health::new();
         // Answers from before the models are loaded until everything has drained.
@@ -313,13 +331,15 @@ impl Daemon {
             .into_iter()
             .chain(line.stages.clone())
             .collect();
-        health.watch(stages.clone());
+        let progress = Progress::new("watch");
+        health.watch([stages.clone(), vec![progress.clone()]].concat());
         let outcome = await_broker(mqtt, &outlet.first_attempt).and_then(|()| {
             let mut watch = Watch {
                 configuration: self.configuration,
                 config: self.config.clone(),
                 models: Models::start(self.runtime, events.clone(), metrics.clone())?,
                 stages,
+                progress,
                 publisher: outlet.publisher,
                 manager,
                 clock: Clock::new(metrics.clone()),
@@ -386,4 +406,32 @@ fn readiness(cameras: &[Camera]) -> Readiness {
         .map(|(camera, _)| camera);
     let names = settings().map(|it| it.name.clone()).collect();
     Readiness::new(names, expected.collect(), comes_by_itself)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_does_not_answer_at_the_end_is_no_bug_and_a_stage_that_hangs_is_one() {
+        let overdue = |laggards: &[&str]| {
+            let laggards = laggards.iter().map(|it| (*it).to_owned()).collect();
+            let grace_period = Duration::ZERO;
+            let error = DaemonError::Overdue {
+                grace_period,
+                laggards,
+            };
+            error.kind()
+        };
+        assert_eq!(overdue(&["evidence"]), Kind::Unavailable);
+        assert_eq!(overdue(&["evidence", "record"]), Kind::Unavailable);
+        assert_eq!(overdue(&["infer"]), Kind::Bug);
+        assert_eq!(overdue(&["evidence", "infer"]), Kind::Bug);
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_had_is_no_bug() {
+        let full = io::Error::from(rustix::io::Errno::AGAIN);
+        assert_eq!(DaemonError::from(full).kind(), Kind::Unavailable);
+    }
 }

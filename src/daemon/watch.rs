@@ -45,6 +45,8 @@ pub(super) struct Watch {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) shadow: Shadow,
     pub(super) stages: Vec<Progress>,
+    /// Its own, for who asks after its health.
+    pub(super) progress: Progress,
     pub(super) publisher: Publisher,
     pub(super) models: Models,
     pub(super) manager: ServiceManager,
@@ -78,13 +80,17 @@ impl Watch {
         let config = Box::new(self.config.clone());
         self.models.order(Job::Load(config, None));
         self.look_around();
+        let progress = self.progress.clone();
         while outcome.is_ok() && !self.readiness.running.is_empty() {
-            match events.recv_timeout(interval) {
+            let event = events.recv_timeout(interval);
+            let working = progress.begin();
+            match event {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(event) => outcome = self.note(event),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_around();
+            drop(working);
         }
         self.manager.stopping();
         self.say(Phase::Halted, Some("stopping".to_owned()));
@@ -302,6 +308,7 @@ impl Watch {
 
     /// Feeds the watchdog, and says so to subscribers, only while no stage hangs.
     fn look_at_health(&mut self) {
+        self.publisher.ask_for_a_sign();
         let hanging = health::laggard(&self.stages, health::PATIENCE).map(Progress::stage);
         match hanging {
             None => {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     /// Works on an item until its time is more than none.
-    fn hang(stage: &Progress) -> crate::pipeline::progress::Working<'_> {
+    fn hang(stage: &Progress) -> crate::pipeline::progress::Working {
         let working = stage.begin();
         while stage.busy_for() == Some(Duration::ZERO) {
             std::hint::spin_loop();

@@ -20,6 +20,8 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use crate::telemetry;
+
 mod camera;
 
 pub use camera::{CameraMetrics, MessageOutcome};
@@ -57,6 +59,7 @@ struct Inner {
     clock_synchronised: FloatGauge,
     clock_jumps: Counter,
     commands: Family<Labels<1>, Counter>,
+    log_lines_dropped: Counter,
 }
 
 /// What can become of a command; a second delivery does no harm.
@@ -166,6 +169,12 @@ impl Metrics {
                 "Commands over MQTT, by what became of them",
                 Family::default(),
             ),
+            log_lines_dropped: register(
+                registry_ref,
+                "log_lines_dropped",
+                "Log lines that were left out, because nobody read them or they could not be written",
+                Counter::default(),
+            ),
             registry,
         };
         for outcome in COMMAND_OUTCOMES {
@@ -185,6 +194,7 @@ impl Metrics {
     /// Everything as text for a scrape.
     pub fn encode(&self, format: Format) -> String {
         self.0.cameras.iter().for_each(CameraMetrics::refresh);
+        set_total(&self.0.log_lines_dropped, telemetry::dropped_lines());
         let mut buffer = String::new();
         let result = match format {
             Format::OpenMetrics => text::encode(&mut buffer, &self.0.registry),

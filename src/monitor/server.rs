@@ -2,10 +2,12 @@
 //!
 //! A thread of its own with a small runtime, so that no client can hold up the pipeline. And no
 //! client can exhaust it: a connection is for one request, has a time limit from its first to its
-//! last byte, and there are few at a time; who comes then waits in the kernel's queue, at most
-//! for that limit.
+//! last byte, and there are so many at a time. If one more comes, the oldest gives way: what is
+//! asked is answered at once, so the oldest has said nothing, or does not read its answer. So a
+//! probe is answered however many connections stand idle.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
@@ -25,25 +27,27 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    runtime,
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
+    task::{self, JoinHandle as Client},
     time,
 };
 use tracing::{debug, info, warn};
 
 use super::{Health, Metrics, health::Condition, metrics::Format};
+use crate::event_loop;
 
 /// How much one client, and all of them together, may take.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Connections at a time. A collector needs one, an orchestrator another.
+    /// Connections at a time, at least 1. A collector needs one, an orchestrator another; the rest
+    /// is for those that stand idle. Each takes a file descriptor and some 10 KiB (not measured).
     connections: usize,
     /// From the connection to the last byte of the answer.
     time: Duration,
 }
 
 const LIMITS: Limits = Limits {
-    connections: 8,
+    connections: 64,
     time: Duration::from_secs(5),
 };
 
@@ -99,9 +103,7 @@ impl Server {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = event_loop::new()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("monitor".to_owned())
@@ -149,29 +151,42 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: Limits) {
             return;
         }
     };
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut clients = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
+        let accepted = listener.accept().await;
+        clients.retain(|client: &Client<()>| !client.is_finished());
+        match accepted {
             Ok((stream, _)) => {
+                if clients.len() >= limits.connections {
+                    give_way(&mut clients);
+                }
                 let pages = Arc::clone(&pages);
-                tokio::spawn(async move {
+                clients.push_back(tokio::spawn(async move {
                     if time::timeout(limits.time, answer(stream, pages))
                         .await
                         .is_err()
                     {
                         debug!("A client of the monitor was too slow");
                     }
-                    drop(place);
-                });
+                }));
+                // Whoever has asked already is answered before anybody else comes in.
+                task::yield_now().await;
             }
             Err(error) => {
                 debug!(%error, "Cannot accept a client of the monitor");
+                // It may be for want of the file descriptor that the oldest client has.
+                give_way(&mut clients);
                 time::sleep(PAUSE_AFTER_ERROR).await;
             }
         }
+    }
+}
+
+/// Sends away the client that has been there for longest.
+fn give_way(clients: &mut VecDeque<Client<()>>) {
+    if let Some(oldest) = clients.pop_front() {
+        debug!("A client of the monitor gave way to another one");
+        oldest.abort();
     }
 }
 
@@ -379,6 +394,32 @@ mod tests {
             stream.read_to_end(&mut rest).ok();
             assert!(rest.is_empty());
         }
+    }
+
+    /// None of them ever has to go for its slowness.
+    #[test]
+    fn connections_that_stand_idle_give_way_to_a_probe() {
+        let limits = Limits {
+            connections: 8,
+            time: Duration::from_secs(24 * 60 * 60),
+        };
+        let (server, _, _) = server(limits);
+        let mut idle = Vec::new();
+        for number in 0..100 {
+            let mut stream = connect(&server);
+            if number % 2 == 0 {
+                // It may have been sent away already.
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").ok();
+            }
+            idle.push(stream);
+            if number % 10 == 9 {
+                assert_eq!(get(&server, "/healthz").0, 200, "after {number}");
+            }
+        }
+        // Those that came first are gone.
+        let mut rest = Vec::new();
+        idle[0].read_to_end(&mut rest).ok();
+        assert!(rest.is_empty());
     }
 
     #[test]

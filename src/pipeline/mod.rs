@@ -166,20 +166,17 @@ pub fn start_outlet(
         crew.spawn("evidence", move || writer.run())?;
     }
     let (publisher, orders) = publish::channel(cameras.len());
-    let parts = Record::prepare(
-        crew,
-        record::Plan {
-            root: mqtt.root.clone(),
-            cameras: (cameras.iter())
-                .map(|camera| (camera.shadow(), camera.counters.clone()))
-                .collect(),
-            journal,
-            evidence,
-            publisher: publisher.clone(),
-            metrics: metrics.clone(),
-        },
-    )?;
-    let stages = vec![parts.record.progress.clone()];
+    let parts = Record::prepare(record::Plan {
+        root: mqtt.root.clone(),
+        cameras: (cameras.iter())
+            .map(|camera| (camera.shadow(), camera.counters.clone()))
+            .collect(),
+        journal,
+        evidence,
+        publisher: publisher.clone(),
+        metrics: metrics.clone(),
+    })?;
+    let stages = vec![parts.record.progress.clone(), publisher.progress().clone()];
     let record = parts.record;
     crew.spawn("record", move || record.run())?;
     let targets = cameras.iter().enumerate();

@@ -25,9 +25,10 @@ struct Shared {
     busy_since: AtomicU64,
 }
 
-/// An item being worked on; dropping it ends the work.
+/// An item being worked on; dropping it ends the work, wherever it has gone meanwhile.
 #[derive(Debug)]
-pub struct Working<'a>(&'a Shared);
+#[must_use]
+pub struct Working(Arc<Shared>);
 
 impl Progress {
     /// The progress of the stage with this name.
@@ -46,9 +47,9 @@ impl Progress {
     }
 
     /// Notes that work on an item begins; it ends when the result is dropped.
-    pub fn begin(&self) -> Working<'_> {
+    pub fn begin(&self) -> Working {
         self.shared.busy_since.store(clock(), Ordering::Relaxed);
-        Working(&self.shared)
+        Working(Arc::clone(&self.shared))
     }
 
     /// For how long the stage has been at its current item; `None` while it waits for one.
@@ -60,7 +61,7 @@ impl Progress {
     }
 }
 
-impl Drop for Working<'_> {
+impl Drop for Working {
     fn drop(&mut self) {
         self.0.busy_since.store(0, Ordering::Relaxed);
     }

@@ -6,13 +6,16 @@
 //!            never waits        (one thread for all cameras)
 //! ```
 //! It has sessions of its own and a queue of its own, in which the newest part wins: the line
-//! never waits for it. Parts that it had no time for are counted. It knows nothing of journals and
-//! topics.
+//! never waits for it, and neither does the end. Parts that it had no time for are counted. It
+//! knows nothing of journals and topics.
 
 use std::{
-    io,
+    fmt, io,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -84,6 +87,14 @@ pub struct Disagreement {
 pub struct Shadow {
     queue: Sender<Job>,
     cameras: Arc<Mutex<Vec<CameraShadow>>>,
+    outlet: Arc<Outlet>,
+}
+
+/// Where disagreements go until the end.
+struct Outlet {
+    is_closed: AtomicBool,
+    /// Held while a disagreement is passed on, which may take its time.
+    way: Mutex<Option<Box<dyn FnMut(Disagreement) + Send>>>,
 }
 
 /// The shadow of one camera.
@@ -100,13 +111,13 @@ struct Job {
     model: Arc<ActiveModel>,
 }
 
-/// Starts the thread `shadow`. `models` are in the order of `cameras`, none where a camera has no
-/// shadow; `disagreement` runs on the thread and may take its time.
+/// Starts the thread `shadow`, for whose end nobody waits: a model may take longer for one part
+/// than a shutdown may. `models` are in the order of `cameras`, none where a camera has no shadow;
+/// `disagreement` runs on the thread and may take its time.
 ///
 /// # Errors
 /// When the system has no thread to give.
 pub fn start(
-    crew: &mut Crew,
     cameras: Vec<ShadowCamera>,
     models: Vec<Option<Arc<ActiveModel>>>,
     disagreement: impl FnMut(Disagreement) + Send + 'static,
@@ -115,6 +126,10 @@ pub fn start(
     let shadow = Shadow {
         queue,
         cameras: Arc::new(Mutex::new(vec![CameraShadow::default(); cameras.len()])),
+        outlet: Arc::new(Outlet {
+            is_closed: AtomicBool::new(false),
+            way: Mutex::new(Some(Box::new(disagreement))),
+        }),
     };
     shadow.exchange(models);
     let stage = Stage {
@@ -122,10 +137,10 @@ pub fn start(
         cameras,
         shared: Arc::clone(&shadow.cameras),
         jobs,
-        disagreement,
+        outlet: Arc::clone(&shadow.outlet),
         failures: Throttle::new(Duration::from_secs(60)),
     };
-    crew.spawn("shadow", move || stage.run())?;
+    Crew::spawn_detached("shadow", move || stage.run())?;
     Ok(shadow)
 }
 
@@ -160,8 +175,41 @@ impl Shadow {
         camera.model.as_ref().map(|_| camera.counts)
     }
 
+    /// Nothing that it says from now on counts any more: parts that wait are left out and counted,
+    /// and whatever disagreements are passed on with is dropped. Never waits.
+    pub fn stop(&self) {
+        self.outlet.is_closed.store(true, Ordering::SeqCst);
+        // If it is held, the thread looks at the flag next.
+        if let Ok(mut way) = self.outlet.way.try_lock() {
+            *way = None;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<CameraShadow>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlet {
+    /// Whether anybody wants to hear of disagreements; drops the way there if not.
+    fn is_open(&self) -> bool {
+        let is_open = !self.is_closed.load(Ordering::SeqCst);
+        if !is_open {
+            *self.lock() = None;
+        }
+        is_open
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn FnMut(Disagreement) + Send>>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet")
+            .field("is_closed", &self.is_closed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -182,19 +230,23 @@ struct Prepared {
 }
 
 /// The thread.
-struct Stage<F> {
+struct Stage {
     cameras: Vec<ShadowCamera>,
     /// In the order of the cameras.
     prepared: Vec<Option<Prepared>>,
     shared: Arc<Mutex<Vec<CameraShadow>>>,
     jobs: Receiver<Job>,
-    disagreement: F,
+    outlet: Arc<Outlet>,
     failures: Throttle,
 }
 
-impl<F: FnMut(Disagreement)> Stage<F> {
+impl Stage {
     fn run(mut self) {
         while let Some(Job { part, model }) = self.jobs.recv() {
+            if !self.outlet.is_open() {
+                self.count(part.camera, |counts| counts.skipped += 1);
+                continue;
+            }
             let score = self.score(part.camera, &part.image, &model);
             match score {
                 Ok(score) => {
@@ -202,7 +254,6 @@ impl<F: FnMut(Disagreement)> Stage<F> {
                     if verdict == part.live.verdict {
                         self.count(part.camera, |counts| counts.agreed += 1);
                     } else {
-                        self.count(part.camera, |counts| counts.disagreed += 1);
                         self.disagree(part, &model, verdict, score);
                     }
                 }
@@ -250,8 +301,13 @@ impl<F: FnMut(Disagreement)> Stage<F> {
         Ok(model.run(&prepared.tensor)?.score)
     }
 
-    fn disagree(&mut self, part: JudgedPart, model: &ActiveModel, verdict: Verdict, score: f32) {
-        (self.disagreement)(Disagreement {
+    fn disagree(&self, part: JudgedPart, model: &ActiveModel, verdict: Verdict, score: f32) {
+        let mut way = self.outlet.lock();
+        let Some(pass_on) = &mut *way else {
+            return self.count(part.camera, |counts| counts.skipped += 1);
+        };
+        self.count(part.camera, |counts| counts.disagreed += 1);
+        pass_on(Disagreement {
             camera: part.camera,
             captured: part.captured,
             image: part.image,
@@ -270,5 +326,8 @@ impl<F: FnMut(Disagreement)> Stage<F> {
                 historical: false,
             },
         });
+        drop(way);
+        // It may have been closed meanwhile.
+        self.outlet.is_open();
     }
 }

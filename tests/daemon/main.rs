@@ -8,6 +8,7 @@
 mod broker;
 mod bundle;
 mod line;
+mod log;
 mod process;
 mod station;
 

@@ -35,7 +35,7 @@ fn address(daemon: &Process) -> SocketAddr {
 }
 
 /// Status, content type and body of an answer.
-fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();

@@ -400,13 +400,13 @@ fn mqtt_3_1_1_delivers_records_too() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_state_ends_with_78_and_names_the_folder() {
+fn a_second_daemon_on_the_same_state_ends_with_69_and_names_the_folder() {
     let broker = Broker::start();
     let station = line(&broker, "");
     let mut daemon = station.run();
     wait_for_verdicts(&daemon, 1);
     let mut second = station.run();
-    assert_eq!(second.wait().code(), Some(78), "{}", second.seen());
+    assert_eq!(second.wait().code(), Some(69), "{}", second.seen());
     let folder = station.folder().join("state/flawd/line/journal");
     let named = format!("the journal {} is in use", folder.display());
     assert!(second.seen().contains(&named), "{}", second.seen());
@@ -480,16 +480,16 @@ fn a_backlog_does_not_hold_up_the_end_and_goes_out_after_the_next_start() {
     assert_whole(&messages);
 }
 
-/// `flawd run` with its state on a file system of 8 MiB that nobody else sees; `None`, and said,
-/// where it may mount none.
-fn run_on_a_small_disk(station: &Station) -> Option<Process> {
+/// `flawd run` with its state on a file system that nobody else sees, mounted with these options;
+/// `None`, and said, where it may mount none.
+pub(crate) fn run_on_a_disk(station: &Station, options: &str) -> Option<Process> {
     let ways: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
     let state = station.folder().join("state");
     fs::create_dir_all(&state).unwrap();
-    let mount = "mount -t tmpfs -o size=8m none \"$0\"";
+    let mount = format!("mount -t tmpfs -o {options} none \"$0\"");
     let may = |way: &&&[&str]| {
         let mut attempt = Command::new("unshare");
-        attempt.args(**way).args(["sh", "-c", mount]).arg(&state);
+        attempt.args(**way).args(["sh", "-c", &mount]).arg(&state);
         attempt.output().is_ok_and(|output| output.status.success())
     };
     let Some(way) = ways.iter().find(may) else {
@@ -536,7 +536,7 @@ fn on_a_full_disk_inspection_goes_on_and_what_is_dropped_is_counted_and_said_onc
     let small = "[journal]\ncapacity = \"1MiB\"\n\
                  [evidence]\nmax_size = \"1MiB\"\nkeep_free = \"64KiB\"\nok_share = 1.0\n";
     station.configure(&text.replace("[evidence]\nenabled = false\n", small));
-    let Some(mut daemon) = run_on_a_small_disk(&station) else {
+    let Some(mut daemon) = run_on_a_disk(&station, "size=8m") else {
         return;
     };
     // More than two of the journal's eight segments.

@@ -96,3 +96,48 @@ fn ready_is_said_after_the_first_frame_and_the_watchdog_is_fed_while_inspection_
     hear("STOPPING=1");
     assert_eq!(daemon.wait().code(), Some(0));
 }
+
+/// A station without a broker, whose line goes on for ever.
+fn lonely_line() -> Station {
+    Station::new(
+        "[station]\nname = \"service\"\n[inference]\nbundle = \"{bundle}\"\n\
+         [camera.top.synthetic]\nrate = 50.0\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = 1\n",
+    )
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_nothing_up() {
+    let station = lonely_line();
+    let address = station.folder().join("notify");
+    let _manager = UnixDatagram::bind(&address).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    while sender.send_to(b"STATUS=full", &address).is_ok() {}
+    let mut command = station.command("run");
+    command
+        .env("NOTIFY_SOCKET", &address)
+        .env("WATCHDOG_USEC", "400000")
+        .env("FLAWD_LOG", "trace");
+    let mut daemon = Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped());
+    daemon.wait_for_line("a verdict", |line| line.contains("seq=20 "));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+}
+
+#[test]
+fn a_service_manager_that_is_gone_is_said_once() {
+    let station = lonely_line();
+    let mut command = station.command("run");
+    command
+        .env("NOTIFY_SOCKET", station.folder().join("gone"))
+        .env("WATCHDOG_USEC", "400000")
+        .env("FLAWD_LOG", "trace");
+    let mut daemon = Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped());
+    daemon.wait_for_line("a verdict", |line| line.contains("seq=100 "));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    let said = daemon.seen();
+    let times = said.matches("Cannot reach the service manager").count();
+    assert_eq!(times, 1, "{said}");
+}

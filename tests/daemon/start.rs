@@ -1,10 +1,14 @@
 //! What is said, and with which exit code, when the daemon cannot start. `check` and `run` go the
 //! same way, so both are asked.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use crate::{
     bundle,
+    records::run_on_a_disk,
     station::{Station, errors},
 };
 
@@ -125,4 +129,64 @@ fn a_camera_that_is_not_there_ends_the_start_with_69_and_is_named() {
     let errors = errors(&output);
     assert_eq!(output.status.code(), Some(69), "{errors}");
     assert!(errors.contains("/dev/video99"), "{errors}");
+}
+
+/// A station that judges one part and ends.
+fn short_line() -> Station {
+    Station::new(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{bundle}\"\nthreads = 1\n\
+         [camera.top.synthetic]\nparts = 1\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = 1\n[monitor]\nlisten = \"127.0.0.1:0\"\n",
+    )
+}
+
+#[test]
+fn a_disk_that_takes_nothing_at_the_first_start_ends_it_with_69_and_is_named() {
+    for (options, said) in [
+        ("size=4k", "No space left on device"),
+        ("size=8m,ro", "Read-only file system"),
+    ] {
+        let station = short_line();
+        let Some(mut daemon) = run_on_a_disk(&station, options) else {
+            return;
+        };
+        assert_eq!(daemon.wait().code(), Some(69), "{}", daemon.seen());
+        assert!(daemon.seen().contains(said), "{}", daemon.seen());
+    }
+}
+
+/// `flawd <verb>` with this limit, as the shell's `ulimit` has it.
+fn with_limit(station: &Station, verb: &str, limit: &str) -> Output {
+    let command = station.command(verb);
+    Command::new("sh")
+        .args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .output()
+        .unwrap()
+}
+
+/// However many files the system lets it open. The loader of programs needs the fourth itself.
+#[test]
+fn a_start_for_which_the_system_lacks_something_ends_with_69_or_works() {
+    let mut codes = Vec::new();
+    for files in 4..40 {
+        let output = with_limit(&short_line(), "run", &format!("-n {files}"));
+        let code = output.status.code();
+        let errors = errors(&output);
+        assert!(
+            [Some(0), Some(69)].contains(&code),
+            "{files} files: {code:?}: {errors}"
+        );
+        codes.push(code);
+    }
+    assert_eq!(codes.first(), Some(&Some(69)));
+    assert_eq!(codes.last(), Some(&Some(0)));
+    let output = with_limit(&short_line(), "check", "-n 4");
+    assert_eq!(output.status.code(), Some(69), "{}", errors(&output));
 }

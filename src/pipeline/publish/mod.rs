@@ -23,10 +23,16 @@ use std::{
 
 use flawd_core::event::{Event as CloudEvent, ModelData, Phase, VerdictData};
 use flawd_journal::Entry;
-use tokio::{runtime, sync::mpsc};
+use tokio::sync::mpsc;
 
-use super::{counters::Counters, crew::Crew, event::EventSender, record::Desk};
-use crate::{config::MqttSettings, monitor::Metrics};
+use super::{
+    counters::Counters,
+    crew::Crew,
+    event::EventSender,
+    progress::{Progress, Working},
+    record::Desk,
+};
+use crate::{config::MqttSettings, event_loop, monitor::Metrics};
 
 mod backoff;
 mod connection;
@@ -111,6 +117,7 @@ pub struct Publisher {
     verdicts: mpsc::Sender<Box<Recorded>>,
     orders: mpsc::UnboundedSender<Order>,
     undelivered: UndeliveredByCamera,
+    progress: Progress,
 }
 
 /// The publisher's end of that way.
@@ -132,6 +139,8 @@ enum Order {
     Answer(Answer),
     /// The pipeline gets on, although there may be no verdict to show for it.
     Beat,
+    /// Show that orders are taken, by dropping this.
+    Sign(Working),
     /// No verdict will come any more.
     Finish,
 }
@@ -152,6 +161,7 @@ pub fn channel(cameras: usize) -> (Publisher, Orders) {
         verdicts: verdict_sender,
         orders: order_sender,
         undelivered: undelivered.clone(),
+        progress: Progress::new("publish"),
     };
     let orders = Orders {
         verdicts,
@@ -180,9 +190,7 @@ pub(super) struct Plan {
 /// # Errors
 /// When the system has no thread or no event queue to give.
 pub(super) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receiver<FirstAttempt>> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = event_loop::new()?;
     let (first_sender, first_attempt) = std_mpsc::channel();
     let intake = Intake::new(
         &plan.settings.root,
@@ -227,6 +235,19 @@ impl Publisher {
         self.order(Order::Beat);
     }
 
+    /// Shows for how long a sign of life is owed. The publisher is not at one item after another,
+    /// as other stages are, but waits for several things at a time.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Asks for a sign of life, unless one is owed already.
+    pub fn ask_for_a_sign(&self) {
+        if self.progress.busy_for().is_none() {
+            self.order(Order::Sign(self.progress.begin()));
+        }
+    }
+
     /// Says a verdict, or counts it as undelivered; never waits.
     pub(super) fn verdict(&self, recorded: Recorded) {
         let (camera, seq) = (recorded.camera, recorded.event.data.seq);
@@ -261,5 +282,28 @@ impl UndeliveredByCamera {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Undelivered>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_that_takes_no_order_is_found_and_one_that_has_ended_is_not() {
+        let (publisher, mut orders) = channel(1);
+        let owes = || publisher.progress().busy_for().is_some();
+        assert!(!owes());
+        publisher.ask_for_a_sign();
+        publisher.ask_for_a_sign();
+        assert!(owes());
+        assert!(matches!(orders.orders.try_recv(), Ok(Order::Sign(_))));
+        assert!(!owes());
+        assert!(orders.orders.try_recv().is_err(), "one sign is enough");
+        publisher.ask_for_a_sign();
+        drop(orders);
+        assert!(!owes());
+        publisher.ask_for_a_sign();
+        assert!(!owes());
     }
 }

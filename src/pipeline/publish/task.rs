@@ -377,6 +377,7 @@ impl Task {
     fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
         match (order, connection) {
             (Order::Finish, _) => self.is_finishing = true,
+            (Order::Sign(owed), _) => drop(owed),
             (Order::Report(report), connection) => {
                 self.parts.report = report;
                 if let Some(connection) = connection {

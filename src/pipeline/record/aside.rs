@@ -14,7 +14,6 @@ use crate::{
     evidence::{Anomaly, Evidence, Exhibit},
     pipeline::{
         active::ActiveModel,
-        crew::Crew,
         frame::Inspection,
         link::Sender,
         shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera},
@@ -121,12 +120,11 @@ impl DriftWatch {
 /// Starts the shadow's thread, which has no model yet and hands its disagreements to the record
 /// stage.
 pub(super) fn start_shadow(
-    crew: &mut Crew,
     cameras: Vec<ShadowCamera>,
     entries: Sender<Input>,
 ) -> io::Result<Shadow> {
     let models = cameras.iter().map(|_| None).collect();
-    shadow::start(crew, cameras, models, move |disagreement| {
+    shadow::start(cameras, models, move |disagreement| {
         // The record stage ends after the last of these is gone.
         entries
             .send(Input::Disagreement(Box::new(disagreement)))

@@ -22,7 +22,6 @@ use tracing::{error, info, trace, warn};
 
 use super::{
     counters::Counters,
-    crew::Crew,
     frame::{Inspection, Sink},
     link::{self, Received, Receiver, Sender},
     progress::Progress,
@@ -128,7 +127,7 @@ impl Record {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(super) fn prepare(crew: &mut Crew, plan: Plan) -> io::Result<Parts> {
+    pub(super) fn prepare(plan: Plan) -> io::Result<Parts> {
         let Plan {
             root,
             cameras,
@@ -142,7 +141,7 @@ impl Record {
         let status = Status::of(&journal);
         let desk = Desk::new(entries.clone(), status.clone());
         let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
-        let shadow = aside::start_shadow(crew, shadows, entries.clone())?;
+        let shadow = aside::start_shadow(shadows, entries.clone())?;
         let record = Self {
             root,
             drift: counters.iter().map(|_| DriftWatch::default()).collect(),
@@ -211,7 +210,9 @@ impl Record {
             }
             Input::NoMore => {
                 self.record(std::mem::take(group));
-                self.shadow = None;
+                if let Some(shadow) = self.shadow.take() {
+                    shadow.stop();
+                }
                 self.publisher.finish();
             }
             Input::Rewind { generation } => {
