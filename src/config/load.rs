@@ -7,20 +7,20 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use config::{Environment, File, FileFormat, Map};
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ValidConfig, suggest};
+use super::{Config, ValidConfig, files, suggest, variables};
 
-/// Variables `FLAWD__SECTION__KEY` go before the file's keys.
+/// Variables `FLAWD__SECTION__KEY` take precedence over the file's keys.
 pub const ENVIRONMENT_PREFIX: &str = "FLAWD";
 
 /// Between the levels of a key in a variable's name.
-const SEPARATOR: &str = "__";
+pub(super) const SEPARATOR: &str = "__";
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,18 @@ pub enum ConfigError {
     /// The file itself.
     #[error("cannot read the configuration {}", path.display())]
     Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that a key names.
+    #[error("{place}: {key}: cannot read {}", path.display())]
+    File {
+        /// The configuration file, with the line of the key.
+        place: String,
+        /// The key's path, for example `mqtt.password_file`.
+        key: String,
         /// Which file.
         path: PathBuf,
         /// Why not.
@@ -78,7 +90,7 @@ impl Document {
     /// # Errors
     /// [`ConfigError::Read`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = files::read_text(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -100,15 +112,29 @@ impl Document {
 
     /// An error about the value of `key`, which is a path such as `mqtt.port`.
     pub(super) fn value_error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
-        let path = self.path.display();
-        let place = match self.offset_of(key) {
-            Some(offset) => format!("{path}:{}", self.position(offset).0),
-            None => path.to_string(),
-        };
         ConfigError::Value {
-            place,
+            place: self.place(key),
             key: key.to_owned(),
             problem: problem.into(),
+        }
+    }
+
+    /// An error about the file that `key` names.
+    pub(super) fn file_error(&self, key: &str, path: &Path, source: io::Error) -> ConfigError {
+        ConfigError::File {
+            place: self.place(key),
+            key: key.to_owned(),
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// The file, with the line where `key` or its section stands in it.
+    fn place(&self, key: &str) -> String {
+        let path = self.path.display();
+        match self.offset_of(key) {
+            Some(offset) => format!("{path}:{}", self.position(offset).0),
+            None => path.to_string(),
         }
     }
 
@@ -156,10 +182,7 @@ impl ValidConfig {
     /// # Errors
     /// [`ConfigError`], with file and line where there is one.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self::parse(&Document::read(path)?, &variables)
+        Self::parse(&Document::read(path)?, &variables::of_the_process()?)
     }
 
     /// Parses and validates a document, with these variables laid over it.
@@ -194,6 +217,7 @@ impl Config {
                  FLAWD__MQTT__PASSWORD",
             ));
         }
+        variables::check(&from_file, variables)?;
         let prefix = format!("{ENVIRONMENT_PREFIX}{SEPARATOR}");
         let variables: Vec<_> = variables
             .iter()

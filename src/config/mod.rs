@@ -18,6 +18,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
 
 mod age;
+mod files;
 mod list;
 mod load;
 mod models;
@@ -25,8 +26,10 @@ mod secret;
 mod settings;
 mod state;
 mod suggest;
+mod text;
 mod tls;
 mod validate;
+mod variables;
 
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
 pub use secret::Secret;
@@ -34,6 +37,7 @@ pub use settings::{
     CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, ModelSettings,
     MqttSettings, MqttVersion, SourceSettings, TriggerMode, TriggerSettings, ValidConfig,
 };
+pub(crate) use suggest::nearest;
 pub use tls::TlsSettings;
 pub(crate) use tls::date;
 

@@ -29,15 +29,10 @@ impl Config {
             .iter()
             .any(|provider| matches!(provider, Provider::TensorRt(_)));
         Ok(InferenceSettings {
-            bundle: document.resolve(&bundle),
-            shadow: inference
-                .shadow
-                .as_deref()
-                .map(|path| document.resolve(path)),
-            onnxruntime: inference
-                .onnxruntime
-                .as_deref()
-                .map(|path| document.resolve(path)),
+            bundle: document.path("inference.bundle", &bundle)?,
+            shadow: document.optional_path("inference.shadow", inference.shadow.as_deref())?,
+            onnxruntime: document
+                .optional_path("inference.onnxruntime", inference.onnxruntime.as_deref())?,
             session: SessionOptions {
                 providers,
                 intra_threads: inference.threads,
@@ -91,7 +86,7 @@ impl Inference {
 
     fn engines(&self, document: &Document) -> Result<PathBuf, ConfigError> {
         match &self.tensorrt.cache {
-            Some(cache) => Ok(document.resolve(cache)),
+            Some(cache) => document.path("inference.tensorrt.cache", cache),
             None => cache::engines().ok_or_else(|| {
                 document.value_error(
                     "inference.tensorrt.cache",
@@ -113,27 +108,28 @@ impl Camera {
     ) -> Result<ModelSettings, ConfigError> {
         let recipe = |(name, recipe): (&String, &super::Recipe)| {
             let key = format!("{key}.recipe.{name}");
-            if name.is_empty() {
-                return Err(document.value_error(&key, "a recipe needs a name"));
-            }
-            let bundle = document.require(&format!("{key}.bundle"), recipe.bundle.clone())?;
-            Ok((name.clone(), document.resolve(&bundle)))
+            document.check_text(&key, name)?;
+            let key = format!("{key}.bundle");
+            let bundle = document.require(&key, recipe.bundle.clone())?;
+            Ok((name.clone(), document.path(&key, &bundle)?))
         };
         let recipes = self
             .recipe
             .iter()
             .map(recipe)
             .collect::<Result<BTreeMap<_, _>, _>>()?;
-        let own = |path: &Option<PathBuf>| path.as_deref().map(|path| document.resolve(path));
+        let own = |name: &str, path: &Option<PathBuf>| {
+            document.optional_path(&format!("{key}.{name}"), path.as_deref())
+        };
         // What stands beside a bundle is compared with that bundle and with no other.
         let inherited = match self.bundle {
             None => inference.shadow.clone(),
             Some(_) => None,
         };
         Ok(ModelSettings {
-            bundle: own(&self.bundle).unwrap_or_else(|| inference.bundle.clone()),
+            bundle: own("bundle", &self.bundle)?.unwrap_or_else(|| inference.bundle.clone()),
             recipes,
-            shadow: own(&self.shadow).or(inherited),
+            shadow: own("shadow", &self.shadow)?.or(inherited),
         })
     }
 }

@@ -7,6 +7,8 @@ use flawd_onnx::Provider;
 use super::*;
 use crate::synthetic::fault::{self, Faults};
 
+mod text;
+
 const MINIMAL: &str = r#"
 [station]
 name = "press-3"

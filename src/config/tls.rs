@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,7 +21,7 @@ use rustls::{
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{ConfigError, Document, Tls};
+use super::{ConfigError, Document, Tls, files};
 
 /// A certificate that ends sooner than this is worth a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -152,7 +152,7 @@ impl Tls {
                  \"/etc/ssl/certs/ca-certificates.crt\"",
             )
         })?;
-        let path = document.resolve(path);
+        let path = document.path(KEY, path)?;
         let authorities = certificates(&path, KEY, document)?;
         let mut roots = RootCertStore::empty();
         let (usable, unusable) = roots.add_parsable_certificates(authorities.iter().cloned());
@@ -183,7 +183,7 @@ impl Tls {
         const CREDENTIAL: &str = "mqtt.tls.key_credential";
         let key = match (&self.key, &self.key_credential) {
             (None, None) => None,
-            (Some(path), None) => Some((KEY, document.resolve(path))),
+            (Some(path), None) => Some((KEY, document.path(KEY, path)?)),
             (None, Some(name)) => Some((
                 CREDENTIAL,
                 document.credential(CREDENTIAL, name, variables)?,
@@ -206,7 +206,7 @@ impl Tls {
                 Err(document.value_error(CERTIFICATE, "is missing, although a key is given"))
             }
             (Some(path), Some((key_key, key_path))) => {
-                let chain_path = document.resolve(path);
+                let chain_path = document.path(CERTIFICATE, path)?;
                 Ok(Some(Identity {
                     chain: certificates(&chain_path, CERTIFICATE, document)?,
                     chain_path,
@@ -220,9 +220,7 @@ impl Tls {
 }
 
 fn read(path: &Path, key: &str, document: &Document) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| {
-        document.value_error(key, format!("cannot read {}: {error}", path.display()))
-    })
+    files::read(path).map_err(|source| document.file_error(key, path, source))
 }
 
 /// The certificates in a file, at least one.

@@ -58,7 +58,7 @@ impl Config {
     /// the environment, which says where state and credentials are.
     ///
     /// # Errors
-    /// [`ConfigError::Value`], and [`ConfigError::Read`] for a password file.
+    /// [`ConfigError::Value`], and [`ConfigError::File`] for a file that it names.
     pub fn validate(
         &self,
         document: &Document,
@@ -112,8 +112,12 @@ impl Config {
             }
         };
         let root = mqtt.root.clone().unwrap_or(format!("flawd/{station}"));
-        for level in root.split('/') {
-            document.check_topic_level("mqtt.root", level)?;
+        document.check_root("mqtt.root", &root)?;
+        let client_id = mqtt.client_id.clone().unwrap_or(format!("flawd-{station}"));
+        document.check_text("mqtt.client_id", &client_id)?;
+        document.check_host("mqtt.host", &mqtt.host)?;
+        if mqtt.port == Some(0) {
+            return Err(document.value_error("mqtt.port", "0 is no port that a broker listens on"));
         }
         for (key, value, range) in [
             ("mqtt.keep_alive", mqtt.keep_alive, KEEP_ALIVE),
@@ -143,7 +147,7 @@ impl Config {
             port: mqtt.port.unwrap_or(usual_port),
             version,
             root,
-            client_id: mqtt.client_id.clone().unwrap_or(format!("flawd-{station}")),
+            client_id,
             login: self.validate_login(document, variables)?,
             tls,
             required_at_start: mqtt.required_at_start,
@@ -160,27 +164,35 @@ impl Config {
         document: &Document,
         variables: &BTreeMap<String, String>,
     ) -> Result<Option<(String, Secret)>, ConfigError> {
+        const FILE: &str = "mqtt.password_file";
         let mqtt = &self.mqtt;
         let credential = match &mqtt.password_credential {
             Some(name) => Some(document.credential("mqtt.password_credential", name, variables)?),
             None => None,
         };
-        let file = mqtt
-            .password_file
-            .as_deref()
-            .map(|path| document.resolve(path));
+        let file = match &mqtt.password_file {
+            Some(path) => Some(document.path(FILE, path)?),
+            None => None,
+        };
         let password = match (&mqtt.password, file, credential) {
-            (Some(password), None, None) => Some(password.clone()),
-            (None, Some(path), None) | (None, None, Some(path)) => Some(first_line(&path)?),
+            (Some(password), None, None) => {
+                document.check_password("mqtt.password", "FLAWD__MQTT__PASSWORD", password)?;
+                Some(password.clone())
+            }
+            (None, Some(path), None) => Some(document.password(FILE, &path)?),
+            (None, None, Some(path)) => Some(document.password("mqtt.password_credential", &path)?),
             (None, None, None) => None,
             _ => {
                 return Err(document.value_error(
-                    "mqtt.password_file",
+                    FILE,
                     "the password is given twice; keep one of password_file, \
                      password_credential and FLAWD__MQTT__PASSWORD",
                 ));
             }
         };
+        if let Some(name) = &mqtt.username {
+            document.check_text("mqtt.username", name)?;
+        }
         match (&mqtt.username, password) {
             (Some(name), Some(password)) => Ok(Some((name.clone(), password))),
             (Some(name), None) => Ok(Some((name.clone(), Secret::new("")))),
@@ -212,7 +224,10 @@ impl Camera {
             (Some(folder), None, None) => {
                 let path_key = format!("{key}.folder.path");
                 SourceSettings::Folder {
-                    path: document.resolve(&document.require(&path_key, folder.path.clone())?),
+                    path: document.path(
+                        &path_key,
+                        &document.require(&path_key, folder.path.clone())?,
+                    )?,
                     interval: document.interval(&format!("{key}.folder.rate"), folder.rate)?,
                     repeat: folder.repeat,
                 }
@@ -242,8 +257,9 @@ impl Camera {
             }
             (None, None, Some(options)) => {
                 let device_key = format!("{key}.v4l2.device");
+                let device = document.require(&device_key, options.device.clone())?;
                 SourceSettings::V4l2 {
-                    device: document.require(&device_key, options.device.clone())?,
+                    device: document.path(&device_key, &device)?,
                     options: options.clone(),
                 }
             }
@@ -336,11 +352,6 @@ impl Document {
         value.ok_or_else(|| self.value_error(key, "is missing"))
     }
 
-    /// A relative path starts at the configuration file's folder.
-    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
-        self.folder().join(path)
-    }
-
     /// Where systemd has laid the credential that `key` names.
     pub(super) fn credential(
         &self,
@@ -348,6 +359,10 @@ impl Document {
         name: &str,
         variables: &BTreeMap<String, String>,
     ) -> Result<PathBuf, ConfigError> {
+        if name.is_empty() || name.contains(['/', '\0']) || [".", ".."].contains(&name) {
+            let problem = "is not a credential's name, which LoadCredential= has before its colon";
+            return Err(self.value_error(key, problem));
+        }
         let folder = variables.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
             self.value_error(
                 key,
@@ -356,18 +371,6 @@ impl Document {
             )
         })?;
         Ok(Path::new(folder).join(name))
-    }
-
-    /// Names become levels of MQTT topics and parts of environment variables.
-    pub(super) fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
-        if name.is_empty() || !name.chars().all(is_plain) {
-            return Err(self.value_error(
-                key,
-                format!("`{name}` must consist of letters, digits, - and _"),
-            ));
-        }
-        Ok(())
     }
 
     /// Both ends of the range are in it.
@@ -409,13 +412,4 @@ impl Document {
 fn friendly(duration: Duration) -> String {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     format!("{duration:#}")
-}
-
-/// A file's first line, without its end.
-fn first_line(path: &Path) -> Result<Secret, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }

@@ -20,7 +20,7 @@ impl Config {
         variables: &BTreeMap<String, String>,
     ) -> Result<PathBuf, ConfigError> {
         match &self.station.state {
-            Some(folder) => Ok(document.resolve(folder)),
+            Some(folder) => document.path("station.state", folder),
             None => state::default_folder(station, variables).ok_or_else(|| {
                 document.value_error(
                     "station.state",
@@ -59,11 +59,12 @@ impl Config {
             ));
         }
         document.check_share("evidence.ok_share", evidence.ok_share)?;
+        let folder = match &evidence.folder {
+            Some(folder) => document.path("evidence.folder", folder)?,
+            None => state.join("evidence"),
+        };
         Ok(evidence.enabled.then(|| EvidenceSettings {
-            folder: match &evidence.folder {
-                Some(folder) => document.resolve(folder),
-                None => state.join("evidence"),
-            },
+            folder,
             max_size: evidence.max_size.as_u64(),
             max_age: evidence.max_age,
             ok_share: evidence.ok_share,

@@ -1,0 +1,85 @@
+//! Reads the small files that the operator has written: the configuration, a password,
+//! certificates. Bounded, because a path may lead to something that has no end; and tolerant of
+//! the mark that some editors put in front of a text.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// Far above the certificates of every authority there is, which are 220 KiB.
+const LONGEST: u64 = 16 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What is in a file, without a byte order mark.
+///
+/// # Errors
+/// What the system says, or that the file is too long.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        let problem = format!("it has more than {} MiB", LONGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    if let Some(rest) = bytes.strip_prefix(BYTE_ORDER_MARK) {
+        return Ok(rest.to_owned());
+    }
+    Ok(bytes)
+}
+
+/// The text in a file, without a byte order mark.
+///
+/// # Errors
+/// As [`read`], and for anything but UTF-8. The text is never quoted.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        let is_utf_16 =
+            |bytes: &[u8]| bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+        let problem = if is_utf_16(error.as_bytes()) {
+            "it is UTF-16; save it as UTF-8"
+        } else {
+            "it is not UTF-8"
+        };
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn text(bytes: &[u8]) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, bytes).unwrap();
+        read_text(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text() {
+        assert_eq!(text(b"\xef\xbb\xbfsecret").unwrap(), "secret");
+        assert_eq!(text(b"secret").unwrap(), "secret");
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_said_and_not_shown() {
+        assert_eq!(
+            text(b"\xff\xfes\0e\0").unwrap_err(),
+            "it is UTF-16; save it as UTF-8"
+        );
+        assert_eq!(text(b"m\xfcller").unwrap_err(), "it is not UTF-8");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_an_error() {
+        let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(error, "it has more than 16 MiB");
+    }
+}
