@@ -90,11 +90,13 @@ pub struct Shadow {
     outlet: Arc<Outlet>,
 }
 
+type Way = Box<dyn FnMut(Disagreement) + Send>;
+
 /// Where disagreements go until the end.
 struct Outlet {
     is_closed: AtomicBool,
     /// Held while a disagreement is passed on, which may take its time.
-    way: Mutex<Option<Box<dyn FnMut(Disagreement) + Send>>>,
+    way: Mutex<Option<Way>>,
 }
 
 /// The shadow of one camera.
@@ -200,7 +202,7 @@ impl Outlet {
         is_open
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn FnMut(Disagreement) + Send>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Way>> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

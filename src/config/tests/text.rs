@@ -119,7 +119,7 @@ fn a_password_file_that_holds_none_is_named_with_its_key_and_not_shown() {
         (b"\nhunter2\n", "is empty"),
         (b"\xef\xbb\xbf\nhunter2", "is empty"),
         (b"hunt\0er2", "holds a control character"),
-        (b"\xff\xfeh\0u\0n\0t\0e\0r\02\0", "it is UTF-16"),
+        (b"\xff\xfeh\0u\0n\0t\0e\0r\0\x32\0", "it is UTF-16"),
         (b"h\xfcnter2", "it is not UTF-8"),
     ] {
         let problem = login(bytes).unwrap_err();
