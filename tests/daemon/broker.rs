@@ -139,6 +139,18 @@ impl Broker {
         assert!(status.success(), "mosquitto_pub: {status}");
     }
 
+    /// Publishes what is in a file, of any length.
+    pub(crate) fn publish_file(&self, topic: &str, file: &Path, arguments: &[&str]) {
+        let status = Command::new(program("mosquitto_pub"))
+            .args(["-V", "5", "-q", "1", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-t", topic, "-f"])
+            .arg(file)
+            .args(arguments)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mosquitto_pub: {status}");
+    }
+
     /// Publishes a message whose answer is to come on the topic `answers/<correlation>`.
     pub(crate) fn ask(&self, topic: &str, payload: &str, correlation: &str) {
         let answers = format!("answers/{correlation}");

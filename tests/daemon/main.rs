@@ -10,6 +10,7 @@ mod bundle;
 mod line;
 mod log;
 mod process;
+mod relay;
 mod station;
 
 mod admit;
@@ -34,3 +35,4 @@ mod start;
 mod subscriber;
 mod tls;
 mod triggers;
+mod wire;

@@ -141,8 +141,14 @@ fn a_broker_that_refuses_to_publish_is_counted_and_said() {
         line.contains("The broker refuses to publish") && line.contains("not authorized")
     });
     daemon.wait_for_line("the count", |line| line.contains("Verdicts not delivered"));
+    // Each verdict is refused twice, and its record: the log does not grow with them.
+    daemon.wait_for_line("many verdicts", |line| logged_seq(line) == Some(60));
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0));
+    let seen = daemon.seen();
+    let complaints = (seen.lines()).filter(|line| line.contains("WARN") || line.contains("ERROR"));
+    let complaints: Vec<_> = complaints.collect();
+    assert!(complaints.len() < 40, "{}", complaints.join("\n"));
 }
 
 #[test]

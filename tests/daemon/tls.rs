@@ -279,6 +279,99 @@ fn a_broker_whose_certificate_is_for_another_name_is_not_trusted() {
     assert_refused(&pki, broker.port, "", "", &said);
 }
 
+/// Runs commands as they stand in recipes, in the folder of the other certificates.
+fn shell(pki: &Pki, commands: &str) {
+    let output = Command::new("sh")
+        .args(["-eu", "-c", commands])
+        .current_dir(pki.folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+}
+
+/// The last commands of mosquitto-tls(7), and what `openssl req -x509` makes of a broker.
+#[test]
+fn certificates_by_the_usual_recipes_are_refused_in_words_that_help() {
+    let pki = Pki::new();
+    let key = "openssl req -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
+    shell(
+        &pki,
+        &format!(
+            "{key} -x509 -keyout ca.key -out ca.pem -subj /CN=plant\n\
+             cp ca.pem self.pem; cp ca.key self.key\n\
+             {key} -keyout old.key -out old.csr -subj /CN=127.0.0.1\n\
+             openssl x509 -req -in old.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out old.pem\n\
+             echo basicConstraints=CA:FALSE > plain.ext\n\
+             openssl x509 -req -in old.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out plain.pem \
+             -extfile plain.ext\n\
+             cp old.key plain.key\n"
+        ),
+    );
+    for (certificate, said) in [
+        ("self", "shows an authority's certificate as its own"),
+        ("old", "is of X.509 version 1"),
+        (
+            "plain",
+            "has no subjectAltName, and a common name does not count",
+        ),
+    ] {
+        let broker = pki.broker(certificate, "allow_anonymous true\n");
+        assert_refused(&pki, broker.port, "", "", &[said, "docs/mqtt.md"]);
+    }
+}
+
+/// The broker's own certificate stands for itself if it was not made as an authority's.
+#[test]
+fn a_brokers_own_certificate_is_authority_enough_for_itself_alone() {
+    let pki = Pki::new();
+    let key = KeyPair::generate().unwrap();
+    let own = end("broker").self_signed(&key).unwrap();
+    fs::write(pki.path("own.pem"), own.pem()).unwrap();
+    fs::write(pki.path("own.key"), key.serialize_pem()).unwrap();
+    fs::write(pki.path("ca.pem"), own.pem()).unwrap();
+    let broker = pki.broker("own", "allow_anonymous true\n");
+    let station = pki.station(broker.port, "", "");
+    let mut daemon = station.run();
+    daemon.wait_for_line("the connection", |line| {
+        line.contains("Connected to the broker")
+    });
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// The block of commands in the documentation, for a broker on this machine.
+#[test]
+fn the_documented_commands_make_certificates_that_work() {
+    let pki = Pki::new();
+    let document = include_str!("../../docs/mqtt.md");
+    let block = |before: &str, end: &str| {
+        let (_, rest) = document.split_once(before).unwrap();
+        rest.split_once(end).unwrap().0.to_owned()
+    };
+    let commands = block("```sh\n# certificates\n", "```");
+    assert!(commands.contains("broker.plant.example"), "{commands}");
+    shell(&pki, &commands.replace("broker.plant.example", "localhost"));
+    let port = free_port();
+    let broker = Broker::start_with(&format!(
+        "allow_anonymous true\nlistener {port} localhost\nrequire_certificate true\n\
+         cafile {0}/plant-ca.pem\ncertfile {0}/broker.pem\nkeyfile {0}/broker.key\n",
+        pki.folder.path().display()
+    ));
+    let station = Station::new(&format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\n\
+         [camera.top.synthetic]\nsize = \"96x96\"\n\
+         [mqtt]\nhost = \"localhost\"\nport = {port}\n\
+         [mqtt.tls]\nca = \"{0}/plant-ca.pem\"\ncertificate = \"{0}/press-3.pem\"\n\
+         key = \"{0}/press-3.key\"\n",
+        pki.folder.path().display()
+    ));
+    let subscriber = broker.subscribe();
+    let mut daemon = station.run();
+    subscriber.until("a verdict", |message| message.kind() == "verdict");
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
 #[test]
 fn a_broker_that_wants_a_certificate_says_so_when_there_is_none_or_a_strangers() {
     let pki = Pki::new();

@@ -1,31 +1,47 @@
 //! One connection to the broker, from the attempt to its end; never reconnects.
 //!
-//! The client library keeps queues of its own and, when left to reconnect, sends what is in them
-//! after the reconnect: a verdict on a part that is long gone. So a client lives for exactly one
-//! connection, and everything it still holds goes with it. What was handed to it and never
-//! acknowledged is known from outside, by [`Ledger`](super::ledger::Ledger).
+//! A verdict that waits is a verdict on a part that is long gone. So nothing waits here that is
+//! not known outside: a message is in the [`Session`]'s queue, or on the wire and listed in
+//! [`Ledger`](super::ledger::Ledger), and whatever is still here when the connection ends, the
+//! kernel's buffer included, goes with it.
 //!
-//! The library has one set of types for each protocol version; only this module and its two parts
-//! see either.
+//! ```text
+//! dial: name ─► addresses, raced ─► TLS
+//!                                     │
+//! publish ─► session ─► encode ─────► │ stream
+//! next    ◄─ session ◄─ decode ◄───── │
+//! ```
+//!
+//! There is no thread and no task behind it: bytes move while [`Connection::next`] is waited for.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use failure::Failure;
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
-use tokio::{sync::mpsc, task::JoinHandle, time};
+use tokio::{io::ReadBuf, select, time};
 
+use self::{
+    dial::{Stream, dial, look_up},
+    failure::Failure,
+    session::Session,
+};
 use super::reply::Reply;
-use crate::config::{MqttSettings, MqttVersion};
+use crate::config::MqttSettings;
 
+mod decode;
+mod dial;
+mod encode;
 mod failure;
-mod v3;
-mod v5;
+mod reason;
+mod session;
 
-/// Messages that the client may hold; more than are ever handed over unacknowledged.
+/// Messages that may wait for the broker; more than are ever handed over unacknowledged.
 const CAPACITY: usize = 64;
 
 /// Unacknowledged messages on the wire; brokers commonly allow 20.
@@ -33,7 +49,7 @@ const IN_FLIGHT: u16 = 20;
 
 /// Longest packet either way, in bytes; a broker may set a lower limit for what it takes. Verdicts
 /// are a few hundred bytes; this only bounds memory.
-const PACKET_LIMIT: u32 = 1 << 20;
+pub(super) const PACKET_LIMIT: u32 = 1 << 20;
 
 /// What is published.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,7 +73,10 @@ pub(super) struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Incoming {
     pub(super) topic: String,
+    /// Empty where it was `too_long`.
     pub(super) payload: Vec<u8>,
+    /// The bytes of a packet that was longer than [`PACKET_LIMIT`] and has not been read.
+    pub(super) too_long: Option<usize>,
     /// It was published to be kept: it may be of any age. On 3.1.1 only what has been kept is
     /// marked, on 5 also what was published this way a moment ago.
     pub(super) retained: bool,
@@ -119,241 +138,259 @@ pub(super) enum Happening {
     },
     /// A message on a subscribed topic.
     Received(Incoming),
-    /// The farewell is on the wire: the broker will not publish the will.
+    /// The broker has taken the farewell: it will not publish the will.
     Disconnected,
     /// It has ended, or never came about. Nothing else follows.
     Lost(String),
 }
 
-/// A connection, or the attempt at one. Dropping it ends it without a farewell; the kernel then
-/// still sends what it has taken. See [`Connection::cut`].
-#[derive(Debug)]
-pub(super) struct Connection {
-    client: Client,
-    limits: Limits,
-    steps: mpsc::Receiver<Step>,
-    asked: Mutex<Asked>,
-    task: JoinHandle<()>,
-}
-
-#[derive(Debug)]
-enum Client {
-    V3(rumqttc::AsyncClient),
-    V5(rumqttc::v5::AsyncClient),
-}
-
-/// What the event loops report: what happens, and what it takes to understand the answers to
-/// subscriptions, which come without the topics.
-#[derive(Debug)]
-enum Step {
-    Happened(Happening),
-    /// The next subscription, in the order handed over, is on the wire.
-    Asked(u16),
-    /// The answer to one, topic by topic: why it was refused, or `None`.
-    Answered {
-        packet: u16,
-        refusals: Vec<Option<&'static str>>,
-    },
-}
-
-/// Subscriptions that are not answered yet.
-#[derive(Debug, Default)]
-struct Asked {
-    handed_over: VecDeque<Vec<String>>,
-    on_the_wire: BTreeMap<u16, Vec<String>>,
-}
-
-/// Why a message was not handed to the client. Nothing of it has been sent.
+/// Why a message was not handed over. Nothing of it has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotSent {
-    /// The client holds [`CAPACITY`] others, or is gone.
+    /// [`CAPACITY`] others wait, or the farewell has been said.
     Full,
-    /// The packet would have `size` bytes and the broker takes `limit`: it would end the
-    /// connection.
+    /// The packet, or a text in it, would have `size` bytes, and `limit` is as much as goes: the
+    /// broker would end the connection.
     TooLarge { size: usize, limit: u32 },
+}
+
+/// A connection, or the attempt at one. Dropping it cuts it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    settings: MqttSettings,
+    /// The will's topic, and the will.
+    will: (String, String),
+    link: Link,
+    /// Borrowed for the time of a call and no longer.
+    session: RefCell<Session>,
+    /// When something is due: first the end of the attempt, then the next probe.
+    due: time::Instant,
+    /// Whether anything has come in since the last probe.
+    has_heard: bool,
+}
+
+/// How far it is.
+enum Link {
+    Dialling(Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>),
+    Open(Stream),
+    /// Everything is said; the broker is to close its end.
+    Leaving(Stream),
+    Over,
 }
 
 impl Connection {
     /// Begins to connect, with a last will on `will_topic`.
     pub(super) fn open(settings: &MqttSettings, will_topic: &str, will: &str) -> Self {
-        let (sender, steps) = mpsc::channel(CAPACITY);
-        // A probe leaves after each `keep_alive`, whatever else comes and goes. Where nothing at
-        // all happens for longer than two of them, the peer is gone without a word. The attempt
-        // has a limit of its own, which ends it with a better reason.
-        let silence = (settings.keep_alive * 2).max(settings.connect_timeout * 2);
-        let all = settings.clone();
-        let (client, task) = match settings.version {
-            MqttVersion::V3 => {
-                let (client, events) = v3::open(settings, will_topic, will);
-                let task = tokio::spawn(forward(events, sender, silence, all));
-                (Client::V3(client), task)
-            }
-            MqttVersion::V5 => {
-                let (client, events) = v5::open(settings, will_topic, will);
-                let task = tokio::spawn(forward(events, sender, silence, all));
-                (Client::V5(client), task)
-            }
-        };
         Self {
-            client,
-            limits: Limits::default(),
-            steps,
-            asked: Mutex::default(),
-            task,
-        }
-    }
-
-    /// The next thing that happens; safe to drop before it has.
-    pub(super) async fn next(&mut self) -> Happening {
-        loop {
-            let asked = self.asked.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match self.steps.recv().await {
-                Some(Step::Happened(happening)) => {
-                    if let Happening::Connected(limits) = happening {
-                        self.limits = limits;
-                    }
-                    return happening;
-                }
-                Some(Step::Asked(packet)) => asked.sent(packet),
-                Some(Step::Answered { packet, refusals }) => {
-                    if let Some(refused) = asked.answered(packet, &refusals) {
-                        return Happening::Subscribed { refused };
-                    }
-                }
-                None => return Happening::Lost("the client has ended".to_owned()),
-            }
+            will: (will_topic.to_owned(), will.to_owned()),
+            link: Link::Dialling(Box::pin(dial(settings.clone(), look_up))),
+            session: RefCell::new(Session::new(settings)),
+            due: time::Instant::now() + settings.connect_timeout,
+            has_heard: false,
+            settings: settings.clone(),
         }
     }
 
     /// Hands a message over, to be sent in order.
     pub(super) fn publish(&self, message: Message) -> Result<(), NotSent> {
-        match &self.client {
-            Client::V3(client) => v3::publish(client, message, self.limits),
-            Client::V5(client) => v5::publish(client, message, self.limits),
-        }
+        self.session.borrow_mut().publish(&message)
     }
 
     /// Asks for every message on these topics, at least once each, behind everything handed over
     /// so far; [`Happening::Subscribed`] is the answer. It lasts as long as this connection.
     pub(super) fn subscribe(&self, topics: &[String]) -> Result<(), NotSent> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        match &self.client {
-            Client::V3(client) => v3::subscribe(client, topics),
-            Client::V5(client) => v5::subscribe(client, topics),
-        }?;
-        asked.handed_over.push_back(topics.to_vec());
-        Ok(())
+        self.session.borrow_mut().subscribe(topics)
     }
 
-    /// Says farewell behind everything handed over so far.
+    /// Says farewell behind everything handed over so far; [`Happening::Disconnected`] is the
+    /// answer.
     pub(super) fn disconnect(&self) -> Result<(), NotSent> {
-        match &self.client {
-            Client::V3(client) => client.try_disconnect().map_err(|_| NotSent::Full),
-            Client::V5(client) => client.try_disconnect().map_err(|_| NotSent::Full),
-        }
+        self.session.borrow_mut().disconnect()
     }
 
-    /// Ends a connection that stands still, so that nothing queued for it is delivered later.
+    /// Ends a connection that stands still, so that nothing that is queued for it is delivered
+    /// later: not here, and not in the kernel, which tells the broker so with a reset.
     pub(super) fn cut(self) {
         drop(self);
     }
-}
 
-impl Limits {
-    /// Refuses a packet of this size that is too long for the broker.
-    fn check(self, size: usize) -> Result<(), NotSent> {
-        if size > self.packet as usize {
-            let limit = self.packet;
-            return Err(NotSent::TooLarge { size, limit });
+    /// The next thing that happens; safe to drop before it has.
+    pub(super) async fn next(&mut self) -> Happening {
+        loop {
+            // What came in one piece with the end, an acknowledgement for example, has come all the
+            // same, and is told first.
+            if let Some(happening) = self.session.get_mut().happening() {
+                if let Happening::Connected(_) = happening {
+                    self.has_heard = true;
+                    self.due = time::Instant::now() + self.pace();
+                }
+                return happening;
+            }
+            if let Err(failure) = self.step().await {
+                let is_accepted = self.session.get_mut().is_accepted();
+                let last = match std::mem::replace(&mut self.link, Link::Over) {
+                    Link::Leaving(_) => Happening::Disconnected,
+                    _ => Happening::Lost(failure.explain(&self.settings, is_accepted)),
+                };
+                self.session.get_mut().tell(last);
+            }
         }
+    }
+
+    /// Does the next piece of work on the connection.
+    async fn step(&mut self) -> Result<(), Failure> {
+        let session = self.session.get_mut();
+        match &mut self.link {
+            Link::Dialling(dialling) => {
+                let stream = dialling.await?;
+                self.enter(stream)
+            }
+            Link::Open(stream) => select! {
+                moved = poll_fn(|context| exchange(stream, session, context)) => {
+                    self.has_heard |= moved?;
+                    if session.has_left() {
+                        self.leave();
+                    }
+                    Ok(())
+                }
+                () = time::sleep_until(self.due) => self.on_time(),
+            },
+            Link::Leaving(stream) => {
+                poll_fn(|context| wait_for_end(stream, session, context)).await
+            }
+            Link::Over => Err(Failure::Other("it has ended".to_owned())),
+        }
+    }
+
+    /// The stream is there: what is said first.
+    fn enter(&mut self, stream: Stream) -> Result<(), Failure> {
+        let (topic, will) = &self.will;
+        let login = self.settings.login.as_ref();
+        let connect = encode::connect(&self.settings, login, topic, will).map_err(|_| {
+            let problem = "client id, user name, password and topics may have 65,535 bytes each";
+            Failure::Other(problem.to_owned())
+        })?;
+        self.session.get_mut().send(&connect);
+        self.link = Link::Open(stream);
         Ok(())
     }
-}
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Asked {
-    fn sent(&mut self, packet: u16) {
-        if let Some(topics) = self.handed_over.pop_front() {
-            self.on_the_wire.insert(packet, topics);
+    fn leave(&mut self) {
+        if let Link::Open(stream) = std::mem::replace(&mut self.link, Link::Over) {
+            self.link = Link::Leaving(stream);
         }
     }
 
-    /// The topics that were refused, with the reasons; `None` if nobody asked.
-    fn answered(&mut self, packet: u16, refusals: &[Option<&str>]) -> Option<Vec<String>> {
-        let topics = self.on_the_wire.remove(&packet)?;
-        // Reasons come in the order of the topics.
-        let reasons = refusals
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(Some("not answered")));
-        let refused = topics
-            .iter()
-            .zip(reasons)
-            .filter_map(|(topic, reason)| Some(format!("{topic}: {}", reason?)));
-        Some(refused.collect())
+    /// The attempt has to be over by now, or it is time for a probe.
+    fn on_time(&mut self) -> Result<(), Failure> {
+        let pace = self.pace();
+        let session = self.session.get_mut();
+        if !session.is_accepted() {
+            let limit = self.settings.connect_timeout;
+            return Err(Failure::late("the broker has not answered", limit));
+        }
+        if !std::mem::replace(&mut self.has_heard, false) {
+            let problem = format!("the broker has been silent for {pace:?}, and was asked");
+            return Err(Failure::Other(problem));
+        }
+        session.send(&encode::PINGREQ);
+        self.due = time::Instant::now() + pace;
+        Ok(())
+    }
+
+    /// From one probe to the next. A broker may ask for another pace. A faster one is kept; with a
+    /// slower one, or none at all, silence would last longer than we are willing to wait, and to
+    /// probe more often than asked is allowed.
+    fn pace(&mut self) -> Duration {
+        let ours = self.settings.keep_alive;
+        let theirs = self.session.get_mut().keep_alive();
+        theirs.map_or(ours, |theirs| theirs.min(ours))
     }
 }
 
-/// What the event loops of both versions have in common.
-trait Events: Send + 'static {
-    /// Does the next piece of work on the connection.
-    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, Failure>> + Send;
-
-    /// After an error: the oldest thing that happened before it and was not told. What comes in
-    /// one piece with the end of the connection, an acknowledgement for example, has come all the
-    /// same.
-    fn untold(&mut self) -> Option<Step>;
-}
-
-/// Passes on what happens until the connection is lost or nobody listens any more.
-async fn forward(
-    mut events: impl Events,
-    sender: mpsc::Sender<Step>,
-    silence: Duration,
-    settings: MqttSettings,
-) {
-    let mut accepted = false;
-    let lost = loop {
-        let step = match time::timeout(silence, events.step()).await {
-            Ok(Ok(Some(step))) => step,
-            Ok(Ok(None)) => continue,
-            Ok(Err(failure)) => break failure.explain(&settings, accepted),
-            Err(_) => break format!("the broker has been silent for {silence:?}"),
-        };
-        accepted |= matches!(step, Step::Happened(Happening::Connected(_)));
-        let is_over = matches!(step, Step::Happened(Happening::Disconnected));
-        if sender.send(step).await.is_err() || is_over {
-            return;
+/// Moves bytes both ways as far as they go; returns whether any came in.
+fn exchange(
+    stream: &mut Stream,
+    session: &mut Session,
+    context: &mut Context<'_>,
+) -> Poll<Result<bool, Failure>> {
+    let has_come = match receive(stream, session, context) {
+        Poll::Ready(received) => {
+            received?;
+            true
         }
+        Poll::Pending => false,
     };
-    let untold = std::iter::from_fn(|| events.untold());
-    for step in untold.chain([Step::Happened(Happening::Lost(lost))]) {
-        if sender.send(step).await.is_err() {
-            return;
+    match send(stream, session, context) {
+        // The broker may have said why before it closed; if not, it fails again.
+        Poll::Ready(Err(_)) if has_come => Poll::Ready(Ok(true)),
+        Poll::Ready(sent) => Poll::Ready(sent.map(|()| has_come).map_err(Failure::Broken)),
+        Poll::Pending if has_come => Poll::Ready(Ok(true)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Takes what has come in, one piece.
+fn receive(
+    stream: &mut Stream,
+    session: &mut Session,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), Failure>> {
+    if !session.may_receive() {
+        return Poll::Pending;
+    }
+    let mut piece = [0; 1 << 13];
+    let mut buffer = ReadBuf::new(&mut piece);
+    ready!(stream.as_mut().poll_read(context, &mut buffer)).map_err(Failure::Broken)?;
+    if buffer.filled().is_empty() {
+        return Poll::Ready(Err(Failure::Closed));
+    }
+    Poll::Ready(session.receive(buffer.filled()))
+}
+
+/// Sends what there is; ready when all of it has been passed on just now.
+fn send(
+    stream: &mut Stream,
+    session: &mut Session,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while let bytes = session.outgoing()
+        && !bytes.is_empty()
+    {
+        let count = ready!(stream.as_mut().poll_write(context, bytes))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        session.taken(count);
     }
+    if !session.is_unflushed() {
+        return Poll::Pending;
+    }
+    ready!(stream.as_mut().poll_flush(context))?;
+    session.flushed();
+    Poll::Ready(Ok(()))
 }
 
-/// How the bytes travel.
-fn transport(settings: &MqttSettings) -> Transport {
-    match &settings.tls {
-        Some(tls) => Transport::tls_with_config(TlsConfiguration::Rustls(tls.client_config())),
-        None => Transport::Tcp,
-    }
+/// Closes this end, so that what was said last arrives, and waits for the broker to close its own.
+/// Only then is it known to have heard the farewell.
+fn wait_for_end(
+    stream: &mut Stream,
+    session: &mut Session,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), Failure>> {
+    // Where this fails the broker is gone, and reading says so.
+    drop(stream.as_mut().poll_shutdown(context));
+    receive(stream, session, context)
 }
 
-/// What is worth knowing of the packets that leave; both versions have the same type for them.
-fn sent_or_disconnected(outgoing: &Outgoing) -> Option<Step> {
-    match outgoing {
-        Outgoing::Publish(packet) => Some(Step::Happened(Happening::Sent(*packet))),
-        Outgoing::Subscribe(packet) => Some(Step::Asked(*packet)),
-        Outgoing::Disconnect => Some(Step::Happened(Happening::Disconnected)),
-        _ => None,
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dialling(_) => "Dialling",
+            Self::Open(_) => "Open",
+            Self::Leaving(_) => "Leaving",
+            Self::Over => "Over",
+        })
     }
 }
 

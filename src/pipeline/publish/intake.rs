@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use super::connection::Incoming;
+use super::connection::{Incoming, PACKET_LIMIT};
 use crate::{
     monitor::{MessageOutcome, Metrics},
     pipeline::{
@@ -158,6 +158,7 @@ impl Intake {
         received: Moment,
     ) -> Result<(), Refusal> {
         refuse_retained(message)?;
+        refuse_too_long(message)?;
         let invalid = |problem| (MessageOutcome::Invalid, problem);
         let payload: TriggerPayload = if message.payload.is_empty() {
             TriggerPayload::default()
@@ -205,8 +206,11 @@ impl Intake {
     /// What is refused and not retained is answered all the same, so that nobody waits for it.
     fn take_command(&self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
         refuse_retained(message)?;
-        let read = Command::parse(verb, &message.payload)
-            .map_err(|problem| (MessageOutcome::Invalid, problem))
+        let read = refuse_too_long(message)
+            .and_then(|()| {
+                Command::parse(verb, &message.payload)
+                    .map_err(|problem| (MessageOutcome::Invalid, problem))
+            })
             .and_then(|(command, sent_at)| {
                 refuse_stale(sent_at, Moment::now())?;
                 Ok(command)
@@ -240,6 +244,17 @@ fn refuse_retained(message: &Incoming) -> Result<(), Refusal> {
         return Err((MessageOutcome::Retained, RETAINED.to_owned()));
     }
     Ok(())
+}
+
+/// Refuses what was skipped unread.
+fn refuse_too_long(message: &Incoming) -> Result<(), Refusal> {
+    match message.too_long {
+        None => Ok(()),
+        Some(size) => {
+            let problem = format!("it has {size} bytes; it may have {PACKET_LIMIT}, all counted");
+            Err((MessageOutcome::Invalid, problem))
+        }
+    }
 }
 
 /// Refuses what was sent too long ago, by the sender's clock, where the sender says when.

@@ -1,18 +1,23 @@
 //! Why a connection ended or never came about, in one sentence that an operator can act on. What
 //! the libraries say of TLS names their own parts; what matters is which file or key to look at.
 
-use std::{error::Error, fmt::Write, io};
+use std::{error::Error, fmt::Write, io, time::Duration};
 
-use rumqttc::TlsError;
-use rustls::{AlertDescription, CertificateError, Error as RustlsError};
+use rustls::{AlertDescription, CertificateError, Error as RustlsError, OtherError};
 
+use super::decode::Malformed;
 use crate::config::{self, MqttSettings};
 
-/// What an event loop ends with.
+/// Where to find out how certificates are made.
+const RECIPE: &str = "docs/mqtt.md has the commands";
+
+/// Why there is no connection, or no longer one.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The broker said no.
-    Refused(&'static str),
+    Refused(String),
+    /// The system does not know where the broker is.
+    LookUp(io::Error),
     /// The connection was not made yet, or TLS not agreed upon.
     Handshake(io::Error),
     /// The connection broke.
@@ -26,11 +31,9 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn tls(error: TlsError) -> Self {
-        match error {
-            TlsError::Io(error) => Self::Handshake(error),
-            other => Self::Other(other.to_string()),
-        }
+    /// Something has not come within its limit.
+    pub(super) fn late(what: &str, limit: Duration) -> Self {
+        Self::Other(format!("{what} within {limit:?}"))
     }
 
     /// In words; `accepted` is whether the broker had accepted the connection before.
@@ -40,6 +43,9 @@ impl Failure {
         match (self, &settings.tls) {
             (Self::Refused(reason), _) => format!("refused: {reason}"),
             (Self::Other(problem), _) => problem,
+            (Self::LookUp(error), _) => {
+                format!("cannot find the address of `{}`: {error}", settings.host)
+            }
             (Self::Handshake(error) | Self::Broken(error), _) if rustls_error(&error).is_some() => {
                 explain_tls(&error, settings)
             }
@@ -59,6 +65,12 @@ impl Failure {
             (Self::Garbled(problem), _) => format!("what the broker sent is no MQTT: {problem}"),
             (Self::Handshake(error) | Self::Broken(error), _) => error.to_string(),
         }
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(problem: Malformed) -> Self {
+        Self::Garbled(problem.to_string())
     }
 }
 
@@ -127,19 +139,46 @@ fn explain_certificate(problem: &CertificateError, host: &str) -> String {
         CertificateError::NotValidYet => {
             "the broker's certificate is not valid yet, or this machine's clock is wrong".to_owned()
         }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            format!(
+                "the broker's certificate has no subjectAltName, and a common name does not \
+                 count; it has to be for mqtt.host, `{host}` ({RECIPE})"
+            )
+        }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let names = if presented.is_empty() {
-                "no name at all".to_owned()
-            } else {
-                let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
-                names.join(", ")
-            };
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let names = names.join(", ");
             format!("the broker's certificate is for {names}, and mqtt.host is `{host}`")
         }
         CertificateError::NotValidForName => {
             format!("the broker's certificate is for another name than mqtt.host, `{host}`")
         }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the broker's certificate is not meant for servers (extended key usage)".to_owned()
+        }
+        CertificateError::BadEncoding => {
+            "the broker's certificate cannot be read; it may be damaged".to_owned()
+        }
+        CertificateError::Other(OtherError(cause)) => explain_kind(cause.as_ref()),
         other => format!("the broker's certificate cannot be trusted: {other}"),
+    }
+}
+
+/// Certificates of a kind that no server may show.
+fn explain_kind(cause: &(dyn Error + Send + Sync + 'static)) -> String {
+    match cause.downcast_ref() {
+        Some(webpki::Error::CaUsedAsEndEntity) => format!(
+            "the broker shows an authority's certificate as its own, such as `openssl req -x509` \
+             makes; it needs one that an authority has signed ({RECIPE})"
+        ),
+        Some(webpki::Error::UnsupportedCertVersion) => format!(
+            "the broker's certificate is of X.509 version 1, which has no place for the name of a \
+             server; it has to be of version 3, with a subjectAltName ({RECIPE})"
+        ),
+        _ => format!(
+            "the broker's certificate cannot be trusted: {}",
+            chain(cause)
+        ),
     }
 }
 

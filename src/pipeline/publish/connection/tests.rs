@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::config::MqttVersion;
 
 /// Much longer than anything here takes; only a failing test waits this long.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,10 +19,11 @@ const PUBLISH_QOS_1: u8 = 0x32;
 const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
+const DISCONNECT: u8 = 0xE0;
 const PINGREQ: u8 = 0xC0;
 const PINGRESP: u8 = 0xD0;
 
-fn settings(version: MqttVersion, port: u16) -> MqttSettings {
+pub(super) fn settings(version: MqttVersion, port: u16) -> MqttSettings {
     MqttSettings {
         host: Ipv4Addr::LOCALHOST.to_string(),
         port,
@@ -212,7 +214,7 @@ fn refused_topics_are_named_on_version_3_too() {
 
 #[test]
 fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
-    const NAMES: [(u8, Option<(&str, bool)>); 9] = [
+    const NAMES: [(u8, Option<(&str, bool)>); 11] = [
         (0x00, None),
         (0x10, None),
         (0x80, Some(("unspecified error", true))),
@@ -222,6 +224,9 @@ fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
         (0x91, Some(("packet identifier in use", false))),
         (0x97, Some(("quota exceeded", true))),
         (0x99, Some(("payload format invalid", true))),
+        // Two that an acknowledgement may not have; mosquitto says the first all the same.
+        (0x95, Some(("packet too large", true))),
+        (0xEE, Some(("a reason that MQTT 5 does not have", true))),
     ];
     let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
         for (code, _) in NAMES {
@@ -320,6 +325,7 @@ fn a_message_is_passed_on_with_all_that_it_says_about_itself() {
             Incoming {
                 topic: "t".to_owned(),
                 payload: b"go".to_vec(),
+                too_long: None,
                 retained: true,
                 duplicate: true,
                 reply: Some(Reply {
@@ -358,8 +364,7 @@ fn a_response_topic_that_would_do_harm_is_dropped_and_the_message_is_not() {
 #[test]
 fn a_broker_that_wants_no_keep_alive_is_probed_at_our_pace() {
     // Server keep alive: 0.
-    let (settings, broker) = Script::play(MqttVersion::V5, &[0x13, 0, 0], |broker| {
-        // The client library takes 0 for "at once", one time.
+    let (mut settings, broker) = Script::play(MqttVersion::V5, &[0x13, 0, 0], |broker| {
         assert_eq!(broker.read(), (PINGREQ, vec![]));
         broker.write(PINGRESP, &[]);
         broker.write(PUBLISH, &message(&[], &[], b"go"));
@@ -367,6 +372,7 @@ fn a_broker_that_wants_no_keep_alive_is_probed_at_our_pace() {
         assert_eq!(first, PUBLISH_QOS_1);
         broker.write(PUBACK, &message[3..5]);
     });
+    settings.keep_alive = Duration::from_secs(1);
     client(async {
         let mut connection = connected(&settings).await;
         received(&mut connection).await;
@@ -377,6 +383,231 @@ fn a_broker_that_wants_no_keep_alive_is_probed_at_our_pace() {
             matches!(acknowledged, Happening::Acknowledged { refused: None, .. }),
             "{acknowledged:?}"
         );
+    });
+    broker.join().unwrap();
+}
+
+/// A packet with a body of any length.
+fn long_packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    while length >= 0x80 {
+        packet.push((length & 0x7F) as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(u8::try_from(length).unwrap());
+    packet.extend(body);
+    packet
+}
+
+#[test]
+fn a_message_that_is_too_long_is_skipped_confirmed_and_said_and_nothing_else_ends() {
+    for version in [MqttVersion::V3, MqttVersion::V5] {
+        let properties: &[u8] = if version == MqttVersion::V5 {
+            &[0]
+        } else {
+            &[]
+        };
+        let (settings, broker) = Script::play(version, &[], move |broker| {
+            let payload = vec![b'x'; PACKET_LIMIT as usize];
+            let body = [&text(b"t")[..], &[0, 9], properties, &payload].concat();
+            // Retained, and confirmed; then one that is not.
+            let packet = long_packet(PUBLISH_QOS_1 | 0x01, &body);
+            broker.stream.write_all(&packet).unwrap();
+            let body = [&text(b"t")[..], properties, &payload].concat();
+            broker
+                .stream
+                .write_all(&long_packet(PUBLISH, &body))
+                .unwrap();
+            let body = [&text(b"t")[..], properties, b"last"].concat();
+            broker.write(PUBLISH, &body);
+            assert_eq!(broker.read(), (PUBACK, vec![0, 9]));
+        });
+        client(async {
+            let mut connection = connected(&settings).await;
+            // The body, its length in four bytes (or three), and the first byte.
+            for (number, retained) in [(2, true), (0, false)] {
+                let incoming = received(&mut connection).await;
+                let size = PACKET_LIMIT as usize + 3 + number + properties.len() + 4;
+                assert_eq!(incoming.too_long, Some(size));
+                assert_eq!(incoming.payload, b"");
+                assert_eq!((&*incoming.topic, incoming.retained), ("t", retained));
+            }
+            assert_eq!(received(&mut connection).await.payload, b"last");
+        });
+        broker.join().unwrap();
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_confirmed_and_left_aside() {
+    let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
+        // Properties that end beyond the packet, one that does not exist, one that is cut off, and
+        // a topic that is no UTF-8.
+        for bad in [
+            &[0, 1, b't', 0, 1, 99][..],
+            &[0, 1, b't', 0, 2, 2, 0x7E, 0],
+            &[0, 1, b't', 0, 3, 2, 0x08, 9],
+            &[0, 1, 0xFF, 0, 4, 0],
+        ] {
+            broker.write(PUBLISH_QOS_1, bad);
+            assert_eq!(broker.read(), (PUBACK, bad[3..5].to_vec()));
+        }
+        broker.write(PUBLISH, &message(&[], &[], b"last"));
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        assert_eq!(received(&mut connection).await.payload, b"last");
+    });
+    broker.join().unwrap();
+}
+
+/// What the end of a connection is put down to.
+fn cause_of_the_end(version: MqttVersion, connack: &'static [u8], last: &'static [u8]) -> String {
+    let (settings, broker) = Script::play(version, connack, move |broker| {
+        broker.stream.write_all(last).unwrap();
+    });
+    let cause = client(async {
+        let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
+        loop {
+            if let Happening::Lost(cause) = connection.next().await {
+                return cause;
+            }
+        }
+    });
+    broker.join().unwrap();
+    cause
+}
+
+#[test]
+fn a_broker_that_says_what_cannot_be_is_called_so() {
+    for (connack, last, said) in [
+        (
+            &[0x21, 0, 0][..],
+            &[][..],
+            "takes no message at all (Receive Maximum 0)",
+        ),
+        (&[0x27, 0, 0, 0, 0], &[], "takes no packet at all"),
+        (&[0x24, 0], &[], "does not support QoS 1"),
+        (&[0x25, 0], &[], "does not support retained messages"),
+        // A reason alone, and not even that, are allowed.
+        (
+            &[],
+            &[0xE0, 1, 0x8E],
+            "session taken over: another client has the same",
+        ),
+        (&[], &[0xE0, 0], "the broker ended it: normal disconnection"),
+        (&[], &[0xE0, 1, 0xC7], "a reason that MQTT 5 does not have"),
+        (
+            &[],
+            &[0xE0, 7, 0x8B, 5, 0x1F, 0, 2, b'b', b'\n'],
+            "server shutting down (b\\n)",
+        ),
+        (&[], &[0xF0, 0], "what the broker sent is no MQTT"),
+        (
+            &[],
+            &[PUBLISH, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+            "more than four bytes",
+        ),
+        (
+            &[],
+            &[PUBLISH | 0x04, 5, 0, 1, b't', 0, 1],
+            "a quality that was not asked for",
+        ),
+        (&[], &[PUBLISH, 1, 0], "ends too early"),
+        (&[], &[], "the broker closed the connection"),
+    ] {
+        let cause = cause_of_the_end(MqttVersion::V5, connack, last);
+        assert!(cause.contains(said), "{said}: {cause}");
+    }
+    let cause = cause_of_the_end(MqttVersion::V3, &[], &[0xE0, 0]);
+    assert!(cause.contains("no MQTT"), "{cause}");
+}
+
+#[test]
+fn no_more_messages_are_on_the_wire_than_the_broker_takes() {
+    let (settings, broker) = Script::play(MqttVersion::V5, &[0x21, 0, 2], |broker| {
+        let first = broker.read().1;
+        let second = broker.read().1;
+        broker.stream.set_nonblocking(true).unwrap();
+        let more = broker.stream.peek(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(more, Err(ErrorKind::WouldBlock));
+        broker.stream.set_nonblocking(false).unwrap();
+        for number in [&second[3..5], &first[3..5]] {
+            broker.write(PUBACK, number);
+            let next = broker.read().1;
+            broker.write(PUBACK, &next[3..5]);
+        }
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        for _ in 0..4 {
+            connection.publish(request("t")).unwrap();
+        }
+        let mut taken = 0;
+        while taken < 4 {
+            match connection.next().await {
+                Happening::Acknowledged { refused: None, .. } => taken += 1,
+                Happening::Sent(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    broker.join().unwrap();
+}
+
+#[test]
+fn a_farewell_is_over_when_the_broker_has_closed_its_end() {
+    let (settings, broker) = Script::play(MqttVersion::V3, &[], |broker| {
+        assert_eq!(broker.read().0, PUBLISH_QOS_1);
+        assert_eq!(broker.read().0, DISCONNECT);
+        // A last word on the way is heard.
+        broker.write(PUBLISH, &[&text(b"t")[..], b"last"].concat());
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        connection.publish(request("t")).unwrap();
+        connection.disconnect().unwrap();
+        assert_eq!(
+            connection.publish(request("t")),
+            Ok(()),
+            "it waits, and is not sent"
+        );
+        assert!(matches!(connection.next().await, Happening::Sent(_)));
+        assert_eq!(received(&mut connection).await.payload, b"last");
+        assert_eq!(connection.next().await, Happening::Disconnected);
+    });
+    broker.join().unwrap();
+}
+
+#[test]
+fn what_the_kernel_holds_of_a_connection_that_is_cut_is_never_delivered() {
+    const SIZE: usize = 1 << 19;
+    let (cut, is_cut) = std::sync::mpsc::channel();
+    let (settings, broker) = Script::play(MqttVersion::V3, &[], move |broker| {
+        // It stands still until the other end has given up.
+        is_cut.recv().unwrap();
+        let mut received = Vec::new();
+        let end = broker.stream.read_to_end(&mut received);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        // As many as the kernel takes.
+        loop {
+            let message = Message {
+                payload: vec![b'x'; SIZE],
+                ..request("t")
+            };
+            connection.publish(message).unwrap();
+            match time::timeout(Duration::from_millis(300), connection.next()).await {
+                Ok(Happening::Sent(_)) => {}
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => break,
+            }
+        }
+        connection.cut();
+        cut.send(()).unwrap();
     });
     broker.join().unwrap();
 }
