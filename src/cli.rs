@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
-use crate::commands::{
-    ablate, backbone, bench, calibrate, demo, doctor, evaluate, model, predict, train,
+use crate::{
+    commands::{ablate, backbone, bench, calibrate, demo, doctor, evaluate, model, predict, train},
+    decode::DEFAULT_MEGAPIXELS,
 };
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
@@ -16,6 +17,18 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Pixels that an image file may have, in millions; a larger one is refused before it is
+    /// decoded
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = DEFAULT_MEGAPIXELS,
+        value_parser = clap::value_parser!(u32).range(1..=4000),
+        env = "FLAWD_MAX_MEGAPIXELS",
+        help_heading = "Image files"
+    )]
+    pub max_megapixels: u32,
 }
 
 /// One variant a verb; each has its arguments in the file of that verb.

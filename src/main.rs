@@ -10,7 +10,7 @@ use std::{
 use clap::Parser;
 use flawd::{
     cli::{Cli, Command},
-    commands,
+    commands, decode,
     failure::{Failure, Kind},
     telemetry,
 };
@@ -27,6 +27,7 @@ fn main() -> ! {
         let kind = Kind::of(&error, Kind::Config);
         leave_with(&Failure::new(kind, error));
     }
+    decode::set_max_megapixels(cli.max_megapixels);
     // These have sockets as well, whose other end may go at any time.
     let has_sockets = matches!(
         cli.command,

@@ -14,7 +14,12 @@ use crate::{
 const UNIT_PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts";
 
 /// Variables that are shown besides those of the configuration.
-const PLAIN_VARIABLES: [&str; 3] = ["FLAWD_LOG", "FLAWD_ONNXRUNTIME", "LD_LIBRARY_PATH"];
+const PLAIN_VARIABLES: [&str; 4] = [
+    "FLAWD_LOG",
+    "FLAWD_MAX_MEGAPIXELS",
+    "FLAWD_ONNXRUNTIME",
+    "LD_LIBRARY_PATH",
+];
 
 /// The time, and who keeps it.
 pub(super) fn clock() -> Vec<Finding> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -125,9 +124,9 @@ impl<'a> Extraction<'a> {
 
     /// An image with features in the cache, or why it cannot be used.
     fn extract(&mut self, path: &Path) -> Result<Result<FeatureImage, String>, FeaturesError> {
-        let bytes = match fs::read(path) {
+        let bytes = match decode::read(path) {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(with_causes(&error))),
         };
         let digest = sha256(&bytes);
         let key = self.key(digest);
@@ -181,7 +180,11 @@ impl<'a> Extraction<'a> {
             geometry,
             ..
         } = self.source;
-        let inputs = format!("{} {graph_digest} {geometry:?} {image}", self.computed_by);
+        let inputs = format!(
+            "{} {} {graph_digest} {geometry:?} {image}",
+            self.computed_by,
+            decode::REVISION
+        );
         sha256(inputs.as_bytes()).hex()
     }
 }

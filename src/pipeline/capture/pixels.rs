@@ -3,15 +3,13 @@
 //! YUYV and NV12 are converted by nokhwa, which takes them for BT.601 with studio range (16 is
 //! black, 235 white): the usual meaning for USB cameras.
 
-use std::path::Path;
-
 use flawd_core::image::{RgbImage, Size};
 use nokhwa::{
     Buffer,
     utils::{FrameFormat, nv12_to_rgb, yuyv422_to_rgb},
 };
 
-use crate::{decode, failure::with_causes};
+use crate::decode;
 
 /// Converts a frame.
 ///
@@ -22,15 +20,8 @@ pub(super) fn to_rgb(frame: &Buffer) -> Result<RgbImage, String> {
     let size = Size::new(resolution.height() as usize, resolution.width() as usize);
     let pixels = match frame.source_frame_format() {
         FrameFormat::MJPEG => {
-            let image = decode::from_bytes(Path::new("the JPEG frame"), frame.buffer())
-                .map_err(|error| with_causes(&error))?;
-            if image.size() != size {
-                return Err(format!(
-                    "a frame of {} where {size} was agreed",
-                    image.size()
-                ));
-            }
-            return Ok(image);
+            return decode::jpeg_frame(frame.buffer(), size)
+                .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
         }
         FrameFormat::YUYV => yuyv422_to_rgb(exactly(frame, size.area() * 2)?, false)
             .map_err(|error| error.to_string())?,

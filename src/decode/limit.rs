@@ -1,0 +1,53 @@
+//! How large a picture may be, asked before anything is allocated for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flawd_core::image::Size;
+
+use super::Problem;
+
+/// Pixels of a picture at most, unless told otherwise: more than industrial cameras have (150
+/// million at the very most, 5 to 25 usually), at up to 11 bytes a pixel while it is decoded.
+pub const DEFAULT_MEGAPIXELS: u32 = 100;
+
+/// The limit of this process. One number for all, because it protects the process's memory, and no
+/// picture has a reason to be allowed more than another.
+static MEGAPIXELS: AtomicU64 = AtomicU64::new(DEFAULT_MEGAPIXELS as u64);
+
+/// Sets the limit for files from now on; for `main`.
+pub fn set_max_megapixels(megapixels: u32) {
+    MEGAPIXELS.store(megapixels.into(), Ordering::Relaxed);
+}
+
+/// Megapixels that a file may have.
+pub(super) fn max_megapixels() -> u64 {
+    MEGAPIXELS.load(Ordering::Relaxed)
+}
+
+/// Bytes that a file may have: an uncompressed picture with the most pixels, four channels of 16
+/// bits each, and as much again for what else is in it.
+pub(super) fn max_file_bytes() -> u64 {
+    max_megapixels() * 16_000_000
+}
+
+/// Whether a file may be that large.
+pub(super) fn admit(size: Size) -> Result<(), Problem> {
+    let limit = max_megapixels();
+    if size.area() as u64 > limit * 1_000_000 {
+        return Err(Problem::TooLarge { size, limit });
+    }
+    Ok(())
+}
+
+/// Whether so short a file can hold so many bytes of pixels. Deflate packs 1032 times at most, and
+/// pixels of one bit become eight; small pictures of one colour may be shorter still.
+pub(super) fn plausible(size: Size, pixel_bytes: u64, file_bytes: usize) -> Result<(), Problem> {
+    const ALWAYS: u64 = 16 << 20;
+    if pixel_bytes > ALWAYS.saturating_add(file_bytes as u64 * 8 * 1032) {
+        return Err(Problem::TooLittle {
+            size,
+            bytes: file_bytes,
+        });
+    }
+    Ok(())
+}
