@@ -30,8 +30,10 @@ use tracing_subscriber::{
 use crate::config::{Log, LogFormat};
 
 mod filter;
+mod limit;
 mod writer;
 
+use limit::Limit;
 use writer::LineWriter;
 
 /// The environment variable that holds the filter; it takes precedence over `[log] level`, unless
@@ -53,7 +55,7 @@ pub enum LogError {
     Thread(#[from] io::Error),
 }
 
-type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Filtered = Layered<Limit, Layered<reload::Layer<EnvFilter, Registry>, Registry>>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
 /// What decides which lines are wanted, and what writes them: two layers, because a filter counts
@@ -124,7 +126,10 @@ impl Handles {
 fn subscriber(log: &Log, writer: &LineWriter) -> (impl Subscriber + Send + Sync, Handles) {
     let (filter, filter_handle) = reload::Layer::new(filter(log));
     let (lines, lines_handle) = reload::Layer::new(lines(log, writer));
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let subscriber = tracing_subscriber::registry()
+        .with(filter)
+        .with(Limit::default())
+        .with(lines);
     let handles = Handles {
         filter: filter_handle,
         lines: lines_handle,

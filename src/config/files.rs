@@ -5,19 +5,72 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// Why a file that a key of the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{key}: cannot read {}", path.display())]
+    Unreadable {
+        /// The key's path, for example `mqtt.password_file`.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What is in it is of no use.
+    #[error("{key}: {}: {problem}", path.display())]
+    Unusable {
+        /// The key's path.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
+}
+
+impl FileError {
+    pub(super) fn unusable(key: &'static str, path: &Path, problem: impl Into<String>) -> Self {
+        Self::Unusable {
+            key,
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
 
 /// Far above the certificates of every authority there is, which are 220 KiB.
 const LONGEST: u64 = 16 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What is in the file that `key` names, without a byte order mark.
+pub(super) fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
+    bytes(path).map_err(|source| unreadable(key, path, source))
+}
+
+/// The text in the file that `key` names, without a byte order mark. No error quotes it.
+pub(super) fn read_text(key: &'static str, path: &Path) -> Result<String, FileError> {
+    text(path).map_err(|source| unreadable(key, path, source))
+}
+
+fn unreadable(key: &'static str, path: &Path, source: io::Error) -> FileError {
+    FileError::Unreadable {
+        key,
+        path: path.to_owned(),
+        source,
+    }
+}
+
 /// What is in a file, without a byte order mark.
 ///
 /// # Errors
 /// What the system says, or that the file is too long.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
         .take(LONGEST + 1)
@@ -35,9 +88,9 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The text in a file, without a byte order mark.
 ///
 /// # Errors
-/// As [`read`], and for anything but UTF-8. The text is never quoted.
-pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| {
+/// As [`bytes`], and for anything but UTF-8. The text is never quoted.
+pub(super) fn text(path: &Path) -> io::Result<String> {
+    String::from_utf8(bytes(path)?).map_err(|error| {
         let is_utf_16 =
             |bytes: &[u8]| bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
         let problem = if is_utf_16(error.as_bytes()) {
@@ -55,31 +108,31 @@ mod tests {
 
     use super::*;
 
-    fn text(bytes: &[u8]) -> Result<String, String> {
+    fn read(bytes: &[u8]) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, bytes).unwrap();
-        read_text(&path).map_err(|error| error.to_string())
+        text(&path).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_a_text() {
-        assert_eq!(text(b"\xef\xbb\xbfsecret").unwrap(), "secret");
-        assert_eq!(text(b"secret").unwrap(), "secret");
+        assert_eq!(read(b"\xef\xbb\xbfsecret").unwrap(), "secret");
+        assert_eq!(read(b"secret").unwrap(), "secret");
     }
 
     #[test]
     fn what_is_no_utf_8_is_said_and_not_shown() {
         assert_eq!(
-            text(b"\xff\xfes\0e\0").unwrap_err(),
+            read(b"\xff\xfes\0e\0").unwrap_err(),
             "it is UTF-16; save it as UTF-8"
         );
-        assert_eq!(text(b"m\xfcller").unwrap_err(), "it is not UTF-8");
+        assert_eq!(read(b"m\xfcller").unwrap_err(), "it is not UTF-8");
     }
 
     #[test]
     fn a_file_without_an_end_is_an_error() {
-        let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        let error = bytes(Path::new("/dev/zero")).unwrap_err().to_string();
         assert_eq!(error, "it has more than 16 MiB");
     }
 }

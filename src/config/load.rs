@@ -14,7 +14,7 @@ use std::{
 use config::{Environment, File, FileFormat, Map};
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ValidConfig, files, suggest, variables};
+use super::{Config, FileError, ValidConfig, files, suggest, variables};
 
 /// Variables `FLAWD__SECTION__KEY` take precedence over the file's keys.
 pub const ENVIRONMENT_PREFIX: &str = "FLAWD";
@@ -34,16 +34,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A file that a key names.
-    #[error("{place}: {key}: cannot read {}", path.display())]
+    #[error("{place}")]
     File {
         /// The configuration file, with the line of the key.
         place: String,
-        /// The key's path, for example `mqtt.password_file`.
-        key: String,
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
+        /// What is wrong with the file.
+        source: FileError,
     },
     /// Something in the file that is no TOML, no key of ours, or of the wrong type.
     #[error("{}:{line}:{column}: {problem}", path.display())]
@@ -90,7 +86,7 @@ impl Document {
     /// # Errors
     /// [`ConfigError::Read`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_text(path).map_err(|source| ConfigError::Read {
+        let text = files::text(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -119,13 +115,14 @@ impl Document {
         }
     }
 
-    /// An error about the file that `key` names.
-    pub(super) fn file_error(&self, key: &str, path: &Path, source: io::Error) -> ConfigError {
+    /// An error about a file that a key names.
+    pub(super) fn refuse(&self, error: FileError) -> ConfigError {
+        let key = match &error {
+            FileError::Unreadable { key, .. } | FileError::Unusable { key, .. } => key,
+        };
         ConfigError::File {
             place: self.place(key),
-            key: key.to_owned(),
-            path: path.to_owned(),
-            source,
+            source: error,
         }
     }
 

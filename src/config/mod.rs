@@ -21,6 +21,7 @@ mod age;
 mod files;
 mod list;
 mod load;
+mod login;
 mod models;
 mod secret;
 mod settings;
@@ -31,7 +32,9 @@ mod tls;
 mod validate;
 mod variables;
 
+pub use files::FileError;
 pub use load::{ConfigError, Document, ENVIRONMENT_PREFIX};
+pub use login::Login;
 pub use secret::Secret;
 pub use settings::{
     CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, ModelSettings,

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use flawd_core::{image::Size, preprocess::Geometry};
+use flawd_core::{digest::Digest, image::Size, preprocess::Geometry};
 use flawd_onnx::SessionOptions;
 
-use super::{Durability, Log, Monitor, Overflow, Secret, TlsSettings, V4l2};
-use crate::synthetic::fault::Faults;
+use super::{Durability, Log, Login, Monitor, Overflow, TlsSettings, V4l2, files};
+use crate::{digest, synthetic::fault::Faults};
 
 /// A configuration that the daemon can be built from.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct ValidConfig {
     pub cameras: Vec<CameraSettings>,
     /// The broker.
     pub mqtt: MqttSettings,
+    /// What was in the files that `[mqtt]` names when they were last read, by their paths.
+    pub mqtt_files: BTreeMap<PathBuf, Digest>,
     /// Records on disk until the broker has taken them.
     pub journal: JournalSettings,
     /// Pictures of judged parts on disk; none: they are not kept.
@@ -96,32 +98,85 @@ impl ModelSettings {
 }
 
 impl ValidConfig {
-    /// The sections in which `other` differs in something that is settled at start. Everything
-    /// else, which is the models and the log, can be exchanged while parts are judged.
-    pub fn differences_that_need_a_restart(&self, other: &Self) -> Vec<&'static str> {
-        let cameras = |config: &Self| {
-            let camera = |camera: &CameraSettings| CameraSettings {
-                models: ModelSettings::default(),
-                ..camera.clone()
-            };
-            config.cameras.iter().map(camera).collect::<Vec<_>>()
-        };
+    /// As much of `new` as can be exchanged while parts are judged, which is the models, the log
+    /// and what is in files; and the sections in which `new` differs in something else, which
+    /// stays as it is until a restart.
+    pub fn exchange(&self, new: &Self) -> (Self, Vec<String>) {
         let station = |config: &Self| {
             let station = config.station.clone();
             (station, config.state.clone(), config.grace_period)
         };
         let library = |config: &Self| config.inference.onnxruntime.clone();
+        let evidence = |config: &Self| {
+            let evidence = config.evidence.clone()?;
+            // What is kept free for the journal belongs to its section.
+            let reserve = evidence.reserve.saturating_sub(config.journal.capacity);
+            Some(EvidenceSettings {
+                reserve,
+                ..evidence
+            })
+        };
         let sections = [
-            ("[station]", station(self) != station(other)),
-            ("inference.onnxruntime", library(self) != library(other)),
-            ("[camera]", cameras(self) != cameras(other)),
-            ("[mqtt]", self.mqtt != other.mqtt),
-            ("[journal]", self.journal != other.journal),
-            ("[evidence]", self.evidence != other.evidence),
-            ("[monitor]", self.monitor != other.monitor),
+            ("[station]", station(self) != station(new)),
+            ("inference.onnxruntime", library(self) != library(new)),
+            ("[mqtt]", self.mqtt != new.mqtt),
+            ("[journal]", self.journal != new.journal),
+            ("[evidence]", evidence(self) != evidence(new)),
+            ("[monitor]", self.monitor != new.monitor),
         ];
-        let differs = sections.into_iter().filter(|(_, differs)| *differs);
-        differs.map(|(section, _)| section).collect()
+        let differing = sections.into_iter().filter(|(_, differs)| *differs);
+        let mut kept: Vec<_> = differing.map(|(section, _)| section.to_owned()).collect();
+        let section = |camera: &CameraSettings| format!("[camera.{}]", camera.name);
+        let mut cameras = self.cameras.clone();
+        for camera in &mut cameras {
+            let new = new.camera(&camera.name);
+            if let Some(new) = new {
+                camera.models = new.models.clone();
+            }
+            if new != Some(&*camera) {
+                kept.push(section(camera));
+            }
+        }
+        let is_new = |camera: &&CameraSettings| self.camera(&camera.name).is_none();
+        kept.extend(new.cameras.iter().filter(is_new).map(section));
+        let exchanged = Self {
+            cameras,
+            inference: InferenceSettings {
+                onnxruntime: library(self),
+                ..new.inference.clone()
+            },
+            log: new.log.clone(),
+            mqtt_files: new.mqtt_files.clone(),
+            ..self.clone()
+        };
+        (exchanged, kept)
+    }
+
+    /// The files that `[mqtt]` names in both and whose contents differ.
+    pub fn changed_files<'a>(&'a self, new: &'a Self) -> impl Iterator<Item = &'a Path> {
+        let files = new.mqtt_files.iter();
+        let changed = files.filter(|(path, digest)| {
+            let last = self.mqtt_files.get(*path);
+            last.is_some_and(|last| last != *digest)
+        });
+        changed.map(|(path, _)| path.as_path())
+    }
+
+    fn camera(&self, name: &str) -> Option<&CameraSettings> {
+        self.cameras.iter().find(|camera| camera.name == name)
+    }
+}
+
+impl MqttSettings {
+    /// What is in the files that are named here.
+    pub(super) fn digests(&self) -> BTreeMap<PathBuf, Digest> {
+        let password = self.login.iter().filter_map(Login::file);
+        let tls = self.tls.iter().flat_map(TlsSettings::files);
+        // They have just been read; one that is gone meanwhile is missed at the next connection.
+        password
+            .chain(tls)
+            .filter_map(|path| Some((path.to_owned(), digest::sha256(&files::bytes(path).ok()?))))
+            .collect()
     }
 }
 
@@ -205,8 +260,8 @@ pub struct MqttSettings {
     pub root: String,
     /// Differs for each client of the broker.
     pub client_id: String,
-    /// User name and password.
-    pub login: Option<(String, Secret)>,
+    /// User name and password; `None`: neither is sent.
+    pub login: Option<Login>,
     /// How the connection is encrypted; none: it is not.
     pub tls: Option<TlsSettings>,
     /// Whether a start without the broker is an error.

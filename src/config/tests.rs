@@ -296,6 +296,12 @@ fn a_password_in_the_file_is_refused_and_not_repeated() {
     assert!(!problem.contains("hunter2"), "{problem}");
 }
 
+/// The password that would be sent now.
+fn password(config: &ValidConfig) -> String {
+    let login = config.mqtt.login.as_ref().unwrap();
+    login.password().unwrap().reveal().to_owned()
+}
+
 #[test]
 fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
     let folder = tempfile::tempdir().unwrap();
@@ -306,7 +312,7 @@ fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
         file.display()
     );
     let config = parse_with(&text, &[]).unwrap();
-    assert_eq!(config.mqtt.login.as_ref().unwrap().1.reveal(), "hunter2");
+    assert_eq!(password(&config), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
 
     let twice = parse_with(&text, &[("FLAWD__MQTT__PASSWORD", "swordfish")]);
@@ -314,7 +320,7 @@ fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
 
     let text = format!("{MINIMAL}[mqtt]\nusername = \"line\"\n");
     let config = parse_with(&text, &[("FLAWD__MQTT__PASSWORD", "swordfish")]).unwrap();
-    assert_eq!(config.mqtt.login.unwrap().1.reveal(), "swordfish");
+    assert_eq!(password(&config), "swordfish");
 }
 
 #[test]

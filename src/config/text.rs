@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ConfigError, Document, Secret, files};
+use super::{ConfigError, Document};
 
 /// MQTT writes no longer text.
 const LONGEST_TEXT: usize = u16::MAX as usize;
@@ -94,37 +94,6 @@ impl Document {
         path: Option<&Path>,
     ) -> Result<Option<PathBuf>, ConfigError> {
         path.map(|path| self.path(key, path)).transpose()
-    }
-
-    /// The password in the first line of the file that `key` names.
-    pub(super) fn password(&self, key: &str, path: &Path) -> Result<Secret, ConfigError> {
-        let text = files::read_text(path).map_err(|source| self.file_error(key, path, source))?;
-        // Text from another system may end its lines with a carriage return alone.
-        let line = text.split(['\n', '\r']).next().unwrap_or_default();
-        let password = Secret::new(line);
-        let place = format!("the first line of {}", path.display());
-        self.check_password(key, &place, &password)?;
-        Ok(password)
-    }
-
-    /// `place` says where the password is.
-    pub(super) fn check_password(
-        &self,
-        key: &str,
-        place: &str,
-        password: &Secret,
-    ) -> Result<(), ConfigError> {
-        let text = password.reveal();
-        let problem = if text.is_empty() {
-            "is empty"
-        } else if text.chars().any(char::is_control) {
-            "holds a control character"
-        } else if text.len() > LONGEST_TEXT {
-            "has more than 65,535 bytes, and MQTT can write no more"
-        } else {
-            return Ok(());
-        };
-        Err(self.value_error(key, format!("{place} {problem}")))
     }
 }
 

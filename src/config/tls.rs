@@ -1,12 +1,13 @@
-//! `[mqtt.tls]`: from the files that it names to what a connection needs, so that a wrong file is
-//! found before anything runs.
+//! `[mqtt.tls]`: from the files that it names to what a connection needs.
+//!
+//! The files are read at the start, so that a wrong one is found before anything runs, and again
+//! at each connection, so that a certificate that was renewed is used from the next one on.
 //!
 //! Trust is explicit: `ca` says which certificates may stand behind the broker's, and nothing
 //! else counts, not even the system's. Whoever wants those names their file.
 
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,66 +17,209 @@ use jiff::Timestamp;
 use rustls::{
     ClientConfig, Error, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    sign::CertifiedKey,
 };
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{ConfigError, Document, Tls, files};
+use super::{ConfigError, Document, FileError, Tls};
+
+mod pem;
+
+const CA: &str = "mqtt.tls.ca";
+const CERTIFICATE: &str = "mqtt.tls.certificate";
+const KEY: &str = "mqtt.tls.key";
+const CREDENTIAL: &str = "mqtt.tls.key_credential";
 
 /// A certificate that ends sooner than this is worth a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How a connection is encrypted, and what this end shows of itself.
-#[derive(Clone)]
+/// How a connection is encrypted, and what this end shows of itself: the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    config: Arc<ClientConfig>,
-    /// What may stand behind the broker's certificate.
-    authorities: Vec<CertificateDer<'static>>,
-    /// This end's certificate and those behind it, or none.
-    chain: Vec<CertificateDer<'static>>,
+    ca: PathBuf,
+    identity: Option<Identity>,
 }
 
-/// Equal if the certificates are; another key comes with another certificate.
-impl PartialEq for TlsSettings {
-    fn eq(&self, other: &Self) -> bool {
-        self.authorities == other.authorities && self.chain == other.chain
-    }
-}
-
-impl TlsSettings {
-    /// For the client library.
-    pub fn client_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
-    }
-
-    /// Whether this end can show a certificate of its own.
-    pub fn has_certificate(&self) -> bool {
-        !self.chain.is_empty()
-    }
-}
-
-impl fmt::Debug for TlsSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is inside holds the private key.
-        f.debug_struct("TlsSettings")
-            .field("has_certificate", &self.has_certificate())
-            .finish_non_exhaustive()
-    }
-}
-
-/// This end's certificates, its own first, and the key; each with where it came from.
+/// Where this end's certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    chain_path: PathBuf,
-    key: PrivateKeyDer<'static>,
-    key_path: PathBuf,
-    /// The configuration's key that named `key_path`.
+    certificate: PathBuf,
+    key: PathBuf,
+    /// The configuration's key that named `key`.
     key_key: &'static str,
 }
 
+impl TlsSettings {
+    /// Whether this end can show a certificate of its own.
+    pub fn has_certificate(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let identity = self.identity.iter();
+        let own = identity.flat_map(|it| [&*it.certificate, &*it.key]);
+        std::iter::once(&*self.ca).chain(own)
+    }
+
+    /// Reads the files: what the client library needs.
+    ///
+    /// # Errors
+    /// [`FileError`] for a file that cannot be read or used.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, FileError> {
+        let (roots, _) = self.roots()?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has what the versions need")
+            .with_root_certificates(roots);
+        let config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let (chain, key) = (identity.chain()?, identity.key()?);
+                builder
+                    .with_client_auth_cert(chain.clone(), key.clone_key())
+                    .map_err(|error| identity.objection(&error, &chain, &key))?
+            }
+        };
+        Ok(Arc::new(config))
+    }
+
+    /// The authorities, and how many certificates in their file cannot be used.
+    fn roots(&self) -> Result<(RootCertStore, usize), FileError> {
+        let mut roots = RootCertStore::empty();
+        let mut unusable = Vec::new();
+        for certificate in pem::certificates(CA, &self.ca)? {
+            if let Err(error) = roots.add(certificate) {
+                unusable.push(error);
+            }
+        }
+        match unusable.first() {
+            Some(error) if roots.is_empty() => {
+                let problem = format!("no certificate in it can be used: {error}");
+                Err(FileError::unusable(CA, &self.ca, problem))
+            }
+            _ => Ok((roots, unusable.len())),
+        }
+    }
+
+    /// Says what does not stop a connection here and may do so elsewhere.
+    fn warn(&self) -> Result<(), FileError> {
+        let (roots, unusable) = self.roots()?;
+        if unusable > 0 {
+            warn!(
+                path = %self.ca.display(),
+                usable = roots.len(),
+                unusable,
+                "Certificates that cannot be used are left out"
+            );
+        }
+        let Some(identity) = &self.identity else {
+            return Ok(());
+        };
+        let chain = identity.chain()?;
+        let path = identity.certificate.display();
+        let now = UnixTime::now();
+        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON);
+        let objection =
+            |certificate| objection(certificate, now).or_else(|| objection(certificate, soon));
+        // The broker's clock decides, so it is no error here.
+        if let Some(objection) = chain.first().and_then(objection) {
+            warn!(%path, "The client certificate {objection}");
+        }
+        if let Some(number) = first_gap(&chain) {
+            warn!(
+                %path,
+                number,
+                "The certificates do not follow each other: each has to be signed by the next"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Identity {
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, FileError> {
+        pem::certificates(CERTIFICATE, &self.certificate)
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, FileError> {
+        pem::private_key(self.key_key, &self.key)
+    }
+
+    /// What the library has against certificates and key, in words that lead out.
+    fn objection(
+        &self,
+        error: &Error,
+        chain: &[CertificateDer<'static>],
+        key: &PrivateKeyDer<'static>,
+    ) -> FileError {
+        let is_of_version_1 = |it: &CertificateDer<'_>| {
+            let parsed = EndEntityCert::try_from(it);
+            matches!(parsed, Err(webpki::Error::UnsupportedCertVersion))
+        };
+        if chain.first().is_some_and(is_of_version_1) {
+            let problem = "is a certificate of X.509 version 1, which is not taken; have it signed \
+                           again with extensions, as with `openssl x509 -req … -extfile FILE`, \
+                           where FILE holds the line extendedKeyUsage=clientAuth";
+            return FileError::unusable(CERTIFICATE, &self.certificate, problem);
+        }
+        match error {
+            Error::InconsistentKeys(_) => match chain.iter().position(|it| belongs_to(key, it)) {
+                Some(position) => FileError::unusable(
+                    CERTIFICATE,
+                    &self.certificate,
+                    format!(
+                        "the certificates are in the wrong order: the one that belongs to {} is \
+                         number {} and has to come first, each of the others behind the one that \
+                         it has signed",
+                        self.key.display(),
+                        position + 1
+                    ),
+                ),
+                None => FileError::unusable(
+                    self.key_key,
+                    &self.key,
+                    format!(
+                        "is not the key of the first certificate in {}",
+                        self.certificate.display()
+                    ),
+                ),
+            },
+            // The key's parser speaks of kinds of keys, never of what is in one.
+            Error::General(problem) => {
+                FileError::unusable(self.key_key, &self.key, problem.clone())
+            }
+            other => FileError::unusable(CERTIFICATE, &self.certificate, other.to_string()),
+        }
+    }
+}
+
+fn belongs_to(key: &PrivateKeyDer<'static>, certificate: &CertificateDer<'static>) -> bool {
+    let signing = ring::sign::any_supported_type(key).ok();
+    signing.is_some_and(|signing| {
+        let pair = CertifiedKey::new(vec![certificate.clone()], signing);
+        pair.keys_match().is_ok()
+    })
+}
+
+/// The number, from 1, of the first certificate that is not followed by the one of its signer.
+fn first_gap(chain: &[CertificateDer<'static>]) -> Option<usize> {
+    let follows = |pair: &[CertificateDer<'static>]| {
+        let [this, next] = pair else { return true };
+        match (EndEntityCert::try_from(this), EndEntityCert::try_from(next)) {
+            (Ok(this), Ok(next)) => this.issuer() == next.subject(),
+            // What cannot be read is not judged.
+            _ => true,
+        }
+    };
+    let gap = chain.windows(2).position(|pair| !follows(pair))?;
+    Some(gap + 1)
+}
+
 impl Tls {
-    /// Reads the files; `host` is what the broker's certificate has to be for.
+    /// Reads the files once; `host` is what the broker's certificate has to be for.
     pub(super) fn validate(
         &self,
         host: &str,
@@ -90,87 +234,21 @@ impl Tls {
                 ),
             ));
         }
-        let (roots, authorities) = self.roots(document)?;
-        let identity = self.identity(document, variables)?;
-        let chain = identity
-            .as_ref()
-            .map(|identity| identity.chain.clone())
-            .unwrap_or_default();
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| document.value_error("mqtt.tls", error.to_string()))?
-            .with_root_certificates(roots);
-        let config = match identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let Identity {
-                    chain,
-                    chain_path,
-                    key,
-                    key_path,
-                    key_key,
-                } = identity;
-                warn_about_dates(&chain_path, &chain);
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| match error {
-                        Error::InconsistentKeys(_) => document.value_error(
-                            key_key,
-                            format!(
-                                "{} is not the key of the first certificate in {}",
-                                key_path.display(),
-                                chain_path.display()
-                            ),
-                        ),
-                        // The key's parser speaks of kinds of keys, never of what is in one.
-                        Error::General(problem) => document
-                            .value_error(key_key, format!("{}: {problem}", key_path.display())),
-                        other => document.value_error(
-                            "mqtt.tls.certificate",
-                            format!("{}: {other}", chain_path.display()),
-                        ),
-                    })?
-            }
-        };
-        Ok(TlsSettings {
-            config: Arc::new(config),
-            authorities,
-            chain,
-        })
-    }
-
-    fn roots(
-        &self,
-        document: &Document,
-    ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), ConfigError> {
-        const KEY: &str = "mqtt.tls.ca";
-        let path = self.ca.as_deref().ok_or_else(|| {
+        let ca = self.ca.as_deref().ok_or_else(|| {
             document.value_error(
-                KEY,
+                CA,
                 "is missing: a PEM file with the certificate of the authority that has signed \
                  the broker's; for the authorities that the system trusts, \
                  \"/etc/ssl/certs/ca-certificates.crt\"",
             )
         })?;
-        let path = document.path(KEY, path)?;
-        let authorities = certificates(&path, KEY, document)?;
-        let mut roots = RootCertStore::empty();
-        let (usable, unusable) = roots.add_parsable_certificates(authorities.iter().cloned());
-        if usable == 0 {
-            return Err(document.value_error(
-                KEY,
-                format!("{}: no certificate in it can be used", path.display()),
-            ));
-        }
-        if unusable > 0 {
-            warn!(
-                path = %path.display(),
-                usable,
-                unusable,
-                "Certificates that cannot be used are left out"
-            );
-        }
-        Ok((roots, authorities))
+        let settings = TlsSettings {
+            ca: document.path(CA, ca)?,
+            identity: self.identity(document, variables)?,
+        };
+        let read = settings.client_config().and_then(|_| settings.warn());
+        read.map_err(|error| document.refuse(error))?;
+        Ok(settings)
     }
 
     fn identity(
@@ -178,9 +256,6 @@ impl Tls {
         document: &Document,
         variables: &BTreeMap<String, String>,
     ) -> Result<Option<Identity>, ConfigError> {
-        const CERTIFICATE: &str = "mqtt.tls.certificate";
-        const KEY: &str = "mqtt.tls.key";
-        const CREDENTIAL: &str = "mqtt.tls.key_credential";
         let key = match (&self.key, &self.key_credential) {
             (None, None) => None,
             (Some(path), None) => Some((KEY, document.path(KEY, path)?)),
@@ -205,77 +280,12 @@ impl Tls {
             (None, Some(_)) => {
                 Err(document.value_error(CERTIFICATE, "is missing, although a key is given"))
             }
-            (Some(path), Some((key_key, key_path))) => {
-                let chain_path = document.path(CERTIFICATE, path)?;
-                Ok(Some(Identity {
-                    chain: certificates(&chain_path, CERTIFICATE, document)?,
-                    chain_path,
-                    key: private_key(&key_path, key_key, document)?,
-                    key_path,
-                    key_key,
-                }))
-            }
+            (Some(path), Some((key_key, key))) => Ok(Some(Identity {
+                certificate: document.path(CERTIFICATE, path)?,
+                key,
+                key_key,
+            })),
         }
-    }
-}
-
-fn read(path: &Path, key: &str, document: &Document) -> Result<Vec<u8>, ConfigError> {
-    files::read(path).map_err(|source| document.file_error(key, path, source))
-}
-
-/// The certificates in a file, at least one.
-fn certificates(
-    path: &Path,
-    key: &str,
-    document: &Document,
-) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let text = read(path, key, document)?;
-    let certificates = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| document.value_error(key, format!("{}: {error}", path.display())))?;
-    if certificates.is_empty() {
-        return Err(document.value_error(
-            key,
-            format!(
-                "{} holds no certificate; it has to be PEM, with a line -----BEGIN \
-                 CERTIFICATE----- (DER is made PEM by: openssl x509 -inform der)",
-                path.display()
-            ),
-        ));
-    }
-    Ok(certificates)
-}
-
-/// The private key in a file. No error quotes anything of it.
-fn private_key(
-    path: &Path,
-    key: &str,
-    document: &Document,
-) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    let text = read(path, key, document)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
-        let is_encrypted = String::from_utf8_lossy(&text).contains("ENCRYPTED");
-        let problem = if is_encrypted {
-            "the key is encrypted, and nobody is there to enter the password; decrypt it with \
-             openssl pkey, and keep it where only flawd can read it"
-        } else {
-            "holds no private key; it has to be PEM, with a line -----BEGIN PRIVATE KEY----- \
-             (or RSA or EC PRIVATE KEY)"
-        };
-        document.value_error(key, format!("{}: {problem}", path.display()))
-    })
-}
-
-/// Says what a broker will have against this end's certificate. The broker's clock decides, so
-/// it is no error here.
-fn warn_about_dates(path: &Path, chain: &[CertificateDer<'static>]) {
-    let Some(certificate) = chain.first() else {
-        return;
-    };
-    let now = UnixTime::now();
-    let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON);
-    if let Some(objection) = objection(certificate, now).or_else(|| objection(certificate, soon)) {
-        warn!(path = %path.display(), "The client certificate {objection}");
     }
 }
 

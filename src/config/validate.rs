@@ -11,9 +11,10 @@ use flawd_core::image::Size;
 use jiff::SignedDuration;
 
 use super::{
-    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, MqttSettings,
+    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, Login, MqttSettings,
     MqttVersion, Overflow, Secret, SourceSettings, Trigger, TriggerKind, TriggerMode,
     TriggerSettings, ValidConfig,
+    login::{self, Password},
 };
 use crate::{
     synthetic::{SyntheticLine, SyntheticOptions},
@@ -80,11 +81,13 @@ impl Config {
             .map_err(|problem| document.value_error("log.level", problem))?;
         let state = self.validate_state(&station, document, variables)?;
         let journal = self.validate_journal(&state, document)?;
+        let mqtt = self.validate_mqtt(&station, document, variables)?;
         Ok(ValidConfig {
             grace_period: self.station.grace_period,
             inference,
             cameras,
-            mqtt: self.validate_mqtt(&station, document, variables)?,
+            mqtt_files: mqtt.digests(),
+            mqtt,
             evidence: self.validate_evidence(&state, &journal, document)?,
             journal,
             state,
@@ -163,24 +166,28 @@ impl Config {
         &self,
         document: &Document,
         variables: &BTreeMap<String, String>,
-    ) -> Result<Option<(String, Secret)>, ConfigError> {
+    ) -> Result<Option<Login>, ConfigError> {
         const FILE: &str = "mqtt.password_file";
+        const CREDENTIAL: &str = "mqtt.password_credential";
         let mqtt = &self.mqtt;
         let credential = match &mqtt.password_credential {
-            Some(name) => Some(document.credential("mqtt.password_credential", name, variables)?),
+            Some(name) => Some(document.credential(CREDENTIAL, name, variables)?),
             None => None,
         };
-        let file = match &mqtt.password_file {
-            Some(path) => Some(document.path(FILE, path)?),
-            None => None,
-        };
+        let file = document.optional_path(FILE, mqtt.password_file.as_deref())?;
         let password = match (&mqtt.password, file, credential) {
             (Some(password), None, None) => {
-                document.check_password("mqtt.password", "FLAWD__MQTT__PASSWORD", password)?;
-                Some(password.clone())
+                if let Some(problem) = login::problem(password.reveal()) {
+                    let problem = format!("FLAWD__MQTT__PASSWORD {problem}");
+                    return Err(document.value_error("mqtt.password", problem));
+                }
+                Some(Password::Given(password.clone()))
             }
-            (None, Some(path), None) => Some(document.password(FILE, &path)?),
-            (None, None, Some(path)) => Some(document.password("mqtt.password_credential", &path)?),
+            (None, Some(path), None) => Some(Password::File { key: FILE, path }),
+            (None, None, Some(path)) => Some(Password::File {
+                key: CREDENTIAL,
+                path,
+            }),
             (None, None, None) => None,
             _ => {
                 return Err(document.value_error(
@@ -190,18 +197,20 @@ impl Config {
                 ));
             }
         };
-        if let Some(name) = &mqtt.username {
-            document.check_text("mqtt.username", name)?;
-        }
-        match (&mqtt.username, password) {
-            (Some(name), Some(password)) => Ok(Some((name.clone(), password))),
-            (Some(name), None) => Ok(Some((name.clone(), Secret::new("")))),
-            (None, None) => Ok(None),
-            (None, Some(_)) => {
-                Err(document
-                    .value_error("mqtt.username", "is missing, although a password is given"))
-            }
-        }
+        let Some(username) = mqtt.username.clone() else {
+            return match password {
+                None => Ok(None),
+                Some(_) => Err(document
+                    .value_error("mqtt.username", "is missing, although a password is given")),
+            };
+        };
+        document.check_text("mqtt.username", &username)?;
+        let login = Login {
+            username,
+            password: password.unwrap_or_else(|| Password::Given(Secret::new(""))),
+        };
+        login.password().map_err(|error| document.refuse(error))?;
+        Ok(Some(login))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Job {
     /// Load what this configuration names; what has not changed is kept.
-    Load(Box<ValidConfig>, Option<Reply>),
+    Load(Box<ValidConfig>, Reload),
     /// Score the golden inputs with the models in use.
     SelfTest(Option<Reply>),
     /// Another threshold from the same calibration.
@@ -34,15 +34,24 @@ pub(super) enum Job {
     },
 }
 
+/// What is to be said when the models of a reload are loaded.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// Who has asked.
+    pub(super) reply: Option<Reply>,
+    /// The sections that stay as they are until a restart.
+    pub(super) kept: Vec<String>,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// What takes time at the moment, for people; none: nothing any more.
     Busy(Option<String>),
     /// The models of this configuration are in order.
-    Loaded(Box<ValidConfig>, Fleet, Option<Reply>),
+    Loaded(Box<ValidConfig>, Fleet, Reload),
     /// They are not; those in use go on.
-    NotLoaded(FleetError, Option<Reply>),
+    NotLoaded(FleetError, Reload),
     /// The golden inputs were scored.
     Tested(SelfTestReport, Option<Reply>),
     /// The same models with another threshold, or why not.
@@ -106,7 +115,7 @@ impl Worker {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         for job in jobs {
             let outcome = match job {
-                Job::Load(config, reply) => self.load(config, reply),
+                Job::Load(config, reload) => self.load(config, reload),
                 Job::SelfTest(reply) => match &self.fleet {
                     Some(fleet) => Outcome::Tested(fleet.self_test(), reply),
                     None => continue,
@@ -131,7 +140,7 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, config: Box<ValidConfig>, reply: Option<Reply>) -> Outcome {
+    fn load(&mut self, config: Box<ValidConfig>, reload: Reload) -> Outcome {
         let (results, events) = (&self.results, &self.events);
         let mut progress = |step: Step<'_>| {
             if let Some(busy) = note(step, &self.metrics) {
@@ -146,9 +155,9 @@ impl Worker {
         match loaded {
             Ok(fleet) => {
                 self.fleet = Some(fleet.clone());
-                Outcome::Loaded(config, fleet, reply)
+                Outcome::Loaded(config, fleet, reload)
             }
-            Err(error) => Outcome::NotLoaded(error, reply),
+            Err(error) => Outcome::NotLoaded(error, reload),
         }
     }
 

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{
     clock::Clock,
-    models::{Job, Models, Outcome},
+    models::{Job, Models, Outcome, Reload},
     readiness::Readiness,
     systemd::ServiceManager,
 };
@@ -78,7 +78,7 @@ impl Watch {
         let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
         let mut outcome = Ok(());
         let config = Box::new(self.config.clone());
-        self.models.order(Job::Load(config, None));
+        self.models.order(Job::Load(config, Reload::default()));
         self.look_around();
         let progress = self.progress.clone();
         while outcome.is_ok() && !self.readiness.running.is_empty() {
@@ -203,26 +203,39 @@ impl Watch {
         });
     }
 
-    /// Reads the configuration again. All of it is taken over, or nothing; who has asked is
-    /// answered when that is known.
+    /// Reads the configuration again. What can be exchanged while parts are judged is, once the
+    /// models are proven; the sections that take a restart are named. A mistake leaves everything
+    /// as it is. Who has asked is answered when that is known.
     fn reload(&mut self, reply: Option<Reply>) {
-        let read = ValidConfig::load(&self.configuration).map_err(|error| with_causes(&error));
-        let checked = read.and_then(|config| {
-            let fixed = self.config.differences_that_need_a_restart(&config);
-            if fixed.is_empty() {
-                Ok(config)
-            } else {
-                let fixed = fixed.join(", ");
-                Err(format!("a change of {fixed} takes a restart"))
-            }
-        });
-        match checked {
-            Ok(config) => {
+        match ValidConfig::load(&self.configuration) {
+            Ok(new) => {
+                for path in self.config.changed_files(&new) {
+                    info!(
+                        path = %path.display(),
+                        "A file that [mqtt] names has changed; the next connection uses it"
+                    );
+                }
+                let (config, kept) = self.config.exchange(&new);
                 info!("Configuration read again");
-                self.models.order(Job::Load(Box::new(config), reply));
+                let job = Job::Load(Box::new(config), Reload { reply, kept });
+                self.models.order(job);
             }
-            Err(problem) => self.refuse_reload(problem, reply),
+            Err(error) => self.refuse_reload(with_causes(&error), reply),
         }
+    }
+
+    /// Says what came of a reload whose models are in use.
+    fn finish_reload(&self, Reload { reply, kept }: Reload) {
+        if kept.is_empty() {
+            return self.answer(Ok(()), reply);
+        }
+        let sections = kept.join(", ");
+        error!(
+            sections,
+            "Part of the configuration takes a restart; the rest is taken over"
+        );
+        let problem = format!("a change of {sections} takes a restart; the rest is taken over");
+        self.answer(Err(problem), reply);
     }
 
     fn refuse_reload(&self, problem: String, reply: Option<Reply>) {
@@ -239,13 +252,13 @@ impl Watch {
         for outcome in outcomes {
             match outcome {
                 Outcome::Busy(what) => self.readiness.busy = what,
-                Outcome::Loaded(config, fleet, reply) => {
+                Outcome::Loaded(config, fleet, reload) => {
                     telemetry::configure(&config.log);
                     self.config = *config;
                     self.use_models(&fleet);
-                    self.answer(Ok(()), reply);
+                    self.finish_reload(reload);
                 }
-                Outcome::NotLoaded(error, reply) if self.readiness.has_models => {
+                Outcome::NotLoaded(error, Reload { reply, .. }) if self.readiness.has_models => {
                     self.refuse_reload(with_causes(&error), reply);
                 }
                 Outcome::NotLoaded(error, _) => return Err(error),

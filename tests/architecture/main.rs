@@ -110,7 +110,7 @@ const WALLS: &[Wall] = &[
         word: "rustls",
         within: "src/",
         allowed: &[
-            "src/config/tls.rs",
+            "src/config/tls",
             "src/pipeline/publish/connection/dial.rs",
             "src/pipeline/publish/connection/failure.rs",
         ],

@@ -170,3 +170,21 @@ fn a_command_that_the_broker_is_to_keep_is_refused() {
     let said = &verdict.payload["verdict"];
     assert!(decided.contains(said), "{:?}", verdict.payload);
 }
+
+#[test]
+fn many_commands_that_cannot_be_followed_take_a_hundred_lines_and_one_that_says_so() {
+    let line = Line::start();
+    let nobody = r#"{"camera": "none"}"#;
+    let often = ["--repeat", "150"];
+    line.broker.publish("flawd/line/cmd/pause", nobody, &often);
+    let answer = line.ask("pause", nobody, "last");
+    assert_eq!(answer["ok"], false);
+    let mut daemon = line.daemon;
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    let said = daemon.seen();
+    let written = said.matches("WARN Command not followed").count();
+    assert!((100..150).contains(&written), "{written}: {said}");
+    let most = "Too many lines of one kind: left out for a minute line=\"Command not followed\"";
+    assert_eq!(said.matches(most).count(), 1, "{said}");
+}

@@ -24,13 +24,15 @@ fn a_bad_configuration_leaves_everything_as_it_is_and_a_good_one_is_taken_over()
 
     let good = configuration(broker.port, "{bundle}", "info");
     let place = format!("{}:10:", station.configuration().display());
-    let restart = configuration(1, "{bundle}", "info");
     let cases = [
         (
             good.replace("level =", "lewel ="),
             vec!["unknown key `lewel`", &place],
         ),
-        (restart, vec!["[mqtt]", "restart"]),
+        (
+            good.replace("name = \"line\"", "name = \"\""),
+            vec!["station.name"],
+        ),
     ];
     for (text, said) in cases {
         station.configure(&text);
@@ -53,6 +55,40 @@ fn a_bad_configuration_leaves_everything_as_it_is_and_a_good_one_is_taken_over()
     });
     assert!(messages.iter().all(|message| message.payload != "stopped"));
     daemon.wait_for_line("a line of level trace", |line| line.contains("TRACE"));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+}
+
+#[test]
+fn what_can_be_exchanged_is_and_what_takes_a_restart_is_named_by_its_section() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = Station::new(&configuration(broker.port, "{bundle}", "info"));
+    let mut command = station.command("run");
+    let mut daemon = Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped());
+    daemon.wait_for_line("ready", |line| line.ends_with("Ready cameras=1"));
+
+    let other = bundle::other().display().to_string();
+    let new = configuration(1, &other, "info")
+        + "[camera.side.synthetic]\n[journal]\ncapacity = \"2MiB\"\n";
+    station.configure(&new);
+    // Each time again, for as long as it has not come to the restart.
+    for round in 0..2 {
+        let correlation = format!("reload-{round}");
+        broker.ask("flawd/line/cmd/reload", "", &correlation);
+        let topic = format!("answers/{correlation}");
+        let mut messages = subscriber.until("the answer", |message| message.topic == topic);
+        let answer = messages.pop().unwrap().payload;
+        let sections = "a change of [mqtt], [journal], [camera.side] takes a restart";
+        assert_eq!(answer["ok"], false);
+        let problem = answer["problem"].as_str().unwrap();
+        assert!(problem.contains(sections), "{problem}");
+    }
+    let digest = flawd::bundle::Bundle::open(bundle::other()).unwrap();
+    let digest = digest.manifest().model.digest.to_string();
+    subscriber.until("a verdict of the other bundle", |message| {
+        message.kind() == "verdict" && message.payload["model"]["digest"] == digest
+    });
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 }

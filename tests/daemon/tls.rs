@@ -8,7 +8,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -143,14 +143,19 @@ fn plain_listener() -> (u16, String) {
 /// Lets `line` in with [`PASSWORD`], and nobody else.
 fn accounts(pki: &Pki) -> String {
     let path = pki.path("accounts");
+    set_password(&path, PASSWORD);
+    format!("allow_anonymous false\npassword_file {}\n", path.display())
+}
+
+/// Writes a file of accounts in which `line` has this password.
+fn set_password(accounts: &Path, password: &str) {
     let status = Command::new("mosquitto_passwd")
         .args(["-c", "-b"])
-        .arg(&path)
-        .args(["line", PASSWORD])
+        .arg(accounts)
+        .args(["line", password])
         .status()
         .unwrap();
     assert!(status.success());
-    format!("allow_anonymous false\npassword_file {}\n", path.display())
 }
 
 /// `flawd run` with everything that it and its libraries have to say.
@@ -253,6 +258,54 @@ fn the_right_password_gets_in_and_is_not_shown() {
         assert_eq!(daemon.wait().code(), Some(0));
         pki.assert_silent_about_secrets(&daemon.seen());
     }
+}
+
+#[test]
+fn a_password_and_a_certificate_that_are_renewed_are_used_by_the_next_connection() {
+    let pki = Pki::new();
+    let mut broker = pki.broker("broker", &accounts(&pki));
+    let station = pki.station(
+        broker.port,
+        "username = \"line\"\npassword_file = \"password\"",
+        "certificate = \"own.pem\"\nkey = \"own.key\"\n",
+    );
+    let own = |name: &str| {
+        for ending in ["pem", "key"] {
+            let file = station.folder().join(format!("own.{ending}"));
+            fs::copy(pki.path(&format!("{name}.{ending}")), file).unwrap();
+        }
+    };
+    own("client");
+    let password = station.folder().join("password");
+    fs::write(&password, PASSWORD).unwrap();
+    let mut daemon = run_with_every_line(&station, None);
+    daemon.wait_for_line("the connection", |line| line.contains("Connected to the"));
+    daemon.wait_for_line("ready", |line| line.contains("Ready cameras=1"));
+
+    own("stranger");
+    fs::write(&password, WRONG_PASSWORD).unwrap();
+    daemon.signal("HUP");
+    let lines = daemon.lines_until("the end of the reload", |line| {
+        line.contains("Model in use")
+    });
+    for file in ["own.pem", "own.key", "password"] {
+        let path = station.folder().join(file).display().to_string();
+        let is_said = |line: &String| line.contains("has changed") && line.contains(&path);
+        assert_eq!(
+            lines.iter().filter(|line| is_said(line)).count(),
+            1,
+            "{file}"
+        );
+    }
+    assert!(!lines.iter().any(|line| line.contains("restart")));
+
+    broker.stop();
+    set_password(&pki.path("accounts"), WRONG_PASSWORD);
+    broker.start_again();
+    daemon.wait_for_line("the connection", |line| line.contains("Connected to the"));
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0));
+    pki.assert_silent_about_secrets(&daemon.seen());
 }
 
 #[test]
@@ -456,7 +509,7 @@ fn a_key_that_does_not_fit_ends_check_and_run_with_78_and_is_not_shown() {
         let errors = errors(&output);
         assert_eq!(output.status.code(), Some(78), "{verb}: {errors}");
         assert!(
-            errors.contains("mqtt.tls.key") && errors.contains("stranger.key is not the key of"),
+            errors.contains("mqtt.tls.key") && errors.contains("stranger.key: is not the key of"),
             "{verb}: {errors}"
         );
         pki.assert_silent_about_secrets(&errors);

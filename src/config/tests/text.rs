@@ -95,7 +95,7 @@ fn login(bytes: &[u8]) -> Result<String, String> {
     );
     let config = parse_with(&format!("{MINIMAL}{lines}"), &[]);
     let config = config.map_err(|error| with_causes(&error))?;
-    Ok(config.mqtt.login.unwrap().1.reveal().to_owned())
+    Ok(password(&config))
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fs};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use super::*;
@@ -95,10 +96,9 @@ fn a_certificate_with_its_key_is_taken_and_nothing_of_the_key_is_shown() {
         .unwrap();
     let shown = format!("{mqtt:?}");
     assert!(mqtt.tls.unwrap().has_certificate());
-    assert!(
-        shown.contains("TlsSettings { has_certificate: true, .. }"),
-        "{shown}"
-    );
+    let key = fs::read_to_string(files.folder.path().join("client.key")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!shown.contains(secret), "{shown}");
 }
 
 #[test]
@@ -118,15 +118,154 @@ fn the_key_may_be_a_credential() {
 }
 
 #[test]
-fn a_certificate_that_was_renewed_makes_other_settings() {
+fn a_certificate_that_was_renewed_is_used_and_makes_no_other_settings() {
     let files = Files::new();
     let lines = tls("certificate = \"client.pem\"\nkey = \"client.key\"\n");
     let before = files.validate(&lines).unwrap();
-    assert!(before == files.validate(&lines).unwrap());
+    let digests = before.digests();
     let (client, key) = signed(CertificateParams::new([]).unwrap());
     files.write("client.pem", &client.pem());
+    let settings = before.tls.as_ref().unwrap();
+    let wrong = settings.client_config().unwrap_err().to_string();
+    assert!(wrong.contains("client.key: is not the key of"), "{wrong}");
     files.write("client.key", &key.serialize_pem());
-    assert!(before != files.validate(&lines).unwrap());
+    assert!(settings.client_config().is_ok());
+    let after = files.validate(&lines).unwrap();
+    assert_eq!(before, after);
+    let now = after.digests();
+    let changed = now
+        .iter()
+        .filter(|(path, digest)| digests[*path] != **digest);
+    let names: Vec<_> = changed
+        .map(|(path, _)| path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["client.key", "client.pem"]);
+}
+
+/// Three certificates of a chain, the end's first, and its key.
+fn chain() -> ([String; 3], String) {
+    let named = |name: &str, is_authority: bool| {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params
+    };
+    let [root_key, middle_key, end_key] = [(); 3].map(|()| KeyPair::generate().unwrap());
+    let root_params = named("root", true);
+    let root_pem = root_params.self_signed(&root_key).unwrap().pem();
+    let root = Issuer::new(root_params, root_key);
+    let middle_params = named("middle", true);
+    let middle_pem = middle_params.signed_by(&middle_key, &root).unwrap().pem();
+    let middle = Issuer::new(middle_params, middle_key);
+    let end = named("end", false).signed_by(&end_key, &middle).unwrap();
+    ([end.pem(), middle_pem, root_pem], end_key.serialize_pem())
+}
+
+#[test]
+fn a_chain_in_the_wrong_order_is_called_so() {
+    let files = Files::new();
+    let ([end, middle, root], key) = chain();
+    files.write("chain.key", &key);
+    let lines = tls("certificate = \"chain.pem\"\nkey = \"chain.key\"\n");
+    files.write("chain.pem", &format!("{end}{middle}{root}"));
+    assert!(files.validate(&lines).is_ok());
+    files.write("chain.pem", &format!("{root}{middle}{end}"));
+    let problem = files.refused(&lines);
+    let said = "mqtt.tls.certificate: chain.pem: the certificates are in the wrong order: the one \
+                that belongs to chain.key is number 3";
+    assert!(problem.contains(said), "{problem}");
+    let ders = |pems: [&String; 3]| {
+        let der = |pem: &String| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        pems.map(der)
+    };
+    assert_eq!(first_gap(&ders([&end, &middle, &root])), None);
+    assert_eq!(first_gap(&ders([&end, &root, &middle])), Some(1));
+}
+
+/// Runs `openssl` with these arguments in the folder of the files; `false`, and said, where there
+/// is none.
+fn openssl(files: &Files, arguments: &str) -> bool {
+    let mut command = std::process::Command::new("openssl");
+    let folder = files.folder.path();
+    match command
+        .args(arguments.split(' '))
+        .current_dir(folder)
+        .output()
+    {
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            true
+        }
+        Err(_) => {
+            println!("not run: openssl is not installed");
+            false
+        }
+    }
+}
+
+#[test]
+fn files_of_another_form_are_called_by_it_with_the_way_out() {
+    let files = Files::new();
+    for arguments in [
+        "x509 -in ca.pem -outform der -out ca.der",
+        "pkey -in client.key -outform der -out client.der",
+        "pkcs12 -export -in client.pem -inkey client.key -out client.p12 -passout pass:a",
+        "req -new -key client.key -subj /CN=line -out client.csr",
+        "x509 -req -in client.csr -signkey client.key -out one.pem",
+        "pkey -in client.key -pubout -out public.pem",
+    ] {
+        if !openssl(&files, arguments) {
+            return;
+        }
+    }
+    let identity = |certificate: &str, key: &str| {
+        tls(&format!(
+            "certificate = \"{certificate}\"\nkey = \"{key}\"\n"
+        ))
+    };
+    let mut cases = vec![
+        (
+            "[mqtt.tls]\nca = \"ca.der\"\n".to_owned(),
+            "it is DER and has to be PEM: openssl x509",
+        ),
+        (
+            identity("client.p12", "client.key"),
+            "it is PKCS#12 and has to be PEM",
+        ),
+        (
+            identity("client.csr", "client.key"),
+            "in it is: CERTIFICATE REQUEST",
+        ),
+        (identity("client.pem", "client.p12"), "openssl pkcs12"),
+        (
+            identity("client.pem", "client.der"),
+            "if it is DER, make it PEM: openssl pkey",
+        ),
+        (identity("client.pem", "public.pem"), "in it is: PUBLIC KEY"),
+    ];
+    let one = CertificateDer::from_pem_file(files.folder.path().join("one.pem")).unwrap();
+    // Later versions of openssl write version 3 all the same.
+    if EndEntityCert::try_from(&one).is_err() {
+        cases.push((identity("one.pem", "client.key"), "X.509 version 1"));
+    }
+    for (lines, said) in cases {
+        let problem = files.refused(&lines);
+        assert!(problem.contains(said), "`{said}` not in: {problem}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_makes_no_file_unusable() {
+    let files = Files::new();
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        let text = fs::read_to_string(files.folder.path().join(name)).unwrap();
+        files.write(name, &format!("\u{feff}{text}"));
+    }
+    let lines = tls("certificate = \"client.pem\"\nkey = \"client.key\"\n");
+    let mqtt = files.validate(&lines).unwrap();
+    assert!(mqtt.tls.unwrap().has_certificate());
 }
 
 #[test]
@@ -147,7 +286,7 @@ fn each_wrong_file_is_named_with_its_key_its_line_and_the_way_out() {
         ),
         (
             "[mqtt.tls]\nca = \"notes.txt\"\n".to_owned(),
-            "mqtt.tls.ca: notes.txt holds no certificate; it has to be PEM",
+            "mqtt.tls.ca: notes.txt: holds no certificate; it has to be PEM",
         ),
         (
             tls("certificate = \"client.pem\"\n"),
@@ -163,7 +302,7 @@ fn each_wrong_file_is_named_with_its_key_its_line_and_the_way_out() {
         ),
         (
             tls("certificate = \"client.pem\"\nkey = \"other.key\"\n"),
-            "flawd.toml:10: mqtt.tls.key: other.key is not the key of the first certificate in \
+            "flawd.toml:10: mqtt.tls.key: other.key: is not the key of the first certificate in \
              client.pem",
         ),
         (

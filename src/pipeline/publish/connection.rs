@@ -265,11 +265,17 @@ impl Connection {
     /// The stream is there: what is said first.
     fn enter(&mut self, stream: Stream) -> Result<(), Failure> {
         let (topic, will) = &self.will;
-        let login = self.settings.login.as_ref();
-        let connect = encode::connect(&self.settings, login, topic, will).map_err(|_| {
-            let problem = "client id, user name, password and topics may have 65,535 bytes each";
-            Failure::Other(problem.to_owned())
-        })?;
+        // As it is in its file now.
+        let login = match &self.settings.login {
+            Some(login) => Some((login.username.clone(), login.password()?)),
+            None => None,
+        };
+        let connect =
+            encode::connect(&self.settings, login.as_ref(), topic, will).map_err(|_| {
+                let problem =
+                    "client id, user name, password and topics may have 65,535 bytes each";
+                Failure::Other(problem.to_owned())
+            })?;
         self.session.get_mut().send(&connect);
         self.link = Link::Open(stream);
         Ok(())

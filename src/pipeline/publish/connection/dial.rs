@@ -163,7 +163,10 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 async fn encrypt(socket: TcpStream, host: String, tls: &TlsSettings) -> Result<Stream, Failure> {
     let name =
         ServerName::try_from(host).map_err(|error| Failure::Handshake(io::Error::other(error)))?;
-    let connector = TlsConnector::from(tls.client_config());
+    // As they are in their files now; the disk may take its time.
+    let tls = tls.clone();
+    let read = apart(move || tls.client_config()).await;
+    let connector = TlsConnector::from(read.map_err(Failure::Handshake)??);
     let stream = (connector.connect(name, socket).await).map_err(Failure::Handshake)?;
     Ok(Box::pin(stream))
 }

@@ -6,7 +6,10 @@ use std::{error::Error, fmt::Write, io, time::Duration};
 use rustls::{AlertDescription, CertificateError, Error as RustlsError, OtherError};
 
 use super::decode::Malformed;
-use crate::config::{self, MqttSettings};
+use crate::{
+    config::{self, FileError, MqttSettings},
+    failure::with_causes,
+};
 
 /// Where to find out how certificates are made.
 const RECIPE: &str = "docs/mqtt.md has the commands";
@@ -28,6 +31,12 @@ pub(super) enum Failure {
     Garbled(String),
     /// Anything else, in words.
     Other(String),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Other(with_causes(&error))
+    }
 }
 
 impl Failure {
