@@ -33,13 +33,15 @@ pub fn run(args: DoctorArgs) -> Outcome {
 fn print(report: &Report) {
     for section in &report.sections {
         println!("{}", section.name);
+        let subjects = section.findings.iter().map(|it| it.subject.chars().count());
+        let width = subjects.max().unwrap_or_default().max(15);
         for finding in &section.findings {
             let mark = if finding.broken { '!' } else { ' ' };
             let mut lines = finding.text.lines();
             let first = lines.next().unwrap_or_default();
-            println!("{mark} {:<15} {first}", finding.subject);
+            println!("{mark} {:<width$} {first}", finding.subject);
             for line in lines {
-                println!("{}", format!("{:18}{line}", "").trim_end());
+                println!("{}", format!("{:1$}{line}", "", width + 3).trim_end());
             }
         }
         println!();

@@ -239,7 +239,7 @@ fn load_error(path: PathBuf, error: LoadDynamicError) -> RuntimeError {
     match error {
         LoadDynamicError::Dlopen { error, .. } => RuntimeError::NotLoadable {
             path,
-            cause: error.to_string(),
+            cause: innermost(&error),
         },
         LoadDynamicError::MissingApi { .. } | LoadDynamicError::InvalidVersionString => {
             RuntimeError::WrongLibrary { path }
@@ -249,6 +249,12 @@ fn load_error(path: PathBuf, error: LoadDynamicError) -> RuntimeError {
             found: version_str,
         },
     }
+}
+
+/// What the system itself says: the errors around it say no more than that something failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// The library that `path` names, as an absolute path.
