@@ -99,9 +99,6 @@ pub enum ComparisonError {
         /// Those of them that were found and can be used.
         found: usize,
     },
-    /// An image that the flow scored has no features.
-    #[error("{0} of the images that the flow scored have no features; they are named above")]
-    TestImages(usize),
     /// There is nothing to tell apart.
     #[error("a comparison takes good images and images with a defect; one kind is missing")]
     OneKind,
@@ -120,6 +117,9 @@ pub enum ComparisonError {
 pub struct Comparison {
     /// Number of images that every method was fitted on.
     pub training_images: usize,
+    /// Number of images that every method was measured on: those that the flow scored and that
+    /// could still be read.
+    pub test_images: usize,
     /// The flow first.
     pub rows: Vec<ComparisonRow>,
 }
@@ -204,21 +204,6 @@ impl Comparing {
         options: &SessionOptions,
         observe: &mut dyn FnMut(ComparisonStep),
     ) -> Result<Comparison, ComparisonError> {
-        let metrics = |scores: &[f32]| {
-            let kinds = images.iter().map(|image| image.kind.as_str());
-            ImageMetrics::new(kinds.zip(scores.iter().copied())).ok_or(ComparisonError::OneKind)
-        };
-        let own: Vec<f32> = images.iter().map(|image| image.score).collect();
-        let mut rows = vec![ComparisonRow {
-            method: "cs-flow",
-            how: "the bundle's model",
-            metrics: metrics(&own)?,
-        }];
-
-        let test = images
-            .iter()
-            .map(|image| folder.join(&image.path))
-            .collect();
         let mut extract = |paths: Vec<PathBuf>| {
             let mut tell = |step: ExtractionStep| {
                 observe(ComparisonStep::Features(step));
@@ -235,10 +220,26 @@ impl Comparing {
                 found: train.len(),
             });
         }
-        let test = extract(test)?;
-        if test.len() < images.len() {
-            return Err(ComparisonError::TestImages(images.len() - test.len()));
-        }
+        let test = extract(
+            images
+                .iter()
+                .map(|image| folder.join(&image.path))
+                .collect(),
+        )?;
+        let readable: HashSet<&Path> = test.iter().map(|image| image.path.as_path()).collect();
+        let images = images.iter();
+        let images = images.filter(|image| readable.contains(folder.join(&image.path).as_path()));
+        let images: Vec<&ImageRow> = images.collect();
+        let metrics = |scores: &[f32]| {
+            let kinds = images.iter().map(|image| image.kind.as_str());
+            ImageMetrics::new(kinds.zip(scores.iter().copied())).ok_or(ComparisonError::OneKind)
+        };
+        let own: Vec<f32> = images.iter().map(|image| image.score).collect();
+        let mut rows = vec![ComparisonRow {
+            method: "cs-flow",
+            how: "the bundle's model",
+            metrics: metrics(&own)?,
+        }];
         let (train, test) = (self.source.set(&train)?, self.source.set(&test)?);
         for &method in &self.plan.methods {
             observe(ComparisonStep::Fits(method));
@@ -261,6 +262,7 @@ impl Comparing {
         }
         Ok(Comparison {
             training_images: train.len(),
+            test_images: images.len(),
             rows,
         })
     }

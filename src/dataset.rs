@@ -17,7 +17,7 @@ mod test_set;
 mod tests;
 
 pub use good::GOOD;
-pub use left_out::LeftOut;
+pub use left_out::{LeftOut, by_ending};
 pub use test_set::{Sample, TestSet};
 
 use std::io;
@@ -176,7 +176,7 @@ fn found_instead(entries: &Entries) -> String {
     let folders = folders_with_images(&entries.folders);
     let mut found = String::new();
     if !entries.other.is_empty() {
-        found += &format!("; there are {}", left_out::by_ending(&entries.other));
+        found += &format!("; there are {}", by_ending(&entries.other));
     }
     if !folders.is_empty() {
         let folders = list_of(&folders);

@@ -38,6 +38,7 @@ use crate::bundle::{Bundle, BundleError, Draft};
 use crate::decode::DecodeError;
 use crate::digest::{sha256, sha256_file};
 use crate::held_out::{self, HeldOut, Promise, ScoringError};
+use crate::path_text;
 use crate::scorer::{Scorer, ScorerError};
 
 /// What an import depends on, besides the images that calibrate.
@@ -356,6 +357,5 @@ fn published_map(implementation: Implementation) -> MapKind {
 }
 
 fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+    path_text::text(Path::new(path.file_name().unwrap_or_default())).into_owned()
 }

@@ -100,7 +100,7 @@ pub fn run(args: BackboneArgs) -> Outcome {
 fn build(args: &BuildArgs) -> Outcome {
     let file = OutputFile::create(&args.out)?;
     let weights = TensorFile::open(&args.weights).map_err(Failure::config)?;
-    let tensors = weights.read_all().map_err(Failure::config)?;
+    let tensors = weights.read_network().map_err(Failure::config)?;
     let network = EfficientNet::new(tensors, args.arch)
         .with_context(|| format!("cannot use {}", args.weights.display()))
         .map_err(Failure::config)?;

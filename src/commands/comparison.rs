@@ -137,8 +137,8 @@ pub(super) fn print_comparison(comparison: &Comparison) {
         println!();
     }
     println!(
-        "every method is fitted on the {} images that trained the bundle",
-        comparison.training_images
+        "every method is fitted on the {} images that trained the bundle, and measured on {}",
+        comparison.training_images, comparison.test_images
     );
 }
 

@@ -20,6 +20,7 @@ use crate::evaluation::{
 };
 use crate::failure::{Failure, Outcome, with_causes};
 use crate::overlay::save_overlay;
+use crate::path_text;
 use crate::report::{Gallery, Page, Section, page};
 
 /// Arguments of `flawd evaluate`.
@@ -112,11 +113,27 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     }
 
     let mut evaluated = Vec::new();
+    let mut failed = None;
     for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
-        evaluated.push(evaluate_one(&args, category, test, out.as_deref())?);
+        match evaluate_one(&args, category, test, out.as_deref()) {
+            Ok((one, failure)) => {
+                evaluated.push(one);
+                failed = failed.or(failure);
+            }
+            // What the others gave took long, and is worth as much without this one.
+            Err(failure) if !is_one => {
+                eprintln!("failed {}: {:#}", category.name, failure.error);
+                failed.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
     }
-
-    finish(&selection, &evaluated, json, html)?;
+    if !evaluated.is_empty() {
+        finish(&selection, &evaluated, json, html)?;
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     if args.record {
         for evaluated in &mut evaluated {
             let metrics = evaluated.report.overall.to_record().with_context(|| {
@@ -132,12 +149,13 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     Ok(())
 }
 
+/// Measures one category; with it, why there is no comparison where one was asked for and failed.
 fn evaluate_one(
     args: &EvaluateArgs,
     category: &Category,
     test: &TestSet,
     out: Option<&Path>,
-) -> Result<Evaluated, Failure> {
+) -> Result<(Evaluated, Option<Failure>), Failure> {
     let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
     let good = args.good.as_deref().unwrap_or(GOOD);
     let comparing = args.comparison.prepare(&bundle, &category.data, good)?;
@@ -192,15 +210,19 @@ fn evaluate_one(
         )
         .into());
     }
-    if let Some(comparing) = comparing {
-        report.comparison = Some(compare(&comparing, &report, &args.runtime)?);
-    }
-    Ok(Evaluated {
+    let compared = comparing.map(|comparing| compare(&comparing, &report, &args.runtime));
+    let (comparison, failure) = match compared.transpose() {
+        Ok(comparison) => (comparison, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    report.comparison = comparison;
+    let evaluated = Evaluated {
         category: category.clone(),
         bundle,
         report,
         gallery,
-    })
+    };
+    Ok((evaluated, failure))
 }
 
 /// Makes sure that no heatmap takes the place of another one, or of something in the data set.
@@ -280,7 +302,7 @@ fn section(evaluated: &Evaluated) -> Section<'_> {
 /// The command as it was typed, for a shell.
 fn command_line() -> String {
     let quoted = |argument: std::ffi::OsString| {
-        let argument = argument.to_string_lossy().into_owned();
+        let argument = path_text::text(Path::new(&argument)).into_owned();
         let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+@%".contains(letter);
         if !argument.is_empty() && argument.chars().all(is_plain) {
             argument

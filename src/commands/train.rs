@@ -14,6 +14,7 @@ use super::recipe::FlowArgs;
 use super::{PromiseArgs, StopFlag, share};
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
+use crate::path_text;
 use crate::training::{HoldOut, TrainingError, TrainingPlan, train};
 use printer::Printer;
 
@@ -117,7 +118,7 @@ pub(super) fn bundle_name(out: &Path) -> anyhow::Result<String> {
     let name = out
         .file_name()
         .with_context(|| format!("{} names no folder", out.display()))?;
-    Ok(name.to_string_lossy().into_owned())
+    Ok(path_text::text(Path::new(name)).into_owned())
 }
 
 /// Runs the command.

@@ -87,7 +87,7 @@ impl fmt::Display for LeftOut {
 }
 
 /// `100 .webp, 10 .tmp, 2 without an ending`, the most frequent first.
-pub(super) fn by_ending(files: &[PathBuf]) -> String {
+pub fn by_ending(files: &[PathBuf]) -> String {
     let mut endings: BTreeMap<String, usize> = BTreeMap::new();
     for file in files {
         let ending = file.extension().map_or_else(

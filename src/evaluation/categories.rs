@@ -2,6 +2,7 @@
 //! them: a row for each, as published tables have it.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::{Metrics, Report};
 use crate::bundle::{Bundle, BundleError};
 use crate::comparison::AcrossCategories;
 use crate::dataset::TestSet;
+use crate::path_text;
 
 /// A bundle and the folder it is evaluated on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +92,8 @@ impl Selection {
             return Err(CategoryError::NoBundle(BundleError::NotABundle { path }));
         }
         if is_one {
-            let name = data.file_name().unwrap_or_default().to_string_lossy();
-            return Ok(Self::One(named(name.into_owned(), bundle, data.to_owned())));
+            let name = text(data.file_name().unwrap_or_default());
+            return Ok(Self::One(named(name, bundle, data.to_owned())));
         }
         let mut categories = Vec::new();
         for name in &bundles {
@@ -99,13 +101,13 @@ impl Selection {
             if !TestSet::is_at(&data) {
                 return Err(CategoryError::NoData { bundle, data });
             }
-            categories.push(named(name.clone(), &bundle, data));
+            categories.push(named(text(name), &bundle, data));
         }
         let mut left_out = folders(data, TestSet::is_at)?;
         left_out.retain(|name| !bundles.contains(name));
         Ok(Self::Several {
             categories,
-            left_out,
+            left_out: left_out.iter().map(|name| text(name)).collect(),
         })
     }
 
@@ -118,14 +120,18 @@ impl Selection {
     }
 }
 
+fn text(name: &OsStr) -> String {
+    path_text::text(Path::new(name)).into_owned()
+}
+
 /// Names of the folders in `folder` that are what is wanted, in order.
-fn folders(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<Vec<String>, CategoryError> {
-    let list = || -> io::Result<Vec<String>> {
+fn folders(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<Vec<OsString>, CategoryError> {
+    let list = || -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in folder.read_dir()? {
             let entry = entry?;
             if is_wanted(&entry.path()) {
-                names.push(entry.file_name().to_string_lossy().into_owned());
+                names.push(entry.file_name());
             }
         }
         names.sort();

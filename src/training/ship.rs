@@ -2,6 +2,8 @@
 //!
 //! Everything here is computed with the exported file, by the path that the daemon takes.
 
+use std::path::Path;
+
 use flawd_core::digest::Digest;
 use flawd_core::manifest::{
     self, BackboneRecord, BundleVersion, Manifest, ModelRecord, TrainingRecord,
@@ -15,6 +17,7 @@ use super::{Observer, Progress, TrainingError, tell};
 use crate::bundle::{Bundle, Draft, DraftRecord, Thresholds};
 use crate::features::FeatureImage;
 use crate::held_out::HeldOut;
+use crate::path_text;
 
 /// A trained flow with everything that goes into its bundle.
 pub(super) struct Shipment<'a> {
@@ -40,7 +43,7 @@ impl Shipment<'_> {
         let mut draft = Draft::begin(&self.session.plan.out)?;
         let model = draft.write_model(&self.trained.export(self.session)?)?;
         let lines = self.training.iter().flat_map(|image| {
-            let name = image.path.to_string_lossy();
+            let name = path_text::text(&image.path);
             let pixels = format!("pixels of {name}");
             [(image.digest, name.into_owned()), (image.pixels, pixels)]
         });
@@ -88,7 +91,7 @@ impl Shipment<'_> {
                 map: plan.map,
             },
             backbone: BackboneRecord {
-                file: file.to_string_lossy().into_owned(),
+                file: path_text::text(Path::new(file)).into_owned(),
                 digest: source.backbone_digest,
                 outputs: source.spec.outputs.clone(),
                 normalisation: source.spec.normalisation,

@@ -56,6 +56,36 @@ fn the_filter_bank_in_models_is_what_the_command_writes() {
     );
 }
 
+/// The same weights, saved of a network in `DataParallel`.
+#[test]
+fn weights_of_a_wrapped_network_make_the_same_backbone() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let bytes = fs::read(weights("torchvision")).expect("it is there");
+    let (length, rest) = bytes.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let (header, data) = rest.split_at(length);
+    let header = std::str::from_utf8(header).expect("JSON").trim_end();
+    let header = header.replace("\"features.", "\"module.features.");
+    let header = header.replace("\"classifier.", "\"module.classifier.");
+    let wrapped = [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        data,
+    ]
+    .concat();
+    fs::write(path("wrapped.safetensors"), wrapped).expect("writable");
+    let own = weights("torchvision");
+    for (weights, out) in [
+        (own, "own.onnx"),
+        (path("wrapped.safetensors"), "wrapped.onnx"),
+    ] {
+        build(&weights, &path(out), "--padding torchvision").succeeded();
+    }
+    let [own, wrapped] = ["own.onnx", "wrapped.onnx"].map(|name| fs::read(path(name)).unwrap());
+    assert!(own == wrapped);
+}
+
 #[test]
 fn a_model_is_trained_on_an_efficientnet_and_scores_images() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -100,7 +130,7 @@ fn every_flag_is_in_the_file() {
     let said = build(&weights, &out, more).succeeded().stdout;
     assert!(said.contains("SAME padding for 456 pixels"), "{said}");
     let file = TensorFile::open(&weights).expect("a file of tensors");
-    let tensors = file.read_all().expect("they are read");
+    let tensors = file.read_network().expect("they are read");
     let network = EfficientNet::new(tensors, None).expect("an EfficientNet");
     let expected = network.graph(&GraphOptions {
         padding: Padding::Same { resolution: 456 },

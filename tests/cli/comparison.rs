@@ -6,8 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use flawd::bundle::Bundle;
+use flawd::comparison::{Comparing, ComparisonPlan, ComparisonStep, Method};
 use flawd::digest::sha256_file;
+use flawd::evaluation::ImageRow;
+use flawd::features::ExtractionStep;
 use flawd_onnx::filter_bank::filter_bank;
+use flawd_onnx::{Runtime, SessionOptions};
 use tempfile::TempDir;
 
 use crate::arguments;
@@ -108,6 +112,51 @@ fn training_images_shown_again_are_nearer_than_any_defect() {
     arguments.extend(arguments!["--json", &path]);
     flawd(arguments).succeeded();
     assert_eq!(json(&path)["comparison"]["rows"][1]["image_auroc"], 1.0);
+}
+
+/// Between the scoring and the comparison a picture may vanish.
+#[test]
+fn a_picture_that_is_gone_is_left_out_for_every_method() {
+    let cache = TempDir::new().expect("a temporary folder");
+    let bundle = Bundle::open(bundle()).expect("every digest fits");
+    let plan = ComparisonPlan {
+        methods: vec![Method::Knn],
+        backbone: Some(backbone()),
+        images: data().into(),
+        good: "good".into(),
+        cache: cache.path().into(),
+    };
+    let row = |path: &str, kind: &str, score| ImageRow {
+        path: path.into(),
+        kind: kind.into(),
+        score,
+        p_value: 0.5,
+        verdict: "ok",
+    };
+    let rows = [
+        row("test/good/000.png", "good", 1.0),
+        row("test/good/gone.png", "good", 9.0),
+        row("test/stain/000.png", "stain", 2.0),
+    ];
+    let runtime = Runtime::load(None).expect("it is there");
+    let mut skipped = Vec::new();
+    let comparison = Comparing::prepare(&bundle, plan)
+        .expect("the training images are there")
+        .run(
+            &rows,
+            data(),
+            &runtime,
+            &SessionOptions::default(),
+            &mut |step| {
+                if let ComparisonStep::Features(ExtractionStep::Skipped(image)) = step {
+                    skipped.push(image.path.clone());
+                }
+            },
+        )
+        .expect("two kinds are left");
+    assert_eq!(skipped, [data().join("test/good/gone.png")]);
+    assert_eq!(comparison.test_images, 2);
+    assert_eq!(comparison.rows[0].metrics.image_auroc, 1.0);
 }
 
 #[test]

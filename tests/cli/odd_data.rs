@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use flawd::synthetic::DefectKind;
@@ -12,7 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_folder, data, flawd, json};
+use crate::fixture::{
+    Running, TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_folder, data, flawd, json,
+};
 
 /// A copy of what an evaluation reads.
 fn copy_of_data() -> TempDir {
@@ -340,4 +343,57 @@ fn the_folder_that_is_wrong_is_the_one_that_is_blamed() {
     let arguments = arguments!["evaluate", bundle(), copy.path(), "--compare", "knn"];
     let said = ["train/good, which is not there", "has no folder `train`"];
     flawd(arguments).failed(64, &said);
+}
+
+/// Twenty files that are no pictures, before all others, so that there are lines to wait for.
+fn with_broken_ones(folder: &Path) {
+    for number in 0..20 {
+        fs::write(folder.join(format!("000_{number:02}.png")), b"").expect("writable");
+    }
+}
+
+#[test]
+fn a_picture_that_vanishes_meanwhile_is_named_and_the_rest_is_finished() {
+    let copy = copy_of_data();
+    let good = copy.path().join("test/good");
+    with_broken_ones(&good);
+    let gone = copy.path().join("test/stain/001.png");
+    let report = copy.path().join("report.json");
+    let arguments = arguments!["evaluate", bundle(), copy.path(), "--json", &report];
+    let mut running = Running::start(arguments);
+    running.says("skipped");
+    fs::remove_file(&gone).expect("it was listed and is not read yet");
+    let said: Vec<String> = running.lines().collect();
+    assert!(
+        said.iter().any(|line| line.contains("stain/001.png")),
+        "{said:?}"
+    );
+    let report = json(&report);
+    let skipped = report["skipped"].as_array().expect("a list");
+    assert_eq!(skipped.len(), 21);
+    let defects = DefectKind::ALL.len() * TEST_EACH_DEFECT;
+    assert_eq!(report["counts"]["defect"], defects - 1);
+}
+
+#[test]
+fn a_category_that_fails_loses_no_other_one() {
+    let place = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| place.path().join(name);
+    for folder in ["bundles", "images/gear/test/good"] {
+        fs::create_dir_all(path(folder)).expect("writable");
+    }
+    for name in ["flange", "gear"] {
+        symlink(bundle(), path("bundles").join(name)).expect("it can be made");
+    }
+    symlink(data(), path("images/flange")).expect("it can be made");
+    fs::write(path("images/gear/test/good/a.png"), b"no image").expect("writable");
+    let report = path("report.json");
+    let (bundles, images) = (path("bundles"), path("images"));
+    let arguments = arguments!["evaluate", bundles, images, "--json", &report];
+    let finished = flawd(arguments).failed(1, &["failed gear: none of the 1 images"]);
+    assert!(finished.stdout.contains("flange "), "{}", finished.stdout);
+    assert_eq!(
+        json(&report)["categories"]["flange"]["counts"]["good"],
+        TEST_GOOD
+    );
 }

@@ -16,6 +16,8 @@ mod elements;
 mod extractor;
 mod flow;
 mod lightning;
+mod network;
+mod straight;
 mod tensors;
 
 pub use checkpoint::{Checkpoint, CheckpointError};

@@ -26,7 +26,7 @@ impl Arguments {
         if !file.names().any(|name| name.starts_with(STATE_DICT)) {
             return Ok(Self::default());
         }
-        let stated = PytorchReader::read_pickle_data(file.path(), Some("hyper_parameters"));
+        let stated = PytorchReader::read_pickle_data(file.readable(), Some("hyper_parameters"));
         let arguments = match stated {
             Ok(PickleValue::Dict(arguments)) => arguments,
             Ok(_) | Err(PytorchError::KeyNotFound(_)) => return Ok(Self::default()),

@@ -14,8 +14,11 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 use pytorch_reader::{PickleError, PytorchError, PytorchReader};
 use safetensors::SafeTensors;
+use tempfile::NamedTempFile;
 
 use crate::elements::Elements;
+use crate::network::own_names;
+use crate::straight;
 
 /// A file with named tensors.
 pub struct TensorFile {
@@ -25,6 +28,8 @@ pub struct TensorFile {
     bytes: Vec<u8>,
     /// Bytes of the file.
     length: u64,
+    /// What is read in place of the file, where that would be misread.
+    copy: Option<NamedTempFile>,
 }
 
 /// A tensor that was not read yet.
@@ -79,10 +84,20 @@ pub enum TensorError {
         /// What is wrong.
         reason: String,
     },
+    /// Whole as far as can be told, and of a form that is not read.
+    #[error(
+        "{} is not read by flawd ({reason}), though it may well be whole: {WANTED}", path.display()
+    )]
+    OtherForm {
+        /// The file.
+        path: PathBuf,
+        /// What is not read.
+        reason: String,
+    },
     /// Tensors inside an object whose code would have to be run.
     #[error(
         "{} holds tensors in an object of {class}, which cannot be read without running its code: \
-         load it in Python and save the state dict alone, torch.save(state_dict, NEW_FILE)",
+         {WANTED}",
         path.display()
     )]
     ForeignClass {
@@ -135,6 +150,11 @@ pub enum TensorError {
     },
 }
 
+/// Which file is wanted in place of one that cannot be read.
+const WANTED: &str = "of anomalib, give weights/lightning/model.ckpt, not weights/torch/model.pt; \
+                      of other code, load it in Python and save the state dict alone, \
+                      torch.save(model.state_dict(), NEW_FILE)";
+
 /// How many times its own length a file may give where all of it is read: several names may stand
 /// for one tensor.
 const MOST_VIEWS: u64 = 8;
@@ -183,15 +203,19 @@ impl TensorFile {
             tensors,
             length: bytes.len() as u64,
             bytes,
+            copy: None,
         })
     }
 
     fn from_torch(path: &Path) -> Result<Self, TensorError> {
-        let reader = PytorchReader::new(path).map_err(|error| explain(path, error))?;
-        let length = fs::metadata(path).map_err(|source| TensorError::Unreadable {
+        let unreadable = |source| TensorError::Unreadable {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let copy = straight::copy(path).map_err(unreadable)?;
+        let readable = copy.as_ref().map_or(path, |copy| copy.path());
+        let reader = PytorchReader::new(readable).map_err(|error| explain(path, error))?;
+        let length = fs::metadata(path).map_err(unreadable)?;
         let tensors = reader.into_tensors().into_iter().map(|(name, tensor)| {
             let entry = Entry {
                 shape: tensor.shape().to_owned(),
@@ -205,12 +229,19 @@ impl TensorFile {
             tensors: tensors.collect(),
             bytes: Vec::new(),
             length: length.len(),
+            copy,
         })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What to read in place of the file: itself, or its copy that is read rightly.
+    pub(crate) fn readable(&self) -> &Path {
+        let copy = self.copy.as_ref();
+        copy.map_or(&self.path, |copy| copy.path())
     }
 
     /// The names of all tensors, in alphabetical order; those in nested dictionaries with the keys
@@ -257,18 +288,24 @@ impl TensorFile {
         }
     }
 
-    /// Reads all tensors. A single integer is a counter that PyTorch keeps beside the weights, and
-    /// is left out.
+    /// Reads all tensors of the network that the file holds, under the names that they have there:
+    /// of a checkpoint those of its state dict, and without what wrappers such as `DataParallel`
+    /// put before every name. A single integer is a counter that PyTorch keeps beside the weights,
+    /// and is left out.
     ///
     /// # Errors
     /// As [`TensorFile::read`].
-    pub fn read_all(&self) -> Result<BTreeMap<String, ArrayD<f32>>, TensorError> {
+    pub fn read_network(&self) -> Result<BTreeMap<String, ArrayD<f32>>, TensorError> {
         let is_counter = |entry: &Entry| entry.elements.is_err() && entry.shape.is_empty();
-        let wanted = || self.tensors.iter().filter(|(_, entry)| !is_counter(entry));
-        let lengths = wanted().map(|(_, entry)| entry.byte_len());
+        let mut wanted = own_names(self.names());
+        wanted.retain(|(name, _)| !is_counter(&self.tensors[*name]));
+        let lengths = wanted
+            .iter()
+            .map(|(name, _)| self.tensors[*name].byte_len());
         self.bound(lengths.fold(0, u64::saturating_add), MOST_VIEWS)?;
-        wanted()
-            .map(|(name, _)| Ok((name.clone(), self.read(name)?)))
+        wanted
+            .into_iter()
+            .map(|(name, own)| Ok((own.to_owned(), self.read(name)?)))
             .collect()
     }
 
@@ -334,8 +371,10 @@ impl TensorFile {
     }
 }
 
-/// What an error of the reader of PyTorch's files means for whoever gave the file.
+/// What an error of the reader of PyTorch's files means for whoever gave the file. Where an archive
+/// has given its pickle, the checksum was right: what is then wrong with it is no damage.
 pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
+    let reason = error.to_string();
     let path = path.to_owned();
     match error {
         PytorchError::Io(source) if source.raw_os_error().is_some() => {
@@ -344,15 +383,41 @@ pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
         PytorchError::Pickle(PickleError::UnsupportedType(class)) => {
             TensorError::ForeignClass { path, class }
         }
-        PytorchError::InvalidFormat(reason) if reason.starts_with(NO_CHECKPOINT) => {
+        PytorchError::InvalidFormat(reason)
+            if [NO_CHECKPOINT, NO_PICKLE]
+                .iter()
+                .any(|no| reason.starts_with(no)) =>
+        {
             TensorError::UnknownKind { path }
         }
-        error => TensorError::Damaged {
-            path,
-            reason: error.to_string(),
-        },
+        PytorchError::Pickle(
+            PickleError::UnsupportedOpCode(_)
+            | PickleError::InvalidProtocol(_)
+            | PickleError::NoDataSource,
+        ) => TensorError::OtherForm { path, reason },
+        PytorchError::Pickle(_) if is_archive(&path) => TensorError::OtherForm { path, reason },
+        PytorchError::InvalidFormat(_) | PytorchError::Io(_)
+            if OTHER_FORMS.iter().any(|form| reason.contains(form)) =>
+        {
+            TensorError::OtherForm { path, reason }
+        }
+        _ => TensorError::Damaged { path, reason },
     }
+}
+
+/// True if a file begins as an archive does.
+fn is_archive(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"PK\x03\x04"
 }
 
 /// How the reader says that a file is none of PyTorch's.
 const NO_CHECKPOINT: &str = "not a PyTorch checkpoint";
+
+/// How it says so of an archive.
+const NO_PICKLE: &str = "No data.pkl entry";
+
+/// How it says that a file is whole, and other than it takes: no dictionary, another byte order, a
+/// pickle beyond its limit.
+const OTHER_FORMS: [&str; 3] = ["a dictionary at the root", "Big-endian", "byte limit"];

@@ -421,3 +421,39 @@ fn no_mark_vanishes_in_another_size() {
         }
     }
 }
+
+/// What was measured on published data sets stands: the magnetic tiles have soft edges, the others
+/// one level.
+#[test]
+fn masks_of_published_sets_mark_what_is_above_127() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if !shared.exists() {
+        println!("absent: shared/data is not beside the repository");
+        return;
+    }
+    let mut masks = 0;
+    for set in ["mtd", "bottle", "deeppcb"] {
+        let kinds = shared.join(set).join("ground_truth");
+        let kinds = kinds.read_dir().expect("a folder");
+        let kinds = kinds.map(|kind| kind.expect("readable").path());
+        for path in kinds.flat_map(|kind| kind.read_dir().expect("a folder")) {
+            let path = path.expect("readable").path();
+            let bytes = std::fs::read(&path).expect("readable");
+            let mask = as_saved(&path, &bytes).expect("it is a picture");
+            let size = Size::new(mask.height() as usize, mask.width() as usize);
+            let expected = mask
+                .to_luma8()
+                .pixels()
+                .map(|pixel| pixel[0] > 127)
+                .collect();
+            assert_eq!(
+                marked(&mask, false, size),
+                Ok(expected),
+                "{}",
+                path.display()
+            );
+            masks += 1;
+        }
+    }
+    assert!(masks > 300, "{masks}");
+}

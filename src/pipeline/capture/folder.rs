@@ -6,10 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use tracing::warn;
+
 use super::{CameraLost, OpenError, Source};
 use crate::{
+    dataset::by_ending,
     decode,
     failure::with_causes,
+    path_text,
     pipeline::frame::{Frame, Moment},
 };
 
@@ -29,8 +33,8 @@ impl FolderSource {
     /// # Errors
     /// [`OpenError::Folder`] if it cannot be listed, [`OpenError::NoImages`] if there are none.
     pub fn open(folder: &Path, repeat: bool) -> Result<Self, OpenError> {
-        let mut images = Vec::new();
-        list(folder, &mut images).map_err(|source| OpenError::Folder {
+        let (mut images, mut other) = (Vec::new(), Vec::new());
+        list(folder, &mut images, &mut other).map_err(|source| OpenError::Folder {
             path: folder.to_owned(),
             source,
         })?;
@@ -39,6 +43,15 @@ impl FolderSource {
                 path: folder.to_owned(),
                 extensions: decode::EXTENSIONS.join(", "),
             });
+        }
+        if !other.is_empty() {
+            warn!(
+                folder = %folder.display(),
+                files = other.len(),
+                endings = by_ending(&other),
+                used = images.len(),
+                "Files of the folder are no images by their names and are not inspected"
+            );
         }
         images.sort_unstable();
         Ok(Self {
@@ -62,12 +75,12 @@ impl Source for FolderSource {
         let captured = Moment::now();
         let name = path.strip_prefix(&self.folder).unwrap_or(path);
         let image = decode::decode_file(path).map_err(|error| with_causes(&error));
-        let part = Arc::from(name.to_string_lossy());
+        let part = Arc::from(path_text::text(name));
         Ok(Some(Frame::new(Some(part), image, captured)))
     }
 }
 
-fn list(folder: &Path, images: &mut Vec<PathBuf>) -> io::Result<()> {
+fn list(folder: &Path, images: &mut Vec<PathBuf>, other: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in folder.read_dir()? {
         let entry = entry?;
         let path = entry.path();
@@ -75,9 +88,11 @@ fn list(folder: &Path, images: &mut Vec<PathBuf>) -> io::Result<()> {
             continue;
         }
         if entry.file_type()?.is_dir() {
-            list(&path, images)?;
+            list(&path, images, other)?;
         } else if decode::is_image(&path) {
             images.push(path);
+        } else {
+            other.push(path);
         }
     }
     Ok(())
@@ -135,6 +150,20 @@ mod tests {
         let frame = source.next_frame().unwrap().unwrap();
         let problem = frame.image.unwrap_err();
         assert!(problem.contains("crack.png: "), "{problem}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn parts_whose_names_are_no_text_are_told_apart() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        for name in [&b"\xe4.png"[..], b"\xe5.png"] {
+            fs::write(folder.path().join(OsStr::from_bytes(name)), b"").unwrap();
+        }
+        let mut source = FolderSource::open(folder.path(), false).unwrap();
+        let expected = [r"\xe4.png", r"\xe5.png"].map(|name| (name.to_owned(), false));
+        assert_eq!(parts(&mut source, 9), expected);
     }
 
     #[test]

@@ -212,10 +212,52 @@ pub(crate) fn archive<'a>(
     pickle: &[u8],
     tensors: impl IntoIterator<Item = &'a ArrayD<f32>>,
 ) -> Vec<u8> {
+    with_zip64_records(archive_named("model", pickle, tensors))
+}
+
+/// The records that PyTorch puts before the end of an archive, whether they are needed or not.
+fn with_zip64_records(mut archive: Vec<u8>) -> Vec<u8> {
+    let end = archive.split_off(archive.len() - 22);
+    let directory_end = archive.len() as u64;
+    let wide = |at: usize| {
+        let bytes = end[at..at + 4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(bytes)).to_le_bytes()
+    };
+    let entries = u64::from(u16::from_le_bytes([end[10], end[11]])).to_le_bytes();
+    for bytes in [
+        &b"PK\x06\x06"[..],
+        &44_u64.to_le_bytes(),
+        &[0x1e, 0x03, 0x2d, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &entries,
+        &entries,
+        &wide(12),
+        &wide(16),
+        b"PK\x06\x07\0\0\0\0",
+        &directory_end.to_le_bytes(),
+        &1_u32.to_le_bytes(),
+        &end,
+    ] {
+        archive.extend(bytes);
+    }
+    archive
+}
+
+/// [`state_dict`] under a name: every entry of the archive begins with it.
+pub(crate) fn state_dict_named(root: &str, tensors: &Tensors) -> Vec<u8> {
+    let mut pickle = Pickle::new();
+    pickle.tensors(tensors, 0);
+    with_zip64_records(archive_named(root, &pickle.end(), tensors.values()))
+}
+
+fn archive_named<'a>(
+    root: &str,
+    pickle: &[u8],
+    tensors: impl IntoIterator<Item = &'a ArrayD<f32>>,
+) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut add = |name: &str, bytes: &[u8]| {
-        zip.start_file(format!("model/{name}"), stored)
+        zip.start_file(format!("{root}/{name}"), stored)
             .expect("in memory");
         zip.write_all(bytes).expect("in memory");
     };

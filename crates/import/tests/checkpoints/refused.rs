@@ -123,6 +123,41 @@ fn a_file_that_is_cut_short_is_said_to_be() {
     }
 }
 
+/// What flawd does not read is no damage of the user's; what is wanted is said.
+#[test]
+fn a_whole_file_of_another_form_is_not_called_damaged() {
+    let all = original();
+    // A model as anomalib exports it: objects whose dictionaries have other keys than names.
+    let mut model = Pickle::new();
+    model.add(b"}(");
+    model.text("model");
+    model.add(b"}(");
+    model.number(1);
+    model.add(b"K\x01\x85");
+    model.tensors(&all, 0);
+    model.add(b"uu");
+    let mut list = Pickle::new();
+    list.add(b"](");
+    list.tensors(&all, 0);
+    list.add(b"e");
+    let mut extension = Pickle::new();
+    extension.add(b"\x82\x01");
+    let mut plain = Pickle::new();
+    plain.tensors(&all, 0);
+    for bytes in [
+        archive(&model.end(), all.values()),
+        archive(&list.end(), all.values()),
+        archive(&extension.end(), []),
+        plain.end(),
+    ] {
+        let text = refusal(&bytes);
+        assert!(text.contains("may well be whole"), "{text}");
+        assert!(text.contains("weights/lightning/model.ckpt"), "{text}");
+        assert!(text.contains("model.state_dict()"), "{text}");
+        assert!(!text.contains("damaged"), "{text}");
+    }
+}
+
 #[test]
 fn elements_that_are_not_there_are_said_to_be_damage() {
     let all = original();

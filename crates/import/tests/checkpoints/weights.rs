@@ -4,12 +4,12 @@ use flawd_import::TensorFile;
 use safetensors::serialize;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::files::{Tensors, original, safetensors, save, state_dict};
+use crate::files::{Tensors, lightning, original, safetensors, save, state_dict, state_dict_named};
 
 fn read_all(bytes: &[u8]) -> Tensors {
     let saved = save("weights", bytes);
     let file = TensorFile::open(&saved.path).expect("it opens");
-    file.read_all().expect("it is whole")
+    file.read_network().expect("it is whole")
 }
 
 #[test]
@@ -17,6 +17,40 @@ fn both_kinds_of_file_give_the_same_weights() {
     let expected = original();
     assert_eq!(read_all(&safetensors(&expected)), expected);
     assert_eq!(read_all(&state_dict(&expected)), expected);
+}
+
+/// `torch.save` names every entry after the file, and the name's length decides where the reader of
+/// archives looks.
+#[test]
+fn weights_are_read_under_a_name_of_any_length() {
+    let expected = original();
+    for length in 1..=64 {
+        let name = "n".repeat(length);
+        assert_eq!(
+            read_all(&state_dict_named(&name, &expected)),
+            expected,
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn what_containers_and_wrappers_put_before_every_name_is_taken_away() {
+    let expected = original();
+    let wrapped = |prefix: &str| -> Tensors {
+        let names = expected.iter();
+        names
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+            .collect()
+    };
+    for bytes in [
+        state_dict(&wrapped("module.")),
+        safetensors(&wrapped("_orig_mod.module.")),
+        lightning(&expected, b""),
+        lightning(&wrapped("module."), b""),
+    ] {
+        assert_eq!(read_all(&bytes), expected);
+    }
 }
 
 #[test]
@@ -47,7 +81,10 @@ fn whole_tensors_of_integers_are_no_weights() {
         &serialize([("a.weight", view)], None).expect("plain tensors"),
     );
     let file = TensorFile::open(&saved.path).expect("it opens");
-    let error = file.read_all().expect_err("must be refused").to_string();
+    let error = file
+        .read_network()
+        .expect_err("must be refused")
+        .to_string();
     for part in ["a.weight", "I8", "quantised"] {
         assert!(error.contains(part), "{error}");
     }
