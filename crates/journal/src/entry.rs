@@ -11,7 +11,10 @@
 use crate::bytes::{Reader, put_text, put_u32, put_u64};
 
 /// Bytes before the body.
-pub(crate) const PREFIX: usize = 8;
+const PREFIX: usize = 8;
+
+/// Bytes of the smallest entry: no stream, no payload.
+pub(crate) const SMALLEST: u64 = PREFIX as u64 + 1;
 
 /// An entry that was found whole.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 
+use crate::entry;
 use crate::error::OpenError;
 use crate::folder::{Folder, is_bad_place};
 use crate::frame::FrameError;
@@ -14,6 +15,9 @@ use crate::walk::Walk;
 /// Bytes that are looked through at once.
 const CHUNK: u64 = 64 << 10;
 
+/// How often the disk may refuse a place of one segment before the rest of it is left for later.
+const PATIENCE: u32 = 16;
+
 /// A segment's file as it was found.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -22,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) header: Option<Header>,
     /// The last numbers in its entries.
     pub(crate) streams: Streams,
+    /// Entries of which nothing is known that may be in what the disk does not give back.
+    pub(crate) hidden: u64,
     read: Option<Read>,
     file: Option<File>,
     state: State,
@@ -79,6 +85,7 @@ impl Found {
             },
             header: None,
             streams: Streams::default(),
+            hidden: 0,
             read: Some(read),
             file,
             state: State::Foreign,
@@ -121,62 +128,76 @@ impl Found {
     /// in the next segment.
     pub(crate) fn walk(&mut self, said: u64, limit: u64) {
         let said = said.min(limit);
-        let segment = &mut self.segment;
         let file = self.file.take();
-        let Some(mut walk) = file.map(|file| Walk::new(file, segment.first, segment.start)) else {
-            // It is tried again when it is read.
-            segment.end = said.max(segment.first);
-            segment.length = segment.size;
-            return;
-        };
-        if self.state == State::Beheaded {
-            walk.jump(segment.first, BODY);
-            if !walk.sync(said, segment.size) {
-                self.state = State::Foreign;
-                return;
+        let segment = &mut self.segment;
+        let walk = file.map(|file| Walk::new(file, segment.first, segment.start));
+        match walk {
+            Some(mut walk) if self.state == State::Beheaded => {
+                walk.jump(segment.first, BODY);
+                if !walk.sync(said, segment.size) {
+                    self.state = State::Foreign;
+                    return;
+                }
+                segment.start = walk.offset();
+                segment.bridge(segment.first, &walk);
+                self.state = State::Damaged;
+                self.walk_from(walk, said, limit);
             }
-            segment.start = walk.offset();
-            self.state = State::Damaged;
-            segment.bridge(segment.first, &walk);
-        } else if segment.start == 0 {
-            segment.end = said.max(segment.first);
-            segment.length = segment.size;
-            return;
+            Some(walk) if segment.start > 0 => self.walk_from(walk, said, limit),
+            _ => self.leave_for_later(said, self.segment.size),
         }
+    }
+
+    fn walk_from(&mut self, mut walk: Walk, said: u64, limit: u64) {
+        let mut patience = PATIENCE;
+        let segment = &mut self.segment;
         segment.end = walk.position();
         segment.length = walk.offset();
         while walk.position() < limit {
-            match walk.next(segment.size) {
+            let error = match walk.next(segment.size) {
                 Ok(entry) => {
                     if let Some((stream, seq)) = entry.stream {
                         self.streams.settle(stream, seq);
                     }
                     segment.end = walk.position();
                     segment.length = walk.offset();
+                    continue;
                 }
-                Err(fault) => {
-                    let refused = fault.kind() != io::ErrorKind::InvalidData;
-                    let from = walk.position();
-                    if refused || from < said {
-                        self.state = State::Damaged;
-                    }
-                    if from >= said {
-                        break;
-                    }
-                    let goes_on = walk.resync(said, segment.size);
-                    if refused {
-                        // It is tried again when it is read.
-                        segment.end = if goes_on { walk.position() } else { said };
-                        segment.length = segment.size;
-                    } else if goes_on {
-                        segment.bridge(from, &walk);
-                    }
-                    if !goes_on {
-                        break;
-                    }
+                Err(error) => error,
+            };
+            let from = walk.position();
+            if error.kind() != io::ErrorKind::InvalidData {
+                self.state = State::Damaged;
+                patience -= 1;
+                if patience > 0 && walk.sync(limit, segment.size) {
+                    continue;
                 }
+                let unknown = match patience {
+                    0 => segment.size - walk.offset(),
+                    _ => walk.refused(),
+                };
+                return self.leave_for_later(said, unknown);
             }
+            // Here it ends, or what a kill left begins.
+            if from >= said {
+                break;
+            }
+            self.state = State::Damaged;
+            if !walk.resync(said, segment.size) {
+                break;
+            }
+            segment.bridge(from, &walk);
         }
+        self.hidden = walk.refused().div_ceil(entry::SMALLEST);
+    }
+
+    /// What the disk does not give back now counts as there, up to `said`: it is tried again when
+    /// it is read. `unknown`: bytes that may hold entries of which nothing else says.
+    fn leave_for_later(&mut self, said: u64, unknown: u64) {
+        let segment = &mut self.segment;
+        segment.end = segment.end.max(said);
+        segment.length = segment.size;
+        self.hidden = unknown.div_ceil(entry::SMALLEST);
     }
 
     /// Bytes from the end of the last entry to the last byte that is not 0.

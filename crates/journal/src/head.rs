@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::bytes::{Reader, put_text, put_u64};
 use crate::error::OpenError;
-use crate::folder::{Folder, vanished};
+use crate::folder::{Folder, is_bad_place, vanished};
 use crate::frame::{self, FrameError};
 use crate::pages::PAGE;
 use crate::streams::Streams;
@@ -78,6 +78,9 @@ fn slot_size(frame: &[u8]) -> u64 {
     (2 * frame.len() as u64).next_multiple_of(PAGE)
 }
 
+/// What [`Head::load`] finds.
+type Loaded = (Option<(Head, Record)>, Option<io::Error>);
+
 /// The open head file.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -112,8 +115,9 @@ impl Head {
         })
     }
 
-    /// Opens the head and reads its newest whole slot; `None` if there is none.
-    pub(crate) fn load(folder: &Folder) -> Result<Option<(Self, Record)>, OpenError> {
+    /// Opens the head and reads its newest whole slot, if there is one. Where the disk did not give
+    /// all of it back, the error says why.
+    pub(crate) fn load(folder: &Folder) -> Result<Loaded, OpenError> {
         let path = folder.head();
         let failed = |source| OpenError::Io {
             what: "read",
@@ -122,14 +126,17 @@ impl Head {
         };
         let opened = File::options().read(true).write(true).open(&path);
         let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+            Err(error) if is_bad_place(&error) => return Ok((None, Some(error))),
             opened => opened.map_err(failed)?,
         };
         let slot_size = file.metadata().map_err(failed)?.len() / 2;
         let mut newest: Option<(u64, u64, Record)> = None;
+        let mut refused = None;
         for slot in 0..2 {
             // Where it cannot be read, the other one may be whole.
-            let (bytes, _) = frame::load(MAGIC, &file, slot * slot_size, slot_size);
+            let (bytes, fault) = frame::load(MAGIC, &file, slot * slot_size, slot_size);
+            refused = refused.or(fault);
             let found = match frame::open(MAGIC, &bytes) {
                 Ok((body, _)) => Record::read(body),
                 Err(FrameError::Version(version)) => {
@@ -148,7 +155,7 @@ impl Head {
                 _ => {}
             }
         }
-        Ok(newest.map(|(anchor, generation, record)| {
+        let loaded = newest.map(|(anchor, generation, record)| {
             let head = Self {
                 file,
                 slot_size,
@@ -156,7 +163,8 @@ impl Head {
                 generation,
             };
             (head, record)
-        }))
+        });
+        Ok((loaded, refused))
     }
 
     /// Writes the record. With `anchor` it becomes what passing stores leave alone, and with
@@ -217,14 +225,14 @@ mod tests {
             for passing in 1..=anchored {
                 let passing = record(anchored * 100 + passing);
                 head.store(&mut folder, &passing, false, false).unwrap();
-                let (_, found) = Head::load(&folder).unwrap().unwrap();
+                let (_, found) = Head::load(&folder).unwrap().0.unwrap();
                 assert_eq!(found, passing, "the newest counts");
             }
             // The system was writing the slot of the passing stores when the power went.
             let file = File::options().write(true).open(folder.head()).unwrap();
             let torn = (1 - head.anchor) * head.slot_size;
             file.write_all_at(&[0xff; 64], torn).unwrap();
-            let (_, found) = Head::load(&folder).unwrap().unwrap();
+            let (_, found) = Head::load(&folder).unwrap().0.unwrap();
             assert_eq!(found, firm);
         }
     }
@@ -237,12 +245,12 @@ mod tests {
         let head = Head::create(&mut folder, &record(3)).unwrap();
         let size = head.size();
         head.file.set_len(size + (1 << 30)).unwrap();
-        let (mut head, found) = Head::load(&folder).unwrap().unwrap();
+        let (mut head, found) = Head::load(&folder).unwrap().0.unwrap();
         assert_eq!(found, record(3));
         head.store(&mut folder, &record(4), true, false).unwrap();
         assert_eq!(head.size(), size);
         assert_eq!(folder.head().metadata().unwrap().len(), size);
-        assert_eq!(Head::load(&folder).unwrap().unwrap().1, record(4));
+        assert_eq!(Head::load(&folder).unwrap().0.unwrap().1, record(4));
     }
 
     #[test]
@@ -260,7 +268,7 @@ mod tests {
             assert_eq!(size, head.size());
         }
         assert!(head.size() > 2 * PAGE);
-        let (_, found) = Head::load(&folder).unwrap().unwrap();
+        let (_, found) = Head::load(&folder).unwrap().0.unwrap();
         assert_eq!(found, grown);
     }
 }

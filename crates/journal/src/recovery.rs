@@ -63,7 +63,8 @@ pub(crate) struct Recovered {
 
 /// Reads what is there, repairs the end of it, and makes a head where there is none.
 pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, OpenError> {
-    let (mut head, stored) = Head::load(folder)?.unzip();
+    let (loaded, refused) = Head::load(folder)?;
+    let (mut head, stored) = loaded.unzip();
     let firsts = folder.segments().map_err(|source| OpenError::Io {
         what: "list",
         path: folder.path().to_owned(),
@@ -82,7 +83,18 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     let mut record = match stored {
         Some(record) => record,
         None => Record {
-            id: newest_id(&found).map_or_else(|| new_id(folder), Ok)?,
+            id: match (newest_id(&found), refused) {
+                (Some(id), _) => id,
+                (None, None) => new_id(folder)?,
+                // Under a new name all that is there would be foreign.
+                (None, Some(source)) => {
+                    return Err(OpenError::Io {
+                        what: "read",
+                        path: folder.head(),
+                        source,
+                    });
+                }
+            },
             ..Record::default()
         },
     };
@@ -109,6 +121,11 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     // Where a header is damaged, the name still says which positions were given.
     let ends = found.iter().map(|found| found.segment.end);
     record.end = ends.fold(record.end.max(record.oldest), u64::max);
+    // Nothing comes after the newest one that would say what is in it.
+    let newest = found.iter().rev().find(|found| found.is_ours());
+    let hidden = newest.map_or(0, |newest| newest.hidden);
+    record.end += hidden;
+    record.streams.leap(hidden);
 
     let newest = match found.last() {
         Some(newest) => repair(folder, newest, options, &mut report)?,

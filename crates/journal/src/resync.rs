@@ -9,10 +9,7 @@
 use std::ops::Range;
 
 use crate::bytes::Reader;
-use crate::entry::{PREFIX, plausible};
-
-/// Bytes of the smallest entry: no stream, no payload.
-const SMALLEST: u64 = PREFIX as u64 + 1;
+use crate::entry::{SMALLEST, plausible};
 
 /// Bytes of checksums that a search may compute: a tenth of a second or so (not measured).
 const EFFORT: u64 = 64 << 20;

@@ -40,6 +40,14 @@ impl Streams {
         last.taken = last.taken.max(seq);
     }
 
+    /// The next so many numbers of every stream may have been given, and are not given again.
+    pub(crate) fn leap(&mut self, count: u64) {
+        for last in self.0.values_mut() {
+            last.settled = last.settled.max(last.taken).saturating_add(count);
+            last.taken = last.settled;
+        }
+    }
+
     fn last(&mut self, stream: &str) -> &mut Last {
         // The name is copied only for a stream that is new.
         if !self.0.contains_key(stream) {

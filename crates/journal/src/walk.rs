@@ -35,6 +35,8 @@ pub(crate) struct Walk {
     buffer_at: u64,
     /// Why it is no more than that.
     fault: Option<io::Error>,
+    /// Bytes that the disk did not give back in searches.
+    refused: u64,
 }
 
 impl Walk {
@@ -47,7 +49,13 @@ impl Walk {
             buffer: Vec::new(),
             buffer_at: offset,
             fault: None,
+            refused: 0,
         }
+    }
+
+    /// Bytes that the disk did not give back where a whole entry was searched.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Position of the next entry.
@@ -85,8 +93,8 @@ impl Walk {
         self.search(1, self.position + 1, before, end)
     }
 
-    /// Goes on to the first whole entry, as [`Walk::resync`] does, where it is not known where the
-    /// first one begins.
+    /// Goes on to the first whole entry, as [`Walk::resync`] does; it may be the one where it
+    /// stands, if the disk did not give that back or nothing says where it begins.
     pub(crate) fn sync(&mut self, before: u64, end: u64) -> bool {
         self.search(0, self.position, before, end)
     }
@@ -100,7 +108,8 @@ impl Walk {
 
     fn search(&mut self, skip: usize, least: u64, before: u64, end: u64) -> bool {
         let count = end.saturating_sub(self.offset).min(SEARCH);
-        let (bytes, _) = pages::read_around(&self.file, self.offset, count);
+        let (bytes, refused) = pages::read_around(&self.file, self.offset, count);
+        self.refused += refused;
         let Some((offset, position)) = resync::find(&bytes, skip, least..before) else {
             return false;
         };
