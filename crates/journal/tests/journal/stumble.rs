@@ -214,6 +214,10 @@ impl Line {
         else {
             return;
         };
+        if victim.ends_with("head") {
+            // The numbers of entries that were refused are there alone.
+            self.last = self.carried.clone();
+        }
         let original = fs::read(&victim).unwrap();
         let mut bytes = original.clone();
         let at = self.draw(bytes.len() as u64 + 1) as usize;
@@ -293,7 +297,7 @@ fn seed() -> u64 {
     let given = std::env::var("FLAWD_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| u64::from(std::process::id()))
+    given.unwrap_or_else(|| u64::from(std::process::id()) << 20)
 }
 
 #[test]
@@ -307,7 +311,7 @@ fn on_a_disk_that_fails_at_random_nothing_committed_is_lost_and_no_number_comes_
 #[ignore = "run by cargo xtask endurance"]
 fn on_a_disk_that_fails_for_minutes_nothing_committed_is_lost_and_no_number_comes_twice() {
     let begun = Instant::now();
-    let mut seed = seed() << 20;
+    let mut seed = seed();
     while begun.elapsed() < Duration::from_secs(180) {
         println!("FLAWD_SEED={seed}");
         sail(seed, 200);
