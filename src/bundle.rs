@@ -25,8 +25,11 @@ use crate::decode::{self, DecodeError};
 use crate::digest::{sha256, sha256_file};
 use crate::whole_file;
 
+use seal::Seal;
+
 mod draft;
 mod golden;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod thresholds;
@@ -82,6 +85,16 @@ pub enum BundleError {
         /// The digest of the file.
         actual: Digest,
     },
+    /// A file was written to or exchanged while it was being loaded.
+    #[error(
+        "{} was changed while it was loaded, so what was loaded is not known: install bundles as \
+         a whole, and load it again",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The list of training images has a line that is none.
     #[error("{} line {line}: a digest and a file name are expected", path.display())]
     BadTrainingList {
@@ -134,6 +147,8 @@ pub struct Bundle {
     manifest: Manifest,
     digest: Digest,
     training_files: HashSet<Digest>,
+    /// The model's file as it was when its digest was that of the manifest.
+    model: Seal,
 }
 
 impl Bundle {
@@ -158,7 +173,7 @@ impl Bundle {
         let manifest: Manifest = text
             .parse()
             .map_err(|source| BundleError::Manifest { path, source })?;
-        verify(&folder.join(MODEL), manifest.model.digest)?;
+        let model = verify_sealed(&folder.join(MODEL), manifest.model.digest)?;
         for golden in &manifest.golden {
             verify(&folder.join(GOLDEN).join(&golden.file), golden.digest)?;
         }
@@ -175,6 +190,7 @@ impl Bundle {
             manifest,
             digest,
             training_files,
+            model,
         })
     }
 
@@ -202,6 +218,34 @@ impl Bundle {
     /// The model file.
     pub fn model_path(&self) -> PathBuf {
         self.folder.join(MODEL)
+    }
+
+    /// Has the model's file loaded by `load`, such that what was loaded is what the manifest speaks
+    /// of, whatever happens to the file meanwhile.
+    ///
+    /// ONNX Runtime opens files by their names, so the digest of the bytes that it reads cannot be
+    /// known. What can be known is that the file was the same and untouched from before its digest
+    /// was taken until after it was loaded.
+    ///
+    /// # Errors
+    /// What `load` says; [`BundleError::Changed`] and [`BundleError::WrongDigest`].
+    pub fn load_model<T, E: From<BundleError>>(
+        &self,
+        load: impl FnOnce(&Path) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let path = self.model_path();
+        let before = Seal::of(&path).map_err(unreadable(&path))?;
+        let before = if before == self.model {
+            before
+        } else {
+            // Touched since then, and perhaps no more than that.
+            verify_sealed(&path, self.manifest.model.digest)?
+        };
+        let loaded = load(&path)?;
+        if Seal::of(&path).ok() != Some(before) {
+            return Err(BundleError::Changed { path }.into());
+        }
+        Ok(loaded)
     }
 
     /// True if an image file with this digest, or one whose pixels have it, is known to have trained
@@ -347,6 +391,13 @@ fn read_training_files(path: &Path) -> Result<HashSet<Digest>, BundleError> {
         })
     };
     text.lines().enumerate().map(digest).collect()
+}
+
+/// As [`verify`], with what tells later whether the file is still the same.
+fn verify_sealed(path: &Path, expected: Digest) -> Result<Seal, BundleError> {
+    let seal = Seal::of(path).map_err(unreadable(path))?;
+    verify(path, expected)?;
+    Ok(seal)
 }
 
 fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {

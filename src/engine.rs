@@ -43,7 +43,7 @@ pub use machine::{Machine, UNKNOWN};
 /// The file that makes a folder an engine.
 const RECORD: &str = "engine.toml";
 
-/// Begins the name of a folder in which a process builds; its id follows.
+/// Begins the name of a folder in which a process builds, and which it has locked.
 const BUILDING: &str = ".building-";
 
 /// Why there is no engine.
@@ -88,6 +88,13 @@ pub enum OpenError {
 pub struct Engines {
     folder: PathBuf,
     machine: Machine,
+}
+
+/// A folder in which an engine is built. The lock goes with the process, whatever ends it.
+#[derive(Debug)]
+struct Draft {
+    folder: TempDir,
+    _lock: File,
 }
 
 /// What `engine.toml` says.
@@ -226,21 +233,31 @@ impl Engines {
         }
         building();
         let draft = self.draft()?;
-        self.copy_timings(key, draft.path());
-        let session = open(draft.path())?;
+        self.copy_timings(key, draft.folder.path());
+        let session = open(draft.folder.path())?;
         self.keep(key, model, draft)?;
         Ok(session)
     }
 
-    /// A folder to build in.
-    fn draft(&self) -> Result<TempDir, EngineError> {
+    /// A folder to build in. What builds left that were cut off goes.
+    fn draft(&self) -> Result<Draft, EngineError> {
         let make = || {
             fs::create_dir_all(&self.folder)?;
-            tempfile::Builder::new()
+            for abandoned in kept::abandoned(&self.folder)? {
+                // It only takes room.
+                fs::remove_dir_all(abandoned).ok();
+            }
+            let folder = tempfile::Builder::new()
                 .prefix(&format!("{BUILDING}{}-", std::process::id()))
                 // Like every other folder, so that the service may use what was built by hand.
                 .permissions(Permissions::from_mode(0o755))
-                .tempdir_in(&self.folder)
+                .tempdir_in(&self.folder)?;
+            let lock = File::open(folder.path())?;
+            lock.try_lock()?;
+            Ok(Draft {
+                folder,
+                _lock: lock,
+            })
         };
         make().map_err(self.not_kept())
     }
@@ -267,10 +284,10 @@ impl Engines {
     }
 
     /// Gives what was built its record and its place.
-    fn keep(&self, key: &EngineKey, model: &Path, draft: TempDir) -> Result<(), EngineError> {
+    fn keep(&self, key: &EngineKey, model: &Path, draft: Draft) -> Result<(), EngineError> {
         let describe = || -> io::Result<BTreeMap<String, Digest>> {
             let mut files = BTreeMap::new();
-            for entry in fs::read_dir(draft.path())? {
+            for entry in fs::read_dir(draft.folder.path())? {
                 let path = entry?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 File::open(&path)?.sync_all()?;
@@ -291,14 +308,14 @@ impl Engines {
         let place = self.place(key);
         let publish = || -> io::Result<()> {
             let text = toml::to_string(&record).map_err(io::Error::other)?;
-            let path = draft.path().join(RECORD);
+            let path = draft.folder.path().join(RECORD);
             fs::write(&path, text)?;
             File::open(&path)?.sync_all()?;
             match fs::remove_dir_all(&place) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
-            fs::rename(draft.path(), &place)?;
+            fs::rename(draft.folder.path(), &place)?;
             File::open(&self.folder)?.sync_all()
         };
         publish().map_err(self.not_kept())?;
@@ -311,7 +328,7 @@ impl Engines {
             );
         }
         // Its folder has moved; there is nothing left to remove.
-        let _moved = draft.keep();
+        let _moved = draft.folder.keep();
         Ok(())
     }
 

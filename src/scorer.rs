@@ -27,6 +27,9 @@ pub enum ScorerError {
     /// The model cannot be loaded or run.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The bundle's model is not what the manifest speaks of.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Model and manifest disagree.
     #[error("the manifest says that the model takes images of {stated}, but it takes {actual}")]
     InputSize {
@@ -135,7 +138,8 @@ impl Scorer {
         options: &SessionOptions,
     ) -> Result<Self, ScorerError> {
         let stated = &bundle.manifest().model;
-        let scorer = Self::load(&bundle.model_path(), stated.geometry, runtime, options)?;
+        let scorer =
+            bundle.load_model(|path| Self::load(path, stated.geometry, runtime, options))?;
         if scorer.model.input_size() != stated.input {
             return Err(ScorerError::InputSize {
                 stated: stated.input,

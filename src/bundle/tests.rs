@@ -122,6 +122,36 @@ fn what_is_written_opens_again() {
     assert_eq!(image, picture(50));
 }
 
+/// The digest was taken when the bundle was opened; ONNX Runtime opens the file again.
+#[test]
+fn a_model_that_changes_before_or_while_it_is_loaded_is_refused() {
+    let (_parent, target) = place();
+    let bundle = write(&target, b"model").expect("it can be written");
+    let path = bundle.model_path();
+    let load = |meanwhile: &dyn Fn()| {
+        bundle.load_model(|path| {
+            let loaded = fs::read(path).expect("it is there");
+            meanwhile();
+            Ok::<_, BundleError>(loaded)
+        })
+    };
+    assert_eq!(load(&|| {}).expect("it is as it was"), b"model");
+    let replace = |content: &[u8]| {
+        let draft = target.join("draft");
+        fs::write(&draft, content).expect("it can be written");
+        fs::rename(&draft, &path).expect("it can be renamed");
+    };
+    let meanwhile = load(&|| replace(b"other"));
+    assert!(matches!(meanwhile, Err(BundleError::Changed { path: named }) if named == path));
+    let before = load(&|| {});
+    assert!(matches!(before, Err(BundleError::WrongDigest { path: named, .. }) if named == path));
+    // The same bytes in another file are as good.
+    replace(b"model");
+    assert_eq!(load(&|| {}).expect("it is the same again"), b"model");
+    let written = load(&|| fs::write(&path, b"model").expect("it can be written"));
+    assert!(matches!(written, Err(BundleError::Changed { .. })));
+}
+
 #[test]
 fn an_imported_bundle_has_no_list_of_what_trained_it() {
     let (_parent, target) = place();

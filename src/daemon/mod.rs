@@ -44,6 +44,7 @@ use crate::{
 
 pub(crate) mod clock;
 mod models;
+mod paused;
 mod readiness;
 mod signals;
 mod systemd;
@@ -53,6 +54,7 @@ pub use signals::listen as listen_to_signals;
 
 use clock::Clock;
 use models::Models;
+use paused::PausedFile;
 use readiness::Readiness;
 use systemd::ServiceManager;
 use watch::Watch;
@@ -352,6 +354,7 @@ impl Daemon {
                 has_been_ready: false,
                 inboxes: line.inboxes.clone(),
                 shadow: outlet.shadow,
+                paused: PausedFile::new(&self.config.state),
             };
             Ok(watch.until_stopped(received)?)
         });

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::{
     clock::Clock,
     models::{Job, Models, Outcome, Reload},
+    paused::PausedFile,
     readiness::Readiness,
     systemd::ServiceManager,
 };
@@ -44,6 +45,7 @@ pub(super) struct Watch {
     /// By camera, in the order of the configuration.
     pub(super) inboxes: Vec<Inbox>,
     pub(super) shadow: Shadow,
+    pub(super) paused: PausedFile,
     pub(super) stages: Vec<Progress>,
     /// Its own, for who asks after its health.
     pub(super) progress: Progress,
@@ -77,6 +79,8 @@ impl Watch {
         let watchdog = self.manager.watchdog().map(|watchdog| watchdog / 4);
         let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
         let mut outcome = Ok(());
+        // Before there is a model that could judge anything.
+        self.stay_paused();
         let config = Box::new(self.config.clone());
         self.models.order(Job::Load(config, Reload::default()));
         self.look_around();
@@ -130,12 +134,8 @@ impl Watch {
     fn obey(&mut self, command: Command, reply: Option<Reply>) {
         match command {
             Command::Pause(which) => {
-                let done = self.each(&which, |watch, camera| {
-                    watch.readiness.paused.insert(camera);
-                    watch.cameras[camera].paused = true;
-                    watch.inboxes[camera].order(Order::Pause);
-                });
-                self.finish(done, reply);
+                let done = self.each(&which, Self::pause);
+                self.finish(done.and_then(|()| self.keep_paused()), reply);
             }
             Command::Resume(which) => {
                 let done = self.each(&which, |watch, camera| {
@@ -143,7 +143,7 @@ impl Watch {
                     watch.cameras[camera].paused = false;
                     watch.inboxes[camera].order(Order::Resume);
                 });
-                self.finish(done, reply);
+                self.finish(done.and_then(|()| self.keep_paused()), reply);
             }
             Command::Snapshot(which) => {
                 let done = self.each(&which, |watch, camera| {
@@ -162,6 +162,43 @@ impl Watch {
                 reply,
             }),
         }
+    }
+
+    fn pause(&mut self, camera: usize) {
+        self.readiness.paused.insert(camera);
+        self.cameras[camera].paused = true;
+        self.inboxes[camera].order(Order::Pause);
+    }
+
+    /// Pauses what was paused when the daemon ended last.
+    fn stay_paused(&mut self) {
+        let paused = self.paused.read().unwrap_or_else(|error| {
+            let file = self.paused.path().display();
+            error!(%file, %error, "It cannot be known which cameras were paused; none is");
+            Default::default()
+        });
+        let cameras = self.config.cameras.iter().enumerate();
+        let cameras: Vec<_> = cameras
+            .filter(|(_, camera)| paused.contains(&camera.name))
+            .map(|(index, camera)| (index, camera.name.clone()))
+            .collect();
+        for (index, camera) in cameras {
+            warn!(
+                camera,
+                "Still paused, as before the restart; cmd/resume ends it"
+            );
+            self.pause(index);
+        }
+    }
+
+    /// Keeps what is paused for the next start.
+    fn keep_paused(&self) -> Result<(), String> {
+        let paused = self.readiness.paused.iter();
+        let names = paused.map(|&camera| self.config.cameras[camera].name.as_str());
+        self.paused.write(names).map_err(|error| {
+            let file = self.paused.path().display();
+            format!("it is done, but a restart will not know of it: cannot write {file}: {error}")
+        })
     }
 
     /// Does something for one camera, or for all.

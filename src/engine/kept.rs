@@ -1,7 +1,8 @@
 //! The engines that lie in a folder, and which of them are of no use any more.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -75,7 +76,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<KeptEngine>> {
     for entry in entries {
         let folder = entry?.path();
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if is_engine_name(&name) || is_abandoned_build(&name) {
+        if is_engine_name(&name) || is_abandoned_build(&folder, &name) {
             kept.push(KeptEngine {
                 key: Record::read(&folder).map(|record| record.key),
                 bytes: size(&folder),
@@ -94,13 +95,20 @@ fn is_engine_name(name: &str) -> bool {
         .is_some_and(|(model, rest)| is_digest(model) && is_digest(rest))
 }
 
-/// A folder in which a process built that is gone.
-fn is_abandoned_build(name: &str) -> bool {
-    let process = name
-        .strip_prefix(BUILDING)
-        .and_then(|rest| rest.split_once('-'))
-        .and_then(|(process, _)| process.parse::<u32>().ok());
-    process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+/// The folders in which a process built that is gone.
+pub(super) fn abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let kept = list(folder)?.into_iter().map(|kept| kept.folder);
+    let is_build = |folder: &PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(BUILDING)
+    };
+    Ok(kept.filter(is_build).collect())
+}
+
+/// True for a folder in which a process built that is gone: it would hold the lock. Its number
+/// says nothing, as another process may have the same, and in a container always has.
+fn is_abandoned_build(folder: &Path, name: &str) -> bool {
+    name.starts_with(BUILDING) && File::open(folder).is_ok_and(|folder| folder.try_lock().is_ok())
 }
 
 /// Files of which the size cannot be read count nothing.

@@ -196,15 +196,16 @@ fn what_is_stale_is_listed_with_the_reason_and_nothing_else_is() {
     for (machine, model) in [(&old, 1), (&engines, 1), (&engines, 2), (&old, 3)] {
         bench.load(machine, model, b"plan").unwrap();
     }
-    // A process with this number cannot be: it is above the kernel's limit.
-    let abandoned = engines.folder().join(".building-4194305-x");
-    let in_progress = engines
-        .folder()
-        .join(format!(".building-{}-x", std::process::id()));
+    // Its number is that of a process that is there, and does not build.
+    let own = std::process::id();
+    let abandoned = engines.folder().join(format!(".building-{own}-gone"));
+    let in_progress = engines.folder().join(format!(".building-{own}-x"));
     let foreign = engines.folder().join("not-ours");
     for folder in [&abandoned, &in_progress, &foreign] {
         fs::create_dir(folder).unwrap();
     }
+    let building = fs::File::open(&in_progress).unwrap();
+    building.try_lock().unwrap();
 
     let stale = |others_are_stale| -> Vec<_> {
         let wanted = [key(&engines, 1)];
@@ -235,6 +236,11 @@ fn what_is_stale_is_listed_with_the_reason_and_nothing_else_is() {
     }
     assert!(stale(false).is_empty());
     assert!(in_progress.exists() && foreign.exists() && unnamed.exists());
+
+    // What is left of a build goes with the next one.
+    fs::create_dir(&abandoned).unwrap();
+    bench.load(&engines, 9, b"plan").unwrap();
+    assert!(!abandoned.exists() && in_progress.exists());
 }
 
 fn wrong() -> OpenError {

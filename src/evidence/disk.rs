@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::name;
+use crate::whole_file::sync_folder;
 
 /// Whoever holds a lock on this file writes to the folder.
 const LOCK: &str = ".lock";
@@ -67,15 +68,31 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
     let name = path.file_name().expect("a file has a name");
     let draft = folder.join(name::unfinished(&name.to_string_lossy()));
     let write = || {
-        fs::create_dir_all(folder)?;
+        make_folders(folder)?;
         let mut file = File::create(&draft)?;
         file.write_all(bytes)?;
         file.set_modified(time)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
+        // The name is on the disk as well, or a power cut takes the file with it.
+        sync_folder(folder)?;
         file.metadata()?.modified()
     };
     write().inspect_err(|_| {
         fs::remove_file(&draft).ok();
     })
+}
+
+/// Makes a folder and those above it, each on the disk in the one above it.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folders(folder.parent().ok_or(error)?)?;
+            fs::create_dir(folder)?;
+        }
+        Err(error) => return Err(error),
+    }
+    folder.parent().map_or(Ok(()), sync_folder)
 }

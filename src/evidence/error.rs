@@ -54,6 +54,20 @@ pub enum EvidenceError {
         /// What has to stay free.
         reserve: ByteSize,
     },
+    /// The file system has no room for more files, and no evidence is left to delete.
+    #[error(
+        "{free} more files (inodes) are free on the file system of {}, and {reserve} have to stay \
+         free; something else makes many files there",
+        folder.display()
+    )]
+    NoFiles {
+        /// The evidence folder.
+        folder: PathBuf,
+        /// How many are free.
+        free: u64,
+        /// How many have to stay free.
+        reserve: u64,
+    },
 }
 
 impl EvidenceError {

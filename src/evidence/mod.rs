@@ -2,8 +2,8 @@
 //! part looked like.
 //!
 //! ```text
-//! whoever judged ──admit──► desk (bounded) ──► writer's thread ──► <camera>/<day>/<seq>-<what>.png
-//!        ▲                    │                  PNG, quota, age,                          .map.png
+//! whoever judged ──admit──► desk (bounded) ──► writer's thread ──► <camera>/<day>/<seq>-<what>-<series>.png
+//!        ▲                    │                  PNG, quota, age,                                   .map.png
 //!        └─ path, SHA-256 ────┘                  free space, retry
 //! ```
 //!
@@ -47,6 +47,9 @@ pub struct Exhibit {
     pub camera: String,
     /// Number of the verdict in its camera.
     pub seq: u64,
+    /// Name of whatever gave the number, letters and digits: what has the same camera, number and
+    /// series is the same part.
+    pub series: String,
     /// What was said about the part.
     pub verdict: Verdict,
     /// When the picture was taken: its day is a folder, and the oldest go first.

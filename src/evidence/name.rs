@@ -1,10 +1,12 @@
 //! Names of evidence: what a file is called, and which files are ours.
 //!
 //! ```text
-//! <camera>/<YYYY-MM-DD>/<seq, 12 digits or more>-<ok, ng, or the reason>.png      the picture
-//!                                                                       .map.png  its heatmap
-//!                      .<either name>.part                                        unfinished
+//! <camera>/<YYYY-MM-DD>/<seq, 12 digits or more>-<ok, ng, or the reason>-<series>.png  the picture
+//!                                                                            .map.png  its heatmap
+//!                      .<either name>.part                                             unfinished
 //! ```
+//! The series is the name of whatever gave the number, so that a numbering that begins anew on the
+//! same day takes nobody's place. Files of earlier versions have none.
 //!
 //! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does
 //! not have such a name, to the letter, belongs to somebody else and is left alone. The part's id
@@ -22,7 +24,8 @@ const MAP: &str = ".map.png";
 pub(super) fn stem(exhibit: &Exhibit) -> String {
     let day = Offset::UTC.to_datetime(exhibit.captured).date();
     let what = what(exhibit.verdict);
-    format!("{}/{day}/{:012}-{what}", exhibit.camera, exhibit.seq)
+    let (seq, series) = (exhibit.seq, &exhibit.series);
+    format!("{}/{day}/{seq:012}-{what}-{series}", exhibit.camera)
 }
 
 /// The picture's path.
@@ -69,8 +72,12 @@ fn whole(name: &str) -> Option<&str> {
     let stem = name
         .strip_suffix(MAP)
         .or_else(|| name.strip_suffix(PICTURE))?;
-    let (seq, what) = stem.split_once('-')?;
+    let (seq, rest) = stem.split_once('-')?;
+    let (what, series) = rest.split_once('-').unwrap_or((rest, "0"));
     let number: u64 = seq.parse().ok()?;
+    if series.is_empty() || !series.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
     let is_known = ["ok", "ng"]
         .into_iter()
         .chain(Reason::ALL.map(Reason::as_str))
@@ -99,8 +106,8 @@ mod tests {
             .into_iter()
             .chain(Reason::ALL.map(Verdict::NoDecision))
         {
-            for seq in [0, 41, u64::MAX] {
-                let stem = format!("{seq:012}-{}", what(verdict));
+            for (seq, series) in [(0, ""), (41, "-0123456789ab"), (u64::MAX, "-x")] {
+                let stem = format!("{seq:012}-{}{series}", what(verdict));
                 assert_eq!(file(&picture(&stem)), Some(Ours::Whole(&stem)));
                 assert_eq!(file(&map(&stem)), Some(Ours::Whole(&stem)));
                 let draft = unfinished(&map(&stem));
@@ -114,6 +121,8 @@ mod tests {
             "000000000041-ng.jpg",
             "000000000041-good.png",
             "41-ng.png",
+            "000000000041-ng-.png",
+            "000000000041-ng-a-b.png",
             "0000000000041-ng.png",
             "+00000000041-ng.png",
             "000000000041-ng.png.part",

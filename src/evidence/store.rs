@@ -19,6 +19,10 @@ use super::{
     name::{self, Ours},
 };
 
+/// Files that others, the journal first of all, can still make when evidence has taken its own
+/// (not measured); less where the file system has room for few.
+const FILES_LEFT: u64 = 256;
+
 /// One exhibit as files.
 #[derive(Debug)]
 pub(super) struct Parcel {
@@ -166,7 +170,7 @@ impl Store {
     }
 
     /// Writes an exhibit, after deleting the oldest ones until all files together have at most
-    /// `max_size` bytes and `reserve` bytes of the file system stay free. Files of the same name
+    /// `max_size` bytes, and `reserve` bytes and some files of the file system stay free. Files of the same name
     /// are replaced: their verdict was numbered, but the daemon ended before it was journalled.
     pub(super) fn put(
         &mut self,
@@ -209,10 +213,21 @@ impl Store {
                 .map(|(_, bytes)| (bytes.len() as u64).next_multiple_of(block))
                 .sum();
             // Two more for the folders.
-            if free >= reserve.saturating_add(need + 2 * block) {
+            let has_blocks = free >= reserve.saturating_add(need + 2 * block);
+            // A file system that makes room for files as they come states none.
+            let files = FILES_LEFT.min(system.f_files / 8) + 4;
+            let has_files = system.f_files == 0 || system.f_favail >= files;
+            if has_blocks && has_files {
                 return Ok(());
             }
             if !self.delete_oldest()? {
+                if has_blocks {
+                    return Err(EvidenceError::NoFiles {
+                        folder: self.folder.clone(),
+                        free: system.f_favail,
+                        reserve: files,
+                    });
+                }
                 return Err(EvidenceError::NoRoom {
                     folder: self.folder.clone(),
                     free: ByteSize(free),

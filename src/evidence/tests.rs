@@ -68,6 +68,7 @@ fn exhibit(seq: u64, side: usize) -> Exhibit {
     Exhibit {
         camera: "top".to_owned(),
         seq,
+        series: "a1b2".to_owned(),
         verdict: Verdict::Ng,
         captured: began + Duration::from_secs(seq),
         picture: picture(side, seq),
@@ -348,7 +349,7 @@ fn an_unfinished_file_is_removed_at_the_start_and_a_foreign_one_never() {
         fs::write(path, "mine").unwrap();
     }
     // Old enough, and too much for the quota: everything of ours goes.
-    let own = day.join("000000000001-ng.png");
+    let own = day.join("000000000001-ng-a1b2.png");
     fs::write(&own, "ours").unwrap();
     let long_ago = std::time::SystemTime::now() - Duration::from_hours(24 * 365);
     let file = fs::File::options().write(true).open(&own).unwrap();
@@ -394,6 +395,25 @@ fn a_number_that_comes_again_replaces_its_picture_and_heatmap() {
     let file = folder.path().join(&second.path);
     assert_eq!(pixels_digest(&file), second.sha256);
     assert_eq!(files(folder.path()).len(), 1);
+}
+
+/// After the journal was lost, or with another state folder.
+#[test]
+fn a_numbering_that_begins_anew_on_the_same_day_replaces_no_picture() {
+    let folder = TempDir::new().unwrap();
+    let (evidence, mut writer) = open(settings(folder.path()));
+    let mut paths = BTreeSet::new();
+    for series in ["0123456789ab", "ba9876543210"] {
+        let exhibit = Exhibit {
+            series: series.to_owned(),
+            ..exhibit(1, 16)
+        };
+        paths.insert(evidence.admit(exhibit).unwrap().path);
+        assert!(writer.step());
+        assert_usage_is_true(&evidence, folder.path());
+    }
+    let found: BTreeSet<String> = files(folder.path()).into_keys().collect();
+    assert_eq!((paths.len(), found), (2, paths));
 }
 
 fn pixels_digest(path: &Path) -> Digest {

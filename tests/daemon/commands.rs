@@ -188,3 +188,31 @@ fn many_commands_that_cannot_be_followed_take_a_hundred_lines_and_one_that_says_
     let most = "Too many lines of one kind: left out for a minute line=\"Command not followed\"";
     assert_eq!(said.matches(most).count(), 1, "{said}");
 }
+
+#[test]
+fn a_pause_outlives_a_crash_and_a_restart_until_it_is_ended() {
+    let mut line = Line::start_on(Broker::start());
+    assert_eq!(line.ask("pause", "", "p1")["ok"], true);
+    for end in ["KILL", "TERM"] {
+        line.daemon.signal(end);
+        line.daemon.wait();
+        line.daemon = line.station.run();
+        line.daemon.wait_for_line("that it is paused", |text| {
+            text.contains("Still paused, as before the restart")
+        });
+        let online = |it: &Message| it.kind() == "status" && it.payload == "online";
+        line.until("the new start", online);
+        let state = line.until("its state with a model", |it| {
+            it.kind() == "state" && it.payload["cameras"]["top"]["model"].is_object()
+        });
+        assert_eq!(state.payload["cameras"]["top"]["paused"], true);
+    }
+    assert_eq!(line.ask("resume", "", "p2")["ok"], true);
+    line.until("a verdict", |it| it.kind() == "verdict");
+    line.daemon.terminate();
+    line.daemon.wait();
+    line.daemon = line.station.run();
+    line.daemon
+        .wait_for_line("a verdict", |text| text.contains(" Verdict "));
+    assert!(!line.daemon.seen().contains("Still paused"));
+}

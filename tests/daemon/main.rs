@@ -20,6 +20,7 @@ mod commands;
 mod delivery;
 mod drift;
 mod endurance_line;
+mod failing_disk;
 mod fleet;
 mod map;
 mod models;

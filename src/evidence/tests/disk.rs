@@ -264,6 +264,42 @@ fn a_file_system_without_room_for_more_files_makes_the_oldest_go() {
     assert_eq!(kept(mount.path()).last(), Some(&39));
 }
 
+/// The journal makes files too.
+#[test]
+fn evidence_leaves_files_for_others_to_make() {
+    let Some(mount) = Mount::new("size=1m,nr_inodes=64") else {
+        return;
+    };
+    let log = Log::default();
+    let _listening = log.listen();
+    let folder = mount.path().join("evidence");
+    let (evidence, mut writer) = open(settings(&folder));
+    let left = || rustix::fs::statvfs(mount.path()).unwrap().f_favail;
+    for seq in 0..80 {
+        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(writer.step());
+        assert!(left() >= 8, "{} are left", left());
+    }
+    assert_eq!(kept(&folder).last(), Some(&79));
+    // Somebody else takes them all: evidence goes first, and then it is said what is missing.
+    let foreign = mount.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    let mut made = 0;
+    let mut seq = 80;
+    while evidence.usage().suspended.is_none() {
+        while left() > 0 {
+            made += 1;
+            fs::write(foreign.join(made.to_string()), "").unwrap();
+        }
+        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(writer.step());
+        seq += 1;
+    }
+    let cause = evidence.usage().suspended.unwrap();
+    assert!(cause.contains("inodes"), "{cause}");
+    assert_eq!(log.count("ERROR"), 1);
+}
+
 #[test]
 fn a_read_only_disk_suspends_evidence_until_it_can_be_written_to() {
     let Some(disk) = Mount::new("size=1m") else {

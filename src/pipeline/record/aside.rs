@@ -24,13 +24,17 @@ use crate::{
 pub const FALSE_ALARM_RATE: f64 = 0.01;
 
 /// Keeps the pictures of parts that somebody will want to look at.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Keeper(pub(super) Option<Evidence>);
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    pub(super) evidence: Option<Evidence>,
+    /// The journal's name: it gives the numbers.
+    pub(super) series: String,
+}
 
 impl Keeper {
     /// Puts the picture of a numbered verdict on its way to the disk, if it is to be kept.
     pub(super) fn keep(&self, inspection: &Inspection) -> Option<EvidenceData> {
-        let evidence = self.0.as_ref()?;
+        let evidence = self.evidence.as_ref()?;
         let data = &inspection.verdict;
         let is_wanted =
             inspection.is_snapshot || evidence.wants(data.verdict, &data.camera, data.seq);
@@ -39,6 +43,7 @@ impl Keeper {
         evidence.admit(Exhibit {
             camera: data.camera.clone(),
             seq: data.seq,
+            series: self.series.clone(),
             verdict: data.verdict,
             captured: inspection.time.wall,
             picture: Arc::clone(picture),
@@ -52,7 +57,7 @@ impl Keeper {
 
     /// What there is.
     pub(super) fn usage(&self) -> Option<EvidenceState> {
-        let usage = self.0.as_ref()?.usage();
+        let usage = self.evidence.as_ref()?.usage();
         Some(EvidenceState {
             files: usage.files,
             bytes: usage.bytes,
@@ -63,11 +68,12 @@ impl Keeper {
 
     /// Keeps the picture of a part that the shadow says something else of.
     fn keep_disagreement(&self, disagreement: &Disagreement) -> Option<EvidenceData> {
-        let evidence = self.0.as_ref()?;
+        let evidence = self.evidence.as_ref()?;
         let data = &disagreement.data;
         evidence.admit(Exhibit {
             camera: data.camera.clone(),
             seq: data.seq,
+            series: self.series.clone(),
             verdict: data.live.verdict,
             captured: disagreement.captured.wall,
             picture: Arc::clone(&disagreement.image),

@@ -132,12 +132,14 @@ impl Line {
     }
 
     /// Ends as a kill does, perhaps damages a file, and opens the journal again.
-    fn reopen(&mut self, storm: Faults) {
+    fn reopen(&mut self, mut storm: Faults) {
         if self.journal.is_some() && self.draw(2) == 0 {
             // What the disk had refused to write is not to be missing as well.
             self.commit(CALM);
             self.journal = None;
             self.damage();
+            // One file at a time: the head is given back, or else the segments are whole.
+            storm.only.get_or_insert(Call::Write);
         }
         self.journal = None;
         if storm.share > 0 && storm.only.is_none_or(|only| only == Call::Read) {

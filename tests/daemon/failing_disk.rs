@@ -1,0 +1,109 @@
+//! A disk that fails for a while, while the broker is away: what was recorded before comes, and the
+//! next start reads the journal to its end.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, process::Stdio};
+
+use crate::{
+    broker::{AT_ONCE, Broker, Message},
+    process::Process,
+    station::Station,
+};
+
+/// The failing disk as a library; `None`, and said, where there is no C compiler.
+fn library(station: &Station) -> Option<PathBuf> {
+    let library = station.folder().join("failing_disk.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/failing_disk.c");
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
+    match made {
+        Ok(status) => assert!(status.success(), "cc fails"),
+        Err(_) => {
+            println!("absent: there is no C compiler");
+            return None;
+        }
+    }
+    Some(library)
+}
+
+fn run(station: &Station, library: &PathBuf) -> Process {
+    let mut command = station.command("run");
+    command
+        .env("LD_PRELOAD", library)
+        .env("FLAWD_DISK_FAILS", station.folder().join("fails"))
+        .env("FLAWD_LOG", "flawd=trace");
+    Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped())
+}
+
+fn wait_for_verdicts(daemon: &Process, count: u32) -> String {
+    let mut seen = 0;
+    daemon.wait_for_line("verdicts", |line| {
+        seen += u32::from(line.contains(" Verdict "));
+        seen == count
+    })
+}
+
+fn seq_of(line: &str) -> u64 {
+    let text = line.split("seq=").nth(1).expect("a verdict has a number");
+    let digits = text.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    digits.parse().unwrap()
+}
+
+#[test]
+fn a_disk_that_fails_while_the_broker_is_away_takes_nothing_that_was_recorded_before() {
+    let mut broker = Broker::start_with(AT_ONCE);
+    let subscriber = broker.subscribe();
+    broker.stop();
+    let station = Station::new(&format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
+         [camera.top]\ndeadline = \"2s\"\n\
+         [camera.top.synthetic]\nrate = 50\nsize = \"96x96\"\n\
+         [evidence]\nenabled = false\n[journal]\ncapacity = \"1MiB\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nreconnect_max = \"1s\"\n",
+        broker.port
+    ));
+    let Some(library) = library(&station) else {
+        return;
+    };
+    let daemon = run(&station, &library);
+    let before = seq_of(&wait_for_verdicts(&daemon, 100));
+    let fails = station.folder().join("fails");
+    fs::write(&fails, "").unwrap();
+    daemon.wait_for_line("the failure", |line| {
+        line.contains("Verdicts cannot be written to the journal")
+    });
+    // Each of them fails or leaves a segment; the journal has room for eight.
+    wait_for_verdicts(&daemon, 100);
+    // Killed in the middle of it.
+    daemon.signal("KILL");
+    drop(daemon);
+    fs::remove_file(&fails).unwrap();
+
+    broker.start_again();
+    let daemon = run(&station, &library);
+    let first = seq_of(&wait_for_verdicts(&daemon, 1));
+    let is_record = |it: &Message| {
+        (it.kind() == "record").then(|| it.payload["seq"].as_u64().expect("a number"))
+    };
+    let messages = subscriber.until("a record of now", |it| is_record(it) >= Some(first + 20));
+    let records: BTreeSet<u64> = messages.iter().filter_map(is_record).collect();
+    let missing: Vec<u64> = (1..=before).filter(|seq| !records.contains(seq)).collect();
+    assert!(
+        missing.is_empty(),
+        "{missing:?} were recorded, and are gone"
+    );
+    // No number means two things.
+    let mut ids = std::collections::BTreeMap::new();
+    for message in &messages {
+        if let Some(seq) = is_record(message) {
+            let taken = message.payload["captured_at"].clone();
+            assert_eq!(*ids.entry(seq).or_insert_with(|| taken.clone()), taken);
+        }
+    }
+    let last = messages.iter().rfind(|it| it.kind() == "state");
+    if let Some(state) = last {
+        assert_eq!(state.payload["records"]["dropped"], 0, "{}", state.payload);
+    }
+}
