@@ -266,6 +266,71 @@ fn an_image_that_cannot_be_decoded_is_named_and_ends_without_a_decision() {
     assert!(daemon.seen().contains("No decision"), "{}", daemon.seen());
 }
 
+/// A folder with one image that comes again and again is no frozen camera.
+#[test]
+fn a_file_that_is_shown_again_is_judged_again() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(&broker, "[evidence]\nenabled = false\n");
+    let repeat = fs::read_to_string(station.configuration())
+        .unwrap()
+        .replace("path =", "repeat = true\npath =");
+    fs::write(station.configuration(), repeat).unwrap();
+    let (_, image) = good_image();
+    fs::create_dir_all(station.folder().join("parts")).unwrap();
+    fs::copy(image, station.folder().join("parts/only.png")).unwrap();
+    let _daemon = station.run();
+    let messages = subscriber.until("a tenth verdict", |it| {
+        it.kind() == "verdict" && it.payload["seq"] == 10
+    });
+    for verdict in of_kind(&messages, "verdict") {
+        assert!(verdict.payload["score"].is_number(), "{}", verdict.payload);
+    }
+}
+
+/// Some image of a good part: its name and where it lies.
+fn good_image() -> (String, std::path::PathBuf) {
+    let folder = bundle::images().join("test/good");
+    let image = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+    let name = image.file_name().into_string().unwrap();
+    (name, image.path())
+}
+
+#[test]
+fn a_watched_folder_may_be_empty_and_each_image_that_comes_is_judged() {
+    let broker = Broker::start();
+    let subscriber = broker.subscribe();
+    let station = replay(
+        &broker,
+        "[camera.top]\nframe_timeout = \"1ms\"\nquality_gate = false\n",
+    );
+    let watch = fs::read_to_string(station.configuration())
+        .unwrap()
+        .replace("path =", "watch = true\npath =");
+    fs::write(station.configuration(), watch).unwrap();
+    let parts = station.folder().join("parts");
+    fs::create_dir_all(&parts).unwrap();
+    let mut daemon = station.run();
+    subscriber.until("ready", |it| it.payload["ready"] == true);
+    let (name, image) = good_image();
+    for number in 1..=3 {
+        let arrives = parts.join(format!("{number}-{name}"));
+        fs::copy(&image, arrives.with_extension("part")).unwrap();
+        fs::rename(arrives.with_extension("part"), &arrives).unwrap();
+        let messages = subscriber.until("its verdict", |it| it.kind() == "verdict");
+        let verdict = messages.last().unwrap();
+        assert_eq!(verdict.payload["part_id"], format!("{number}-{name}"));
+        assert!(verdict.payload["score"].is_number(), "{}", verdict.payload);
+        // A folder into which nothing comes is no lost camera.
+        let states = of_kind(&messages, "state").into_iter();
+        let not_ready = states.filter(|it| it.payload["ready"] == false).count();
+        assert_eq!(not_ready, 0, "{messages:?}");
+    }
+    daemon.terminate();
+    subscriber.until_status("stopped");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+}
+
 #[test]
 fn two_cameras_have_topics_and_numbers_of_their_own() {
     let broker = Broker::start();
@@ -327,7 +392,7 @@ fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
 }
 
 #[test]
-fn a_result_after_its_deadline_is_published_without_a_decision_and_rejects_nothing() {
+fn what_is_late_is_published_without_a_decision_and_rejects_nothing() {
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let station = replay(&broker, "[camera.top]\ndeadline = \"1us\"\n");
@@ -345,7 +410,8 @@ fn a_result_after_its_deadline_is_published_without_a_decision_and_rejects_nothi
             (&payload["verdict"], &payload["reason"]),
             (&"no_decision".into(), &"late".into())
         );
-        assert!(payload["score"].is_number(), "{payload}");
+        // The time of the model is for parts that somebody still waits for.
+        assert_eq!(payload.get("score"), None, "{payload}");
         assert!(payload["remaining_ms"].as_f64().unwrap() < 0.0, "{payload}");
     }
 }

@@ -1,6 +1,8 @@
-//! The source `folder`: image files in the order of their paths, the same on every run.
+//! The source `folder`: image files in the order of their paths, the same on every run; and, where
+//! the folder is watched, those that come later, in the order in which they come.
 
 use std::{
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,24 +19,38 @@ use crate::{
     pipeline::frame::{Frame, Moment},
 };
 
-/// Images of a folder and its sub-folders. The list is made once: what is added later is not
-/// seen, what is taken away later ends in a verdict that says so.
+mod arrivals;
+
+use arrivals::Arrivals;
+
+/// Images of a folder and its sub-folders. The list is made once: what is added later is seen only
+/// where the folder is watched, what is taken away later ends in a verdict that says so.
 #[derive(Debug)]
 pub struct FolderSource {
     folder: PathBuf,
-    images: Vec<PathBuf>,
-    next: usize,
-    repeat: bool,
+    /// Those that were not given, in order.
+    images: VecDeque<PathBuf>,
+    then: Then,
+}
+
+/// What happens after the last image.
+#[derive(Debug)]
+enum Then {
+    /// The source is exhausted.
+    End,
+    /// It begins again with these.
+    Repeat(Vec<PathBuf>),
+    /// It waits for others; none while the folder is gone.
+    Wait(Option<Arrivals>),
 }
 
 impl FolderSource {
-    /// Lists the images of `folder`.
+    /// Lists the images of `folder`, which come once, or again and again.
     ///
     /// # Errors
     /// [`OpenError::Folder`] if it cannot be listed, [`OpenError::NoImages`] if there are none.
     pub fn open(folder: &Path, repeat: bool) -> Result<Self, OpenError> {
-        let (mut images, mut other) = (Vec::new(), Vec::new());
-        list(folder, &mut images, &mut other).map_err(|source| OpenError::Folder {
+        let images = sorted(folder).map_err(|source| OpenError::Folder {
             path: folder.to_owned(),
             source,
         })?;
@@ -44,40 +60,111 @@ impl FolderSource {
                 extensions: decode::EXTENSIONS.join(", "),
             });
         }
-        if !other.is_empty() {
-            warn!(
-                folder = %folder.display(),
-                files = other.len(),
-                endings = by_ending(&other),
-                used = images.len(),
-                "Files of the folder are no images by their names and are not inspected"
-            );
-        }
-        images.sort_unstable();
+        let images = VecDeque::from(images);
+        let then = if repeat {
+            Then::Repeat(images.iter().cloned().collect())
+        } else {
+            Then::End
+        };
         Ok(Self {
             folder: folder.to_owned(),
             images,
-            next: 0,
-            repeat,
+            then,
         })
+    }
+
+    /// Lists the images of `folder`, of which there may be none, and waits for others.
+    ///
+    /// # Errors
+    /// [`OpenError::Folder`] if it cannot be listed or watched.
+    pub fn watch(folder: &Path) -> Result<Self, OpenError> {
+        let mut source = Self {
+            folder: folder.to_owned(),
+            images: VecDeque::new(),
+            then: Then::Wait(None),
+        };
+        source
+            .begin_to_watch()
+            .map_err(|source| OpenError::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
+        Ok(source)
+    }
+
+    fn begin_to_watch(&mut self) -> io::Result<()> {
+        // Watched before it is listed, so that none comes in between.
+        let arrivals = Arrivals::watch(&self.folder)?;
+        self.images = sorted(&self.folder)?.into();
+        self.then = Then::Wait(Some(arrivals));
+        Ok(())
+    }
+
+    /// The next image to look at; `None` after the last one.
+    fn next_image(&mut self) -> Result<Option<PathBuf>, CameraLost> {
+        match &mut self.then {
+            Then::End => {}
+            Then::Repeat(all) => {
+                if self.images.is_empty() {
+                    self.images.extend(all.iter().cloned());
+                }
+            }
+            Then::Wait(arrivals) => {
+                let come = arrivals.iter().flat_map(Arrivals::come);
+                for image in come {
+                    // One that was listed while it was written is whole only now.
+                    self.images.retain(|listed| *listed != image);
+                    self.images.push_back(image);
+                }
+                if self.images.is_empty() {
+                    self.images
+                        .extend(arrivals.as_ref().and_then(Arrivals::wait));
+                }
+                if self.images.is_empty() {
+                    *arrivals = None;
+                    let folder = self.folder.display();
+                    return Err(CameraLost(format!("the folder {folder} is gone")));
+                }
+            }
+        }
+        Ok(self.images.pop_front())
     }
 }
 
 impl Source for FolderSource {
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
-        if self.next == self.images.len() && self.repeat {
-            self.next = 0;
-        }
-        let Some(path) = self.images.get(self.next) else {
+        let Some(path) = self.next_image()? else {
             return Ok(None);
         };
-        self.next += 1;
         let captured = Moment::now();
-        let name = path.strip_prefix(&self.folder).unwrap_or(path);
-        let image = decode::decode_file(path).map_err(|error| with_causes(&error));
+        let name = path.strip_prefix(&self.folder).unwrap_or(&path);
+        let image = decode::decode_file(&path).map_err(|error| with_causes(&error));
         let part = Arc::from(path_text::text(name));
         Ok(Some(Frame::new(Some(part), image, captured)))
     }
+
+    /// A watched folder may come back.
+    fn reopen(&mut self) -> Result<(), CameraLost> {
+        let watched = self.begin_to_watch();
+        watched.map_err(|error| CameraLost(error.to_string()))
+    }
+}
+
+/// The images in a folder and below, in order; what is none is said.
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut images, mut other) = (Vec::new(), Vec::new());
+    list(folder, &mut images, &mut other)?;
+    if !other.is_empty() {
+        warn!(
+            folder = %folder.display(),
+            files = other.len(),
+            endings = by_ending(&other),
+            used = images.len(),
+            "Files of the folder are no images by their names and are not inspected"
+        );
+    }
+    images.sort_unstable();
+    Ok(images)
 }
 
 fn list(folder: &Path, images: &mut Vec<PathBuf>, other: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -143,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_or_too_large_is_a_part_that_is_named_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("/dev/zero", at("1-zero.png")).unwrap();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(at("2-pipe.png"))
+            .status();
+        assert!(pipe.unwrap().success());
+        let holes = fs::File::create(at("3-holes.png")).unwrap();
+        holes.set_len(6 << 30).unwrap();
+        save(&at("4-part.png"));
+        let mut source = FolderSource::open(folder.path(), false).unwrap();
+        for (name, why) in [
+            ("1-zero.png", "not a regular file"),
+            ("2-pipe.png", "not a regular file"),
+            ("3-holes.png", "6442450944 bytes"),
+        ] {
+            let problem = source.next_frame().unwrap().unwrap().image.unwrap_err();
+            assert!(problem.contains(name) && problem.contains(why), "{problem}");
+        }
+        assert!(source.next_frame().unwrap().unwrap().image.is_ok());
+    }
+
+    #[test]
     fn a_broken_image_is_named_with_the_cause() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("crack.png"), b"no image").unwrap();
@@ -164,6 +275,34 @@ mod tests {
         let mut source = FolderSource::open(folder.path(), false).unwrap();
         let expected = [r"\xe4.png", r"\xe5.png"].map(|name| (name.to_owned(), false));
         assert_eq!(parts(&mut source, 9), expected);
+    }
+
+    #[test]
+    fn a_watched_folder_gives_what_is_there_and_then_what_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        save(&at("2.png"));
+        let mut source = FolderSource::watch(folder.path()).unwrap();
+        assert_eq!(parts(&mut source, 1), [("2.png".to_owned(), true)]);
+        save(&at(".1.png"));
+        fs::rename(at(".1.png"), at("1.png")).unwrap();
+        assert_eq!(parts(&mut source, 1), [("1.png".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_watched_folder_that_is_gone_is_a_lost_camera_until_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = folder.path().join("watched");
+        fs::create_dir(&watched).unwrap();
+        let mut source = FolderSource::watch(&watched).unwrap();
+        fs::remove_dir(&watched).unwrap();
+        let lost = source.next_frame().unwrap_err().to_string();
+        assert!(lost.contains("watched is gone"), "{lost}");
+        assert!(source.reopen().is_err());
+        fs::create_dir(&watched).unwrap();
+        source.reopen().unwrap();
+        save(&watched.join("1.png"));
+        assert_eq!(parts(&mut source, 1)[0].0, "1.png");
     }
 
     #[test]

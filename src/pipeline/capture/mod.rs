@@ -92,6 +92,9 @@ pub enum OpenError {
 /// [`OpenError`].
 pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, OpenError> {
     Ok(match settings {
+        SourceSettings::Folder {
+            path, watch: true, ..
+        } => Box::new(FolderSource::watch(path)?),
         SourceSettings::Folder { path, repeat, .. } => Box::new(FolderSource::open(path, *repeat)?),
         SourceSettings::Synthetic {
             seed,
