@@ -37,6 +37,7 @@ use crate::{
         event::{Event, EventSender},
         progress::Progress,
         publish::{CameraReport, FirstAttempt, Report},
+        throttle::Throttle,
     },
     scorer::{Scorer, ScorerError},
     telemetry,
@@ -352,6 +353,7 @@ impl Daemon {
                 cameras: report.cameras,
                 said: None,
                 has_been_ready: false,
+                complaints: Throttle::new(Duration::from_secs(60)),
                 inboxes: line.inboxes.clone(),
                 shadow: outlet.shadow,
                 paused: PausedFile::new(&self.config.state),
@@ -405,6 +407,7 @@ fn readiness(cameras: &[Camera]) -> Readiness {
     let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
     let expected = settings()
         .enumerate()
+        .filter(|(_, it)| !it.may_be_idle())
         .filter(|(_, it)| !it.is_on_demand() || matches!(it.trigger.mode, TriggerMode::FreeRun))
         .map(|(camera, _)| camera);
     let names = settings().map(|it| it.name.clone()).collect();

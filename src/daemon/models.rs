@@ -1,9 +1,16 @@
 //! Loads, tests and exchanges models on a thread of its own, so that parts are judged meanwhile.
 //!
-//! One job after the other, in order. What comes of each is fetched by the watch, which an event
+//! One job after the other, in order, and at most [`WAITING`] of those that somebody asks for. What comes of each is fetched by the watch, which an event
 //! wakes; it alone decides what to do with it.
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
 
 use flawd_onnx::Runtime;
 use tracing::info;
@@ -19,6 +26,9 @@ use crate::{
     },
 };
 
+/// Jobs that may wait. Each takes from some milliseconds to minutes.
+const WAITING: usize = 8;
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -32,6 +42,17 @@ pub(super) enum Job {
         false_reject_rate: f64,
         reply: Option<Reply>,
     },
+}
+
+impl Job {
+    /// Where an answer is wanted.
+    pub(super) fn into_reply(self) -> Option<Reply> {
+        match self {
+            Self::Load(_, Reload { reply, .. })
+            | Self::SelfTest(reply)
+            | Self::Recalibrate { reply, .. } => reply,
+        }
+    }
 }
 
 /// What is to be said when the models of a reload are loaded.
@@ -63,6 +84,8 @@ pub(super) enum Outcome {
 pub(super) struct Models {
     jobs: mpsc::Sender<Job>,
     outcomes: mpsc::Receiver<Outcome>,
+    /// How many jobs were given and not begun.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Models {
@@ -78,7 +101,9 @@ impl Models {
     ) -> std::io::Result<Self> {
         let (jobs, work) = mpsc::channel();
         let (results, outcomes) = mpsc::channel();
+        let waiting = Arc::<AtomicUsize>::default();
         let worker = Worker {
+            waiting: Arc::clone(&waiting),
             runtime,
             fleet: None,
             results,
@@ -88,13 +113,30 @@ impl Models {
         thread::Builder::new()
             .name("models".to_owned())
             .spawn(move || worker.run(&work))?;
-        Ok(Self { jobs, outcomes })
+        Ok(Self {
+            jobs,
+            outcomes,
+            waiting,
+        })
     }
 
     /// Gives it something to do.
     pub(super) fn order(&self, job: Job) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         // The thread listens as long as this lives.
         self.jobs.send(job).ok();
+    }
+
+    /// The same for who asks from outside.
+    ///
+    /// # Errors
+    /// The job, where too many wait already.
+    pub(super) fn request(&self, job: Job) -> Result<(), Job> {
+        if self.waiting.load(Ordering::Relaxed) >= WAITING {
+            return Err(job);
+        }
+        self.order(job);
+        Ok(())
     }
 
     /// What has come of it so far, oldest first.
@@ -104,6 +146,7 @@ impl Models {
 }
 
 struct Worker {
+    waiting: Arc<AtomicUsize>,
     runtime: Runtime,
     fleet: Option<Fleet>,
     results: mpsc::Sender<Outcome>,
@@ -114,6 +157,7 @@ struct Worker {
 impl Worker {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         for job in jobs {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             let outcome = match job {
                 Job::Load(config, reload) => self.load(config, reload),
                 Job::SelfTest(reply) => match &self.fleet {
@@ -197,6 +241,22 @@ mod tests {
 
     use super::*;
     use crate::monitor::metrics::Format;
+
+    #[test]
+    fn who_asks_for_more_than_may_wait_is_refused() {
+        let (jobs, given) = mpsc::channel();
+        let models = Models {
+            jobs,
+            outcomes: mpsc::channel().1,
+            waiting: Arc::default(),
+        };
+        for _ in 0..WAITING {
+            assert!(models.request(Job::SelfTest(None)).is_ok());
+        }
+        assert!(models.request(Job::SelfTest(None)).is_err());
+        models.order(Job::SelfTest(None));
+        assert_eq!(given.try_iter().count(), WAITING + 1);
+    }
 
     #[test]
     fn how_long_an_engine_took_to_build_is_shown() {

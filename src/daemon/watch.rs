@@ -29,6 +29,7 @@ use crate::{
         progress::Progress,
         publish::{Answer, CameraReport, Publisher, Reply, Report},
         shadow::Shadow,
+        throttle::Throttle,
     },
     telemetry,
 };
@@ -60,6 +61,7 @@ pub(super) struct Watch {
     pub(super) cameras: Vec<CameraReport>,
     pub(super) said: Option<Report>,
     pub(super) has_been_ready: bool,
+    pub(super) complaints: Throttle,
 }
 
 /// What came of a command, for who has asked.
@@ -152,11 +154,11 @@ impl Watch {
                 self.finish(done, reply);
             }
             Command::Reload => self.reload(reply),
-            Command::SelfTest => self.models.order(Job::SelfTest(reply)),
+            Command::SelfTest => self.request(Job::SelfTest(reply)),
             Command::Threshold {
                 which,
                 false_reject_rate,
-            } => self.models.order(Job::Recalibrate {
+            } => self.request(Job::Recalibrate {
                 camera: which.camera,
                 false_reject_rate,
                 reply,
@@ -201,6 +203,13 @@ impl Watch {
         })
     }
 
+    fn request(&mut self, job: Job) {
+        if let Err(job) = self.models.request(job) {
+            let problem = "too many earlier commands have not been followed yet".to_owned();
+            self.finish(Err(problem), job.into_reply());
+        }
+    }
+
     /// Does something for one camera, or for all.
     fn each(&mut self, which: &Which, act: impl Fn(&mut Self, usize)) -> Result<(), String> {
         let cameras = self.config.cameras.iter().enumerate();
@@ -220,9 +229,11 @@ impl Watch {
     }
 
     /// Says what came of a command: in the log if nothing did, and to who has asked.
-    fn finish(&self, done: Result<(), String>, reply: Option<Reply>) {
-        if let Err(problem) = &done {
-            warn!(problem, "Command not followed");
+    fn finish(&mut self, done: Result<(), String>, reply: Option<Reply>) {
+        if let Err(problem) = &done
+            && let Some(suppressed) = self.complaints.permit()
+        {
+            warn!(problem, suppressed, "Command not followed");
         }
         self.answer(done, reply);
     }
@@ -254,8 +265,7 @@ impl Watch {
                 }
                 let (config, kept) = self.config.exchange(&new);
                 info!("Configuration read again");
-                let job = Job::Load(Box::new(config), Reload { reply, kept });
-                self.models.order(job);
+                self.request(Job::Load(Box::new(config), Reload { reply, kept }));
             }
             Err(error) => self.refuse_reload(with_causes(&error), reply),
         }

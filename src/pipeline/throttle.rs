@@ -7,7 +7,7 @@ const BURST: u32 = 10;
 
 /// Decides which occurrences of one message are worth a line.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub struct Throttle {
     interval: Duration,
     window_began: Instant,
     in_window: u32,
@@ -16,7 +16,7 @@ pub(super) struct Throttle {
 
 impl Throttle {
     /// At most a burst of lines in each interval.
-    pub(super) fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration) -> Self {
         Self {
             interval,
             window_began: Instant::now(),
@@ -26,7 +26,7 @@ impl Throttle {
     }
 
     /// Counts an occurrence; `Some` with the number left out before it if it deserves a line.
-    pub(super) fn permit(&mut self) -> Option<u64> {
+    pub fn permit(&mut self) -> Option<u64> {
         let now = Instant::now();
         if now.duration_since(self.window_began) >= self.interval {
             self.window_began = now;
