@@ -63,11 +63,12 @@ struct Inner {
 }
 
 /// What can become of a command; a second delivery does no harm.
-const COMMAND_OUTCOMES: [MessageOutcome; 4] = [
+const COMMAND_OUTCOMES: [MessageOutcome; 5] = [
     MessageOutcome::Accepted,
     MessageOutcome::Retained,
     MessageOutcome::Stale,
     MessageOutcome::Invalid,
+    MessageOutcome::Overrun,
 ];
 
 /// The two forms in which metrics are given out.

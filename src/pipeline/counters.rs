@@ -63,7 +63,9 @@ pub struct Counters {
     pub ng: Counter,
     /// Verdicts `no_decision`, whatever the reason.
     pub no_decision: Counter,
-    /// Triggers that were refused and got no verdict.
+    /// Triggers that were taken: each gets exactly one verdict.
+    pub triggers_accepted: Counter,
+    /// Triggers that were refused and get no verdict.
     pub triggers_refused: Counter,
     /// Whether good parts still score like those of the calibration.
     pub drift: Latest<DriftData>,

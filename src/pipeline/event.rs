@@ -3,10 +3,12 @@
 use std::sync::mpsc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, de::DeserializeOwned};
 
-use super::publish::Reply;
+use super::{
+    publish::Reply,
+    request::{brief, given, name, object, time},
+};
 
 /// What happened; cameras are numbered in the order of the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,8 +59,7 @@ pub enum Command {
 }
 
 /// Which cameras a command is about: one, or all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Which {
     /// The name of the one.
     pub camera: Option<String>,
@@ -71,54 +72,70 @@ impl Command {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Nothing {}
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Threshold {
-            camera: Option<String>,
-            false_reject_rate: f64,
+        match verb {
+            "pause" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Pause(Which { camera }), sent_at))
+            }),
+            "resume" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Resume(Which { camera }), sent_at))
+            }),
+            "snapshot" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Snapshot(Which { camera }), sent_at))
+            }),
+            "reload" => read(payload, |ForAll { sent_at }| Ok((Self::Reload, sent_at))),
+            "selftest" => read(payload, |ForAll { sent_at }| Ok((Self::SelfTest, sent_at))),
+            "threshold" => read(payload, |it: Threshold| {
+                let missing = "`false_reject_rate` is missing; it is a share, 0 to 1";
+                let command = Self::Threshold {
+                    which: Which { camera: it.camera },
+                    false_reject_rate: it.false_reject_rate.ok_or(missing)?,
+                };
+                Ok((command, it.sent_at))
+            }),
+            verb => Err(format!(
+                "there is no command `{}`; there are pause, resume, snapshot, reload, selftest \
+                 and threshold",
+                brief(verb)
+            )),
         }
-        let mut fields: Map<String, Value> = match payload {
-            [] => Map::new(),
-            payload => serde_json::from_slice(payload).map_err(not_understood)?,
-        };
-        let sent_at = fields.remove("sent_at").map(read).transpose()?;
-        let fields = Value::Object(fields);
-        let command = match verb {
-            "pause" => Self::Pause(read(fields)?),
-            "resume" => Self::Resume(read(fields)?),
-            "snapshot" => Self::Snapshot(read(fields)?),
-            "reload" => read(fields).map(|Nothing {}| Self::Reload)?,
-            "selftest" => read(fields).map(|Nothing {}| Self::SelfTest)?,
-            "threshold" => {
-                let Threshold {
-                    camera,
-                    false_reject_rate,
-                } = read(fields)?;
-                Self::Threshold {
-                    which: Which { camera },
-                    false_reject_rate,
-                }
-            }
-            _ => {
-                return Err(format!(
-                    "there is no command `{verb}`; there are pause, resume, snapshot, reload, \
-                     selftest and threshold"
-                ));
-            }
-        };
-        Ok((command, sent_at))
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(not_understood)
+/// The payload of a command that is about one camera, or all.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForSome {
+    #[serde(deserialize_with = "name")]
+    camera: Option<String>,
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
 }
 
-fn not_understood(error: serde_json::Error) -> String {
-    format!("the payload has to be a JSON object as in docs/mqtt.md: {error}")
+/// That of one that is about the daemon.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForAll {
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
+}
+
+/// That of `threshold`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Threshold {
+    #[serde(deserialize_with = "name")]
+    camera: Option<String>,
+    #[serde(deserialize_with = "given")]
+    false_reject_rate: Option<f64>,
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
+}
+
+fn read<T: DeserializeOwned + Default>(
+    payload: &[u8],
+    command: impl FnOnce(T) -> Result<(Command, Option<Timestamp>), &'static str>,
+) -> Result<(Command, Option<Timestamp>), String> {
+    command(object(payload)?).map_err(str::to_owned)
 }
 
 /// Where events are sent; clones send to the same daemon.
@@ -190,9 +207,36 @@ mod tests {
             ("threshold", "", "false_reject_rate"),
             ("reload", r#"{"now":true}"#, "now"),
             ("selftest", r#"{"sent_at":"noon"}"#, "JSON object"),
+            ("pause", "[\"top\"]", "JSON object"),
+            ("pause", r#"{"camera":null}"#, "null"),
+            ("pause", r#"{"camera":"top","camera":"side"}"#, "duplicate"),
+            (
+                "reload",
+                r#"{"sent_at":"2026-03-01T12:00:00Z","sent_at":"2020-03-01T12:00:00Z"}"#,
+                "duplicate",
+            ),
+            (
+                "threshold",
+                r#"{"false_reject_rate":1e999}"#,
+                "out of range",
+            ),
         ] {
             let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
             assert!(problem.contains(wrong), "{problem}");
+        }
+    }
+
+    #[test]
+    fn however_long_a_command_is_its_refusal_is_short() {
+        let long = "x".repeat(30_000);
+        for (verb, payload) in [
+            ("pause", format!(r#"{{"camera":"{long}"}}"#)),
+            ("reload", format!(r#"{{"{long}":1}}"#)),
+            ("selftest", long.repeat(3)),
+            (long.as_str(), String::new()),
+        ] {
+            let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
+            assert!(problem.chars().count() < 400, "{problem}");
         }
     }
 }

@@ -29,6 +29,13 @@ pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 /// Characters of a part's id at most; those of the attribute `subject` too.
 pub const LONGEST_PART_ID: usize = 1024;
 
+/// Characters of the recipe that a trigger asks for at most: no name that is set up is longer.
+pub const LONGEST_RECIPE: usize = 256;
+
+/// Characters of a name in topics at most, which is also that of a folder of evidence: file
+/// systems take 255 bytes.
+pub const LONGEST_NAME: usize = 128;
+
 /// The outcome of one inspection, as a subscriber sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictData {
@@ -377,7 +384,10 @@ pub struct CameraState {
     /// The model that judges this camera's parts, once it is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelData>,
-    /// Triggers that were refused and got no verdict: retained, stale, repeated or unreadable.
+    /// Triggers that were taken: each gets exactly one verdict.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub triggers_accepted: u64,
+    /// Triggers that were refused and get no verdict, whatever the reason.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub triggers_refused: u64,
     /// True if inspection is paused by command.

@@ -42,16 +42,25 @@ pub enum MessageOutcome {
     Duplicate,
     /// Refused: unreadable.
     Invalid,
+    /// Refused: it does not say when it was sent, and has to.
+    Undated,
+    /// Refused: more of them wait than may.
+    Overrun,
+    /// Refused: flawd has stopped to inspect.
+    Shutdown,
 }
 
 impl MessageOutcome {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Retained,
         Self::Stale,
         Self::Duplicate,
         Self::Invalid,
+        Self::Undated,
+        Self::Overrun,
+        Self::Shutdown,
     ];
 
     /// The label's value.
@@ -62,6 +71,9 @@ impl MessageOutcome {
             Self::Stale => "stale",
             Self::Duplicate => "duplicate",
             Self::Invalid => "invalid",
+            Self::Undated => "undated",
+            Self::Overrun => "overrun",
+            Self::Shutdown => "shutdown",
         }
     }
 }

@@ -122,7 +122,7 @@ fn triggers_count_under_their_own_names() {
 fn commands_count_by_what_became_of_them() {
     let metrics = Metrics::new(["top"]);
     let series = |outcome| format!("flawd_commands_total{{outcome=\"{outcome}\"}}");
-    for outcome in ["accepted", "retained", "stale", "invalid"] {
+    for outcome in ["accepted", "retained", "stale", "invalid", "overrun"] {
         assert_eq!(value(&metrics, &series(outcome)), 0.0);
     }
     metrics.command(MessageOutcome::Stale);

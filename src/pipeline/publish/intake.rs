@@ -6,12 +6,10 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use flawd_core::event::LONGEST_PART_ID;
 use jiff::Timestamp;
-use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::connection::{Incoming, PACKET_LIMIT};
@@ -21,14 +19,20 @@ use crate::{
         counters::Counters,
         event::{Command, Event, EventSender},
         frame::Moment,
-        inbox::Inbox,
+        inbox::{Inbox, NotTaken},
+        request::{TriggerRequest, brief},
         throttle::Throttle,
         trigger::Trigger,
     },
 };
 
-/// A message that says it was sent longer ago than this, or will be sent in this time, is stale.
+/// A command that says it was sent longer ago than this, or will be sent in this time, is stale.
 const LARGEST_AGE: Duration = Duration::from_secs(2);
+
+/// Commands that may come at once, and how long it takes until another one may. They are for
+/// people and their tools, and each costs the daemon more than a trigger.
+const COMMANDS: u32 = 20;
+const COMMAND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Part ids that are remembered to recognise a second delivery.
 const REMEMBERED: usize = 1024;
@@ -43,6 +47,11 @@ pub struct TriggerTarget {
     pub index: usize,
     /// The camera's name.
     pub camera: String,
+    /// Whether a trigger has to say when it was sent.
+    pub require_sent_at: bool,
+    /// A trigger that says it was sent longer ago than this, or will be sent in this time, is
+    /// stale.
+    pub max_age: Duration,
     /// The camera's stage.
     pub inbox: Inbox,
     /// Where refused triggers are counted.
@@ -58,6 +67,16 @@ pub(super) struct Intake {
     metrics: Metrics,
     commands_refused: u64,
     refusals: Throttle,
+    commands: Throttle,
+    allowance: Allowance,
+}
+
+/// How many commands may come.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// When one more was allowed last.
+    since: Instant,
 }
 
 /// Why a message is refused, for counting and for people.
@@ -68,20 +87,6 @@ type Refusal = (MessageOutcome, String);
 struct Recent {
     order: VecDeque<String>,
     ids: HashSet<String>,
-}
-
-/// The payload of a trigger; all of it may be left out.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TriggerPayload {
-    /// What the line calls the part.
-    part_id: Option<String>,
-    /// Which of the camera's models is to judge it.
-    recipe: Option<String>,
-    /// How long from now on the verdict is worth something.
-    deadline_ms: Option<f64>,
-    /// When it was sent, by the sender's clock.
-    sent_at: Option<Timestamp>,
 }
 
 impl Intake {
@@ -101,6 +106,11 @@ impl Intake {
             metrics,
             commands_refused: 0,
             refusals: Throttle::new(Duration::from_secs(60)),
+            commands: Throttle::new(Duration::from_secs(60)),
+            allowance: Allowance {
+                left: COMMANDS,
+                since: Instant::now(),
+            },
         }
     }
 
@@ -128,15 +138,18 @@ impl Intake {
             self.commands_refused += u64::from(problem.is_some());
             self.metrics.command(outcome);
             // The daemon says what is wrong with the others, and to their senders too.
-            problem.filter(|_| outcome == MessageOutcome::Retained)
+            let is_unsaid = [MessageOutcome::Retained, MessageOutcome::Overrun].contains(&outcome);
+            problem.filter(|_| is_unsaid)
         } else {
             let Some(index) = (self.targets.iter()).position(|(it, _)| it.camera == what) else {
                 return;
             };
             let (outcome, problem) = outcome(self.take_trigger(index, &message, received));
             let target = &self.targets[index].0;
-            if problem.is_some() {
-                target.counters.triggers_refused.increment();
+            let counters = &target.counters;
+            match problem {
+                None => counters.triggers_accepted.increment(),
+                Some(_) => counters.triggers_refused.increment(),
             }
             self.metrics.camera(target.index).trigger(outcome);
             problem
@@ -144,10 +157,8 @@ impl Intake {
         if let Some(problem) = problem
             && let Some(suppressed) = self.refusals.permit()
         {
-            warn!(
-                topic = message.topic,
-                problem, suppressed, "Message refused"
-            );
+            let topic = brief(&message.topic);
+            warn!(topic, problem, suppressed, "Message refused");
         }
     }
 
@@ -159,64 +170,57 @@ impl Intake {
     ) -> Result<(), Refusal> {
         refuse_retained(message)?;
         refuse_too_long(message)?;
-        let invalid = |problem| (MessageOutcome::Invalid, problem);
-        let payload: TriggerPayload = if message.payload.is_empty() {
-            TriggerPayload::default()
-        } else {
-            serde_json::from_slice(&message.payload).map_err(|error| {
-                let wanted = "the payload has to be a JSON object as in docs/mqtt.md";
-                invalid(format!("{wanted}: {error}"))
-            })?
-        };
-        let length = payload.part_id.as_ref().map(|it| it.chars().count());
-        if let Some(length) = length.filter(|length| *length > LONGEST_PART_ID) {
-            let limit = format!("at most {LONGEST_PART_ID} characters are allowed");
-            return Err(invalid(format!(
-                "`part_id` has {length} characters; {limit}"
-            )));
-        }
-        refuse_stale(payload.sent_at, received)?;
-        let deadline = match payload.deadline_ms {
-            None => None,
-            Some(ms) => Some(
-                Duration::try_from_secs_f64(ms / 1e3)
-                    .ok()
-                    .filter(|deadline| !deadline.is_zero() && deadline.as_secs() < 3600)
-                    .ok_or_else(|| invalid(format!("`deadline_ms` cannot be {ms}")))?,
-            ),
-        };
+        let request = TriggerRequest::parse(&message.payload)
+            .map_err(|problem| (MessageOutcome::Invalid, problem))?;
         let (target, recent) = &mut self.targets[index];
-        if let Some(part_id) = &payload.part_id {
+        if target.require_sent_at && request.sent_at.is_none() {
+            let problem = "it has no `sent_at`, so nobody knows how long it was on its way";
+            return Err((MessageOutcome::Undated, problem.to_owned()));
+        }
+        refuse_stale(request.sent_at, target.max_age, received)?;
+        if let Some(part_id) = &request.part_id {
             let is_known = !recent.remember(part_id);
             if is_known && message.duplicate {
                 let problem = "it has been delivered before".to_owned();
                 return Err((MessageOutcome::Duplicate, problem));
             }
         }
-        target.inbox.trigger(Trigger {
-            part_id: payload.part_id,
-            recipe: payload.recipe,
-            deadline,
+        let trigger = Trigger {
+            part_id: request.part_id,
+            recipe: request.recipe,
+            deadline: request.deadline,
             received,
             reply: message.reply.clone(),
-        });
-        Ok(())
+        };
+        target.inbox.trigger(trigger).map_err(|why| {
+            let outcome = match why {
+                NotTaken::Full => MessageOutcome::Overrun,
+                NotTaken::Ended => MessageOutcome::Shutdown,
+            };
+            (outcome, why.to_string())
+        })
     }
 
-    /// What is refused and not retained is answered all the same, so that nobody waits for it.
-    fn take_command(&self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
+    /// What cannot be read or is old is answered all the same, so that nobody waits for it.
+    fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
         refuse_retained(message)?;
+        if !self.allowance.take(Instant::now()) {
+            let problem = "more commands come than can be followed".to_owned();
+            return Err((MessageOutcome::Overrun, problem));
+        }
         let read = refuse_too_long(message)
             .and_then(|()| {
                 Command::parse(verb, &message.payload)
                     .map_err(|problem| (MessageOutcome::Invalid, problem))
             })
             .and_then(|(command, sent_at)| {
-                refuse_stale(sent_at, Moment::now())?;
+                refuse_stale(sent_at, LARGEST_AGE, Moment::now())?;
                 Ok(command)
             });
-        if let Ok(command) = &read {
-            info!(?command, "Command received");
+        if let Ok(command) = &read
+            && let Some(suppressed) = self.commands.permit()
+        {
+            info!(?command, suppressed, "Command received");
         }
         let taken = read.as_ref().map(|_| ()).map_err(Clone::clone);
         self.events.send(Event::Command {
@@ -258,15 +262,35 @@ fn refuse_too_long(message: &Incoming) -> Result<(), Refusal> {
 }
 
 /// Refuses what was sent too long ago, by the sender's clock, where the sender says when.
-fn refuse_stale(sent_at: Option<Timestamp>, received: Moment) -> Result<(), Refusal> {
+fn refuse_stale(
+    sent_at: Option<Timestamp>,
+    max_age: Duration,
+    received: Moment,
+) -> Result<(), Refusal> {
     let age = sent_at.map(|sent_at| received.wall.duration_since(sent_at));
     match age {
-        Some(age) if age.unsigned_abs() > LARGEST_AGE => {
+        Some(age) if age.unsigned_abs() > max_age => {
             let age = age.as_secs_f64();
             let problem = format!("by its `sent_at` it is {age:.1} s old; are both clocks right?");
             Err((MessageOutcome::Stale, problem))
         }
         _ => Ok(()),
+    }
+}
+
+impl Allowance {
+    /// Whether one more may come.
+    fn take(&mut self, now: Instant) -> bool {
+        while self.left < COMMANDS && now.duration_since(self.since) >= COMMAND_INTERVAL {
+            self.since += COMMAND_INTERVAL;
+            self.left += 1;
+        }
+        if self.left == COMMANDS {
+            self.since = now;
+        }
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
     }
 }
 
@@ -283,5 +307,49 @@ impl Recent {
             self.ids.remove(&oldest);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::event;
+
+    #[test]
+    fn more_commands_than_can_be_followed_are_refused_and_counted() {
+        let (events, received) = event::channel();
+        let metrics = Metrics::new(["top"]);
+        let mut intake = Intake::new("flawd/press", Vec::new(), events, metrics);
+        for _ in 0..10_000 {
+            intake.take(Incoming {
+                topic: "flawd/press/cmd/reload".to_owned(),
+                payload: Vec::new(),
+                retained: false,
+                duplicate: false,
+                too_long: None,
+                reply: None,
+            });
+        }
+        // One more every half second, however long that took.
+        let followed = received.try_iter().count() as u64;
+        assert!(followed >= u64::from(COMMANDS), "{followed}");
+        assert_eq!(followed + intake.commands_refused(), 10_000);
+        assert!(intake.commands_refused() > 0);
+    }
+
+    #[test]
+    fn an_allowance_that_is_used_up_comes_back_one_by_one() {
+        let begun = Instant::now();
+        let after = |ms| begun + Duration::from_millis(ms);
+        let mut allowance = Allowance {
+            left: COMMANDS,
+            since: begun,
+        };
+        assert!((0..COMMANDS).all(|_| allowance.take(after(0))));
+        assert!(!allowance.take(after(499)));
+        assert!(allowance.take(after(500)));
+        assert!(!allowance.take(after(999)));
+        assert!((0..COMMANDS).all(|_| allowance.take(after(100_000))));
+        assert!(!allowance.take(after(100_000)));
     }
 }

@@ -3,6 +3,10 @@
 //! Whoever may send a trigger may name any topic here, and it is the daemon that publishes there,
 //! with the daemon's rights. So a topic is checked before anything else sees it.
 
+/// Bytes of a response topic at most, and of correlation data: they are kept with each part until
+/// it has its verdict.
+const LONGEST: usize = 1024;
+
 /// Where an answer is wanted, and what has to go with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -17,6 +21,10 @@ pub struct Reply {
 pub(super) enum Unfit {
     #[error("it is empty")]
     Empty,
+    #[error("it has more than {LONGEST} bytes")]
+    TooLong,
+    #[error("its correlation data has more than {LONGEST} bytes")]
+    TooMuchCorrelation,
     #[error("it holds a wildcard, for which a broker would cut the connection")]
     Wildcard,
     #[error("it holds a control character")]
@@ -37,6 +45,12 @@ impl Reply {
     ) -> Result<Self, Unfit> {
         if topic.is_empty() {
             return Err(Unfit::Empty);
+        }
+        if topic.len() > LONGEST {
+            return Err(Unfit::TooLong);
+        }
+        if correlation.as_ref().is_some_and(|it| it.len() > LONGEST) {
+            return Err(Unfit::TooMuchCorrelation);
         }
         if topic.contains(['#', '+']) {
             return Err(Unfit::Wildcard);
@@ -82,6 +96,17 @@ mod tests {
         ] {
             assert_eq!(Reply::new(topic, None, ROOT), Err(unfit), "{topic:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_kept_is_refused() {
+        let topic = "a".repeat(LONGEST);
+        assert!(Reply::new(&topic, Some(vec![0; LONGEST]), ROOT).is_ok());
+        let longer = format!("{topic}a");
+        assert_eq!(Reply::new(&longer, None, ROOT), Err(Unfit::TooLong));
+        let more = Some(vec![0; LONGEST + 1]);
+        let refused = Reply::new("answers", more, ROOT);
+        assert_eq!(refused, Err(Unfit::TooMuchCorrelation));
     }
 
     #[test]

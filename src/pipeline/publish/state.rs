@@ -32,6 +32,7 @@ pub(super) fn state(
                 ng: counters.ng.get(),
                 no_decision: counters.no_decision.get(),
                 model: report.model.clone(),
+                triggers_accepted: counters.triggers_accepted.get(),
                 triggers_refused: counters.triggers_refused.get(),
                 paused: report.paused,
                 drift: counters.drift.get(),

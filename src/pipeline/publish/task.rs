@@ -306,10 +306,14 @@ impl Task {
         }
         if connection.disconnect().is_ok() {
             let farewell = async {
-                while !matches!(
-                    connection.next().await,
-                    Happening::Disconnected | Happening::Lost(_)
-                ) {}
+                loop {
+                    match connection.next().await {
+                        Happening::Disconnected | Happening::Lost(_) => return,
+                        // It is refused, and counted.
+                        Happening::Received(message) => self.parts.intake.take(message),
+                        _ => {}
+                    }
+                }
             };
             if time::timeout_at(deadline, farewell).await.is_err() {
                 warn!("The broker does not take the farewell");

@@ -84,7 +84,14 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
         let is = |holds: fn(f64, f64) -> bool| value.as_f64().is_some_and(|it| holds(it, number()));
         let at_least = |length: Option<usize>| length.map(|it| it as f64) >= argument.as_f64();
         let holds = match keyword.as_str() {
-            "$schema" | "$id" | "title" | "description" | "format" | "then" | "else" => true,
+            "$schema" | "$id" | "title" | "description" | "then" | "else" => true,
+            "format" => match argument.as_str().expect("a string") {
+                "date-time" => {
+                    (value.as_str()).is_none_or(|text| text.parse::<jiff::Timestamp>().is_ok())
+                }
+                "uri-reference" => true,
+                other => panic!("format {other}"),
+            },
             "$ref" => {
                 check(&Schema::referenced(argument), value)?;
                 true
@@ -110,6 +117,7 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
                 let text = value.as_str().unwrap_or_default();
                 match argument.as_str().expect("a string") {
                     "Z$" => text.ends_with('Z'),
+                    RFC_3339 => is_rfc_3339(text),
                     "^sha256:[0-9a-f]{64}$" => text.strip_prefix("sha256:").is_some_and(|hex| {
                         hex.len() == 64
                             && hex
@@ -165,6 +173,33 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What RFC 3339 calls a date-time, to the nanosecond.
+const RFC_3339: &str =
+    r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$";
+
+fn is_rfc_3339(text: &str) -> bool {
+    let digits: String = text
+        .chars()
+        .map(|it| {
+            if it.is_ascii_digit() {
+                '0'
+            } else {
+                it.to_ascii_lowercase()
+            }
+        })
+        .collect();
+    let Some(rest) = digits.strip_prefix("0000-00-00t00:00:00") else {
+        return false;
+    };
+    let offset = rest.trim_start_matches(['.', '0']);
+    let fraction = &rest[..rest.len() - offset.len()];
+    let is_fraction = fraction.is_empty()
+        || (fraction.starts_with('.')
+            && fraction.rfind('.') == Some(0)
+            && (2..=10).contains(&fraction.len()));
+    is_fraction && ["z", "+00:00", "-00:00"].contains(&offset)
 }
 
 /// Whether the schema has a word on every field. Subscribers ignore what they do not know, so a

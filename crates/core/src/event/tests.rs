@@ -289,6 +289,7 @@ fn every_state_fits_the_published_schema() {
         captured: 12,
         unused: 1,
         model: Some(model()),
+        triggers_accepted: 7,
         triggers_refused: 2,
         paused: true,
         drift: Some(DriftData {

@@ -1,0 +1,182 @@
+//! What may be asked from outside, read strictly: the payloads of triggers and commands.
+//!
+//! Anybody whom the broker lets publish writes these. So each is one JSON object of bounded size
+//! with the fields of its schema, each at most once and of its own kind; anything else is refused,
+//! with a reason that is short enough for a log line. Knows neither topics nor cameras.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use flawd_core::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// Bytes of a payload at most. The longest trigger that fits its schema, every character written
+/// as an escape, has some 16,000.
+const LONGEST_PAYLOAD: usize = 32 * 1024;
+
+/// Characters of other people's text that are worth a place in a log line or an answer.
+const SHOWN: usize = 200;
+
+/// A deadline is shorter than this, in milliseconds.
+const LONGEST_DEADLINE_MS: f64 = 3_600_000.0;
+
+/// The payload of a trigger; all of it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TriggerRequest {
+    /// What the line calls the part; at most [`LONGEST_PART_ID`] characters.
+    #[serde(deserialize_with = "text::<_, LONGEST_PART_ID>")]
+    pub part_id: Option<String>,
+    /// Which of the camera's models is to judge it; at most [`LONGEST_RECIPE`] characters.
+    #[serde(deserialize_with = "text::<_, LONGEST_RECIPE>")]
+    pub recipe: Option<String>,
+    /// How long from now on the verdict is worth something; less than an hour.
+    #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
+    pub deadline: Option<Duration>,
+    /// When it was sent, by the sender's clock.
+    #[serde(deserialize_with = "time")]
+    pub sent_at: Option<Timestamp>,
+}
+
+impl TriggerRequest {
+    /// Reads a payload, which may be empty.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+        object(payload)
+    }
+}
+
+/// Reads a payload that is one object, or empty, which is the same as one without members.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(super) fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
+    if payload.is_empty() {
+        return Ok(T::default());
+    }
+    if payload.len() > LONGEST_PAYLOAD {
+        let length = payload.len();
+        return Err(format!(
+            "the payload has {length} bytes; at most {LONGEST_PAYLOAD} are allowed"
+        ));
+    }
+    match serde_json::from_slice(payload) {
+        Ok(Object(read)) => Ok(read),
+        Err(error) => {
+            let wanted = "the payload has to be a JSON object as in docs/mqtt.md";
+            Err(brief(&format!("{wanted}: {error}")))
+        }
+    }
+}
+
+/// As much of somebody else's text as is worth a place in a log line.
+pub(super) fn brief(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// A struct out of an object alone: by itself, serde takes an array of its fields as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        let members = deserializer.deserialize_map(Members(PhantomData))?;
+        Ok(Self(members))
+    }
+}
+
+/// A field that is there has a value: `null` is none of them.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The name of something that is configured.
+pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text::<D, LONGEST_NAME>(deserializer)
+}
+
+fn text<'de, D: Deserializer<'de>, const LONGEST: usize>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let length = text.chars().count();
+    if length > LONGEST {
+        let problem = format!("a text of {length} characters; at most {LONGEST} are allowed");
+        return Err(D::Error::custom(problem));
+    }
+    Ok(Some(text))
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let ms = f64::deserialize(deserializer)?;
+    if ms > 0.0 && ms < LONGEST_DEADLINE_MS {
+        return Ok(Some(Duration::from_secs_f64(ms / 1e3)));
+    }
+    Err(D::Error::custom(format!("`deadline_ms` cannot be {ms}")))
+}
+
+/// A moment as RFC 3339 writes it, which is less than the library reads.
+pub(super) fn time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let moment = Some(&text).filter(|text| is_rfc_3339(text));
+    let moment = moment.and_then(|text| text.parse().ok());
+    let problem = || format!("{:?} is no time as in RFC 3339", brief(&text));
+    moment.map(Some).ok_or_else(|| D::Error::custom(problem()))
+}
+
+/// Whether this has the form `2026-03-01T12:00:00.25Z`, or with an offset such as `+01:00`, and at
+/// most nine digits of a fraction; the numbers may be out of range.
+fn is_rfc_3339(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let Some((seconds, rest)) = bytes.split_at_checked("2026-03-01T12:00:00".len()) else {
+        return false;
+    };
+    let (fraction, offset) = match rest {
+        [b'.', rest @ ..] => {
+            let digits = rest.iter().take_while(|it| it.is_ascii_digit()).count();
+            let (fraction, offset) = rest.split_at(digits);
+            (Some(fraction), offset)
+        }
+        rest => (None, rest),
+    };
+    has_form(seconds, b"0000-00-00T00:00:00")
+        && fraction.is_none_or(|digits| (1..=9).contains(&digits.len()))
+        && [&b"Z"[..], b"+00:00", b"-00:00"]
+            .iter()
+            .any(|form| has_form(offset, form))
+}
+
+/// Digits where the form has zeros, and the same letters elsewhere.
+fn has_form(text: &[u8], form: &[u8]) -> bool {
+    let fits = |(text, form): (&u8, &u8)| match form {
+        b'0' => text.is_ascii_digit(),
+        letter => text.eq_ignore_ascii_case(letter),
+    };
+    text.len() == form.len() && text.iter().zip(form).all(fits)
+}
+
+#[cfg(test)]
+mod tests;
