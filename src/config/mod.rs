@@ -189,6 +189,12 @@ pub struct Trigger {
     /// Triggers that may wait for the camera, and as many for the model; then the oldest gives
     /// way: `no_decision: overrun`.
     pub queue: usize,
+    /// Triggers without `sent_at` are refused, with `mode = "mqtt"`.
+    pub require_sent_at: bool,
+    /// A trigger that was sent longer ago by its `sent_at`, or will be sent in this time, is
+    /// refused.
+    #[serde(with = "compact::required")]
+    pub max_age: Duration,
 }
 
 /// What asks for verdicts.
@@ -224,6 +230,8 @@ pub struct Folder {
     pub rate: Option<f64>,
     /// Starts again after the last image. Otherwise the daemon ends there, with exit code 0.
     pub repeat: bool,
+    /// Goes on with the images that come later, when they are whole. Not with `repeat`.
+    pub watch: bool,
 }
 
 /// `[camera.<name>.synthetic]`: a seeded line of drawn parts, some with defects.
@@ -493,6 +501,11 @@ impl Default for Trigger {
             delay: Duration::ZERO,
             match_within: Duration::from_millis(100),
             queue: 4,
+            // Off, because controllers without a clock send triggers as well.
+            require_sent_at: false,
+            // Above what two clocks without a time server differ by soon after they were set, and
+            // far too long for a fast line.
+            max_age: Duration::from_secs(2),
         }
     }
 }

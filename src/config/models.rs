@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use flawd_core::event::LONGEST_RECIPE;
 use flawd_onnx::{CudaOptions, Provider, SessionOptions, TensorRtOptions};
 
 use super::{
@@ -109,6 +110,10 @@ impl Camera {
         let recipe = |(name, recipe): (&String, &super::Recipe)| {
             let key = format!("{key}.recipe.{name}");
             document.check_text(&key, name)?;
+            if name.chars().count() > LONGEST_RECIPE {
+                let problem = format!("no trigger can name more than {LONGEST_RECIPE} characters");
+                return Err(document.value_error(&key, problem));
+            }
             let key = format!("{key}.bundle");
             let bundle = document.require(&key, recipe.bundle.clone())?;
             Ok((name.clone(), document.path(&key, &bundle)?))

@@ -181,6 +181,11 @@ impl MqttSettings {
 }
 
 impl CameraSettings {
+    /// Whether the source may give nothing for any time although nothing is wrong.
+    pub fn may_be_idle(&self) -> bool {
+        matches!(self.source, SourceSettings::Folder { watch: true, .. })
+    }
+
     /// Whether frames are taken when they are asked for, instead of as fast as they come.
     pub fn is_on_demand(&self) -> bool {
         self.overflow == Overflow::Block
@@ -198,6 +203,10 @@ pub struct TriggerSettings {
     pub match_within: Duration,
     /// Triggers that may wait, at least 1.
     pub queue: usize,
+    /// Triggers over MQTT have to say when they were sent.
+    pub require_sent_at: bool,
+    /// How far from now that may be, either way.
+    pub max_age: Duration,
 }
 
 /// What asks for verdicts.
@@ -222,6 +231,8 @@ pub enum SourceSettings {
         interval: Option<Duration>,
         /// Starts again after the last image.
         repeat: bool,
+        /// Waits for other images after the last one.
+        watch: bool,
     },
     /// A made-up line.
     Synthetic {

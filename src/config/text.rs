@@ -6,14 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use flawd_core::event::LONGEST_NAME;
+
 use super::{ConfigError, Document};
 
 /// MQTT writes no longer text.
 const LONGEST_TEXT: usize = u16::MAX as usize;
-
-/// Names become levels of topics, of which MQTT allows 65,535 bytes in all, and names of folders,
-/// of which file systems allow 255.
-const LONGEST_NAME: usize = 128;
 
 /// Levels of `mqtt.root`, which leaves room for all that comes below it.
 const MOST_LEVELS: usize = 32;

@@ -231,6 +231,12 @@ impl Camera {
         }
         let source = match (&self.folder, &self.synthetic, &self.v4l2) {
             (Some(folder), None, None) => {
+                if folder.watch && folder.repeat {
+                    return Err(document.value_error(
+                        &format!("{key}.folder.watch"),
+                        "excludes `repeat`: keep one of the two",
+                    ));
+                }
                 let path_key = format!("{key}.folder.path");
                 SourceSettings::Folder {
                     path: document.path(
@@ -239,6 +245,7 @@ impl Camera {
                     )?,
                     interval: document.interval(&format!("{key}.folder.rate"), folder.rate)?,
                     repeat: folder.repeat,
+                    watch: folder.watch,
                 }
             }
             (None, Some(line), None) => {
@@ -341,6 +348,13 @@ impl Trigger {
         }
         document.check_duration(&key("delay"), self.delay, ANY_TIME)?;
         document.check_duration(&key("match_within"), self.match_within, ANY_TIME)?;
+        document.check_duration(&key("max_age"), self.max_age, MILLISECONDS)?;
+        if self.require_sent_at && mode != TriggerMode::Mqtt {
+            return Err(document.value_error(
+                &key("require_sent_at"),
+                "has a meaning only with mode = \"mqtt\"",
+            ));
+        }
         if self.queue == 0 {
             return Err(document.value_error(&key("queue"), "must be at least 1"));
         }
@@ -349,6 +363,8 @@ impl Trigger {
             delay: self.delay,
             match_within: self.match_within,
             queue: self.queue,
+            require_sent_at: self.require_sent_at,
+            max_age: self.max_age,
         })
     }
 }

@@ -86,6 +86,11 @@ pub struct ModelSet {
 }
 
 impl ModelSet {
+    /// Every model in it.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ActiveModel>> {
+        std::iter::once(&self.standard).chain(self.recipes.values())
+    }
+
     /// The model for a recipe. Where no recipes are set up, every one is only a name to be echoed.
     pub fn select(&self, recipe: Option<&str>) -> Option<&Arc<ActiveModel>> {
         match recipe {

@@ -222,6 +222,7 @@ mod tests {
             part: None,
             match_offset_ms: None,
             deadline: deadline.map(|budget| Deadline::after(captured, budget)),
+            answer_by: None,
             picture: None,
             geometry: Geometry::default(),
             is_snapshot: false,

@@ -92,8 +92,11 @@ pub(super) struct Prepared {
     pub(super) ticket: Ticket,
     /// What judges it.
     pub(super) model: Arc<ActiveModel>,
-    /// The model's input, or why there is none.
-    pub(super) input: Result<Pooled<Tensor>, Flaw>,
+    /// The model's input. A part with a flaw holds one as well: so the tensors of a camera bound
+    /// what is on its way to the model.
+    pub(super) tensor: Pooled<Tensor>,
+    /// Why there is nothing to look at in it, if so.
+    pub(super) flaw: Option<Flaw>,
 }
 
 /// Which part an inspection is about, and when its steps were taken.
@@ -109,6 +112,8 @@ pub(super) struct Ticket {
     pub(super) match_offset_ms: Option<f64>,
     /// After which nobody wants to know any more.
     pub(super) deadline: Option<Deadline>,
+    /// When it has to be answered if no model has it by then, to be told in time.
+    pub(super) answer_by: Option<Instant>,
     /// The picture, where it could be read.
     pub(super) picture: Option<Arc<RgbImage>>,
     /// What is cut out of it.
@@ -128,7 +133,7 @@ pub(super) struct Ticket {
 }
 
 /// The model's input, `height x width x 3` bytes.
-pub(super) type Tensor = Box<[u8]>;
+pub(super) type Tensor = Vec<u8>;
 
 /// Why a part ends without a decision.
 #[derive(Debug)]
@@ -137,6 +142,16 @@ pub(super) struct Flaw {
     pub(super) reason: Reason,
     /// For people.
     pub(super) detail: String,
+}
+
+impl Flaw {
+    /// The deadline has come before the model was free.
+    pub(super) fn not_free() -> Self {
+        Self {
+            reason: Reason::Late,
+            detail: "the model was not free before the deadline".to_owned(),
+        }
+    }
 }
 
 /// The end of an inspection.

@@ -2,7 +2,8 @@
 //!
 //! One lock and one place to wait, because the stage behind it has to react to whichever comes
 //! first, and must never wait for the camera alone. Frames have one slot, in which the newest
-//! wins; all else is kept in order.
+//! wins; all else is kept in order. Triggers have a bound, and none is taken that would get no
+//! verdict.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -11,10 +12,26 @@ use std::{
 
 use super::{active::ModelSet, frame::Frame, trigger::Trigger};
 
+/// Triggers that may lie here. The stage takes all of them each time it wakes, so that this many
+/// wait only where it is held up: by a disk that is slower than the triggers. At some 10 KiB for the
+/// longest ones that is 10 MiB a camera.
+const TRIGGERS: usize = 1024;
+
 /// The inbox of one camera; clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox {
     shared: Arc<Shared>,
+}
+
+/// Why a trigger was not taken; it will get no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The stage is held up, and as many wait as may.
+    #[error("{TRIGGERS} triggers wait to be looked at: they come faster than verdicts are written")]
+    Full,
+    /// The stage has ended.
+    #[error("flawd has stopped to inspect")]
+    Ended,
 }
 
 /// What the daemon may tell a camera's stage.
@@ -67,6 +84,8 @@ struct State {
     news: News,
     /// Something has changed elsewhere that the stage wants to know of.
     is_nudged: bool,
+    /// Nobody will look any more.
+    has_ended: bool,
     is_frame_wanted: bool,
 }
 
@@ -86,10 +105,23 @@ impl Inbox {
         self.shared.arrived.notify_one();
     }
 
-    /// A part wants a verdict. There is no bound here: the stage takes all that wait each time it
-    /// wakes, and turns away those that are beyond its queue with a verdict of their own.
-    pub fn trigger(&self, trigger: Trigger) {
-        self.change(|state| state.news.triggers.push(trigger));
+    /// A part wants a verdict, and gets exactly one from here on: those that are beyond the
+    /// stage's queue are turned away with a verdict of their own.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it gets none.
+    pub fn trigger(&self, trigger: Trigger) -> Result<(), NotTaken> {
+        let mut state = self.lock();
+        if state.has_ended {
+            return Err(NotTaken::Ended);
+        }
+        if state.news.triggers.len() >= TRIGGERS {
+            return Err(NotTaken::Full);
+        }
+        state.news.triggers.push(trigger);
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(())
     }
 
     /// The daemon says something.
@@ -158,6 +190,14 @@ impl Inbox {
             .unwrap_or_else(PoisonError::into_inner);
         state.is_frame_wanted = false;
         !state.news.is_closing
+    }
+
+    /// The stage ends: takes the triggers that have come since it looked, and no trigger after
+    /// them is taken.
+    pub(super) fn end(&self) -> Vec<Trigger> {
+        let mut state = self.lock();
+        state.has_ended = true;
+        std::mem::take(&mut state.news.triggers)
     }
 
     /// Waits until something arrives, at most until `until`; takes all of it.

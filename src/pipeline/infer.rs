@@ -9,7 +9,7 @@ use flawd_core::verdict::Reason;
 
 use super::{
     decide::Outcome,
-    frame::{Flaw, Prepared, Sink},
+    frame::{Flaw, Inspection, Prepared, Sink},
     link::Receiver,
     progress::Progress,
 };
@@ -35,27 +35,39 @@ impl<S: Sink> Infer<S> {
         }
     }
 
-    fn judge(&mut self, prepared: Prepared) {
-        let Prepared {
-            ticket,
-            model,
-            input,
-        } = prepared;
+    fn judge(&mut self, mut prepared: Prepared) {
         let begun = Instant::now();
-        let prediction = input.and_then(|tensor| {
-            model.run(&tensor).map_err(|error| Flaw {
+        let deadline = prepared.ticket.deadline;
+        let flaw = match prepared.flaw.take() {
+            Some(flaw) => Some(flaw),
+            // Its camera takes it back before; this one has slipped through in between.
+            None if deadline.is_some_and(|it| it.monotonic < begun) => Some(Flaw::not_free()),
+            None => None,
+        };
+        let prediction = match flaw {
+            Some(flaw) => Err(flaw),
+            None => (prepared.model.run(&prepared.tensor)).map_err(|error| Flaw {
                 reason: Reason::ModelError,
                 detail: with_causes(&error),
-            })
-        });
+            }),
+        };
         let outcome = Outcome {
             prediction,
             begun,
             finished: Instant::now(),
         };
-        let camera = &self.cameras[ticket.camera];
-        let mut inspection = model.judge.decide(camera, ticket, outcome);
-        inspection.model = Some(model);
+        let camera = &self.cameras[prepared.ticket.camera];
+        let inspection = prepared.end(camera, outcome);
         self.sink.accept(inspection);
+    }
+}
+
+impl Prepared {
+    /// The one verdict on it. Its tensor is free from here on.
+    pub(super) fn end(self, camera: &str, outcome: Outcome) -> Inspection {
+        drop(self.tensor);
+        let mut inspection = self.model.judge.decide(camera, self.ticket, outcome);
+        inspection.model = Some(self.model);
+        inspection
     }
 }

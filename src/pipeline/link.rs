@@ -126,6 +126,30 @@ impl<T> Sender<T> {
         Ok(displaced)
     }
 
+    /// Takes back what was put in and has not been received, where it fits; in order.
+    pub fn take_back(&self, mut fits: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut state = self.shared.lock();
+        let mut taken = Vec::new();
+        let mut index = 0;
+        while let Some(item) = state.items.get(index) {
+            if fits(item) {
+                taken.extend(state.items.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        drop(state);
+        if !taken.is_empty() {
+            self.shared.room_made.notify_all();
+        }
+        taken
+    }
+
+    /// Looks at what was put in and has not been received; `look` must not wait for anything.
+    pub fn peek<R>(&self, look: impl FnOnce(&VecDeque<T>) -> R) -> R {
+        look(&self.shared.lock().items)
+    }
+
     /// Puts an item in whatever is there, without waiting: for the few that have to arrive and
     /// are bounded by something else. Says whether anybody can receive it.
     pub fn force(&self, item: T) -> bool {
@@ -265,6 +289,21 @@ mod tests {
         assert_eq!(receiver.try_recv(), None);
         drop(receiver);
         assert!(!sender.force(3));
+    }
+
+    #[test]
+    fn what_nobody_has_received_can_be_taken_back_and_makes_room() {
+        let (sender, receiver) = link(capacity(3), Overflow::Block);
+        for item in [1, 2, 3] {
+            sender.send(item).unwrap();
+        }
+        assert_eq!(sender.take_back(|item| item % 2 == 1), [1, 3]);
+        assert_eq!(sender.peek(|items| items.len()), 1);
+        sender.send(4).unwrap();
+        sender.send(5).unwrap();
+        let left: Vec<_> = std::iter::from_fn(|| receiver.try_recv()).collect();
+        assert_eq!(left, [2, 4, 5]);
+        assert!(sender.take_back(|_| true).is_empty());
     }
 
     #[test]

@@ -40,15 +40,16 @@ pub mod pool;
 pub mod progress;
 pub mod publish;
 pub mod record;
+pub mod request;
 pub mod shadow;
 pub mod shutdown;
+pub mod throttle;
 pub mod trigger;
 
 mod admit;
 mod infer;
 mod matcher;
 mod preprocess;
-mod throttle;
 
 use admit::{Admit, Rules, Wiring};
 use capture::{Capture, Source};
@@ -110,6 +111,8 @@ impl Camera {
         Some(TriggerTarget {
             index,
             camera: self.settings.name.clone(),
+            require_sent_at: self.settings.trigger.require_sent_at,
+            max_age: self.settings.trigger.max_age,
             inbox: self.inbox.clone(),
             counters: self.counters.clone(),
         })
@@ -236,8 +239,8 @@ pub fn start_line<S: Sink + 'static>(
 ) -> io::Result<Line> {
     let shutdown = Shutdown::new();
     let names = cameras.iter().map(|it| it.settings.name.clone()).collect();
-    // Twice the tensors, because a camera that changes its model may hold those of both.
-    let capacity = NonZeroUsize::new(2 * TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
+    // Each part in it holds a tensor, so it is never full, and no camera waits for the model.
+    let capacity = NonZeroUsize::new(TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
     let (prepared_sender, prepared) = link::link(capacity, Overflow::Block);
     let infer = Infer {
         cameras: names,
@@ -266,6 +269,7 @@ pub fn start_line<S: Sink + 'static>(
                 // A source with a pace of its own owes no frame before its next one is due.
                 frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
                 on_demand,
+                may_be_idle: settings.may_be_idle(),
             },
             Wiring {
                 preprocess: Preprocess::new(&settings, inbox.clone()),

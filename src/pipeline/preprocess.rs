@@ -1,17 +1,20 @@
 //! From a picture to the input of the model that will judge it, in buffers that go round.
+//!
+//! A camera has [`TENSORS`] of them, whatever models judge its parts: they take the size that the
+//! next part wants, and bound how many parts are on their way to the model.
 
 use std::sync::Arc;
 
 use flawd_core::{
-    image::{RgbImage, Size},
+    image::Size,
     preprocess::{Geometry, Preprocessor},
     quality::{self, FrozenPicture},
     verdict::Reason,
 };
 
 use super::{
-    active::ActiveModel,
-    frame::{Flaw, Tensor},
+    active::{ActiveModel, ModelSet},
+    frame::{Flaw, Frame, Tensor},
     inbox::Inbox,
     pool::{Pool, Pooled},
 };
@@ -25,73 +28,70 @@ const FROZEN: usize = 3;
 
 /// Prepares the parts of one camera.
 pub(super) struct Preprocess {
-    /// The camera's own geometry goes before the model's.
+    /// The camera's own geometry takes precedence over the model's.
     geometry: Option<Geometry>,
     /// Pictures are refused that cannot be judged.
     gate: bool,
-    /// Notices a camera that gives the same picture again and again; none where that is no fault.
-    frozen: Option<FrozenPicture>,
-    /// Woken when a tensor has come back.
-    inbox: Inbox,
-    /// Made for the model that judged last; another one may want another size.
-    made_for: Option<(Preprocessor, Pool<Tensor>)>,
+    tensors: Pool<Tensor>,
+    /// One for each input that the models in use want, made when the first part comes for it.
+    fitted: Vec<Fitted>,
+}
+
+/// What makes one kind of input.
+struct Fitted {
+    preprocessor: Preprocessor,
+    /// Notices a camera that gives the same picture again and again.
+    frozen: FrozenPicture,
+    /// What the source called the part of the last picture.
+    last: Option<Arc<str>>,
 }
 
 impl Preprocess {
-    /// A preprocessing for a camera with these settings.
+    /// A preprocessing for a camera with these settings; `inbox` is told when a tensor has come
+    /// back.
     pub(super) fn new(settings: &CameraSettings, inbox: Inbox) -> Self {
+        let tensors = vec![Tensor::new(); TENSORS];
         Self {
             geometry: settings.geometry,
             gate: settings.quality_gate,
-            frozen: (settings.quality_gate && !settings.is_on_demand())
-                .then(|| FrozenPicture::new(FROZEN)),
-            inbox,
-            made_for: None,
+            tensors: Pool::new(tensors, move || inbox.nudge()),
+            fitted: Vec::new(),
         }
     }
 
-    /// A free tensor for this model, if there is one.
-    pub(super) fn tensor(&mut self, model: &ActiveModel) -> Option<Pooled<Tensor>> {
-        let (size, geometry) = self.wants(model);
-        let fits = |(preprocessor, _): &(Preprocessor, _)| {
-            preprocessor.target() == size && *preprocessor.geometry() == geometry
-        };
-        if !self.made_for.as_ref().is_some_and(fits) {
-            let tensor = || vec![0; size.area() * 3].into_boxed_slice();
-            let tensors = (0..TENSORS).map(|_| tensor()).collect();
-            let inbox = self.inbox.clone();
-            let pool = Pool::new(tensors, move || inbox.nudge());
-            self.made_for = Some((Preprocessor::new(size, geometry), pool));
-        }
-        self.made_for.as_ref()?.1.take()
+    /// A free tensor, if there is one.
+    pub(super) fn tensor(&self) -> Option<Pooled<Tensor>> {
+        self.tensors.take()
     }
 
-    /// Fills a tensor that was made for `model`, and looks whether the picture can be judged.
+    /// Fills a tensor for `model`.
+    ///
+    /// # Errors
+    /// Why the picture cannot be judged.
     pub(super) fn run(
         &mut self,
-        picture: &Result<Arc<RgbImage>, String>,
+        frame: &Frame,
         model: &ActiveModel,
-        mut tensor: Pooled<Tensor>,
-    ) -> Result<Pooled<Tensor>, Flaw> {
+        tensor: &mut Tensor,
+    ) -> Result<(), Flaw> {
         let flaw = |detail| Flaw {
             reason: Reason::ImageQuality,
             detail,
         };
-        let picture = picture.as_ref().map_err(|problem| flaw(problem.clone()))?;
-        if let Some((preprocessor, _)) = &mut self.made_for {
-            preprocessor
-                .run(picture, &mut tensor)
-                .map_err(|error| flaw(error.to_string()))?;
-        }
-        if self.frozen.as_mut().is_some_and(|it| it.see(&tensor)) {
+        let gate = self.gate;
+        let picture = (frame.image.as_ref()).map_err(|problem| flaw(problem.clone()))?;
+        let fitted = self.fitted(model);
+        tensor.resize(fitted.preprocessor.target().area() * 3, 0);
+        (fitted.preprocessor.run(picture, tensor)).map_err(|error| flaw(error.to_string()))?;
+        if gate && fitted.is_frozen(frame.part.as_ref(), tensor) {
             let detail = format!("the camera has given the same picture {FROZEN} times");
             return Err(flaw(detail));
         }
-        if let Some(limits) = model.judge.quality.filter(|_| self.gate) {
-            let measured = quality::measure(&tensor, model.input_size());
+        if let Some(limits) = model.judge.quality.filter(|_| gate) {
+            let measured = quality::measure(tensor, model.input_size());
             (limits.check(measured)).map_err(|error| flaw(error.to_string()))?;
         }
-        Ok(tensor)
+        Ok(())
     }
 
     /// What is cut out of a picture for this model.
@@ -99,7 +99,43 @@ impl Preprocess {
         self.geometry.unwrap_or(model.geometry)
     }
 
+    /// Keeps what these models want, and nothing of those before them.
+    pub(super) fn keep_for(&mut self, models: &ModelSet) {
+        let wanted: Vec<_> = models.all().map(|model| self.wants(model)).collect();
+        self.fitted.retain(|it| wanted.contains(&it.makes()));
+    }
+
+    fn fitted(&mut self, model: &ActiveModel) -> &mut Fitted {
+        let wanted = self.wants(model);
+        let found = self.fitted.iter().position(|it| it.makes() == wanted);
+        let index = found.unwrap_or_else(|| {
+            let (size, geometry) = wanted;
+            self.fitted.push(Fitted {
+                preprocessor: Preprocessor::new(size, geometry),
+                frozen: FrozenPicture::new(FROZEN),
+                last: None,
+            });
+            self.fitted.len() - 1
+        });
+        &mut self.fitted[index]
+    }
+
     fn wants(&self, model: &ActiveModel) -> (Size, Geometry) {
-        (model.input_size(), self.geometry.unwrap_or(model.geometry))
+        (model.input_size(), self.geometry(model))
+    }
+}
+
+impl Fitted {
+    fn makes(&self) -> (Size, Geometry) {
+        let preprocessor = &self.preprocessor;
+        (preprocessor.target(), *preprocessor.geometry())
+    }
+
+    /// Whether the camera repeats itself. A file that is shown again says nothing of a camera: it
+    /// has the name of the one before it.
+    fn is_frozen(&mut self, part: Option<&Arc<str>>, tensor: &Tensor) -> bool {
+        let is_same_file = part.is_some() && self.last.as_ref() == part;
+        self.last = part.cloned();
+        !is_same_file && self.frozen.see(tensor)
     }
 }

@@ -3,7 +3,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,7 +19,7 @@ use flawd::{
         crew::Crew,
         event::{self, Event},
         frame::{Frame, Inspection, Moment, Sink},
-        inbox::{Inbox, Order},
+        inbox::{Inbox, NotTaken, Order},
         start_line,
         trigger::Trigger,
     },
@@ -35,6 +37,8 @@ use crate::{bundle, process::LIMIT};
 #[derive(Clone, Copy, Debug)]
 enum Shot {
     Frame,
+    /// A picture that cannot be decoded.
+    Broken,
     Lost,
     Found,
 }
@@ -64,6 +68,10 @@ impl Source for Script {
                 let size = Size::new(96, 96);
                 let image = RgbImage::new(size, vec![90; size.area() * 3]).unwrap();
                 Ok(Some(Frame::new(None, Ok(image), captured)))
+            }
+            Some(Shot::Broken) => {
+                let problem = Err("cut short".to_owned());
+                Ok(Some(Frame::new(None, problem, Moment::now())))
             }
             Some(Shot::Lost | Shot::Found) => Err(CameraLost("unplugged".to_owned())),
             None => Ok(None),
@@ -96,6 +104,13 @@ impl Sink for Ends {
     }
 }
 
+fn trigger(part: &str, received: Moment) -> Trigger {
+    Trigger {
+        part_id: Some(part.to_owned()),
+        ..Trigger::plain(received)
+    }
+}
+
 /// The first half of the pipeline, with a test at both ends of it.
 struct Rig {
     crew: Crew,
@@ -110,12 +125,18 @@ struct Rig {
 }
 
 fn config(camera: &str) -> ValidConfig {
+    config_with(camera, bundle::path())
+}
+
+/// The same, where the recipe `left` has this bundle.
+fn config_with(camera: &str, left: &Path) -> ValidConfig {
     let text = format!(
-        "[station]\nname = \"rig\"\nstate = \"state\"\n[inference]\nbundle = \"{0}\"\nthreads = 1\n\
+        "[station]\nname = \"rig\"\nstate = \"state\"\n[inference]\nbundle = \"{}\"\nthreads = 1\n\
          [camera.top]\nquality_gate = false\nframe_timeout = \"1h\"\n{camera}\n\
          [camera.top.synthetic]\n\
-         [camera.top.recipe.left]\nbundle = \"{0}\"\n",
-        bundle::path().display()
+         [camera.top.recipe.left]\nbundle = \"{}\"\n",
+        bundle::path().display(),
+        left.display()
     );
     let document = Document::new("flawd.toml", text);
     ValidConfig::parse(&document, &BTreeMap::new()).unwrap()
@@ -124,12 +145,13 @@ fn config(camera: &str) -> ValidConfig {
 /// The models, loaded once for all tests here.
 fn models() -> ModelSet {
     static MODELS: OnceLock<ModelSet> = OnceLock::new();
-    let load = || {
-        let runtime = Runtime::load(None).unwrap();
-        let fleet = Fleet::load(&config(""), &runtime, &mut |_| ()).unwrap();
-        fleet.model_sets().remove(0)
-    };
-    MODELS.get_or_init(load).clone()
+    MODELS.get_or_init(|| load(&config(""))).clone()
+}
+
+fn load(config: &ValidConfig) -> ModelSet {
+    let runtime = Runtime::load(None).unwrap();
+    let fleet = Fleet::load(config, &runtime, &mut |_| ()).unwrap();
+    fleet.model_sets().remove(0)
 }
 
 impl Rig {
@@ -176,11 +198,11 @@ impl Rig {
     }
 
     fn trigger(&self, part: &str, recipe: Option<&str>, received: Moment) {
-        self.inbox.trigger(Trigger {
-            part_id: Some(part.to_owned()),
+        let trigger = Trigger {
             recipe: recipe.map(str::to_owned),
-            ..Trigger::plain(received)
-        });
+            ..trigger(part, received)
+        };
+        self.inbox.trigger(trigger).unwrap();
     }
 
     fn next(&self) -> (String, Inspection) {
@@ -353,6 +375,152 @@ fn a_part_whose_recipe_goes_while_it_waits_is_not_judged_by_another() {
     );
 }
 
+/// The model is at work for as long as the test wants, and every other part has a deadline: each
+/// is told so by then, whatever models are asked for and whatever is wrong with the pictures.
+fn only_what_is_in_the_model_waits_for_it(recipes: [Option<&str>; 2], shot: Shot) {
+    const PARTS: usize = 40;
+    let rig = Rig::without_models(
+        "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1h\"\nqueue = 64",
+    );
+    rig.inbox
+        .order(Order::Use(load(&config_with("", bundle::larger()))));
+    let held = rig.gate.lock().unwrap();
+    rig.trigger("holds", None, Moment::now());
+    rig.shots.send(Shot::Frame).unwrap();
+    assert_eq!(rig.next().0, "holds");
+    for part in 0..PARTS {
+        let trigger = Trigger {
+            recipe: recipes[part % 2].map(str::to_owned),
+            deadline: Some(Duration::from_millis(500)),
+            ..trigger(&format!("passes-{part}"), Moment::now())
+        };
+        rig.inbox.trigger(trigger).unwrap();
+        rig.shots.send(shot).unwrap();
+    }
+    let mut told = BTreeSet::new();
+    for _ in 0..PARTS {
+        let (part, inspection) = rig.next();
+        let verdict = inspection.verdict;
+        let is_late = verdict.verdict == Verdict::NoDecision(Reason::Late);
+        let is_broken = verdict.verdict == Verdict::NoDecision(Reason::ImageQuality);
+        assert!(is_late || is_broken, "{verdict:?}");
+        assert_eq!(
+            verdict.score, None,
+            "it was never in the model: {verdict:?}"
+        );
+        assert!(told.insert(part));
+    }
+    drop(held);
+    assert!(rig.stop().is_empty());
+}
+
+#[test]
+fn with_one_model_only_what_is_in_it_is_told_after_the_deadline() {
+    only_what_is_in_the_model_waits_for_it([None, None], Shot::Frame);
+}
+
+#[test]
+fn with_models_of_two_sizes_only_what_is_in_one_is_told_after_the_deadline() {
+    only_what_is_in_the_model_waits_for_it([None, Some("left")], Shot::Frame);
+}
+
+#[test]
+fn pictures_that_cannot_be_judged_wait_for_the_model_no_longer_than_others() {
+    only_what_is_in_the_model_waits_for_it([None, Some("left")], Shot::Broken);
+}
+
+/// Models of two sizes take turns, and every part gets the score that its own model gives it.
+#[test]
+fn parts_of_models_of_two_sizes_are_judged_each_by_its_own() {
+    let rig = Rig::without_models(ON_DEMAND);
+    let models = load(&config_with("", bundle::larger()));
+    rig.inbox.order(Order::Use(models.clone()));
+    let sizes = [&models.standard, &models.recipes["left"]].map(|it| it.input_size());
+    assert_ne!(sizes[0], sizes[1]);
+    let mut scores = [const { BTreeSet::new() }; 2];
+    for part in 0..8 {
+        let recipe = [None, Some("left")][part % 2];
+        rig.trigger("part", recipe, Moment::now());
+        rig.shots.send(Shot::Frame).unwrap();
+        let (_, inspection) = rig.next();
+        let score = inspection.verdict.score.expect("it was judged");
+        scores[part % 2].insert(score.to_bits());
+    }
+    // All pictures are the same.
+    assert_eq!(scores.each_ref().map(BTreeSet::len), [1, 1]);
+    assert_ne!(scores[0], scores[1]);
+    assert!(rig.stop().is_empty());
+}
+
+#[test]
+fn whatever_is_taken_while_the_line_stops_is_answered() {
+    let (mut taken_in_all, mut shut_down) = (0, 0);
+    for _ in 0..20 {
+        let rig = Rig::start(ON_DEMAND);
+        let inbox = rig.inbox.clone();
+        let (started, has_started) = mpsc::channel();
+        let line_controller = thread::spawn(move || {
+            let mut taken = 0;
+            loop {
+                match inbox.trigger(trigger("part", Moment::now())) {
+                    Ok(()) => taken += 1,
+                    Err(NotTaken::Full) => {}
+                    Err(NotTaken::Ended) => return taken,
+                }
+                started.send(()).ok();
+            }
+        });
+        for _ in 0..10 {
+            has_started.recv_timeout(LIMIT).unwrap();
+        }
+        let ends = rig.stop();
+        let taken: usize = line_controller.join().unwrap();
+        assert_eq!(ends.len(), taken);
+        taken_in_all += taken;
+        let is_shutdown =
+            |it: &&Inspection| it.verdict.verdict == Verdict::NoDecision(Reason::Shutdown);
+        shut_down += ends.iter().filter(is_shutdown).count();
+    }
+    println!("{taken_in_all} taken, {shut_down} of them while the line stopped");
+    assert!(shut_down > 0);
+}
+
+#[test]
+fn more_triggers_than_may_wait_are_refused_and_all_others_answered() {
+    const WAITING: usize = 1024;
+    let rig = Rig::start(ON_DEMAND);
+    let held = rig.hold();
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..WAITING + 500 {
+        match rig.inbox.trigger(trigger("part", Moment::now())) {
+            Ok(()) => taken += 1,
+            Err(NotTaken::Full) => refused += 1,
+            Err(NotTaken::Ended) => panic!("it has not ended"),
+        }
+    }
+    assert_eq!((taken, refused), (WAITING, 500));
+    drop(held);
+    assert_eq!(rig.stop().len(), taken);
+}
+
+#[test]
+fn a_camera_whose_next_frame_comes_after_the_deadline_is_not_lost() {
+    let rig = Rig::start(
+        "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1ns\"",
+    );
+    rig.shots.send(Shot::Frame).unwrap();
+    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    rig.camera_waits(2);
+    let trigger = Trigger {
+        deadline: Some(Duration::from_millis(100)),
+        ..trigger("part", Moment::now())
+    };
+    rig.inbox.trigger(trigger).unwrap();
+    rig.expect("part", Verdict::NoDecision(Reason::Late));
+    assert!(rig.events.try_recv().is_err(), "the camera is not lost");
+    assert!(rig.stop().is_empty());
+}
+
 /// What may happen on a line.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -398,12 +566,12 @@ proptest! {
             match step {
                 Step::Trigger { recipe, deadline_ms } => {
                     let part = format!("part-{number}");
-                    rig.inbox.trigger(Trigger {
-                        part_id: Some(part.clone()),
+                    let trigger = Trigger {
                         recipe: Some(if recipe { "left" } else { "unknown" }.to_owned()),
                         deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms)),
-                        ..Trigger::plain(Moment::now())
-                    });
+                        ..trigger(&part, Moment::now())
+                    };
+                    rig.inbox.trigger(trigger).unwrap();
                     expected.insert(part);
                 }
                 Step::Shot(shot) => rig.shots.send(shot).unwrap(),

@@ -37,7 +37,13 @@ pub(crate) fn images() -> &'static Path {
 /// The bundle's folder.
 pub(crate) fn path() -> &'static Path {
     static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
-    BUNDLE.get_or_init(|| train("bundle", &["--epochs", "6", "--hidden", "16"]))
+    BUNDLE.get_or_init(|| train("bundle", "128x128", &["--epochs", "6", "--hidden", "16"]))
+}
+
+/// The folder of a bundle whose model takes larger pictures.
+pub(crate) fn larger() -> &'static Path {
+    static LARGER: OnceLock<PathBuf> = OnceLock::new();
+    LARGER.get_or_init(|| train("larger", "128x256", &["--epochs", "1", "--hidden", "8"]))
 }
 
 /// The folder of a second bundle, with another model and another kind of map.
@@ -46,12 +52,13 @@ pub(crate) fn other() -> &'static Path {
     OTHER.get_or_init(|| {
         train(
             "other",
+            "128x128",
             &["--epochs", "1", "--hidden", "8", "--map", "product"],
         )
     })
 }
 
-fn train(name: &str, settings: &[&str]) -> PathBuf {
+fn train(name: &str, size: &str, settings: &[&str]) -> PathBuf {
     let folder = fresh_folder(name);
     let backbone = folder.join("filters.onnx");
     fs::write(&backbone, filter_bank()).unwrap();
@@ -65,7 +72,7 @@ fn train(name: &str, settings: &[&str]) -> PathBuf {
         .arg(&bundle)
         .arg("--cache")
         .arg(folder.join("cache"))
-        .args(["--feature", "features_s32", "--size", "128x128"])
+        .args(["--feature", "features_s32", "--size", size])
         .args(["--kernels", "3,3", "--false-reject-rate", "0.1"])
         .args(settings)
         .output()

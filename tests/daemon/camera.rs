@@ -170,13 +170,12 @@ fn pictures_that_show_nothing_are_not_judged() {
     assert_eq!(dark, [5, 6, 7]);
 }
 
-#[test]
-fn a_camera_that_gives_the_same_picture_again_and_again_is_frozen() {
+fn the_same_picture_again_and_again_is_said(overflow: &str) {
     let broker = Broker::start();
     let controller = Controller::connect(broker.port);
     let fault = "rate = 10\nfault.frozen = { after = 8, parts = 1000000 }";
-    let camera = "overflow = \"newest-wins\"\nframe_timeout = \"1h\"";
-    let station = station(&broker, camera, fault);
+    let camera = format!("overflow = \"{overflow}\"\nframe_timeout = \"1h\"");
+    let station = station(&broker, &camera, fault);
     let _daemon = station.run();
     let frozen = controller.next("a verdict that says so", |it| {
         let detail = it.payload["detail"].as_str().unwrap_or_default();
@@ -186,6 +185,16 @@ fn a_camera_that_gives_the_same_picture_again_and_again_is_frozen() {
     // The third of the same pictures at the earliest: 7 is the one that is shown from then on.
     let part = frozen.payload["part_id"].as_str().unwrap();
     assert!(part >= "000009", "{part}");
+}
+
+#[test]
+fn a_camera_that_gives_the_same_picture_again_and_again_is_frozen() {
+    the_same_picture_again_and_again_is_said("newest-wins");
+}
+
+#[test]
+fn so_is_one_that_is_asked_for_each_picture() {
+    the_same_picture_again_and_again_is_said("block");
 }
 
 #[test]

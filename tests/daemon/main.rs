@@ -20,6 +20,7 @@ mod commands;
 mod delivery;
 mod drift;
 mod endurance_line;
+mod endurance_triggers;
 mod failing_disk;
 mod fleet;
 mod map;

@@ -219,7 +219,10 @@ fn a_trigger_is_taken_if_and_only_if_it_fits_its_schema() {
         json!({ "part_id": "i", "sent_at": 1_700_000_000 }),
         json!({ "part_id": "j", "batch": 3 }),
         json!({ "part_id": 11 }),
-        json!(["part_id", "l"]),
+        json!({ "part_id": "k", "recipe": "x".repeat(257) }),
+        json!({ "part_id": "l", "sent_at": null }),
+        json!(["m"]),
+        json!([]),
     ];
     for payload in &payloads {
         controller.publish(TRIGGER, payload, false);

@@ -32,6 +32,14 @@ impl Station {
         fs::write(self.configuration(), text).unwrap();
     }
 
+    /// The same station under another root.
+    pub(crate) fn root(self, root: &str) -> Self {
+        let text = fs::read_to_string(self.configuration()).unwrap();
+        let under_root = text.replace("[mqtt]\n", &format!("[mqtt]\nroot = \"{root}\"\n"));
+        fs::write(self.configuration(), under_root).unwrap();
+        self
+    }
+
     /// The station's folder.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -90,10 +90,62 @@ fn station(broker: &Broker) -> Station {
         "[station]\nname = \"press\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
          [evidence]\nenabled = false\n[journal]\nsync = \"system\"\n\
          [camera.top]\nquality_gate = false\nframe_timeout = \"1h\"\n\
-         [camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n[camera.top.synthetic]\nsize = \"96x96\"\n\
+         [camera.top.trigger]\nmode = \"mqtt\"\nrequire_sent_at = true\nmax_age = \"1m\"\n\
+         match_within = \"1m\"\n[camera.top.synthetic]\nsize = \"96x96\"\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
         broker.port
     ))
+}
+
+/// Every line with `mosquitto_pub` in the documents, for a broker on this port.
+fn documented_messages(port: u16) -> Vec<String> {
+    let documents = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/mqtt.md"),
+        include_str!("../../docs/operations.md"),
+        include_str!("../../docs/config.md"),
+    ];
+    let lines = documents.iter().flat_map(|document| document.lines());
+    lines
+        .map(|line| line.trim_start_matches("$ "))
+        .filter(|line| line.starts_with("mosquitto_pub"))
+        .map(|line| line.replace("-h broker ", ""))
+        .map(|line| line.replace("mosquitto_pub", &format!("mosquitto_pub -p {port}")))
+        .collect()
+}
+
+#[test]
+fn every_documented_message_says_when_it_was_sent_and_is_taken() {
+    let broker = Broker::start();
+    let controller = Controller::connect(broker.port);
+    let station = station(&broker).root("flawd/press-3");
+    let mut daemon = station.run();
+    controller.until_ready();
+    let messages = documented_messages(broker.port);
+    assert!(messages.len() >= 3, "{messages:?}");
+    for message in &messages {
+        assert!(message.contains("sent_at"), "{message}");
+        let status = Command::new("sh").arg("-c").arg(message).status().unwrap();
+        assert!(status.success(), "{message}");
+        if message.contains("/trigger") {
+            let verdict = controller.next("its verdict", |it| it.kind() == "verdict");
+            assert_eq!(verdict.payload["part_id"], "SN-0042");
+        } else {
+            daemon.wait_for_line("its command", |line| line.contains("Command received"));
+        }
+    }
+    daemon.terminate();
+    let last = controller.until("the end", |it| it.payload == "stopped");
+    let state = last.iter().rfind(|it| it.kind() == "state").unwrap();
+    assert_eq!(
+        state.payload.get("commands_refused"),
+        None,
+        "{}",
+        state.payload
+    );
+    let camera = &state.payload["cameras"]["top"];
+    assert_eq!(camera.get("triggers_refused"), None, "{camera}");
+    daemon.wait();
 }
 
 fn is(does: &str, why: &str) -> (String, String) {

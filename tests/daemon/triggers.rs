@@ -211,8 +211,12 @@ fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
         ),
         (r#"{"part":"mistyped"}"#, "unknown field `part`"),
         ("now", "JSON object"),
+        (r#"["SN-1","left",300]"#, "expected a JSON object"),
+        (r#"{"part_id":null}"#, "null"),
+        (r#"{"part_id":"a","part_id":"b"}"#, "duplicate field"),
         (r#"{"deadline_ms":-5}"#, "`deadline_ms` cannot be -5"),
     ];
+    assert!(refused.len() < 10, "the log would leave lines out");
     for (payload, problem) in refused {
         controller.publish(TRIGGER, payload, false);
         let line = daemon.wait_for_line("a refusal", |line| line.contains("Message refused"));
@@ -227,6 +231,40 @@ fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
     let state = of_kind(&last, "state").pop().unwrap();
     let counted = state.payload["cameras"]["top"]["triggers_refused"].as_u64();
     assert_eq!(counted, Some(refused.len() as u64 + 1), "{}", state.payload);
+    daemon.wait();
+}
+
+#[test]
+fn where_triggers_have_to_say_when_they_were_sent_those_that_do_not_are_refused() {
+    let broker = Broker::start();
+    let controller = Controller::connect(broker.port);
+    let trigger = "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1m\"\n\
+                   require_sent_at = true\nmax_age = \"1h\"";
+    let station = station(&broker, trigger, "");
+    let mut daemon = station.run();
+    controller.until_ready();
+    let now = Timestamp::now();
+    let at = |minutes| (now - SignedDuration::from_mins(minutes)).to_string();
+    for (payload, problem) in [
+        (String::new(), "no `sent_at`"),
+        (r#"{"part_id":"undated"}"#.to_owned(), "no `sent_at`"),
+        (format!(r#"{{"sent_at":"{}"}}"#, at(61)), "s old"),
+        (format!(r#"{{"sent_at":"{}"}}"#, at(-62)), "s old"),
+    ] {
+        controller.publish(TRIGGER, payload, false);
+        let line = daemon.wait_for_line("a refusal", |line| line.contains("Message refused"));
+        assert!(line.contains(problem), "{line}");
+    }
+    let old_enough = format!(r#"{{"part_id":"dated","sent_at":"{}"}}"#, at(30));
+    controller.publish(TRIGGER, old_enough, false);
+    let verdict = controller.next("a verdict", |it| it.kind() == "verdict");
+    assert_eq!(verdict.payload["part_id"], "dated");
+    daemon.terminate();
+    let last = controller.until("the end", |it| it.payload == "stopped");
+    let state = of_kind(&last, "state").pop().unwrap();
+    let camera = &state.payload["cameras"]["top"];
+    let counted = ["triggers_accepted", "triggers_refused"].map(|it| camera[it].as_u64());
+    assert_eq!(counted, [Some(1), Some(4)], "{camera}");
     daemon.wait();
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use flawd_core::verdict::Reason;
 
-use super::{ANSWER_MARGIN, Admit, Part, Pending};
+use super::{Admit, Part, Pending, in_time};
 use crate::pipeline::{
     active::ActiveModel,
     decide::Undecided,
@@ -22,20 +22,17 @@ impl<S: Sink> Admit<S> {
         let budget = trigger.deadline.or(rules.deadline);
         let received = trigger.received;
         let moment = received.monotonic + rules.trigger.delay;
-        let in_time = budget.map(|budget| {
-            let margin = ANSWER_MARGIN.min(budget / 5);
-            received.monotonic + budget - margin
-        });
+        let answer_by = budget.map(|budget| in_time(received.monotonic, budget));
         let patience = moment + rules.trigger.match_within + rules.frame_timeout;
         let pending = Pending {
-            answer_by: in_time,
+            answer_by,
             deadline: budget.map(|budget| Deadline::after(received, budget)),
             trigger,
         };
         if let Some((reason, why)) = self.refusal(pending.trigger.recipe.as_deref()) {
             return self.undecided(pending, reason, why);
         }
-        let give_up = in_time.map_or(patience, |in_time| in_time.min(patience));
+        let give_up = answer_by.map_or(patience, |answer_by| answer_by.min(patience));
         let mut answers = Vec::new();
         let wanted = Wanted::new(pending, moment, give_up);
         self.state.matcher.want(wanted, &mut answers);
@@ -93,6 +90,11 @@ impl<S: Sink> Admit<S> {
                 Answer::Unmatched(pending) => {
                     let why = "no frame was taken near enough to the trigger";
                     self.undecided(pending, Reason::TriggerUnmatched, why);
+                }
+                // Whether the camera is lost shows only when it has owed a frame for too long.
+                Answer::NoFrame(pending) if pending.is_due(Instant::now()) => {
+                    let why = "the camera has given no frame before the deadline";
+                    self.undecided(pending, Reason::Late, why);
                 }
                 Answer::NoFrame(pending) => {
                     let why = "the camera has given no frame since the trigger";

@@ -51,6 +51,8 @@ pub(super) struct Rules {
     pub(super) frame_timeout: Duration,
     /// Frames are taken when they are asked for.
     pub(super) on_demand: bool,
+    /// A frame is owed only to a trigger.
+    pub(super) may_be_idle: bool,
 }
 
 /// The stage of one camera.
@@ -91,6 +93,11 @@ struct Pending {
     deadline: Option<Deadline>,
     /// When it has to be answered, to be told in time.
     answer_by: Option<Instant>,
+}
+
+/// When a part has to be answered whose deadline is `budget` after `start`.
+fn in_time(start: Instant, budget: Duration) -> Instant {
+    start + budget - ANSWER_MARGIN.min(budget / 5)
 }
 
 impl Pending {
@@ -168,14 +175,25 @@ impl<S: Sink> Admit<S> {
             let working = progress.begin();
             self.take(news);
             self.keep_time(Instant::now());
-            let is_taken = self.submit();
+            self.submit();
             self.ask_for_frame();
             drop(working);
-            let is_finished = self.state.is_closing && self.state.ready.is_empty();
-            if is_finished || !is_taken {
-                return;
+            if self.is_finished() {
+                break;
             }
         }
+        // What came in between was taken, and is told so.
+        for trigger in self.inbox.end() {
+            self.take_trigger(trigger);
+        }
+    }
+
+    /// Whether the pipeline is to end and no part waits here or for the model.
+    fn is_finished(&self) -> bool {
+        let camera = self.rules.camera;
+        self.state.is_closing
+            && self.state.ready.is_empty()
+            && (self.prepared).peek(|parts| parts.iter().all(|it| it.ticket.camera != camera))
     }
 
     fn take(&mut self, news: News) {
@@ -215,6 +233,7 @@ impl<S: Sink> Admit<S> {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Use(models) => {
+                self.preprocess.keep_for(&models);
                 if self.state.models.replace(models).is_none() {
                     self.start_timer();
                     // Nobody has taken frames so far.
@@ -311,10 +330,11 @@ impl<S: Sink> Admit<S> {
                 ..
             }) = self.state.ready.remove(index)
             {
-                let why = "the model was not free before the deadline";
-                self.undecided(pending, Reason::Late, why);
+                let Flaw { reason, detail } = Flaw::not_free();
+                self.undecided(pending, reason, &detail);
             }
         }
+        self.take_back(now);
         if self.camera_timeout().is_some_and(|limit| limit <= now) {
             let patience = self.rules.frame_timeout;
             self.lose_camera(&format!("no frame for {patience:?}"));
@@ -328,7 +348,10 @@ impl<S: Sink> Admit<S> {
     /// When the camera will have owed a frame for too long.
     fn camera_timeout(&self) -> Option<Instant> {
         let is_expected = !self.state.is_lost && self.state.exhausted.is_none();
-        let since = self.state.owed_since.filter(|_| is_expected)?;
+        let mut since = self.state.owed_since.filter(|_| is_expected)?;
+        if self.rules.may_be_idle {
+            since = since.max(self.state.matcher.next_moment()?);
+        }
         Some(since + self.rules.frame_timeout)
     }
 
@@ -374,6 +397,7 @@ impl<S: Sink> Admit<S> {
             moment,
             state.timer,
             self.camera_timeout(),
+            self.next_taken_back(),
         ];
         moments.into_iter().flatten().chain(deadlines).min()
     }

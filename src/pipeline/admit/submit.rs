@@ -1,20 +1,22 @@
 //! The way of a part towards the model: its picture is prepared in a free tensor, and it gets the
-//! ticket by which it is known from here on.
+//! ticket by which it is known from here on. What the model has not begun with at its deadline is
+//! taken back, and told so.
 
 use std::time::Instant;
 
 use flawd_core::verdict::Reason;
-use tracing::debug;
 
-use super::{Admit, answer::NO_RECIPE};
+use super::{Admit, answer::NO_RECIPE, in_time};
 use crate::pipeline::{
-    frame::{Frame, Prepared, Sink, Ticket},
+    decide::Outcome,
+    frame::{Flaw, Frame, Prepared, Sink, Ticket},
+    link::Closed,
     trigger::Deadline,
 };
 
 impl<S: Sink> Admit<S> {
-    /// Passes parts on as long as there are free tensors; `false` if nobody takes them.
-    pub(super) fn submit(&mut self) -> bool {
+    /// Passes parts on as long as there are free tensors.
+    pub(super) fn submit(&mut self) {
         while let Some(part) = self.state.ready.front() {
             let recipe = part
                 .pending
@@ -28,16 +30,16 @@ impl<S: Sink> Admit<S> {
                 }
                 continue;
             };
-            let Some(tensor) = self.preprocess.tensor(&model) else {
-                return true;
+            let Some(mut tensor) = self.preprocess.tensor() else {
+                return;
             };
             let Some(part) = self.state.ready.pop_front() else {
-                return true;
+                return;
             };
             let begun = Instant::now();
-            let input = match part.flaw {
-                Some(flaw) => Err(flaw),
-                None => self.preprocess.run(&part.frame.image, &model, tensor),
+            let flaw = match part.flaw {
+                Some(flaw) => Some(flaw),
+                None => (self.preprocess.run(&part.frame, &model, &mut tensor)).err(),
             };
             let Frame {
                 part: name,
@@ -45,12 +47,13 @@ impl<S: Sink> Admit<S> {
                 captured,
                 at_hand,
             } = part.frame;
-            let (trigger, deadline) = match part.pending {
-                Some(pending) => (Some(pending.trigger), pending.deadline),
+            let (trigger, deadline, answer_by) = match part.pending {
+                Some(pending) => (Some(pending.trigger), pending.deadline, pending.answer_by),
                 None => {
                     let budget = self.rules.deadline;
                     let deadline = budget.map(|budget| Deadline::after(captured, budget));
-                    (None, deadline)
+                    let answer_by = budget.map(|budget| in_time(captured.monotonic, budget));
+                    (None, deadline, answer_by)
                 }
             };
             let ticket = Ticket {
@@ -61,6 +64,7 @@ impl<S: Sink> Admit<S> {
                     .moment
                     .map(|moment| offset_ms(moment, captured.monotonic)),
                 deadline,
+                answer_by,
                 picture: image.ok(),
                 geometry: self.preprocess.geometry(&model),
                 is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
@@ -73,14 +77,47 @@ impl<S: Sink> Admit<S> {
             let prepared = Prepared {
                 ticket,
                 model,
-                input,
+                tensor,
+                flaw,
             };
-            if self.prepared.send(prepared).is_err() {
-                debug!(camera = self.rules.name, "Nobody judges parts any more");
-                return false;
+            if let Err(Closed(part)) = self.prepared.send(prepared) {
+                // Inference ends after this stage, so this is owed to the part and never seen.
+                let why = "nothing judges parts any more".to_owned();
+                self.end(part, Reason::Shutdown, why);
             }
         }
-        true
+    }
+
+    /// Answers the parts that wait for the model when their time has come.
+    pub(super) fn take_back(&mut self, now: Instant) {
+        let camera = self.rules.camera;
+        let is_due = |ticket: &Ticket| {
+            ticket.camera == camera && ticket.answer_by.is_some_and(|answer_by| answer_by <= now)
+        };
+        for mut part in self.prepared.take_back(|part| is_due(&part.ticket)) {
+            let Flaw { reason, detail } = part.flaw.take().unwrap_or_else(Flaw::not_free);
+            self.end(part, reason, detail);
+        }
+    }
+
+    /// The verdict on a part that never came to the model.
+    fn end(&mut self, part: Prepared, reason: Reason, detail: String) {
+        let now = Instant::now();
+        let outcome = Outcome {
+            prediction: Err(Flaw { reason, detail }),
+            begun: now,
+            finished: now,
+        };
+        self.sink.accept(part.end(&self.rules.name, outcome));
+    }
+
+    /// When the next part would have to be taken back.
+    pub(super) fn next_taken_back(&self) -> Option<Instant> {
+        let camera = self.rules.camera;
+        self.prepared.peek(|parts| {
+            let own = parts.iter().filter(|part| part.ticket.camera == camera);
+            own.filter_map(|part| part.ticket.answer_by).min()
+        })
     }
 }
 

@@ -39,6 +39,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
         trigger: settings.trigger.clone(),
         frame_timeout: settings.frame_timeout,
         on_demand: true,
+        may_be_idle: false,
     };
     let wiring = Wiring {
         preprocess: Preprocess::new(settings, inbox.clone()),
