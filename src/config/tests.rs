@@ -80,7 +80,7 @@ fn a_key_that_resembles_nothing_lists_what_is_possible() {
     let problem = refused(&format!("{MINIMAL}colour = \"red\"\n"));
     assert_eq!(
         problem,
-        "/etc/flawd/flawd.toml:10:1: unknown key `colour`; possible here: path, rate, repeat"
+        "/etc/flawd/flawd.toml:10:1: unknown key `colour`; possible here: path, rate, repeat, watch"
     );
 }
 
