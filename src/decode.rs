@@ -182,17 +182,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
     let file = fs::File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let most = limit::max_file_bytes();
-    let mut bytes = Vec::with_capacity(length.min(most) as usize);
+    let too_long = |bytes| DecodeError::TooLong {
+        path: path.to_owned(),
+        bytes,
+        megapixels: limit::max_megapixels(),
+    };
+    // A file of holes takes no room on the disk, and all of it in memory.
+    if length > most {
+        return Err(too_long(length));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
     let read = file.take(most + 1).read_to_end(&mut bytes);
     read.map_err(unreadable)?;
-    if bytes.len() as u64 > most {
-        return Err(DecodeError::TooLong {
-            path: path.to_owned(),
-            bytes: length,
-            megapixels: limit::max_megapixels(),
-        });
+    // It may have grown meanwhile.
+    match bytes.len() as u64 {
+        length if length > most => Err(too_long(length)),
+        _ => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Decodes the content of a file; `path` is for errors alone.
