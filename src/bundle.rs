@@ -300,6 +300,7 @@ impl Bundle {
             created,
             calibration: thresholds.calibration,
             pixel: Some(thresholds.pixel),
+            selection: thresholds.selection,
             quality: Some(thresholds.quality),
             metrics: None,
             golden,

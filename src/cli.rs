@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use flawd_onnx::{Provider, SessionOptions};
 
 use crate::{
-    commands::{ablate, backbone, bench, calibrate, demo, doctor, evaluate, model, predict, train},
+    commands::{
+        ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, model, predict, train,
+    },
     decode::DEFAULT_MEGAPIXELS,
 };
 
@@ -58,6 +60,8 @@ pub enum Command {
     Model(model::ModelArgs),
     /// Write the network that features come from
     Backbone(backbone::BackboneArgs),
+    /// Show what is kept so that work goes on faster, and clear it
+    Cache(cache::CacheArgs),
 }
 
 /// Where the daemon's configuration is; shared by the commands that begin as the daemon does.

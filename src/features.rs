@@ -5,6 +5,7 @@
 //! features are for.
 
 use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use flawd_onnx::{
 };
 use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
 
+use crate::cache::InUse;
 use crate::digest::sha256;
 
 mod extraction;
@@ -59,6 +61,14 @@ pub enum FeaturesError {
     /// Features cannot be kept.
     #[error(transparent)]
     Cache(#[from] FeatureError),
+    /// The cache cannot be used.
+    #[error("cannot use the cache {}: name another folder with --cache", path.display())]
+    NotLocked {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The caller asked to stop.
     #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
@@ -114,6 +124,8 @@ pub struct FeatureSource {
     graph: Vec<u8>,
     geometry: Geometry,
     cache: FeatureCache,
+    /// Nothing of it is cleared meanwhile.
+    _in_use: InUse,
 }
 
 impl FeatureSource {
@@ -138,7 +150,12 @@ impl FeatureSource {
         }
         let spec = choice.complete(&backbone, plan.size)?;
         let graph = feature_graph(&backbone, &spec)?;
+        let in_use = InUse::shared(&plan.cache).map_err(|source| FeaturesError::NotLocked {
+            path: plan.cache.clone(),
+            source,
+        })?;
         Ok(Self {
+            _in_use: in_use,
             backbone,
             backbone_digest: file.digest,
             spec,

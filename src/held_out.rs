@@ -4,14 +4,19 @@
 //! Everything that calibrates goes this way, so that a promise means the same wherever it is made.
 //! The module reports through a callback and prints nothing.
 
+mod standing;
+
+pub use standing::{NotThere, Selection, StandApart};
+
 use std::collections::HashMap;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
+
+use standing::Standing;
 
 use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
 use crate::decode::{self, DecodeError, decode_file};
@@ -128,10 +133,7 @@ struct Picture {
 
 impl Picture {
     fn read(path: &Path) -> Result<Self, DecodeError> {
-        let bytes = fs::read(path).map_err(|source| DecodeError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = decode::read(path)?;
         let image = decode::from_bytes(path, &bytes)?;
         Ok(Self {
             file: sha256(&bytes),
@@ -146,9 +148,21 @@ fn skip(observe: &mut Observer, path: &Path, reason: &str) -> Result<(), Interru
 }
 
 /// Held-out good images that were scored.
+#[derive(Default)]
 pub struct HeldOut {
     paths: Vec<PathBuf>,
     good: Vec<GoodImage>,
+}
+
+/// Why scored images make no thresholds.
+#[derive(Debug, thiserror::Error)]
+pub enum ThresholdError {
+    /// They are too few, or a score is not finite.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// Some stand apart from the others.
+    #[error(transparent)]
+    StandApart(#[from] StandApart),
 }
 
 impl HeldOut {
@@ -216,12 +230,42 @@ impl HeldOut {
         self.good.iter().map(|image| image.score).collect()
     }
 
-    /// All thresholds that follow from them.
+    /// Adds images that were scored by another model.
+    pub fn extend(&mut self, other: Self) {
+        self.paths.extend(other.paths);
+        self.good.extend(other.good);
+    }
+
+    /// What was scored of each.
+    pub fn good(&self) -> &[GoodImage] {
+        &self.good
+    }
+
+    /// All thresholds that follow from them by `calibrate`; `excluded` are the names of those that
+    /// were left out by hand.
     ///
     /// # Errors
-    /// If they are too few for the promise, or a score or map is not finite.
-    pub fn thresholds(&self, promise: &Promise) -> Result<Thresholds, CalibrationError> {
-        Thresholds::from_good(&self.good, |scores| promise.calibrate(scores))
+    /// If `calibrate` fails, a map is not finite, or images stand apart from the others and
+    /// `selection` does not accept that.
+    pub fn thresholds(
+        &self,
+        calibrate: impl FnOnce(Vec<f32>) -> Result<Calibration, CalibrationError>,
+        selection: &Selection,
+        excluded: Vec<String>,
+    ) -> Result<Thresholds, ThresholdError> {
+        let mut thresholds = Thresholds::from_good(&self.good, calibrate)?;
+        let standing = Standing::new(&self.paths, &self.good);
+        let odd = standing.odd(&thresholds.quality.limits);
+        if !odd.is_empty() && !selection.accept_outliers {
+            return Err(standing.refused(odd).into());
+        }
+        thresholds.selection = standing::record(excluded, &odd);
+        Ok(thresholds)
+    }
+
+    /// Which of them set the threshold, and how far they stand from the rest, in words.
+    pub fn highest(&self, calibration: &Calibration) -> String {
+        Standing::new(&self.paths, &self.good).highest(calibration)
     }
 
     /// The pictures that every device has to score as this one did.

@@ -16,7 +16,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::anomaly::MapKind;
-use flawd_core::calibration::CalibrationError;
 use flawd_core::digest::Digest;
 use flawd_core::flow::{FlowSpec, SCALES};
 use flawd_core::image::Size;
@@ -37,9 +36,10 @@ use jiff::Timestamp;
 use crate::bundle::{Bundle, BundleError, Draft};
 use crate::decode::DecodeError;
 use crate::digest::{sha256, sha256_file};
-use crate::held_out::{self, HeldOut, Promise, ScoringError};
+use crate::held_out::{self, HeldOut, NotThere, Promise, ScoringError, Selection, ThresholdError};
 use crate::path_text;
 use crate::scorer::{Scorer, ScorerError};
+use crate::stress::{self, StressError};
 
 /// What an import depends on, besides the images that calibrate.
 #[derive(Clone, Debug)]
@@ -134,7 +134,13 @@ pub enum ImportError {
     Scoring(#[from] ScoringError),
     /// The scores make no threshold.
     #[error(transparent)]
-    Threshold(#[from] CalibrationError),
+    Threshold(#[from] ThresholdError),
+    /// An image that is to be left out is not there.
+    #[error(transparent)]
+    NotThere(#[from] NotThere),
+    /// The model scores nothing but what it knows.
+    #[error(transparent)]
+    Stress(#[from] StressError),
     /// An image can no longer be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -237,24 +243,30 @@ impl ImportedModel {
         &self.model
     }
 
-    /// Calibrates the model with held-out good images and makes it the bundle of `draft`.
+    /// Calibrates the model with held-out good images and makes it the bundle of `draft`. Returns
+    /// with it which images set the threshold, in words.
     ///
     /// # Errors
-    /// If too few images can be used for the promise, or the bundle cannot be written.
+    /// If too few images can be used for the promise, some stand apart from the others, or the bundle
+    /// cannot be written.
     pub fn calibrate(
         self,
         mut draft: Draft,
         images: Vec<PathBuf>,
-        promise: &Promise,
+        (promise, selection): (&Promise, &Selection),
         runtime: &Runtime,
         options: &SessionOptions,
         observe: &mut held_out::Observer,
-    ) -> Result<Bundle, ImportError> {
+    ) -> Result<(Bundle, String), ImportError> {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;
+        let (images, excluded) = selection.apply(images)?;
         let mut scorer = Scorer::load(&model, geometry, runtime, options)?;
+        stress::check(&mut scorer)?;
         let held_out = HeldOut::score(&mut scorer, images, |_| false, observe)?;
-        let thresholds = held_out.thresholds(promise)?;
+        let calibrate = |scores| promise.calibrate(scores);
+        let thresholds = held_out.thresholds(calibrate, selection, excluded)?;
+        let highest = held_out.highest(&thresholds.calibration);
         let golden = held_out.golden(&thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| Manifest {
             format: manifest::FORMAT,
@@ -273,11 +285,12 @@ impl ImportedModel {
             import: Some(self.import),
             calibration: thresholds.calibration,
             pixel: Some(thresholds.pixel),
+            selection: thresholds.selection,
             quality: Some(thresholds.quality),
             metrics: None,
             golden: record.golden,
         });
-        Ok(bundle?)
+        Ok((bundle?, highest))
     }
 }
 

@@ -34,6 +34,7 @@ pub mod path_text;
 pub mod pipeline;
 pub mod report;
 pub mod scorer;
+pub mod stress;
 pub mod synthetic;
 pub mod telemetry;
 pub mod training;

@@ -49,6 +49,7 @@ fn main() -> ! {
         Command::Demo(args) => commands::demo::run(args),
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),
+        Command::Cache(args) => commands::cache::run(args),
     };
     match outcome {
         Ok(()) => leave(0),

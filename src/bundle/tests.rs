@@ -7,7 +7,7 @@ use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::{
     BackboneRecord, BundleVersion, FORMAT, Implementation, ImportRecord, ModelRecord,
-    TrainingRecord,
+    SelectionRecord, TrainingRecord,
 };
 use flawd_core::normalisation::Normalisation;
 use flawd_core::permutation::PermutationKind;
@@ -75,6 +75,7 @@ fn describe(record: DraftRecord) -> Manifest {
         import: None,
         calibration: calibration(1.0),
         pixel: None,
+        selection: SelectionRecord::default(),
         quality: None,
         metrics: None,
         golden: record.golden,

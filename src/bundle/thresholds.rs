@@ -4,7 +4,7 @@
 //! All three come from the same pictures, so they are made, stored and replaced together.
 
 use flawd_core::calibration::{Calibration, CalibrationError};
-use flawd_core::manifest::QualityRecord;
+use flawd_core::manifest::{QualityRecord, SelectionRecord};
 use flawd_core::quality::{Measured, QualityLimits};
 use flawd_core::regions::PixelCalibration;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct Thresholds {
     pub pixel: PixelCalibration,
     /// For the picture: whether it can be judged.
     pub quality: QualityRecord,
+    /// What was decided by hand about the pictures.
+    pub selection: SelectionRecord,
 }
 
 impl Thresholds {
@@ -61,6 +63,7 @@ impl Thresholds {
         let pixel = PixelCalibration::from_maxima(maxima, calibration.alpha())?;
         Ok(Self {
             pixel: pixel.with_method(calibration.method())?,
+            selection: SelectionRecord::default(),
             quality: QualityRecord {
                 n: measured.len(),
                 limits: limits.expect("no calibration is made of no pictures"),

@@ -8,12 +8,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::progress::ProgressLine;
-use super::{PromiseArgs, StopFlag, open, ways_out};
+use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
 use crate::bundle::{Bundle, RateError};
 use crate::cli::RuntimeArgs;
 use crate::dataset::{Images, images_in};
 use crate::failure::{Failure, Outcome};
-use crate::held_out::{HeldOut, Progress};
+use crate::held_out::{HeldOut, Progress, ThresholdError};
+use crate::stress;
 
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]
@@ -26,6 +27,8 @@ pub struct CalibrateArgs {
     images: Option<PathBuf>,
     #[command(flatten)]
     promise: PromiseArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -46,8 +49,10 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let Images { paths, left_out } = images_in(images).map_err(Failure::usage)?;
     ProgressLine::new().left_out(&left_out);
     let found = paths.len();
+    let selection = args.selection.selection();
+    let (paths, excluded) = selection.apply(paths).map_err(Failure::usage)?;
     let promise = args.promise.promise();
-    promise.check(found).map_err(ways_out)?;
+    promise.check(paths.len()).map_err(ways_out)?;
     let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
     if bundle.manifest().import.is_some() {
         eprintln!(
@@ -65,14 +70,22 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let trained = |image| bundle.was_trained_on(image);
     let held_out = HeldOut::score(&mut scorer, paths, trained, &mut observe)?;
     progress.clear();
-    let thresholds = held_out.thresholds(&promise).map_err(ways_out)?;
+    stress::check(&mut scorer)?;
+    let calibrate = |scores| promise.calibrate(scores);
+    let thresholds = held_out
+        .thresholds(calibrate, &selection, excluded)
+        .map_err(|error| match error {
+            ThresholdError::Calibration(error) => ways_out(error),
+            error => error.into(),
+        })?;
     let golden = held_out.golden(&thresholds.calibration)?;
     let scored = held_out.scores().len();
 
     let old = bundle.calibration().threshold();
     bundle.recalibrate(thresholds, &golden, Timestamp::now())?;
-    let images = format!("{scored}, {} skipped", found - scored);
+    let images = format!("{scored}, {} left out", found - scored);
     say(&bundle, &images, old);
+    println!("highest    {}", held_out.highest(bundle.calibration()));
     Ok(())
 }
 

@@ -227,6 +227,11 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             false_reject_rate: FALSE_REJECT_RATE,
             accept_achievable: false,
         },
+        // A synthetic line has nothing but good parts in its training pictures.
+        selection: held_out::Selection {
+            accept_outliers: true,
+            ..held_out::Selection::default()
+        },
         fresh: false,
         out: args.out.join("bundle"),
         name: "demo".to_owned(),

@@ -47,7 +47,7 @@ pub(super) struct FeatureArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct CacheArgs {
     /// Where features and unfinished work are kept, so that a second run or an interrupted one
-    /// goes on
+    /// goes on; the user's cache if unset (`flawd cache` lists and clears it)
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 }
@@ -109,10 +109,18 @@ impl CacheArgs {
     /// # Errors
     /// If there is neither.
     pub(super) fn folder(self) -> anyhow::Result<PathBuf> {
-        self.cache
-            .or_else(cache::folder)
-            .context("no home folder to keep features in: give --cache DIR")
+        cache_folder(self.cache)
     }
+}
+
+/// The folder given, or the user's.
+///
+/// # Errors
+/// If there is neither.
+pub(super) fn cache_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    given
+        .or_else(cache::folder)
+        .context("no home folder to keep features in: give --cache DIR")
 }
 
 /// The exit code that a failure to get features deserves.

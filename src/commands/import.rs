@@ -13,12 +13,12 @@ use super::features::NormalisationArg;
 use super::output::OutputFile;
 use super::progress::ProgressLine;
 use super::train::{MapArg, bundle_name};
-use super::{PromiseArgs, StopFlag, ways_out};
+use super::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::{Images, images_in};
 use crate::failure::{Failure, Outcome};
-use crate::held_out::Progress;
+use crate::held_out::{Progress, ThresholdError};
 use crate::import::{ImportError, ImportPlan, ImportedModel};
 
 /// Arguments of `flawd model import`.
@@ -36,6 +36,8 @@ pub(super) struct ImportArgs {
     calibrate: Option<PathBuf>,
     #[command(flatten)]
     promise: PromiseArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// ONNX file of the network whose features the flow was trained on, where the checkpoint does
     /// not hold it
     #[arg(long, value_name = "FILE")]
@@ -130,7 +132,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let bundle = model.calibrate(
         draft,
         paths,
-        &promise,
+        (&promise, &args.selection.selection()),
         &runtime,
         &args.runtime.session_options(),
         &mut |of: Progress<'_>| {
@@ -138,20 +140,22 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
             stop.control()
         },
     );
-    let bundle = bundle.map_err(|error| match error {
-        ImportError::Threshold(error) => ways_out(error),
+    let (bundle, highest) = bundle.map_err(|error| match error {
+        ImportError::Threshold(ThresholdError::Calibration(error)) => ways_out(error),
+        ImportError::NotThere(error) => Failure::usage(error),
         error => error.into(),
     })?;
     progress.clear();
     let calibration = bundle.calibration();
     println!("bundle     {}", bundle.folder().display());
     println!(
-        "images     {}, {} skipped",
+        "images     {}, {} left out",
         calibration.n(),
         found - calibration.n()
     );
     println!("threshold  {}", calibration.threshold());
     println!("promise    {}", calibration.promise());
+    println!("highest    {highest}");
     println!("provided   that the images did not train the checkpoint, which flawd cannot know");
     Ok(())
 }

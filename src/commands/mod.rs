@@ -6,6 +6,7 @@
 pub mod ablate;
 pub mod backbone;
 pub mod bench;
+pub mod cache;
 pub mod calibrate;
 pub mod check;
 pub mod demo;
@@ -26,7 +27,7 @@ mod recipe;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +40,7 @@ use flawd_onnx::Runtime;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::Failure;
-use crate::held_out::{DEFAULT_RATE, Promise};
+use crate::held_out::{DEFAULT_RATE, Promise, Selection};
 use crate::scorer::Scorer;
 
 /// What a threshold promises; shared by the commands that calibrate.
@@ -65,6 +66,28 @@ impl PromiseArgs {
             false_reject_rate: self.false_reject_rate.unwrap_or(DEFAULT_RATE),
             // The default gives way: it was not asked for.
             accept_achievable: self.accept_achievable || self.false_reject_rate.is_none(),
+        }
+    }
+}
+
+/// What is done about pictures that do not belong into a calibration; shared by the commands that
+/// calibrate.
+#[derive(Clone, Debug, Args)]
+struct SelectionArgs {
+    /// Picture that is left out, a path or a file name; repeat for several. The bundle says which
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<PathBuf>,
+    /// Take pictures that stand apart from the others as good parts. Otherwise they are named, and
+    /// there is no calibration. The bundle says which
+    #[arg(long)]
+    accept_outliers: bool,
+}
+
+impl SelectionArgs {
+    fn selection(&self) -> Selection {
+        Selection {
+            exclude: self.exclude.clone(),
+            accept_outliers: self.accept_outliers,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{engine, import, open};
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
+use crate::stress;
 
 /// Arguments of `flawd model`.
 #[derive(Debug, Args)]
@@ -115,6 +116,12 @@ fn inspect(bundle: &Path) -> Outcome {
             &format!("above {}; {}", pixel.threshold(), pixel.promise()),
         );
     }
+    for name in &manifest.selection.excluded {
+        row("left out", &format!("{name}, by hand"));
+    }
+    for picture in &manifest.selection.accepted {
+        row("accepted", &format!("by hand: {picture}"));
+    }
     if let Some(quality) = &manifest.quality {
         let limits = &quality.limits;
         row(
@@ -155,6 +162,8 @@ fn verify(bundle: &Path, runtime: &RuntimeArgs) -> Outcome {
             golden.golden.file, golden.score, golden.golden.score
         );
     }
+    stress::check(&mut scorer).map_err(Failure::config)?;
+    println!("stress   ok: black, white and noise have finite scores");
     println!("ok on {}", scorer.provider());
     Ok(())
 }

@@ -11,7 +11,7 @@ use flawd_onnx::Runtime;
 
 use super::features::{self, FeatureArgs};
 use super::recipe::FlowArgs;
-use super::{PromiseArgs, StopFlag, share};
+use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share};
 use crate::cli::RuntimeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::path_text;
@@ -44,6 +44,8 @@ pub struct TrainArgs {
     cross_calibrate: Option<usize>,
     #[command(flatten)]
     promise: PromiseArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Seed of all randomness
     // A bundle's manifest holds 63 bits of it.
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -96,6 +98,7 @@ impl TrainArgs {
                 None => HoldOut::Share(self.hold_out),
             },
             promise: self.promise.promise(),
+            selection: self.selection.selection(),
             fresh: self.fresh,
             out: self.out,
             name,
@@ -129,6 +132,7 @@ pub fn run(args: TrainArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let plan = args.plan().map_err(Failure::usage)?;
+    let cache = plan.features.cache.clone();
     let stop = StopFlag::listen()?;
     let mut printer = Printer::new();
     let outcome = train(&plan, &runtime, &options, &mut |progress| {
@@ -141,7 +145,7 @@ pub fn run(args: TrainArgs) -> Outcome {
         TrainingError::Export(_)
         | TrainingError::Calibration { .. }
         | TrainingError::CrossCalibration { .. } => Failure::config(error),
-        TrainingError::Dataset(_) => Failure::usage(error),
+        TrainingError::Dataset(_) | TrainingError::NotThere(_) => Failure::usage(error),
         error => error.into(),
     })?;
     println!("bundle     {}", summary.bundle.display());
@@ -150,8 +154,10 @@ pub fn run(args: TrainArgs) -> Outcome {
     }
     println!("threshold  {}", summary.calibration.threshold());
     println!("promise    {}", summary.calibration.promise());
+    println!("highest    {}", summary.highest);
     if let Some(gave_way) = &summary.gave_way {
         println!("note       {}", gave_way.takes);
     }
+    println!("cache      {}", cache::note(&cache)?);
     Ok(())
 }

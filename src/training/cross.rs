@@ -25,12 +25,13 @@ use super::{Observer, Progress, TrainingError, tell};
 use crate::bundle::GoodImage;
 use crate::digest::sha256;
 use crate::features::FeatureImage;
+use crate::held_out::HeldOut;
 use crate::whole_file;
 
 /// What the flows of all folds say.
 pub(super) struct OutOfFold {
-    /// Of each image once, from a flow that was not trained on it.
-    pub(super) good: Vec<GoodImage>,
+    /// Each image once, scored by a flow that was not trained on it.
+    pub(super) scored: HeldOut,
     /// Largest relative difference between a score of an exported model and the trainer's.
     pub(super) difference: f64,
     files: Vec<FoldFiles>,
@@ -47,7 +48,7 @@ pub(super) fn out_of_fold(
     observe: &mut Observer,
 ) -> Result<OutOfFold, TrainingError> {
     let mut found = OutOfFold {
-        good: Vec::with_capacity(images.len()),
+        scored: HeldOut::default(),
         difference: 0.0,
         files: Vec::with_capacity(folds),
     };
@@ -66,14 +67,39 @@ pub(super) fn out_of_fold(
             }
             None => fold.score(observe)?,
         };
+        let paths = held_out.iter().map(|image| image.path.clone());
         let good = kept.images.iter().map(|image| image.good);
-        found.good.extend(good);
+        found.scored.extend(HeldOut::new(paths.zip(good)));
         found.difference = found.difference.max(kept.difference);
         found.files.push(fold.files);
     }
     let images = images.len();
     tell(observe, Progress::OutOfFold { images })?;
     Ok(found)
+}
+
+/// The fingerprints of the runs of all folds.
+///
+/// # Errors
+/// As for the flow that ships.
+pub(super) fn fingerprints(
+    session: &Session,
+    images: &[FeatureImage],
+    folds: usize,
+) -> Result<Vec<String>, TrainingError> {
+    let run = |number| {
+        let (training, _) = fold(images, number, folds);
+        session.fingerprint(&training, &settings(session, number, images.len()))
+    };
+    (0..folds).map(run).collect()
+}
+
+/// Those of the flow of a fold: its own seed, and as many steps as the flow that ships takes.
+fn settings(session: &Session, number: usize, images: usize) -> TrainingSettings {
+    let mut settings = session.plan.settings.clone();
+    settings.seed = settings.seed.wrapping_add(number as u64 + 1);
+    settings.least_steps = steps(&settings, images);
+    settings
 }
 
 impl OutOfFold {
@@ -136,9 +162,7 @@ impl<'a> Fold<'a> {
         training: &'a [FeatureImage],
         held_out: &'a [FeatureImage],
     ) -> Result<Self, TrainingError> {
-        let mut settings = session.plan.settings.clone();
-        settings.seed = settings.seed.wrapping_add(number as u64 + 1);
-        settings.least_steps = steps(&settings, training.len() + held_out.len());
+        let settings = settings(session, number, training.len() + held_out.len());
         let run = session.fingerprint(training, &settings)?;
         // Everything that the scores depend on: the flow, the images, and what the file makes of them.
         let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();

@@ -14,7 +14,9 @@ use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;
 use crate::features::FeaturesError;
+use crate::held_out::{NotThere, StandApart, ThresholdError};
 use crate::scorer::ScorerError;
+use crate::stress::StressError;
 
 /// Why a run ended without a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +120,50 @@ pub enum TrainingError {
     Scorer(#[from] ScorerError),
     /// The exported model's scores make no threshold.
     #[error(transparent)]
-    Threshold(#[from] CalibrationError),
+    Threshold(CalibrationError),
+    /// Images that calibrate stand apart from the others.
+    #[error("{0}; the training is kept, and the same command goes on from its end")]
+    StandApart(StandApart),
+    /// An image that is to be left out is not there.
+    #[error(transparent)]
+    NotThere(#[from] NotThere),
+    /// The exported model scores nothing but what it knows.
+    #[error(transparent)]
+    Stress(#[from] StressError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// Another process trains the same.
+    #[error(
+        "another flawd, process {process}, trains the same on these images: wait for its end, or give \
+         another folder with --cache"
+    )]
+    Busy {
+        /// Its id, as far as it is known.
+        process: String,
+    },
+    /// A training cannot be locked.
+    #[error(
+        "cannot lock {}; name a folder on a disk of this machine with --cache", path.display()
+    )]
+    NotLocked {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The caller asked to stop; the same command goes on from the last checkpoint.
     #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
+}
+
+impl From<ThresholdError> for TrainingError {
+    fn from(error: ThresholdError) -> Self {
+        match error {
+            ThresholdError::Calibration(error) => Self::Threshold(error),
+            ThresholdError::StandApart(error) => Self::StandApart(error),
+        }
+    }
 }
 
 /// What a run that failed leaves behind.

@@ -17,6 +17,7 @@
 mod cross;
 mod error;
 mod images;
+mod lock;
 mod promise;
 mod run;
 mod session;
@@ -39,7 +40,7 @@ use flawd_train::transform::TransformKind;
 
 use crate::dataset::LeftOut;
 use crate::features::{ExtractionStep, FeaturePlan};
-use crate::held_out::Promise;
+use crate::held_out::{Promise, Selection};
 
 /// Everything that a training run depends on.
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ pub struct TrainingPlan {
     pub hold_out: HoldOut,
     /// What the threshold promises.
     pub promise: Promise,
+    /// What is done about pictures that do not belong there.
+    pub selection: Selection,
     /// Start again although a checkpoint of this very run is there.
     pub fresh: bool,
     /// The bundle's folder.

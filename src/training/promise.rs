@@ -22,15 +22,23 @@ pub struct GaveWay {
     pub takes: String,
 }
 
-/// Whether a plan's rate can be kept with so many usable images, at least 2.
+/// How many of so many usable images, at least 2, calibrate.
+pub(super) fn calibrating(plan: &TrainingPlan, images: usize) -> usize {
+    match plan.hold_out {
+        HoldOut::Share(share) => held_out_count(images, share),
+        HoldOut::Folds(_) => images,
+    }
+}
+
+/// Whether a plan's rate can be kept where `calibrating` of `images` calibrate.
 ///
 /// # Errors
 /// If it was asked for and cannot be kept, or the images make no such folds.
-pub(super) fn check(plan: &TrainingPlan, images: usize) -> Result<Option<GaveWay>, TrainingError> {
-    let calibrating = match plan.hold_out {
-        HoldOut::Share(share) => held_out_count(images, share),
-        HoldOut::Folds(_) => images,
-    };
+pub(super) fn check(
+    plan: &TrainingPlan,
+    images: usize,
+    calibrating: usize,
+) -> Result<Option<GaveWay>, TrainingError> {
     let asked = plan.promise.false_reject_rate;
     let checked = plan.promise.check(calibrating);
     let method = plan.hold_out.method();

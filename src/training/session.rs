@@ -10,6 +10,7 @@ use flawd_train::transform;
 
 use super::cross;
 use super::images::{shuffle, split};
+use super::lock::Lock;
 use super::promise::{self, GaveWay};
 use super::run::{Run, fingerprint, forget};
 use super::ship::{Shipment, Shipped};
@@ -35,6 +36,8 @@ pub struct TrainingSummary {
     pub calibration: Calibration,
     /// What a lower rate takes, where the rate gave way to what the images support.
     pub gave_way: Option<GaveWay>,
+    /// Which images set the threshold, and how far they stand from the rest, in words.
+    pub highest: String,
 }
 
 /// One to train on, one to calibrate with.
@@ -59,15 +62,21 @@ pub fn train(
     let found = paths.len();
     if found >= LEAST_IMAGES {
         // What all of them do not support is better known now than after the extraction.
-        promise::check(plan, found)?;
+        promise::check(plan, found, promise::calibrating(plan, found))?;
     }
+    let (_used, excluded) = plan.selection.apply(paths.clone())?;
     let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();
     if images.len() < LEAST_IMAGES {
         return Err(TrainingError::TooFewImages(images.len()));
     }
-    let gave_way = promise::check(plan, images.len())?;
+    let (training, held_out) = deal(plan, images)?;
+    let calibrating = match plan.hold_out {
+        HoldOut::Share(_) => held_out.len(),
+        HoldOut::Folds(_) => training.len(),
+    };
+    let gave_way = promise::check(plan, training.len() + held_out.len(), calibrating)?;
     if let Some(gave_way) = &gave_way {
         tell(observe, Progress::GaveWay(gave_way))?;
     }
@@ -77,16 +86,10 @@ pub fn train(
         options,
         source: &source,
     };
-    let images = shuffle(images, plan.settings.seed);
-    let (training, held_out, out_of_fold) = match plan.hold_out {
-        HoldOut::Share(share) => {
-            let (training, held_out) = split(images, share);
-            (training, held_out, None)
-        }
-        HoldOut::Folds(folds) => {
-            let scores = cross::out_of_fold(&session, &images, folds, observe)?;
-            (images, Vec::new(), Some(scores))
-        }
+    let _locks = session.lock(&training)?;
+    let out_of_fold = match plan.hold_out {
+        HoldOut::Share(_) => None,
+        HoldOut::Folds(folds) => Some(cross::out_of_fold(&session, &training, folds, observe)?),
     };
     let trained = session.train(&training, &plan.settings, held_out.len(), observe)?;
     let shipment = Shipment {
@@ -94,11 +97,13 @@ pub fn train(
         trained: &trained,
         training: &training,
         held_out: &held_out,
+        excluded: &excluded,
         out_of_fold: out_of_fold.as_ref(),
     };
     let Shipped {
         bundle,
         export_difference,
+        highest,
     } = shipment.ship(observe)?;
     forget(&trained.checkpoint)?;
     if let Some(scores) = &out_of_fold {
@@ -112,7 +117,33 @@ pub fn train(
         export_difference,
         calibration: bundle.calibration().clone(),
         gave_way,
+        highest,
     })
+}
+
+/// Parts the images into those that train and those that are held out, none for folds; without those
+/// that the user leaves out. These are dealt before they are left out, so that without one that was
+/// held out the others train the same flow.
+fn deal(
+    plan: &TrainingPlan,
+    images: Vec<FeatureImage>,
+) -> Result<(Vec<FeatureImage>, Vec<FeatureImage>), TrainingError> {
+    let images = shuffle(images, plan.settings.seed);
+    let (mut training, mut held_out) = match plan.hold_out {
+        HoldOut::Share(share) => split(images, share),
+        HoldOut::Folds(_) => (images, Vec::new()),
+    };
+    for part in [&mut training, &mut held_out] {
+        part.retain(|image| !plan.selection.leaves_out(&image.path));
+    }
+    let lacks_some = match plan.hold_out {
+        HoldOut::Share(_) => training.is_empty() || held_out.is_empty(),
+        HoldOut::Folds(_) => training.len() < LEAST_IMAGES,
+    };
+    if lacks_some {
+        return Err(TrainingError::TooFewImages(training.len() + held_out.len()));
+    }
+    Ok((training, held_out))
 }
 
 /// What all flows of a session are made with.
@@ -132,6 +163,18 @@ impl Session<'_> {
     /// Where the state of the run with this fingerprint is kept.
     pub(super) fn checkpoint(&self, fingerprint: &str) -> PathBuf {
         self.runs().join(format!("{fingerprint}.safetensors"))
+    }
+
+    /// Takes the runs of this session for this process: that of the flow that ships, and those of all
+    /// folds.
+    fn lock(&self, training: &[FeatureImage]) -> Result<Vec<Lock>, TrainingError> {
+        let mut runs = match self.plan.hold_out {
+            HoldOut::Share(_) => Vec::new(),
+            HoldOut::Folds(folds) => cross::fingerprints(self, training, folds)?,
+        };
+        runs.push(self.fingerprint(training, &self.plan.settings)?);
+        let path = |run: &String| self.runs().join(format!("{run}.lock"));
+        runs.iter().map(|run| Lock::take(&path(run))).collect()
     }
 
     /// Trains a flow on these images, from the start or from this very run's checkpoint.

@@ -26,6 +26,8 @@ pub(super) struct Shipment<'a> {
     pub(super) training: &'a [FeatureImage],
     /// None, where the calibration is a cross-calibration.
     pub(super) held_out: &'a [FeatureImage],
+    /// Names of the images that were left out by hand.
+    pub(super) excluded: &'a [String],
     /// What calibrates, where no image was held out of the training.
     pub(super) out_of_fold: Option<&'a OutOfFold>,
 }
@@ -35,6 +37,8 @@ pub(super) struct Shipped {
     pub(super) bundle: Bundle,
     /// Largest relative difference between a score of an exported model and the trainer's.
     pub(super) export_difference: f64,
+    /// Which images set the threshold, in words.
+    pub(super) highest: String,
 }
 
 impl Shipment<'_> {
@@ -56,19 +60,26 @@ impl Shipment<'_> {
             Some(_) => self.training,
         };
         let examined = (self.trained).examine(self.session, &model, scored, observe)?;
-        let (good, difference) = match self.out_of_fold {
-            None => (&examined.good, examined.difference),
-            Some(other) => (&other.good, examined.difference.max(other.difference)),
-        };
-        let thresholds =
-            Thresholds::from_good(good, |scores| calibrate(self.session.plan, scores))?;
-        tell(observe, Progress::Calibrated(&thresholds.calibration))?;
         let paths = scored.iter().map(|image| image.path.clone());
-        let golden = HeldOut::new(paths.zip(examined.good)).golden(&thresholds.calibration)?;
+        let own = HeldOut::new(paths.zip(examined.good));
+        let (held_out, difference) = match self.out_of_fold {
+            None => (&own, examined.difference),
+            Some(other) => (&other.scored, examined.difference.max(other.difference)),
+        };
+        let plan = self.session.plan;
+        let thresholds = held_out.thresholds(
+            |scores| calibrate(plan, scores),
+            &plan.selection,
+            self.excluded.to_vec(),
+        )?;
+        let highest = held_out.highest(&thresholds.calibration);
+        tell(observe, Progress::Calibrated(&thresholds.calibration))?;
+        let golden = own.golden(&thresholds.calibration)?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
             export_difference: difference,
+            highest,
         })
     }
 
@@ -110,6 +121,7 @@ impl Shipment<'_> {
             import: None,
             calibration: thresholds.calibration,
             pixel: Some(thresholds.pixel),
+            selection: thresholds.selection,
             quality: Some(thresholds.quality),
             metrics: None,
             golden: record.golden,

@@ -16,6 +16,7 @@ use crate::bundle::GoodImage;
 use crate::decode::decode_file;
 use crate::features::FeatureImage;
 use crate::scorer::Scorer;
+use crate::stress;
 
 /// Largest relative difference between a score of the exported model and the trainer's own.
 pub(super) const EXPORT_TOLERANCE: f64 = 1e-4;
@@ -57,7 +58,7 @@ impl Trained {
     /// Scores `images` with the exported file `model`, through the daemon's own preprocessing.
     ///
     /// # Errors
-    /// If one cannot be scored, or the file does not score as the flow does.
+    /// If one cannot be scored, any other picture cannot, or the file does not score as the flow does.
     pub(super) fn examine(
         &self,
         session: &Session,
@@ -73,6 +74,7 @@ impl Trained {
             tell(observe, Progress::Scored { done, total })?;
             good.push(scorer.examine(&decode_file(&image.path)?)?.into());
         }
+        stress::check(&mut scorer)?;
         let difference = self.difference(session, images, &good)?;
         tell(observe, Progress::Exported { difference })?;
         if difference.is_nan() || difference > EXPORT_TOLERANCE {

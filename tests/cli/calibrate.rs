@@ -203,3 +203,110 @@ fn another_rate_is_chosen_from_the_scores_that_the_bundle_has() {
     );
     flawd(arguments!["calibrate", copy.path()]).failed(64, &["folder", "--false-reject-rate"]);
 }
+
+/// The pictures of `test/good`, a black frame, one of which half was lost, and a defect.
+fn with_odd_ones() -> TempDir {
+    let images = TempDir::new().expect("a temporary folder");
+    copy_folder(&data().join("test/good"), images.path());
+    let good = image::open(images.path().join("000.png")).expect("an image");
+    let save = |name: &str, pixels: image::RgbImage| {
+        let saved = pixels.save(images.path().join(name));
+        saved.expect("it can be written");
+    };
+    let mut half = good.to_rgb8();
+    for (_, row, pixel) in half.enumerate_pixels_mut() {
+        if row >= good.height() / 2 {
+            *pixel = image::Rgb([128; 3]);
+        }
+    }
+    save("half.png", half);
+    save(
+        "black.png",
+        image::RgbImage::new(good.width(), good.height()),
+    );
+    let defect = data().join("test/stain/000.png");
+    fs::copy(defect, images.path().join("stain.png")).expect("it can be copied");
+    images
+}
+
+#[test]
+fn odd_pictures_are_named_and_set_no_threshold_unless_the_user_says_so() {
+    let copy = copy_of_bundle();
+    let before = fs::read(copy.path().join("bundle.toml")).expect("it is there");
+    let images = with_odd_ones();
+    let calibrate = |more: &[&str]| {
+        let mut all = Vec::from(arguments!["calibrate", copy.path(), images.path()]);
+        all.extend(more.iter().map(std::ffi::OsString::from));
+        flawd(all)
+    };
+    let refused = calibrate(&[]).failed(
+        1,
+        &[
+            "stand apart from the others",
+            "black.png: ",
+            "too dark: mean luma 0.0",
+            "half.png: score ",
+            "the highest of the others: ",
+            "--exclude NAME",
+            "--accept-outliers",
+        ],
+    );
+    // The third one is named too, whether it stands apart or is the highest of the others.
+    assert!(refused.stderr.contains("stain.png"), "{}", refused.stderr);
+    let after = fs::read(copy.path().join("bundle.toml")).expect("it is there");
+    assert_eq!(after, before);
+
+    let out = [
+        "--exclude",
+        "black.png",
+        "--exclude",
+        "half.png",
+        "--exclude",
+        "stain.png",
+    ];
+    let finished = calibrate(&out).succeeded();
+    assert!(
+        finished.stdout.contains("12, 3 left out"),
+        "{}",
+        finished.stdout
+    );
+    assert!(
+        finished.stdout.contains(" sets the threshold, "),
+        "{}",
+        finished.stdout
+    );
+    let clean = Bundle::open(copy.path()).expect("it opens");
+    let selection = &clean.manifest().selection;
+    assert_eq!(selection.excluded, ["black.png", "half.png", "stain.png"]);
+    let inspected = flawd(arguments!["model", "inspect", copy.path()]).succeeded();
+    assert!(
+        inspected.stdout.contains("black.png, by hand"),
+        "{}",
+        inspected.stdout
+    );
+    calibrate(&["--exclude", "nowhere.png"]).failed(64, &["--exclude nowhere.png"]);
+
+    calibrate(&["--accept-outliers"]).succeeded();
+    let accepted = Bundle::open(copy.path()).expect("it opens");
+    assert_eq!(accepted.calibration().n(), TEST_GOOD + 3);
+    let named = &accepted.manifest().selection.accepted;
+    assert!(
+        named
+            .iter()
+            .any(|picture| picture.starts_with("half.png: score")),
+        "{named:?}"
+    );
+    // The rule of the promise is as it was, and the line has a threshold that rejects nothing.
+    assert!(accepted.calibration().threshold() > 2.0 * clean.calibration().threshold());
+    // A black frame opens no limit.
+    let dark = |bundle: &Bundle| {
+        bundle
+            .manifest()
+            .quality
+            .as_ref()
+            .unwrap()
+            .limits
+            .brightness_min
+    };
+    assert!((dark(&accepted) - dark(&clean)).abs() < 0.1 * dark(&clean));
+}

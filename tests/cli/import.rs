@@ -287,7 +287,8 @@ fn what_is_missing_or_does_not_fit_is_said_and_nothing_is_written() {
         &["--calibrate DIR", "FILE.onnx"],
     );
     let few = format!(
-        "--out {{}}/flange --backbone {{}}/backbone.onnx --size 64x64 --calibrate {}",
+        "--out {{}}/flange --backbone {{}}/backbone.onnx --size 64x64 --false-reject-rate 0.01 \
+         --calibrate {}",
         data().join("test/good").display()
     );
     refused(&few, 1, &["12 calibration images", "at least 99"]);

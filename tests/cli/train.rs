@@ -341,3 +341,100 @@ fn a_region_that_is_trained_on_is_part_of_the_bundle_and_has_to_lie_inside() {
         .train("--region 90,20,60")
         .failed(64, &["four whole numbers"]);
 }
+
+#[test]
+fn a_second_training_of_the_same_is_refused_while_the_first_one_runs() {
+    let workshop = Workshop::new(20);
+    let mut running = workshop.start_long_run();
+    running.says("epoch 2/");
+    let said = ["another flawd, process", "trains the same", "--cache"];
+    flawd(workshop.arguments("--epochs 100000")).failed(1, &said);
+    // Nor is the cache cleared under its hands.
+    let clear = || {
+        flawd(arguments![
+            "cache",
+            "clear",
+            "--cache",
+            workshop.path("cache")
+        ])
+    };
+    clear().failed(1, &["is in use"]);
+    // Another training of the same pictures is none of its business.
+    workshop.train("--seed 7").succeeded();
+    running.kill();
+
+    // What a killed one leaves holds up nobody, and is listed and cleared.
+    let list = || flawd(arguments!["cache", "--cache", workshop.path("cache")]).succeeded();
+    let listed = list().stdout;
+    assert!(
+        listed.contains("features   20 files") && listed.contains(".safetensors "),
+        "{listed}"
+    );
+    let old = ["cache", "clear", "--older-than", "1", "--cache"];
+    let old = old
+        .map(OsString::from)
+        .into_iter()
+        .chain([workshop.path("cache").into()]);
+    let cleared = flawd(old).succeeded().stdout;
+    assert!(cleared.contains("features   0 files"), "{cleared}");
+    let cleared = clear().succeeded().stdout;
+    assert!(cleared.contains("features   20 files"), "{cleared}");
+    assert!(
+        list().stdout.contains("runs       0 files, 0 B"),
+        "{}",
+        list().stdout
+    );
+    workshop.train("").succeeded().said(&["20/20, 0 of them"]);
+}
+
+#[test]
+fn an_odd_picture_ends_a_training_that_goes_on_from_its_end() {
+    let workshop = Workshop::new(20);
+    let black = image::RgbImage::new(96, 96);
+    black
+        .save(workshop.good().join("black.png"))
+        .expect("writable");
+    // Every picture calibrates, wherever the shuffle puts it.
+    let mut arguments = workshop.arguments("");
+    let hold_out = arguments
+        .iter()
+        .position(|word| word == "--hold-out")
+        .expect("it is given");
+    arguments.splice(hold_out..hold_out + 2, arguments!["--cross-calibrate", "3"]);
+    let said = ["black.png: ", "too dark", "the training is kept"];
+    flawd(&arguments).failed(1, &said);
+    assert!(!workshop.bundle().exists());
+
+    arguments.extend(arguments!["--accept-outliers"]);
+    flawd(&arguments)
+        .succeeded()
+        .said(&["fold 3/3  its scores are there", "going on after 2 epochs"]);
+    let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+    let accepted = &bundle.manifest().selection.accepted;
+    assert!(accepted[0].starts_with("black.png: "), "{accepted:?}");
+
+    arguments.extend(arguments!["--exclude", "black.png"]);
+    flawd(&arguments).succeeded();
+    let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+    assert_eq!(bundle.calibration().n(), 20);
+    assert_eq!(bundle.manifest().training.as_ref().unwrap().images, 20);
+    assert_eq!(bundle.manifest().selection.excluded, ["black.png"]);
+}
+
+/// Pictures without any difference make features without any, and a model all the same: one that
+/// scores whatever a camera may show, or none.
+#[test]
+fn a_model_of_pictures_that_hardly_differ_has_a_score_for_every_picture_or_is_not_made() {
+    let workshop = Workshop::new(2);
+    for (number, name) in ["000.png", "001.png"].iter().enumerate() {
+        let grey = image::RgbImage::from_pixel(96, 96, image::Rgb([90 + number as u8; 3]));
+        grey.save(workshop.good().join(name)).expect("writable");
+    }
+    let trained = workshop.train("--false-reject-rate 0.5 --epochs 40");
+    if trained.code == 0 {
+        flawd(arguments!["model", "verify", workshop.bundle()]).succeeded();
+    } else {
+        trained.failed(1, &["cannot score a picture of", "too few or too alike"]);
+        assert!(!workshop.bundle().exists());
+    }
+}

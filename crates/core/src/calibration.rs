@@ -104,8 +104,9 @@ pub fn shown(rate: f64) -> String {
     let decimals = DIGITS - 1 - rate.log10().floor() as i32;
     let unit = 10_f64.powi(decimals);
     let rounded = (rate * unit).ceil() / unit;
-    // Without the tail that a division by a power of ten may leave.
-    format!("{rounded:.*}", decimals.unsigned_abs() as usize)
+    // Without the tail that a division by a power of ten may leave, and without zeros.
+    let text = format!("{rounded:.*}", decimals.unsigned_abs() as usize);
+    text.trim_end_matches('0').to_owned()
 }
 
 /// The lowest false-reject rate that `n` calibration images can promise.

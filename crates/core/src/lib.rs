@@ -14,6 +14,7 @@ pub mod flow;
 pub mod image;
 pub mod manifest;
 pub mod normalisation;
+pub mod outliers;
 pub mod permutation;
 pub mod preprocess;
 pub mod quality;

@@ -54,6 +54,9 @@ pub struct Manifest {
     /// was calibrated before there was one: it has no regions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel: Option<PixelCalibration>,
+    /// What was decided by hand about the pictures of the calibration; absent where nothing was.
+    #[serde(default, skip_serializing_if = "SelectionRecord::is_empty")]
+    pub selection: SelectionRecord,
     /// How bright and how sharp pictures have to be. Absent in a bundle that was calibrated before
     /// this was measured: it judges every picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +167,27 @@ pub struct QualityRecord {
     pub n: usize,
     /// Their range, widened.
     pub limits: QualityLimits,
+}
+
+/// What was decided by hand about the pictures of the calibration. The promise then holds for parts
+/// that are like those which were left in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectionRecord {
+    /// Names of the pictures that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+    /// The pictures that stand apart from the others and were accepted: each one's name, and how it
+    /// stands apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
+}
+
+impl SelectionRecord {
+    /// True if nothing was decided by hand.
+    pub fn is_empty(&self) -> bool {
+        self.excluded.is_empty() && self.accepted.is_empty()
+    }
 }
 
 /// What an evaluation measured.
@@ -456,6 +480,7 @@ mod tests {
             import: None,
             calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
             pixel: None,
+            selection: SelectionRecord::default(),
             quality: None,
             metrics: None,
             golden: vec![GoldenRecord {
@@ -488,6 +513,10 @@ mod tests {
                 sharpness_min: 12.25,
             },
         });
+        manifest.selection = SelectionRecord {
+            excluded: vec!["black.png".to_owned()],
+            accepted: vec!["a.png: score 1.5, 2.0 times the next".to_owned()],
+        };
         manifest.metrics = Some(MetricsRecord {
             good: 96,
             defect: 198,
@@ -558,7 +587,7 @@ mod tests {
         let mut manifest = manifest();
         let text = manifest.to_string();
         assert!(!text.contains("[pixel]") && !text.contains("[quality"));
-        assert!(!text.contains("losses"));
+        assert!(!text.contains("losses") && !text.contains("[selection]"));
         manifest.quality = Some(QualityRecord {
             n: 3,
             limits: QualityLimits {

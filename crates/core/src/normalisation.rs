@@ -49,6 +49,17 @@ pub enum NormalisationError {
     /// A division by zero or by a negative number.
     #[error("`std` must be above zero, not `{0}`")]
     BadDeviation(String),
+    /// Numbers for bytes, where those for shares of 255 are meant.
+    #[error(
+        "`{key}` is {value}, which is about values from 0 to 255: write mean and std for values from 0 \
+         to 1, that is each divided by 255"
+    )]
+    Bytes {
+        /// The property.
+        key: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// Neither RGB nor BGR.
     #[error("`channel_order` must be RGB or BGR, not `{0}`")]
     UnknownOrder(String),
@@ -80,6 +91,13 @@ impl Normalisation {
         if std.iter().any(|&x| x <= 0.0) {
             let std = property("std").unwrap_or_default();
             return Err(NormalisationError::BadDeviation(std.to_owned()));
+        }
+        for (key, values) in [("mean", mean), ("std", std)] {
+            // No backbone wants white below its mean, or all pixels within less than 1.
+            if values.iter().any(|&x| x > 1.0) {
+                let value = property(key).unwrap_or_default().to_owned();
+                return Err(NormalisationError::Bytes { key, value });
+            }
         }
         let channel_order = match property("channel_order") {
             None => ChannelOrder::Rgb,
@@ -158,6 +176,22 @@ mod tests {
     #[test]
     fn nothing_said_is_no_normalisation() {
         assert_eq!(read(&[("author", "x")]), Ok(None));
+    }
+
+    #[test]
+    fn numbers_for_bytes_are_refused_with_what_to_write() {
+        for (mean, std, key) in [
+            ("123.675,116.28,103.53", "58.395,57.12,57.375", "`mean`"),
+            ("0,0,0", "255,255,255", "`std`"),
+        ] {
+            let error = read(&[("mean", mean), ("std", std)]).expect_err("for bytes");
+            let said = error.to_string();
+            assert!(
+                said.contains(key) && said.contains("divided by 255"),
+                "{said}"
+            );
+        }
+        assert!(read(&[("mean", "0,0,0"), ("std", "1,1,1")]).is_ok());
     }
 
     #[test]

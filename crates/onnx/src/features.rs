@@ -166,6 +166,22 @@ pub enum FeatureError {
         /// The map of each scale.
         maps: Vec<Size>,
     },
+    /// The backbone takes the size, and not the smaller ones that a flow across scales needs too.
+    #[error(
+        "the backbone {} takes {size}, and not {smaller}, which the flow's smaller scales need too: \
+         export it for any height and width; a network that takes one size alone, as most vision \
+         transformers do, cannot serve", path.display()
+    )]
+    OneSize {
+        /// The backbone's file.
+        path: PathBuf,
+        /// The size asked for.
+        size: Size,
+        /// Its half or its quarter.
+        smaller: Size,
+        /// Where it does not fit.
+        source: Box<ShapeError>,
+    },
     /// The shape of the features cannot be told.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -204,7 +220,16 @@ impl FeatureSpec {
         let mut channels = 0;
         for (scale, map) in maps.iter_mut().enumerate() {
             let size = Size::new(self.size.height >> scale, self.size.width >> scale);
-            let outputs = output_maps(backbone, &self.outputs, size)?;
+            let outputs =
+                output_maps(backbone, &self.outputs, size).map_err(|error| match error {
+                    FeatureError::Shape(source) if scale > 0 => FeatureError::OneSize {
+                        path: backbone.path().to_owned(),
+                        size: self.size,
+                        smaller: size,
+                        source: Box::new(source),
+                    },
+                    error => error,
+                })?;
             *map = coarsest(&self.outputs, &outputs)?.size;
             channels = outputs.iter().map(|output| output.channels).sum();
         }

@@ -143,6 +143,24 @@ fn maps_that_do_not_halve_are_refused() {
     assert!(error.to_string().contains("23x23, 11x11, 5x5"), "{error}");
 }
 
+/// As a vision transformer with its embedding of places: made for one size.
+#[test]
+fn a_backbone_that_takes_one_size_alone_is_refused_with_the_size_that_it_does_not_take() {
+    let error = refused(|builder, image| {
+        let places = builder.floats("places", &[1, 3, 48, 48], &[0.5; 3 * 48 * 48]);
+        let placed = builder.add("placed", image, &places);
+        vec![layer(builder, "a", &placed, Window::same(3, 2))]
+    });
+    assert!(matches!(error, FeatureError::OneSize { .. }), "{error}");
+    let said = error.to_string();
+    for part in [
+        "backbone.onnx takes 48x48, and not 24x24",
+        "any height and width",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[test]
 fn grids_that_do_not_nest_are_refused() {
     let error = refused(|builder, image| {
