@@ -13,9 +13,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// What else has lines in the log. Another name may be right, but what is close to one of these
 /// is a slip.
-const TARGETS: [&str; 7] = [
-    "flawd", "ort", "rumqttc", "rumqttd", "rustls", "hyper", "tokio",
-];
+const TARGETS: [&str; 4] = ["flawd", "ort", "hyper", "tokio"];
 
 /// The filter that `text` asks for.
 ///
