@@ -82,6 +82,7 @@ fn recalibrate(folder: &Path, calibration: Calibration, factor: f32) {
         calibration,
         pixel: bundle.manifest().pixel.clone().unwrap(),
         quality: bundle.manifest().quality.clone().unwrap(),
+        selection: bundle.manifest().selection.clone(),
     };
     bundle
         .recalibrate(thresholds, &golden, Timestamp::UNIX_EPOCH)
