@@ -313,6 +313,14 @@ pub enum PixelFormat {
     Yuyv,
     /// 4:2:0, two planes.
     Nv12,
+    /// Grey, 8 bits.
+    Grey,
+    /// Grey, 10 bits in two bytes, of which the 8 high ones count.
+    Y10,
+    /// Grey, 12 bits in two bytes, of which the 8 high ones count.
+    Y12,
+    /// Grey, 16 bits, of which the 8 high ones count.
+    Y16,
 }
 
 /// `[mqtt]`: the broker.

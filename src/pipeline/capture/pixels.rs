@@ -1,83 +1,292 @@
-//! From the bytes of a camera's frame to RGB.
+//! From the bytes of a camera's frame to RGB: a function of the layout that was agreed, the bytes,
+//! and what the driver says of them.
+//!
+//! A frame is a picture only where the driver calls it whole and all of it is there: what is
+//! missing in a buffer is what an earlier frame has left in it, another part.
 //!
 //! YUYV and NV12 are converted by nokhwa, which takes them for BT.601 with studio range (16 is
-//! black, 235 white): the usual meaning for USB cameras.
+//! black, 235 white): the usual meaning for USB cameras. Grey of 10, 12 and 16 bits is judged by
+//! its 8 high bits.
+
+use std::borrow::Cow;
 
 use flawd_core::image::{RgbImage, Size};
-use nokhwa::{
-    Buffer,
-    utils::{FrameFormat, nv12_to_rgb, yuyv422_to_rgb},
-};
+use nokhwa::utils::{Resolution, nv12_to_rgb, yuyv422_to_rgb};
 
-use crate::decode;
+use crate::{config::PixelFormat, decode};
 
-/// Converts a frame.
-///
-/// # Errors
-/// What is wrong with the bytes; the next frame may be fine.
-pub(super) fn to_rgb(frame: &Buffer) -> Result<RgbImage, String> {
-    let resolution = frame.resolution();
-    let size = Size::new(resolution.height() as usize, resolution.width() as usize);
-    let pixels = match frame.source_frame_format() {
-        FrameFormat::MJPEG => {
-            return decode::jpeg_frame(frame.buffer(), size)
-                .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
-        }
-        FrameFormat::YUYV => yuyv422_to_rgb(exactly(frame, size.area() * 2)?, false)
-            .map_err(|error| error.to_string())?,
-        FrameFormat::NV12 => nv12_to_rgb(resolution, exactly(frame, size.area() * 3 / 2)?, false)
-            .map_err(|error| error.to_string())?,
-        other => return Err(format!("frames in {other} are not supported")),
-    };
-    RgbImage::new(size, pixels).map_err(|error| error.to_string())
+/// How the frames of a camera lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    format: PixelFormat,
+    size: Size,
+    /// Bytes from one row to the next.
+    stride: usize,
 }
 
-/// The first `length` bytes; drivers may pad at the end, but a short frame is a torn one.
-fn exactly(frame: &Buffer, length: usize) -> Result<&[u8], String> {
-    let bytes = frame.buffer();
-    bytes.get(..length).ok_or_else(|| {
-        format!(
-            "a frame of {} bytes where {length} were expected",
-            bytes.len()
-        )
-    })
+/// A frame as the driver gave it.
+#[derive(Clone, Debug)]
+pub(super) struct RawFrame {
+    /// The bytes that it says it has written, as many as there was room for.
+    pub(super) bytes: Vec<u8>,
+    /// How many those are.
+    pub(super) used: usize,
+    /// It says that the frame is damaged.
+    pub(super) is_damaged: bool,
+}
+
+impl Layout {
+    /// The layout of pictures of `size` with `stride` bytes from row to row; 0 if the driver says
+    /// nothing about it, as for compressed frames.
+    ///
+    /// # Errors
+    /// What such a picture cannot be.
+    pub(super) fn new(format: PixelFormat, size: Size, stride: usize) -> Result<Self, String> {
+        let is_odd = |side: usize| !side.is_multiple_of(2);
+        let needs_even = match format {
+            PixelFormat::Yuyv => is_odd(size.width),
+            PixelFormat::Nv12 => is_odd(size.width) || is_odd(size.height),
+            _ => false,
+        };
+        if size.area() == 0 || needs_even {
+            return Err(format!("a picture of {size} cannot be had in this format"));
+        }
+        let row = size.width.saturating_mul(bytes_of(format));
+        match stride {
+            0 => Ok(Self {
+                format,
+                size,
+                stride: row,
+            }),
+            _ if stride < row => Err(format!("rows of {stride} bytes do not hold {row}")),
+            _ => Ok(Self {
+                format,
+                size,
+                stride,
+            }),
+        }
+    }
+
+    /// The picture of a frame.
+    ///
+    /// # Errors
+    /// What is wrong with the frame; the next one may be fine.
+    pub(super) fn picture(&self, frame: &RawFrame) -> Result<RgbImage, String> {
+        if frame.is_damaged {
+            return Err("the driver says that the frame is damaged".to_owned());
+        }
+        if frame.used > frame.bytes.len() {
+            return Err(format!(
+                "a frame of {} bytes in a buffer of {}",
+                frame.used,
+                frame.bytes.len()
+            ));
+        }
+        let rows = self.size.height;
+        let resolution = Resolution::new(self.size.width as u32, rows as u32);
+        let said = |error: nokhwa::NokhwaError| error.to_string();
+        let pixels = match self.format {
+            PixelFormat::Mjpeg => {
+                return decode::jpeg_frame(&frame.bytes, self.size)
+                    .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
+            }
+            PixelFormat::Yuyv => {
+                yuyv422_to_rgb(&self.rows(&frame.bytes, rows)?, false).map_err(said)?
+            }
+            PixelFormat::Nv12 => {
+                let rows = rows + rows / 2;
+                nv12_to_rgb(resolution, &self.rows(&frame.bytes, rows)?, false).map_err(said)?
+            }
+            PixelFormat::Grey => {
+                let grey = self.rows(&frame.bytes, rows)?;
+                grey.iter().flat_map(|&value| [value; 3]).collect()
+            }
+            PixelFormat::Y10 => deep(&self.rows(&frame.bytes, rows)?, 10)?,
+            PixelFormat::Y12 => deep(&self.rows(&frame.bytes, rows)?, 12)?,
+            PixelFormat::Y16 => deep(&self.rows(&frame.bytes, rows)?, 16)?,
+        };
+        RgbImage::new(self.size, pixels).map_err(|error| error.to_string())
+    }
+
+    /// The rows without what pads them.
+    fn rows<'a>(&self, bytes: &'a [u8], rows: usize) -> Result<Cow<'a, [u8]>, String> {
+        let row = self.size.width * bytes_of(self.format);
+        // The last row need not be padded.
+        let least = self.stride.saturating_mul(rows - 1).saturating_add(row);
+        if bytes.len() < least {
+            return Err(format!(
+                "a frame of {} bytes where {least} were expected",
+                bytes.len()
+            ));
+        }
+        if self.stride == row {
+            return Ok(Cow::Borrowed(&bytes[..least]));
+        }
+        let rows = bytes.chunks(self.stride).take(rows);
+        Ok(Cow::Owned(
+            rows.flat_map(|padded| &padded[..row]).copied().collect(),
+        ))
+    }
+}
+
+/// Bytes of one pixel in a row; in NV12, of its brightness.
+fn bytes_of(format: PixelFormat) -> usize {
+    match format {
+        PixelFormat::Mjpeg | PixelFormat::Nv12 | PixelFormat::Grey => 1,
+        PixelFormat::Yuyv | PixelFormat::Y10 | PixelFormat::Y12 | PixelFormat::Y16 => 2,
+    }
+}
+
+/// Grey of more than 8 bits, by the 8 high ones.
+fn deep(bytes: &[u8], bits: u32) -> Result<Vec<u8>, String> {
+    let mut pixels = Vec::with_capacity(bytes.len() / 2 * 3);
+    for sample in bytes.chunks_exact(2) {
+        let value = u32::from(u16::from_le_bytes([sample[0], sample[1]]));
+        let Ok(high) = u8::try_from(value >> (bits - 8)) else {
+            return Err(format!(
+                "a frame with the value {value} where {bits} bits were agreed"
+            ));
+        };
+        pixels.extend_from_slice(&[high; 3]);
+    }
+    Ok(pixels)
 }
 
 #[cfg(test)]
 mod tests {
-    use nokhwa::utils::Resolution;
+    use proptest::prelude::*;
 
     use super::*;
 
-    fn convert(bytes: &[u8], format: FrameFormat) -> Result<RgbImage, String> {
-        to_rgb(&Buffer::new(Resolution::new(2, 2), bytes, format))
+    const TWO: Size = Size::new(2, 2);
+
+    fn frame(bytes: &[u8]) -> RawFrame {
+        RawFrame {
+            bytes: bytes.to_vec(),
+            used: bytes.len(),
+            is_damaged: false,
+        }
+    }
+
+    fn convert(bytes: &[u8], format: PixelFormat) -> Result<RgbImage, String> {
+        Layout::new(format, TWO, 0)?.picture(&frame(bytes))
     }
 
     #[test]
     fn black_white_and_red_come_out_as_such() {
         // Rows of YUYV: black and white without colour, then pure red twice (BT.601).
         let yuyv = [16, 128, 235, 128, 81, 90, 81, 240];
-        let image = convert(&yuyv, FrameFormat::YUYV).unwrap();
+        let image = convert(&yuyv, PixelFormat::Yuyv).unwrap();
         assert_eq!(image.pixels()[..6], [0, 0, 0, 255, 255, 255]);
         assert_eq!(image.pixels()[6..], [255, 0, 0, 255, 0, 0]);
     }
 
     #[test]
     fn nv12_shares_one_colour_between_four_pixels() {
-        let image = convert(&[81, 81, 81, 81, 90, 240], FrameFormat::NV12).unwrap();
+        let image = convert(&[81, 81, 81, 81, 90, 240], PixelFormat::Nv12).unwrap();
         assert_eq!(image.pixels(), [255, 0, 0].repeat(4));
     }
 
     #[test]
-    fn padding_is_ignored_and_a_torn_frame_refused() {
-        assert!(convert(&[128; 10], FrameFormat::YUYV).is_ok());
-        let problem = convert(&[128; 7], FrameFormat::YUYV).unwrap_err();
+    fn grey_is_taken_by_its_high_bits() {
+        let grey = convert(&[0, 7, 200, 255], PixelFormat::Grey).unwrap();
+        assert_eq!(grey.pixels(), [[0; 3], [7; 3], [200; 3], [255; 3]].concat());
+        let samples = |values: [u16; 4]| values.map(u16::to_le_bytes).concat();
+        for (format, most) in [
+            (PixelFormat::Y10, 0x3ff),
+            (PixelFormat::Y12, 0xfff),
+            (PixelFormat::Y16, 0xffff),
+        ] {
+            let image = convert(&samples([0, most / 2, most, 1]), format).unwrap();
+            assert_eq!(
+                image.pixels(),
+                [[0; 3], [127; 3], [255; 3], [0; 3]].concat()
+            );
+        }
+        let problem = convert(&samples([0, 0, 0, 0x400]), PixelFormat::Y10).unwrap_err();
+        assert!(problem.contains("1024"), "{problem}");
+    }
+
+    #[test]
+    fn what_follows_the_picture_is_ignored_and_a_torn_frame_refused() {
+        assert!(convert(&[128; 10], PixelFormat::Yuyv).is_ok());
+        let problem = convert(&[128; 7], PixelFormat::Yuyv).unwrap_err();
         assert_eq!(problem, "a frame of 7 bytes where 8 were expected");
+    }
+
+    /// The length of a buffer says nothing: it is always that of a whole frame.
+    #[test]
+    fn a_frame_that_the_driver_calls_damaged_or_that_is_too_long_is_refused() {
+        let layout = Layout::new(PixelFormat::Yuyv, TWO, 0).unwrap();
+        let damaged = RawFrame {
+            is_damaged: true,
+            ..frame(&[128; 8])
+        };
+        assert!(layout.picture(&damaged).unwrap_err().contains("damaged"));
+        let long = RawFrame {
+            used: 9,
+            ..frame(&[128; 8])
+        };
+        assert!(layout.picture(&long).unwrap_err().contains("9 bytes"));
     }
 
     #[test]
     fn a_broken_jpeg_is_an_error_of_that_frame() {
-        let problem = convert(&[0xff, 0xd8, 0xff], FrameFormat::MJPEG).unwrap_err();
+        let problem = convert(&[0xff, 0xd8, 0xff], PixelFormat::Mjpeg).unwrap_err();
         assert!(problem.contains("the JPEG frame"), "{problem}");
+    }
+
+    fn any_format() -> impl Strategy<Value = PixelFormat> {
+        use PixelFormat::{Grey, Mjpeg, Nv12, Y10, Y12, Y16, Yuyv};
+        proptest::sample::select(vec![Mjpeg, Yuyv, Nv12, Grey, Y10, Y12, Y16])
+    }
+
+    proptest! {
+        /// Whatever a driver says: a picture of the agreed size, or words.
+        #[test]
+        fn no_answer_of_a_driver_makes_a_panic(
+            format in any_format(),
+            size in (0..20_usize, 0..20_usize),
+            stride in 0..60_usize,
+            bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+            used in 0..2000_usize,
+            is_damaged in any::<bool>(),
+        ) {
+            let size = Size::new(size.0, size.1);
+            let frame = RawFrame { bytes, used, is_damaged };
+            if let Ok(layout) = Layout::new(format, size, stride)
+                && let Ok(image) = layout.picture(&frame)
+            {
+                prop_assert!(image.size() == size && !is_damaged && used <= frame.bytes.len());
+            }
+        }
+
+        /// Padding changes no pixel, also where it holds something.
+        #[test]
+        fn padded_rows_give_the_same_picture(
+            format in any_format().prop_filter("it has rows", |&format| format != PixelFormat::Mjpeg),
+            size in (1..8_usize, 1..8_usize),
+            padding in 1..9_usize,
+            noise in any::<u8>(),
+        ) {
+            let size = Size::new(size.0 * 2, size.1 * 2);
+            let row = size.width * bytes_of(format);
+            let rows = if format == PixelFormat::Nv12 { size.height / 2 * 3 } else { size.height };
+            // High bytes stay 0, so that every depth takes them.
+            let tight: Vec<u8> = (0..rows * row)
+                .map(|i| if i % 2 == 1 && bytes_of(format) == 2 && format != PixelFormat::Yuyv { 0 } else { (i * 7) as u8 })
+                .collect();
+            let padded: Vec<u8> = tight
+                .chunks(row)
+                .flat_map(|row| [row, &vec![noise; padding]].concat())
+                .collect();
+            let expected = Layout::new(format, size, 0).unwrap().picture(&frame(&tight)).unwrap();
+            let layout = Layout::new(format, size, row + padding).unwrap();
+            prop_assert_eq!(layout.picture(&frame(&padded)).unwrap(), expected.clone());
+            // The last row need not be padded, and not a byte of it may be missing.
+            let least = padded.len() - padding;
+            prop_assert_eq!(layout.picture(&frame(&padded[..least])).unwrap(), expected);
+            prop_assert!(layout.picture(&frame(&padded[..least - 1])).is_err());
+        }
     }
 }

@@ -1,48 +1,59 @@
-//! The source `v4l2`: a camera of the machine, through nokhwa.
+//! The source `v4l2`: a camera of the machine.
 //!
-//! nokhwa's handle cannot change threads, so a reader opens the camera and passes its frames on.
-//! nokhwa waits for a frame without a limit: a camera that stalls holds the reader, and with it
-//! the device, until the stall ends or the kernel lets go of it with an error; then a new reader
-//! opens the camera.
+//! A thread of its own opens the camera and passes its frames on, the newest one alone: a driver
+//! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with a
+//! trigger of its own may be silent; whoever owes a frame is watched by the next stage.
 //!
-//! nokhwa knows grey frames only by a code that the kernel does not use (`GRAY` for `GREY`), so a
-//! camera that offers nothing else cannot be used; most offer YUYV as well.
+//! ```text
+//! reader: one thread per device                          capture stage
+//! device ─► agreed ─► buffer, length, flags, time ─link─► pixels ─► Frame
+//! ```
 
 use std::{
     fs,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use nokhwa::{
-    Buffer, Camera,
-    utils::{
-        CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
-    },
-};
+use rustix::time::{ClockId, clock_gettime};
 
-use super::{CameraLost, OpenError, Source, pixels};
+use self::{
+    device::{Device, Filled},
+    reader::{Frames, Reader},
+};
+use super::{
+    CameraLost, OpenError, Source,
+    pixels::{Layout, RawFrame},
+};
 use crate::{
-    config::{Overflow, PixelFormat, V4l2},
+    config::V4l2,
     pipeline::{
         counters::Counter,
         frame::{Frame, Moment},
-        link::{self, Receiver, Sender},
     },
 };
 
+mod agreed;
+mod device;
+mod reader;
+
 /// Opening a camera and setting its format takes milliseconds; one that needs longer hangs.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the driver is waited for at a time. Nothing hangs on it: a frame ends the wait.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A time stamp older than this is none: frames are read as they come.
+const OLDEST: Duration = Duration::from_secs(60);
 
 /// A camera, streaming.
 #[derive(Debug)]
 pub struct V4l2Source {
     device: PathBuf,
     options: V4l2,
-    frames: Receiver<Result<Buffer, String>>,
+    reader: Reader<Layout, (RawFrame, Moment)>,
+    layout: Layout,
+    frames: Frames<(RawFrame, Moment)>,
     /// Frames that the reader has displaced, and how many of them have been told.
     displaced: Counter,
     told: u64,
@@ -55,15 +66,19 @@ impl V4l2Source {
     /// [`OpenError::Camera`].
     pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
         let displaced = Counter::default();
-        let frames = start_reader(device, options, displaced.clone()).map_err(|problem| {
-            OpenError::Camera {
-                device: device.to_owned(),
-                problem,
-            }
-        })?;
+        let mut reader = Reader::new("v4l2".to_owned(), OPEN_PATIENCE);
+        let (layout, frames) =
+            start(&mut reader, device, options, &displaced).map_err(|problem| {
+                OpenError::Camera {
+                    device: device.to_owned(),
+                    problem,
+                }
+            })?;
         Ok(Self {
             device: device.to_owned(),
             options: options.clone(),
+            reader,
+            layout,
             frames,
             displaced,
             told: 0,
@@ -74,9 +89,9 @@ impl V4l2Source {
 impl Source for V4l2Source {
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
         match self.frames.recv() {
-            Some(Ok(buffer)) => {
-                let captured = captured_at(&buffer);
-                Ok(Some(Frame::new(None, pixels::to_rgb(&buffer), captured)))
+            Some(Ok((frame, captured))) => {
+                let picture = self.layout.picture(&frame);
+                Ok(Some(Frame::new(None, picture, captured)))
             }
             Some(Err(problem)) => Err(CameraLost(problem)),
             None => Err(CameraLost("the reader has ended".to_owned())),
@@ -84,8 +99,13 @@ impl Source for V4l2Source {
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        let displaced = self.displaced.clone();
-        self.frames = start_reader(&self.device, &self.options, displaced).map_err(CameraLost)?;
+        let started = start(
+            &mut self.reader,
+            &self.device,
+            &self.options,
+            &self.displaced,
+        );
+        (self.layout, self.frames) = started.map_err(CameraLost)?;
         Ok(())
     }
 
@@ -95,94 +115,57 @@ impl Source for V4l2Source {
     }
 }
 
-/// Starts a reader and waits until it has opened the camera.
-fn start_reader(
+/// Opens the camera and streams, on the reader's thread.
+fn start(
+    reader: &mut Reader<Layout, (RawFrame, Moment)>,
     device: &Path,
     options: &V4l2,
-    displaced: Counter,
-) -> Result<Receiver<Result<Buffer, String>>, String> {
-    let index = device_index(device)?;
-    let format = requested_format(options);
-    let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
-    let (opened_sender, opened) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name(format!("v4l2-{index}"))
-        .spawn(move || match open(index, format) {
-            Ok(mut camera) => {
-                opened_sender.send(Ok(())).ok();
-                let next_frame = || camera.frame().map_err(|error| error.to_string());
-                read(next_frame, &sender, &displaced);
-            }
-            Err(problem) => {
-                opened_sender.send(Err(problem)).ok();
-            }
-        })
-        .map_err(|error| error.to_string())?;
-    opened
-        .recv_timeout(OPEN_TIMEOUT)
-        .map_err(|_| format!("no answer for {OPEN_TIMEOUT:?}"))??;
-    Ok(receiver)
-}
-
-/// Opens the camera; on the reader's thread, because nokhwa's handle cannot change threads.
-fn open(index: u32, format: CameraFormat) -> Result<Camera, String> {
-    let formats = [format.format()];
-    let request = RequestedFormat::with_formats(RequestedFormatType::Exact(format), &formats);
-    let mut camera = Camera::new(CameraIndex::Index(index), request).map_err(|error| {
-        format!("{error}; asked for {format}; `v4l2-ctl --list-formats-ext` shows what it offers")
-    })?;
-    camera.open_stream().map_err(|error| error.to_string())?;
-    Ok(camera)
-}
-
-/// Passes frames on until the camera fails or nobody wants them any more; what nobody has taken
-/// before the next one came is counted.
-fn read<T>(
-    mut next_frame: impl FnMut() -> Result<T, String>,
-    frames: &Sender<Result<T, String>>,
     displaced: &Counter,
-) {
-    loop {
-        let frame = next_frame();
-        let has_failed = frame.is_err();
-        match frames.send(frame) {
-            Ok(None) => {}
-            Ok(Some(_)) => displaced.increment(),
-            Err(_) => return,
-        }
-        if has_failed {
-            return;
-        }
+) -> Result<(Layout, Frames<(RawFrame, Moment)>), String> {
+    let (device, options) = (device.to_owned(), options.clone());
+    let open = move || {
+        // People name a device, often by a link such as `/dev/v4l/by-id/…`.
+        let node = fs::canonicalize(&device).map_err(|error| error.to_string())?;
+        let device = Device::open(&node).map_err(|error| error.to_string())?;
+        let layout = agreed::agree(&device, &options)?;
+        let mut stream = device.stream().map_err(|error| error.to_string())?;
+        let next = move || {
+            let frame = stream.next(READ_PATIENCE, |filled| (raw(&filled), captured(&filled)));
+            frame.map_err(|error| error.to_string())
+        };
+        Ok((layout, next))
+    };
+    reader.start(open, displaced.clone())
+}
+
+fn raw(filled: &Filled) -> RawFrame {
+    /// `V4L2_BUF_FLAG_ERROR`: what is in the buffer is damaged.
+    const IS_DAMAGED: u32 = 0x40;
+    RawFrame {
+        bytes: filled.bytes.to_vec(),
+        used: filled.used as usize,
+        is_damaged: filled.flags & IS_DAMAGED > 0,
     }
 }
 
-/// nokhwa counts devices; people name them, often by a link such as `/dev/v4l/by-id/…`.
-fn device_index(device: &Path) -> Result<u32, String> {
-    let node = fs::canonicalize(device).map_err(|error| error.to_string())?;
-    node.to_str()
-        .and_then(|node| node.strip_prefix("/dev/video"))
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| format!("{} is no /dev/video<number>", node.display()))
+/// When the frame was taken, which the driver says on the monotonic clock, so that setting the
+/// other one changes no age; of a driver that says nothing, now.
+fn captured(filled: &Filled) -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(
+        now.tv_sec.try_into().unwrap_or(0),
+        now.tv_nsec.try_into().unwrap_or(0),
+    );
+    Moment::before_now(age(filled.flags, filled.taken, now))
 }
 
-fn requested_format(options: &V4l2) -> CameraFormat {
-    let format = match options.format {
-        PixelFormat::Mjpeg => FrameFormat::MJPEG,
-        PixelFormat::Yuyv => FrameFormat::YUYV,
-        PixelFormat::Nv12 => FrameFormat::NV12,
-    };
-    let resolution = Resolution::new(options.width, options.height);
-    CameraFormat::new(resolution, format, options.rate)
-}
-
-/// The kernel's time of the frame where the driver gives one, else now.
-fn captured_at(buffer: &Buffer) -> Moment {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let age = match (since_epoch, buffer.capture_timestamp()) {
-        (Ok(now), Some(taken)) => now.saturating_sub(taken),
-        _ => Duration::ZERO,
-    };
-    Moment::before_now(age)
+fn age(flags: u32, taken: Option<Duration>, now: Duration) -> Duration {
+    /// `V4L2_BUF_FLAG_TIMESTAMP_MASK` and `…_MONOTONIC`.
+    const CLOCK: u32 = 0xe000;
+    const MONOTONIC: u32 = 0x2000;
+    let taken = taken.filter(|_| flags & CLOCK == MONOTONIC);
+    let age = taken.and_then(|taken| now.checked_sub(taken));
+    age.filter(|&age| age < OLDEST).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -199,19 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_nobody_has_taken_is_counted_when_the_next_one_comes() {
-        let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
-        let displaced = Counter::default();
-        let mut given = (1..=5).map(Ok).chain([Err("unplugged".to_owned())]);
-        read(|| given.next().unwrap(), &sender, &displaced);
-        // The camera's end takes the place of the last frame.
-        assert_eq!(receiver.recv(), Some(Err("unplugged".to_owned())));
-        assert_eq!(displaced.get(), 5);
+    fn a_file_that_is_no_camera_is_refused() {
+        let problem = V4l2Source::open(Path::new("/dev/null"), &V4l2::default()).unwrap_err();
+        assert!(problem.to_string().contains("/dev/null"), "{problem}");
     }
 
     #[test]
-    fn a_file_that_is_no_camera_is_refused() {
-        let problem = device_index(Path::new("/dev/null")).unwrap_err();
-        assert!(problem.contains("/dev/null"), "{problem}");
+    fn the_age_of_a_frame_is_told_by_the_monotonic_clock_alone() {
+        let seconds = Duration::from_secs;
+        let (now, taken) = (seconds(100), Some(seconds(98)));
+        assert_eq!(age(0x2000, taken, now), seconds(2));
+        // Another clock, none, a time to come, and one that cannot be.
+        assert_eq!(age(0x4000, taken, now), Duration::ZERO);
+        assert_eq!(age(0x2000, None, now), Duration::ZERO);
+        assert_eq!(age(0x2000, Some(seconds(101)), now), Duration::ZERO);
+        assert_eq!(age(0x2000, Some(Duration::ZERO), now), Duration::ZERO);
     }
 }
