@@ -363,6 +363,10 @@ pub struct Mqtt {
     /// With a deadline, what is left of the deadline takes its place.
     #[serde(with = "compact::required")]
     pub expiry: Duration,
+    /// How long the broker may take to acknowledge a verdict; then the connection is cut, so that
+    /// nothing of what is queued on it arrives late. At least 1 s.
+    #[serde(with = "compact::required")]
+    pub stall_timeout: Duration,
     /// Shortest pause between two heartbeats.
     #[serde(with = "compact::required")]
     pub heartbeat: Duration,
@@ -548,6 +552,9 @@ impl Default for Mqtt {
             reconnect_max: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             expiry: Duration::from_secs(10),
+            // A packet that is lost three times in a row is still waited for: TCP repeats it after
+            // 0.2, 0.4, 0.8 and 1.6 s.
+            stall_timeout: Duration::from_secs(3),
             heartbeat: Duration::from_secs(1),
         }
     }

@@ -285,6 +285,8 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Age at which a verdict is worthless.
     pub expiry: Duration,
+    /// How long the broker may take to acknowledge a verdict.
+    pub stall_timeout: Duration,
     /// Shortest pause between two heartbeats.
     pub heartbeat: Duration,
 }

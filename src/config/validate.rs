@@ -127,6 +127,7 @@ impl Config {
             ("mqtt.connect_timeout", mqtt.connect_timeout, SECONDS),
             ("mqtt.expiry", mqtt.expiry, SECONDS),
             ("mqtt.reconnect_max", mqtt.reconnect_max, SECONDS),
+            ("mqtt.stall_timeout", mqtt.stall_timeout, SECONDS),
             ("mqtt.heartbeat", mqtt.heartbeat, ANY_TIME),
         ] {
             document.check_duration(key, value, range)?;
@@ -158,6 +159,7 @@ impl Config {
             reconnect_max: mqtt.reconnect_max,
             keep_alive: mqtt.keep_alive,
             expiry: mqtt.expiry,
+            stall_timeout: mqtt.stall_timeout,
             heartbeat: mqtt.heartbeat,
         })
     }

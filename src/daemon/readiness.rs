@@ -23,6 +23,9 @@ pub(super) struct Readiness {
     pub(super) has_models: bool,
     /// The golden inputs did not score as they should when they were last tried.
     pub(super) failed_self_test: bool,
+    /// Why the broker refuses subscriptions, so that none can ask for parts; `None` if it does not,
+    /// as far as is known.
+    pub(super) refused: Option<String>,
 }
 
 impl Readiness {
@@ -43,6 +46,7 @@ impl Readiness {
             busy: None,
             has_models: false,
             failed_self_test: false,
+            refused: None,
         }
     }
 
@@ -65,6 +69,9 @@ impl Readiness {
                 "waiting for the first frame: {}",
                 self.names(&self.expected)
             );
+            (Phase::Initialized, Some(reason))
+        } else if let Some(refused) = &self.refused {
+            let reason = format!("the broker refuses subscriptions: {refused}");
             (Phase::Initialized, Some(reason))
         } else if !self.paused.is_empty() {
             let reason = format!("paused: {}", self.names(&self.paused));
@@ -135,5 +142,9 @@ mod tests {
             why(&station),
             (Phase::Initialized, "paused: top".to_owned())
         );
+        station.refused = Some("flawd/line/top/trigger: not authorized".to_owned());
+        let (phase, reason) = why(&station);
+        assert_eq!(phase, Phase::Initialized);
+        assert!(reason.contains("refuses subscriptions: flawd/line/top/trigger"));
     }
 }

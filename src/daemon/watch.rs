@@ -118,6 +118,7 @@ impl Watch {
             Event::Exhausted(camera) => {
                 readiness.running.remove(&camera);
             }
+            Event::Subscriptions(refused) => readiness.refused = refused,
             Event::Command {
                 command: Ok(command),
                 reply,

@@ -52,6 +52,7 @@ struct Inner {
     journal_events: Gauge,
     journal_bytes: Gauge,
     journal_dropped: Counter,
+    records_set_aside: Counter,
     evidence_bytes: Gauge,
     evidence_dropped: Counter,
     engine_build: FloatGauge,
@@ -126,6 +127,12 @@ impl Metrics {
                 "journal_dropped",
                 "Records that nobody will receive: deleted unsent because the journal was full, \
                  or never written because the disk refused",
+                Counter::default(),
+            ),
+            records_set_aside: register(
+                registry_ref,
+                "records_set_aside",
+                "Records that were given up because the broker takes others and not them",
                 Counter::default(),
             ),
             evidence_bytes: register(
@@ -225,6 +232,11 @@ impl Metrics {
             &self.0.journal_dropped,
             records.dropped.saturating_add(records.unwritten),
         );
+    }
+
+    /// How many records were set aside.
+    pub fn records_set_aside(&self, count: u64) {
+        set_total(&self.0.records_set_aside, count);
     }
 
     /// The kept pictures, as it is said in `state`.

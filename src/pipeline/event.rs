@@ -28,6 +28,8 @@ pub enum Event {
         /// Where the answer goes, besides the log.
         reply: Option<Reply>,
     },
+    /// The broker has answered the subscriptions: which it refuses and why, `None` if none.
+    Subscriptions(Option<String>),
     /// The models have been loaded, or tested, or could not be.
     Models,
     /// A signal asked for another configuration.

@@ -438,6 +438,10 @@ pub struct RecordsState {
     pub dropped: u64,
     /// Verdicts that could not be written down since the daemon started.
     pub unwritten: u64,
+    /// Records that were given up since the daemon started, because the broker takes others and
+    /// not them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_aside: u64,
     /// Why the broker refuses records, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -533,23 +537,26 @@ impl State {
     }
 }
 
-/// What the world calls something, as an attribute can hold it: CloudEvents forbids control and
-/// noncharacters, and a broker ends the connection over one in a user property, each time that the
-/// message is sent again. They become U+FFFD; the data keeps what was said.
+/// What the world calls something, as an attribute can hold it: with U+FFFD in place of what is
+/// [`is_unfit`]. The data keeps what was said.
 fn attribute(text: &str) -> String {
-    let is_noncharacter = |letter: char| {
-        matches!(u32::from(letter), 0xfdd0..=0xfdef) || u32::from(letter) & 0xfffe == 0xfffe
-    };
-    text.chars()
-        .take(LONGEST_PART_ID)
+    let letters = text.chars().take(LONGEST_PART_ID);
+    letters
         .map(|letter| {
-            if letter.is_control() || is_noncharacter(letter) {
+            if is_unfit(letter) {
                 char::REPLACEMENT_CHARACTER
             } else {
                 letter
             }
         })
         .collect()
+}
+
+/// Whether this is a control or a noncharacter: CloudEvents forbids them, and a broker ends the
+/// connection over one in a topic or a property, each time that the message is sent again.
+pub fn is_unfit(letter: char) -> bool {
+    let number = u32::from(letter);
+    letter.is_control() || matches!(number, 0xfdd0..=0xfdef) || number & 0xfffe == 0xfffe
 }
 
 /// RFC 3339 in UTC with microseconds: one length for all, so that logs line up and sort.

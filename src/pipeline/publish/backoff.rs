@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-/// The pause after the first failure.
+/// The usual pause after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
 
 /// A series of pauses.
 #[derive(Debug)]
 pub(super) struct Backoff {
+    first: Duration,
     longest: Duration,
     failures: u32,
     /// Differs from process to process.
@@ -19,9 +20,15 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// A series that does not exceed `longest`.
+    /// A series that begins at a quarter of a second and does not exceed `longest`.
     pub(super) fn new(longest: Duration) -> Self {
+        Self::from(FIRST, longest)
+    }
+
+    /// A series that begins at `first` and does not exceed `longest`.
+    pub(super) fn from(first: Duration, longest: Duration) -> Self {
         Self {
+            first,
             longest,
             failures: 0,
             jitter: RandomState::new(),
@@ -31,7 +38,8 @@ impl Backoff {
     /// Counts a failure; returns the pause before the next attempt, between half of its nominal
     /// length and the whole.
     pub(super) fn fail(&mut self) -> Duration {
-        let nominal = FIRST
+        let nominal = self
+            .first
             .saturating_mul(1 << self.failures.min(16))
             .min(self.longest);
         self.failures = self.failures.saturating_add(1);

@@ -22,6 +22,14 @@ pub(super) struct Writer {
     expiry: Duration,
 }
 
+/// What is said of one verdict.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) actuator: Option<Message>,
+    pub(super) everyone: Message,
+    pub(super) asker: Option<Message>,
+}
+
 impl Writer {
     /// A writer for topics under `root`.
     pub(super) fn new(root: &str, version: MqttVersion, expiry: Duration) -> Self {
@@ -63,11 +71,10 @@ impl Writer {
     }
 
     /// The answer to a command: for everyone, and for who has asked.
-    pub(super) fn answer(&self, answer: Answer) -> Vec<Message> {
+    pub(super) fn answer(&self, answer: Answer) -> (Option<Message>, Option<Message>) {
         let message = self.plain(answer.topic.unwrap_or_default(), answer.payload);
         let asker = answer.reply.map(|reply| to_asker(&message, reply));
-        let everyone = answer.topic.map(|_| message);
-        asker.into_iter().chain(everyone).collect()
+        (answer.topic.map(|_| message), asker)
     }
 
     /// The moment from which a verdict is not worth being said.
@@ -82,9 +89,10 @@ impl Writer {
         }
     }
 
-    /// What subscribers are told of a verdict that is worth something for `left`: the actuator of
-    /// defects first, then who has asked, then everyone.
-    pub(super) fn verdict(&self, recorded: Recorded, left: Duration) -> Vec<Message> {
+    /// What is said of a verdict that is worth something for `left`, in the order of sending: to
+    /// the actuator of defects, to everyone, and last to who has asked, on a topic that the broker
+    /// may not bear.
+    pub(super) fn verdict(&self, recorded: Recorded, left: Duration) -> Said {
         let data = &recorded.event.data;
         let everyone = Message {
             expiry: Some(left),
@@ -93,16 +101,14 @@ impl Writer {
                 &recorded.event,
             )
         };
-        let actuator = (data.verdict == Verdict::Ng).then(|| Message {
-            topic: format!("{}/{}/defect", self.root, data.camera),
-            ..everyone.clone()
-        });
-        let asker = recorded.reply.map(|reply| to_asker(&everyone, reply));
-        actuator
-            .into_iter()
-            .chain(asker)
-            .chain([everyone])
-            .collect()
+        Said {
+            actuator: (data.verdict == Verdict::Ng).then(|| Message {
+                topic: format!("{}/{}/defect", self.root, data.camera),
+                ..everyone.clone()
+            }),
+            asker: recorded.reply.map(|reply| to_asker(&everyone, reply)),
+            everyone,
+        }
     }
 
     /// An entry of the journal; `is_old` if it was written long ago.

@@ -34,11 +34,13 @@ use super::{
 };
 use crate::{config::MqttSettings, event_loop, monitor::Metrics};
 
+mod answers;
 mod backoff;
 mod connection;
 mod intake;
 mod ledger;
 mod message;
+mod reconnect;
 mod reply;
 mod row;
 mod state;
@@ -195,7 +197,7 @@ pub(super) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receive
     let intake = Intake::new(
         &plan.settings.root,
         plan.triggers,
-        plan.events,
+        plan.events.clone(),
         plan.metrics.clone(),
     );
     let Orders {
@@ -212,6 +214,7 @@ pub(super) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receive
         undelivered,
         desk: plan.desk,
         intake,
+        events: plan.events,
         first_attempt: first_sender,
         metrics: plan.metrics,
     });

@@ -3,9 +3,15 @@
 //! Whoever may send a trigger may name any topic here, and it is the daemon that publishes there,
 //! with the daemon's rights. So a topic is checked before anything else sees it.
 
+use flawd_core::event::is_unfit;
+
 /// Bytes of a response topic at most, and of correlation data: they are kept with each part until
-/// it has its verdict.
+/// it has its verdict. Brokers set limits of their own, some of them lower, and end the connection
+/// above them.
 const LONGEST: usize = 1024;
+
+/// Levels of a response topic at most; mosquitto ends the connection above 200.
+const DEEPEST: usize = 100;
 
 /// Where an answer is wanted, and what has to go with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +27,16 @@ pub struct Reply {
 pub(super) enum Unfit {
     #[error("it is empty")]
     Empty,
-    #[error("it has more than {LONGEST} bytes")]
-    TooLong,
     #[error("its correlation data has more than {LONGEST} bytes")]
     TooMuchCorrelation,
     #[error("it holds a wildcard, for which a broker would cut the connection")]
     Wildcard,
-    #[error("it holds a control character")]
+    #[error(
+        "it holds a control character or a noncharacter, for which a broker may cut the connection"
+    )]
     Control,
+    #[error("it has more than {LONGEST} bytes or {DEEPEST} levels")]
+    TooLong,
     #[error("topics that begin with $ belong to the broker")]
     Reserved,
     /// An answer there would look like a verdict or a command of this daemon.
@@ -46,17 +54,17 @@ impl Reply {
         if topic.is_empty() {
             return Err(Unfit::Empty);
         }
-        if topic.len() > LONGEST {
-            return Err(Unfit::TooLong);
-        }
         if correlation.as_ref().is_some_and(|it| it.len() > LONGEST) {
             return Err(Unfit::TooMuchCorrelation);
         }
         if topic.contains(['#', '+']) {
             return Err(Unfit::Wildcard);
         }
-        if topic.contains(char::is_control) {
+        if topic.contains(is_unfit) {
             return Err(Unfit::Control);
+        }
+        if topic.len() > LONGEST || topic.split('/').count() > DEEPEST {
+            return Err(Unfit::TooLong);
         }
         if topic.starts_with('$') {
             return Err(Unfit::Reserved);
@@ -89,6 +97,10 @@ mod tests {
             ("answers/#", Unfit::Wildcard),
             ("answers/+/1", Unfit::Wildcard),
             ("an\0swers", Unfit::Control),
+            ("answers/\u{fffe}", Unfit::Control),
+            ("answers/\u{fdd0}", Unfit::Control),
+            (&"a".repeat(1025), Unfit::TooLong),
+            (&"a/".repeat(100), Unfit::TooLong),
             ("$SYS/broker", Unfit::Reserved),
             ("$share/all/answers", Unfit::Reserved),
             ("flawd/press-3", Unfit::Own),

@@ -3,8 +3,20 @@
 //! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
 //! before it. One that is refused stops the row: what came behind it is sent again behind it, after
 //! a pause, so that the order holds and nothing is lost while somebody repairs an access list.
+//!
+//! A record that the broker will never take must not stop the others for ever. But neither may it
+//! be given up because the broker takes none at all, or was restarted twice at the wrong moment. So
+//! guilt has to be proven:
+//!
+//! ```text
+//! refused for what is in it, or the connection ended there ─► again ─► passed over
+//!     ─► one behind it is taken ─► again, alone ─► the same as before: set aside
+//! ```
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use flawd_journal::{Entry, Position};
 
@@ -13,19 +25,44 @@ use super::backoff::Backoff;
 /// Records that are asked of the journal ahead of being sent.
 const AHEAD: usize = 32;
 
+/// Times that the broker may object to a record before it is passed over.
+const TRIES: u32 = 2;
+
+/// Pause before a record is sent once more that has ended two connections: each one costs the
+/// verdicts that are on their way, so there has to be peace in between. Not measured.
+const PEACE: Duration = Duration::from_secs(120);
+
 /// The row of one daemon, over all its connections.
 #[derive(Debug)]
 pub(super) struct Row {
     generation: u64,
     waiting: VecDeque<Entry>,
-    /// In order, with whether the broker has taken it.
-    on_the_way: VecDeque<(Position, bool)>,
+    /// In order.
+    on_the_way: VecDeque<OnTheWay>,
     /// Asked of the journal and not arrived.
     asked: usize,
     /// The broker has taken everything before this one.
     reached: Position,
     refused: Option<Refused>,
+    suspects: BTreeMap<Position, Suspect>,
+    /// Records that were set aside.
+    set_aside: u64,
     backoff: Backoff,
+    peace: Backoff,
+}
+
+#[derive(Debug)]
+struct OnTheWay {
+    entry: Entry,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Sent,
+    PassedOver,
+    /// The broker has taken it, or it was set aside.
+    Done,
 }
 
 #[derive(Debug)]
@@ -33,6 +70,34 @@ struct Refused {
     reason: String,
     /// When to try again; none while a try is on its way.
     again: Option<Instant>,
+}
+
+/// A record that the broker has something against.
+#[derive(Debug, Default)]
+struct Suspect {
+    tries: u32,
+    /// The broker has taken another one meanwhile.
+    is_alone: bool,
+}
+
+/// Why the broker does not take a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// This client may not publish it, or the broker stands still: it says nothing about the record.
+    Client,
+    /// For what is in it.
+    Content,
+    /// It ended the connection when it came to this one.
+    End,
+}
+
+/// What follows from an answer to a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The broker will get none up to this one any more, if that is news.
+    pub(super) through: Option<Position>,
+    /// This record is given up.
+    pub(super) set_aside: Option<Entry>,
 }
 
 impl Row {
@@ -45,7 +110,10 @@ impl Row {
             asked: 0,
             reached: Position::new(0),
             refused: None,
+            suspects: BTreeMap::new(),
+            set_aside: 0,
             backoff,
+            peace: Backoff::from(PEACE, PEACE),
         }
     }
 
@@ -60,12 +128,14 @@ impl Row {
 
     /// How many records more to ask for.
     pub(super) fn demand(&mut self) -> Option<usize> {
-        if self.refused.as_ref().is_some_and(|it| it.again.is_some()) {
+        if self.retry_at().is_some() {
             return None;
         }
         // While the broker refuses, one record is enough to see whether it still does.
         let ahead = if self.refused.is_some() { 1 } else { AHEAD };
-        let held = self.waiting.len() + self.on_the_way.len() + self.asked;
+        let is_held = |it: &&OnTheWay| it.stage != Stage::PassedOver;
+        let on_the_way = self.on_the_way.iter().filter(is_held).count();
+        let held = self.waiting.len() + on_the_way + self.asked;
         let more = ahead.checked_sub(held).filter(|&more| more * 2 >= ahead)?;
         self.asked += more;
         Some(more)
@@ -80,40 +150,132 @@ impl Row {
     }
 
     /// The next record to send; it counts as on its way.
-    pub(super) fn send_next(&mut self) -> Option<Entry> {
+    pub(super) fn send_next(&mut self) -> Option<&Entry> {
         if self.retry_at().is_some() {
             return None;
         }
-        let entry = self.waiting.pop_front()?;
-        self.on_the_way.push_back((entry.position, false));
-        Some(entry)
+        loop {
+            let entry = self.waiting.pop_front()?;
+            let suspect = self.suspects.get(&entry.position);
+            let passes = suspect.is_some_and(|it| it.tries >= TRIES && !it.is_alone);
+            let stage = if passes {
+                Stage::PassedOver
+            } else {
+                Stage::Sent
+            };
+            self.on_the_way.push_back(OnTheWay { entry, stage });
+            if stage == Stage::Sent {
+                return self.on_the_way.back().map(|it| &it.entry);
+            }
+        }
     }
 
-    /// The broker has taken a record; returns up to which one it has taken all, if that is news.
-    pub(super) fn taken(&mut self, position: Position) -> Option<Position> {
-        let entry = self.on_the_way.iter_mut().find(|it| it.0 == position)?;
-        entry.1 = true;
-        let mut through = None;
-        while let Some((position, true)) = self.on_the_way.front() {
-            through = Some(*position);
-            self.reached = position.next();
-            self.on_the_way.pop_front();
+    /// The broker has taken a record.
+    pub(super) fn taken(&mut self, position: Position, now: Instant) -> Progress {
+        let Some(place) = self.place(position) else {
+            return Progress::default();
+        };
+        self.on_the_way[place].stage = Stage::Done;
+        self.suspects.remove(&position);
+        let before = self.on_the_way.range(..place);
+        let passed_over: Vec<_> = before
+            .filter(|it| it.stage == Stage::PassedOver)
+            .map(|it| it.entry.position)
+            .collect();
+        for position in &passed_over {
+            if let Some(suspect) = self.suspects.get_mut(position) {
+                suspect.is_alone = true;
+            }
         }
-        // The acknowledgement of one that was sent before the refused one says nothing about it.
-        if through.is_some() && self.retry_at().is_none() {
+        let through = self.advance();
+        if !passed_over.is_empty() {
+            // Now it is known whose fault it is: they are tried once more, each alone.
+            let reason = || "the broker has refused it before".to_owned();
+            let reason = self.refused.take().map_or_else(reason, |it| it.reason);
+            let again = Some(now);
+            self.refused = Some(Refused { reason, again });
+        } else if through.is_some() && self.retry_at().is_none() {
+            // The acknowledgement of one that was sent before the refused one says nothing about
+            // it.
             self.refused = None;
             self.backoff.succeed();
+            self.peace.succeed();
         }
+        Progress {
+            through,
+            set_aside: None,
+        }
+    }
+
+    /// The broker does not take a record; the row stands still until [`Self::retry_at`], unless
+    /// this was the last attempt.
+    pub(super) fn refused(
+        &mut self,
+        position: Position,
+        objection: Objection,
+        reason: String,
+        now: Instant,
+    ) -> Progress {
+        // What follows on the wire behind a refused record is refused as well, once is enough.
+        if self.retry_at().is_some() {
+            return Progress::default();
+        }
+        let mut tries = 0;
+        if objection != Objection::Client {
+            let suspect = self.suspects.entry(position).or_default();
+            suspect.tries = suspect.tries.saturating_add(1);
+            tries = suspect.tries;
+            if suspect.is_alone {
+                return self.set_aside(position);
+            }
+            // It takes none of so many: that is not about each of them.
+            if self.suspects.len() >= AHEAD {
+                self.suspects.clear();
+            }
+        }
+        let pause = if objection == Objection::End && tries >= TRIES {
+            self.peace.fail()
+        } else {
+            self.backoff.fail()
+        };
+        let again = Some(now + pause);
+        self.refused = Some(Refused { reason, again });
+        Progress::default()
+    }
+
+    /// Gives up a record that is on its way and cannot arrive.
+    pub(super) fn set_aside(&mut self, position: Position) -> Progress {
+        let Some(place) = self.place(position) else {
+            return Progress::default();
+        };
+        self.suspects.remove(&position);
+        self.set_aside += 1;
+        let on_the_way = &mut self.on_the_way[place];
+        on_the_way.stage = Stage::Done;
+        let set_aside = Some(on_the_way.entry.clone());
+        Progress {
+            through: self.advance(),
+            set_aside,
+        }
+    }
+
+    /// Leaves behind what is done and has nothing before it.
+    fn advance(&mut self) -> Option<Position> {
+        let mut through = None;
+        while let Some(first) = self.on_the_way.front()
+            && first.stage == Stage::Done
+        {
+            through = Some(first.entry.position);
+            self.reached = first.entry.position.next();
+            self.on_the_way.pop_front();
+        }
+        self.suspects = self.suspects.split_off(&self.reached);
         through
     }
 
-    /// The broker has refused a record; the row stands still until [`Self::retry_at`].
-    pub(super) fn refused(&mut self, reason: String, now: Instant) {
-        // What follows on the wire behind a refused record is refused as well, once is enough.
-        if self.refused.as_ref().is_none_or(|it| it.again.is_none()) {
-            let again = Some(now + self.backoff.fail());
-            self.refused = Some(Refused { reason, again });
-        }
+    fn place(&self, position: Position) -> Option<usize> {
+        let fits = |it: &OnTheWay| it.entry.position == position && it.stage != Stage::Done;
+        self.on_the_way.iter().position(fits)
     }
 
     /// When to try again what was refused.
@@ -133,6 +295,11 @@ impl Row {
         self.refused.as_ref().map(|refused| refused.reason.as_str())
     }
 
+    /// Records that were set aside.
+    pub(super) fn count_set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
     /// The broker has taken everything before this one, as far as is known here.
     pub(super) fn reached(&self) -> Position {
         self.reached
@@ -140,264 +307,4 @@ impl Row {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
-        numbers
-            .map(|number| Entry {
-                position: Position::new(number),
-                payload: Vec::new(),
-            })
-            .collect()
-    }
-
-    fn row() -> Row {
-        Row::new(Backoff::new(Duration::from_secs(1)))
-    }
-
-    fn send_all(row: &mut Row) -> Vec<u64> {
-        std::iter::from_fn(|| row.send_next())
-            .map(|entry| entry.position.get())
-            .collect()
-    }
-
-    #[test]
-    fn a_record_is_done_when_it_and_all_before_it_are_taken() {
-        let mut row = row();
-        assert_eq!(row.demand(), Some(AHEAD));
-        row.arrived(0, entries(5..8));
-        assert_eq!(send_all(&mut row), [5, 6, 7]);
-        assert_eq!(row.taken(Position::new(6)), None);
-        assert_eq!(row.taken(Position::new(5)), Some(Position::new(6)));
-        assert_eq!(row.taken(Position::new(5)), None);
-        assert_eq!(row.taken(Position::new(7)), Some(Position::new(7)));
-        assert_eq!(row.reached(), Position::new(8));
-    }
-
-    #[test]
-    fn what_was_asked_for_before_a_new_start_is_left_aside() {
-        let mut row = row();
-        row.demand();
-        let generation = row.start_over();
-        row.arrived(generation - 1, entries(0..3));
-        assert!(send_all(&mut row).is_empty());
-        row.demand();
-        row.arrived(generation, entries(0..3));
-        assert_eq!(send_all(&mut row), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_refusal_stops_the_row_and_one_record_tries_the_ground() {
-        let mut row = row();
-        row.demand();
-        row.arrived(0, entries(0..3));
-        assert_eq!(row.send_next().unwrap().position, Position::new(0));
-        let now = Instant::now();
-        row.refused("not authorized".to_owned(), now);
-        assert_eq!(row.refusal(), Some("not authorized"));
-        assert!(send_all(&mut row).is_empty());
-        assert_eq!(row.demand(), None);
-        assert!(row.retry_at().unwrap() > now);
-
-        let generation = row.start_over();
-        row.try_again();
-        assert_eq!(row.demand(), Some(1));
-        row.arrived(generation, entries(0..1));
-        assert_eq!(send_all(&mut row), [0]);
-        assert_eq!(row.demand(), None);
-        assert_eq!(row.taken(Position::new(0)), Some(Position::new(0)));
-        assert_eq!(row.refusal(), None);
-        assert_eq!(row.demand(), Some(AHEAD));
-    }
-
-    #[test]
-    fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
-        let mut row = row();
-        row.demand();
-        row.arrived(0, entries(0..2));
-        send_all(&mut row);
-        // Brokers have to answer in order; this one does not.
-        row.refused("quota exceeded".to_owned(), Instant::now());
-        assert_eq!(row.taken(Position::new(0)), Some(Position::new(0)));
-        assert_eq!(row.refusal(), Some("quota exceeded"));
-        assert!(row.retry_at().is_some(), "nobody would try it again");
-    }
-
-    /// A journal, a broker that takes records in order and refuses them while its access list is wrong, and
-    /// connections that break: everything around the row, as simple as it can be.
-    #[derive(Debug)]
-    struct Surroundings {
-        row: Row,
-        generation: u64,
-        now: Instant,
-        /// Entries of the journal, and up to where they are deleted.
-        end: u64,
-        oldest: u64,
-        /// Where the row reads on, and how many it has asked for.
-        read: u64,
-        credit: usize,
-        /// Read, and not yet handed to the row.
-        read_out: VecDeque<(u64, Vec<Entry>)>,
-        /// On the wire, and answers on their way back.
-        wire: VecDeque<u64>,
-        answers: VecDeque<(u64, bool)>,
-        is_refusing: bool,
-        /// What subscribers got.
-        arrived: Vec<u64>,
-    }
-
-    impl Surroundings {
-        fn new() -> Self {
-            Self {
-                row: row(),
-                generation: 0,
-                now: Instant::now(),
-                end: 0,
-                oldest: 0,
-                read: 0,
-                credit: 0,
-                read_out: VecDeque::new(),
-                wire: VecDeque::new(),
-                answers: VecDeque::new(),
-                is_refusing: false,
-                arrived: Vec::new(),
-            }
-        }
-
-        fn step(&mut self, action: u8) {
-            match action {
-                0 => self.end += 3,
-                1 => self.read(),
-                2 => {
-                    if let Some((generation, entries)) = self.read_out.pop_front() {
-                        self.row.arrived(generation, entries);
-                    }
-                }
-                3 => self.send(),
-                4 => self.answer(),
-                5 => self.hear(),
-                6 => self.is_refusing = !self.is_refusing,
-                7 => {
-                    self.wire.clear();
-                    self.answers.clear();
-                    self.start_over();
-                }
-                8 => self.wait(),
-                // One answer overtakes the others.
-                _ => self.answers.rotate_right(self.answers.len().min(1)),
-            }
-        }
-
-        fn read(&mut self) {
-            let more = (self.end - self.read).min(self.credit as u64);
-            if more > 0 {
-                let numbers = self.read..self.read + more;
-                self.read_out.push_back((self.generation, entries(numbers)));
-                self.read += more;
-                self.credit -= usize::try_from(more).unwrap();
-            }
-        }
-
-        fn send(&mut self) {
-            if let Some(entry) = self.row.send_next() {
-                self.wire.push_back(entry.position.get());
-            }
-            self.credit += self.row.demand().unwrap_or(0);
-        }
-
-        fn answer(&mut self) {
-            if let Some(number) = self.wire.pop_front() {
-                if !self.is_refusing {
-                    self.arrived.push(number);
-                }
-                self.answers.push_back((number, self.is_refusing));
-            }
-        }
-
-        fn hear(&mut self) {
-            match self.answers.pop_front() {
-                Some((number, true)) => {
-                    self.row.refused(format!("refuses {number}"), self.now);
-                    assert!(self.row.refusal().is_some());
-                }
-                Some((number, false)) => {
-                    if let Some(through) = self.row.taken(Position::new(number)) {
-                        self.oldest = self.oldest.max(through.next().get());
-                    }
-                }
-                None => {}
-            }
-        }
-
-        fn start_over(&mut self) {
-            self.generation = self.row.start_over();
-            self.read = self.oldest;
-            self.credit = 0;
-        }
-
-        /// The pause after a refusal passes.
-        fn wait(&mut self) {
-            if let Some(again) = self.row.retry_at() {
-                self.now = again;
-                self.start_over();
-                self.row.try_again();
-            }
-        }
-
-        fn check(&self) {
-            let is_taken = |number| self.arrived.contains(&number);
-            assert!((0..self.oldest).all(is_taken), "deleted, and never taken");
-            assert!(self.row.waiting.len() + self.row.on_the_way.len() <= AHEAD);
-        }
-
-        /// The broker takes everything from now on: everything arrives.
-        fn settle(&mut self) {
-            self.is_refusing = false;
-            for _ in 0..10 * (self.end + 10) {
-                for action in [1, 2, 3, 4, 5, 8] {
-                    self.step(action);
-                    self.check();
-                }
-            }
-        }
-    }
-
-    proptest! {
-        /// Whatever the order of events: nothing leaves the journal that the broker has not taken,
-        /// everything arrives in the end, and for the first time in the order of the journal where
-        /// the broker did not refuse in between.
-        #[test]
-        fn no_record_is_lost_and_the_order_holds(
-            actions in prop::collection::vec(0_u8..10, 0..300),
-            may_refuse: bool,
-        ) {
-            let mut around = Surroundings::new();
-            for action in actions {
-                if action != 6 || may_refuse {
-                    around.step(action);
-                }
-                around.check();
-            }
-            around.settle();
-            prop_assert_eq!(around.oldest, around.end);
-            prop_assert_eq!(around.row.refusal(), None);
-            prop_assert_eq!(around.row.reached(), Position::new(around.oldest));
-            let mut first = Vec::new();
-            for &number in &around.arrived {
-                if !first.contains(&number) {
-                    first.push(number);
-                }
-            }
-            if !may_refuse {
-                prop_assert!(first.is_sorted(), "{:?}", first);
-            }
-            first.sort_unstable();
-            prop_assert_eq!(first, (0..around.end).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
-//! What goes out meanwhile is in `send.rs` and `say.rs`.
+//! What goes out meanwhile is in `send.rs` and `say.rs`, what comes in in `note.rs`.
 
+mod note;
 mod say;
 mod send;
 
@@ -12,22 +13,24 @@ use std::{
 
 use flawd_core::event::{Phase, Status};
 use tokio::{select, sync::mpsc, time};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     CameraInfo, FirstAttempt, Order, Recorded, Report, UndeliveredByCamera,
+    answers::Answers,
     backoff::Backoff,
-    connection::{Connection, Happening, Refusal},
+    connection::{Connection, Happening, Limits},
     intake::Intake,
-    ledger::{About, Ledger},
+    ledger::Ledger,
     message::Writer,
+    reconnect::{Loss, Reconnect},
     row::Row,
     state,
 };
 use crate::{
     config::MqttSettings,
     monitor::Metrics,
-    pipeline::{record::Desk, throttle::Throttle},
+    pipeline::{event::EventSender, record::Desk, throttle::Throttle},
 };
 
 /// Messages that may be unacknowledged at a time. Below what brokers commonly allow (20), so that
@@ -37,11 +40,19 @@ const WINDOW: usize = 16;
 /// Of those, what records may take: a verdict always finds room.
 const RECORD_WINDOW: usize = 8;
 
+/// How often one and the same trouble is worth lines.
+const PER: Duration = Duration::from_secs(60);
+
 /// Verdicts that may wait for room in the window; then the oldest gives way.
 const WAITING: usize = 256;
 
 /// At the end, how long records and verdicts on their way may take, and then the farewell.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What it may be when connections do not last; the broker's own log has more to say.
+const STRANGE: &str = "another client may have the same mqtt.client_id (two daemons with one \
+                       station name), or an access rule, a limit of the broker, a response topic or \
+                       a message may make it end the connection; see the broker's log";
 
 /// Longest pause between two attempts to have a record taken that the broker refuses.
 const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
@@ -51,17 +62,35 @@ pub(super) struct Task {
     parts: Parts,
     writer: Writer,
     ledger: Ledger,
+    window: Window,
     waiting: VecDeque<(Recorded, Instant)>,
     row: Row,
+    answers: Answers,
     /// The last verdict of each camera, and when it was reached.
     last: Vec<Option<(u64, Instant)>>,
     heartbeat_due: Instant,
-    /// Why the broker lets nobody ask us for anything.
-    subscription_refused: Option<String>,
+    /// When the broker should have answered the subscription that it has not answered.
+    subscribed_by: Option<Instant>,
+    /// Why the broker lets nobody ask us for anything, as it was last heard.
+    subscriptions_refused: Option<String>,
+    /// The broker has acknowledged something on this connection.
+    is_of_use: bool,
     /// What of the state was worth a message when it was last published.
     headline: Option<say::Headline>,
     refusals: Throttle,
+    answer_refusals: Throttle,
+    set_aside: Throttle,
+    too_large: Throttle,
+    gaps: Throttle,
     is_finishing: bool,
+}
+
+/// Messages that may be unacknowledged at a time.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    all: usize,
+    /// Of those, what records may take.
+    records: usize,
 }
 
 /// What the publisher is made of.
@@ -74,16 +103,21 @@ pub(super) struct Parts {
     pub(super) undelivered: UndeliveredByCamera,
     pub(super) desk: Desk,
     pub(super) intake: Intake,
+    pub(super) events: EventSender,
     pub(super) first_attempt: std_mpsc::Sender<FirstAttempt>,
     pub(super) metrics: Metrics,
 }
 
 /// Why a connection is not served any more.
 enum Ended {
-    /// There will be no more orders.
+    /// There will be no more orders, and the broker has everything.
     Finished,
+    /// There will be no more orders, and the broker does not take what is left.
+    Unfinished,
     /// The broker is gone.
     Lost(String),
+    /// The broker is there and acknowledges nothing.
+    Stalled,
 }
 
 /// What there is to do next.
@@ -101,13 +135,21 @@ impl Task {
         Self {
             writer: Writer::new(&settings.root, settings.version, settings.expiry),
             ledger: Ledger::default(),
+            window: Window::of(Limits::default()),
             waiting: VecDeque::new(),
             row: Row::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
+            answers: Answers::default(),
             last: vec![None; parts.cameras.len()],
             heartbeat_due: Instant::now(),
-            subscription_refused: None,
+            subscribed_by: None,
+            subscriptions_refused: None,
+            is_of_use: false,
             headline: None,
-            refusals: Throttle::new(Duration::from_secs(60)),
+            refusals: Throttle::new(PER),
+            answer_refusals: Throttle::new(PER),
+            set_aside: Throttle::new(PER),
+            too_large: Throttle::new(PER),
+            gaps: Throttle::new(PER),
             is_finishing: false,
             parts,
         }
@@ -115,32 +157,30 @@ impl Task {
 
     /// Publishes until no verdict will come any more.
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(self.parts.settings.reconnect_max);
+        let mut reconnect = Reconnect::new(self.parts.settings.reconnect_max);
         let mut attempts = 0_u64;
         loop {
             attempts += 1;
-            match self.connect().await {
+            debug!(attempts, "Connecting to the broker");
+            let pause = match self.connect().await {
                 None => break,
-                Some(Ok(mut connection)) => {
-                    backoff.succeed();
-                    info!(
-                        host = self.parts.settings.host,
-                        port = self.parts.settings.port,
-                        attempts,
-                        "Connected to the broker"
-                    );
+                Some(Ok((connection, limits))) => {
+                    if reconnect.connected() {
+                        info!(
+                            host = self.parts.settings.host,
+                            port = self.parts.settings.port,
+                            attempts,
+                            "Connected to the broker"
+                        );
+                    } else {
+                        debug!("Connected to the broker");
+                    }
                     attempts = 0;
                     self.answer_first_attempt(Ok(()));
-                    self.parts.metrics.mqtt_connected(true);
-                    match self.serve(&mut connection).await {
-                        Ended::Finished => break,
-                        Ended::Lost(cause) => {
-                            connection.cut();
-                            self.parts.metrics.mqtt_connected(false);
-                            warn!(error = cause, "Connection to the broker lost");
-                            self.abandon();
-                        }
-                    }
+                    let Some(pause) = self.use_up(connection, limits, &mut reconnect).await else {
+                        break;
+                    };
+                    pause
                 }
                 Some(Err(cause)) => {
                     // Once, twice, four times…: a broker that is away for a night takes few lines.
@@ -154,23 +194,60 @@ impl Task {
                         );
                     }
                     self.answer_first_attempt(Err(cause));
+                    reconnect.failed()
                 }
-            }
-            if !self.pause(backoff.fail()).await {
+            };
+            if !self.pause(pause).await {
                 break;
             }
         }
         self.say_undelivered();
     }
 
+    /// Serves a connection to its end; returns how long to wait before the next, `None` if there
+    /// is nothing more to say.
+    async fn use_up(
+        &mut self,
+        mut connection: Connection,
+        limits: Limits,
+        reconnect: &mut Reconnect,
+    ) -> Option<Duration> {
+        let begun = Instant::now();
+        self.is_of_use = false;
+        self.window = Window::of(limits);
+        let ended = self.serve(&mut connection).await;
+        if matches!(ended, Ended::Finished) {
+            return None;
+        }
+        // Nothing of what it holds is of use any more, and a verdict must not arrive late.
+        connection.cut();
+        self.parts.metrics.mqtt_connected(false);
+        self.blame(&ended);
+        self.abandon();
+        let cause = match ended {
+            Ended::Finished | Ended::Unfinished => return None,
+            Ended::Lost(cause) => cause,
+            Ended::Stalled => {
+                "the broker acknowledges nothing; the connection was cut, so that nothing arrives \
+                 late"
+                    .to_owned()
+            }
+        };
+        let loss = reconnect.lost(begun.elapsed(), self.is_of_use);
+        say_loss(loss, &cause);
+        Some(loss.pause)
+    }
+
     /// One attempt to connect; `None` if there is nothing more to say.
-    async fn connect(&mut self) -> Option<Result<Connection, String>> {
+    async fn connect(&mut self) -> Option<Result<(Connection, Limits), String>> {
         let topic = self.writer.status_topic();
         let will = Status::Offline.as_str();
         let mut connection = Connection::open(&self.parts.settings, &topic, will);
         while !self.is_finishing {
             match self.next(Some(&mut connection), None).await {
-                Next::Happening(Happening::Connected(_)) => return Some(Ok(connection)),
+                Next::Happening(Happening::Connected(limits)) => {
+                    return Some(Ok((connection, limits)));
+                }
                 Next::Happening(Happening::Lost(cause)) => return Some(Err(cause)),
                 Next::Verdict(recorded) => self.take_offline(&recorded),
                 Next::Order(order) => self.take_order(order, None),
@@ -220,25 +297,29 @@ impl Task {
 
     /// Publishes on this connection until it or the work ends.
     async fn serve(&mut self, connection: &mut Connection) -> Ended {
-        self.subscription_refused = None;
         if connection.subscribe(&self.parts.intake.topics()).is_err() {
             return Ended::Lost("the client does not take a subscription".to_owned());
         }
+        self.subscribed_by = Some(self.due());
         self.say_undelivered();
         self.publish_state(connection);
-        self.publish(
-            connection,
-            self.writer.status(Status::Online),
-            About::Nothing,
-        );
+        let online = self.writer.status(Status::Online);
+        self.publish_own(connection, online);
         self.start_row_over();
         while !self.is_finishing {
+            if let Some(ended) = self.overdue() {
+                return ended;
+            }
+            if self.row.retry_at().is_some_and(|at| at <= Instant::now()) {
+                self.start_row_over();
+                self.row.try_again();
+            }
             self.submit(connection);
-            let until = self.row.retry_at();
+            let until = self.row.retry_at().into_iter().chain(self.due_at()).min();
             match self.next(Some(connection), until).await {
                 Next::Happening(happening) => {
-                    if let Some(cause) = self.note(happening, connection) {
-                        return Ended::Lost(cause);
+                    if let Some(ended) = self.note(happening, connection) {
+                        return ended;
                     }
                 }
                 Next::Verdict(recorded) => {
@@ -247,10 +328,7 @@ impl Task {
                     self.publish_heartbeat(connection);
                 }
                 Next::Order(order) => self.take_order(order, Some(connection)),
-                Next::Time => {
-                    self.start_row_over();
-                    self.row.try_again();
-                }
+                Next::Time => {}
             }
         }
         self.finish(connection).await
@@ -258,13 +336,16 @@ impl Task {
 
     /// Sends what is on its way, says goodbye, and waits until the broker has it all.
     async fn finish(&mut self, connection: &mut Connection) -> Ended {
-        let mut deadline = time::Instant::now() + FAREWELL;
+        let mut deadline = Instant::now() + FAREWELL;
         // A backlog of records must not take the time that verdicts need.
         let records_until = Instant::now() + FAREWELL / 2;
         self.parts.report.phase = Phase::Halted;
         self.parts.report.not_ready = Some("stopping".to_owned());
         let mut is_said = false;
         loop {
+            if let Some(ended) = self.overdue() {
+                return ended;
+            }
             let records_wait = !self.records_are_done() && Instant::now() < records_until;
             if !is_said {
                 self.submit_verdicts(connection);
@@ -277,20 +358,18 @@ impl Task {
                     break;
                 }
                 is_said = true;
-                deadline = time::Instant::now() + FAREWELL;
+                deadline = Instant::now() + FAREWELL;
                 self.say_undelivered();
                 self.publish_state(connection);
-                self.publish(
-                    connection,
-                    self.writer.status(Status::Stopped),
-                    About::Nothing,
-                );
+                let stopped = self.writer.status(Status::Stopped);
+                self.publish_own(connection, stopped);
             }
             let until = records_wait.then_some(records_until);
-            match time::timeout_at(deadline, self.next(Some(connection), until)).await {
+            let until = until.into_iter().chain(self.due_at()).min();
+            match time::timeout_at(deadline.into(), self.next(Some(connection), until)).await {
                 Ok(Next::Happening(happening)) => {
-                    if let Some(cause) = self.note(happening, connection) {
-                        return Ended::Lost(cause);
+                    if let Some(ended) = self.note(happening, connection) {
+                        return ended;
                     }
                 }
                 Ok(Next::Verdict(recorded)) => self.take_verdict(*recorded),
@@ -299,11 +378,14 @@ impl Task {
                 Ok(Next::Time) => {}
                 Err(_) => {
                     warn!("The broker does not confirm the end");
-                    self.abandon();
-                    return Ended::Finished;
+                    return Ended::Unfinished;
                 }
             }
         }
+        self.say_farewell(connection, deadline).await
+    }
+
+    async fn say_farewell(&mut self, connection: &mut Connection, deadline: Instant) -> Ended {
         if connection.disconnect().is_ok() {
             let farewell = async {
                 loop {
@@ -315,66 +397,21 @@ impl Task {
                     }
                 }
             };
-            if time::timeout_at(deadline, farewell).await.is_err() {
+            if time::timeout_at(deadline.into(), farewell).await.is_err() {
                 warn!("The broker does not take the farewell");
+                return Ended::Unfinished;
             }
         }
         Ended::Finished
     }
 
-    /// Notes what happened on the connection; `Some` with the cause if it is lost.
-    fn note(&mut self, happening: Happening, connection: &Connection) -> Option<String> {
-        match happening {
-            Happening::Sent(packet) => self.ledger.sent(packet),
-            Happening::Acknowledged { packet, refused } => {
-                self.note_acknowledgement(packet, refused, connection);
-            }
-            Happening::Subscribed { refused } if refused.is_empty() => {}
-            Happening::Subscribed { refused } => {
-                let refused = refused.join(", ");
-                error!(refused, "The broker refuses subscriptions to this client");
-                self.subscription_refused =
-                    Some(format!("the broker refuses subscriptions: {refused}"));
-                self.publish_state(connection);
-            }
-            Happening::Received(message) => self.parts.intake.take(message),
-            Happening::Lost(cause) => return Some(cause),
-            Happening::Connected(_) | Happening::Disconnected => {}
-        }
-        None
-    }
-
-    fn note_acknowledgement(
-        &mut self,
-        packet: u16,
-        refused: Option<Refusal>,
-        connection: &Connection,
-    ) {
-        let about = self.ledger.acknowledged(packet);
-        match (about, refused) {
-            (About::Record(position), None) => {
-                if let Some(position) = self.row.taken(position) {
-                    self.parts.desk.taken(position);
-                    self.publish_headline(connection);
-                }
-            }
-            (_, None) => {}
-            (about, Some(Refusal { reason, .. })) => {
-                if let Some(suppressed) = self.refusals.permit() {
-                    error!(
-                        reason,
-                        suppressed, "The broker refuses to publish for this client"
-                    );
-                }
-                match about {
-                    About::Record(_) => {
-                        self.row.refused(reason.to_owned(), Instant::now());
-                        self.publish_headline(connection);
-                    }
-                    about => self.count_undelivered(about),
-                }
-            }
-        }
+    /// When something should have been acknowledged.
+    fn due_at(&self) -> Option<Instant> {
+        self.ledger
+            .due()
+            .into_iter()
+            .chain(self.subscribed_by)
+            .min()
     }
 
     /// Does what the daemon asks for; an order that needs a connection is let go without one.
@@ -396,8 +433,12 @@ impl Task {
                 Some(_),
             ) => self.row.arrived(generation, entries),
             (Order::Answer(answer), Some(connection)) => {
-                for message in self.writer.answer(answer) {
-                    self.publish(connection, message, About::Nothing);
+                let (everyone, asker) = self.writer.answer(answer);
+                if let Some(message) = everyone {
+                    self.publish_own(connection, message);
+                }
+                if let Some(message) = asker {
+                    self.answer(connection, message, self.due());
                 }
             }
             (Order::Beat, Some(connection)) => self.publish_heartbeat(connection),
@@ -408,5 +449,42 @@ impl Task {
     fn answer_first_attempt(&self, answer: FirstAttempt) {
         // Only the first is waited for, and the daemon may have given up waiting for it.
         self.parts.first_attempt.send(answer).ok();
+    }
+}
+
+impl Window {
+    fn of(limits: Limits) -> Self {
+        let all = WINDOW.min(limits.receive_maximum.max(1).into());
+        Self {
+            all,
+            records: RECORD_WINDOW.min(all.div_ceil(2)),
+        }
+    }
+}
+
+/// Few lines for a connection that is lost again and again, and one that says what it may be.
+fn say_loss(loss: Loss, cause: &str) {
+    let Loss { number, pause } = loss;
+    if loss.is_worth_a_line() {
+        warn!(
+            error = cause,
+            losses = number,
+            ?pause,
+            "Connection to the broker lost"
+        );
+    } else {
+        debug!(
+            error = cause,
+            losses = number,
+            ?pause,
+            "Connection to the broker lost"
+        );
+    }
+    if loss.is_strange() {
+        error!(
+            error = cause,
+            hint = STRANGE,
+            "The broker accepts connections and they do not last"
+        );
     }
 }

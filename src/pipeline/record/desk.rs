@@ -110,6 +110,7 @@ impl Standing {
                 dropped: journal.dropped(),
                 unwritten: journal.unwritten(),
                 refused: None,
+                set_aside: 0,
                 failing,
             },
             oldest: journal.oldest(),

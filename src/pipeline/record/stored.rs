@@ -14,6 +14,17 @@ pub enum Stored {
     Disagreement(Box<Event<DisagreementData>>),
 }
 
+/// Which part an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Name of the camera.
+    pub camera: &'a str,
+    /// The number of its verdict.
+    pub seq: u64,
+    /// What the line calls it.
+    pub part_id: Option<&'a str>,
+}
+
 impl Stored {
     /// The entry's payload.
     pub fn to_json(&self) -> Vec<u8> {
@@ -25,6 +36,22 @@ impl Stored {
         match self {
             Self::Verdict(event) => event.time,
             Self::Disagreement(event) => event.time,
+        }
+    }
+
+    /// Which part it is about.
+    pub fn part(&self) -> Part<'_> {
+        match self {
+            Self::Verdict(event) => Part {
+                camera: &event.data.camera,
+                seq: event.data.seq,
+                part_id: event.data.part_id.as_deref(),
+            },
+            Self::Disagreement(event) => Part {
+                camera: &event.data.camera,
+                seq: event.data.seq,
+                part_id: event.data.part_id.as_deref(),
+            },
         }
     }
 

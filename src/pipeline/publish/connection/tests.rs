@@ -37,6 +37,7 @@ pub(super) fn settings(version: MqttVersion, port: u16) -> MqttSettings {
         reconnect_max: Duration::from_secs(1),
         keep_alive: Duration::from_secs(15),
         expiry: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(3),
         heartbeat: Duration::from_secs(1),
     }
 }

@@ -6,7 +6,7 @@ use flawd_core::event::State;
 use tracing::warn;
 
 use super::{Task, state};
-use crate::pipeline::publish::{connection::Connection, ledger::About};
+use crate::pipeline::publish::connection::Connection;
 
 /// A change in one of these is published without being asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(super) struct Headline {
     refused: Option<String>,
     failing: Option<String>,
     is_dropping: bool,
+    has_set_aside: bool,
     suspended: Option<String>,
     /// By camera.
     drift: Vec<bool>,
@@ -23,7 +24,7 @@ impl Task {
     pub(super) fn publish_state(&mut self, connection: &Connection) {
         let state = self.state();
         self.headline = Some(Headline::of(&state));
-        self.publish(connection, self.writer.state(&state), About::Nothing);
+        self.publish_own(connection, self.writer.state(&state));
     }
 
     /// Publishes the state if something in it has changed that people should look at.
@@ -44,21 +45,20 @@ impl Task {
         self.heartbeat_due = now + self.parts.settings.heartbeat;
         let heartbeat = state::heartbeat(&self.parts.cameras, &self.last, now);
         let message = self.writer.heartbeat(&heartbeat);
-        self.publish(connection, message, About::Nothing);
+        self.publish_own(connection, message);
         self.publish_headline(connection);
     }
 
     fn state(&self) -> State {
-        let mut report = self.parts.report.clone();
-        report.not_ready = report.not_ready.or(self.subscription_refused.clone());
         let mut records = self.parts.desk.status(self.row.reached());
         records.refused = self.row.refusal().map(str::to_owned);
+        records.set_aside = self.row.count_set_aside();
         let evidence = self.parts.desk.evidence();
         let undelivered = self.parts.undelivered.lock();
         let cameras = &self.parts.cameras;
         let commands_refused = self.parts.intake.commands_refused();
         state::state(
-            &report,
+            &self.parts.report,
             cameras,
             &undelivered,
             commands_refused,
@@ -67,16 +67,20 @@ impl Task {
         )
     }
 
-    /// Logs each gap once.
-    pub(super) fn say_undelivered(&self) {
+    /// Logs each gap once, unless there are too many.
+    pub(super) fn say_undelivered(&mut self) {
         let mut undelivered = self.parts.undelivered.lock();
         for (camera, undelivered) in self.parts.cameras.iter().zip(undelivered.iter_mut()) {
-            if let Some(gap) = undelivered.say() {
+            if let Some(gap) = undelivered.say()
+                && let Some(suppressed) = self.gaps.permit()
+            {
                 warn!(
                     camera = camera.name,
                     count = gap.count,
                     first_seq = gap.first_seq,
                     last_seq = gap.last_seq,
+                    total = undelivered.count(),
+                    suppressed,
                     "Verdicts not delivered"
                 );
             }
@@ -91,6 +95,7 @@ impl Headline {
             refused: records.refused,
             failing: records.failing,
             is_dropping: records.dropped > 0,
+            has_set_aside: records.set_aside > 0,
             suspended: state.evidence.as_ref().and_then(|it| it.suspended.clone()),
             drift: (state.cameras.values())
                 .map(|camera| camera.drift.is_some_and(|drift| drift.alarm))

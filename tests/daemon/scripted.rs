@@ -1,0 +1,276 @@
+//! A broker that does what a test says, packet by packet: for what no real one can be brought to do.
+//!
+//! It has one client at a time and delivers nothing to anyone; it tells the test what came.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Instant,
+};
+
+use serde_json::Value;
+
+use crate::process::LIMIT;
+
+/// What the client sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Packet {
+    Connect,
+    Subscribe,
+    Publish {
+        topic: String,
+        /// JSON, or text where it is none.
+        payload: Value,
+    },
+    Ping,
+    Disconnect,
+}
+
+impl Packet {
+    /// The last level of a message's topic.
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::Publish { topic, .. } => topic.rsplit('/').next().unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// The number of the verdict or record.
+    pub(crate) fn seq(&self) -> u64 {
+        match self {
+            Self::Publish { payload, .. } => {
+                let data = payload.get("data").unwrap_or(payload);
+                data["seq"].as_u64().unwrap_or_default()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether it is this message about this verdict.
+    pub(crate) fn is(&self, kind: &str, seq: u64) -> bool {
+        self.kind() == kind && self.seq() == seq
+    }
+}
+
+/// What the broker does about a packet.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// What it should.
+    Well,
+    /// The same, and sends this as well.
+    WellAnd(Vec<u8>),
+    /// It says no, with this reason code.
+    No(u8),
+    /// Nothing at all.
+    Silence,
+    /// It ends the connection without a word.
+    End,
+    /// It ends the connection with this reason code.
+    EndWith(u8),
+}
+
+/// A packet that came, on which connection, from 1 on.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) connection: u32,
+    pub(crate) packet: Packet,
+}
+
+/// The broker.
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    seen: Receiver<Seen>,
+}
+
+impl Scripted {
+    /// Listens, and answers as `script` says; with MQTT 5 or 3.1.1 as the client asks for.
+    pub(crate) fn start(script: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, seen) = mpsc::channel();
+        thread::spawn(move || {
+            let mut script = script;
+            for (connection, stream) in (1..).zip(listener.incoming()) {
+                let mut client = Client {
+                    stream: stream.unwrap(),
+                    is_5: true,
+                    connection,
+                };
+                // It ends when the client goes, or the test.
+                client.serve(&mut script, &sender);
+            }
+        });
+        Self { port, seen }
+    }
+
+    /// What comes, up to and with the first that fits.
+    pub(crate) fn until(&self, what: &str, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let deadline = Instant::now() + LIMIT;
+        let mut all = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(seen) = self.seen.recv_timeout(left) else {
+                panic!("waiting for {what}; there came {all:#?}");
+            };
+            let is_last = fits(&seen);
+            all.push(seen);
+            if is_last {
+                return all;
+            }
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    is_5: bool,
+    connection: u32,
+}
+
+impl Client {
+    fn serve(&mut self, script: &mut impl FnMut(&Seen) -> Answer, sender: &Sender<Seen>) {
+        while let Some((first, body)) = self.read() {
+            if first >> 4 == 1 {
+                self.is_5 = body[6] == 5;
+            }
+            let (packet, id) = self.parse(first, &body);
+            let seen = Seen {
+                connection: self.connection,
+                packet,
+            };
+            let answer = script(&seen);
+            let is_over = self.answer(&seen.packet, &id, &body, answer).is_none();
+            if sender.send(seen).is_err() || is_over {
+                return;
+            }
+        }
+    }
+
+    /// The next packet: its first byte, and what follows its length.
+    fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).ok()?;
+        let first = byte[0];
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            self.stream.read_exact(&mut byte).ok()?;
+            length |= usize::from(byte[0] & 0x7F) << shift;
+            shift += 7;
+            if byte[0] & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).ok()?;
+        Some((first, body))
+    }
+
+    /// A packet, and its id where it wants an acknowledgement.
+    fn parse(&self, first: u8, body: &[u8]) -> (Packet, Vec<u8>) {
+        match first >> 4 {
+            1 => (Packet::Connect, Vec::new()),
+            3 => {
+                let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let topic = String::from_utf8_lossy(&body[2..2 + length]).into_owned();
+                let mut rest = &body[2 + length..];
+                let mut id = Vec::new();
+                if first & 0b110 != 0 {
+                    id.extend(&rest[..2]);
+                    rest = &rest[2..];
+                }
+                if self.is_5 {
+                    let (length, size) = variable(rest);
+                    rest = &rest[size + length..];
+                }
+                let text = String::from_utf8_lossy(rest).into_owned();
+                let payload = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                (Packet::Publish { topic, payload }, id)
+            }
+            8 => (Packet::Subscribe, body[..2].to_vec()),
+            12 => (Packet::Ping, Vec::new()),
+            14 => (Packet::Disconnect, Vec::new()),
+            other => panic!("a packet of the kind {other} is not for a broker"),
+        }
+    }
+
+    /// `None` if the connection is over.
+    fn answer(&mut self, packet: &Packet, id: &[u8], body: &[u8], answer: Answer) -> Option<()> {
+        let (code, more) = match answer {
+            Answer::Well => (None, Vec::new()),
+            Answer::WellAnd(more) => (None, more),
+            Answer::No(code) => (Some(code), Vec::new()),
+            Answer::Silence => return Some(()),
+            Answer::End => return None,
+            Answer::EndWith(code) => {
+                self.stream.write_all(&[0xE0, 2, code, 0]).ok();
+                return None;
+            }
+        };
+        let code_or = |usual: u8| code.unwrap_or(usual);
+        let mut bytes = match packet {
+            Packet::Connect if self.is_5 => framed(0x20, &[0, code_or(0), 0]),
+            Packet::Connect => framed(0x20, &[0, code_or(0)]),
+            Packet::Subscribe => {
+                let topics = self.topics(&body[2..]);
+                let properties: &[u8] = if self.is_5 { &[0] } else { &[] };
+                framed(0x90, &[id, properties, &vec![code_or(1); topics]].concat())
+            }
+            Packet::Publish { .. } if id.is_empty() => Vec::new(),
+            Packet::Publish { .. } if self.is_5 => framed(0x40, &[id, &[code_or(0)]].concat()),
+            Packet::Publish { .. } => framed(0x40, id),
+            Packet::Ping => framed(0xD0, &[]),
+            Packet::Disconnect => return None,
+        };
+        bytes.extend(more);
+        self.stream.write_all(&bytes).ok()
+    }
+
+    /// How many topics a subscription asks for, by what follows its id.
+    fn topics(&self, mut rest: &[u8]) -> usize {
+        if self.is_5 {
+            let (length, size) = variable(rest);
+            rest = &rest[size + length..];
+        }
+        let mut count = 0;
+        while !rest.is_empty() {
+            let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            rest = &rest[3 + length..];
+            count += 1;
+        }
+        count
+    }
+}
+
+/// An MQTT 5 message at QoS 0 whose answer is to come on `response`.
+pub(crate) fn request(topic: &str, response: &str, payload: &str) -> Vec<u8> {
+    let text = |text: &str| {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        [&length, text.as_bytes()].concat()
+    };
+    let properties = [&[8], text(response).as_slice()].concat();
+    let length = [u8::try_from(properties.len()).unwrap()];
+    framed(
+        0x30,
+        &[&text(topic), &length[..], &properties, payload.as_bytes()].concat(),
+    )
+}
+
+fn framed(first: u8, body: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(body.len()).unwrap();
+    assert!(length < 0x80, "one byte says the length");
+    [&[first, length], body].concat()
+}
+
+/// A number of variable length, and its own length.
+fn variable(bytes: &[u8]) -> (usize, usize) {
+    let mut value = 0;
+    for (place, byte) in bytes.iter().enumerate() {
+        value |= usize::from(byte & 0x7F) << (7 * place);
+        if byte & 0x80 == 0 {
+            return (value, place + 1);
+        }
+    }
+    panic!("the packet ends in a number");
+}
