@@ -90,9 +90,9 @@ fn stand_still(camera: &str, mqtt: &str, held: SignedDuration) {
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 
     // Whatever was seen while it stood still was said into the void.
-    let old = messages.iter().find(|it| {
-        is_said_now(it) && captured(it).is_some_and(|at| begin < at && at < cut)
-    });
+    let old = messages
+        .iter()
+        .find(|it| is_said_now(it) && captured(it).is_some_and(|at| begin < at && at < cut));
     assert!(old.is_none(), "said {begin} to {cut}: {old:?}");
     // What is missing is counted, all of it.
     let arrived: BTreeSet<_> = (messages.iter().filter(|it| it.kind() == "verdict"))
@@ -103,7 +103,10 @@ fn stand_still(camera: &str, mqtt: &str, held: SignedDuration) {
     let missing = missing.count() as u64;
     let last = messages.iter().rfind(|it| it.kind() == "state").unwrap();
     let undelivered = &last.payload["cameras"]["top"]["undelivered"]["count"];
-    assert!(undelivered.as_u64().unwrap() >= missing, "{missing}: {undelivered}");
+    assert!(
+        undelivered.as_u64().unwrap() >= missing,
+        "{missing}: {undelivered}"
+    );
     assert!(missing > 0);
     // Records are another matter: they all come.
     assert!(messages.iter().any(|it| it.kind() == "record"));
@@ -131,6 +134,10 @@ fn what_was_said_on_mqtt_3_while_a_network_stood_still_never_arrives() {
 fn a_network_that_stands_still_for_20_and_60_seconds_delivers_nothing_old() {
     for seconds in [20, 60] {
         stand_still("", "", SignedDuration::from_secs(seconds));
-        stand_still("deadline = \"500ms\"", "", SignedDuration::from_secs(seconds));
+        stand_still(
+            "deadline = \"500ms\"",
+            "",
+            SignedDuration::from_secs(seconds),
+        );
     }
 }
