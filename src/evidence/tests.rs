@@ -172,7 +172,8 @@ fn everything_admitted_is_written_before_the_writer_ends_with_the_digest_that_wa
     for (exhibit, said) in exhibits.iter().zip(&said) {
         let day = exhibit.captured.to_string();
         let what = ["ok", "ng", "late"][exhibit.seq as usize % 3];
-        let expected = format!("top/{}/{:012}-{what}.png", &day[..10], exhibit.seq);
+        let (seq, series) = (exhibit.seq, &exhibit.series);
+        let expected = format!("top/{}/{seq:012}-{what}-{series}.png", &day[..10]);
         assert_eq!(said.path, expected);
         let decoded = decode_file(&folder.path().join(&said.path)).unwrap();
         assert_eq!(digest::sha256(decoded.pixels()), said.sha256);
