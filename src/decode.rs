@@ -89,7 +89,7 @@ pub enum DecodeError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// It begins like nothing that is known.
-    #[error("it is no JPEG, PNG, BMP, TIFF, WebP or PNM")]
+    #[error("it is not a JPEG, PNG, BMP, TIFF, WebP or PNM file")]
     UnknownFormat,
     /// What a decoder said.
     #[error("it is damaged, or of a kind that is not read: {0}")]

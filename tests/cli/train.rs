@@ -131,7 +131,7 @@ fn an_image_that_cannot_be_used_is_named_and_left_out() {
         "twin.png: the same pixels as",
         // Why it cannot be decoded.
         "text.jpg: cannot decode",
-        "format could not be determined",
+        "it is not a JPEG, PNG, BMP, TIFF, WebP or PNM file",
     ];
     let finished = workshop.train("").succeeded().said(&said);
     assert!(

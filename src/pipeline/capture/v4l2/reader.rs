@@ -22,6 +22,9 @@ use crate::{
 /// What a reader gives: frames, and at the end why there are no more.
 pub(super) type Frames<T> = Receiver<Result<T, String>>;
 
+/// A device that is still being opened: where its thread will answer, and the frames that follow.
+type Opening<O, T> = (mpsc::Receiver<Result<O, String>>, Frames<T>);
+
 /// A thread that opens a device, tells what it found, and passes frames on until it fails.
 #[derive(Debug)]
 pub(super) struct Reader<O, T> {
@@ -30,7 +33,7 @@ pub(super) struct Reader<O, T> {
     patience: Duration,
     thread: Option<JoinHandle<()>>,
     /// The answer of a thread that still opens the device.
-    opening: Option<(mpsc::Receiver<Result<O, String>>, Frames<T>)>,
+    opening: Option<Opening<O, T>>,
 }
 
 impl<O: Send + 'static, T: Send + 'static> Reader<O, T> {
@@ -75,12 +78,11 @@ impl<O: Send + 'static, T: Send + 'static> Reader<O, T> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the pair that `opening` keeps")]
     fn spawn<N>(
         &mut self,
         open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
         displaced: Counter,
-    ) -> Result<(mpsc::Receiver<Result<O, String>>, Frames<T>), String>
+    ) -> Result<Opening<O, T>, String>
     where
         N: FnMut() -> Result<Option<T>, String>,
     {
