@@ -83,14 +83,15 @@ fn commands_are_followed_and_answered() {
             break kept;
         }
     };
-    let report = line.ask("selftest", "", "q4");
+    line.broker.ask("flawd/line/cmd/selftest", "", "q4");
+    let report = line
+        .until("the report", |it| it.kind() == "selftest")
+        .payload;
     assert_eq!(report["passed"], true, "{report}");
     assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 3);
-    assert_eq!(
-        line.until("the report", |it| it.kind() == "selftest")
-            .payload,
-        report
-    );
+    // The requester is told behind everyone.
+    let answer = line.until("the answer", |it| it.topic == "answers/q4");
+    assert_eq!(answer.payload, report);
 
     let rate = r#"{"false_reject_rate":0.5}"#;
     let before = kept.payload["threshold"].as_f64().unwrap();

@@ -20,7 +20,7 @@ use published::{Schema, described, present};
 const TRIGGER: &str = "flawd/press/top/trigger";
 
 /// Fields that take an outage, which other tests have.
-const OF_OUTAGES: [&str; 8] = [
+const OF_OUTAGES: [&str; 9] = [
     "cameras.undelivered",
     "cameras.undelivered.count",
     "cameras.undelivered.latest",
@@ -29,6 +29,7 @@ const OF_OUTAGES: [&str; 8] = [
     "cameras.undelivered.latest.last_seq",
     "records.refused",
     "records.failing",
+    "records.set_aside",
 ];
 
 /// `top` is asked, and a second model looks on; `side` looks by itself, and gets dark pictures; `back`

@@ -82,11 +82,10 @@ fn a_broker_that_stands_still_does_not_hold_up_the_end() {
     broker.freeze();
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
-    assert!(
-        daemon.seen().contains("does not confirm"),
-        "{}",
-        daemon.seen()
-    );
+    // Whichever limit is reached first: that of the end, or that of a verdict on its way.
+    let seen = daemon.seen();
+    let why = ["does not confirm the end", "acknowledges nothing"];
+    assert!(why.iter().any(|it| seen.contains(it)), "{seen}");
     broker.thaw();
     broker.stop();
 }
