@@ -85,7 +85,7 @@ fn commands_are_followed_and_answered() {
     };
     line.broker.ask("flawd/line/cmd/selftest", "", "q4");
     let report = line
-        .until("the report", |it| it.kind() == "selftest")
+        .until("the report", |it| it.topic == "flawd/line/selftest")
         .payload;
     assert_eq!(report["passed"], true, "{report}");
     assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 3);

@@ -320,6 +320,7 @@ fn every_state_fits_the_published_schema() {
         records: Some(RecordsState {
             refused: Some("not authorized".to_owned()),
             failing: Some("no space left on device".to_owned()),
+            set_aside: 1,
             ..RecordsState::default()
         }),
         evidence: Some(EvidenceState {

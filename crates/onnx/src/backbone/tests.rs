@@ -174,18 +174,21 @@ fn the_normalisation_is_read_and_a_broken_one_is_refused() {
     };
     let backbone = with(&[
         ("mean", "0.1,0.2,0.3"),
-        ("std", "1,1,2"),
+        ("std", "1,1,0.5"),
         ("channel_order", "bgr"),
     ]);
     let expected = Normalisation {
         mean: [0.1, 0.2, 0.3],
-        std: [1.0, 1.0, 2.0],
+        std: [1.0, 1.0, 0.5],
         channel_order: ChannelOrder::Bgr,
     };
     assert_eq!(
         backbone.expect("a backbone").normalisation(),
         Some(expected)
     );
-    let broken = with(&[("mean", "0.1,0.2,0.3"), ("std", "1,1")]);
-    assert!(matches!(broken, Err(BackboneError::Normalisation { .. })));
+    // Too few numbers, and one for values from 0 to 255.
+    for std in ["1,1", "58.4,57.1,57.4"] {
+        let broken = with(&[("mean", "0.1,0.2,0.3"), ("std", std)]);
+        assert!(matches!(broken, Err(BackboneError::Normalisation { .. })));
+    }
 }
