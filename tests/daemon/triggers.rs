@@ -183,12 +183,13 @@ fn the_asker_is_answered_where_it_wants_and_recognises_its_question() {
     controller.until_ready();
     let question = r#"{"part_id":"SN-1","recipe":"left","deadline_ms":60000}"#;
     controller.ask(TRIGGER, question, "plc/answers", b"\x01\xff");
+    // The answer comes behind the verdict for everyone.
+    let everyone = controller.next("the verdict", |it| it.kind() == "verdict");
     let answer = controller.next("the answer", |it| it.topic == "plc/answers");
     assert_eq!(answer.correlation.as_deref(), Some(&b"\x01\xff"[..]));
     assert_eq!(answer.payload["part_id"], "SN-1");
     assert_eq!(answer.payload["recipe"], "left");
     assert!(answer.payload["remaining_ms"].as_f64().unwrap() > 0.0);
-    let everyone = controller.next("the verdict", |it| it.kind() == "verdict");
     assert_eq!(everyone.payload, answer.payload);
 }
 
