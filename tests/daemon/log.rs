@@ -27,6 +27,15 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
+/// A daemon that logs all it can into a small pipe, and the end to read that from.
+fn start_with_small_log(station: &Station) -> (Child, PipeReader) {
+    let (log, writer) = small_pipe();
+    let mut command = station.command("run");
+    command.env("FLAWD_LOG", "flawd=trace").stderr(writer);
+    // The command goes with this function, and its copy of the writing end with it.
+    (command.spawn().unwrap(), log)
+}
+
 /// The end of a child; one that does not end is killed, and fails the test.
 fn end(mut child: Child) -> ExitStatus {
     let id = child.id().to_string();
@@ -53,11 +62,7 @@ fn a_log_that_nobody_reads_holds_up_neither_verdicts_nor_health_nor_the_end() {
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let station = line(&broker);
-    let (log, writer) = small_pipe();
-    let mut command = station.command("run");
-    command.env("FLAWD_LOG", "flawd=trace").stderr(writer);
-    let daemon = command.spawn().unwrap();
-    drop(command);
+    let (daemon, log) = start_with_small_log(&station);
     let mut log = BufReader::with_capacity(1, log);
     let mut line = String::new();
     while !line.contains("health are served") {
@@ -91,11 +96,7 @@ fn a_daemon_whose_log_is_full_ends_when_it_is_asked_to() {
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let station = line(&broker);
-    let (log, writer) = small_pipe();
-    let mut command = station.command("run");
-    command.env("FLAWD_LOG", "flawd=trace").stderr(writer);
-    let daemon = command.spawn().unwrap();
-    drop(command);
+    let (daemon, log) = start_with_small_log(&station);
     subscriber.until("verdict 200", |message| message.payload["seq"] == 200);
     terminate(&daemon);
     subscriber.until_status("stopped");
