@@ -1,6 +1,7 @@
 //! How far a long command is: on a terminal one line that changes, elsewhere little or nothing.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -56,13 +57,7 @@ impl ProgressLine {
     /// Shows how far an extraction of features is.
     pub(super) fn extraction(&mut self, step: &ExtractionStep) {
         match step {
-            ExtractionStep::Skipped(image) => {
-                self.line(&format!(
-                    "skipped {}: {}",
-                    image.path.display(),
-                    image.reason
-                ));
-            }
+            ExtractionStep::Skipped(image) => self.skipped(&image.path, &image.reason),
             ExtractionStep::Done {
                 done,
                 total,
@@ -82,10 +77,13 @@ impl ProgressLine {
     pub(super) fn held_out(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Scored { done, total } => self.update(&format!("scored {done}/{total}")),
-            Progress::Skipped { path, reason } => {
-                self.line(&format!("skipped {}: {reason}", path.display()));
-            }
+            Progress::Skipped { path, reason } => self.skipped(path, reason),
         }
+    }
+
+    /// Says that a picture is not used.
+    pub(super) fn skipped(&mut self, path: &Path, reason: &str) {
+        self.line(&format!("skipped {}: {reason}", path.display()));
     }
 
     /// Takes the line that changes away.

@@ -18,7 +18,7 @@ use super::{GoldenRow, ImageRow, MaskUse, PromiseRow, Report, SkippedRow};
 use crate::bundle::Bundle;
 use crate::dataset::{LeftOut, Sample, TestSet};
 use crate::decode::{self, DecodeError};
-use crate::digest::sha256;
+use crate::digest::{sha256, sha256_pixels};
 use crate::failure::with_causes;
 use crate::scorer::{Scorer, ScorerError, check_golden};
 
@@ -121,7 +121,9 @@ pub fn evaluate<E>(
                 None
             }
         };
-        seen_in_training += usize::from(bundle.was_trained_on(picture.digest));
+        let trained = bundle.was_trained_on(picture.digest)
+            || bundle.was_trained_on(sha256_pixels(&picture.image));
+        seen_in_training += usize::from(trained);
         let masks = truth.iter().flat_map(|truth| &truth.files);
         let own = (picture.digest, sample.path.as_path());
         for (digest, path) in std::iter::once(&own).chain(masks) {

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
+use flawd_core::image::RgbImage;
 use flawd_core::preprocess::Preprocessor;
 use flawd_onnx::FeatureExtractor;
 
@@ -26,6 +27,17 @@ pub struct FeatureImage {
     pub pixels: Digest,
     /// Where the cache keeps its features; differs whenever they would.
     pub key: String,
+}
+
+impl FeatureImage {
+    /// Its pixels, if the file is still the one whose features were extracted; in words, why not.
+    pub fn read_again(&self) -> Result<RgbImage, String> {
+        let bytes = decode::read(&self.path).map_err(|error| with_causes(&error))?;
+        if sha256(&bytes) != self.digest {
+            return Err("the file changed after its features were extracted".to_owned());
+        }
+        decode::from_bytes(&self.path, &bytes).map_err(|error| with_causes(&error))
+    }
 }
 
 /// An image that cannot be used.

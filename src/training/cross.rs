@@ -67,9 +67,9 @@ pub(super) fn out_of_fold(
             }
             None => fold.score(observe)?,
         };
-        let paths = held_out.iter().map(|image| image.path.clone());
-        let good = kept.images.iter().map(|image| image.good);
-        found.scored.extend(HeldOut::new(paths.zip(good)));
+        let both = held_out.iter().zip(&kept.images);
+        let scored = both.filter_map(|(image, kept)| Some((image.path.clone(), kept.good?)));
+        found.scored.extend(HeldOut::new(scored));
         found.difference = found.difference.max(kept.difference);
         found.files.push(fold.files);
     }
@@ -152,7 +152,8 @@ struct Kept {
 #[serde(deny_unknown_fields)]
 struct KeptImage {
     digest: Digest,
-    good: GoodImage,
+    /// `None` if its file changed or went before it was scored.
+    good: Option<GoodImage>,
 }
 
 impl<'a> Fold<'a> {
@@ -214,13 +215,16 @@ impl<'a> Fold<'a> {
         let model = &self.files.model;
         fs::write(model, trained.export(session)?).map_err(failed("write", model))?;
         let examined = trained.examine(session, model, held_out, observe)?;
-        let image = |(image, &good): (&FeatureImage, &GoodImage)| KeptImage {
+        let mut scored = examined.good.iter().peekable();
+        let image = |image: &FeatureImage| KeptImage {
             digest: image.digest,
-            good,
+            good: scored
+                .next_if(|(next, _)| next.path == image.path)
+                .map(|(_, good)| *good),
         };
         let kept = Kept {
             difference: examined.difference,
-            images: held_out.iter().zip(&examined.good).map(image).collect(),
+            images: held_out.iter().map(image).collect(),
         };
         self.keep(&kept)?;
         for file in [model, &trained.checkpoint] {

@@ -39,6 +39,12 @@ pub enum TrainingError {
     /// Two images at least are needed: one to train on, one to calibrate with.
     #[error("only {0} usable image: training needs at least 2, and some hundred to be any good")]
     TooFewImages(usize),
+    /// Every picture that was to be scored changed or went while the training ran.
+    #[error(
+        "none of the {0} images that were to be scored can still be read as it was: put the files \
+         back and run the same command again, which goes on from here"
+    )]
+    NoneLeft(usize),
     /// The held-out images cannot promise the rate. Found before training starts.
     #[error(
         "--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with: leave \

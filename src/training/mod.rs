@@ -39,7 +39,7 @@ use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
 use crate::dataset::LeftOut;
-use crate::features::{ExtractionStep, FeaturePlan};
+use crate::features::{ExtractionStep, FeaturePlan, SkippedImage};
 use crate::held_out::{Promise, Selection};
 
 /// Everything that a training run depends on.
@@ -149,6 +149,8 @@ pub enum Progress<'a> {
         /// Images in all.
         total: usize,
     },
+    /// A picture that was to be scored changed or went since its features were extracted.
+    Skipped(&'a SkippedImage),
     /// The exported model reproduces the trainer's scores up to this relative difference.
     Exported {
         /// Largest difference over the images compared.

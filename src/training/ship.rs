@@ -60,8 +60,8 @@ impl Shipment<'_> {
             Some(_) => self.training,
         };
         let examined = (self.trained).examine(self.session, &model, scored, observe)?;
-        let paths = scored.iter().map(|image| image.path.clone());
-        let own = HeldOut::new(paths.zip(examined.good));
+        let good = examined.good.into_iter();
+        let own = HeldOut::new(good.map(|(image, good)| (image.path, good)));
         let (held_out, difference) = match self.out_of_fold {
             None => (&own, examined.difference),
             Some(other) => (&other.scored, examined.difference.max(other.difference)),

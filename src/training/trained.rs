@@ -13,8 +13,7 @@ use flawd_train::transform;
 use super::session::Session;
 use super::{Observer, Progress, TrainingError, tell};
 use crate::bundle::GoodImage;
-use crate::decode::decode_file;
-use crate::features::FeatureImage;
+use crate::features::{FeatureImage, SkippedImage};
 use crate::scorer::Scorer;
 use crate::stress;
 
@@ -35,8 +34,8 @@ pub(super) struct Trained {
 
 /// What an exported model says of images.
 pub(super) struct Examination {
-    /// Of each image, in their order.
-    pub(super) good: Vec<GoodImage>,
+    /// Each image that could still be read, in their order, and what is known of it.
+    pub(super) good: Vec<(FeatureImage, GoodImage)>,
     /// Largest relative difference between a score and the trainer's.
     pub(super) difference: f64,
 }
@@ -55,10 +54,13 @@ impl Trained {
         )?)
     }
 
-    /// Scores `images` with the exported file `model`, through the daemon's own preprocessing.
+    /// Scores `images` with the exported file `model`, through the daemon's own preprocessing. Files
+    /// that changed or went since their features were extracted are reported and left out: a
+    /// training of hours does not end over one of them.
     ///
     /// # Errors
-    /// If one cannot be scored, any other picture cannot, or the file does not score as the flow does.
+    /// If no image is left, one cannot be scored, any other picture cannot, or the file does not
+    /// score as the flow does.
     pub(super) fn examine(
         &self,
         session: &Session,
@@ -68,14 +70,24 @@ impl Trained {
     ) -> Result<Examination, TrainingError> {
         let geometry = session.plan.features.geometry;
         let mut scorer = Scorer::load(model, geometry, session.runtime, session.options)?;
-        let mut good: Vec<GoodImage> = Vec::with_capacity(images.len());
+        let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();
             tell(observe, Progress::Scored { done, total })?;
-            good.push(scorer.examine(&decode_file(&image.path)?)?.into());
+            match image.read_again() {
+                Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
+                Err(reason) => {
+                    let path = image.path.clone();
+                    let skipped = SkippedImage { path, reason };
+                    tell(observe, Progress::Skipped(&skipped))?;
+                }
+            }
+        }
+        if good.is_empty() {
+            return Err(TrainingError::NoneLeft(images.len()));
         }
         stress::check(&mut scorer)?;
-        let difference = self.difference(session, images, &good)?;
+        let difference = self.difference(session, &good)?;
         tell(observe, Progress::Exported { difference })?;
         if difference.is_nan() || difference > EXPORT_TOLERANCE {
             return Err(TrainingError::ExportDiffers { difference });
@@ -88,18 +100,19 @@ impl Trained {
     fn difference(
         &self,
         session: &Session,
-        images: &[FeatureImage],
-        exported: &[GoodImage],
+        exported: &[(FeatureImage, GoodImage)],
     ) -> Result<f64, TrainingError> {
-        let compared = &images[..images.len().min(COMPARED_IMAGES)];
-        let features = session.source.set(compared)?;
+        let compared = &exported[..exported.len().min(COMPARED_IMAGES)];
+        let images: Vec<FeatureImage> = compared.iter().map(|(image, _)| image.clone()).collect();
+        let features = session.source.set(&images)?;
         let samples: Vec<usize> = (0..features.len()).collect();
         let batch = transform::apply(&self.transform, features.load(&samples)?);
         let own = self.flow.forward(batch).0.scores();
-        let difference =
-            |(own, exported): (&f64, &GoodImage)| (f64::from(exported.score) - own).abs() / own;
-        // What is no number stays none: `f64::max` would leave it out.
+        let difference = |(own, (_, exported)): (&f64, &(FeatureImage, GoodImage))| {
+            (f64::from(exported.score) - own).abs() / own
+        };
+        // NaN stays: `f64::max` would leave it out.
         let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-        Ok(own.iter().zip(exported).map(difference).fold(0.0, larger))
+        Ok(own.iter().zip(compared).map(difference).fold(0.0, larger))
     }
 }

@@ -273,15 +273,19 @@ fn golden_inputs_are_scored_and_images_that_trained_the_model_are_counted() {
     let mut files = names.filter(|name| !name.starts_with("pixels of "));
     let trained_on = files.next().expect("a file");
     fs::copy(trained_on, folder.path().join("test/good/known.png")).expect("it can be copied");
+    // The same pixels in other bytes.
+    let trained_on = image::open(files.next().expect("a file")).expect("an image");
+    let other = folder.path().join("test/good/other.bmp");
+    trained_on.save(other).expect("it can be written");
     let path = folder.path().join("report.json");
     let arguments = arguments!["evaluate", bundle(), folder.path(), "--json", &path];
     let stdout = flawd(arguments).succeeded().stdout;
     let report = json(&path);
-    assert_eq!(report["seen_in_training"], 1);
+    assert_eq!(report["seen_in_training"], 2);
     assert_eq!(report["scored_in_calibration"], 0);
     assert!(!stdout.contains("if they are the same"), "{stdout}");
     assert!(
-        stdout.contains("1 of the images trained the model"),
+        stdout.contains("2 of the images trained the model"),
         "{stdout}"
     );
     let golden = report["golden"].as_array().expect("a list");

@@ -127,6 +127,15 @@ impl Running {
         );
     }
 
+    /// Waits for its end, which is a good one; what it said until then.
+    #[track_caller]
+    pub(crate) fn succeeds(mut self) -> Vec<String> {
+        let said: Vec<String> = self.lines().collect();
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{said:?}");
+        said
+    }
+
     /// Ends it without warning.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");

@@ -147,6 +147,37 @@ fn an_image_that_cannot_be_used_is_named_and_left_out() {
     workshop.train("").succeeded().said(&said);
 }
 
+/// Pictures that go or change during a training of hours cost themselves, and not the training.
+#[test]
+fn pictures_that_go_or_change_while_it_trains_are_named_and_calibrate_nothing() {
+    for (how, begun, calibrating) in [
+        ("--hold-out 0.3", "epoch 1/", 6),
+        ("--cross-calibrate 2", "fold 1/2  epoch 1/", 20),
+    ] {
+        let workshop = Workshop::new(20);
+        let mut arguments = workshop.arguments("");
+        let hold_out = arguments.iter().position(|word| word == "--hold-out");
+        arguments.truncate(hold_out.expect("it is given, as the last one"));
+        arguments.extend(how.split(' ').map(OsString::from));
+        let mut running = Running::start(arguments);
+        running.says(begun);
+        let picture = |number: usize| workshop.good().join(format!("{number:03}.png"));
+        fs::copy(picture(19), picture(0)).expect("writable");
+        for number in 1..10 {
+            fs::remove_file(picture(number)).expect("it is there");
+        }
+        let said = running.succeeds().join("\n");
+        assert!(said.contains("No such file"), "{said}");
+        let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
+        let left = bundle.calibration().n();
+        assert!((1..calibrating).contains(&left), "{left}");
+        if calibrating == 20 {
+            assert!(said.contains("000.png: the file changed after"), "{said}");
+            assert_eq!(left, 10, "the others count once each");
+        }
+    }
+}
+
 #[test]
 fn without_a_rate_the_lowest_that_the_images_support_is_promised_and_said() {
     let workshop = Workshop::new(20);

@@ -86,6 +86,7 @@ impl Printer {
                 let text = format!("{}scored {done}/{total}", self.fold);
                 self.line.update(&text);
             }
+            Progress::Skipped(image) => self.line.skipped(&image.path, &image.reason),
             Progress::Exported { difference } => self.say(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
