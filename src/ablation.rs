@@ -21,6 +21,7 @@ use flawd_train::variant::Variant;
 
 use crate::comparison::{Contender, ContenderError, ImageMetrics};
 use crate::dataset::{self, DatasetError, GOOD, LeftOut, Sample, TestSet};
+use crate::depth::{self, SetError};
 use crate::features::{
     ExtractionStep, FeatureImage, FeaturePlan, FeatureSource, FeaturesError, Repeated,
 };
@@ -61,6 +62,9 @@ pub enum AblationError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// Which depth they have is not known, or another one was stated.
+    #[error(transparent)]
+    Depth(SetError),
     /// The features cannot be had.
     #[error(transparent)]
     Features(#[from] FeaturesError),
@@ -96,6 +100,15 @@ pub enum AblationError {
 pub enum AblationStep<'a> {
     /// The images are listed; this is there as well, and is not used.
     LeftOut(&'a [LeftOut]),
+    /// So many training images were looked at for their depth.
+    Depths {
+        /// Images that are done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
+    /// Images of more than 8 bits are read by this depth.
+    Depth(&'a depth::Found),
     /// Features are extracted.
     Features(ExtractionStep<'a>),
     /// A variant trains.
@@ -152,7 +165,18 @@ pub fn ablate(
     if observe(AblationStep::LeftOut(&left_out)).is_break() {
         return Err(AblationError::Interrupted);
     }
-    let source = FeatureSource::open(&plan.features)?;
+    let paths = training.paths.iter().map(PathBuf::as_path);
+    let found = depth::of_set(paths, plan.features.depth, &mut |done, total| {
+        observe(AblationStep::Depths { done, total })
+    })
+    .map_err(|error| match error {
+        SetError::Interrupted => AblationError::Interrupted,
+        error => AblationError::Depth(error),
+    })?;
+    if observe(AblationStep::Depth(&found)).is_break() {
+        return Err(AblationError::Interrupted);
+    }
+    let source = FeatureSource::open(&plan.features)?.reading(found.depth);
     let mut extract = |paths: Vec<PathBuf>, repeated: Repeated| {
         let mut tell = |step: ExtractionStep| observe(AblationStep::Features(step));
         source.extract(paths, repeated, runtime, options, &mut tell)

@@ -15,6 +15,7 @@ use std::{
 };
 
 use flawd_core::{
+    depth::Depth,
     event::{LatencyMs, ModelData, Phase},
     image::RgbImage,
     preprocess::{PreprocessError, Preprocessor},
@@ -160,7 +161,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     let record = model.judge.model.clone();
 
     let mut camera = daemon.open_camera(0)?;
-    let pictures = take_pictures(&mut camera)?;
+    let pictures = take_pictures(&mut camera, model.depth)?;
     let picture = pictures[0].size().to_string();
     let tensors = prepare(&pictures, &camera, &model)?;
 
@@ -262,12 +263,15 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
 }
 
 /// The first pictures that the camera gives.
-fn take_pictures(camera: &mut Camera) -> Result<Vec<Arc<RgbImage>>, BenchmarkError> {
+fn take_pictures(
+    camera: &mut Camera,
+    depth: Option<Depth>,
+) -> Result<Vec<Arc<RgbImage>>, BenchmarkError> {
     let source = &mut camera.source;
     let frames = std::iter::from_fn(|| source.next_frame().ok().flatten());
     let pictures: Vec<_> = frames
         .take(PICTURES)
-        .filter_map(|frame| frame.image.ok())
+        .filter_map(|frame| frame.image.ok()?.at(depth).ok())
         .collect();
     if pictures.is_empty() {
         return Err(BenchmarkError::NoPictures(camera.settings.name.clone()));

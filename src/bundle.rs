@@ -16,9 +16,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
-use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord};
+use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord, ModelRecord};
 use jiff::Timestamp;
 
 use crate::decode::{self, DecodeError};
@@ -261,7 +262,7 @@ impl Bundle {
     /// If its file is gone or damaged.
     pub fn golden_image(&self, golden: &GoldenRecord) -> Result<RgbImage, BundleError> {
         let path = self.folder.join(GOLDEN).join(&golden.file);
-        Ok(decode::from_bytes(&path, &self.golden_file(golden)?)?)
+        Ok(decode::from_bytes(&path, &self.golden_file(golden)?, None)?)
     }
 
     /// Reads the file of a golden picture.
@@ -283,8 +284,8 @@ impl Bundle {
         }
     }
 
-    /// Replaces all thresholds and with them the golden inputs; counts the version up. At every
-    /// moment the folder holds a whole bundle, the old one or the new one.
+    /// Replaces all thresholds and with them the golden inputs, and states the depth that the images
+    /// were read by; counts the version up. At every moment the folder holds a whole bundle, the old one or the new one.
     ///
     /// # Errors
     /// If something cannot be written; the bundle is then as it was.
@@ -292,6 +293,7 @@ impl Bundle {
         &mut self,
         thresholds: Thresholds,
         golden: &[GoldenInput],
+        depth: Option<Depth>,
         created: Timestamp,
     ) -> Result<(), BundleError> {
         let golden = golden::write(&self.folder.join(GOLDEN), golden)?;
@@ -302,6 +304,10 @@ impl Bundle {
             pixel: Some(thresholds.pixel),
             selection: thresholds.selection,
             quality: Some(thresholds.quality),
+            model: ModelRecord {
+                depth,
+                ..self.manifest.model.clone()
+            },
             metrics: None,
             golden,
             ..self.manifest.clone()

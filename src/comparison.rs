@@ -179,6 +179,7 @@ impl Comparing {
             },
             size: manifest.model.input,
             geometry: manifest.model.geometry,
+            depth: manifest.model.depth,
             cache: plan.cache.clone(),
         };
         let source = FeatureSource::of(&file, &features)?;

@@ -4,7 +4,9 @@
 //! 8-bit RGB, upright:
 //!
 //! * grey becomes three equal channels;
-//! * 16 bits a channel are scaled to 8, floating-point pixels are refused;
+//! * 16 bits a channel are scaled to 8 by the white that the file states, or that the caller knows
+//!   of such pictures ([`Depth`]); without either, by all 16, and refused where that would be nearly
+//!   black; floating-point pixels are refused;
 //! * an alpha channel is dropped where every pixel is opaque, and refused otherwise: what is
 //!   behind a transparent part is not in the file, so any score would be about a guess;
 //! * the EXIF orientation is applied, so that a model sees what a viewer shows;
@@ -17,9 +19,11 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use flawd_core::depth::{DeepImage, Depth, DepthError, Picture};
 use flawd_core::image::{RgbImage, Size};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+mod depth;
 mod jpeg;
 mod limit;
 #[cfg(test)]
@@ -42,7 +46,7 @@ pub fn is_image(path: &Path) -> bool {
 
 /// Goes up whenever a file is read otherwise than before, or no longer read: features that are
 /// cached under an older one are not used.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// Why a file gives no image.
 #[derive(Debug, thiserror::Error)]
@@ -151,17 +155,20 @@ pub enum Problem {
          alpha channel"
     )]
     Transparent,
+    /// Its samples have more than 8 bits, and which value is white is not known.
+    #[error(transparent)]
+    Depth(#[from] DepthError),
     /// Its pixels are floating-point numbers, whose range is not known.
     #[error("it has floating-point pixels: save it with 8 or 16 bits a channel")]
     FloatingPoint,
 }
 
-/// Reads and decodes a file.
+/// Reads and decodes a file; `depth` is that of pictures of more than 8 bits that do not say it.
 ///
 /// # Errors
 /// A [`DecodeError`] that names the file and the cause.
-pub fn decode_file(path: &Path) -> Result<RgbImage, DecodeError> {
-    from_bytes(path, &read(path)?)
+pub fn decode_file(path: &Path, depth: Option<Depth>) -> Result<RgbImage, DecodeError> {
+    from_bytes(path, &read(path)?, depth)
 }
 
 /// The content of an image file, for those who need its digest as well.
@@ -201,17 +208,61 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
     }
 }
 
-/// Decodes the content of a file; `path` is for errors alone.
+/// Decodes the content of a file; `path` is for errors alone, `depth` as for [`decode_file`].
 ///
 /// # Errors
 /// A [`DecodeError`] that names the file and the cause.
-pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-    decode(bytes)
-        .and_then(into_rgb)
-        .map_err(|source| DecodeError::Undecodable {
-            path: path.to_owned(),
-            source,
-        })
+pub fn from_bytes(
+    path: &Path,
+    bytes: &[u8],
+    depth: Option<Depth>,
+) -> Result<RgbImage, DecodeError> {
+    let image = read_samples(bytes).and_then(|(picture, _)| Ok(picture.at(depth)?));
+    image.map_err(undecodable(path))
+}
+
+/// Decodes the content of a file as far as it says how.
+///
+/// # Errors
+/// As [`from_bytes`], but no depth is missing.
+pub fn picture(path: &Path, bytes: &[u8]) -> Result<Picture, DecodeError> {
+    let read = read_samples(bytes).map_err(undecodable(path))?;
+    Ok(read.0)
+}
+
+/// What samples a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// 8 bits or fewer.
+    Eight,
+    /// More, and the file says how many.
+    Stated(Depth),
+    /// More, it is not said how many, and this is the highest value.
+    Unstated(u16),
+}
+
+/// Looks at the samples of a file. Pixels are decoded only where there are more than 8 bits.
+///
+/// # Errors
+/// As [`picture`]; what is wrong with pixels of 8 bits is not seen.
+pub fn samples(path: &Path, bytes: &[u8]) -> Result<Samples, DecodeError> {
+    let format = format(bytes).ok_or(Problem::UnknownFormat);
+    let format = format.map_err(undecodable(path))?;
+    if format == ImageFormat::Jpeg || !has_16_bits(bytes, format).map_err(undecodable(path))? {
+        return Ok(Samples::Eight);
+    }
+    Ok(match read_samples(bytes).map_err(undecodable(path))? {
+        (_, Some(stated)) => Samples::Stated(stated),
+        (Picture::Deep(image), None) => Samples::Unstated(image.highest()),
+        (Picture::Eight(_), None) => Samples::Eight,
+    })
+}
+
+fn undecodable(path: &Path) -> impl Fn(Problem) -> DecodeError {
+    move |source| DecodeError::Undecodable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Decodes the content of a file with the channels and the bits that it has, upright.
@@ -219,10 +270,8 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DecodeError> {
 /// # Errors
 /// As [`from_bytes`], but transparent pixels are none.
 pub(crate) fn as_saved(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
-    decode(bytes).map_err(|source| DecodeError::Undecodable {
-        path: path.to_owned(),
-        source,
-    })
+    let (image, _) = decode(bytes).map_err(undecodable(path))?;
+    Ok(image)
 }
 
 /// Decodes a JPEG that a camera sent as a frame of the size that was agreed with it.
@@ -239,7 +288,20 @@ pub fn jpeg_frame(bytes: &[u8], agreed: Size) -> Result<RgbImage, Problem> {
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
+/// The picture, and the depth that the file states where it has more than 8 bits.
+fn read_samples(bytes: &[u8]) -> Result<(Picture, Option<Depth>), Problem> {
+    let (image, format) = decode(bytes)?;
+    refuse_transparent(&image)?;
+    let Some(deep) = into_deep(&image)? else {
+        return Ok((into_rgb(image)?.into(), None));
+    };
+    Ok(match depth::stated(format, bytes, &deep)? {
+        Some(stated) => (deep.with_white(stated.white).into(), Some(stated.depth)),
+        None => (Picture::Deep(deep), None),
+    })
+}
+
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
     let format = format(bytes).ok_or(Problem::UnknownFormat)?;
     let (mut image, orientation) = match format {
         ImageFormat::Jpeg => {
@@ -259,7 +321,7 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
     ) {
         return Err(Problem::FloatingPoint);
     }
-    Ok(image)
+    Ok((image, format))
 }
 
 fn into_dynamic(image: RgbImage) -> DynamicImage {
@@ -281,21 +343,18 @@ fn format(bytes: &[u8]) -> Option<ImageFormat> {
         .filter(ImageFormat::reading_enabled)
 }
 
+/// Whether a file of another format than JPEG has more than 8 bits a channel.
+fn has_16_bits(bytes: &[u8], format: ImageFormat) -> Result<bool, Problem> {
+    let colour = opened(bytes, format)?.color_type();
+    Ok(colour.bytes_per_pixel() > colour.channel_count())
+}
+
 /// Everything but JPEG.
 fn other(
     bytes: &[u8],
     format: ImageFormat,
 ) -> Result<(DynamicImage, image::metadata::Orientation), Problem> {
-    let limit = limit::max_megapixels();
-    let failed = |error| match error {
-        image::ImageError::Limits(_) => Problem::Memory { limit },
-        error => Problem::Damaged(error.to_string()),
-    };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(limit * 16_000_000);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let mut decoder = opened(bytes, format)?;
     let (width, height) = decoder.dimensions();
     let size = Size::new(height as usize, width as usize);
     limit::admit(size)?;
@@ -305,11 +364,51 @@ fn other(
     Ok((image, orientation))
 }
 
-fn into_rgb(image: DynamicImage) -> Result<RgbImage, Problem> {
+/// A decoder that has read the header.
+fn opened(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, Problem> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(limit::max_megapixels() * 16_000_000);
+    reader.limits(limits);
+    reader.into_decoder().map_err(failed)
+}
+
+fn failed(error: image::ImageError) -> Problem {
+    match error {
+        image::ImageError::Limits(_) => Problem::Memory {
+            limit: limit::max_megapixels(),
+        },
+        error => Problem::Damaged(error.to_string()),
+    }
+}
+
+fn refuse_transparent(image: &DynamicImage) -> Result<(), Problem> {
     if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel[3] < u8::MAX) {
         return Err(Problem::Transparent);
     }
-    let image = image.into_rgb8();
-    let size = Size::new(image.height() as usize, image.width() as usize);
-    RgbImage::new(size, image.into_raw()).map_err(|error| Problem::Damaged(error.to_string()))
+    Ok(())
+}
+
+/// The samples of a picture that has more than 8 bits a channel.
+fn into_deep(image: &DynamicImage) -> Result<Option<DeepImage>, Problem> {
+    let samples = match image {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            image.to_luma16().into_raw()
+        }
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => image.to_rgb16().into_raw(),
+        _ => return Ok(None),
+    };
+    let deep = DeepImage::new(size_of_image(image), samples);
+    let deep = deep.map_err(|error| Problem::Damaged(error.to_string()))?;
+    Ok(Some(deep))
+}
+
+fn into_rgb(image: DynamicImage) -> Result<RgbImage, Problem> {
+    let size = size_of_image(&image);
+    RgbImage::new(size, image.into_rgb8().into_raw())
+        .map_err(|error| Problem::Damaged(error.to_string()))
+}
+
+fn size_of_image(image: &DynamicImage) -> Size {
+    Size::new(image.height() as usize, image.width() as usize)
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
 use flawd_core::preprocess::Geometry;
@@ -39,6 +40,8 @@ pub struct FeaturePlan {
     pub size: Size,
     /// Which part of a picture is inspected, and how it is turned.
     pub geometry: Geometry,
+    /// What is known of pictures of more than 8 bits that do not say their depth.
+    pub depth: Option<Depth>,
     /// The folder in whose `features` they are kept.
     pub cache: PathBuf,
 }
@@ -123,6 +126,7 @@ pub struct FeatureSource {
     pub graph_digest: Digest,
     graph: Vec<u8>,
     geometry: Geometry,
+    depth: Option<Depth>,
     cache: FeatureCache,
     /// Nothing of it is cleared meanwhile.
     _in_use: InUse,
@@ -162,8 +166,19 @@ impl FeatureSource {
             graph_digest: sha256(&graph),
             graph,
             geometry: plan.geometry,
+            depth: plan.depth,
             cache: FeatureCache::open(&plan.cache.join("features"))?,
         })
+    }
+
+    /// The same for pictures of this depth, where their set shows it.
+    pub fn reading(self, depth: Option<Depth>) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// The depth of pictures of more than 8 bits that do not say it.
+    pub fn depth(&self) -> Option<Depth> {
+        self.depth
     }
 
     /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use flawd_core::calibration::CalibrationError;
+use flawd_core::{calibration::CalibrationError, depth::Depth};
 use flawd_onnx::Runtime;
 
 use crate::{
@@ -80,6 +80,17 @@ pub enum Refusal {
     /// Its model cannot be loaded, or does not score here as it did where the bundle was made.
     #[error(transparent)]
     Model(#[from] ScorerError),
+    /// It is a shadow, and sees the pictures as the model that judges reads them.
+    #[error(
+        "it was trained with pictures of {own}, and the model that judges reads them by {judges}: \
+         train both with the same --depth"
+    )]
+    OtherDepth {
+        /// The depth of the shadow.
+        own: Depth,
+        /// That of the model that judges.
+        judges: Depth,
+    },
     /// There is no TensorRT engine for it.
     #[error(transparent)]
     Engine(#[from] EngineError),

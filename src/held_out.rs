@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
 
@@ -132,9 +133,9 @@ struct Picture {
 }
 
 impl Picture {
-    fn read(path: &Path) -> Result<Self, DecodeError> {
+    fn read(path: &Path, depth: Option<Depth>) -> Result<Self, DecodeError> {
         let bytes = decode::read(path)?;
-        let image = decode::from_bytes(path, &bytes)?;
+        let image = decode::from_bytes(path, &bytes, depth)?;
         Ok(Self {
             file: sha256(&bytes),
             pixels: sha256_pixels(&image),
@@ -191,7 +192,7 @@ impl HeldOut {
         let mut scored = Vec::with_capacity(total);
         for (done, path) in paths.into_iter().enumerate() {
             tell(observe, Progress::Scored { done, total })?;
-            let picture = match Picture::read(&path) {
+            let picture = match Picture::read(&path, scorer.depth()) {
                 Ok(picture) => picture,
                 Err(error) => {
                     skip(observe, &path, &with_causes(&error))?;
@@ -268,15 +269,20 @@ impl HeldOut {
         Standing::new(&self.paths, &self.good).highest(calibration)
     }
 
-    /// The pictures that every device has to score as this one did.
+    /// The pictures that every device has to score as this one did, read by the depth that they were
+    /// scored with.
     ///
     /// # Errors
     /// If a picture can no longer be decoded.
-    pub fn golden(&self, calibration: &Calibration) -> Result<Vec<GoldenInput>, DecodeError> {
+    pub fn golden(
+        &self,
+        calibration: &Calibration,
+        depth: Option<Depth>,
+    ) -> Result<Vec<GoldenInput>, DecodeError> {
         let scores = self.scores();
         let input = |place: usize| {
             Ok(GoldenInput {
-                image: decode_file(&self.paths[place])?,
+                image: decode_file(&self.paths[place], depth)?,
                 score: scores[place],
             })
         };

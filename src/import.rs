@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::anomaly::MapKind;
+use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::flow::{FlowSpec, SCALES};
 use flawd_core::image::Size;
@@ -243,8 +244,9 @@ impl ImportedModel {
         &self.model
     }
 
-    /// Calibrates the model with held-out good images and makes it the bundle of `draft`. Returns
-    /// with it which images set the threshold, in words.
+    /// Calibrates the model with held-out good images, whose depth is `depth` where they do not say
+    /// it, and makes it the bundle of `draft`. Returns with it which images set the threshold, in
+    /// words.
     ///
     /// # Errors
     /// If too few images can be used for the promise, some stand apart from the others, or the bundle
@@ -252,7 +254,7 @@ impl ImportedModel {
     pub fn calibrate(
         self,
         mut draft: Draft,
-        images: Vec<PathBuf>,
+        (images, depth): (Vec<PathBuf>, Option<Depth>),
         (promise, selection): (&Promise, &Selection),
         runtime: &Runtime,
         options: &SessionOptions,
@@ -261,13 +263,14 @@ impl ImportedModel {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;
         let (images, excluded) = selection.apply(images)?;
-        let mut scorer = Scorer::load(&model, geometry, runtime, options)?;
+        let scorer = Scorer::load(&model, geometry, runtime, options)?;
+        let mut scorer = scorer.reading(depth);
         stress::check(&mut scorer)?;
         let held_out = HeldOut::score(&mut scorer, images, |_| false, observe)?;
         let calibrate = |scores| promise.calibrate(scores);
         let thresholds = held_out.thresholds(calibrate, selection, excluded)?;
         let highest = held_out.highest(&thresholds.calibration);
-        let golden = held_out.golden(&thresholds.calibration)?;
+        let golden = held_out.golden(&thresholds.calibration, depth)?;
         let bundle = draft.finish(&golden, |record| Manifest {
             format: manifest::FORMAT,
             name: self.name,
@@ -277,6 +280,7 @@ impl ImportedModel {
                 digest: record.model,
                 input: self.size,
                 geometry,
+                depth,
                 map: self.map,
             },
             backbone: self.backbone,

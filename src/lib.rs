@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod dataset;
 pub mod decode;
 pub mod demo;
+pub mod depth;
 pub mod digest;
 pub mod doctor;
 pub mod encode;

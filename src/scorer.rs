@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use flawd_core::calibration::Calibration;
+use flawd_core::depth::Depth;
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
@@ -105,6 +106,7 @@ pub fn check_golden(
 /// A loaded model with the preprocessing that belongs to it.
 pub struct Scorer {
     preprocessor: Preprocessor,
+    depth: Option<Depth>,
     model: Model,
     tensor: Vec<u8>,
 }
@@ -140,6 +142,7 @@ impl Scorer {
         let stated = &bundle.manifest().model;
         let scorer =
             bundle.load_model(|path| Self::load(path, stated.geometry, runtime, options))?;
+        let scorer = scorer.reading(stated.depth);
         if scorer.model.input_size() != stated.input {
             return Err(ScorerError::InputSize {
                 stated: stated.input,
@@ -164,9 +167,20 @@ impl Scorer {
         let tensor = vec![0; preprocessor.tensor_len()];
         Ok(Self {
             preprocessor,
+            depth: None,
             model,
             tensor,
         })
+    }
+
+    /// The same for files of this depth.
+    pub fn reading(self, depth: Option<Depth>) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// The depth of files of more than 8 bits that do not say it.
+    pub fn depth(&self) -> Option<Depth> {
+        self.depth
     }
 
     /// Scores a picture of any size.
@@ -196,7 +210,7 @@ impl Scorer {
     /// # Errors
     /// If it cannot be decoded, or as [`Self::score`].
     pub fn score_file(&mut self, path: &Path) -> Result<(RgbImage, Prediction), ScorerError> {
-        let image = decode_file(path)?;
+        let image = decode_file(path, self.depth)?;
         let prediction = self.score(&image)?;
         Ok((image, prediction))
     }

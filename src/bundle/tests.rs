@@ -45,6 +45,7 @@ fn describe(record: DraftRecord) -> Manifest {
             digest: record.model,
             input: Size::new(128, 128),
             geometry: Geometry::default(),
+            depth: None,
             map: MapKind::default(),
         },
         backbone: BackboneRecord {
@@ -271,7 +272,7 @@ fn recalibration_replaces_threshold_and_golden_inputs_and_nothing_else() {
     let calibrate = |scores| Calibration::from_scores(scores, 0.25);
     let thresholds = Thresholds::from_good(&good, calibrate).expect("three are enough");
     bundle
-        .recalibrate(thresholds.clone(), &golden(&[0.75]), now)
+        .recalibrate(thresholds.clone(), &golden(&[0.75]), None, now)
         .expect("it can be written");
     let opened = Bundle::open(&target).expect("it opens");
     let after = opened.manifest();

@@ -129,7 +129,9 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     drop(progress);
     let ablation = outcome.map_err(|error| match error {
         AblationError::Features(error) => features::failure(error),
-        AblationError::Dataset(_) | AblationError::OneKind { .. } => Failure::usage(error),
+        AblationError::Dataset(_) | AblationError::Depth(_) | AblationError::OneKind { .. } => {
+            Failure::usage(error)
+        }
         error => error.into(),
     })?;
     print_ablation(&ablation);
@@ -142,6 +144,11 @@ pub fn run(mut args: AblateArgs) -> Outcome {
 fn show(progress: &mut ProgressLine, step: &AblationStep) {
     match step {
         AblationStep::LeftOut(left_out) => progress.left_out(left_out),
+        AblationStep::Depths { done, total } => progress.update(&format!("depth {done}/{total}")),
+        AblationStep::Depth(found) if found.is_worth_saying() => {
+            progress.line(&format!("depth: {found}"));
+        }
+        AblationStep::Depth(_) => progress.clear(),
         AblationStep::Features(step) => progress.extraction(step),
         AblationStep::Trains { at, epochs, step } => progress.update(&format!(
             "{}, epoch {}/{epochs}, step {}/{}, loss {:.4}",

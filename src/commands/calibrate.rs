@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
+use flawd_core::depth::Depth;
 use jiff::Timestamp;
 
+use super::features::DepthArg;
 use super::progress::ProgressLine;
 use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
 use crate::bundle::{Bundle, RateError};
@@ -29,6 +31,8 @@ pub struct CalibrateArgs {
     promise: PromiseArgs,
     #[command(flatten)]
     selection: SelectionArgs,
+    #[command(flatten)]
+    depth: DepthArg,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -53,7 +57,9 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let (paths, excluded) = selection.apply(paths).map_err(Failure::usage)?;
     let promise = args.promise.promise();
     promise.check(paths.len()).map_err(ways_out)?;
-    let (mut bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
+    let (mut bundle, scorer) = open(&args.bundle, &args.runtime)?;
+    let depth = depth(args, &bundle)?;
+    let mut scorer = scorer.reading(depth);
     if bundle.manifest().import.is_some() {
         eprintln!(
             "note: this model was imported, so that it never saw these images cannot be checked: \
@@ -78,15 +84,29 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
             ThresholdError::Calibration(error) => ways_out(error),
             error => error.into(),
         })?;
-    let golden = held_out.golden(&thresholds.calibration)?;
+    let golden = held_out.golden(&thresholds.calibration, depth)?;
     let scored = held_out.scores().len();
 
     let old = bundle.calibration().threshold();
-    bundle.recalibrate(thresholds, &golden, Timestamp::now())?;
+    bundle.recalibrate(thresholds, &golden, depth, Timestamp::now())?;
     let images = format!("{scored}, {} left out", found - scored);
     say(&bundle, &images, old);
     println!("highest    {}", held_out.highest(bundle.calibration()));
     Ok(())
+}
+
+/// The depth that images are read by. A model knows pictures of the brightness that it was trained
+/// with, so a bundle that has a depth keeps it.
+fn depth(args: &CalibrateArgs, bundle: &Bundle) -> Result<Option<Depth>, Failure> {
+    match (bundle.manifest().model.depth, args.depth.depth) {
+        (Some(known), Some(asked)) if known != asked => Err(Failure::usage(anyhow!(
+            "--depth {}: the model of {} was trained with pictures of {known}: leave --depth out, or \
+             train again",
+            u8::from(asked),
+            bundle.folder().display()
+        ))),
+        (known, asked) => Ok(known.or(asked)),
+    }
 }
 
 /// The threshold of the same images for another rate.
@@ -97,6 +117,11 @@ fn at_another_rate(args: &CalibrateArgs) -> Outcome {
              scores that the bundle has"
         ))
     })?;
+    if args.depth.depth.is_some() {
+        return Err(Failure::usage(anyhow!(
+            "--depth says how images are read: give a folder of good images with it"
+        )));
+    }
     let mut bundle = Bundle::open(&args.bundle).map_err(Failure::config)?;
     let old = bundle.calibration().threshold();
     bundle

@@ -202,6 +202,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             choice: FeatureChoice::default(),
             size: SIZE,
             geometry: Geometry::default(),
+            depth: None,
             cache: args.out.join("cache"),
         },
         map: MapKind::default(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use flawd_core::depth::Depth;
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
@@ -40,7 +41,18 @@ pub(super) struct FeatureArgs {
     #[arg(long, value_enum, default_value_t = FlipArg::None)]
     flip: FlipArg,
     #[command(flatten)]
+    depth: DepthArg,
+    #[command(flatten)]
     cache: CacheArgs,
+}
+
+/// What is known of pictures of more than 8 bits; shared by the commands that make bundles.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct DepthArg {
+    /// Bits that the camera gives where its pictures have 16 a channel and do not say it, 8 to 16. If
+    /// unset, their highest value shows it. The bundle keeps it
+    #[arg(long, value_name = "BITS", value_parser = depth)]
+    pub(super) depth: Option<Depth>,
 }
 
 /// Where work is kept, so that a second run or an interrupted one goes on.
@@ -98,6 +110,7 @@ impl FeatureArgs {
                     FlipArg::Vertical => Flip::Vertical,
                 },
             },
+            depth: self.depth.depth,
             cache: self.cache.folder()?,
         })
     }
@@ -131,6 +144,12 @@ pub(super) fn failure(error: FeaturesError) -> Failure {
         }
         error => error.into(),
     }
+}
+
+/// A number of bits.
+fn depth(text: &str) -> Result<Depth, String> {
+    let bits: u8 = (text.parse()).map_err(|_| format!("`{text}` is no number of bits"))?;
+    Depth::try_from(bits).map_err(|error| error.to_string())
 }
 
 /// `LEFT,TOP,WIDTH,HEIGHT`.

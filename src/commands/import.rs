@@ -9,7 +9,7 @@ use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
 use flawd_onnx::{FeatureChoice, Runtime};
 
-use super::features::NormalisationArg;
+use super::features::{DepthArg, NormalisationArg};
 use super::output::OutputFile;
 use super::progress::ProgressLine;
 use super::train::{MapArg, bundle_name};
@@ -17,6 +17,7 @@ use super::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::{Images, images_in};
+use crate::depth;
 use crate::failure::{Failure, Outcome};
 use crate::held_out::{Progress, ThresholdError};
 use crate::import::{ImportError, ImportPlan, ImportedModel};
@@ -52,6 +53,8 @@ pub(super) struct ImportArgs {
     /// checkpoint says, else 768x768 for the original code and 256x256 for anomalib
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
+    #[command(flatten)]
+    depth: DepthArg,
     /// Limit of the soft clamp on the log-scales. Where it is not given: what the checkpoint says,
     /// else 3
     #[arg(long, value_name = "LIMIT")]
@@ -127,12 +130,25 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
     let stop = StopFlag::listen()?;
+    let selection = args.selection.selection();
+    let used: Vec<&Path> = paths
+        .iter()
+        .map(PathBuf::as_path)
+        .filter(|path| !selection.leaves_out(path))
+        .collect();
+    let found_depth = depth::of_set(used.into_iter(), args.depth.depth, &mut |_, _| {
+        stop.control()
+    })
+    .map_err(Failure::usage)?;
+    if found_depth.is_worth_saying() {
+        println!("depth      {found_depth}");
+    }
     let model = build(plan)?;
     let mut progress = ProgressLine::new();
     let bundle = model.calibrate(
         draft,
-        paths,
-        (&promise, &args.selection.selection()),
+        (paths, found_depth.depth),
+        (&promise, &selection),
         &runtime,
         &args.runtime.session_options(),
         &mut |of: Progress<'_>| {

@@ -61,6 +61,9 @@ fn inspect(bundle: &Path) -> Outcome {
         "input",
         &format!("{} (height x width)", manifest.model.input),
     );
+    if let Some(depth) = manifest.model.depth {
+        row("depth", &format!("{depth}, of files that do not say it"));
+    }
     row("map", &manifest.model.map);
     row(
         "backbone",

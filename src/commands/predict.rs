@@ -147,7 +147,7 @@ fn predict<'a>(
     heatmap: Option<&Path>,
 ) -> anyhow::Result<Row<'a>> {
     let calibration = bundle.calibration();
-    let image = decode_file(path)?;
+    let image = decode_file(path, scorer.depth())?;
     let Examined {
         prediction,
         measured,

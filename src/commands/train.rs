@@ -145,7 +145,9 @@ pub fn run(args: TrainArgs) -> Outcome {
         TrainingError::Export(_)
         | TrainingError::Calibration { .. }
         | TrainingError::CrossCalibration { .. } => Failure::config(error),
-        TrainingError::Dataset(_) | TrainingError::NotThere(_) => Failure::usage(error),
+        TrainingError::Dataset(_) | TrainingError::NotThere(_) | TrainingError::Depth(_) => {
+            Failure::usage(error)
+        }
         error => error.into(),
     })?;
     println!("bundle     {}", summary.bundle.display());

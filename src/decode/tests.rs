@@ -6,7 +6,7 @@ use super::*;
 use crate::failure::with_causes;
 
 fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-    from_bytes(Path::new("part.img"), bytes)
+    from_bytes(Path::new("part.img"), bytes, None)
 }
 
 fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -182,13 +182,13 @@ fn the_values_of_a_pnm_are_relative_to_its_white() {
 
 #[test]
 fn a_file_that_is_none_is_refused_before_it_is_opened() {
-    let error = decode_file(Path::new("/dev/zero")).expect_err("it never ends");
+    let error = decode_file(Path::new("/dev/zero"), None).expect_err("it never ends");
     assert!(matches!(error, DecodeError::NotAFile { .. }), "{error}");
     let folder = tempfile::tempdir().expect("a folder");
     let long = folder.path().join("long.png");
     let file = fs::File::create(&long).expect("it can be made");
     // Sparse: takes no room.
     file.set_len(6 << 30).expect("it can be long");
-    let error = decode_file(&long).expect_err("six gigabytes");
+    let error = decode_file(&long, None).expect_err("six gigabytes");
     assert!(matches!(error, DecodeError::TooLong { .. }), "{error}");
 }

@@ -56,7 +56,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn damaged(error: tiff::TiffError) -> Problem {
+pub(super) fn damaged(error: tiff::TiffError) -> Problem {
     Problem::Damaged(error.to_string())
 }
 

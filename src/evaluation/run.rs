@@ -213,7 +213,8 @@ struct Picture {
 fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
     let bytes = decode::read(&sample.path).map_err(ScorerError::from)?;
     let picture = Picture {
-        image: decode::from_bytes(&sample.path, &bytes).map_err(ScorerError::from)?,
+        image: decode::from_bytes(&sample.path, &bytes, scorer.depth())
+            .map_err(ScorerError::from)?,
         digest: sha256(&bytes),
     };
     let prediction = scorer.score(&picture.image)?;

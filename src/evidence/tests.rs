@@ -175,7 +175,7 @@ fn everything_admitted_is_written_before_the_writer_ends_with_the_digest_that_wa
         let (seq, series) = (exhibit.seq, &exhibit.series);
         let expected = format!("top/{}/{seq:012}-{what}-{series}.png", &day[..10]);
         assert_eq!(said.path, expected);
-        let decoded = decode_file(&folder.path().join(&said.path)).unwrap();
+        let decoded = decode_file(&folder.path().join(&said.path), None).unwrap();
         assert_eq!(digest::sha256(decoded.pixels()), said.sha256);
         assert_eq!(&decoded, &*exhibit.picture);
 
@@ -183,7 +183,7 @@ fn everything_admitted_is_written_before_the_writer_ends_with_the_digest_that_wa
         assert_eq!(heatmap.exists(), exhibit.anomaly.is_some());
         if let Some(anomaly) = &exhibit.anomaly {
             let drawn = overlay(&exhibit.picture, &anomaly.map, anomaly.threshold);
-            assert_eq!(decode_file(&heatmap).unwrap(), drawn);
+            assert_eq!(decode_file(&heatmap, None).unwrap(), drawn);
         }
     }
     assert_eq!(files(folder.path()).len(), 12 + 6);
@@ -418,7 +418,7 @@ fn a_numbering_that_begins_anew_on_the_same_day_replaces_no_picture() {
 }
 
 fn pixels_digest(path: &Path) -> Digest {
-    digest::sha256(decode_file(path).unwrap().pixels())
+    digest::sha256(decode_file(path, None).unwrap().pixels())
 }
 
 #[test]

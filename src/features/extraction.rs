@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
 use flawd_core::preprocess::Preprocessor;
@@ -30,13 +31,14 @@ pub struct FeatureImage {
 }
 
 impl FeatureImage {
-    /// Its pixels, if the file is still the one whose features were extracted; in words, why not.
-    pub fn read_again(&self) -> Result<RgbImage, String> {
+    /// Its pixels, read by `depth` as for its features, if the file is still the one whose features
+    /// were extracted; in words, why not.
+    pub fn read_again(&self, depth: Option<Depth>) -> Result<RgbImage, String> {
         let bytes = decode::read(&self.path).map_err(|error| with_causes(&error))?;
         if sha256(&bytes) != self.digest {
             return Err("the file changed after its features were extracted".to_owned());
         }
-        decode::from_bytes(&self.path, &bytes).map_err(|error| with_causes(&error))
+        decode::from_bytes(&self.path, &bytes, depth).map_err(|error| with_causes(&error))
     }
 }
 
@@ -153,7 +155,7 @@ impl<'a> Extraction<'a> {
             self.cached += 1;
             return Ok(self.first(pixels, path).map(|()| image(pixels)));
         }
-        let picture = match decode::from_bytes(path, &bytes) {
+        let picture = match decode::from_bytes(path, &bytes, self.source.depth) {
             Ok(picture) => picture,
             Err(error) => return Ok(Err(with_causes(&error))),
         };
@@ -190,10 +192,11 @@ impl<'a> Extraction<'a> {
         let FeatureSource {
             graph_digest,
             geometry,
+            depth,
             ..
         } = self.source;
         let inputs = format!(
-            "{} {} {graph_digest} {geometry:?} {image}",
+            "{} {} {graph_digest} {geometry:?} {depth:?} {image}",
             self.computed_by,
             decode::REVISION
         );

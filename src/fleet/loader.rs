@@ -94,13 +94,32 @@ impl<'a> Loader<'a> {
         let shadow = models
             .shadow
             .as_deref()
-            .map(|bundle| self.member(bundle, Role::Shadow, &format!("the shadow of {used_by}")));
+            .map(|bundle| self.shadow(bundle, &standard, &used_by));
         Ok(CameraModels {
             name: settings.name.clone(),
             standard,
             recipes,
             shadow: shadow.transpose()?,
         })
+    }
+
+    /// A second opinion on the pictures that `standard` judges.
+    fn shadow(
+        &mut self,
+        bundle: &Path,
+        standard: &Member,
+        camera: &str,
+    ) -> Result<Member, FleetError> {
+        let used_by = format!("the shadow of {camera}");
+        let shadow = self.member(bundle, Role::Shadow, &used_by)?;
+        match (shadow.active.depth, standard.active.depth) {
+            (Some(own), Some(judges)) if own != judges => Err(FleetError::Refused {
+                bundle: bundle.to_owned(),
+                used_by,
+                source: Box::new(Refusal::OtherDepth { own, judges }),
+            }),
+            _ => Ok(shadow),
+        }
     }
 
     fn member(&mut self, path: &Path, role: Role, used_by: &str) -> Result<Member, FleetError> {
@@ -192,8 +211,10 @@ impl<'a> Loader<'a> {
         }
         let engine = engine::digest(bundle, options, engines);
         let judge = judge(bundle, scorer.provider(), engine);
-        let geometry = bundle.manifest().model.geometry;
-        Ok(ActiveModel::new(scorer.into_model(), judge, geometry))
+        let stated = &bundle.manifest().model;
+        let mut active = ActiveModel::new(scorer.into_model(), judge, stated.geometry);
+        active.depth = stated.depth;
+        Ok(active)
     }
 }
 
@@ -209,6 +230,7 @@ fn share(active: &ActiveModel, bundle: &Bundle) -> Result<ActiveModel, ScorerErr
     let runs_on = &active.judge.model;
     let mut shared = active.with_judge(judge(bundle, &runs_on.provider, runs_on.engine));
     shared.geometry = stated.geometry;
+    shared.depth = stated.depth;
     Ok(shared)
 }
 

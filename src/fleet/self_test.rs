@@ -147,7 +147,7 @@ pub(super) fn prove(active: &ActiveModel, golden: &[Golden]) -> Result<(), Score
 
 /// The whole way of a picture: from its file to its score.
 fn score(active: &ActiveModel, golden: &GoldenRecord, file: &[u8]) -> Result<f32, ScorerError> {
-    let image = decode::from_bytes(Path::new(&golden.file), file)?;
+    let image = decode::from_bytes(Path::new(&golden.file), file, None)?;
     let mut preprocessor = Preprocessor::new(active.input_size(), active.geometry);
     let mut tensor = vec![0; preprocessor.tensor_len()];
     preprocessor.run(&image, &mut tensor)?;

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use flawd_core::{image::Size, preprocess::Geometry};
+use flawd_core::{depth::Depth, image::Size, preprocess::Geometry};
 use flawd_onnx::{Model, ModelError, Prediction};
 
 use super::decide::Judge;
@@ -21,6 +21,8 @@ pub struct ActiveModel {
     pub judge: Judge,
     /// What is cut out of the picture before, where the camera says nothing else.
     pub geometry: Geometry,
+    /// That of pictures of more than 8 bits that do not say it.
+    pub depth: Option<Depth>,
     input_size: Size,
     /// One run at a time: a session has one set of buffers.
     session: Arc<Mutex<Model>>,
@@ -32,6 +34,7 @@ impl ActiveModel {
         Self {
             judge,
             geometry,
+            depth: None,
             input_size: model.input_size(),
             session: Arc::new(Mutex::new(model)),
         }
@@ -42,6 +45,7 @@ impl ActiveModel {
         Self {
             judge,
             geometry: self.geometry,
+            depth: self.depth,
             input_size: self.input_size,
             session: Arc::clone(&self.session),
         }

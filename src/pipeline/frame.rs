@@ -7,6 +7,7 @@ use std::{
 
 use flawd_core::{
     anomaly::AnomalyMap,
+    depth::{DeepImage, Depth, DepthError, Picture},
     event::VerdictData,
     image::RgbImage,
     preprocess::Geometry,
@@ -57,17 +58,54 @@ pub struct Frame {
     pub part: Option<Arc<str>>,
     /// The picture, or why there is none: a file that cannot be decoded is still a part that
     /// wants a verdict.
-    pub image: Result<Arc<RgbImage>, String>,
+    pub image: Result<Pixels, String>,
     /// When the picture was taken; for a file, when reading it began.
     pub captured: Moment,
     /// When it was decoded and at hand.
     pub at_hand: Instant,
 }
 
+/// The pixels of a frame: as a model takes them, or of a depth that only the model says which is to
+/// judge them.
+#[derive(Debug, PartialEq)]
+pub enum Pixels {
+    /// Of 8 bits a channel; others may have them as well.
+    Ready(Arc<RgbImage>),
+    /// Of more, with a white that is not known.
+    Deep(DeepImage),
+}
+
+impl Pixels {
+    /// The picture for a model of this depth.
+    ///
+    /// # Errors
+    /// If it has another depth, or none is known.
+    pub fn at(self, depth: Option<Depth>) -> Result<Arc<RgbImage>, DepthError> {
+        match self {
+            Self::Ready(image) => Ok(image),
+            Self::Deep(image) => image.at(depth).map(Arc::new),
+        }
+    }
+}
+
+impl From<Picture> for Pixels {
+    fn from(picture: Picture) -> Self {
+        match picture {
+            Picture::Eight(image) => Self::Ready(Arc::new(image)),
+            Picture::Deep(image) => Self::Deep(image),
+        }
+    }
+}
+
 impl Frame {
     /// A picture that is at hand from now on.
-    pub fn new(part: Option<Arc<str>>, image: Result<RgbImage, String>, captured: Moment) -> Self {
-        Self::shared(part, image.map(Arc::new), captured)
+    pub fn new(
+        part: Option<Arc<str>>,
+        image: Result<impl Into<Picture>, String>,
+        captured: Moment,
+    ) -> Self {
+        let pixels = image.map(|image| Pixels::from(image.into()));
+        Self::of(part, pixels, captured)
     }
 
     /// The same with a picture that somebody else has as well.
@@ -76,6 +114,10 @@ impl Frame {
         image: Result<Arc<RgbImage>, String>,
         captured: Moment,
     ) -> Self {
+        Self::of(part, image.map(Pixels::Ready), captured)
+    }
+
+    fn of(part: Option<Arc<str>>, image: Result<Pixels, String>, captured: Moment) -> Self {
         Self {
             part,
             image,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use flawd_core::{
-    image::Size,
+    image::{RgbImage, Size},
     preprocess::{Geometry, Preprocessor},
     quality::{self, FrozenPicture},
     verdict::Reason,
@@ -14,7 +14,7 @@ use flawd_core::{
 
 use super::{
     active::{ActiveModel, ModelSet},
-    frame::{Flaw, Frame, Tensor},
+    frame::{Flaw, Tensor},
     inbox::Inbox,
     pool::{Pool, Pooled},
 };
@@ -64,13 +64,14 @@ impl Preprocess {
         self.tensors.take()
     }
 
-    /// Fills a tensor for `model`.
+    /// Fills a tensor for `model` with a picture, which the source calls `part`.
     ///
     /// # Errors
     /// Why the picture cannot be judged.
     pub(super) fn run(
         &mut self,
-        frame: &Frame,
+        part: Option<&Arc<str>>,
+        picture: &Result<Arc<RgbImage>, String>,
         model: &ActiveModel,
         tensor: &mut Tensor,
     ) -> Result<(), Flaw> {
@@ -79,11 +80,11 @@ impl Preprocess {
             detail,
         };
         let gate = self.gate;
-        let picture = (frame.image.as_ref()).map_err(|problem| flaw(problem.clone()))?;
+        let picture = (picture.as_ref()).map_err(|problem| flaw(problem.clone()))?;
         let fitted = self.fitted(model);
         tensor.resize(fitted.preprocessor.target().area() * 3, 0);
         (fitted.preprocessor.run(picture, tensor)).map_err(|error| flaw(error.to_string()))?;
-        if gate && fitted.is_frozen(frame.part.as_ref(), tensor) {
+        if gate && fitted.is_frozen(part, tensor) {
             let detail = format!("the camera has given the same picture {FROZEN} times");
             return Err(flaw(detail));
         }

@@ -13,6 +13,7 @@ use super::trained::EXPORT_TOLERANCE;
 use crate::bundle::BundleError;
 use crate::dataset::DatasetError;
 use crate::decode::DecodeError;
+use crate::depth::SetError;
 use crate::features::FeaturesError;
 use crate::held_out::{NotThere, StandApart, ThresholdError};
 use crate::scorer::ScorerError;
@@ -24,6 +25,9 @@ pub enum TrainingError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// Which depth they have is not known, or another one was stated.
+    #[error(transparent)]
+    Depth(SetError),
     /// The backbone cannot be used, or features cannot be kept.
     #[error(transparent)]
     Features(#[from] FeaturesError),
@@ -168,6 +172,15 @@ impl From<ThresholdError> for TrainingError {
         match error {
             ThresholdError::Calibration(error) => Self::Threshold(error),
             ThresholdError::StandApart(error) => Self::StandApart(error),
+        }
+    }
+}
+
+impl From<SetError> for TrainingError {
+    fn from(error: SetError) -> Self {
+        match error {
+            SetError::Interrupted => Self::Interrupted,
+            error => Self::Depth(error),
         }
     }
 }

@@ -39,6 +39,7 @@ use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
 use crate::dataset::LeftOut;
+use crate::depth;
 use crate::features::{ExtractionStep, FeaturePlan, SkippedImage};
 use crate::held_out::{Promise, Selection};
 
@@ -101,6 +102,15 @@ impl HoldOut {
 pub enum Progress<'a> {
     /// The images are listed; this is there as well, and is not used.
     LeftOut(&'a [LeftOut]),
+    /// So many images were looked at for their depth.
+    Depths {
+        /// Images that are done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
+    /// Images of more than 8 bits are read by this depth.
+    Depth(&'a depth::Found),
     /// Features are extracted.
     Features(ExtractionStep<'a>),
     /// The images do not support the rate; the lowest that they do will be promised.

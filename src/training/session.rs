@@ -18,6 +18,7 @@ use super::trained::Trained;
 use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan, tell};
 use crate::bundle::Draft;
 use crate::dataset;
+use crate::depth;
 use crate::features::{ExtractionStep, FeatureImage, FeatureSource, FeaturesError, Repeated};
 
 /// What a run made.
@@ -64,7 +65,14 @@ pub fn train(
         // What all of them do not support is better known now than after the extraction.
         promise::check(plan, found, promise::calibrating(plan, found))?;
     }
-    let (_used, excluded) = plan.selection.apply(paths.clone())?;
+    let (used, excluded) = plan.selection.apply(paths.clone())?;
+    let found_depth = {
+        let paths = used.iter().map(PathBuf::as_path);
+        let mut looked = |done, total| observe(Progress::Depths { done, total });
+        depth::of_set(paths, plan.features.depth, &mut looked)?
+    };
+    tell(observe, Progress::Depth(&found_depth))?;
+    let source = source.reading(found_depth.depth);
     let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();

@@ -74,7 +74,7 @@ impl Shipment<'_> {
         )?;
         let highest = held_out.highest(&thresholds.calibration);
         tell(observe, Progress::Calibrated(&thresholds.calibration))?;
-        let golden = own.golden(&thresholds.calibration)?;
+        let golden = own.golden(&thresholds.calibration, self.session.source.depth())?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
@@ -99,6 +99,7 @@ impl Shipment<'_> {
                 digest: record.model,
                 input: plan.features.size,
                 geometry: plan.features.geometry,
+                depth: source.depth(),
                 map: plan.map,
             },
             backbone: BackboneRecord {

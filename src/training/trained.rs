@@ -69,12 +69,13 @@ impl Trained {
         observe: &mut Observer,
     ) -> Result<Examination, TrainingError> {
         let geometry = session.plan.features.geometry;
+        let depth = session.source.depth();
         let mut scorer = Scorer::load(model, geometry, session.runtime, session.options)?;
         let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();
             tell(observe, Progress::Scored { done, total })?;
-            match image.read_again() {
+            match image.read_again(depth) {
                 Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
                 Err(reason) => {
                     let path = image.path.clone();

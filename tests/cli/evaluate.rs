@@ -146,8 +146,8 @@ fn an_overlay_is_written_for_every_image() {
     let out = folder.path().join("overlays");
     flawd(arguments!["evaluate", bundle(), data(), "--out", &out]).succeeded();
     for image in ["good/000.png", "good/011.png", "scratch/001.png"] {
-        let overlay = flawd::decode::decode_file(&out.join(image)).expect("it was written");
-        let original = flawd::decode::decode_file(&data().join("test").join(image));
+        let overlay = flawd::decode::decode_file(&out.join(image), None).expect("it was written");
+        let original = flawd::decode::decode_file(&data().join("test").join(image), None);
         assert_eq!(overlay.size(), original.expect("it is there").size());
     }
 }

@@ -122,7 +122,7 @@ fn score_of_the_trainer(checkpoint: &Path, image: &Path, backbone: &Path) -> f64
 
 /// An image as the model sees it.
 fn tensor(image: &Path) -> Vec<u8> {
-    let image = decode_file(image).expect("it decodes");
+    let image = decode_file(image, None).expect("it decodes");
     let mut preprocessor = Preprocessor::new(SIZE, Geometry::default());
     let mut tensor = vec![0; preprocessor.tensor_len()];
     preprocessor.run(&image, &mut tensor).expect("it fits");

@@ -9,6 +9,7 @@ mod calibrate;
 mod categories;
 mod comparison;
 mod cross;
+mod depth;
 mod doctor;
 mod engine;
 mod evaluate;

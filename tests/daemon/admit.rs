@@ -70,7 +70,7 @@ impl Source for Script {
                 Ok(Some(Frame::new(None, Ok(image), captured)))
             }
             Some(Shot::Broken) => {
-                let problem = Err("cut short".to_owned());
+                let problem = Err::<RgbImage, _>("cut short".to_owned());
                 Ok(Some(Frame::new(None, problem, Moment::now())))
             }
             Some(Shot::Lost | Shot::Found) => Err(CameraLost("unplugged".to_owned())),

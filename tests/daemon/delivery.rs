@@ -96,7 +96,7 @@ fn every_image_ends_in_one_verdict_with_the_score_that_the_scorer_gives() {
 
     let (bundle, mut scorer) = bundle::scorer();
     for (name, message) in names.iter().zip(&verdicts) {
-        let image = decode_file(&station.folder().join("parts").join(name)).unwrap();
+        let image = decode_file(&station.folder().join("parts").join(name), None).unwrap();
         let score = scorer.score(&image).unwrap().score;
         let sent = message.payload["score"].as_f64().unwrap();
         assert!(

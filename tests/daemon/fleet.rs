@@ -85,7 +85,7 @@ fn recalibrate(folder: &Path, calibration: Calibration, factor: f32) {
         selection: bundle.manifest().selection.clone(),
     };
     bundle
-        .recalibrate(thresholds, &golden, Timestamp::UNIX_EPOCH)
+        .recalibrate(thresholds, &golden, None, Timestamp::UNIX_EPOCH)
         .unwrap();
 }
 

@@ -19,6 +19,7 @@ mod bench;
 mod camera;
 mod commands;
 mod delivery;
+mod depth;
 mod drift;
 mod endurance_line;
 mod endurance_triggers;

@@ -29,7 +29,7 @@ fn expected(folder: &Path, pictures: &Path) -> (String, Expected) {
     let mut scorer = Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap();
     let scores = fs::read_dir(pictures).unwrap().map(|entry| {
         let entry = entry.unwrap();
-        let image = decode_file(&entry.path()).unwrap();
+        let image = decode_file(&entry.path(), None).unwrap();
         let score = scorer.score(&image).unwrap().score;
         (entry.file_name().into_string().unwrap(), f64::from(score))
     });

@@ -60,7 +60,7 @@ fn pictures() -> Vec<Arc<RgbImage>> {
     files.sort();
     let pictures = files
         .iter()
-        .map(|file| Arc::new(decode_file(file).unwrap()));
+        .map(|file| Arc::new(decode_file(file, None).unwrap()));
     pictures.collect()
 }
 

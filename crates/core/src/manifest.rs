@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::anomaly::MapKind;
 use crate::calibration::Calibration;
+use crate::depth::Depth;
 use crate::digest::Digest;
 use crate::flow::{FlowSpec, FlowSpecError};
 use crate::image::Size;
@@ -79,6 +80,10 @@ pub struct ModelRecord {
     /// What is cut out of the camera's picture before, and how it is turned.
     #[serde(default)]
     pub geometry: Geometry,
+    /// Bits of pictures that have more than 8 and do not say how many. Absent where the pictures of
+    /// the training had 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<Depth>,
     /// How it makes its anomaly map.
     #[serde(default)]
     pub map: MapKind,
@@ -447,6 +452,7 @@ mod tests {
                     rotate: Rotation::Quarter,
                     flip: Flip::Horizontal,
                 },
+                depth: None,
                 map: MapKind::Product,
             },
             backbone: BackboneRecord {
@@ -569,6 +575,19 @@ mod tests {
         let error = unknown.parse::<Manifest>().expect_err("no such map");
         let said = error.to_string();
         assert!(said.contains("sum") && said.contains("product"), "{said}");
+    }
+
+    #[test]
+    fn the_depth_is_there_where_pictures_had_more_than_8_bits_and_is_one() {
+        let mut manifest = manifest();
+        assert!(!manifest.to_string().contains("depth"));
+        manifest.model.depth = Some(Depth::holding(4095));
+        let text = manifest.to_string();
+        assert!(text.contains("depth = 12\n"), "{text}");
+        assert_eq!(text.parse::<Manifest>().expect("it reads back"), manifest);
+        let read = text.replace("depth = 12", "depth = 24").parse::<Manifest>();
+        let error = read.expect_err("no such depth").to_string();
+        assert!(error.contains("24") && error.contains("8 to 16"), "{error}");
     }
 
     #[test]

@@ -32,6 +32,13 @@ impl Printer {
     pub(super) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::LeftOut(left_out) => self.line.left_out(left_out),
+            Progress::Depths { done, total } => {
+                self.line.update(&format!("depth {done}/{total}"));
+            }
+            Progress::Depth(found) if found.is_worth_saying() => {
+                self.say(&format!("depth: {found}"));
+            }
+            Progress::Depth(_) => self.line.clear(),
             Progress::Features(step) => self.line.extraction(step),
             Progress::GaveWay(gave_way) => self.say(&format!(
                 "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",

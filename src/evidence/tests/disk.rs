@@ -241,7 +241,7 @@ fn a_disk_that_is_full_to_the_last_block_leaves_no_torn_file() {
         });
         assert!(writer.step());
         for path in files(&folder).keys() {
-            decode_file(&folder.join(path)).unwrap();
+            decode_file(&folder.join(path), None).unwrap();
         }
         assert_usage_is_true(&evidence, &folder);
     }

@@ -9,7 +9,7 @@ use flawd_core::verdict::Reason;
 use super::{Admit, answer::NO_RECIPE, in_time};
 use crate::pipeline::{
     decide::Outcome,
-    frame::{Flaw, Frame, Prepared, Sink, Ticket},
+    frame::{Flaw, Frame, Pixels, Prepared, Sink, Ticket},
     link::Closed,
     trigger::Deadline,
 };
@@ -37,16 +37,20 @@ impl<S: Sink> Admit<S> {
                 return;
             };
             let begun = Instant::now();
-            let flaw = match part.flaw {
-                Some(flaw) => Some(flaw),
-                None => (self.preprocess.run(&part.frame, &model, &mut tensor)).err(),
-            };
             let Frame {
                 part: name,
                 image,
                 captured,
                 at_hand,
             } = part.frame;
+            let at_depth = |pixels: Pixels| pixels.at(model.depth).map_err(|it| it.to_string());
+            let picture = image.and_then(at_depth);
+            let flaw = match part.flaw {
+                Some(flaw) => Some(flaw),
+                None => (self.preprocess)
+                    .run(name.as_ref(), &picture, &model, &mut tensor)
+                    .err(),
+            };
             let (trigger, deadline, answer_by) = match part.pending {
                 Some(pending) => (Some(pending.trigger), pending.deadline, pending.answer_by),
                 None => {
@@ -65,7 +69,7 @@ impl<S: Sink> Admit<S> {
                     .map(|moment| offset_ms(moment, captured.monotonic)),
                 deadline,
                 answer_by,
-                picture: image.ok(),
+                picture: picture.ok(),
                 geometry: self.preprocess.geometry(&model),
                 is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
                 is_standard: self.is_standard(&model),

@@ -138,7 +138,9 @@ impl Source for FolderSource {
         };
         let captured = Moment::now();
         let name = path.strip_prefix(&self.folder).unwrap_or(&path);
-        let image = decode::decode_file(&path).map_err(|error| with_causes(&error));
+        let bytes = decode::read(&path);
+        let image = bytes.and_then(|bytes| decode::picture(&path, &bytes));
+        let image = image.map_err(|error| with_causes(&error));
         let part = Arc::from(path_text::text(name));
         Ok(Some(Frame::new(Some(part), image, captured)))
     }

@@ -5,12 +5,15 @@
 //! missing in a buffer is what an earlier frame has left in it, another part.
 //!
 //! YUYV and NV12 are converted by nokhwa, which takes them for BT.601 with studio range (16 is
-//! black, 235 white): the usual meaning for USB cameras. Grey of 10, 12 and 16 bits is judged by
-//! its 8 high bits.
+//! black, 235 white): the usual meaning for USB cameras. Of grey with 10 or 12 bits the white is
+//! known; with 16 it is not, because cameras of fewer bits send that too, and the model says it.
 
 use std::borrow::Cow;
 
-use flawd_core::image::{RgbImage, Size};
+use flawd_core::{
+    depth::{DeepImage, Depth, Picture},
+    image::{RgbImage, Size},
+};
 use nokhwa::utils::{Resolution, nv12_to_rgb, yuyv422_to_rgb};
 
 use crate::{config::PixelFormat, decode};
@@ -71,7 +74,7 @@ impl Layout {
     ///
     /// # Errors
     /// What is wrong with the frame; the next one may be fine.
-    pub(super) fn picture(&self, frame: &RawFrame) -> Result<RgbImage, String> {
+    pub(super) fn picture(&self, frame: &RawFrame) -> Result<Picture, String> {
         if frame.is_damaged {
             return Err("the driver says that the frame is damaged".to_owned());
         }
@@ -88,6 +91,7 @@ impl Layout {
         let pixels = match self.format {
             PixelFormat::Mjpeg => {
                 return decode::jpeg_frame(&frame.bytes, self.size)
+                    .map(Picture::from)
                     .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
             }
             PixelFormat::Yuyv => {
@@ -101,11 +105,30 @@ impl Layout {
                 let grey = self.rows(&frame.bytes, rows)?;
                 grey.iter().flat_map(|&value| [value; 3]).collect()
             }
-            PixelFormat::Y10 => deep(&self.rows(&frame.bytes, rows)?, 10)?,
-            PixelFormat::Y12 => deep(&self.rows(&frame.bytes, rows)?, 12)?,
-            PixelFormat::Y16 => deep(&self.rows(&frame.bytes, rows)?, 16)?,
+            PixelFormat::Y10 => return self.deep(&frame.bytes, Some(10)),
+            PixelFormat::Y12 => return self.deep(&frame.bytes, Some(12)),
+            PixelFormat::Y16 => return self.deep(&frame.bytes, None),
         };
-        RgbImage::new(self.size, pixels).map_err(|error| error.to_string())
+        let image = RgbImage::new(self.size, pixels).map_err(|error| error.to_string())?;
+        Ok(image.into())
+    }
+
+    /// Grey of more than 8 bits; as many as the format says, where it does.
+    fn deep(&self, bytes: &[u8], bits: Option<u8>) -> Result<Picture, String> {
+        let bytes = self.rows(bytes, self.size.height)?;
+        let samples = bytes.chunks_exact(2);
+        let samples = samples.map(|it| u16::from_le_bytes([it[0], it[1]]));
+        let image = DeepImage::new(self.size, samples.collect());
+        let image = image.map_err(|error| error.to_string())?;
+        let Some(depth) = bits.and_then(|bits| Depth::try_from(bits).ok()) else {
+            return Ok(Picture::Deep(image));
+        };
+        match image.highest() {
+            highest if highest > depth.white() => Err(format!(
+                "a frame with the value {highest} where {depth} were agreed"
+            )),
+            _ => Ok(image.with_white(depth.white()).into()),
+        }
     }
 
     /// The rows without what pads them.
@@ -137,21 +160,6 @@ fn bytes_of(format: PixelFormat) -> usize {
     }
 }
 
-/// Grey of more than 8 bits, by the 8 high ones.
-fn deep(bytes: &[u8], bits: u32) -> Result<Vec<u8>, String> {
-    let mut pixels = Vec::with_capacity(bytes.len() / 2 * 3);
-    for sample in bytes.chunks_exact(2) {
-        let value = u32::from(u16::from_le_bytes([sample[0], sample[1]]));
-        let Ok(high) = u8::try_from(value >> (bits - 8)) else {
-            return Err(format!(
-                "a frame with the value {value} where {bits} bits were agreed"
-            ));
-        };
-        pixels.extend_from_slice(&[high; 3]);
-    }
-    Ok(pixels)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -169,7 +177,8 @@ mod tests {
     }
 
     fn convert(bytes: &[u8], format: PixelFormat) -> Result<RgbImage, String> {
-        Layout::new(format, TWO, 0)?.picture(&frame(bytes))
+        let picture = Layout::new(format, TWO, 0)?.picture(&frame(bytes))?;
+        picture.at(None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -188,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_is_taken_by_its_high_bits() {
+    fn the_white_of_grey_is_that_of_its_bits() {
         let grey = convert(&[0, 7, 200, 255], PixelFormat::Grey).unwrap();
         assert_eq!(grey.pixels(), [[0; 3], [7; 3], [200; 3], [255; 3]].concat());
         let samples = |values: [u16; 4]| values.map(u16::to_le_bytes).concat();
@@ -205,6 +214,21 @@ mod tests {
         }
         let problem = convert(&samples([0, 0, 0, 0x400]), PixelFormat::Y10).unwrap_err();
         assert!(problem.contains("1024"), "{problem}");
+    }
+
+    /// Cameras of 10 and 12 bits send Y16 as well: the model says which it is.
+    #[test]
+    fn a_camera_of_sixteen_bits_leaves_it_to_the_model_which_value_is_white() {
+        let bytes = [0, 2047, 4095, 1].map(u16::to_le_bytes).concat();
+        let layout = Layout::new(PixelFormat::Y16, TWO, 0).unwrap();
+        let at = |depth| layout.picture(&frame(&bytes)).unwrap().at(depth);
+        let twelve = at(Some(Depth::holding(4095))).unwrap();
+        assert_eq!(
+            twelve.pixels(),
+            [[0; 3], [127; 3], [255; 3], [0; 3]].concat()
+        );
+        assert!(at(None).is_err(), "nearly black");
+        assert!(at(Some(Depth::holding(1023))).is_err(), "above white");
     }
 
     #[test]
@@ -255,8 +279,9 @@ mod tests {
             let size = Size::new(size.0, size.1);
             let frame = RawFrame { bytes, used, is_damaged };
             if let Ok(layout) = Layout::new(format, size, stride)
-                && let Ok(image) = layout.picture(&frame)
+                && let Ok(picture) = layout.picture(&frame)
             {
+                let image = picture.at(Some(Depth::FULL)).unwrap();
                 prop_assert!(image.size() == size && !is_damaged && used <= frame.bytes.len());
             }
         }
