@@ -23,9 +23,11 @@ use flawd_core::depth::{DeepImage, Depth, DepthError, Picture};
 use flawd_core::image::{RgbImage, Size};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+mod bmp;
 mod depth;
 mod jpeg;
 mod limit;
+mod pnm;
 #[cfg(test)]
 mod tests;
 mod tiff;
@@ -92,11 +94,18 @@ pub enum DecodeError {
 /// Why bytes give no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
+    /// There is nothing.
+    #[error("it is empty: copy or take it again")]
+    Empty,
     /// It begins like nothing that is known.
-    #[error("it is not a JPEG, PNG, BMP, TIFF, WebP or PNM file")]
+    #[error(
+        "it is not a JPEG, PNG, BMP, TIFF, WebP or PNM file: save it as one of these, or take it out"
+    )]
     UnknownFormat,
     /// What a decoder said.
-    #[error("it is damaged, or of a kind that is not read: {0}")]
+    #[error(
+        "it is damaged, or of a kind that is not read: {0}; copy it again, or save it anew as PNG"
+    )]
     Damaged(String),
     /// A JPEG.
     #[error(transparent)]
@@ -122,7 +131,10 @@ pub enum Problem {
         limit: u64,
     },
     /// A size that the file cannot hold.
-    #[error("its header says {size} pixels, more than {bytes} bytes can hold: it is damaged")]
+    #[error(
+        "its header says {size} pixels, more than {bytes} bytes can hold: it is damaged, copy or \
+         take it again"
+    )]
     TooLittle {
         /// What the header says.
         size: Size,
@@ -246,8 +258,7 @@ pub enum Samples {
 /// # Errors
 /// As [`picture`]; what is wrong with pixels of 8 bits is not seen.
 pub fn samples(path: &Path, bytes: &[u8]) -> Result<Samples, DecodeError> {
-    let format = format(bytes).ok_or(Problem::UnknownFormat);
-    let format = format.map_err(undecodable(path))?;
+    let format = format(bytes).map_err(undecodable(path))?;
     if format == ImageFormat::Jpeg || !has_16_bits(bytes, format).map_err(undecodable(path))? {
         return Ok(Samples::Eight);
     }
@@ -302,7 +313,7 @@ fn read_samples(bytes: &[u8]) -> Result<(Picture, Option<Depth>), Problem> {
 }
 
 fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
-    let format = format(bytes).ok_or(Problem::UnknownFormat)?;
+    let format = format(bytes)?;
     let (mut image, orientation) = match format {
         ImageFormat::Jpeg => {
             let (image, orientation) = jpeg::decode_file(bytes, limit::admit)?;
@@ -311,6 +322,21 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
         ImageFormat::Tiff => {
             tiff::judge(bytes)?;
             other(bytes, format)?
+        }
+        ImageFormat::Bmp => {
+            bmp::judge(bytes)?;
+            other(bytes, format)?
+        }
+        ImageFormat::Pnm => {
+            let decoded = other(bytes, format)?;
+            pnm::judge(bytes)?;
+            decoded
+        }
+        ImageFormat::WebP if is_animated(bytes) => {
+            return Err(Problem::Unsupported(
+                "a WebP with an animation: save the picture that is meant as a file of its own"
+                    .to_owned(),
+            ));
         }
         _ => other(bytes, format)?,
     };
@@ -332,15 +358,25 @@ fn into_dynamic(image: RgbImage) -> DynamicImage {
         .into()
 }
 
+/// Whether the header of a WebP says that it has several pictures.
+fn is_animated(webp: &[u8]) -> bool {
+    const FLAG: u8 = 2;
+    webp.get(12..16) == Some(b"VP8X") && webp.get(20).is_some_and(|flags| flags & FLAG > 0)
+}
+
 /// What the content says that it is.
-fn format(bytes: &[u8]) -> Option<ImageFormat> {
+fn format(bytes: &[u8]) -> Result<ImageFormat, Problem> {
+    if bytes.is_empty() {
+        return Err(Problem::Empty);
+    }
     // BigTIFF, which the library reads and does not recognise.
     if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
-        return Some(ImageFormat::Tiff);
+        return Ok(ImageFormat::Tiff);
     }
     image::guess_format(bytes)
         .ok()
         .filter(ImageFormat::reading_enabled)
+        .ok_or(Problem::UnknownFormat)
 }
 
 /// Whether a file of another format than JPEG has more than 8 bits a channel.

@@ -37,7 +37,7 @@ const CAMERA_SLACK: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JpegError {
     /// Something before the picture, or between its scans.
-    #[error("it is damaged: {0}")]
+    #[error("it is damaged: {0}; copy or take it again")]
     Header(&'static str),
     /// A kind of JPEG that is not read.
     #[error(
@@ -45,7 +45,7 @@ pub enum JpegError {
     )]
     Unsupported(&'static str),
     /// The end marker is missing.
-    #[error("it is cut short: the end of the image is missing")]
+    #[error("it is cut short, the end of the image is missing: copy or take it again")]
     NoEnd,
     /// Data ends before the last block.
     #[error(
@@ -77,10 +77,13 @@ pub enum JpegError {
         percent: usize,
     },
     /// Scans that do not follow from each other.
-    #[error("it is damaged: a scan is missing or comes twice")]
+    #[error("it is damaged, a scan is missing or comes twice: copy or take it again")]
     ScanOrder,
     /// A size that the file cannot hold.
-    #[error("its header says {size} pixels, more than {bytes} bytes can hold: it is damaged")]
+    #[error(
+        "its header says {size} pixels, more than {bytes} bytes can hold: it is damaged, copy or \
+         take it again"
+    )]
     TooLittle {
         /// What the header says.
         size: Size,
@@ -88,7 +91,7 @@ pub enum JpegError {
         bytes: usize,
     },
     /// What the decoder said.
-    #[error("{0}")]
+    #[error("it is damaged, or of a kind that is not read: {0}; copy it again, or save it anew")]
     Decoder(String),
 }
 

@@ -5,6 +5,8 @@ use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
 use super::*;
 use crate::failure::with_causes;
 
+mod pictures;
+
 fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
     from_bytes(Path::new("part.img"), bytes, None)
 }

@@ -31,6 +31,11 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     if let Some(what) = unreadable(&mut decoder) {
         return Err(Problem::Unsupported(what));
     }
+    if let Some((there, needed)) = too_few_bytes(&mut decoder, first) {
+        return Err(Problem::Damaged(format!(
+            "its strips have {there} bytes of {needed}"
+        )));
+    }
     if is_reduced {
         return Err(Problem::Thumbnail { size: first });
     }
@@ -67,6 +72,30 @@ fn page(decoder: &mut Decoder<Cursor<&[u8]>>) -> TiffResult<(Size, bool)> {
     Ok((size, kind.unwrap_or(0) & IS_REDUCED > 0))
 }
 
+/// Bytes that the directory gives the pixels and bytes that they take, where the first are fewer;
+/// the decoder would go on with what lies behind. Packed pixels say themselves where they end.
+fn too_few_bytes(decoder: &mut Decoder<Cursor<&[u8]>>, size: Size) -> Option<(u64, u64)> {
+    const UNPACKED: u64 = 1;
+    let mut tag = |tag| -> Option<Vec<u64>> { decoder.find_tag_unsigned_vec(tag).ok().flatten() };
+    if tag(Tag::Compression).unwrap_or_default() != [UNPACKED] {
+        return None;
+    }
+    let bits: u64 = match tag(Tag::BitsPerSample).unwrap_or_else(|| vec![1]) {
+        one if one.len() == 1 => {
+            let samples = tag(Tag::SamplesPerPixel).unwrap_or_else(|| vec![1]);
+            one[0].saturating_mul(*samples.first()?)
+        }
+        each => each.iter().sum(),
+    };
+    let lengths = tag(Tag::StripByteCounts)?;
+    let there = lengths
+        .iter()
+        .fold(0, |sum: u64, &length| sum.saturating_add(length));
+    let row = (size.width as u64).saturating_mul(bits).div_ceil(8);
+    let needed = row.saturating_mul(size.height as u64);
+    (there < needed).then_some((there, needed))
+}
+
 /// What pixels these are, if they cannot be read.
 fn unreadable(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<String> {
     let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat);
@@ -88,6 +117,11 @@ fn unreadable(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<String> {
             }
         }
     }
+    const PALETTE: u32 = 3;
+    let meaning = decoder.find_tag_unsigned(Tag::PhotometricInterpretation);
+    if meaning.ok().flatten() == Some(PALETTE) {
+        return Some("a TIFF with a palette: save it in RGB or grey".to_owned());
+    }
     match decoder.colortype().ok()? {
         ColorType::Gray(1 | 8 | 16)
         | ColorType::GrayA(8 | 16)
@@ -97,7 +131,6 @@ fn unreadable(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<String> {
         ColorType::YCbCr(_) => Some(
             "a TIFF in YCbCr, as for a JPEG in it: save it in RGB, or as a JPEG file".to_owned(),
         ),
-        ColorType::Palette(_) => Some("a TIFF with a palette: save it in RGB or grey".to_owned()),
         ColorType::Gray(bits)
         | ColorType::GrayA(bits)
         | ColorType::RGB(bits)

@@ -110,6 +110,15 @@ impl Running {
         assert!(self.lines().any(|line| line.starts_with(start)), "{start}");
     }
 
+    /// The most memory that it has had so far, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("Linux says it").parse().expect("a number")
+    }
+
     /// Interrupts it as a terminal does; it ends, and says how to go on.
     #[track_caller]
     pub(crate) fn interrupt(mut self) {

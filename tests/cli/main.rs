@@ -14,6 +14,7 @@ mod doctor;
 mod engine;
 mod evaluate;
 mod import;
+mod memory;
 mod model;
 mod odd_data;
 mod predict;
