@@ -1,16 +1,17 @@
 //! A published checkpoint: the flow in it, its extractor, and what else it says.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
 
+use crate::error::CheckpointError;
 use crate::extractor::{EXTRACTOR, Extractor};
 use crate::flow::{Found, ReadFlow};
 use crate::lightning::{Arguments, STATE_DICT};
-use crate::tensors::{TensorError, TensorFile};
+use crate::tensors::TensorFile;
 
 /// The clamp of both published implementations.
 const PUBLISHED_CLAMP: f32 = 3.0;
@@ -31,81 +32,6 @@ pub struct Checkpoint {
     /// The thresholds and the range of scores that anomalib keeps beside the model, by its names.
     /// They are of another scale than what calibration makes.
     pub post_processor: BTreeMap<String, f64>,
-}
-
-/// Why a file is no checkpoint that can be imported. Every variant names the file and the key.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The file cannot be read, or lacks a tensor.
-    #[error(transparent)]
-    Tensors(#[from] TensorError),
-    /// No flow is in it.
-    #[error(
-        "{} holds no CS-Flow: no key is like `module_list.4.s1.conv_scale0_0.weight` (the original \
-         code) or `model.graph.graph.module_list.1.cross_convolution1.conv_scale0_0.weight` \
-         (anomalib), the first is `{found}`", path.display()
-    )]
-    NoFlow {
-        /// The file.
-        path: PathBuf,
-        /// The first key there is.
-        found: String,
-    },
-    /// Flows under two names.
-    #[error(
-        "{} holds more than one flow: `{key}` belongs to another one than the keys before it",
-        path.display()
-    )]
-    TwoFlows {
-        /// The file.
-        path: PathBuf,
-        /// The first key of the second one.
-        key: String,
-    },
-    /// A tensor that no CS-Flow has.
-    #[error(
-        "`{key}` in {} belongs to no CS-Flow that flawd knows: the model was changed, and would \
-         not compute here what it computes there", path.display()
-    )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Its name.
-        key: String,
-    },
-    /// A tensor of another shape than the others ask for.
-    #[error("`{key}` in {} has shape {found:?}, and {expected:?} fits the others", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// Its name.
-        key: String,
-        /// The shape that follows from other tensors.
-        expected: Vec<usize>,
-        /// The shape that it has.
-        found: Vec<usize>,
-    },
-    /// A first convolution whose shape is none of a convolution.
-    #[error(
-        "`{key}` in {} has shape {found:?}, and [hidden, channels, kernel, kernel] is needed",
-        path.display()
-    )]
-    NoConvolution {
-        /// The file.
-        path: PathBuf,
-        /// Its name.
-        key: String,
-        /// The shape that it has.
-        found: Vec<usize>,
-    },
-    /// The shapes make no flow.
-    #[error("the shapes in {} make no flow", path.display())]
-    Spec {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: FlowSpecError,
-    },
 }
 
 impl Checkpoint {

@@ -16,7 +16,7 @@ use flawd_core::flow::{FlowSpec, SCALES, SubnetLayout};
 use flawd_core::manifest::Implementation;
 use flawd_core::permutation::PermutationKind;
 
-use crate::checkpoint::CheckpointError;
+use crate::error::CheckpointError;
 use crate::tensors::TensorFile;
 
 /// More channels, hidden channels, or a larger kernel than any flow has: beyond, a shape is taken

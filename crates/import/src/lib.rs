@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod elements;
+mod error;
 mod extractor;
 mod flow;
 mod lightning;
@@ -20,6 +21,7 @@ mod network;
 mod straight;
 mod tensors;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::Checkpoint;
+pub use error::CheckpointError;
 pub use extractor::Extractor;
 pub use tensors::{TensorError, TensorFile};

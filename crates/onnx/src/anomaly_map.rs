@@ -1,7 +1,7 @@
 //! The product map of a model graph: out of the means of z² over the channels, one a scale.
 
 use crate::builder::{GraphBuilder, Value};
-use crate::flow::ANOMALY_MAP;
+use crate::names::ANOMALY_MAP;
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
 

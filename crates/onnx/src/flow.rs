@@ -8,6 +8,7 @@
 
 use crate::anomaly_map::add_geometric_mean;
 use crate::builder::{GraphBuilder, Value, Window};
+use crate::names::{ANOMALY_MAP, SCORE};
 use crate::upsampled::{self, Taps};
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::{
@@ -19,12 +20,6 @@ use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use std::ops::Range;
 
 type Maps = [Value; SCALES];
-
-/// The name of the score output, `float32` `[1]`.
-pub(crate) const SCORE: &str = "score";
-
-/// The name of the map output, `float32` `[1, 1, h, w]`.
-pub(crate) const ANOMALY_MAP: &str = "anomaly_map";
 
 /// Adds the transform between backbone and flow.
 pub(crate) fn add_transform(

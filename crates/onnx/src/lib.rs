@@ -17,6 +17,7 @@ mod features;
 pub mod filter_bank;
 mod flow;
 mod model;
+mod names;
 mod proto;
 mod provider;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Runs the shipped model: image in, score and anomaly map out.
 
 use crate::binding::Binding;
-use crate::flow::{ANOMALY_MAP, SCORE};
+use crate::names::{ANOMALY_MAP, SCORE};
 use crate::runtime::Runtime;
 use crate::session::{ModelError, SessionOptions, Source};
 use flawd_core::anomaly::AnomalyMap;

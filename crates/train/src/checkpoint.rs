@@ -13,7 +13,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::adam::Adam;
-use crate::trainer::EpochReport;
+use crate::epoch::EpochReport;
 use crate::whole_file;
 
 /// What a training run goes on from.

@@ -18,6 +18,7 @@ pub mod variant;
 
 mod convolution;
 mod coupling;
+mod epoch;
 mod initialise;
 pub mod maps;
 mod matrix;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adam::{Adam, AdamSettings, gradient_norm};
 use crate::checkpoint::{Checkpoint, CheckpointView};
+pub use crate::epoch::EpochReport;
 use crate::features::{FeatureError, FeatureSet};
 use crate::network::Flow;
 use crate::transform;
@@ -120,19 +121,6 @@ pub struct StepReport {
     pub steps: usize,
     /// Mean loss of the batch before the step.
     pub loss: f64,
-}
-
-/// What is known after an epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochReport {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean loss over the epoch's images, each taken before its step.
-    pub loss: f64,
-    /// Learning rate at the epoch's end.
-    pub learning_rate: f64,
-    /// Wall time of the epoch.
-    pub seconds: f64,
 }
 
 /// A training run.

@@ -1,0 +1,16 @@
+//! What is known of a finished epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known after an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss over the epoch's images, each taken before its step.
+    pub loss: f64,
+    /// Learning rate at the epoch's end.
+    pub learning_rate: f64,
+    /// Wall time of the epoch.
+    pub seconds: f64,
+}
