@@ -49,15 +49,18 @@ const GOLDEN: &str = "golden";
 pub enum BundleError {
     /// There is nothing, or something else.
     #[error(
-        "{} is no bundle: it has no {MANIFEST}; `flawd train` and `flawd model import` make \
-         bundles", path.display()
+        "{} is no bundle: {}; `flawd train` and `flawd model import` make bundles", path.display(),
+        what_is_at(path)
     )]
     NotABundle {
         /// The place.
         path: PathBuf,
     },
     /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error(
+        "cannot read {}, which belongs to the bundle; install it again as a whole, or let this user \
+         read it", path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -417,6 +420,21 @@ fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {
             expected,
             actual,
         })
+    }
+}
+
+/// What there is in place of a bundle, for people.
+fn what_is_at(path: &Path) -> String {
+    let around = path.parent().filter(|folder| Bundle::is_at(folder));
+    match (fs::metadata(path), around) {
+        (Err(error), _) => format!("there is nothing to be found ({error})"),
+        (Ok(found), Some(folder)) if found.is_file() => {
+            format!("it is a file of the bundle {}, name that", folder.display())
+        }
+        (Ok(found), _) if !found.is_dir() => {
+            format!("it is a file, and a bundle is a folder with {MANIFEST} in it")
+        }
+        _ => format!("it has no file {MANIFEST}"),
     }
 }
 

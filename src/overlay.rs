@@ -30,7 +30,7 @@ pub enum OverlayError {
     #[error(transparent)]
     Geometry(#[from] PreprocessError),
     /// It cannot be encoded.
-    #[error("cannot encode the overlay {}", path.display())]
+    #[error("cannot encode the heatmap {}", path.display())]
     Encode {
         /// Where it was to go.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum OverlayError {
         source: image::ImageError,
     },
     /// It cannot be written.
-    #[error("cannot write the overlay {}", path.display())]
+    #[error("cannot write the heatmap {}; make room there, or name another folder", path.display())]
     Write {
         /// Where it was to go.
         path: PathBuf,

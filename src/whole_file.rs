@@ -23,15 +23,26 @@ impl WholeFile {
     /// Begins the file that will lie at `path`; folders above it are made.
     ///
     /// # Errors
-    /// If nothing can be written there.
+    /// If nothing can be written there, or a folder, a device or a pipe is there: a file would take
+    /// its place.
     pub fn create(path: &Path) -> io::Result<Self> {
+        if let Ok(there) = fs::metadata(path)
+            && !there.is_file()
+        {
+            let what = match there.is_dir() {
+                true => "it is a folder, and a file is to be written",
+                false => "it is a device or a pipe, and a file would take its place",
+            };
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
         let folder = folder_of(path);
         fs::create_dir_all(folder)?;
         let file = tempfile::Builder::new()
             .prefix(".flawd-")
             // As any new file, so that the process's mask decides who may read it.
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            .map_err(bare)?;
         let path = path.to_owned();
         Ok(Self { path, file })
     }
@@ -49,11 +60,21 @@ impl WholeFile {
 
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(bare)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// The system's own error, without the hidden file's name.
+fn bare(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|error| error.source());
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
     }
 }
 

@@ -53,7 +53,8 @@ struct BuildArgs {
         long = "stage",
         value_name = "N,…",
         value_delimiter = ',',
-        default_value = "6"
+        default_value = "6",
+        value_parser = stage
     )]
     stages: Vec<usize>,
     /// Image side that the lukemelas padding is computed for; else that of the architecture
@@ -166,6 +167,12 @@ impl BuildArgs {
             }
         }
     }
+}
+
+/// A stage after which features are put out.
+fn stage(text: &str) -> Result<usize, String> {
+    let known = text.parse().ok().filter(|stage| (0..=7).contains(stage));
+    known.ok_or_else(|| format!("`{text}` is no stage: 0 for the stem, or 1 to 7"))
 }
 
 fn write_filter_bank(out: &Path) -> Outcome {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::comparison::{CompareArgs, compare};
 use super::open;
-use super::output::{OutputFile, keep_apart};
+use super::output::{OutputFile, heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
@@ -109,6 +109,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
         if let Some(out) = out {
             check_overlays(out, category, test).map_err(Failure::usage)?;
+            heatmap_folder(out)?;
         }
     }
 

@@ -2,6 +2,7 @@
 //! each other's place.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,7 @@ pub(super) struct OutputFile<'a> {
 impl<'a> OutputFile<'a> {
     /// Makes sure that it can be written; folders above it are made.
     pub(super) fn create(path: &'a Path) -> anyhow::Result<Self> {
-        let file =
-            WholeFile::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = WholeFile::create(path).with_context(|| cannot_write(path))?;
         Ok(Self { path, file })
     }
 
@@ -33,8 +33,25 @@ impl<'a> OutputFile<'a> {
     pub(super) fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let written = self.file.write_all(bytes);
         let finished = written.and_then(|()| self.file.finish());
-        finished.with_context(|| format!("cannot write {}", self.path.display()))
+        finished.with_context(|| cannot_write(self.path))
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!(
+        "cannot write {}; name another place, or make room there",
+        path.display()
+    )
+}
+
+/// Makes the folder for heatmaps, before the work.
+pub(super) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(out).with_context(|| {
+        format!(
+            "cannot make the folder {} for heatmaps; name another with --out",
+            out.display()
+        )
+    })
 }
 
 /// Makes sure that the heatmap of each image takes the place of no image and of no other heatmap.
@@ -65,8 +82,6 @@ pub(super) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

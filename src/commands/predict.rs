@@ -11,14 +11,14 @@ use flawd_core::verdict::Verdict;
 use serde::Serialize;
 
 use super::open;
-use super::output::keep_apart;
+use super::output::{heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::cli::RuntimeArgs;
 use crate::dataset::images_in;
 use crate::decode::decode_file;
 use crate::failure::{Failure, Outcome, with_causes};
-use crate::overlay::save_overlay;
+use crate::overlay::{OverlayError, save_overlay};
 use crate::path_text;
 use crate::scorer::{Examined, Scorer};
 
@@ -62,14 +62,17 @@ struct Row<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code; images that cannot be scored are named and the others
-/// scored before that.
+/// What went wrong, with its exit code; images that cannot be scored and heatmaps that cannot be
+/// written are named, and all others scored, before that.
 pub fn run(args: PredictArgs) -> Outcome {
     let images = list(&args.images)?;
     let heatmaps = match &args.out {
         Some(out) => places(&images, out).map_err(Failure::usage)?,
         None => vec![None; images.len()],
     };
+    if let Some(out) = &args.out {
+        heatmap_folder(out)?;
+    }
     let (bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
     let width = images.iter().map(|path| path.display().to_string().len());
     let width = width.max().unwrap_or_default();
@@ -79,11 +82,25 @@ pub fn run(args: PredictArgs) -> Outcome {
             "image", "score", "p-value"
         );
     }
-    let mut failed = 0;
+    let (mut failed, mut not_drawn) = (0, 0);
     for (path, heatmap) in images.iter().zip(&heatmaps) {
-        match predict(path, &bundle, &mut scorer, heatmap.as_deref()) {
-            Ok(row) if args.json => println!("{}", serde_json::to_string(&row)?),
-            Ok(row) => println!(
+        let row = match predict(path, &bundle, &mut scorer, heatmap.as_deref()) {
+            Ok((row, Ok(()))) => row,
+            Ok((row, Err(error))) => {
+                not_drawn += 1;
+                eprintln!("{}", with_causes(&error));
+                row
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("skipped {}: {}", path.display(), with_causes(&*error));
+                continue;
+            }
+        };
+        if args.json {
+            println!("{}", serde_json::to_string(&row)?);
+        } else {
+            println!(
                 "{:width$}  {:>9.4}  {:>7.4}  {}{}",
                 path.display().to_string(),
                 row.score,
@@ -91,15 +108,18 @@ pub fn run(args: PredictArgs) -> Outcome {
                 row.verdict,
                 row.image_quality
                     .map_or_else(String::new, |why| format!("  ({why})"))
-            ),
-            Err(error) => {
-                failed += 1;
-                eprintln!("skipped {}: {}", path.display(), with_causes(&*error));
-            }
+            );
         }
     }
     if failed > 0 {
         return Err(anyhow!("{failed} of {} images could not be scored", images.len()).into());
+    }
+    if not_drawn > 0 {
+        return Err(anyhow!(
+            "{not_drawn} of {} heatmaps could not be written",
+            images.len()
+        )
+        .into());
     }
     Ok(())
 }
@@ -145,22 +165,22 @@ fn predict<'a>(
     bundle: &Bundle,
     scorer: &mut Scorer,
     heatmap: Option<&Path>,
-) -> anyhow::Result<Row<'a>> {
+) -> anyhow::Result<(Row<'a>, Result<(), OverlayError>)> {
     let calibration = bundle.calibration();
     let image = decode_file(path, scorer.depth())?;
     let Examined {
         prediction,
         measured,
     } = scorer.examine(&image)?;
-    if let Some(heatmap) = heatmap {
+    let drawn = heatmap.map_or(Ok(()), |heatmap| {
         save_overlay(
             heatmap,
             &image,
             scorer.geometry(),
             &prediction.anomaly_map,
             calibration.threshold(),
-        )?;
-    }
+        )
+    });
     let map = &prediction.anomaly_map;
     let regions = match &bundle.manifest().pixel {
         Some(pixel) => Some(regions(
@@ -173,7 +193,7 @@ fn predict<'a>(
     };
     let quality = bundle.manifest().quality.as_ref();
     let quality = quality.and_then(|quality| quality.limits.check(measured).err());
-    Ok(Row {
+    let row = Row {
         path,
         score: prediction.score,
         threshold: calibration.threshold(),
@@ -181,7 +201,8 @@ fn predict<'a>(
         verdict: Verdict::from_score(prediction.score, calibration),
         regions,
         image_quality: quality.map(|why| why.to_string()),
-    })
+    };
+    Ok((row, drawn))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod engine;
 mod evaluate;
 mod import;
 mod memory;
+mod messages;
 mod model;
 mod odd_data;
 mod predict;

@@ -104,7 +104,7 @@ fn a_place_where_nothing_can_be_written_is_named() {
     std::fs::write(&file, b"").expect("it can be written");
     let image: &Path = &data().join("test/good/003.png");
     flawd(arguments!["predict", bundle(), image, "--out", &file])
-        .failed(1, &["cannot write the overlay", "file/003.png.png"]);
+        .failed(1, &["cannot make the folder", "file for heatmaps", "--out"]);
 }
 
 /// The calibration said of its own pictures: at most two of ten show a region at 0.2, all have

@@ -322,7 +322,7 @@ impl<'de> Deserialize<'de> for BundleVersion {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The text is no TOML, lacks something, or has something unknown; line and key are named.
-    #[error("{0}")]
+    #[error("{0}install the bundle again, as a whole, or correct what was changed in it")]
     Syntax(#[from] toml::de::Error),
     /// Written by a newer flawd.
     #[error(

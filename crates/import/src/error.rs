@@ -16,12 +16,13 @@ pub enum CheckpointError {
     #[error(
         "{} holds no CS-Flow: no key is like `module_list.4.s1.conv_scale0_0.weight` (the original \
          code) or `model.graph.graph.module_list.1.cross_convolution1.conv_scale0_0.weight` \
-         (anomalib), the first is `{found}`", path.display()
+         (anomalib), the first is {found}; give the state dict or the checkpoint of a trained CS-Flow",
+        path.display()
     )]
     NoFlow {
         /// The file.
         path: PathBuf,
-        /// The first key there is.
+        /// The first key there is, in backquotes, or that there is none.
         found: String,
     },
     /// Flows under two names.

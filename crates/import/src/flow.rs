@@ -113,7 +113,8 @@ impl Found {
             }),
             None => Err(CheckpointError::NoFlow {
                 path: file.path().to_owned(),
-                found: file.names().next().unwrap_or("no tensor").to_owned(),
+                found: (file.names().next())
+                    .map_or_else(|| "missing too".to_owned(), |name| format!("`{name}`")),
             }),
         }
     }

@@ -60,7 +60,7 @@ enum Place {
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
     /// The system said no.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}; give a .safetensors, .pth, .pt or .ckpt file", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

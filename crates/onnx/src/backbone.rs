@@ -29,7 +29,7 @@ pub struct Backbone {
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
     /// The file cannot be read.
-    #[error("cannot read the backbone {}", path.display())]
+    #[error("cannot read the backbone {}; give an ONNX file", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
