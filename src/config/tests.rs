@@ -127,6 +127,16 @@ fn values_out_of_range_are_reported_at_their_line() {
             ":10: camera.top.folder.rate: 0 is no rate a second",
         ),
         (
+            "[camera.top.trigger]\nqueue = 0",
+            ":11: camera.top.trigger.queue: 0 is out of range; it lies between 1 and 1024: each \
+             part that waits for the model holds its picture",
+        ),
+        (
+            "[camera.top.trigger]\nqueue = 1025",
+            ":11: camera.top.trigger.queue: 1025 is out of range; it lies between 1 and 1024: each \
+             part that waits for the model holds its picture",
+        ),
+        (
             "[mqtt]\nversion = \"4\"",
             ":11: mqtt.version: `4` is neither \"5\" nor \"3.1.1\"",
         ),

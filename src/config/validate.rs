@@ -322,6 +322,9 @@ impl Camera {
     }
 }
 
+/// Triggers of one camera that may wait: as many as its inbox takes.
+const LONGEST_QUEUE: usize = 1024;
+
 impl Trigger {
     fn validate(&self, camera: &str, document: &Document) -> Result<TriggerSettings, ConfigError> {
         let key = |name: &str| format!("{camera}.trigger.{name}");
@@ -357,8 +360,13 @@ impl Trigger {
                 "has a meaning only with mode = \"mqtt\"",
             ));
         }
-        if self.queue == 0 {
-            return Err(document.value_error(&key("queue"), "must be at least 1"));
+        if !(1..=LONGEST_QUEUE).contains(&self.queue) {
+            let problem = format!(
+                "{} is out of range; it lies between 1 and {LONGEST_QUEUE}: each part that waits \
+                 for the model holds its picture",
+                self.queue
+            );
+            return Err(document.value_error(&key("queue"), problem));
         }
         Ok(TriggerSettings {
             mode,
