@@ -36,6 +36,8 @@ use crate::{
 mod agreed;
 mod device;
 mod reader;
+#[cfg(test)]
+mod vivid;
 
 /// Opening a camera and setting its format takes milliseconds; one that needs longer hangs.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
