@@ -38,6 +38,7 @@ mod shadow;
 mod shutdown;
 mod stall;
 mod start;
+mod storm;
 mod subscriber;
 mod tls;
 mod triggers;

@@ -61,6 +61,8 @@ pub(crate) enum Answer {
     Well,
     /// The same, and sends this as well.
     WellAnd(Vec<u8>),
+    /// What it should, and from then on sends this over and over, as fast as the client reads.
+    WellUnder(Vec<u8>),
     /// It says no, with this reason code.
     No(u8),
     /// Nothing at all.
@@ -95,6 +97,7 @@ impl Scripted {
             for (connection, stream) in (1..).zip(listener.incoming()) {
                 let mut client = Client {
                     stream: stream.unwrap(),
+                    flood: None,
                     is_5: true,
                     connection,
                 };
@@ -125,6 +128,8 @@ impl Scripted {
 
 struct Client {
     stream: TcpStream,
+    /// Where answers go once something else is sent without a pause.
+    flood: Option<Sender<Vec<u8>>>,
     is_5: bool,
     connection: u32,
 }
@@ -200,11 +205,15 @@ impl Client {
         let (code, more) = match answer {
             Answer::Well => (None, Vec::new()),
             Answer::WellAnd(more) => (None, more),
+            Answer::WellUnder(flood) => {
+                self.flood(flood);
+                (None, Vec::new())
+            }
             Answer::No(code) => (Some(code), Vec::new()),
             Answer::Silence => return Some(()),
             Answer::End => return None,
             Answer::EndWith(code) => {
-                self.stream.write_all(&[0xE0, 2, code, 0]).ok();
+                self.write(&[0xE0, 2, code, 0]);
                 return None;
             }
         };
@@ -224,7 +233,33 @@ impl Client {
             Packet::Disconnect => return None,
         };
         bytes.extend(more);
-        self.stream.write_all(&bytes).ok()
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Option<()> {
+        match &self.flood {
+            Some(flood) => flood.send(bytes.to_vec()).ok(),
+            None => self.stream.write_all(bytes).ok(),
+        }
+    }
+
+    /// Sends this over and over, and answers in between, until the connection ends. Enough of it
+    /// lies in this end's kernel that the client never runs out of it, and no more: that queue is
+    /// not the client's affair.
+    fn flood(&mut self, flood: Vec<u8>) {
+        rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, 1 << 18).unwrap();
+        let (sender, answers) = mpsc::channel();
+        self.flood = Some(sender);
+        let mut stream = self.stream.try_clone().unwrap();
+        thread::spawn(move || {
+            let mut is_open = true;
+            while is_open {
+                let answers: Vec<u8> = answers.try_iter().flatten().collect();
+                is_open = stream
+                    .write_all(&[answers.as_slice(), &flood].concat())
+                    .is_ok();
+            }
+        });
     }
 
     /// How many topics a subscription asks for, by what follows its id.
@@ -243,18 +278,27 @@ impl Client {
     }
 }
 
-/// An MQTT 5 message at QoS 0 whose answer is to come on `response`.
+/// An MQTT 5 message at QoS 0.
+pub(crate) fn message(topic: &str, payload: &str) -> Vec<u8> {
+    with_properties(topic, &[], payload)
+}
+
+/// The same, whose answer is to come on `response`.
 pub(crate) fn request(topic: &str, response: &str, payload: &str) -> Vec<u8> {
-    let text = |text: &str| {
-        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
-        [&length, text.as_bytes()].concat()
-    };
-    let properties = [&[8], text(response).as_slice()].concat();
+    with_properties(topic, &[&[8], text(response).as_slice()].concat(), payload)
+}
+
+fn with_properties(topic: &str, properties: &[u8], payload: &str) -> Vec<u8> {
     let length = [u8::try_from(properties.len()).unwrap()];
     framed(
         0x30,
-        &[&text(topic), &length[..], &properties, payload.as_bytes()].concat(),
+        &[&text(topic), &length[..], properties, payload.as_bytes()].concat(),
     )
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+    [&length, text.as_bytes()].concat()
 }
 
 fn framed(first: u8, body: &[u8]) -> Vec<u8> {

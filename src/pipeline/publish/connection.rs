@@ -21,18 +21,18 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{io::ReadBuf, select, time};
 
 use self::{
-    dial::{Stream, dial, look_up},
+    dial::{Dialled, Stream, dial, look_up},
     failure::Failure,
     session::Session,
 };
 use super::reply::Reply;
-use crate::config::MqttSettings;
+use crate::config::{MqttSettings, Secret};
 
 mod decode;
 mod dial;
@@ -167,11 +167,13 @@ pub(super) struct Connection {
     due: time::Instant,
     /// Whether anything has come in since the last probe.
     has_heard: bool,
+    /// When everything that had come was read.
+    read_all: Option<time::Instant>,
 }
 
 /// How far it is.
 enum Link {
-    Dialling(Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Dialled, Failure>>>>),
     Open(Stream),
     /// Everything is said; the broker is to close its end.
     Leaving(Stream),
@@ -187,6 +189,7 @@ impl Connection {
             session: RefCell::new(Session::new(settings)),
             due: time::Instant::now() + settings.connect_timeout,
             has_heard: false,
+            read_all: None,
             settings: settings.clone(),
         }
     }
@@ -214,16 +217,27 @@ impl Connection {
         drop(self);
     }
 
+    /// Whether everything that had come by this moment has been read.
+    pub(super) fn has_read_all_since(&self, moment: Instant) -> bool {
+        self.read_all.is_some_and(|at| at.into_std() >= moment)
+    }
+
+    /// The next thing that has happened already: what came in one piece is told one by one.
+    pub(super) fn at_hand(&mut self) -> Option<Happening> {
+        let happening = self.session.get_mut().happening()?;
+        if let Happening::Connected(_) = happening {
+            self.has_heard = true;
+            self.due = time::Instant::now() + self.pace();
+        }
+        Some(happening)
+    }
+
     /// The next thing that happens; safe to drop before it has.
     pub(super) async fn next(&mut self) -> Happening {
         loop {
             // What came in one piece with the end, an acknowledgement for example, has come all the
             // same, and is told first.
-            if let Some(happening) = self.session.get_mut().happening() {
-                if let Happening::Connected(_) = happening {
-                    self.has_heard = true;
-                    self.due = time::Instant::now() + self.pace();
-                }
+            if let Some(happening) = self.at_hand() {
                 return happening;
             }
             if let Err(failure) = self.step().await {
@@ -240,13 +254,14 @@ impl Connection {
     /// Does the next piece of work on the connection.
     async fn step(&mut self) -> Result<(), Failure> {
         let session = self.session.get_mut();
+        let read_all = &mut self.read_all;
         match &mut self.link {
             Link::Dialling(dialling) => {
-                let stream = dialling.await?;
-                self.enter(stream)
+                let (stream, password) = dialling.await?;
+                self.enter(stream, password.as_ref())
             }
             Link::Open(stream) => select! {
-                moved = poll_fn(|context| exchange(stream, session, context)) => {
+                moved = poll_fn(|context| exchange(stream, session, read_all, context)) => {
                     self.has_heard |= moved?;
                     if session.has_left() {
                         self.leave();
@@ -263,15 +278,11 @@ impl Connection {
     }
 
     /// The stream is there: what is said first.
-    fn enter(&mut self, stream: Stream) -> Result<(), Failure> {
+    fn enter(&mut self, stream: Stream, password: Option<&Secret>) -> Result<(), Failure> {
         let (topic, will) = &self.will;
-        // As it is in its file now.
-        let login = match &self.settings.login {
-            Some(login) => Some((login.username.clone(), login.password()?)),
-            None => None,
-        };
-        let connect =
-            encode::connect(&self.settings, login.as_ref(), topic, will).map_err(|_| {
+        let username = self.settings.login.as_ref().map(|login| &*login.username);
+        let connect = encode::connect(&self.settings, username.zip(password), topic, will)
+            .map_err(|_| {
                 let problem =
                     "client id, user name, password and topics may have 65,535 bytes each";
                 Failure::Other(problem.to_owned())
@@ -314,10 +325,12 @@ impl Connection {
     }
 }
 
-/// Moves bytes both ways as far as they go; returns whether any came in.
+/// Moves bytes both ways as far as they go; returns whether any came in, and notes when there were
+/// none to come.
 fn exchange(
     stream: &mut Stream,
     session: &mut Session,
+    read_all: &mut Option<time::Instant>,
     context: &mut Context<'_>,
 ) -> Poll<Result<bool, Failure>> {
     let has_come = match receive(stream, session, context) {
@@ -325,7 +338,10 @@ fn exchange(
             received?;
             true
         }
-        Poll::Pending => false,
+        Poll::Pending => {
+            *read_all = Some(time::Instant::now());
+            false
+        }
     };
     match send(stream, session, context) {
         // The broker may have said why before it closed; if not, it fails again.

@@ -73,6 +73,8 @@ pub(super) struct Task {
     subscribed_by: Option<Instant>,
     /// Why the broker lets nobody ask us for anything, as it was last heard.
     subscriptions_refused: Option<String>,
+    /// It was said that the broker lets somebody ask us, and what that is worth.
+    subscriptions_said: bool,
     /// The broker has acknowledged something on this connection.
     is_of_use: bool,
     /// What of the state was worth a message when it was last published.
@@ -143,6 +145,7 @@ impl Task {
             heartbeat_due: Instant::now(),
             subscribed_by: None,
             subscriptions_refused: None,
+            subscriptions_said: false,
             is_of_use: false,
             headline: None,
             refusals: Throttle::new(PER),
@@ -271,8 +274,10 @@ impl Task {
         false
     }
 
-    /// Waits for whatever comes first. Verdicts go before orders, so that the order to finish
-    /// finds none behind it.
+    /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
+    /// without a pause does not silence this side. Whoever takes one happening or one verdict then
+    /// takes all that came with it. Verdicts go before orders, so that the order to finish finds
+    /// none behind it.
     async fn next(&mut self, connection: Option<&mut Connection>, until: Option<Instant>) -> Next {
         let happening = async {
             match connection {
@@ -286,11 +291,16 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let own = async {
+            select! {
+                biased;
+                Some(recorded) = self.parts.verdicts.recv() => Next::Verdict(recorded),
+                order = self.parts.orders.recv() => Next::Order(order.unwrap_or(Order::Finish)),
+            }
+        };
         select! {
-            biased;
             happening = happening => Next::Happening(happening),
-            Some(recorded) = self.parts.verdicts.recv() => Next::Verdict(recorded),
-            order = self.parts.orders.recv() => Next::Order(order.unwrap_or(Order::Finish)),
+            own = own => own,
             () = moment => Next::Time,
         }
     }
@@ -307,7 +317,7 @@ impl Task {
         self.publish_own(connection, online);
         self.start_row_over();
         while !self.is_finishing {
-            if let Some(ended) = self.overdue() {
+            if let Some(ended) = self.overdue(connection) {
                 return ended;
             }
             if self.row.retry_at().is_some_and(|at| at <= Instant::now()) {
@@ -318,12 +328,12 @@ impl Task {
             let until = self.row.retry_at().into_iter().chain(self.due_at()).min();
             match self.next(Some(connection), until).await {
                 Next::Happening(happening) => {
-                    if let Some(ended) = self.note(happening, connection) {
+                    if let Some(ended) = self.note_all(happening, connection) {
                         return ended;
                     }
                 }
                 Next::Verdict(recorded) => {
-                    self.take_verdict(*recorded);
+                    self.take_verdicts(*recorded);
                     self.submit(connection);
                     self.publish_heartbeat(connection);
                 }
@@ -343,7 +353,7 @@ impl Task {
         self.parts.report.not_ready = Some("stopping".to_owned());
         let mut is_said = false;
         loop {
-            if let Some(ended) = self.overdue() {
+            if let Some(ended) = self.overdue(connection) {
                 return ended;
             }
             let records_wait = !self.records_are_done() && Instant::now() < records_until;
@@ -368,11 +378,11 @@ impl Task {
             let until = until.into_iter().chain(self.due_at()).min();
             match time::timeout_at(deadline.into(), self.next(Some(connection), until)).await {
                 Ok(Next::Happening(happening)) => {
-                    if let Some(ended) = self.note(happening, connection) {
+                    if let Some(ended) = self.note_all(happening, connection) {
                         return ended;
                     }
                 }
-                Ok(Next::Verdict(recorded)) => self.take_verdict(*recorded),
+                Ok(Next::Verdict(recorded)) => self.take_verdicts(*recorded),
                 // Once nobody can order anything any more, that is all there is to hear.
                 Ok(Next::Order(order)) => self.take_order(order, Some(connection)),
                 Ok(Next::Time) => {}

@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     select,
     sync::{Mutex, oneshot},
     task::JoinSet,
@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
 use crate::{
-    config::{MqttSettings, TlsSettings},
+    config::{FileError, MqttSettings, Secret},
     pipeline::crew::Crew,
 };
 
@@ -36,8 +36,15 @@ use crate::{
 /// section 8, recommends.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Bytes that may lie in the kernel before they are read. An acknowledgement lies behind whatever
+/// the broker has sent before it, and triggers grow old there: some hundreds of them are enough.
+const RECEIVE_BUFFER: u32 = 1 << 16;
+
 /// Bytes both ways. Closing it drops what the kernel has not sent.
 pub(super) type Stream = Pin<Box<dyn Bytes>>;
+
+/// A stream to the broker, and the password that is to be said on it, where there is one.
+pub(super) type Dialled = (Stream, Option<Secret>);
 
 /// Bytes both ways.
 pub(super) trait Bytes: AsyncRead + AsyncWrite + Send {}
@@ -58,7 +65,7 @@ pub(super) trait LookUp:
 impl<T: FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static> LookUp for T {}
 
 /// Connects, within the limit that the settings set.
-pub(super) async fn dial(settings: MqttSettings, look_up: impl LookUp) -> Result<Stream, Failure> {
+pub(super) async fn dial(settings: MqttSettings, look_up: impl LookUp) -> Result<Dialled, Failure> {
     let limit = settings.connect_timeout;
     let until = time::Instant::now() + limit;
     let (host, port) = (settings.host.clone(), settings.port);
@@ -66,16 +73,51 @@ pub(super) async fn dial(settings: MqttSettings, look_up: impl LookUp) -> Result
         .await
         .map_err(|_| Failure::late(&format!("no name server has said where `{host}` is"), limit))?
         .map_err(Failure::LookUp)?;
+    let files = time::timeout_at(until, read_files(&settings))
+        .await
+        .map_err(|_| Failure::late(&format!("{} could not be read", files(&settings)), limit))??;
     let named = names(&addresses);
     let socket = time::timeout_at(until, race(addresses))
         .await
         .map_err(|_| Failure::late(&format!("no answer from {named}"), limit))?
         .map_err(Failure::Handshake)?;
-    match &settings.tls {
-        None => Ok(Box::pin(socket)),
+    let stream = match files.tls {
+        None => Box::pin(socket),
         Some(tls) => time::timeout_at(until, encrypt(socket, host, tls))
             .await
-            .map_err(|_| Failure::late("the broker has not agreed upon TLS", limit))?,
+            .map_err(|_| Failure::late("the broker has not agreed upon TLS", limit))??,
+    };
+    Ok((stream, files.password))
+}
+
+/// What is read from files at each connection.
+struct Files {
+    tls: Option<Arc<ClientConfig>>,
+    password: Option<Secret>,
+}
+
+/// Certificates and password as they are in their files now; the disk may take its time.
+async fn read_files(settings: &MqttSettings) -> Result<Files, Failure> {
+    let (tls, login) = (settings.tls.clone(), settings.login.clone());
+    let read = move || -> Result<Files, FileError> {
+        Ok(Files {
+            tls: tls.map(|tls| tls.client_config()).transpose()?,
+            password: login.map(|login| login.password()).transpose()?,
+        })
+    };
+    if settings.tls.is_none() && settings.login.is_none() {
+        return Ok(read()?);
+    }
+    let read = apart(&FILES, "files", read).await;
+    Ok(read.map_err(Failure::Handshake)??)
+}
+
+/// The keys under which these files are named.
+fn files(settings: &MqttSettings) -> &'static str {
+    match (&settings.tls, &settings.login) {
+        (Some(_), Some(_)) => "the files of [mqtt.tls] and mqtt.password_file",
+        (Some(_), None) => "the files of [mqtt.tls]",
+        _ => "mqtt.password_file",
     }
 }
 
@@ -85,7 +127,7 @@ async fn addresses(host: String, port: u16, look_up: impl LookUp) -> io::Result<
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found = apart(move || look_up(&host, port)).await??;
+    let found = apart(&NAMES, "look-up", move || look_up(&host, port)).await??;
     if found.is_empty() {
         return Err(io::Error::other("the name has no address"));
     }
@@ -151,7 +193,13 @@ fn all(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Before it connects: the broker is told then how much it may send at a time.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     // The kernel's buffer is a queue: whoever gives up a connection that stands still does not want
     // what is in it to be delivered later. A farewell waits until the broker has closed its end.
@@ -160,26 +208,35 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Agrees upon TLS with the broker of this name.
-async fn encrypt(socket: TcpStream, host: String, tls: &TlsSettings) -> Result<Stream, Failure> {
+async fn encrypt(
+    socket: TcpStream,
+    host: String,
+    tls: Arc<ClientConfig>,
+) -> Result<Stream, Failure> {
     let name =
         ServerName::try_from(host).map_err(|error| Failure::Handshake(io::Error::other(error)))?;
-    // As they are in their files now; the disk may take its time.
-    let tls = tls.clone();
-    let read = apart(move || tls.client_config()).await;
-    let connector = TlsConnector::from(read.map_err(Failure::Handshake)??);
+    let connector = TlsConnector::from(tls);
     let stream = (connector.connect(name, socket).await).map_err(Failure::Handshake)?;
     Ok(Box::pin(stream))
 }
 
-/// Held by the one thread that blocks.
-static TURN: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+/// Held by the one thread of a kind that blocks.
+type Turn = LazyLock<Arc<Mutex<()>>>;
+
+/// For name servers, and for files: where one of them hangs, the other is not called slow.
+static NAMES: Turn = LazyLock::new(Arc::default);
+static FILES: Turn = LazyLock::new(Arc::default);
 
 /// Runs what blocks on a thread that is not waited for: where it never ends, the process ends all
-/// the same. There is one at a time, so that attempts in vain do not pile up threads.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let turn = Arc::clone(&TURN).lock_owned().await;
+/// the same. There is one of a kind at a time, so that attempts in vain do not pile up threads.
+async fn apart<T: Send + 'static>(
+    turn: &Turn,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let turn = Arc::clone(turn).lock_owned().await;
     let (sender, receiver) = oneshot::channel();
-    Crew::spawn_detached("look-up", move || {
+    Crew::spawn_detached(name, move || {
         // Nobody may be there any more to hear it.
         sender.send(work()).ok();
         drop(turn);

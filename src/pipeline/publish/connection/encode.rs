@@ -16,6 +16,11 @@ pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
 /// The farewell: the broker forgets the will.
 pub(super) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
+/// Messages that the broker may send before the first of them is confirmed. They are confirmed as
+/// they are read, and acknowledgements come behind those that are not: so few of them may be on
+/// their way, and more than a round trip needs.
+const RECEIVE_MAXIMUM: u16 = 64;
+
 /// The longest text or run of bytes with a length before it.
 const LONGEST_FIELD: usize = 0xFFFF;
 
@@ -55,7 +60,7 @@ impl Outgoing {
 /// The first packet, with the last will `will` on `will_topic`.
 pub(super) fn connect(
     settings: &MqttSettings,
-    login: Option<&(String, Secret)>,
+    login: Option<(&str, &Secret)>,
     will_topic: &str,
     will: &str,
 ) -> Result<Vec<u8>, NotSent> {
@@ -70,9 +75,11 @@ pub(super) fn connect(
     }
     body.0.extend(keep_alive.to_be_bytes());
     if settings.version == MqttVersion::V5 {
-        // Maximum packet size, and nothing else.
-        body.0.extend([5, 0x27]);
+        // Maximum packet size, receive maximum, and nothing else.
+        body.0.extend([8, 0x27]);
         body.0.extend(PACKET_LIMIT.to_be_bytes());
+        body.0.push(0x21);
+        body.0.extend(RECEIVE_MAXIMUM.to_be_bytes());
     }
     body.field(settings.client_id.as_bytes())?;
     if settings.version == MqttVersion::V5 {

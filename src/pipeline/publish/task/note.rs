@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{Ended, Task};
 use crate::pipeline::{
@@ -17,8 +17,24 @@ use crate::pipeline::{
 };
 
 impl Task {
-    /// Notes what happened on the connection; `Some` if it is over.
-    pub(super) fn note(&mut self, happening: Happening, connection: &Connection) -> Option<Ended> {
+    /// Notes what happened on the connection, and all that came with it; `Some` if it is over.
+    pub(super) fn note_all(
+        &mut self,
+        first: Happening,
+        connection: &mut Connection,
+    ) -> Option<Ended> {
+        let mut next = Some(first);
+        while let Some(happening) = next {
+            let ended = self.note(happening, connection);
+            if ended.is_some() {
+                return ended;
+            }
+            next = connection.at_hand();
+        }
+        None
+    }
+
+    fn note(&mut self, happening: Happening, connection: &Connection) -> Option<Ended> {
         match happening {
             Happening::Sent(packet) => self.ledger.sent(packet),
             Happening::Acknowledged { packet, refused } => {
@@ -49,6 +65,14 @@ impl Task {
     fn note_subscriptions(&mut self, refused: &[String]) {
         self.subscribed_by = None;
         let refused = (!refused.is_empty()).then(|| refused.join(", "));
+        if refused.is_none() && !std::mem::replace(&mut self.subscriptions_said, true) {
+            // There are brokers that accept what they will never serve.
+            info!(
+                topics = self.parts.intake.topics().join(", "),
+                "Subscriptions accepted; only a message that arrives shows that the broker's \
+                 access rules let it through"
+            );
+        }
         if refused == self.subscriptions_refused {
             return;
         }
@@ -136,14 +160,15 @@ impl Task {
     }
 
     /// Why the connection has to be cut, if it has: something is not acknowledged that should have
-    /// been, and what is queued behind it grows old.
-    pub(super) fn overdue(&self) -> Option<Ended> {
+    /// been, and what is queued behind it grows old. An acknowledgement that lies behind messages
+    /// which are not read yet is late by no fault of the broker's: it is waited for once more as
+    /// long, and no longer.
+    pub(super) fn overdue(&self, connection: &Connection) -> Option<Ended> {
+        let due = self.due_at()?;
         let now = Instant::now();
-        let due = [self.ledger.due(), self.subscribed_by];
-        due.into_iter()
-            .flatten()
-            .any(|due| due <= now)
-            .then_some(Ended::Stalled)
+        let limit = due + self.parts.settings.stall_timeout;
+        let is_missing = connection.has_read_all_since(due) || limit <= now;
+        (due <= now && is_missing).then_some(Ended::Stalled)
     }
 
     /// Who may be to blame for the end of a connection: what the broker should have acknowledged

@@ -35,7 +35,17 @@ impl Task {
         self.count_undelivered(verdict);
     }
 
-    pub(super) fn take_verdict(&mut self, recorded: Recorded) {
+    /// Takes a verdict and those that have come with it, as many as there is room for.
+    pub(super) fn take_verdicts(&mut self, first: Recorded) {
+        self.take_verdict(first);
+        while self.waiting.len() < WAITING
+            && let Ok(recorded) = self.parts.verdicts.try_recv()
+        {
+            self.take_verdict(*recorded);
+        }
+    }
+
+    fn take_verdict(&mut self, recorded: Recorded) {
         let now = Instant::now();
         self.last[recorded.camera] = Some((recorded.event.data.seq, now));
         let expires = self.writer.expires(&recorded, now);

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::{config::MqttVersion, pipeline::publish::connection::tests::settings};
+use crate::{
+    config::{Document, MqttVersion, ValidConfig},
+    pipeline::publish::connection::tests::settings,
+};
 
 /// Much longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -100,4 +103,50 @@ fn name_servers_that_do_not_answer_are_said_and_hold_up_no_end() {
         "no name server has said where `broker.plant.example` is within 50ms"
     );
     drop(keep);
+}
+
+/// A file on a file system that does not answer, as far as its reader can tell: a pipe that nothing
+/// writes to. It was another file when the configuration was looked at.
+#[test]
+fn a_password_file_that_hangs_is_named_and_holds_up_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "secret").unwrap();
+    let text = format!(
+        "[station]\nname = \"press\"\nstate = \"state\"\n[inference]\nbundle = \"bundle\"\n[camera.top.synthetic]\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nusername = \"press\"\npassword_file = \"{}\"\n",
+        file.display()
+    );
+    let document = Document::new("flawd.toml", text);
+    let config = ValidConfig::parse(&document, &std::collections::BTreeMap::new()).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let settings = MqttSettings {
+        login: config.mqtt.login,
+        connect_timeout: Duration::from_millis(50),
+        ..settings(MqttVersion::V5, listener.local_addr().unwrap().port())
+    };
+    for _ in 0..2 {
+        let failure = run(dial(settings.clone(), look_up)).err().unwrap();
+        assert_eq!(
+            failure.explain(&settings, false),
+            "mqtt.password_file could not be read within 50ms"
+        );
+    }
+    // Name servers are asked meanwhile.
+    let named = MqttSettings {
+        host: "broker.plant.example".to_owned(),
+        login: None,
+        connect_timeout: LIMIT,
+        ..settings
+    };
+    let nowhere = |_: &str, _| Ok(Vec::new());
+    let failure = run(dial(named.clone(), nowhere)).err().unwrap();
+    let problem = failure.explain(&named, false);
+    assert!(problem.contains("the name has no address"), "{problem}");
+    // The thread that hangs is let go.
+    std::fs::write(&file, "secret").unwrap();
 }
