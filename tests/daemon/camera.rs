@@ -2,8 +2,11 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     time::{Duration, Instant},
 };
+
+use tempfile::TempDir;
 
 use crate::{
     broker::{AT_ONCE, Broker},
@@ -242,4 +245,41 @@ fn a_line_that_is_paused_says_so_to_every_trigger() {
             .unwrap()
             .contains("side")
     );
+}
+
+/// The daemon does not get to run while the files come, and the system stops to note them down.
+#[test]
+fn files_that_come_faster_than_the_system_notes_them_down_are_said_and_the_next_is_seen() {
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
+    let limit: usize = limit.unwrap().trim().parse().unwrap();
+    if limit > 100_000 {
+        println!("absent: the system notes down {limit} events");
+        return;
+    }
+    let broker = Broker::start();
+    let images = TempDir::new().unwrap();
+    let station = Station::new(&format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
+         [evidence]\nenabled = false\n\
+         [camera.top.folder]\npath = \"{}\"\nwatch = true\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
+        images.path().display(),
+        broker.port
+    ));
+    let subscriber = broker.subscribe();
+    let daemon = station.run();
+    subscriber.until("ready", |it| it.payload["ready"] == true);
+    daemon.signal("STOP");
+    // None of them is an image; two in turn, or the system takes them for one.
+    for number in 0..2 * limit {
+        fs::write(images.path().join(format!("{}.txt", number % 2)), "").unwrap();
+    }
+    daemon.signal("CONT");
+    daemon.wait_for_line("the warning", |line| {
+        line.contains("More files came at once than the system notes down")
+    });
+    fs::write(images.path().join("next.png"), "no image").unwrap();
+    subscriber.until("its verdict", |it| {
+        it.kind() == "verdict" && it.payload["part_id"] == "next.png"
+    });
 }

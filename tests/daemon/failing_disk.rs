@@ -1,7 +1,13 @@
 //! A disk that fails for a while, while the broker is away: what was recorded before comes, and the
-//! next start reads the journal to its end.
+//! next start reads the journal to its end. And what the disk is asked for, so that a loss of power
+//! takes no picture that was promised.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use crate::{
     broker::{AT_ONCE, Broker, Message},
@@ -33,6 +39,7 @@ fn run(station: &Station, library: &PathBuf) -> Process {
     command
         .env("LD_PRELOAD", library)
         .env("FLAWD_DISK_FAILS", station.folder().join("fails"))
+        .env("FLAWD_DISK_NOTES", station.folder().join("notes"))
         .env("FLAWD_LOG", "flawd=trace");
     Process::spawn(&mut command, "flawd", Stdio::null(), Stdio::piped())
 }
@@ -106,4 +113,41 @@ fn a_disk_that_fails_while_the_broker_is_away_takes_nothing_that_was_recorded_be
     if let Some(state) = last {
         assert_eq!(state.payload["records"]["dropped"], 0, "{}", state.payload);
     }
+}
+
+#[test]
+fn pictures_are_on_the_disk_with_their_names_in_their_folders() {
+    let broker = Broker::start();
+    let station = Station::new(&format!(
+        "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
+         [camera.top.synthetic]\nrate = 20\nsize = \"96x96\"\n\
+         [evidence]\nok_share = 1.0\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n",
+        broker.port
+    ));
+    let Some(library) = library(&station) else {
+        return;
+    };
+    let mut daemon = run(&station, &library);
+    wait_for_verdicts(&daemon, 20);
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
+    let notes = fs::read_to_string(station.folder().join("notes")).unwrap();
+    let notes: Vec<_> = (notes.lines().filter_map(|line| line.split_once(' '))).collect();
+    let mut pictures = 0;
+    for (place, (what, path)) in notes.iter().enumerate() {
+        let path = Path::new(path);
+        if *what != "renamed" || path.extension().is_none_or(|it| it != "png") {
+            continue;
+        }
+        pictures += 1;
+        let folder = path.parent().unwrap();
+        let is_safe = |(what, it): &(&str, &str)| *what == "on-disk" && Path::new(it) == folder;
+        assert!(notes[place..].iter().any(is_safe), "{}", path.display());
+        // And the folder's own name in the one above it.
+        let above = folder.parent().unwrap();
+        let is_above = |(what, it): &(&str, &str)| *what == "on-disk" && Path::new(it) == above;
+        assert!(notes[..place].iter().any(is_above), "{}", folder.display());
+    }
+    assert!(pictures >= 10, "{pictures}: {notes:?}");
 }
