@@ -16,7 +16,7 @@ use tokio::{select, sync::mpsc, time};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    CameraInfo, FirstAttempt, Order, Recorded, Report, UndeliveredByCamera,
+    CameraInfo, FirstAttempt, INBOX, Order, Recorded, Report, UndeliveredByCamera,
     answers::Answers,
     backoff::Backoff,
     connection::{Connection, Happening, Limits},
@@ -276,8 +276,8 @@ impl Task {
 
     /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
     /// without a pause does not silence this side. Whoever takes one happening or one verdict then
-    /// takes all that came with it. Verdicts go before orders, so that the order to finish finds
-    /// none behind it.
+    /// takes all that came with it. Verdicts go before orders, as [`Self::take_order`] makes sure:
+    /// the order to finish finds none behind it, and no record is said before its verdict.
     async fn next(&mut self, connection: Option<&mut Connection>, until: Option<Instant>) -> Next {
         let happening = async {
             match connection {
@@ -426,6 +426,14 @@ impl Task {
 
     /// Does what the daemon asks for; an order that needs a connection is let go without one.
     fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
+        // Both may have come between two looks: first for verdicts, then for orders.
+        for _ in 0..INBOX {
+            match (self.parts.verdicts.try_recv(), &connection) {
+                (Ok(recorded), Some(_)) => self.take_verdict(*recorded),
+                (Ok(recorded), None) => self.take_offline(&recorded),
+                (Err(_), _) => break,
+            }
+        }
         match (order, connection) {
             (Order::Finish, _) => self.is_finishing = true,
             (Order::Sign(owed), _) => drop(owed),

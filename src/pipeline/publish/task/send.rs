@@ -45,7 +45,7 @@ impl Task {
         }
     }
 
-    fn take_verdict(&mut self, recorded: Recorded) {
+    pub(super) fn take_verdict(&mut self, recorded: Recorded) {
         let now = Instant::now();
         self.last[recorded.camera] = Some((recorded.event.data.seq, now));
         let expires = self.writer.expires(&recorded, now);
