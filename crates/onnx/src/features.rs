@@ -231,7 +231,9 @@ impl FeatureSpec {
                     error => error,
                 })?;
             *map = coarsest(&self.outputs, &outputs)?.size;
-            channels = outputs.iter().map(|output| output.channels).sum();
+            channels = outputs.iter().fold(0, |channels: usize, output| {
+                channels.saturating_add(output.channels)
+            });
         }
         let [fine, middle, coarse] = maps;
         let doubled = |size: Size| Size::new(2 * size.height, 2 * size.width);
@@ -344,7 +346,7 @@ fn ratio(fine: Size, coarse: Size) -> Option<usize> {
 /// The sizes that divide next to `size`: both sides rounded down and both rounded up.
 fn nearest(size: Size, unit: usize) -> Vec<Size> {
     let down = |side: usize| (side / unit * unit).max(unit);
-    let up = |side: usize| side.div_ceil(unit).max(1) * unit;
+    let up = |side: usize| side.div_ceil(unit).max(1).saturating_mul(unit);
     let mut sizes = vec![
         Size::new(down(size.height), down(size.width)),
         Size::new(up(size.height), up(size.width)),

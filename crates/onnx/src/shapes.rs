@@ -30,8 +30,15 @@ pub(crate) fn infer<'a>(
     input: &'a str,
     shape: &[usize],
 ) -> Result<HashMap<&'a str, Shape>, ShapeError> {
+    // Every shape that is known is bounded, so that a file can ask for no arithmetic that overflows,
+    // and for no memory but in proportion to its size.
+    let image = bounded(shape.to_vec()).map_err(|reason| ShapeError {
+        node: input.to_owned(),
+        operator: "image".to_owned(),
+        reason,
+    })?;
     let mut known = Known {
-        shapes: HashMap::from([(input, shape.to_vec())]),
+        shapes: HashMap::from([(input, image)]),
         integers: HashMap::new(),
         floats: HashMap::new(),
     };
@@ -50,7 +57,8 @@ pub(crate) fn infer<'a>(
             known: &known,
         }
         .output_shapes();
-        let shapes = shapes.map_err(|reason| ShapeError {
+        let shapes = shapes.and_then(|shapes| shapes.into_iter().map(bounded).collect());
+        let shapes: Vec<Shape> = shapes.map_err(|reason| ShapeError {
             node: node_name(node),
             operator: node.op_type().to_owned(),
             reason,
@@ -59,6 +67,25 @@ pub(crate) fn infer<'a>(
         known.shapes.extend(outputs.zip(shapes));
     }
     Ok(known.shapes)
+}
+
+/// Axes of a tensor at most; networks for images have four, and a few more in between.
+const MOST_AXES: usize = 16;
+
+/// Elements of a tensor at most: more than any has at the 2^41 pixels at which strides are probed,
+/// and so few that the sum of two shapes can be told.
+const MOST_ELEMENTS: usize = 1 << 58;
+
+/// The shape, where it is within both.
+fn bounded(shape: Shape) -> Result<Shape, &'static str> {
+    let elements = shape.iter().try_fold(1_usize, |elements, &size| {
+        let elements = elements.checked_mul(size.max(1))?;
+        (elements <= MOST_ELEMENTS).then_some(elements)
+    });
+    match elements {
+        Some(_) if shape.len() <= MOST_AXES => Ok(shape),
+        _ => Err(TOO_LARGE),
+    }
 }
 
 /// What is known before a node.
@@ -77,7 +104,10 @@ impl<'a> Known<'a> {
             .iter()
             .map(|&size| size.max(0) as usize)
             .collect();
-        self.shapes.insert(name, shape);
+        // A larger one fits no node.
+        if let Ok(shape) = bounded(shape) {
+            self.shapes.insert(name, shape);
+        }
         if let Some(values) = tensor.int64_values() {
             self.integers.insert(name, values);
         }
@@ -91,6 +121,7 @@ const UNKNOWN_OPERATOR: &str =
     "this operator is not known; choose an earlier output, or simplify the model when exporting it";
 const COMPUTED: &str =
     "its arguments are computed at run time; export the model with constants folded";
+const TOO_LARGE: &str = "its output would be larger than any machine can hold";
 const MALFORMED: &str = "its inputs do not fit together at this image size";
 
 /// One node, to be read with what is known before it.
@@ -248,7 +279,10 @@ impl Rule<'_, '_> {
         let round_up = self.node.int("ceil_mode") == Some(1);
         let place_count = |axis: usize| {
             let stride = attribute("strides", axis, 1).max(1);
-            let reach = attribute("dilations", axis, 1).max(1) * (kernel[axis].max(1) - 1) + 1;
+            let dilation = attribute("dilations", axis, 1).max(1);
+            let reach = dilation
+                .saturating_mul(kernel[axis].max(1) - 1)
+                .saturating_add(1);
             let (before, after) = match automatic {
                 "SAME_UPPER" | "SAME_LOWER" => return Ok(input[axis].div_ceil(stride)),
                 "VALID" => (0, 0),
@@ -257,14 +291,15 @@ impl Rule<'_, '_> {
                     attribute("pads", axis + rank, 0),
                 ),
             };
-            let room = input[axis] + before + after;
+            let room = input[axis].saturating_add(before).saturating_add(after);
             let steps = room.checked_sub(reach).ok_or(MALFORMED)?;
             if !round_up {
-                return Ok(steps / stride + 1);
+                return Ok((steps / stride).saturating_add(1));
             }
             // A last window that would start in the padding behind the input is dropped.
-            let places = steps.div_ceil(stride) + 1;
-            Ok(places - usize::from((places - 1) * stride >= input[axis] + before))
+            let places = steps.div_ceil(stride).saturating_add(1);
+            let last = (places - 1).saturating_mul(stride);
+            Ok(places - usize::from(last >= input[axis].saturating_add(before)))
         };
         (0..rank).map(place_count).collect()
     }
@@ -298,7 +333,7 @@ impl Rule<'_, '_> {
             if !fits {
                 return Err(MALFORMED);
             }
-            result[axis] += part[axis];
+            result[axis] = result[axis].saturating_add(part[axis]);
         }
         Ok(result)
     }
@@ -310,6 +345,7 @@ impl Rule<'_, '_> {
         let sizes: Vec<usize> = match self.integers(1)? {
             Some(sizes) => sizes.iter().map(|&size| size.max(0) as usize).collect(),
             // Equal parts, the last one smaller where they do not come out even.
+            None if parts == 0 => return Err(MALFORMED),
             None => {
                 let part = input[axis].div_ceil(parts);
                 (0..parts)
@@ -375,7 +411,10 @@ impl Rule<'_, '_> {
         }
         let mut result = input.clone();
         for (i, &axis) in axes.iter().enumerate() {
-            let size = input[axis] as i64 + pads[i] + pads[axes.len() + i];
+            let size = input[axis] as i64;
+            let size = size
+                .saturating_add(pads[i])
+                .saturating_add(pads[axes.len() + i]);
             result[axis] = usize::try_from(size).map_err(|_| MALFORMED)?;
         }
         Ok(result)
@@ -397,10 +436,12 @@ impl Rule<'_, '_> {
                 size => usize::try_from(size).map_err(|_| MALFORMED)?,
             });
         }
-        let (total, fixed) = (
-            input.iter().product::<usize>(),
-            result.iter().product::<usize>(),
-        );
+        let elements = |shape: &[usize]| {
+            shape
+                .iter()
+                .fold(1, |all: usize, &it| all.saturating_mul(it))
+        };
+        let (total, fixed) = (elements(input), elements(&result));
         match open {
             Some(axis) if fixed > 0 && total.is_multiple_of(fixed) => result[axis] = total / fixed,
             None if total == fixed => {}
@@ -444,7 +485,10 @@ impl Rule<'_, '_> {
                 1.. => (end.clamp(0, size) - start.clamp(0, size), step),
                 0 => return Err(MALFORMED),
                 _ if size == 0 => (0, 1),
-                _ => (start.clamp(0, size - 1) - end.clamp(-1, size - 1), -step),
+                _ => (
+                    start.clamp(0, size - 1) - end.clamp(-1, size - 1),
+                    step.saturating_neg(),
+                ),
             };
             result[axis] = (span.max(0) as usize).div_ceil(step as usize);
         }
@@ -472,6 +516,9 @@ impl Rule<'_, '_> {
             None => self.integers(1)?.ok_or(COMPUTED)?.len(),
         };
         let rank = input.len() + count;
+        if rank > MOST_AXES {
+            return Err(TOO_LARGE);
+        }
         let axes = self.axes(1, rank)?.ok_or(MALFORMED)?;
         let mut sizes = input.iter().copied();
         let result = (0..rank).map(|axis| match axes.contains(&axis) {

@@ -268,3 +268,54 @@ fn what_is_not_known_is_an_error_that_names_the_node() {
     let no_fit = model("Add", &[Floats(&[5])], vec![], 1);
     assert!(inferred(&no_fit).is_err());
 }
+
+#[test]
+fn sizes_beyond_counting_are_refused_and_never_overflow() {
+    let far = i64::MAX;
+    let constant = |name: &str, values: &[i64]| TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(crate::proto::DataType::Int64 as i32),
+        dims: vec![values.len() as i64],
+        int64_data: values.to_vec(),
+        ..TensorProto::default()
+    };
+    let huge = TensorProto {
+        name: Some("huge".to_owned()),
+        dims: vec![far, far, far, far],
+        ..TensorProto::default()
+    };
+    let large = constant("large", &[0, 0, far, far, 0, 0, far, far]);
+    let sizes = constant("sizes", &[far, far, far, far]);
+    let least = constant("least", &[i64::MIN]);
+    // Axis by axis, that would be 10^12 steps.
+    let many = constant("many", &(0..1_000_000).collect::<Vec<i64>>());
+    let constants = [&huge, &large, &sizes, &least, &many].map(|tensor| (tensor.name(), tensor));
+    let constants = HashMap::from(constants);
+    for (operator, inputs) in [
+        ("Conv", &["image", "huge"][..]),
+        ("Pad", &["image", "large"]),
+        ("Reshape", &["image", "sizes"]),
+        ("Resize", &["image", "", "", "sizes"]),
+        ("Slice", &["image", "least", "least", "", "least"]),
+        ("Unsqueeze", &["image", "least"]),
+        ("Unsqueeze", &["image", "many"]),
+        ("Concat", &["huge", "huge"]),
+        ("Flatten", &["huge"]),
+        ("Split", &["image"]),
+    ] {
+        let node = NodeProto {
+            op_type: Some(operator.to_owned()),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: Vec::new(),
+            ..NodeProto::default()
+        };
+        // A slice backwards by the least step has a shape.
+        let outcome = infer(&[&node], &constants, "image", &[1, 3, 8, 8]);
+        assert!(
+            outcome.is_err() || operator == "Slice",
+            "{operator}: {outcome:?}"
+        );
+    }
+    let far = 1 << 40;
+    assert!(infer(&[], &HashMap::new(), "image", &[1, 3, far, far]).is_err());
+}
