@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use flawd_core::event::Phase;
+use flawd_core::{
+    event::Phase,
+    request::{Command, Which},
+};
 use serde::Serialize;
 use tracing::{error, info, warn};
 
@@ -24,7 +27,7 @@ use crate::{
     fleet::{Fleet, FleetError},
     monitor::{Health, Metrics, health},
     pipeline::{
-        event::{Command, Event, Which},
+        event::Event,
         inbox::{Inbox, Order},
         progress::Progress,
         publish::{Answer, CameraReport, Publisher, Reply, Report},

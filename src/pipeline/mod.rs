@@ -40,7 +40,6 @@ pub mod pool;
 pub mod progress;
 pub mod publish;
 pub mod record;
-pub mod request;
 pub mod shadow;
 pub mod shutdown;
 pub mod throttle;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 #[cfg(test)]
-mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 

@@ -21,6 +21,7 @@ pub mod preprocess;
 pub mod quality;
 pub mod random;
 pub mod regions;
+pub mod request;
 mod resample;
 pub mod transform;
 pub mod verdict;

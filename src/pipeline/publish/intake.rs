@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flawd_core::request::{Command, TriggerRequest, brief};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -17,10 +18,9 @@ use crate::{
     monitor::{MessageOutcome, Metrics},
     pipeline::{
         counters::Counters,
-        event::{Command, Event, EventSender},
+        event::{Event, EventSender},
         frame::Moment,
         inbox::{Inbox, NotTaken},
-        request::{TriggerRequest, brief},
         throttle::Throttle,
         trigger::Trigger,
     },

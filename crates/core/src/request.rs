@@ -6,12 +6,17 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use flawd_core::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+use crate::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
+
+mod command;
+
+pub use command::{Command, Which};
 
 /// Bytes of a payload at most. The longest trigger that fits its schema, every character written
 /// as an escape, has some 16,000.
@@ -55,7 +60,7 @@ impl TriggerRequest {
 ///
 /// # Errors
 /// What is wrong with it, for people.
-pub(super) fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
+fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
     if payload.is_empty() {
         return Ok(T::default());
     }
@@ -75,7 +80,7 @@ pub(super) fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T,
 }
 
 /// As much of somebody else's text as is worth a place in a log line.
-pub(super) fn brief(text: &str) -> String {
+pub fn brief(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -105,14 +110,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// A field that is there has a value: `null` is none of them.
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
 /// The name of something that is configured.
-pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text::<D, LONGEST_NAME>(deserializer)
 }
 
@@ -137,9 +142,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
 }
 
 /// A moment as RFC 3339 writes it, which is less than the library reads.
-pub(super) fn time<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Timestamp>, D::Error> {
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let moment = Some(&text).filter(|text| is_rfc_3339(text));
     let moment = moment.and_then(|text| text.parse().ok());

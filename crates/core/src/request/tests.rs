@@ -4,12 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-
-#[allow(dead_code, reason = "it is shared with tests that use the rest of it")]
-#[path = "../../../crates/core/src/event/schema.rs"]
-mod published;
-
-use published::Schema;
+use crate::event::schema::Schema;
 
 fn fits(payload: &Value) -> Result<(), String> {
     Schema::published("trigger").check(payload)

@@ -1,0 +1,194 @@
+//! What may be asked of the daemon.
+
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{brief, given, name, object, time};
+
+/// What may be asked of the daemon on `cmd/<verb>`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Take no parts until further notice.
+    Pause(Which),
+    /// Go on.
+    Resume(Which),
+    /// Keep the next picture, whatever its verdict.
+    Snapshot(Which),
+    /// Read the configuration again, and exchange what has changed.
+    Reload,
+    /// Score the golden inputs with the models in use.
+    SelfTest,
+    /// Another threshold from the same calibration.
+    Threshold {
+        /// Of which cameras.
+        which: Which,
+        /// The share of good parts that may be rejected, 0 to 1.
+        false_reject_rate: f64,
+    },
+}
+
+/// Which cameras a command is about: one, or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// The name of the one.
+    pub camera: Option<String>,
+}
+
+impl Command {
+    /// Reads the command `verb` with its payload, which may be empty; and when it was sent, where
+    /// its payload says so.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
+        match verb {
+            "pause" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Pause(Which { camera }), sent_at))
+            }),
+            "resume" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Resume(Which { camera }), sent_at))
+            }),
+            "snapshot" => read(payload, |ForSome { camera, sent_at }| {
+                Ok((Self::Snapshot(Which { camera }), sent_at))
+            }),
+            "reload" => read(payload, |ForAll { sent_at }| Ok((Self::Reload, sent_at))),
+            "selftest" => read(payload, |ForAll { sent_at }| Ok((Self::SelfTest, sent_at))),
+            "threshold" => read(payload, |it: Threshold| {
+                let missing = "`false_reject_rate` is missing; it is a share, 0 to 1";
+                let command = Self::Threshold {
+                    which: Which { camera: it.camera },
+                    false_reject_rate: it.false_reject_rate.ok_or(missing)?,
+                };
+                Ok((command, it.sent_at))
+            }),
+            verb => Err(format!(
+                "there is no command `{}`; there are pause, resume, snapshot, reload, selftest \
+                 and threshold",
+                brief(verb)
+            )),
+        }
+    }
+}
+
+/// The payload of a command that is about one camera, or all.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForSome {
+    #[serde(deserialize_with = "name")]
+    camera: Option<String>,
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
+}
+
+/// That of one that is about the daemon.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForAll {
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
+}
+
+/// That of `threshold`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Threshold {
+    #[serde(deserialize_with = "name")]
+    camera: Option<String>,
+    #[serde(deserialize_with = "given")]
+    false_reject_rate: Option<f64>,
+    #[serde(deserialize_with = "time")]
+    sent_at: Option<Timestamp>,
+}
+
+fn read<T: DeserializeOwned + Default>(
+    payload: &[u8],
+    command: impl FnOnce(T) -> Result<(Command, Option<Timestamp>), &'static str>,
+) -> Result<(Command, Option<Timestamp>), String> {
+    command(object(payload)?).map_err(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_from_verb_and_payload() {
+        let top = Which {
+            camera: Some("top".to_owned()),
+        };
+        let cases = [
+            ("pause", "", Command::Pause(Which::default())),
+            (
+                "resume",
+                r#"{"camera":"top"}"#,
+                Command::Resume(top.clone()),
+            ),
+            ("reload", "", Command::Reload),
+            ("selftest", "{}", Command::SelfTest),
+            (
+                "threshold",
+                r#"{"camera":"top","false_reject_rate":0.02}"#,
+                Command::Threshold {
+                    which: top,
+                    false_reject_rate: 0.02,
+                },
+            ),
+        ];
+        for (verb, payload, command) in cases {
+            let read = Command::parse(verb, payload.as_bytes());
+            assert_eq!(read, Ok((command, None)));
+        }
+    }
+
+    #[test]
+    fn every_command_may_say_when_it_was_sent() {
+        let time = "2026-03-01T12:00:00+01:00";
+        for verb in ["pause", "resume", "snapshot", "reload", "selftest"] {
+            let payload = format!(r#"{{"sent_at":"{time}"}}"#);
+            let (_, sent_at) = Command::parse(verb, payload.as_bytes()).unwrap();
+            assert_eq!(sent_at, Some(time.parse().unwrap()), "{verb}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_meant_says_what_is_wrong() {
+        for (verb, payload, wrong) in [
+            ("halt", "", "no command `halt`"),
+            ("pause", "now", "JSON object"),
+            ("pause", r#"{"kamera":"top"}"#, "kamera"),
+            ("threshold", "", "false_reject_rate"),
+            ("reload", r#"{"now":true}"#, "now"),
+            ("selftest", r#"{"sent_at":"noon"}"#, "JSON object"),
+            ("pause", "[\"top\"]", "JSON object"),
+            ("pause", r#"{"camera":null}"#, "null"),
+            ("pause", r#"{"camera":"top","camera":"side"}"#, "duplicate"),
+            (
+                "reload",
+                r#"{"sent_at":"2026-03-01T12:00:00Z","sent_at":"2020-03-01T12:00:00Z"}"#,
+                "duplicate",
+            ),
+            (
+                "threshold",
+                r#"{"false_reject_rate":1e999}"#,
+                "out of range",
+            ),
+        ] {
+            let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
+            assert!(problem.contains(wrong), "{problem}");
+        }
+    }
+
+    #[test]
+    fn however_long_a_command_is_its_refusal_is_short() {
+        let long = "x".repeat(30_000);
+        for (verb, payload) in [
+            ("pause", format!(r#"{{"camera":"{long}"}}"#)),
+            ("reload", format!(r#"{{"{long}":1}}"#)),
+            ("selftest", long.repeat(3)),
+            (long.as_str(), String::new()),
+        ] {
+            let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
+            assert!(problem.chars().count() < 400, "{problem}");
+        }
+    }
+}
