@@ -14,7 +14,6 @@ pub mod comparison;
 pub mod config;
 pub mod daemon;
 pub mod dataset;
-pub mod decode;
 pub mod demo;
 pub mod depth;
 pub mod digest;
@@ -40,3 +39,5 @@ pub mod synthetic;
 pub mod telemetry;
 pub mod training;
 pub mod whole_file;
+
+pub use flawd_decode as decode;

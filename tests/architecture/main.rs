@@ -74,6 +74,16 @@ const WALLS: &[Wall] = &[
         allowed: &["crates/import/"],
     },
     Wall {
+        word: "zune_jpeg",
+        within: "",
+        allowed: &["crates/decode/"],
+    },
+    Wall {
+        word: "tiff::",
+        within: "",
+        allowed: &["crates/decode/"],
+    },
+    Wall {
         word: "flawd_onnx",
         within: "crates/import/src/",
         allowed: &[],

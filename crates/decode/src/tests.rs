@@ -3,9 +3,13 @@
 use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
 
 use super::*;
-use crate::failure::with_causes;
 
-mod pictures;
+/// An error with its causes, as people see it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
 
 fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
     from_bytes(Path::new("part.img"), bytes, None)

@@ -8,12 +8,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use flawd::decode::{Samples, decode_file, from_bytes, jpeg_frame, samples};
+use flawd::failure::with_causes;
+use flawd::pipeline::capture::{FolderSource, Source};
 use flawd_core::depth::Depth;
 use flawd_core::image::{RgbImage, Size};
-
-use crate::decode::{decode_file, jpeg_frame};
-use crate::failure::with_causes;
-use crate::pipeline::capture::{FolderSource, Source};
 
 mod bmp;
 mod files;
@@ -236,8 +235,8 @@ fn a_stated_depth_changes_no_outcome_of_eight_bits() {
     for (ending, cases) in tables() {
         for case in cases {
             let path = Path::new("part").with_extension(ending);
-            let read = |depth| crate::decode::from_bytes(&path, &case.bytes, depth).ok();
-            if let Ok(crate::decode::Samples::Eight) = crate::decode::samples(&path, &case.bytes) {
+            let read = |depth| from_bytes(&path, &case.bytes, depth).ok();
+            if let Ok(Samples::Eight) = samples(&path, &case.bytes) {
                 assert_eq!(read(None), read(Some(Depth::FULL)), "{}", case.name);
             }
         }

@@ -147,10 +147,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        decode::{DecodeError, Samples, from_bytes, samples},
-        failure::with_causes,
-    };
+    use crate::{DecodeError, Samples, from_bytes, samples, tests::with_causes};
 
     const TWELVE: [u16; 4] = [0, 1365, 2047, 4095];
 

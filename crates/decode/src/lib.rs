@@ -1,4 +1,4 @@
-//! From an image file to pixels.
+//! From an image file to pixels, or an error that names it.
 //!
 //! JPEG, PNG, BMP, TIFF, WebP and PNM (PGM, PPM, …), told apart by their content. What comes out is
 //! 8-bit RGB, upright:
@@ -280,7 +280,7 @@ fn undecodable(path: &Path) -> impl Fn(Problem) -> DecodeError {
 ///
 /// # Errors
 /// As [`from_bytes`], but transparent pixels are none.
-pub(crate) fn as_saved(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
+pub fn as_saved(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
     let (image, _) = decode(bytes).map_err(undecodable(path))?;
     Ok(image)
 }
