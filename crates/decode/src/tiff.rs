@@ -14,6 +14,8 @@ use tiff::{
 
 use super::Problem;
 
+mod directory;
+
 /// Pictures in one file that are looked at; a camera's thumbnails and a pyramid have fewer.
 const MOST_PAGES: usize = 32;
 
@@ -26,6 +28,10 @@ const IS_REDUCED: u32 = 1;
 /// [`Problem`] where the first picture is not the one that is meant, or not of a kind that can be
 /// read.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
+    if !directory::values_fit(bytes) {
+        let reason = "a directory says that it has more values than the file has bytes for";
+        return Err(Problem::Damaged(reason.to_owned()));
+    }
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(damaged)?;
     let (first, is_reduced) = page(&mut decoder).map_err(damaged)?;
     if let Some(what) = unreadable(&mut decoder) {
