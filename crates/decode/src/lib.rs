@@ -31,6 +31,7 @@ mod pnm;
 #[cfg(test)]
 mod tests;
 mod tiff;
+mod webp;
 
 pub use jpeg::JpegError;
 pub use limit::{DEFAULT_MEGAPIXELS, set_max_megapixels};
@@ -337,6 +338,10 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
                 "a WebP with an animation: save the picture that is meant as a file of its own"
                     .to_owned(),
             ));
+        }
+        ImageFormat::WebP => {
+            webp::judge(bytes)?;
+            other(bytes, format)?
         }
         _ => other(bytes, format)?,
     };

@@ -1,0 +1,143 @@
+//! What a WebP has to be before it is decoded: its frame of the size that stands before it.
+//!
+//! A WebP of the extended form says the size of the picture, and the frame in it says its own
+//! again. The decoder makes room by the last, and compares afterwards. Animations, which have more
+//! frames, are not read at all.
+
+use flawd_core::image::Size;
+
+use super::Problem;
+
+/// Looks at the headers; pixels are not touched. What has no such header is left to
+/// the decoder.
+///
+/// # Errors
+/// [`Problem::Damaged`] where a frame has another size than it should.
+pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
+    let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
+    // In the simple form there is one frame, whose size is that of the picture.
+    let Some((b"VP8X", canvas)) = chunks.next() else {
+        return Ok(());
+    };
+    let canvas = announced(canvas);
+    for (kind, data) in chunks {
+        let frame = match kind {
+            b"VP8 " => lossy(data),
+            b"VP8L" => lossless(data),
+            _ => None,
+        };
+        if let (Some(frame), Some(canvas)) = (frame, canvas)
+            && frame != canvas
+        {
+            return Err(Problem::Damaged(format!(
+                "a frame of {frame} where {canvas} is announced"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Flags, and two sides less one, of 24 bits each.
+fn announced(data: &[u8]) -> Option<Size> {
+    let [_, _, _, _, w0, w1, w2, h0, h1, h2] = *data.first_chunk()?;
+    let side = |digits: [u8; 3]| {
+        let [low, middle, high] = digits.map(usize::from);
+        (high << 16 | middle << 8 | low) + 1
+    };
+    Some(Size::new(side([h0, h1, h2]), side([w0, w1, w2])))
+}
+
+/// RFC 6386, section 9.1: three bytes, a start code, and sides of 14 bits.
+fn lossy(data: &[u8]) -> Option<Size> {
+    let [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] = *data.first_chunk()? else {
+        return None;
+    };
+    let side = |low, high| usize::from(u16::from_le_bytes([low, high]) & 0x3fff);
+    Some(Size::new(side(h0, h1), side(w0, w1)))
+}
+
+/// RFC 9649, section 3.4: a signature, and sides less one of 14 bits.
+fn lossless(data: &[u8]) -> Option<Size> {
+    let [0x2f, digits @ ..] = *data.first_chunk::<5>()? else {
+        return None;
+    };
+    let sides = u32::from_le_bytes(digits);
+    let side = |bits: u32| (bits & 0x3fff) as usize + 1;
+    Some(Size::new(side(sides >> 14), side(sides)))
+}
+
+/// Kind and data of each chunk, the last one as far as it goes.
+struct Chunks<'a>(&'a [u8]);
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = (&'a [u8; 4], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, rest) = self.0.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let data = &rest[..length.min(rest.len())];
+        // Chunks begin at even places.
+        self.0 = rest.get(length + length % 2..).unwrap_or_default();
+        Some((kind, data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let mut chunk = [&kind[..], &(data.len() as u32).to_le_bytes(), data].concat();
+        chunk.resize(chunk.len().next_multiple_of(2), 0);
+        chunk
+    }
+
+    fn less_one(size: Size) -> Vec<u8> {
+        let side = |side: usize| (side as u32 - 1).to_le_bytes()[..3].to_vec();
+        [side(size.width), side(size.height)].concat()
+    }
+
+    /// The begin of a frame of this size, lossy and lossless.
+    fn frames(size: Size) -> [Vec<u8>; 2] {
+        let side = |side: usize| (side as u16).to_le_bytes();
+        let lossy = [
+            &b"\0\0\0\x9d\x01\x2a"[..],
+            &side(size.width),
+            &side(size.height),
+        ];
+        let sides = (size.height as u32 - 1) << 14 | (size.width as u32 - 1);
+        let lossless = [&b"\x2f"[..], &sides.to_le_bytes()];
+        [
+            chunk(b"VP8 ", &lossy.concat()),
+            chunk(b"VP8L", &lossless.concat()),
+        ]
+    }
+
+    fn file(canvas: Size, rest: &[u8]) -> Vec<u8> {
+        let head = chunk(b"VP8X", &[&[0; 4][..], &less_one(canvas)].concat());
+        [b"RIFF\0\0\0\0WEBP", &head[..], rest].concat()
+    }
+
+    #[test]
+    fn a_frame_has_the_size_of_the_picture() {
+        let canvas = Size::new(17, 24);
+        for frame in frames(canvas) {
+            assert!(judge(&file(canvas, &frame)).is_ok());
+        }
+        for other in [Size::new(24, 17), Size::new(16383, 16383)] {
+            for frame in frames(other) {
+                let behind = [chunk(b"ICCP", b"odd"), frame].concat();
+                assert!(judge(&file(canvas, &behind)).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_left_to_the_decoder() {
+        let whole = file(Size::new(17, 24), &frames(Size::new(17, 24)).concat());
+        for length in 0..whole.len() {
+            assert!(judge(&whole[..length]).is_ok());
+        }
+    }
+}
