@@ -305,7 +305,7 @@ fn output_maps(
     let shape = [1, 3, image.height, image.width];
     let shapes = infer(&nodes, &backbone.constants(), backbone.input(), &shape)?;
     let map = |output: &String| match shapes.get(output.as_str()).map(Vec::as_slice) {
-        Some(&[1, channels, height, width]) => Ok(OutputMap {
+        Some(&[1, channels, height, width]) if channels > 0 => Ok(OutputMap {
             channels,
             size: Size::new(height, width),
         }),
