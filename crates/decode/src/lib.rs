@@ -320,14 +320,6 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
             let (image, orientation) = jpeg::decode_file(bytes, limit::admit)?;
             (into_dynamic(image), orientation)
         }
-        ImageFormat::Tiff => {
-            tiff::judge(bytes)?;
-            other(bytes, format)?
-        }
-        ImageFormat::Bmp => {
-            bmp::judge(bytes)?;
-            other(bytes, format)?
-        }
         ImageFormat::Pnm => {
             let decoded = other(bytes, format)?;
             pnm::judge(bytes)?;
@@ -338,10 +330,6 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
                 "a WebP with an animation: save the picture that is meant as a file of its own"
                     .to_owned(),
             ));
-        }
-        ImageFormat::WebP => {
-            webp::judge(bytes)?;
-            other(bytes, format)?
         }
         _ => other(bytes, format)?,
     };
@@ -405,8 +393,14 @@ fn other(
     Ok((image, orientation))
 }
 
-/// A decoder that has read the header.
+/// A decoder that has read the header, after what it does not look at itself.
 fn opened(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, Problem> {
+    match format {
+        ImageFormat::Tiff => tiff::judge(bytes)?,
+        ImageFormat::Bmp => bmp::judge(bytes)?,
+        ImageFormat::WebP => webp::judge(bytes)?,
+        _ => {}
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(limit::max_megapixels() * 16_000_000);
