@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::process::Step;
-use crate::{packages, setup};
+use crate::{fuzz, packages, setup};
 
 /// Runs all checks, cheapest first, and stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
@@ -29,6 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     ])
     .run()?;
     cargo(&["test", "--workspace", "--locked"]).run()?;
+    fuzz::run(root, &fuzz::Wanted::smoke())?;
     cargo(&[
         "doc",
         "--workspace",

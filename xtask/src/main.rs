@@ -1,10 +1,12 @@
-//! Project automation: `cargo xtask test`, `cargo xtask endurance` and `cargo xtask demo`.
+//! Project automation: `cargo xtask test`, `cargo xtask endurance`, `cargo xtask fuzz` and
+//! `cargo xtask demo`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
 //! nothing about what is there already, so that a second run needs no network. Standard library
 //! only: this is the program that has to build before anything is installed.
 
 mod check;
+mod fuzz;
 mod onnxruntime;
 mod packages;
 mod process;
@@ -21,23 +23,35 @@ usage: cargo xtask <command>
   test           installs what is missing, then runs every check that CI runs
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
   endurance      installs what is missing, then runs the tests that take over a minute
+  fuzz [--seconds N] [TARGET…]
+                 feeds each reader, or those named (onnx, checkpoint, journal, manifest,
+                 payload, image), with input that no program would write, 20 s unless told
+                 otherwise
+  fuzz TARGET --input FILE
+                 feeds one file
   setup          only installs what is missing: Debian packages and ONNX Runtime";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = fuzz::compile(&arguments) {
+        return code;
+    }
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => check::run(&root()),
         Some((command, rest)) if command == "demo" => demo(&root(), rest),
         Some((command, [])) if command == "endurance" => endurance(&root()),
+        Some((command, rest)) if command == "fuzz" => match fuzz::Wanted::parse(rest) {
+            Some(wanted) => {
+                setup(&root(), packages::BUILD).and_then(|()| fuzz::run(&root(), &wanted))
+            }
+            None => return misused(),
+        },
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
         Some((command, _)) if command == "help" || command == "--help" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        _ => return misused(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +60,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn misused() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }
 
 /// Installs these packages and ONNX Runtime where they are missing.

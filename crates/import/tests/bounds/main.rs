@@ -4,12 +4,10 @@
 //! at a time, and all of them together, which stands for the work that is done. Seconds are not
 //! measured: they say more of the machine than of the reader.
 
-mod counting;
 mod files;
 
 use flawd_import::{Checkpoint, TensorFile};
-
-use counting::Counted;
+use flawd_testing::{Taken, count};
 
 /// Valid files of every form, each with the place of what decides its structure.
 fn whole() -> Vec<Vec<u8>> {
@@ -22,11 +20,11 @@ fn whole() -> Vec<Vec<u8>> {
 }
 
 /// Reads everything of a file.
-fn read(bytes: &[u8]) -> Counted {
+fn read(bytes: &[u8]) -> Taken {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("some.checkpoint");
     std::fs::write(&path, bytes).expect("writable");
-    counting::count(|| {
+    count(|| {
         Checkpoint::read(&path, None).ok();
         TensorFile::open(&path)
             .and_then(|file| file.read_network())

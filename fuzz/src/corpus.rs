@@ -1,0 +1,60 @@
+//! Inputs on the disk.
+//!
+//! `fuzz/corpus/<target>` belongs to the repository: good files of every kind, and whatever was
+//! found to break a reader. `fuzz/work/<target>` is what runs on this machine have kept: inputs
+//! that reached new code, the one that is being fed, and findings.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The inputs of the repository, by the names of their files.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn kept(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+    files(&folder("corpus", target))
+}
+
+/// Inputs that reached new code in an earlier run.
+///
+/// # Errors
+/// Where they cannot be read, or their folder cannot be made.
+pub fn grown(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let folder = folder("work", target).join("corpus");
+    fs::create_dir_all(&folder)?;
+    files(&folder)
+}
+
+/// Keeps an input that reached new code.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn grow(target: &str, input: &[u8]) -> io::Result<()> {
+    let mut hasher = DefaultHasher::new();
+    input.hash(&mut hasher);
+    let name = format!("{:016x}", hasher.finish());
+    fs::write(folder("work", target).join("corpus").join(name), input)
+}
+
+/// Where the input lies that is being fed, in case it ends the process.
+pub fn current(target: &str) -> PathBuf {
+    folder("work", target).join("current")
+}
+
+fn folder(kind: &str, target: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.join(kind).join(target)
+}
+
+fn files(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        files.push((name, fs::read(file.path())?));
+    }
+    files.sort();
+    Ok(files)
+}

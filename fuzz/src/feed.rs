@@ -1,0 +1,44 @@
+//! One input, read within the limits.
+
+use flawd_testing::{Taken, count_within};
+
+use crate::target::{Limits, MOST_TIME, Target};
+
+impl Limits {
+    /// What an input of so many bytes may hold at a time.
+    pub fn peak(&self, bytes: usize) -> usize {
+        self.peak + self.peak_per_byte * bytes
+    }
+
+    /// What an input of so many bytes may ask for in all.
+    pub fn total(&self, bytes: usize) -> usize {
+        self.total + self.total_per_byte * bytes
+    }
+}
+
+/// Lets the target read the input, and says what that took.
+///
+/// # Panics
+/// Where the target does, or takes more than it may. A target that goes on for ever is not
+/// stopped.
+pub fn feed(target: &Target, input: &[u8]) -> Taken {
+    let (most, length) = (target.limits.peak(input.len()), input.len());
+    let taken = count_within(most, || (target.read)(input));
+    assert!(
+        taken.peak <= most,
+        "{} bytes are held at a time for {length} bytes of input, where {most} are allowed",
+        taken.peak
+    );
+    let most = target.limits.total(length);
+    assert!(
+        taken.total <= most,
+        "{} bytes are asked for in all for {length} bytes of input, where {most} are allowed",
+        taken.total
+    );
+    assert!(
+        taken.time <= MOST_TIME,
+        "{length} bytes of input take {:?} of processor time, where {MOST_TIME:?} is allowed",
+        taken.time
+    );
+    taken
+}

@@ -1,0 +1,179 @@
+//! `cargo xtask fuzz`: input that no program would write, for everything that reads.
+//!
+//! The package `fuzz/` is built with the checks of a debug build, flawd's own crates with coverage
+//! counters too, and run. A finding ends it. What flawd stands on has no counters, so that it is
+//! that of the tests, and is not built again.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use crate::process::Step;
+
+/// The readers, which `fuzz/src/target.rs` lists too.
+const TARGETS: [&str; 6] = [
+    "onnx",
+    "checkpoint",
+    "journal",
+    "manifest",
+    "payload",
+    "image",
+];
+
+/// Seconds for each, unless told otherwise.
+const SECONDS: u32 = 20;
+
+/// Counters on every edge between blocks of code, without a sanitizer, so that the stable compiler
+/// takes them.
+const COUNTERS: [&str; 3] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=3",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+];
+
+/// Names the program that cargo calls in place of the compiler, for crates of the workspace alone.
+const WRAPPER: &str = "RUSTC_WORKSPACE_WRAPPER";
+
+/// Compiles with counters, where cargo calls this program for the compiler: its command line then
+/// begins with that of the compiler. None where it does not.
+pub(crate) fn compile(arguments: &[String]) -> Option<ExitCode> {
+    let (compiler, rest) = arguments.split_first()?;
+    if Path::new(compiler).file_stem()? != "rustc" {
+        return None;
+    }
+    let mut command = Command::new(compiler);
+    command.args(rest);
+    // Asked for its version, it compiles nothing.
+    if rest.iter().any(|argument| argument == "--crate-name") {
+        command.args(COUNTERS);
+    }
+    Some(match command.status() {
+        Ok(status) => ExitCode::from(status.code().map_or(1, |code| code as u8)),
+        Err(error) => {
+            eprintln!("xtask: cannot run {compiler}: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// What is to be fed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    targets: Vec<&'static str>,
+    seconds: u32,
+    /// One file in place of changed ones.
+    input: Option<String>,
+}
+
+impl Wanted {
+    /// Every reader, as `cargo xtask test` feeds them.
+    pub(crate) fn smoke() -> Self {
+        Self {
+            targets: TARGETS.to_vec(),
+            seconds: SECONDS,
+            input: None,
+        }
+    }
+
+    /// What a command line asks for; none where it makes no sense.
+    pub(crate) fn parse(arguments: &[String]) -> Option<Self> {
+        let mut wanted = Self {
+            targets: Vec::new(),
+            ..Self::smoke()
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--seconds" => wanted.seconds = arguments.next()?.parse().ok()?,
+                "--input" => wanted.input = Some(arguments.next()?.clone()),
+                name => wanted
+                    .targets
+                    .push(TARGETS.into_iter().find(|target| *target == name)?),
+            }
+        }
+        if wanted.targets.is_empty() {
+            wanted.targets = TARGETS.to_vec();
+        }
+        // A file is for one reader.
+        (wanted.input.is_none() || wanted.targets.len() == 1).then_some(wanted)
+    }
+}
+
+/// Feeds one target after the other, and stops at the first finding.
+pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
+    let this =
+        env::current_exe().map_err(|error| format!("xtask does not know itself: {error}"))?;
+    // With the features of the whole workspace, what it stands on is built already.
+    Step::new(
+        "cargo",
+        &["build", "--workspace", "--bin", "flawd-fuzz", "--locked"],
+    )
+    .inside(root)
+    .env(WRAPPER, &this.to_string_lossy())
+    .run()?;
+    let program = this.with_file_name("flawd-fuzz");
+    let seconds = wanted.seconds.to_string();
+    for target in &wanted.targets {
+        let what = wanted.input.as_deref().unwrap_or(&seconds);
+        let step = Step::new(&program.to_string_lossy(), &[target, what]).inside(root);
+        let outcome = step.run();
+        if wanted.input.is_some() {
+            return outcome;
+        }
+        outcome.map_err(|error| match put_aside(root, target) {
+            Some(finding) => {
+                let finding = finding.display();
+                format!(
+                    "{error}. The input lies in {finding}; `cargo xtask fuzz {target} --input \
+                     {finding}` feeds it again. Once it is mended, it belongs in \
+                     fuzz/corpus/{target}, where the tests feed it"
+                )
+            }
+            None => error,
+        })?;
+    }
+    Ok(())
+}
+
+/// Gives the input that ended the program a name of its own.
+fn put_aside(root: &Path, target: &str) -> Option<PathBuf> {
+    let folder = root.join("fuzz/work").join(target);
+    let current = folder.join("current");
+    let mut hasher = DefaultHasher::new();
+    fs::read(&current).ok()?.hash(&mut hasher);
+    let finding = folder.join(format!("finding-{:016x}", hasher.finish()));
+    fs::rename(current, &finding).ok()?;
+    Some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Wanted> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Wanted::parse(&arguments)
+    }
+
+    #[test]
+    fn all_targets_are_fed_unless_some_are_named() {
+        assert_eq!(parse(""), Some(Wanted::smoke()));
+        let some = parse("journal --seconds 600 onnx").expect("it makes sense");
+        assert_eq!((some.targets, some.seconds), (vec!["journal", "onnx"], 600));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "nothing",
+            "--seconds",
+            "--seconds soon",
+            "--input a.onnx",
+            "--help",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+        assert!(parse("onnx --input a.onnx").is_some());
+    }
+}
