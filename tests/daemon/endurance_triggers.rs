@@ -356,6 +356,8 @@ fn a_storm_is_bounded(triggers: usize) {
     let sent = begun.elapsed();
     controller.ask("flawd/press/cmd/pause", "", "plc/done", b"1");
     controller.skip_until("an answer behind the storm", |it| {
+        // What the broker had in its hands would have gone with the connection.
+        assert_ne!(it.payload, "offline", "the connection was cut");
         verdicts_meanwhile += usize::from(it.kind() == "verdict");
         it.topic == "plc/done"
     });

@@ -339,7 +339,9 @@ fn exchange(
             true
         }
         Poll::Pending => {
-            *read_all = Some(time::Instant::now());
+            if session.may_receive() {
+                *read_all = Some(time::Instant::now());
+            }
             false
         }
     };
