@@ -139,15 +139,21 @@ impl Inbox {
     }
 
     /// A frame comes; gives back the one that it displaces.
-    pub(super) fn frame(&self, frame: Frame) -> Option<Frame> {
-        let mut displaced = None;
-        self.change(|state| {
-            displaced = state.news.frame.replace(frame);
-            if let Some(loss) = &mut state.news.lost {
-                loss.is_over = true;
-            }
-        });
-        displaced
+    ///
+    /// # Errors
+    /// The frame, where the stage has ended.
+    pub(super) fn frame(&self, frame: Frame) -> Result<Option<Frame>, Frame> {
+        let mut state = self.lock();
+        if state.has_ended {
+            return Err(frame);
+        }
+        let displaced = state.news.frame.replace(frame);
+        if let Some(loss) = &mut state.news.lost {
+            loss.is_over = true;
+        }
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(displaced)
     }
 
     /// The camera gives no frames; the next frame says that it does again.
@@ -192,12 +198,15 @@ impl Inbox {
         !state.news.is_closing
     }
 
-    /// The stage ends: takes the triggers that have come since it looked, and no trigger after
-    /// them is taken.
-    pub(super) fn end(&self) -> Vec<Trigger> {
+    /// The stage ends: takes the triggers and the frame that have come since it looked, and none
+    /// after them are taken.
+    pub(super) fn end(&self) -> (Vec<Trigger>, Option<Frame>) {
         let mut state = self.lock();
         state.has_ended = true;
-        std::mem::take(&mut state.news.triggers)
+        (
+            std::mem::take(&mut state.news.triggers),
+            state.news.frame.take(),
+        )
     }
 
     /// Waits until something arrives, at most until `until`; takes all of it.

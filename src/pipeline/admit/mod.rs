@@ -183,8 +183,12 @@ impl<S: Sink> Admit<S> {
             }
         }
         // What came in between was taken, and is told so.
-        for trigger in self.inbox.end() {
+        let (triggers, frame) = self.inbox.end();
+        for trigger in triggers {
             self.take_trigger(trigger);
+        }
+        if frame.is_some() {
+            self.counters.unused.increment();
         }
     }
 

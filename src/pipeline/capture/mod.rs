@@ -165,8 +165,10 @@ impl Capture {
                 self.counters.captured.increment();
                 self.counters.overrun.increment();
             }
-            if self.inbox.frame(frame).is_some() {
-                self.counters.overrun.increment();
+            match self.inbox.frame(frame) {
+                Ok(None) => {}
+                Ok(Some(_)) => self.counters.overrun.increment(),
+                Err(_) => self.counters.unused.increment(),
             }
         }
     }
