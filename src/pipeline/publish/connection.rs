@@ -354,6 +354,9 @@ fn exchange(
     }
 }
 
+/// Bytes that are read at a time, and looked at before it is this side's turn again.
+const PIECE: usize = 1 << 15;
+
 /// Takes what has come in, one piece.
 fn receive(
     stream: &mut Stream,
@@ -363,7 +366,7 @@ fn receive(
     if !session.may_receive() {
         return Poll::Pending;
     }
-    let mut piece = [0; 1 << 13];
+    let mut piece = [0; PIECE];
     let mut buffer = ReadBuf::new(&mut piece);
     ready!(stream.as_mut().poll_read(context, &mut buffer)).map_err(Failure::Broken)?;
     if buffer.filled().is_empty() {
