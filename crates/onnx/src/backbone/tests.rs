@@ -45,7 +45,7 @@ fn a_file_that_is_not_there_is_named() {
     let error = Backbone::open(Path::new("/nowhere/b.onnx")).expect_err("must be refused");
     assert_eq!(
         error.to_string(),
-        "cannot read the backbone /nowhere/b.onnx"
+        "cannot read the backbone /nowhere/b.onnx; give an ONNX file"
     );
 }
 
