@@ -230,8 +230,8 @@ fn two_daemons_with_one_client_id_throw_each_other_out_rarely_and_say_so() {
     });
     let another = line(broker.port, &other);
     let second = another.run();
-    let mut logs = Vec::new();
-    for daemon in [first, second] {
+    let daemons = [first, second];
+    for daemon in &daemons {
         daemon.wait_for_line("what it may be", |line| {
             line.contains("they do not last") && line.contains("mqtt.client_id")
         });
@@ -240,8 +240,9 @@ fn two_daemons_with_one_client_id_throw_each_other_out_rarely_and_say_so() {
             more += u32::from(line.contains("Connecting to the broker"));
             more == 2
         });
-        logs.push(stop(daemon));
     }
+    // Only now: one that is left alone keeps its connection and makes no further attempt.
+    let logs = daemons.map(stop);
     for log in logs {
         assert_rare(&log);
         assert_eq!(count(&log, "they do not last"), 1, "{log}");

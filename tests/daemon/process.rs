@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
@@ -13,6 +13,9 @@ use std::{
 
 /// Much longer than anything here takes on a busy machine; only a failing test waits this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+
+/// How many of its last lines a process says when the test fails.
+const LAST_LINES: usize = 60;
 
 /// A child; it is killed when it is dropped.
 pub(crate) struct Process {
@@ -141,6 +144,16 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Says the last lines of a process that a failing test leaves behind: the reason is often in
+    /// another one than the one that was waited for.
+    fn say_last(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(lines.try_iter());
+        let from = seen.len().saturating_sub(LAST_LINES);
+        eprintln!("{}, its last lines:\n{}", self.name, seen[from..].join("\n"));
+    }
+
     /// Everything that was read so far.
     pub(crate) fn seen(&self) -> String {
         self.seen.lock().unwrap().join("\n")
@@ -149,6 +162,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.say_last();
+        }
         // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();

@@ -287,8 +287,8 @@ fn records_that_the_broker_forbids_are_kept_and_sent_when_it_allows_them() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("acl");
     fs::write(&list, "topic readwrite #\ntopic deny flawd/line/+/record\n").unwrap();
-    // Without a limit in flight this broker cuts the connection instead of answering a refusal.
-    let access = "allow_anonymous true\nmax_queued_messages 0\nacl_file";
+    // A queue without a limit (`0`) has this broker cut the connection after each refusal.
+    let access = "allow_anonymous true\nmax_queued_messages 100000\nacl_file";
     let broker = Broker::start_with(&format!("{access} {}", list.display()));
     let subscriber = broker.subscribe();
     let station = line(&broker, "");
