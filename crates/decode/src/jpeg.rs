@@ -21,6 +21,8 @@ use zune_jpeg::{
     zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
+use crate::limit::TooLittle;
+
 mod header;
 mod huffman;
 mod scan;
@@ -80,16 +82,8 @@ pub enum JpegError {
     #[error("it is damaged, a scan is missing or comes twice: copy or take it again")]
     ScanOrder,
     /// A size that the file cannot hold.
-    #[error(
-        "its header says {size} pixels, more than {bytes} bytes can hold: it is damaged, copy or \
-         take it again"
-    )]
-    TooLittle {
-        /// What the header says.
-        size: Size,
-        /// Length of the whole.
-        bytes: usize,
-    },
+    #[error(transparent)]
+    TooLittle(#[from] TooLittle),
     /// What the decoder said.
     #[error("it is damaged, or of a kind that is not read: {0}; copy it again, or save it anew")]
     Decoder(String),

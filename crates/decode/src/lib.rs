@@ -34,7 +34,7 @@ mod tiff;
 mod webp;
 
 pub use jpeg::JpegError;
-pub use limit::{DEFAULT_MEGAPIXELS, set_max_megapixels};
+pub use limit::{DEFAULT_MEGAPIXELS, TooLittle, set_max_megapixels};
 
 /// Extensions of the files that count as images, in lower case. This is the one list of them.
 pub const EXTENSIONS: [&str; 13] = [
@@ -132,16 +132,8 @@ pub enum Problem {
         limit: u64,
     },
     /// A size that the file cannot hold.
-    #[error(
-        "its header says {size} pixels, more than {bytes} bytes can hold: it is damaged, copy or \
-         take it again"
-    )]
-    TooLittle {
-        /// What the header says.
-        size: Size,
-        /// Length of the whole.
-        bytes: usize,
-    },
+    #[error(transparent)]
+    TooLittle(#[from] TooLittle),
     /// Another size than the camera and flawd have agreed on.
     #[error("a frame of {size} where {agreed} was agreed")]
     NotAgreed {
@@ -325,12 +317,6 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, ImageFormat), Problem> {
             pnm::judge(bytes)?;
             decoded
         }
-        ImageFormat::WebP if is_animated(bytes) => {
-            return Err(Problem::Unsupported(
-                "a WebP with an animation: save the picture that is meant as a file of its own"
-                    .to_owned(),
-            ));
-        }
         _ => other(bytes, format)?,
     };
     image.apply_orientation(orientation);
@@ -349,12 +335,6 @@ fn into_dynamic(image: RgbImage) -> DynamicImage {
     image::RgbImage::from_raw(width, height, image.into_pixels())
         .expect("an image fills its size")
         .into()
-}
-
-/// Whether the header of a WebP says that it has several pictures.
-fn is_animated(webp: &[u8]) -> bool {
-    const FLAG: u8 = 2;
-    webp.get(12..16) == Some(b"VP8X") && webp.get(20).is_some_and(|flags| flags & FLAG > 0)
 }
 
 /// What the content says that it is.

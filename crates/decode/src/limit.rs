@@ -39,15 +39,29 @@ pub(super) fn admit(size: Size) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A size that the file cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its header says {size} pixels, more than {bytes} bytes can hold: it is damaged, copy or take it \
+     again"
+)]
+pub struct TooLittle {
+    /// What the header says.
+    pub size: Size,
+    /// Length of the file.
+    pub bytes: usize,
+}
+
 /// Whether so short a file can hold so many bytes of pixels. Deflate packs 1032 times at most, and
 /// pixels of one bit become eight; small pictures of one colour may be shorter still.
 pub(super) fn plausible(size: Size, pixel_bytes: u64, file_bytes: usize) -> Result<(), Problem> {
     const ALWAYS: u64 = 16 << 20;
     if pixel_bytes > ALWAYS.saturating_add(file_bytes as u64 * 8 * 1032) {
-        return Err(Problem::TooLittle {
+        return Err(TooLittle {
             size,
             bytes: file_bytes,
-        });
+        }
+        .into());
     }
     Ok(())
 }

@@ -8,17 +8,26 @@ use flawd_core::image::Size;
 
 use super::Problem;
 
-/// Looks at the headers; pixels are not touched. What has no such header is left to
-/// the decoder.
+/// The flag of a file with several pictures.
+const ANIMATED: u8 = 2;
+
+/// Looks at the headers; pixels are not touched. What has no such header is left to the decoder.
 ///
 /// # Errors
-/// [`Problem::Damaged`] where a frame has another size than it should.
+/// [`Problem::Unsupported`] for an animation, [`Problem::Damaged`] where a frame has another size
+/// than it should.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
     // In the simple form there is one frame, whose size is that of the picture.
     let Some((b"VP8X", canvas)) = chunks.next() else {
         return Ok(());
     };
+    if canvas.first().is_some_and(|flags| flags & ANIMATED > 0) {
+        return Err(Problem::Unsupported(
+            "a WebP with an animation: save the picture that is meant as a file of its own"
+                .to_owned(),
+        ));
+    }
     let canvas = announced(canvas);
     for (kind, data) in chunks {
         let frame = match kind {

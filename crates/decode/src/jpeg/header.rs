@@ -2,6 +2,8 @@
 
 use flawd_core::image::Size;
 
+use crate::limit::TooLittle;
+
 use super::{
     JpegError,
     huffman::Huffman,
@@ -221,10 +223,11 @@ impl<'a> Reader<'a> {
         // Two bits at least a block, or half a one where a progressive scan says it of all.
         let most = self.bytes.len().saturating_mul(512).saturating_add(1 << 16);
         if size.area() > most {
-            return Err(JpegError::TooLittle {
+            return Err(TooLittle {
                 size,
                 bytes: self.bytes.len(),
-            });
+            }
+            .into());
         }
         Ok(Step::Frame(size))
     }
