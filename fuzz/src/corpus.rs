@@ -1,8 +1,8 @@
 //! Inputs on the disk.
 //!
 //! `fuzz/corpus/<target>` belongs to the repository: good files of every kind, and whatever was
-//! found to break a reader. `fuzz/work/<target>` is what runs on this machine have kept: inputs
-//! that reached new code, the one that is being fed, and findings.
+//! found to break a reader. `fuzz/runs/<target>` is what runs have kept: inputs that reached new
+//! code, the one that is being fed, and findings.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +22,7 @@ pub fn kept(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
 /// # Errors
 /// Where they cannot be read, or their folder cannot be made.
 pub fn grown(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let folder = folder("work", target).join("corpus");
+    let folder = folder("runs", target).join("corpus");
     fs::create_dir_all(&folder)?;
     files(&folder)
 }
@@ -35,12 +35,12 @@ pub fn grow(target: &str, input: &[u8]) -> io::Result<()> {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
     let name = format!("{:016x}", hasher.finish());
-    fs::write(folder("work", target).join("corpus").join(name), input)
+    fs::write(folder("runs", target).join("corpus").join(name), input)
 }
 
 /// Where the input lies that is being fed, in case it ends the process.
 pub fn current(target: &str) -> PathBuf {
-    folder("work", target).join("current")
+    folder("runs", target).join("current")
 }
 
 fn folder(kind: &str, target: &str) -> PathBuf {

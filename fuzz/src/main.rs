@@ -1,7 +1,7 @@
 //! `flawd-fuzz TARGET SECONDS` feeds a target; `flawd-fuzz TARGET FILE` feeds it one file.
 //!
 //! The first input that breaks the target ends the process, and lies in
-//! `fuzz/work/TARGET/current`.
+//! `fuzz/runs/TARGET/current`.
 
 use std::fs::{self, File};
 use std::io;

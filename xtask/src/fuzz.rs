@@ -138,7 +138,7 @@ pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
 
 /// Gives the input that ended the program a name of its own.
 fn put_aside(root: &Path, target: &str) -> Option<PathBuf> {
-    let folder = root.join("fuzz/work").join(target);
+    let folder = root.join("fuzz/runs").join(target);
     let current = folder.join("current");
     let mut hasher = DefaultHasher::new();
     fs::read(&current).ok()?.hash(&mut hasher);
@@ -154,6 +154,20 @@ mod tests {
     fn parse(line: &str) -> Option<Wanted> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         Wanted::parse(&arguments)
+    }
+
+    /// A reader that has a corpus and is missing here would never be fed.
+    #[test]
+    fn the_targets_are_those_that_have_a_corpus() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        let folders = fs::read_dir(corpus).expect("it belongs to the repository");
+        let mut folders: Vec<String> = folders
+            .map(|folder| folder.expect("readable").file_name().display().to_string())
+            .collect();
+        folders.sort();
+        let mut targets = TARGETS;
+        targets.sort_unstable();
+        assert_eq!(folders, targets);
     }
 
     #[test]
