@@ -17,7 +17,7 @@ use super::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
 use crate::bundle::Draft;
 use crate::cli::RuntimeArgs;
 use crate::dataset::{Images, images_in};
-use crate::depth;
+use crate::depth::{self, SetError};
 use crate::failure::{Failure, Outcome};
 use crate::held_out::{Progress, ThresholdError};
 use crate::import::{ImportError, ImportPlan, ImportedModel};
@@ -139,7 +139,10 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let found_depth = depth::of_set(used.into_iter(), args.depth.depth, &mut |_, _| {
         stop.control()
     })
-    .map_err(Failure::usage)?;
+    .map_err(|error| match error {
+        SetError::Interrupted => Failure::from(error),
+        error => Failure::usage(error),
+    })?;
     if found_depth.is_worth_saying() {
         println!("depth      {found_depth}");
     }
