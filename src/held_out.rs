@@ -15,14 +15,13 @@ use std::path::{Path, PathBuf};
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
-use flawd_core::image::RgbImage;
 
 use standing::Standing;
 
 use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
-use crate::decode::{self, DecodeError, decode_file};
-use crate::digest::{sha256, sha256_pixels};
+use crate::decode::{DecodeError, decode_file};
 use crate::failure::with_causes;
+use crate::picture::Picture;
 use crate::scorer::Scorer;
 
 /// The false-reject rate that is promised if no other one is asked for, where the images support it.
@@ -123,27 +122,6 @@ pub fn same_pixels(earlier: &Path) -> String {
     format!("the same pixels as {}", earlier.display())
 }
 
-/// A decoded picture with what it is known by.
-struct Picture {
-    image: RgbImage,
-    /// Digest of the file.
-    file: Digest,
-    /// Digest of the pixels.
-    pixels: Digest,
-}
-
-impl Picture {
-    fn read(path: &Path, depth: Option<Depth>) -> Result<Self, DecodeError> {
-        let bytes = decode::read(path)?;
-        let image = decode::from_bytes(path, &bytes, depth)?;
-        Ok(Self {
-            file: sha256(&bytes),
-            pixels: sha256_pixels(&image),
-            image,
-        })
-    }
-}
-
 fn skip(observe: &mut Observer, path: &Path, reason: &str) -> Result<(), Interrupted> {
     tell(observe, Progress::Skipped { path, reason })
 }
@@ -199,7 +177,7 @@ impl HeldOut {
                     continue;
                 }
             };
-            if was_trained_on(picture.file) || was_trained_on(picture.pixels) {
+            if picture.is_any(&was_trained_on) {
                 trained_on.push(path);
                 continue;
             }

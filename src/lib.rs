@@ -31,6 +31,7 @@ pub mod import;
 pub mod monitor;
 pub mod overlay;
 pub mod path_text;
+mod picture;
 pub mod pipeline;
 pub mod report;
 pub mod scorer;

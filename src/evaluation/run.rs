@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use flawd_core::calibration::Calibration;
-use flawd_core::digest::Digest;
 use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
 use flawd_core::image::RgbImage;
 use flawd_core::preprocess::PreprocessError;
@@ -17,9 +16,9 @@ use super::truth::{Unusable, truth_of};
 use super::{GoldenRow, ImageRow, MaskUse, PromiseRow, Report, SkippedRow};
 use crate::bundle::Bundle;
 use crate::dataset::{LeftOut, Sample, TestSet};
-use crate::decode::{self, DecodeError};
-use crate::digest::{sha256, sha256_pixels};
+use crate::decode::DecodeError;
 use crate::failure::with_causes;
+use crate::picture::Picture;
 use crate::scorer::{Scorer, ScorerError, check_golden};
 
 /// What an evaluation reports as it goes.
@@ -121,11 +120,10 @@ pub fn evaluate<E>(
                 None
             }
         };
-        let trained = bundle.was_trained_on(picture.digest)
-            || bundle.was_trained_on(sha256_pixels(&picture.image));
-        seen_in_training += usize::from(trained);
+        let was_seen = picture.is_any(|digest| bundle.was_trained_on(digest));
+        seen_in_training += usize::from(was_seen);
         let masks = truth.iter().flat_map(|truth| &truth.files);
-        let own = (picture.digest, sample.path.as_path());
+        let own = (picture.file, sample.path.as_path());
         for (digest, path) in std::iter::once(&own).chain(masks) {
             files.add(*digest, &relative(path));
         }
@@ -204,19 +202,8 @@ fn left_out(folder: &Path, test: &TestSet) -> Vec<LeftOut> {
     left_out
 }
 
-/// A picture and the digest of its file.
-struct Picture {
-    image: RgbImage,
-    digest: Digest,
-}
-
 fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
-    let bytes = decode::read(&sample.path).map_err(ScorerError::from)?;
-    let picture = Picture {
-        image: decode::from_bytes(&sample.path, &bytes, scorer.depth())
-            .map_err(ScorerError::from)?,
-        digest: sha256(&bytes),
-    };
+    let picture = Picture::read(&sample.path, scorer.depth()).map_err(ScorerError::from)?;
     let prediction = scorer.score(&picture.image)?;
     Ok((picture, prediction))
 }
