@@ -43,6 +43,7 @@ pub use settings::{
 pub(crate) use suggest::nearest;
 pub use tls::TlsSettings;
 pub(crate) use tls::date;
+pub(crate) use validate::LONGEST_QUEUE;
 
 /// The whole file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

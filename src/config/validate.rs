@@ -322,8 +322,8 @@ impl Camera {
     }
 }
 
-/// Triggers of one camera that may wait: as many as its inbox takes.
-const LONGEST_QUEUE: usize = 1024;
+/// Triggers of one camera that may wait for the model, and that its inbox takes.
+pub(crate) const LONGEST_QUEUE: usize = 1024;
 
 impl Trigger {
     fn validate(&self, camera: &str, document: &Document) -> Result<TriggerSettings, ConfigError> {

@@ -11,11 +11,12 @@ use std::{
 };
 
 use super::{active::ModelSet, frame::Frame, trigger::Trigger};
+use crate::config::LONGEST_QUEUE;
 
 /// Triggers that may lie here. The stage takes all of them each time it wakes, so that this many
 /// wait only where it is held up: by a disk that is slower than the triggers. At some 10 KiB for the
 /// longest ones that is 10 MiB a camera.
-const TRIGGERS: usize = 1024;
+const TRIGGERS: usize = LONGEST_QUEUE;
 
 /// The inbox of one camera; clones are the same one.
 #[derive(Clone, Debug, Default)]
