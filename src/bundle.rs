@@ -288,7 +288,8 @@ impl Bundle {
     }
 
     /// Replaces all thresholds and with them the golden inputs, and states the depth that the images
-    /// were read by; counts the version up. At every moment the folder holds a whole bundle, the old one or the new one.
+    /// were read by; counts the version up. At every moment the folder holds a whole bundle, the old
+    /// one or the new one.
     ///
     /// # Errors
     /// If something cannot be written; the bundle is then as it was.
