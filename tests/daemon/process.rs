@@ -151,7 +151,11 @@ impl Process {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         seen.extend(lines.try_iter());
         let from = seen.len().saturating_sub(LAST_LINES);
-        eprintln!("{}, its last lines:\n{}", self.name, seen[from..].join("\n"));
+        eprintln!(
+            "{}, its last lines:\n{}",
+            self.name,
+            seen[from..].join("\n")
+        );
     }
 
     /// Everything that was read so far.
