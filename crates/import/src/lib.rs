@@ -18,6 +18,7 @@ mod extractor;
 mod flow;
 mod lightning;
 mod network;
+mod pickle;
 mod straight;
 mod tensors;
 

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use crate::elements::Elements;
 use crate::network::own_names;
+use crate::pickle;
 use crate::straight;
 
 /// A file with named tensors.
@@ -214,6 +215,12 @@ impl TensorFile {
         };
         let copy = straight::copy(path).map_err(unreadable)?;
         let readable = copy.as_ref().map_or(path, |copy| copy.path());
+        if let Some(refusal) = pickle::refusal(readable).map_err(unreadable)? {
+            return Err(TensorError::OtherForm {
+                path: path.to_owned(),
+                reason: refusal.to_string(),
+            });
+        }
         let reader = PytorchReader::new(readable).map_err(|error| explain(path, error))?;
         let length = fs::metadata(path).map_err(unreadable)?;
         let tensors = reader.into_tensors().into_iter().map(|(name, tensor)| {

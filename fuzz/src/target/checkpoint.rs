@@ -16,14 +16,12 @@ pub(super) const TARGET: Target = Target {
     name: "checkpoint",
     read,
     limits: Limits {
-        // The reader of pickles gives up at a million copies of objects. It does not count the
-        // names of classes and the keys of dictionaries in them, so that any of these may be
-        // there a million times: a known fault, which a file of 2.4 KB made 4.3 GB of. Without
-        // it, 64 and 1024 bytes are enough in place of the megabytes.
-        peak: 128 * MIB,
-        peak_per_byte: 4 * MIB,
-        total: 512 * MIB,
-        total_per_byte: 16 * MIB,
+        // A pickle's opcode of one byte may be a place of the stack or of the memo; it is read up to
+        // three times.
+        peak: 8 * MIB,
+        peak_per_byte: 256,
+        total: 24 * MIB,
+        total_per_byte: 768,
     },
     longest: 32 * KIB,
     words: &[

@@ -192,11 +192,65 @@ pub(crate) fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         long
     };
     let repeated_text = [&long[..], b"q\x00](", &b"h\x00".repeat(2000), b"e"].concat();
+    let long_line = "x".repeat(2000);
+    let class = format!("c{long_line}\n{long_line}\n").into_bytes();
+    let key = [&b"}"[..], &long, b"Ns"].concat();
+    let storage = {
+        let mut storage = b"(".to_vec();
+        text(&mut storage, "storage");
+        storage.extend(b"ctorch\nFloatStorage\n");
+        storage.extend(&long);
+        text(&mut storage, "cpu");
+        number(&mut storage, 1);
+        storage.extend(b"tQ");
+        storage
+    };
+    let axes = {
+        let mut tensor = Vec::new();
+        self::tensor(&mut tensor, &[1; 500], 0);
+        tensor
+    };
+    let doubled = |object: &[u8]| [object, &b"2\x86".repeat(18)].concat();
+    let taken = |object: &[u8]| [b"(", object, b"q\x00", &b"h\x00".repeat(20_000), b"t"].concat();
+    let zeros = "0".repeat(100);
+    let far = format!("p{zeros}7\n").into_bytes();
+    let from_afar = format!("g{zeros}7\n").into_bytes();
+    let hidden = [b"(", &class[..], &far, &from_afar.repeat(20_000), b"t"].concat();
+    // Tensors of one number below a key that each of their names begins with.
+    let tensors = {
+        let mut tensors = Vec::new();
+        tensor(&mut tensors, &[1], 0);
+        tensors.extend(b"q\x000}");
+        text(&mut tensors, &"x".repeat(20_000));
+        tensors.extend(b"](");
+        tensors.extend(b"h\x00".repeat(20_000));
+        tensors.extend(b"es");
+        tensors
+    };
+    // The same by a call that makes a dictionary of a pair.
+    let called = {
+        let mut called = Vec::new();
+        tensor(&mut called, &[1], 0);
+        called.extend(b"q\x000ccollections\nOrderedDict\n]");
+        text(&mut called, &"x".repeat(20_000));
+        called.extend(b"](");
+        called.extend(b"h\x00".repeat(20_000));
+        called.extend(b"e\x86a\x85R");
+        called
+    };
     let memo = (0..2000_u32).flat_map(|place| [&b"Nr"[..], &place.to_le_bytes()].concat());
     let memo: Vec<u8> = memo.collect();
     vec![
         ("pairs of pairs", program(&[b"N", &b"2\x86".repeat(64)])),
         ("nesting", program(&[b"N", &b"\x85".repeat(100_000)])),
+        ("nothing", program(&[&b"N".repeat(100_000)])),
+        ("nothing, doubled", program(&[b"N", &b"2".repeat(100_000)])),
+        ("lists", program(&[&b"]".repeat(100_000)])),
+        ("dictionaries", program(&[&b"}".repeat(100_000)])),
+        (
+            "a memo of nothing, by itself",
+            program(&[b"N", &b"\x94".repeat(100_000)]),
+        ),
         ("marks", program(&[&b"(".repeat(100_000)])),
         ("lists of one list", program(&[&doubled_lists])),
         (
@@ -204,6 +258,17 @@ pub(crate) fn bombs() -> Vec<(&'static str, Vec<u8>)> {
             program(&[&doubled_dictionaries]),
         ),
         ("one text again and again", program(&[&repeated_text])),
+        ("pairs of classes", program(&[&doubled(&class)])),
+        ("pairs of keys", program(&[&doubled(&key)])),
+        ("pairs of storages", program(&[&doubled(&storage)])),
+        ("pairs of shapes", program(&[&doubled(&axes)])),
+        ("one class again and again", program(&[&taken(&class)])),
+        ("one key again and again", program(&[&taken(&key)])),
+        ("one storage again and again", program(&[&taken(&storage)])),
+        ("one shape again and again", program(&[&taken(&axes)])),
+        ("a place of the memo with many digits", program(&[&hidden])),
+        ("one key before many names", program(&[&tensors])),
+        ("one key of a pair before many names", program(&[&called])),
         ("a memo of nothing", program(&[&memo])),
         ("a memo far away", program(&[b"Nr\xff\xff\xff\x7f"])),
         (

@@ -227,3 +227,37 @@ fn a_clamp_that_is_no_number_is_refused() {
     let error = Checkpoint::read(&path, Some(f32::NAN)).expect_err("no flow");
     assert!(matches!(error, CheckpointError::Spec { .. }));
 }
+
+/// A class with a long name, doubled in pairs: a few bytes that stand for gigabytes.
+fn doubled_class() -> Vec<u8> {
+    let line = "x".repeat(2000);
+    let class = format!("c{line}\n{line}\n").into_bytes();
+    [&class[..], &b"2\x86".repeat(18)].concat()
+}
+
+#[test]
+fn a_pickle_that_multiplies_is_refused_before_it_is_read() {
+    let mut pickle = Pickle::new();
+    pickle.add(&doubled_class());
+    let bare = pickle.end();
+    // Before its archives, torch.save wrote magic number, protocol and system before the content.
+    let headers: [&[u8]; 3] = [
+        b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+        b"\x80\x02M\xe9\x03.",
+        b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s.",
+    ];
+    let legacy = [&headers.concat()[..], &bare].concat();
+    for bytes in [archive(&bare, []), legacy, bare] {
+        assert_said(
+            &bytes,
+            &["bytes of copies", "torch.save(model.state_dict()"],
+        );
+    }
+}
+
+#[test]
+fn an_archive_from_before_pytorch_0_1_10_is_refused() {
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    assert_said(&tar, &["before version 0.1.10", "load it in Python"]);
+}
