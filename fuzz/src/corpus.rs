@@ -4,7 +4,7 @@
 //! found to break a reader. `fuzz/runs/<target>` is what runs have kept: inputs that reached new
 //! code, the one that is being fed, and findings.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,26 @@ pub fn grow(target: &str, input: &[u8]) -> io::Result<()> {
     input.hash(&mut hasher);
     let name = format!("{:016x}", hasher.finish());
     fs::write(folder("runs", target).join("corpus").join(name), input)
+}
+
+/// The file that holds the input that is being fed, for one process at a time.
+///
+/// # Errors
+/// Where it cannot be opened, or another run feeds the same target.
+pub fn take(target: &str) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(current(target))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            io::Error::other(format!("another run feeds `{target}`; wait for its end"))
+        }
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(file)
 }
 
 /// Where the input lies that is being fed, in case it ends the process.

@@ -80,7 +80,7 @@ impl Run {
             inputs: Vec::new(),
             coverage: Coverage::default(),
             mutation: Mutation::new(seed, target.longest, target.words),
-            current: File::create(corpus::current(target.name))?,
+            current: corpus::take(target.name)?,
             fed: Arc::default(),
             new: 0,
             slowest: Duration::ZERO,

@@ -4,6 +4,7 @@
 //! counters too, and run. A finding ends it. What flawd stands on has no counters, so that it is
 //! that of the tests, and is not built again.
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -136,10 +137,11 @@ pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives the input that ended the program a name of its own.
+/// Gives the input that ended the program a name of its own; none if another run holds the file.
 fn put_aside(root: &Path, target: &str) -> Option<PathBuf> {
     let folder = root.join("fuzz/runs").join(target);
     let current = folder.join("current");
+    File::open(&current).ok()?.try_lock().ok()?;
     let mut hasher = DefaultHasher::new();
     fs::read(&current).ok()?.hash(&mut hasher);
     let finding = folder.join(format!("finding-{:016x}", hasher.finish()));
