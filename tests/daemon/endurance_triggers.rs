@@ -384,9 +384,10 @@ fn a_storm_is_bounded(triggers: usize) {
         count("triggers_refused")
     );
     let seen = count("triggers_accepted") + count("triggers_refused");
-    // mosquitto 2.0.11 fills 4 MiB of its kernel's buffer, whatever the client says that it takes,
-    // and writes acknowledgements behind that. Where it makes them too old the connection is cut,
-    // and what the broker had in its hands then has gone with it.
+    // mosquitto 2.0.11 keeps to Receive Maximum up to the first acknowledgement, and then writes
+    // whatever it has queued: 4 MiB of its kernel's buffer, and its acknowledgements behind that.
+    // Where it makes them too old the connection is cut, and what the broker had in its hands then
+    // has gone with it.
     let lost = "Connection to the broker lost";
     let is_cut = daemon.seen().contains(lost);
     println!("the connection was cut: {is_cut}");
