@@ -1,16 +1,12 @@
 //! The command line as types. Nothing here touches the world.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-use flawd_onnx::{Provider, SessionOptions};
-
-use crate::{
-    commands::{
-        ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, model, predict, train,
-    },
-    decode::DEFAULT_MEGAPIXELS,
+use crate::commands::args::runtime::ConfigArgs;
+use crate::commands::{
+    ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, model, predict, train,
 };
+use crate::pictures::decode::DEFAULT_MEGAPIXELS;
 
 /// Visual inspection: learns good parts, calibrates, and publishes verdicts over MQTT.
 #[derive(Debug, Parser)]
@@ -62,47 +58,4 @@ pub enum Command {
     Backbone(backbone::BackboneArgs),
     /// Show what is kept so that work goes on faster, and clear it
     Cache(cache::CacheArgs),
-}
-
-/// Where the daemon's configuration is; shared by the commands that begin as the daemon does.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// Configuration file
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "/etc/flawd/flawd.toml"
-    )]
-    pub config: PathBuf,
-}
-
-/// How models are run; shared by every command that scores images.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Inference")]
-pub struct RuntimeArgs {
-    /// ONNX Runtime's shared library; found by itself where this is not given
-    #[arg(long, value_name = "FILE", env = "FLAWD_ONNXRUNTIME")]
-    pub onnxruntime: Option<PathBuf>,
-    /// Threads for inference; 0 takes every core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub threads: usize,
-    /// Execution providers in order of preference: cpu, cuda, tensorrt
-    #[arg(
-        long,
-        value_name = "NAME,…",
-        value_delimiter = ',',
-        default_value = "cpu"
-    )]
-    pub provider: Vec<Provider>,
-}
-
-impl RuntimeArgs {
-    /// The options for a session.
-    pub fn session_options(&self) -> SessionOptions {
-        SessionOptions {
-            providers: self.provider.clone(),
-            intra_threads: self.threads,
-        }
-    }
 }

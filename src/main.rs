@@ -1,19 +1,17 @@
 //! Arguments, logging, command, exit code; nothing else.
 
-use std::{
-    backtrace::{Backtrace, BacktraceStatus},
-    io::{Write, stdout},
-    sync::{Arc, atomic::AtomicBool},
-    thread,
-};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{Write, stdout};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use clap::Parser;
-use flawd::{
-    cli::{Cli, Command},
-    commands, decode,
-    failure::{Failure, Kind},
-    telemetry,
-};
+use flawd::cli::{Cli, Command};
+use flawd::commands::failure::Failure;
+use flawd::exit_code::Kind;
+use flawd::pictures::decode;
+use flawd::{commands, logging};
 use signal_hook::consts::SIGPIPE;
 
 fn main() -> ! {
@@ -23,7 +21,7 @@ fn main() -> ! {
         Ok(cli) => cli,
         Err(answer) => leave(print_clap_answer(&answer)),
     };
-    if let Err(error) = telemetry::init() {
+    if let Err(error) = logging::init() {
         let kind = Kind::of(&error, Kind::Config);
         leave_with(&Failure::new(kind, error));
     }
@@ -59,7 +57,7 @@ fn main() -> ! {
 
 /// Says why, and ends the process with the code for it.
 fn leave_with(failure: &Failure) -> ! {
-    telemetry::say_last(&format!("error: {:#}\n", failure.error));
+    logging::say_last(&format!("error: {:#}\n", failure.error));
     leave(failure.kind.code())
 }
 
@@ -67,7 +65,7 @@ fn leave_with(failure: &Failure) -> ! {
 /// of ONNX Runtime, and a daemon that is stopped while a thread still loads a model would crash in
 /// them: nobody waits for that thread, because building an engine takes minutes.
 fn leave(code: u8) -> ! {
-    telemetry::say_last("");
+    logging::say_last("");
     // Whoever read it may be gone.
     stdout().flush().ok();
     signal_hook::low_level::exit(code.into())
@@ -114,7 +112,7 @@ fn exit_with_bug_code_on_panic() {
             BacktraceStatus::Captured => format!("{backtrace}\n"),
             _ => "RUST_BACKTRACE=1 shows the way there\n".to_owned(),
         };
-        telemetry::say_last(&format!("thread '{name}' {panic}\n{trace}"));
+        logging::say_last(&format!("thread '{name}' {panic}\n{trace}"));
         leave(Kind::Bug.code());
     }));
 }

@@ -4,13 +4,12 @@
 //! `fuzz/runs/TARGET/current`.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{process, thread};
+use std::{io, thread};
 
 use flawd_fuzz::coverage::Coverage;
 use flawd_fuzz::feed::feed;

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::golden::{self, GoldenInput};
 use super::{Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable};
-use crate::digest::sha256;
-use crate::whole_file::{self, sync_folder};
+use crate::files::atomic::{self, sync_folder};
+use crate::files::digest::sha256;
 
 /// A bundle that is being put together, in a folder beside its place. Dropping it leaves nothing.
 #[derive(Debug)]
@@ -82,8 +82,7 @@ impl Draft {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<Digest, BundleError> {
-        whole_file::write(&self.folder.path().join(name), bytes)
-            .map_err(not_writable(&self.target))?;
+        atomic::write(&self.folder.path().join(name), bytes).map_err(not_writable(&self.target))?;
         Ok(sha256(bytes))
     }
 

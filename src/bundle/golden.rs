@@ -8,9 +8,9 @@ use flawd_core::image::RgbImage;
 use flawd_core::manifest::GoldenRecord;
 
 use super::{BundleError, not_writable};
-use crate::digest::sha256;
-use crate::encode;
-use crate::whole_file;
+use crate::files::atomic;
+use crate::files::digest::sha256;
+use crate::pictures::encode;
 
 /// A picture and the score that calibration saw for it.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
 }
 
 /// Leaves out those whose scores lie on the threshold within tolerance, where others are there.
-pub(super) fn leave_the_threshold<T>(
+pub(crate) fn leave_the_threshold<T>(
     inputs: &mut Vec<T>,
     score: impl Fn(&T) -> f32,
     calibration: &Calibration,
@@ -59,7 +59,7 @@ fn tolerance(score: f32) -> f32 {
 
 /// Writes pictures under names that say what is in them: only the same picture takes an old one's
 /// place.
-pub(super) fn write(
+pub(crate) fn write(
     folder: &Path,
     inputs: &[GoldenInput],
 ) -> Result<Vec<GoldenRecord>, BundleError> {
@@ -69,7 +69,7 @@ pub(super) fn write(
         let digest = sha256(&bytes);
         let [a, b, c, d, ..] = digest.bytes();
         let file = format!("{a:02x}{b:02x}{c:02x}{d:02x}.png");
-        whole_file::write(&folder.join(&file), &bytes).map_err(&failed)?;
+        atomic::write(&folder.join(&file), &bytes).map_err(&failed)?;
         Ok(GoldenRecord {
             file,
             digest,

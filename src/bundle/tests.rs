@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::digest::sha256;
+use crate::files::digest::sha256;
 
 fn picture(grey: u8) -> RgbImage {
     RgbImage::new(Size::new(2, 3), vec![grey; 18]).expect("the pixels fit")

@@ -9,7 +9,7 @@ use flawd_core::quality::{Measured, QualityLimits};
 use flawd_core::regions::PixelCalibration;
 use serde::{Deserialize, Serialize};
 
-use crate::scorer::Examined;
+use super::scorer::Examined;
 
 /// What a calibration needs to know of a good picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

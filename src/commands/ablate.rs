@@ -9,15 +9,15 @@ use flawd_train::variant::Variant;
 use flawd_train::view::FeatureView;
 
 use super::StopFlag;
-use super::features::{self, FeatureArgs};
+use super::args::features::{self, FeatureArgs};
+use super::args::flow::FlowArgs;
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
 use super::output::OutputFile;
 use super::progress::{ProgressLine, minutes};
-use super::recipe::FlowArgs;
-use crate::ablation::{
+use crate::lab::ablation::{
     Ablation, AblationError, AblationPlan, AblationRow, AblationStep, At, Group, Summary, ablate,
 };
-use crate::cli::RuntimeArgs;
-use crate::failure::{Failure, Outcome};
 
 /// Arguments of `flawd ablate`.
 #[derive(Debug, Args)]

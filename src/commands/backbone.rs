@@ -12,8 +12,8 @@ use flawd_onnx::efficientnet::{
 };
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
+use super::failure::{Failure, Outcome};
 use super::output::OutputFile;
-use crate::failure::{Failure, Outcome};
 
 /// Arguments of `flawd backbone`.
 #[derive(Debug, Args)]

@@ -1,23 +1,18 @@
 //! `flawd bench`: latency a stage and throughput.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-
 use flawd_core::image::Size;
 use flawd_onnx::Provider;
 
-use crate::{
-    benchmark::{self, BenchmarkError, Measurement, Options, Percentiles},
-    config::{Camera, Config, Document, Inference, Station, Synthetic},
-    daemon::{Daemon, DaemonError},
-    failure::{Failure, Outcome},
-};
+use super::failure::{Failure, Outcome};
+use crate::line::benchmark::{self, BenchmarkError, Measurement, Options, Percentiles};
+use crate::line::config::{Camera, Config, Document, Inference, Station, Synthetic};
+use crate::line::daemon::{Daemon, DaemonError};
 
 /// Arguments of `flawd bench`.
 #[derive(Debug, clap::Args)]

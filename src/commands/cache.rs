@@ -9,9 +9,9 @@ use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::features;
-use crate::cache::{CachedFile, InUse, Kind, files};
-use crate::failure::{Failure, Outcome};
+use super::args::features;
+use super::failure::{Failure, Outcome};
+use crate::files::cache::{CachedFile, InUse, Kind, files};
 
 /// Arguments of `flawd cache`.
 #[derive(Debug, Args)]
@@ -124,7 +124,7 @@ fn unlistable(cache: &Path, kind: Kind) -> String {
 }
 
 /// What a command that fills the cache says of it at its end.
-pub(super) fn note(cache: &Path) -> io::Result<String> {
+pub(crate) fn note(cache: &Path) -> io::Result<String> {
     let mut bytes = 0;
     for kind in Kind::ALL {
         bytes += files(cache, kind)?

@@ -8,15 +8,14 @@ use clap::Args;
 use flawd_core::depth::Depth;
 use jiff::Timestamp;
 
-use super::features::DepthArg;
+use super::args::features::DepthArg;
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
 use super::progress::ProgressLine;
 use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
-use crate::bundle::{Bundle, RateError};
-use crate::cli::RuntimeArgs;
-use crate::dataset::{Images, images_in};
-use crate::failure::{Failure, Outcome};
-use crate::held_out::{HeldOut, Progress, ThresholdError};
-use crate::stress;
+use crate::bundle::{Bundle, RateError, stress};
+use crate::lab::calibration::{HeldOut, Progress, ThresholdError};
+use crate::lab::dataset::{Images, images_in};
 
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]

@@ -1,11 +1,9 @@
 //! `flawd check`: validates configuration and bundle without touching hardware.
 
-use crate::{
-    cli::ConfigArgs,
-    config::SourceSettings,
-    daemon::Daemon,
-    failure::{Failure, Outcome},
-};
+use super::args::runtime::ConfigArgs;
+use super::failure::{Failure, Outcome};
+use crate::line::config::SourceSettings;
+use crate::line::daemon::Daemon;
 
 /// Goes the first part of the way of `flawd run`, and says what it found.
 ///

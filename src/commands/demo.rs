@@ -24,19 +24,19 @@ use flawd_train::adam::AdamSettings;
 use flawd_train::trainer::{Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
 use crate::bundle::Bundle;
-use crate::cli::RuntimeArgs;
-use crate::config::{Camera, Config, Inference, Log, Mqtt, Station, Synthetic};
+use crate::bundle::scorer::Scorer;
 use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
-use crate::failure::{Failure, Outcome};
-use crate::features::FeaturePlan;
-use crate::held_out;
-use crate::overlay::save_overlay;
-use crate::scorer::Scorer;
-use crate::synthetic::folder::{DatasetOptions, write_dataset};
+use crate::lab::calibration;
+use crate::lab::features::FeaturePlan;
+use crate::lab::training::{HoldOut, Progress, TrainingPlan, train};
+use crate::line::config::{Camera, Config, Inference, Mqtt, Station, Synthetic};
+use crate::logging::{self, Log};
+use crate::pictures::heatmap::save_overlay;
+use crate::synthetic::dataset::{DatasetOptions, write_dataset};
 use crate::synthetic::{SyntheticLine, SyntheticOptions};
-use crate::telemetry;
-use crate::training::{HoldOut, Progress, TrainingPlan, train};
 
 const SIZE: Size = Size::new(256, 256);
 
@@ -108,7 +108,7 @@ pub fn run(args: DemoArgs) -> Outcome {
     }
     let start = Instant::now();
     // What broker and training log is of no interest here; the daemon has its own log file.
-    telemetry::configure(&Log {
+    logging::configure(&Log {
         level: "error,rumqttd=off".to_owned(),
         ..Log::default()
     });
@@ -224,14 +224,14 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             schedule: Schedule::Cosine,
         },
         hold_out: HoldOut::Share(HOLD_OUT),
-        promise: held_out::Promise {
+        promise: calibration::Promise {
             false_reject_rate: FALSE_REJECT_RATE,
             accept_achievable: false,
         },
         // A synthetic line has nothing but good parts in its training pictures.
-        selection: held_out::Selection {
+        selection: calibration::Selection {
             accept_outliers: true,
-            ..held_out::Selection::default()
+            ..calibration::Selection::default()
         },
         fresh: false,
         out: args.out.join("bundle"),

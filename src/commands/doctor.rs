@@ -1,10 +1,8 @@
 //! `flawd doctor`: prints what a bug report needs.
 
-use crate::{
-    cli::ConfigArgs,
-    doctor::{self, Report},
-    failure::Outcome,
-};
+use super::args::runtime::ConfigArgs;
+use super::failure::Outcome;
+use crate::line::doctor::{self, Report};
 
 /// Arguments of `flawd doctor`.
 #[derive(Debug, clap::Args)]

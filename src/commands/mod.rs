@@ -1,9 +1,10 @@
-//! One file a verb: its arguments, and the thin function that turns them into calls.
+//! One file or folder per verb: its arguments, and the thin function that turns them into calls.
 //!
 //! Only here and in `main` may anything be printed to standard output. Logic that is worth a
 //! test lives in the modules that the commands call.
 
 pub mod ablate;
+pub mod args;
 pub mod backbone;
 pub mod bench;
 pub mod cache;
@@ -17,13 +18,9 @@ pub mod predict;
 pub mod run;
 pub mod train;
 
-mod comparison;
-mod engine;
-mod features;
-mod import;
+pub mod failure;
 mod output;
 mod progress;
-mod recipe;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -37,11 +34,11 @@ use clap::Args;
 use flawd_core::calibration::CalibrationError;
 use flawd_onnx::Runtime;
 
+use self::failure::Failure;
 use crate::bundle::Bundle;
-use crate::cli::RuntimeArgs;
-use crate::failure::Failure;
-use crate::held_out::{DEFAULT_RATE, Promise, Selection};
-use crate::scorer::Scorer;
+use crate::bundle::scorer::Scorer;
+use crate::lab::calibration::{DEFAULT_RATE, Promise, Selection};
+use args::runtime::RuntimeArgs;
 
 /// What a threshold promises; shared by the commands that calibrate.
 #[derive(Clone, Copy, Debug, Args)]

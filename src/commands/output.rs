@@ -9,28 +9,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::whole_file::WholeFile;
+use crate::files::atomic::WholeFile;
 
 /// A file that is to be written at the end.
-pub(super) struct OutputFile<'a> {
+pub(crate) struct OutputFile<'a> {
     path: &'a Path,
     file: WholeFile,
 }
 
 impl<'a> OutputFile<'a> {
     /// Makes sure that it can be written; folders above it are made.
-    pub(super) fn create(path: &'a Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(path: &'a Path) -> anyhow::Result<Self> {
         let file = WholeFile::create(path).with_context(|| cannot_write(path))?;
         Ok(Self { path, file })
     }
 
     /// Writes a value as JSON, and puts the file in its place.
-    pub(super) fn write_json(self, value: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn write_json(self, value: &impl Serialize) -> anyhow::Result<()> {
         self.write((serde_json::to_string_pretty(value)? + "\n").as_bytes())
     }
 
     /// Writes the bytes, and puts the file in its place.
-    pub(super) fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let written = self.file.write_all(bytes);
         let finished = written.and_then(|()| self.file.finish());
         finished.with_context(|| cannot_write(self.path))
@@ -45,7 +45,7 @@ fn cannot_write(path: &Path) -> String {
 }
 
 /// Makes the folder for heatmaps, before the work.
-pub(super) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
+pub(crate) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| {
         format!(
             "cannot make the folder {} for heatmaps; name another with --out",
@@ -55,7 +55,7 @@ pub(super) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
 }
 
 /// Makes sure that the heatmap of each image takes the place of no image and of no other heatmap.
-pub(super) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
+pub(crate) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
     let images = heatmaps.iter().map(|(image, _)| image.canonicalize());
     let images: HashSet<PathBuf> = images.flatten().collect();
     let mut taken = HashMap::new();

@@ -10,17 +10,18 @@ use flawd_core::regions::{Region, regions};
 use flawd_core::verdict::Verdict;
 use serde::Serialize;
 
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
 use super::open;
 use super::output::{heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
-use crate::cli::RuntimeArgs;
-use crate::dataset::images_in;
-use crate::decode::decode_file;
-use crate::failure::{Failure, Outcome, with_causes};
-use crate::overlay::{OverlayError, save_overlay};
-use crate::path_text;
-use crate::scorer::{Examined, Scorer};
+use crate::bundle::scorer::{Examined, Scorer};
+use crate::files::path_text;
+use crate::lab::dataset::images_in;
+use crate::messages::with_causes;
+use crate::pictures::decode::decode_file;
+use crate::pictures::heatmap::{OverlayError, save_overlay};
 
 /// Arguments of `flawd predict`.
 #[derive(Debug, Args)]

@@ -6,22 +6,22 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::dataset::LeftOut;
-use crate::features::ExtractionStep;
-use crate::held_out::Progress;
+use crate::lab::calibration::Progress;
+use crate::lab::dataset::LeftOut;
+use crate::lab::features::ExtractionStep;
 
 /// How often the line changes at most.
 const REFRESH: Duration = Duration::from_millis(200);
 
 /// A line on standard error that changes, with lines above it that stay.
-pub(super) struct ProgressLine {
+pub(crate) struct ProgressLine {
     is_terminal: bool,
     is_open: bool,
     last: Option<Instant>,
 }
 
 impl ProgressLine {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             is_terminal: io::stderr().is_terminal(),
             is_open: false,
@@ -30,7 +30,7 @@ impl ProgressLine {
     }
 
     /// Replaces the line that changes.
-    pub(super) fn update(&mut self, text: &str) {
+    pub(crate) fn update(&mut self, text: &str) {
         if !self.is_terminal || self.last.is_some_and(|last| last.elapsed() < REFRESH) {
             return;
         }
@@ -42,20 +42,20 @@ impl ProgressLine {
     }
 
     /// Prints a line that stays.
-    pub(super) fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
     }
 
     /// Says what is in a folder of images and is not used.
-    pub(super) fn left_out(&mut self, left_out: &[LeftOut]) {
+    pub(crate) fn left_out(&mut self, left_out: &[LeftOut]) {
         for left_out in left_out {
             self.line(&format!("note: {left_out}"));
         }
     }
 
     /// Shows how far an extraction of features is.
-    pub(super) fn extraction(&mut self, step: &ExtractionStep) {
+    pub(crate) fn extraction(&mut self, step: &ExtractionStep) {
         match step {
             ExtractionStep::Skipped(image) => self.skipped(&image.path, &image.reason),
             ExtractionStep::Done {
@@ -74,7 +74,7 @@ impl ProgressLine {
     }
 
     /// Shows how far the scoring of held-out images is.
-    pub(super) fn held_out(&mut self, progress: &Progress<'_>) {
+    pub(crate) fn held_out(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Scored { done, total } => self.update(&format!("scored {done}/{total}")),
             Progress::Skipped { path, reason } => self.skipped(path, reason),
@@ -82,12 +82,12 @@ impl ProgressLine {
     }
 
     /// Says that a picture is not used.
-    pub(super) fn skipped(&mut self, path: &Path, reason: &str) {
+    pub(crate) fn skipped(&mut self, path: &Path, reason: &str) {
         self.line(&format!("skipped {}: {reason}", path.display()));
     }
 
     /// Takes the line that changes away.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.is_open {
             eprint!("\r\x1b[K");
             self.is_open = false;
@@ -99,14 +99,14 @@ impl ProgressLine {
 const STILL_GOING: Duration = Duration::from_secs(60);
 
 /// Says how long something takes that does not say how far it is, until it is dropped.
-pub(super) struct Elapsed {
+pub(crate) struct Elapsed {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Elapsed {
     /// Begins to count; `what` is done, for example `building`.
-    pub(super) fn start(what: String) -> Self {
+    pub(crate) fn start(what: String) -> Self {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::spawn(move || {
             let begun = Instant::now();
@@ -143,7 +143,7 @@ impl Drop for Elapsed {
 }
 
 /// `2 min 05 s`.
-pub(super) fn minutes(time: Duration) -> String {
+pub(crate) fn minutes(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{} min {:02} s", seconds / 60, seconds % 60)
 }

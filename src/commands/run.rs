@@ -1,11 +1,10 @@
 //! `flawd run`: the inspection daemon.
 
-use crate::{
-    cli::ConfigArgs,
-    daemon::{self, Daemon},
-    failure::{Failure, Kind, Outcome},
-    pipeline::event,
-};
+use super::args::runtime::ConfigArgs;
+use super::failure::{Failure, Outcome};
+use crate::exit_code::Kind;
+use crate::line::daemon::{self, Daemon};
+use crate::line::pipeline::event;
 
 /// Inspects until SIGTERM, SIGINT or the end of every source.
 ///

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::noise::{Draws, Noise, direction, smooth_step};
-use super::render::{
-    BORE_RADIUS, HOLE_RADIUS, HOLES, KEYWAY_DEPTH, KEYWAY_HALF_WIDTH, OUTER_RADIUS,
+use super::part::{
+    BORE_RADIUS, HOLE_RADIUS, HOLES, KEYWAY_DEPTH, KEYWAY_HALF_WIDTH, OUTER_RADIUS, Point,
 };
 
 /// The kinds of defect a synthetic part can have.
@@ -53,10 +53,8 @@ impl fmt::Display for DefectKind {
     }
 }
 
-pub(super) type Point = [f32; 2];
-
 /// One defect with its place and size on the part.
-pub(super) enum Defect {
+pub(crate) enum Defect {
     Scratch(Scratch),
     Blowhole(Vec<Blob>),
     Stain(Blob),
@@ -67,7 +65,7 @@ pub(super) enum Defect {
 
 impl Defect {
     /// Draws a defect of this kind.
-    pub(super) fn draw(kind: DefectKind, draws: &mut Draws) -> Self {
+    pub(crate) fn draw(kind: DefectKind, draws: &mut Draws) -> Self {
         match kind {
             DefectKind::Scratch => Self::Scratch(Scratch::draw(draws)),
             DefectKind::Blowhole => {
@@ -92,7 +90,7 @@ impl Defect {
     }
 
     /// How much of the point is covered, 0 to 1. What is not on the part is the caller's to judge.
-    pub(super) fn coverage(&self, point: Point) -> f32 {
+    pub(crate) fn coverage(&self, point: Point) -> f32 {
         match self {
             Self::Scratch(scratch) => scratch.coverage(point),
             Self::Blowhole(pits) => pits
@@ -115,13 +113,13 @@ impl Defect {
 }
 
 /// A bent line of constant width.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     points: [Point; 9],
     half_width: f32,
     /// Unit vector across the line, for its dark side.
-    pub(super) across: Point,
+    pub(crate) across: Point,
     /// Brightness of the line above the metal.
-    pub(super) contrast: f32,
+    pub(crate) contrast: f32,
 }
 
 impl Scratch {
@@ -149,7 +147,7 @@ impl Scratch {
         }
     }
 
-    pub(super) fn coverage(&self, point: Point) -> f32 {
+    pub(crate) fn coverage(&self, point: Point) -> f32 {
         let nearest = self
             .points
             .windows(2)
@@ -159,7 +157,7 @@ impl Scratch {
     }
 
     /// The same line moved by its own width: where its shadow falls.
-    pub(super) fn shadow(&self, point: Point) -> f32 {
+    pub(crate) fn shadow(&self, point: Point) -> f32 {
         let shift = 1.8 * self.half_width;
         self.coverage([
             point[0] - self.across[0] * shift,
@@ -169,11 +167,11 @@ impl Scratch {
 }
 
 /// A round patch with an irregular edge.
-pub(super) struct Blob {
-    pub(super) centre: Point,
-    pub(super) radius: f32,
+pub(crate) struct Blob {
+    pub(crate) centre: Point,
+    pub(crate) radius: f32,
     /// Depth or darkness, 0 to 1, for the renderer.
-    pub(super) strength: f32,
+    pub(crate) strength: f32,
     edge: Noise,
 }
 
@@ -196,7 +194,7 @@ impl Blob {
     }
 
     /// How much of the point is inside; `softness` is the share of the radius over which it fades.
-    pub(super) fn coverage(&self, point: Point, softness: f32) -> f32 {
+    pub(crate) fn coverage(&self, point: Point, softness: f32) -> f32 {
         let distance = distance(point, self.centre);
         if distance > 1.6 * self.radius {
             return 0.0;
@@ -207,11 +205,11 @@ impl Blob {
     }
 }
 
-pub(super) fn length([x, y]: Point) -> f32 {
+pub(crate) fn length([x, y]: Point) -> f32 {
     (x * x + y * y).sqrt()
 }
 
-pub(super) fn distance(a: Point, b: Point) -> f32 {
+pub(crate) fn distance(a: Point, b: Point) -> f32 {
     length([a[0] - b[0], a[1] - b[1]])
 }
 

@@ -13,46 +13,46 @@ fn mix(value: u64) -> u64 {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A sequence of draws that depends on two numbers only.
-pub(super) struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 impl Draws {
     /// Starts the sequence that belongs to `(seed, index)`.
-    pub(super) fn new(seed: u64, index: u64) -> Self {
+    pub(crate) fn new(seed: u64, index: u64) -> Self {
         Self(mix(
             mix(seed.wrapping_add(GOLDEN)) ^ index.wrapping_mul(GOLDEN)
         ))
     }
 
     /// The next 64 bits (SplitMix64).
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
     /// Uniform on `[0, 1)`, 24 bits.
-    pub(super) fn uniform(&mut self) -> f32 {
+    pub(crate) fn uniform(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }
 
     /// Uniform on `[low, high)`.
-    pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
+    pub(crate) fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.uniform()
     }
 
     /// Uniform on `0..count`; the bias of the multiplication is below 2⁻⁴⁰ for small counts.
-    pub(super) fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.bits()) * count as u128) >> 64) as usize
     }
 
     /// A seed for [`Noise`].
-    pub(super) fn noise(&mut self) -> Noise {
+    pub(crate) fn noise(&mut self) -> Noise {
         Noise(self.bits())
     }
 }
 
 /// A random function of the plane.
 #[derive(Clone, Copy)]
-pub(super) struct Noise(u64);
+pub(crate) struct Noise(u64);
 
 impl Noise {
     fn hash(self, x: i32, y: i32) -> u64 {
@@ -66,7 +66,7 @@ impl Noise {
     }
 
     /// Smooth noise in `[-1, 1)`, with features about one unit wide.
-    pub(super) fn smooth(self, x: f32, y: f32) -> f32 {
+    pub(crate) fn smooth(self, x: f32, y: f32) -> f32 {
         let (column, row) = (x.floor(), y.floor());
         let (along, down) = (smooth_step(x - column), smooth_step(y - row));
         let (column, row) = (column as i32, row as i32);
@@ -84,7 +84,7 @@ impl Noise {
     }
 
     /// Three octaves of [`smooth`](Self::smooth), in about `[-1, 1]`.
-    pub(super) fn cloudy(self, x: f32, y: f32) -> f32 {
+    pub(crate) fn cloudy(self, x: f32, y: f32) -> f32 {
         let second = Self(self.0.wrapping_add(1));
         let third = Self(self.0.wrapping_add(2));
         (4.0 * self.smooth(x, y)
@@ -95,7 +95,7 @@ impl Noise {
 
     /// Independent, nearly normal values with mean 0 and deviation 1 at the integer points: the
     /// sum of four uniform draws.
-    pub(super) fn grain(self, x: usize, y: usize) -> f32 {
+    pub(crate) fn grain(self, x: usize, y: usize) -> f32 {
         let bits = self.hash(x as i32, y as i32);
         let sum: f32 = (0..4)
             .map(|draw| ((bits >> (16 * draw)) & 0xffff) as f32)
@@ -106,12 +106,12 @@ impl Noise {
 }
 
 /// Moves from `from` to `to` as `share` goes from 0 to 1.
-pub(super) fn mix_between(from: f32, to: f32, share: f32) -> f32 {
+pub(crate) fn mix_between(from: f32, to: f32, share: f32) -> f32 {
     from + (to - from) * share
 }
 
 /// The cubic that leaves 0 and reaches 1 without a kink; arguments outside are cut.
-pub(super) fn smooth_step(x: f32) -> f32 {
+pub(crate) fn smooth_step(x: f32) -> f32 {
     let x = x.clamp(0.0, 1.0);
     x * x * (3.0 - 2.0 * x)
 }
@@ -120,7 +120,7 @@ pub(super) fn smooth_step(x: f32) -> f32 {
 ///
 /// Taylor series on an eighth of a turn to each side, with an error below 1e-6; the platform's own
 /// functions differ in the last bit from one another.
-pub(super) fn direction(turns: f32) -> [f32; 2] {
+pub(crate) fn direction(turns: f32) -> [f32; 2] {
     let quarter = (turns * 4.0).round();
     let angle = (turns * 4.0 - quarter) * std::f32::consts::FRAC_PI_2;
     let square = angle * angle;

@@ -7,17 +7,12 @@
 
 use flawd_core::image::{RgbImage, Size};
 
-use super::defect::{Blob, Defect, DefectKind, Point, Scratch, distance, length};
+use super::defect::{Blob, Defect, DefectKind, Scratch, distance, length};
 use super::noise::{Draws, Noise, direction, mix_between, smooth_step};
-
-pub(super) const OUTER_RADIUS: f32 = 0.80;
-const CHAMFER_WIDTH: f32 = 0.045;
-const HUB_RADIUS: f32 = 0.37;
-pub(super) const BORE_RADIUS: f32 = 0.20;
-pub(super) const KEYWAY_HALF_WIDTH: f32 = 0.05;
-pub(super) const KEYWAY_DEPTH: f32 = 0.27;
-pub(super) const HOLE_RADIUS: f32 = 0.07;
-pub(super) const HOLES: [Point; 4] = [[0.41, 0.41], [-0.41, 0.41], [-0.41, -0.41], [0.41, -0.41]];
+use super::part::{
+    BORE_RADIUS, CHAMFER_WIDTH, HOLE_RADIUS, HOLES, HUB_RADIUS, KEYWAY_DEPTH, KEYWAY_HALF_WIDTH,
+    OUTER_RADIUS, Point,
+};
 
 type Colour = [f32; 3];
 
@@ -75,7 +70,7 @@ impl Scene {
 }
 
 /// Renders a part and the mask of its defect (255 inside, one byte a pixel).
-pub(super) fn render(
+pub(crate) fn render(
     size: Size,
     seed: u64,
     index: u64,

@@ -1,8 +1,9 @@
 //! What the synthetic line promises: reproducible parts, honest masks, stated rates.
 
-use super::folder::{DatasetOptions, write_dataset};
-use super::*;
 use sha2::{Digest, Sha256};
+
+use super::dataset::{DatasetOptions, write_dataset};
+use super::*;
 
 fn line(side: usize, seed: u64, defect_rate: f64) -> SyntheticLine {
     let size = Size {

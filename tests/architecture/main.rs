@@ -1,7 +1,10 @@
 //! The rules of ARCHITECTURE.md that can be read off the sources, and the documents themselves.
 
+mod groups;
+mod modules;
 mod operations;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +94,7 @@ const WALLS: &[Wall] = &[
     Wall {
         word: "anyhow",
         within: "",
-        allowed: &["src/commands/", "src/main.rs", "src/failure.rs"],
+        allowed: &["src/commands/", "src/main.rs", "src/exit_code.rs"],
     },
     Wall {
         word: "println!(",
@@ -112,7 +115,7 @@ const WALLS: &[Wall] = &[
         word: "rumqttc",
         within: "src/",
         allowed: &[
-            "src/pipeline/publish/connection/session/tests.rs",
+            "src/line/pipeline/publish/connection/session/tests.rs",
             "src/demo/",
         ],
     },
@@ -120,14 +123,39 @@ const WALLS: &[Wall] = &[
         word: "rustls",
         within: "src/",
         allowed: &[
-            "src/config/tls",
-            "src/pipeline/publish/connection/dial.rs",
-            "src/pipeline/publish/connection/failure.rs",
+            "src/line/config/tls/",
+            "src/line/pipeline/publish/connection/dial/mod.rs",
+            "src/line/pipeline/publish/connection/failure.rs",
         ],
     },
     Wall {
-        word: "crate::pipeline",
-        within: "src/evidence/",
+        word: "tracing",
+        within: "src/lab/",
+        allowed: &[],
+    },
+    Wall {
+        word: "tokio",
+        within: "src/lab/",
+        allowed: &[],
+    },
+    Wall {
+        word: "flawd_train",
+        within: "src/line/",
+        allowed: &[],
+    },
+    Wall {
+        word: "flawd_import",
+        within: "src/line/",
+        allowed: &[],
+    },
+    Wall {
+        word: "flawd_journal",
+        within: "src/",
+        allowed: &["src/line/"],
+    },
+    Wall {
+        word: "tokio",
+        within: "src/bundle/",
         allowed: &[],
     },
     Wall {
@@ -153,12 +181,7 @@ const WALLS: &[Wall] = &[
     Wall {
         word: "nokhwa",
         within: "src/",
-        allowed: &["src/pipeline/capture/"],
-    },
-    Wall {
-        word: "crate::daemon",
-        within: "src/pipeline/",
-        allowed: &[],
+        allowed: &["src/line/pipeline/capture/"],
     },
     Wall {
         word: "std::fs",
@@ -181,7 +204,12 @@ const WALLS: &[Wall] = &[
         allowed: &[],
     },
     Wall {
-        word: "std::time",
+        word: "Instant",
+        within: "crates/core/src/",
+        allowed: &[],
+    },
+    Wall {
+        word: "SystemTime",
         within: "crates/core/src/",
         allowed: &[],
     },
@@ -231,22 +259,29 @@ fn every_source_file_says_what_it_is_for() {
     assert!(silent.is_empty(), "no `//!` at the top of {silent:#?}");
 }
 
+/// The words in backticks.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
 #[test]
 fn every_invariant_names_tests_that_are_there() {
-    let sources: String = texts("rs").into_iter().map(|(_, text)| text).collect();
+    let sources: BTreeMap<String, String> = texts("rs").into_iter().collect();
     let architecture =
         fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the file is there");
     let mut held = 0;
     for line in architecture.lines().filter(|line| line.contains("Held by")) {
-        for test in line
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(|word| word.contains('_'))
-        {
+        let mut file = None;
+        let is_name = |word: &&str| word.contains('_') || word.ends_with(".rs");
+        for word in quoted(line).filter(is_name) {
+            if word.ends_with(".rs") {
+                file = Some(&sources[word]);
+                continue;
+            }
+            let file = file.expect("a test is named behind its file");
             assert!(
-                sources.contains(&format!("fn {test}(")),
-                "there is no test {test}"
+                file.contains(&format!("fn {word}(")),
+                "there is no test {word} where it should be"
             );
             held += 1;
         }
@@ -256,6 +291,34 @@ fn every_invariant_names_tests_that_are_there() {
         invariants > 10 && held >= invariants,
         "{held} tests for {invariants} invariants"
     );
+}
+
+#[test]
+fn the_code_map_names_every_group_and_nothing_that_is_not_there() {
+    let architecture =
+        fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the file is there");
+    let (_, map) = architecture
+        .split_once("## Code map")
+        .expect("there is a code map");
+    let (map, _) = map.split_once("## Invariants").expect("invariants follow");
+    let mut named = BTreeSet::new();
+    for row in map.lines().filter(|line| line.starts_with("| `")) {
+        let first = row.split('|').nth(1).expect("a row has cells");
+        let mut folder = PathBuf::new();
+        for word in quoted(first) {
+            let path = folder.join(word);
+            assert!(root().join("src").join(&path).exists(), "{row}: {path:?}");
+            // What stands behind it in the same cell lies beside it.
+            folder = path.parent().map(Path::to_owned).unwrap_or_default();
+            named.insert(path.iter().next().map(ToOwned::to_owned));
+        }
+    }
+    for entry in fs::read_dir(root().join("src")).expect("a folder") {
+        let name = entry.expect("readable").file_name();
+        if name != "lib.rs" {
+            assert!(named.contains(&Some(name.clone())), "{name:?} has no row");
+        }
+    }
 }
 
 #[test]

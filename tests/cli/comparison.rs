@@ -6,10 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use flawd::bundle::Bundle;
-use flawd::comparison::{Comparing, ComparisonPlan, ComparisonStep, Method};
-use flawd::digest::sha256_file;
-use flawd::evaluation::ImageRow;
-use flawd::features::ExtractionStep;
+use flawd::files::digest::sha256_file;
+use flawd::lab::comparison::{Comparing, ComparisonPlan, ComparisonStep, Method};
+use flawd::lab::evaluation::ImageRow;
+use flawd::lab::features::ExtractionStep;
 use flawd_onnx::filter_bank::filter_bank;
 use flawd_onnx::{Runtime, SessionOptions};
 use tempfile::TempDir;

@@ -116,7 +116,7 @@ fn every_image_trains_and_calibrates_and_the_promise_says_what_it_is() {
     assert!(pixel.promise().contains("no bound"), "{}", pixel.promise());
     for image in fs::read_dir(workshop.good()).expect("there") {
         let bytes = fs::read(image.expect("listed").path()).expect("readable");
-        assert!(bundle.was_trained_on(flawd::digest::sha256(&bytes)));
+        assert!(bundle.was_trained_on(flawd::files::digest::sha256(&bytes)));
     }
 
     // The flow that ships knows the images, so it scores them lower than the others did: nothing of

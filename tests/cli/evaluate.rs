@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use flawd::digest::sha256;
+use flawd::files::digest::sha256;
 use flawd::synthetic::DefectKind;
 use flawd_core::evaluation::{Ranking, Rate};
 use serde_json::Value;
@@ -146,8 +146,9 @@ fn an_overlay_is_written_for_every_image() {
     let out = folder.path().join("overlays");
     flawd(arguments!["evaluate", bundle(), data(), "--out", &out]).succeeded();
     for image in ["good/000.png", "good/011.png", "scratch/001.png"] {
-        let overlay = flawd::decode::decode_file(&out.join(image), None).expect("it was written");
-        let original = flawd::decode::decode_file(&data().join("test").join(image), None);
+        let overlay =
+            flawd::pictures::decode::decode_file(&out.join(image), None).expect("it was written");
+        let original = flawd::pictures::decode::decode_file(&data().join("test").join(image), None);
         assert_eq!(overlay.size(), original.expect("it is there").size());
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use flawd::synthetic::folder::{DatasetOptions, write_dataset};
+use flawd::synthetic::dataset::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
 use flawd_onnx::filter_bank::filter_bank;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};

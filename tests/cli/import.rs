@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flawd::bundle::Bundle;
-use flawd::decode::decode_file;
-use flawd::digest::sha256_file;
+use flawd::files::digest::sha256_file;
+use flawd::pictures::decode::decode_file;
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use flawd::bundle::Bundle;
-use flawd::digest::sha256_file;
+use flawd::files::digest::sha256_file;
 
 use crate::arguments;
 use crate::fixture::{bundle, copy_of_bundle, data, flawd};

@@ -93,7 +93,7 @@ fn a_heatmap_has_the_size_of_its_picture() {
         folder.path()
     ])
     .succeeded();
-    let overlay = flawd::decode::decode_file(&folder.path().join("003.png.png"), None);
+    let overlay = flawd::pictures::decode::decode_file(&folder.path().join("003.png.png"), None);
     assert_eq!(overlay.expect("it was written").size(), Size::new(96, 128));
 }
 

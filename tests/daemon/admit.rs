@@ -1,37 +1,31 @@
 //! Who is admitted to inspection, on the real stages and the real model, with a camera that does
 //! what the test says and a record stage that the test can hold up.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use flawd::{
-    config::{Document, ValidConfig},
-    fleet::Fleet,
-    pipeline::{
-        Camera, Line,
-        active::ModelSet,
-        capture::{CameraLost, Source},
-        crew::Crew,
-        event::{self, Event},
-        frame::{Frame, Inspection, Moment, Sink},
-        inbox::{Inbox, NotTaken, Order},
-        start_line,
-        trigger::Trigger,
-    },
-};
-use flawd_core::{
-    image::{RgbImage, Size},
-    verdict::{Reason, Verdict},
-};
+use flawd::line::config::{Document, ValidConfig};
+use flawd::line::models::Fleet;
+use flawd::line::pipeline::admit::inbox::{Inbox, NotTaken, Order};
+use flawd::line::pipeline::capture::{CameraLost, Source};
+use flawd::line::pipeline::channels::threads::Crew;
+use flawd::line::pipeline::event::{self, Event};
+use flawd::line::pipeline::part::frame::{Frame, Inspection, Sink};
+use flawd::line::pipeline::part::model::ModelSet;
+use flawd::line::pipeline::part::moment::Moment;
+use flawd::line::pipeline::part::trigger::Trigger;
+use flawd::line::pipeline::{Camera, Line, start_line};
+use flawd_core::image::{RgbImage, Size};
+use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::Runtime;
-use proptest::{prelude::*, test_runner::Config};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
 
-use crate::{bundle, process::LIMIT};
+use crate::bundle;
+use crate::process::LIMIT;
 
 /// What the camera does next.
 #[derive(Clone, Copy, Debug)]

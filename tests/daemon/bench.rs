@@ -4,11 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{
-    broker::Broker,
-    bundle,
-    station::{Station, errors, flawd},
-};
+use crate::broker::Broker;
+use crate::bundle;
+use crate::station::{Station, errors, flawd};
 
 fn measured(command: &mut std::process::Command) -> Value {
     let folder = tempfile::tempdir().unwrap();

@@ -1,19 +1,16 @@
 //! A real bundle that takes seconds to make: synthetic parts, the built-in filter bank, a very
 //! small flow, trained by `flawd train` itself. Made once for all tests of a run.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use flawd::{
-    bundle::Bundle,
-    scorer::Scorer,
-    synthetic::folder::{DatasetOptions, write_dataset},
-};
+use flawd::bundle::Bundle;
+use flawd::bundle::scorer::Scorer;
+use flawd::synthetic::dataset::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
-use flawd_onnx::{Runtime, SessionOptions, filter_bank::filter_bank};
+use flawd_onnx::filter_bank::filter_bank;
+use flawd_onnx::{Runtime, SessionOptions};
 
 use crate::station::{errors, flawd};
 

@@ -1,19 +1,15 @@
 //! A camera that hangs, goes away, freezes or sees nothing: what the line is told.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::{
-    broker::{AT_ONCE, Broker},
-    line::{Controller, Heard},
-    process::LIMIT,
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker};
+use crate::line::{Controller, Heard};
+use crate::process::LIMIT;
+use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";
 

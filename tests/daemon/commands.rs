@@ -4,11 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{
-    broker::{Broker, Message, Subscriber},
-    process::Process,
-    station::Station,
-};
+use crate::broker::{Broker, Message, Subscriber};
+use crate::process::Process;
+use crate::station::Station;
 
 struct Line {
     broker: Broker,

@@ -4,16 +4,15 @@
 //! folder of images ─► flawd run ─► mosquitto ─► mosquitto_sub
 //! ```
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
+use std::fs;
 
-use flawd::decode::decode_file;
+use flawd::pictures::decode::decode_file;
 use serde_json::Value;
 
-use crate::{
-    broker::{AT_ONCE, Broker, Message},
-    bundle,
-    station::{Station, errors, flawd},
-};
+use crate::broker::{AT_ONCE, Broker, Message};
+use crate::bundle;
+use crate::station::{Station, errors, flawd};
 
 /// A station that judges `parts/` once, as fast as it can.
 fn replay(broker: &Broker, extra: &str) -> Station {

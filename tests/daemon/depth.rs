@@ -1,17 +1,18 @@
 //! A line of pictures of more than 8 bits: judged by the depth of the bundle, or not at all.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use flawd::{bundle::Bundle, decode::decode_file};
+use flawd::bundle::Bundle;
+use flawd::pictures::decode::decode_file;
 use image::{DynamicImage, ImageBuffer};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
-    broker::Broker,
-    bundle,
-    station::{Station, errors, flawd},
-};
+use crate::broker::Broker;
+use crate::bundle;
+use crate::station::{Station, errors, flawd};
 
 /// The picture `from` at `to`, with values to `white` in 16 bits.
 fn deepen(from: &Path, to: &Path, white: u32) {

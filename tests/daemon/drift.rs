@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::{broker::Broker, bundle, station::Station};
+use crate::broker::Broker;
+use crate::bundle;
+use crate::station::Station;
 
 /// The tests' bundle, as if it had been calibrated on parts that score twice as high.
 fn with_higher_calibration(station: &Station) {

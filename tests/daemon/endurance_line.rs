@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::{broker::Broker, line::Controller, process::Process, station::Station};
+use crate::broker::Broker;
+use crate::line::Controller;
+use crate::process::Process;
+use crate::station::Station;
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]

@@ -1,19 +1,15 @@
 //! Triggers without end, and everything in between that may happen to a daemon: each trigger that
 //! was accepted has exactly one verdict, and each verdict its record.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
 
-use crate::{
-    broker::{AT_ONCE, Broker},
-    bundle,
-    line::{Controller, Heard},
-    process::Process,
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker};
+use crate::bundle;
+use crate::line::{Controller, Heard};
+use crate::process::Process;
+use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";
 

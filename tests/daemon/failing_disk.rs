@@ -2,18 +2,14 @@
 //! next start reads the journal to its end. And what the disk is asked for, so that a loss of power
 //! takes no picture that was promised.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::{
-    broker::{AT_ONCE, Broker, Message},
-    process::Process,
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker, Message};
+use crate::process::Process;
+use crate::station::Station;
 
 /// The failing disk as a library; `None`, and said, where there is no C compiler.
 fn library(station: &Station) -> Option<PathBuf> {

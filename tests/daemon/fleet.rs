@@ -1,19 +1,15 @@
 //! The models of a daemon, with real bundles and real sessions: what is shared, what is kept over
 //! a reload, and what is refused.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use flawd::{
-    bundle::{Bundle, BundleError, GoldenInput, Thresholds},
-    config::{Document, ValidConfig},
-    fleet::{Fleet, FleetError, Refusal, Step},
-    scorer::ScorerError,
-};
+use flawd::bundle::scorer::ScorerError;
+use flawd::bundle::{Bundle, BundleError, GoldenInput, Thresholds};
+use flawd::line::config::{Document, ValidConfig};
+use flawd::line::models::{Fleet, FleetError, Refusal, Step};
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_onnx::{ModelError, Runtime};
 use jiff::Timestamp;
@@ -155,7 +151,7 @@ fn a_recipe_picks_its_bundle_and_a_shadow_has_a_session_of_its_own() {
     );
     let fleet = plant.load(&[bundle::path()], &extra).unwrap();
     let sets = fleet.model_sets();
-    let digest = |model: &flawd::pipeline::active::ActiveModel| model.judge.model.digest;
+    let digest = |model: &flawd::line::pipeline::part::model::ActiveModel| model.judge.model.digest;
     let expected = |path: &Path| Bundle::open(path).unwrap().manifest().model.digest;
     assert_eq!(
         digest(sets[0].select(None).unwrap()),
@@ -249,7 +245,7 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
             "a damaged model with the right digest",
             &|copy| {
                 cut_short(copy);
-                let actual = flawd::digest::sha256_file(&copy.join("model.onnx")).unwrap();
+                let actual = flawd::files::digest::sha256_file(&copy.join("model.onnx")).unwrap();
                 change_manifest(copy, &digest.hex(), &actual.hex());
             },
             |refusal| {
@@ -340,7 +336,7 @@ fn the_self_test_scores_every_model_once_through_its_live_session() {
     }
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(
-        serde_json::from_str::<flawd::fleet::SelfTestReport>(&json).unwrap(),
+        serde_json::from_str::<flawd::line::models::SelfTestReport>(&json).unwrap(),
         report
     );
 }

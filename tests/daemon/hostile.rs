@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    broker::{AT_ONCE, Broker},
-    line::Controller,
-    process::Process,
-    scripted::{Answer, Packet, Scripted, Seen, request},
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker};
+use crate::line::Controller;
+use crate::process::Process;
+use crate::scripted::{Answer, Packet, Scripted, Seen, request};
+use crate::station::Station;
 
 /// A line that goes by itself; `more` are further keys of `[mqtt]`, and sections behind it.
 fn line(port: u16, more: &str) -> Station {

@@ -2,19 +2,13 @@
 //!
 //! `mosquitto_pub` starts a process a message, which is too slow for thousands of triggers.
 
-use std::{
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rumqttc::v5::{
-    Client, Event, MqttOptions,
-    mqttbytes::{
-        QoS,
-        v5::{Packet, PublishProperties},
-    },
-};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::v5::{Client, Event, MqttOptions};
 use serde_json::Value;
 
 use crate::process::LIMIT;

@@ -1,21 +1,17 @@
 //! Log lines that are not read, or cannot be written: inspection, health and the end do not wait
 //! for them.
 
-use std::{
-    io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe},
-    process::{Child, Command, ExitStatus},
-    sync::mpsc,
-    thread,
-};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::pipe::fcntl_setpipe_size;
 
-use crate::{
-    broker::Broker,
-    monitor::get,
-    process::LIMIT,
-    station::{Station, errors},
-};
+use crate::broker::Broker;
+use crate::monitor::get;
+use crate::process::LIMIT;
+use crate::station::{Station, errors};
 
 /// Bytes that the smallest pipe holds.
 const PIPE: usize = 4096;

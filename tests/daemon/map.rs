@@ -1,17 +1,17 @@
 //! The anomaly map of all scales: the same in prediction, evaluation and on the line.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use flawd::bundle::Bundle;
 use flawd_core::anomaly::MapKind;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
-    broker::Broker,
-    bundle,
-    station::{Station, errors, flawd},
-};
+use crate::broker::Broker;
+use crate::bundle;
+use crate::station::{Station, errors, flawd};
 
 /// Runs `flawd <verb> <bundle> <images>`; gives what it printed.
 fn command(verb: &str, bundle: &Path, images: &Path, options: &[&str]) -> String {

@@ -1,20 +1,18 @@
 //! Bundles that are exchanged while parts are judged.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use flawd::{bundle::Bundle, decode::decode_file, scorer::Scorer};
+use flawd::bundle::Bundle;
+use flawd::bundle::scorer::Scorer;
+use flawd::pictures::decode::decode_file;
 use flawd_onnx::{Runtime, SessionOptions};
 
-use crate::{
-    broker::{AT_ONCE, Broker, Message, Subscriber},
-    bundle,
-    process::Process,
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
+use crate::bundle;
+use crate::process::Process;
+use crate::station::Station;
 
 /// What a bundle makes of the pictures, computed without the daemon.
 struct Expected {
@@ -238,7 +236,7 @@ fn ten_exchanges_in_a_stream_of_2000_parts_leave_each_part_one_verdict_of_the_ri
 
 /// A digest that no model of the tests has, as a manifest writes it.
 fn bundle_digest_of_nothing() -> String {
-    flawd::digest::sha256(b"nothing").to_string()
+    flawd::files::digest::sha256(b"nothing").to_string()
 }
 
 #[test]

@@ -1,18 +1,14 @@
 //! Metrics and health of a running daemon, as a collector and an orchestrator ask for them.
 
-use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::Stdio,
-};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{
-    process::{LIMIT, Process},
-    station::{Station, errors},
-};
+use crate::process::{LIMIT, Process};
+use crate::station::{Station, errors};
 
 /// A station without a broker, whose line goes on for ever.
 fn station(listen: &str) -> Station {

@@ -6,12 +6,11 @@
 //! arrives   1 2 3               8 9 …      4 to 7: counted, said, never sent
 //! ```
 
-use std::{collections::BTreeSet, process::Command};
+use std::collections::BTreeSet;
+use std::process::Command;
 
-use crate::{
-    broker::{Broker, Message, free_port},
-    station::Station,
-};
+use crate::broker::{Broker, Message, free_port};
+use crate::station::Station;
 
 fn line(port: u16) -> Station {
     Station::new(&format!(

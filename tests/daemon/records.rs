@@ -12,23 +12,19 @@
 //! back keeps what is acknowledged before the subscriber is back. And hence the next kill comes
 //! only when the subscriber has received something after its return, behind what was kept for it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use flawd_journal::{Durability, Journal, Options, Position};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::{
-    broker::{AT_ONCE, Broker, Message, Subscriber},
-    process::Process,
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
+use crate::process::Process;
+use crate::station::Station;
 
 /// A free-running line; `mqtt` are further keys of that section, and sections behind it.
 fn line(broker: &Broker, mqtt: &str) -> Station {

@@ -10,13 +10,11 @@
 //! relay, and goes on when it is released; unless the sender has reset the connection, which takes
 //! along what was on its way, as it does in a network that loses packets.
 
-use std::{
-    collections::BTreeSet,
-    io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    thread,
-};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 
 /// Which way messages go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,10 @@
 
 use std::process::Stdio;
 
-use crate::{broker::Broker, bundle, process::Process, station::Station};
+use crate::broker::Broker;
+use crate::bundle;
+use crate::process::Process;
+use crate::station::Station;
 
 fn configuration(port: u16, bundle: &str, level: &str) -> String {
     format!(

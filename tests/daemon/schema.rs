@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{
-    broker::{Broker, Message},
-    bundle,
-    line::{Controller, Heard},
-    station::Station,
-};
+use crate::broker::{Broker, Message};
+use crate::bundle;
+use crate::line::{Controller, Heard};
+use crate::station::Station;
 
 #[path = "../../crates/core/src/event/schema.rs"]
 mod published;

@@ -2,13 +2,11 @@
 //!
 //! It has one client at a time and delivers nothing to anyone; it tells the test what came.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    sync::mpsc::{self, Receiver, Sender},
-    thread,
-    time::Instant,
-};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 

@@ -1,18 +1,14 @@
 //! What the service manager sees: the unit file, readiness, the watchdog.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::net::UnixDatagram,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::{
-    broker::Broker,
-    process::{LIMIT, Process},
-    station::Station,
-};
+use crate::broker::Broker;
+use crate::process::{LIMIT, Process};
+use crate::station::Station;
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/flawd.service");
 

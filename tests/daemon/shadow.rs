@@ -3,27 +3,21 @@
 
 use std::sync::{Arc, mpsc};
 
-use flawd::{
-    bundle::Bundle,
-    decode::decode_file,
-    pipeline::{
-        active::ActiveModel,
-        decide::Judge,
-        frame::Moment,
-        shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera},
-    },
-    scorer::Scorer,
-};
-use flawd_core::{
-    calibration::Calibration,
-    event::{ModelData, Opinion, ShadowState},
-    image::RgbImage,
-    preprocess::{Geometry, Region},
-    verdict::{Reason, Verdict},
-};
+use flawd::bundle::Bundle;
+use flawd::bundle::scorer::Scorer;
+use flawd::line::pipeline::part::model::{ActiveModel, Judge};
+use flawd::line::pipeline::part::moment::Moment;
+use flawd::line::pipeline::shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera};
+use flawd::pictures::decode::decode_file;
+use flawd_core::calibration::Calibration;
+use flawd_core::event::{ModelData, Opinion, ShadowState};
+use flawd_core::image::RgbImage;
+use flawd_core::preprocess::{Geometry, Region};
+use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::{Runtime, SessionOptions};
 
-use crate::{bundle, process::LIMIT};
+use crate::bundle;
+use crate::process::LIMIT;
 
 /// The tests' second bundle as a model whose threshold is `threshold`.
 fn model(threshold: f32) -> Arc<ActiveModel> {
@@ -86,7 +80,7 @@ fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
             model: ModelData {
                 name: "live".to_owned(),
                 version: "1.0.0".to_owned(),
-                digest: flawd::digest::sha256(b"live"),
+                digest: flawd::files::digest::sha256(b"live"),
                 provider: "cpu".to_owned(),
                 engine: None,
             },

@@ -2,7 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::{broker::Broker, station::Station};
+use crate::broker::Broker;
+use crate::station::Station;
 
 fn line(broker: &Broker) -> Station {
     line_with(broker, "")

@@ -10,12 +10,10 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    broker::{AT_ONCE, Broker, Message, Subscriber},
-    process::Process,
-    relay::{Direction, Relay},
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
+use crate::process::Process;
+use crate::relay::{Direction, Relay};
+use crate::station::Station;
 
 fn line(port: u16, camera: &str, mqtt: &str) -> Station {
     Station::new(&format!(

@@ -1,16 +1,12 @@
 //! What is said, and with which exit code, when the daemon cannot start. `check` and `run` go the
 //! same way, so both are asked.
 
-use std::{
-    fs,
-    process::{Command, Output},
-};
+use std::fs;
+use std::process::{Command, Output};
 
-use crate::{
-    bundle,
-    records::run_on_a_disk,
-    station::{Station, errors},
-};
+use crate::bundle;
+use crate::records::run_on_a_disk;
+use crate::station::{Station, errors};
 
 /// A station that would run, without a broker.
 fn station() -> Station {

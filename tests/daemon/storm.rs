@@ -1,10 +1,8 @@
 //! Triggers that come faster than they can be looked at, without an end: what flawd has to say goes
 //! out all the same, and what the broker says about that is heard.
 
-use crate::{
-    scripted::{Answer, Packet, Scripted, message},
-    station::Station,
-};
+use crate::scripted::{Answer, Packet, Scripted, message};
+use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";
 

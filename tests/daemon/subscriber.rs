@@ -1,16 +1,16 @@
 //! The fail-safe subscriber of docs/mqtt.md, run as it stands there: it lets pass what flawd calls
 //! good, in time, and nothing else.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{broker::Broker, line::Controller, station::Station};
+use crate::broker::Broker;
+use crate::line::Controller;
+use crate::station::Station;
 
 const VERDICT: &str = "flawd/press/top/verdict";
 

@@ -6,11 +6,9 @@
 //!   client.pem        cafile ca.pem
 //! ```
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -18,11 +16,9 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-use crate::{
-    broker::{Broker, free_port},
-    process::Process,
-    station::{Station, errors},
-};
+use crate::broker::{Broker, free_port};
+use crate::process::Process;
+use crate::station::{Station, errors};
 
 const PASSWORD: &str = "correct-horse";
 const WRONG_PASSWORD: &str = "battery-staple";

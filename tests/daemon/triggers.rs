@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    broker::{AT_ONCE, Broker},
-    line::{Controller, Heard},
-    station::Station,
-};
+use crate::broker::{AT_ONCE, Broker};
+use crate::line::{Controller, Heard};
+use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";
 

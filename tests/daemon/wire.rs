@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use crate::{
-    broker::{Broker, Message},
-    station::Station,
-};
+use crate::broker::{Broker, Message};
+use crate::station::Station;
 
 /// A message of any length that somebody has published to be kept comes again with every
 /// connection. It must not end one.

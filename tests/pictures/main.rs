@@ -8,9 +8,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flawd::decode::{Samples, decode_file, from_bytes, jpeg_frame, samples};
-use flawd::failure::with_causes;
-use flawd::pipeline::capture::{FolderSource, Source};
+use flawd::line::pipeline::capture::{FolderSource, Source};
+use flawd::messages::with_causes;
+use flawd::pictures::decode::{Samples, decode_file, from_bytes, jpeg_frame, samples};
 use flawd_core::depth::Depth;
 use flawd_core::image::{RgbImage, Size};
 

@@ -2,7 +2,6 @@
 
 use super::png::zlib;
 use super::*;
-
 use write::*;
 
 mod write;

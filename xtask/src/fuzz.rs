@@ -4,11 +4,11 @@
 //! counters too, and run. A finding ends it. What flawd stands on has no counters, so that it is
 //! that of the tests, and is not built again.
 
-use std::fs::File;
+use std::env;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::{env, fs};
 
 use crate::process::Step;
 

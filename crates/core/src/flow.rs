@@ -9,9 +9,11 @@
 //! (Rudolph et al., "Fully Convolutional Cross-Scale-Flows for Image-based Defect Detection",
 //! WACV 2022), so that a checkpoint can be read beside it.
 
-use crate::permutation::{PermutationKind, block_permutations};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::permutation::{PermutationKind, block_permutations};
 
 /// The number of scales that the published CS-Flow couples, and the most that a flow can have:
 /// full, half and quarter resolution.

@@ -190,8 +190,9 @@ fn seed_sequence(seed: u32) -> [u64; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use sha2::{Digest, Sha256};
+
+    use super::*;
 
     fn digest(permutation: &[usize]) -> String {
         let mut hash = Sha256::new();

@@ -4,13 +4,14 @@
 //! with the fields of its schema, each at most once and of its own kind; anything else is refused,
 //! with a reason that is short enough for a log line. Knows neither topics nor cameras.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
 

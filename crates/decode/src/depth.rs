@@ -7,8 +7,10 @@
 use std::io::Cursor;
 
 use flawd_core::depth::{DeepImage, Depth, DepthError};
-use image::{ImageFormat, codecs::pnm::PnmDecoder};
-use tiff::{decoder::Decoder, tags::Tag};
+use image::ImageFormat;
+use image::codecs::pnm::PnmDecoder;
+use tiff::decoder::Decoder;
+use tiff::tags::Tag;
 
 use super::Problem;
 
@@ -141,13 +143,13 @@ mod tests {
 
     use flawd_core::image::RgbImage;
     use image::{DynamicImage, ImageBuffer};
-    use tiff::{
-        encoder::{TiffEncoder, colortype::Gray16},
-        tags::PhotometricInterpretation,
-    };
+    use tiff::encoder::TiffEncoder;
+    use tiff::encoder::colortype::Gray16;
+    use tiff::tags::PhotometricInterpretation;
 
     use super::*;
-    use crate::{DecodeError, Samples, from_bytes, samples, tests::with_causes};
+    use crate::tests::with_causes;
+    use crate::{DecodeError, Samples, from_bytes, samples};
 
     const TWELVE: [u16; 4] = [0, 1365, 2047, 4095];
 

@@ -16,13 +16,14 @@ use std::borrow::Cow;
 
 use flawd_core::image::{RgbImage, Size};
 use image::metadata::Orientation;
-use zune_jpeg::{
-    JpegDecoder,
-    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
-};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::limit::TooLittle;
 
+mod frame;
 mod header;
 mod huffman;
 mod scan;

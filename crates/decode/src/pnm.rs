@@ -4,10 +4,8 @@
 
 use std::io::{Cursor, Read};
 
-use image::{
-    ImageDecoder,
-    codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding},
-};
+use image::ImageDecoder;
+use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
 use super::Problem;
 

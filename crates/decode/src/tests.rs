@@ -1,6 +1,7 @@
 //! Files of every format: read right, or refused in words.
 
-use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 
 use super::*;
 

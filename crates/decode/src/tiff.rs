@@ -6,11 +6,9 @@
 use std::io::Cursor;
 
 use flawd_core::image::Size;
-use tiff::{
-    ColorType, TiffResult,
-    decoder::Decoder,
-    tags::{SampleFormat, Tag},
-};
+use tiff::decoder::Decoder;
+use tiff::tags::{SampleFormat, Tag};
+use tiff::{ColorType, TiffResult};
 
 use super::Problem;
 

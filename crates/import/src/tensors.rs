@@ -18,8 +18,7 @@ use tempfile::NamedTempFile;
 
 use crate::elements::Elements;
 use crate::network::own_names;
-use crate::pickle;
-use crate::straight;
+use crate::{pickle, straight};
 
 /// A file with named tensors.
 pub struct TensorFile {

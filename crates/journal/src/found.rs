@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 
-use crate::entry;
 use crate::error::OpenError;
 use crate::folder::{Folder, is_bad_place};
 use crate::frame::FrameError;
-use crate::pages;
 use crate::segment::{self, BODY, Gap, Header, Read, Segment};
 use crate::streams::Streams;
 use crate::walk::Walk;
+use crate::{entry, pages};
 
 /// Bytes that are looked through at once.
 const CHUNK: u64 = 64 << 10;

@@ -1,8 +1,7 @@
 //! The journal: numbers, appends, commits, reads and acknowledgements.
 
-use std::io;
-use std::mem;
 use std::path::Path;
+use std::{io, mem};
 
 use crate::entry;
 use crate::error::{CommitError, OpenError, ReadError, WriteError};

@@ -11,8 +11,7 @@ use std::fs::File;
 use std::io;
 
 use crate::entry::{self, Found};
-use crate::pages;
-use crate::resync;
+use crate::{pages, resync};
 
 /// Bytes that are read at once, unless an entry is larger.
 const CHUNK: u64 = 64 << 10;

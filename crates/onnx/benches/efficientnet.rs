@@ -8,6 +8,11 @@
 //!
 //! The files are left in `target/tmp/efficientnet`: the weights serve `flawd backbone build` too.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
@@ -21,10 +26,6 @@ use flawd_onnx::{
 };
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, TensorView};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 const STAGE: usize = 6;
 const ROUNDS: usize = 5;

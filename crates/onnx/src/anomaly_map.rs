@@ -1,9 +1,10 @@
 //! The product map of a model graph: out of the means of z² over the channels, one a scale.
 
-use crate::builder::{GraphBuilder, Value};
-use crate::names::ANOMALY_MAP;
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
+
+use crate::builder::{GraphBuilder, Value};
+use crate::names::ANOMALY_MAP;
 
 /// Adds the geometric mean of `energies`, each `[1, 1, h, w]` and finest first, at the size of the
 /// model's input: the cube root of their product, `exp((ln e0 + ln e1 + ln e2) / 3)`.
@@ -32,15 +33,17 @@ pub(crate) fn add_geometric_mean(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::builder::ElementType;
-    use crate::flow::add_outputs;
-    use crate::runtime::Runtime;
+    use std::path::Path;
+
     use flawd_core::anomaly::MapKind;
     use ort::session::Session;
     use ort::value::Tensor;
     use safetensors::SafeTensors;
-    use std::path::Path;
+
+    use super::*;
+    use crate::builder::ElementType;
+    use crate::flow::add_outputs;
+    use crate::runtime::Runtime;
 
     /// Height and width of the fixture's image.
     const SIDE: usize = 256;

@@ -4,16 +4,18 @@
 //! channels, weights inside the file, an operator set that the exporter can write beside. It runs
 //! nothing; the exporter copies its nodes into graphs of its own.
 
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use flawd_core::normalisation::{Normalisation, NormalisationError};
+use prost::Message;
+
 use crate::builder::OLDEST_OPSET;
 use crate::proto::{
     AttributeType, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
     ValueInfoProto,
 };
-use flawd_core::normalisation::{Normalisation, NormalisationError};
-use prost::Message;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::path::{Path, PathBuf};
 
 /// A feature extractor: an ONNX model from one image to one or more feature maps.
 pub struct Backbone {

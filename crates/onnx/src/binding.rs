@@ -4,13 +4,14 @@
 //! stay, so a run allocates nothing of its own. The shapes must be fixed, which those of flawd's
 //! graphs are.
 
-use crate::features::IMAGE;
-use crate::runtime::Runtime;
-use crate::session::{ModelError, SessionOptions, Source, fixed_shape, open};
 use flawd_core::image::Size;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::{Tensor, TensorElementType};
+
+use crate::features::IMAGE;
+use crate::runtime::Runtime;
+use crate::session::{ModelError, SessionOptions, Source, fixed_shape, open};
 
 /// A session with one image input and `float32` outputs, all of fixed shape.
 pub(crate) struct Binding {

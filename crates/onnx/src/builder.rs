@@ -5,14 +5,16 @@
 //! and adds nothing by itself: what a graph means is its callers' business. It checks no shapes;
 //! the runtime that loads the file does.
 
+use std::collections::HashSet;
+
+use flawd_core::image::Size;
+use prost::Message;
+
 use crate::proto::{
     AttributeProto, AttributeType, DataType, DimensionProto, DimensionValue, GraphProto,
     ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
-use flawd_core::image::Size;
-use prost::Message;
-use std::collections::HashSet;
 
 /// The oldest operator set that the builder writes: its `Clip`, `Resize`, `ReduceSum` and `Slice`
 /// forms hold from here on.

@@ -5,14 +5,16 @@
 //! that the shipped model computes. All shapes are fixed, and only operators that TensorRT's ONNX
 //! parser takes are added to those of the backbone.
 
+use std::collections::BTreeMap;
+
+use flawd_core::anomaly::MapKind;
+use flawd_core::flow::{FlowSpec, FlowSpecError, SCALES};
+use flawd_core::transform::{ChannelTransform, FeatureTransform};
+
 use crate::backbone::Backbone;
 use crate::builder::{Dimension, ElementType, GraphBuilder, ModelTooLarge};
 use crate::features::{FeatureError, FeatureSpec, add_features};
 use crate::flow::{add_flow, add_outputs, add_transform};
-use flawd_core::anomaly::MapKind;
-use flawd_core::flow::{FlowSpec, FlowSpecError, SCALES};
-use flawd_core::transform::{ChannelTransform, FeatureTransform};
-use std::collections::BTreeMap;
 
 /// Why a graph cannot be written.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -189,16 +191,18 @@ fn check_transform(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::builder::Window;
-    use crate::proto::ModelProto;
-    use crate::upsampled;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use flawd_core::image::Size;
     use flawd_core::normalisation::{ChannelOrder, Normalisation};
     use flawd_core::permutation::PermutationKind;
     use prost::Message;
-    use std::collections::BTreeSet;
-    use std::path::Path;
+
+    use super::*;
+    use crate::builder::Window;
+    use crate::proto::ModelProto;
+    use crate::upsampled;
 
     /// What the exporter may add to a backbone: operators that TensorRT's ONNX parser supports.
     ///

@@ -1,12 +1,14 @@
 //! Runs a feature graph: image in, the feature maps of three scales out.
 
-use crate::binding::Binding;
-use crate::runtime::Runtime;
-use crate::session::{ModelError, SessionOptions, Source};
+use std::path::Path;
+
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
 use ndarray::Array3;
-use std::path::Path;
+
+use crate::binding::Binding;
+use crate::runtime::Runtime;
+use crate::session::{ModelError, SessionOptions, Source};
 
 /// A session over a [`feature_graph`](crate::feature_graph).
 pub struct FeatureExtractor {

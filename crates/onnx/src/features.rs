@@ -9,14 +9,16 @@
 //! strided slices of the normalised one, as in the published code: no averaging. Several feature
 //! outputs are averaged down to the coarsest grid among them and concatenated.
 
-use crate::backbone::Backbone;
-use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
-use crate::shapes::{ShapeError, infer};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+
+use crate::backbone::Backbone;
+use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
+use crate::shapes::{ShapeError, infer};
 
 /// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.
 pub(crate) const IMAGE: &str = "image";

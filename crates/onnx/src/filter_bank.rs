@@ -22,9 +22,11 @@
 //! All of it is `Conv`, `Mul`, `Add`, `Sub`, `Relu`, `Log`, `AveragePool`, `MaxPool`, `Slice` and
 //! `Concat`. Nothing is learned: what a trained network knows about objects, this does not.
 
-use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
-use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use std::f64::consts::PI;
+
+use flawd_core::normalisation::{ChannelOrder, Normalisation};
+
+use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
 /// Name of the file where a bundle or an error has to name one.
 pub const FILE_NAME: &str = "filter-bank.onnx";

@@ -6,10 +6,8 @@
 //! in wide flows what is upsampled is convolved before and not after (`upsampled.rs`); and the
 //! log-determinant, which no score needs, is not computed.
 
-use crate::anomaly_map::add_geometric_mean;
-use crate::builder::{GraphBuilder, Value, Window};
-use crate::names::{ANOMALY_MAP, SCORE};
-use crate::upsampled::{self, Taps};
+use std::ops::Range;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::{
     ConvLayout, CouplingLayout, FlowSpec, LEAKY_SLOPE, OUTPUT_LIMIT, SCALES, SOFT_CLAMP_FACTOR,
@@ -17,7 +15,11 @@ use flawd_core::flow::{
 };
 use flawd_core::image::Size;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
-use std::ops::Range;
+
+use crate::anomaly_map::add_geometric_mean;
+use crate::builder::{GraphBuilder, Value, Window};
+use crate::names::{ANOMALY_MAP, SCORE};
+use crate::upsampled::{self, Taps};
 
 type Maps = [Value; SCALES];
 
@@ -285,12 +287,13 @@ fn each_scale<T>(of: impl FnMut(usize) -> T) -> [T; SCALES] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::builder::ElementType;
-    use crate::runtime::Runtime;
     use flawd_core::permutation::PermutationKind;
     use ort::session::Session;
     use ort::value::Tensor;
+
+    use super::*;
+    use crate::builder::ElementType;
+    use crate::runtime::Runtime;
 
     const SIDES: [usize; SCALES] = [4, 2, 1];
 

@@ -27,12 +27,13 @@ mod session;
 mod shapes;
 mod upsampled;
 
+pub use flawd_core::normalisation::{ChannelOrder, Normalisation, NormalisationError};
+
 pub use backbone::{Backbone, BackboneError};
 pub use builder::{GraphBuilder, ModelTooLarge};
 pub use export::{ExportError, feature_graph, model_graph};
 pub use extractor::FeatureExtractor;
 pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
-pub use flawd_core::normalisation::{ChannelOrder, Normalisation, NormalisationError};
 pub use model::{Model, Prediction};
 pub use provider::{CudaOptions, Provider, TensorRtOptions, UnknownProvider};
 pub use runtime::{LIBRARY_VARIABLE, Runtime, RuntimeError};

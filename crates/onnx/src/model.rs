@@ -1,13 +1,15 @@
 //! Runs the shipped model: image in, score and anomaly map out.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flawd_core::anomaly::AnomalyMap;
+use flawd_core::image::Size;
+
 use crate::binding::Binding;
 use crate::names::{ANOMALY_MAP, SCORE};
 use crate::runtime::Runtime;
 use crate::session::{ModelError, SessionOptions, Source};
-use flawd_core::anomaly::AnomalyMap;
-use flawd_core::image::Size;
-use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A session over a [`model_graph`](crate::model_graph).
 pub struct Model {

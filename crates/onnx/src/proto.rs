@@ -534,8 +534,9 @@ impl DimensionProto {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::path::Path;
+
+    use super::*;
 
     /// Other writers put fields in the order of their numbers too, so a file that was understood
     /// in full is written as it was read, byte for byte.

@@ -4,10 +4,11 @@
 //! takes no part of a model unless it is listed: an inspection line must not become slow, or
 //! change its numbers, without anyone being told.
 
-use ort::ep::{self, ExecutionProviderDispatch};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use ort::ep::{self, ExecutionProviderDispatch};
 
 /// A provider and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]

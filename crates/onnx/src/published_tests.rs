@@ -1,15 +1,9 @@
 //! Graphs of imported checkpoints, in ONNX Runtime, against what the published implementations
 //! computed with the same weights.
 
-use crate::backbone::Backbone;
-use crate::builder::{ElementType, GraphBuilder, Value};
-use crate::efficientnet::{EfficientNet, GraphOptions, Padding};
-use crate::export::model_graph;
-use crate::features::FeatureSpec;
-use crate::flow::{add_flow, add_outputs};
-use crate::names::{ANOMALY_MAP, SCORE};
-use crate::proto::ModelProto;
-use crate::runtime::Runtime;
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
@@ -20,8 +14,16 @@ use ndarray::{ArrayD, Axis};
 use ort::session::Session;
 use ort::value::Tensor;
 use prost::Message;
-use std::collections::BTreeMap;
-use std::path::Path;
+
+use crate::backbone::Backbone;
+use crate::builder::{ElementType, GraphBuilder, Value};
+use crate::efficientnet::{EfficientNet, GraphOptions, Padding};
+use crate::export::model_graph;
+use crate::features::FeatureSpec;
+use crate::flow::{add_flow, add_outputs};
+use crate::names::{ANOMALY_MAP, SCORE};
+use crate::proto::ModelProto;
+use crate::runtime::Runtime;
 
 fn folder(from_here: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(from_here)

@@ -4,13 +4,14 @@
 //! board with its own build of it. Nothing is guessed: a library that was named and does not work is
 //! an error, not a reason to look elsewhere.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
 use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider};
 use ort::logging::LogLevel;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// The environment variable that names the library: a file, or a folder that holds it.
 pub const LIBRARY_VARIABLE: &str = "FLAWD_ONNXRUNTIME";

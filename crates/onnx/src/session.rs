@@ -1,14 +1,16 @@
 //! What every session has in common: options, errors, and the way from a file to a session.
 
-use crate::provider::Provider;
-use crate::runtime::Runtime;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
 use flawd_core::anomaly::AnomalyMapError;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType};
 use ort::{Error, ErrorCode};
-use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
+
+use crate::provider::Provider;
+use crate::runtime::Runtime;
 
 /// How a model is run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 //! covers the operators of convolutional networks. An operator that is not covered is an error, not
 //! a guess; add it here.
 
+use std::collections::HashMap;
+
 use crate::backbone::node_name;
 use crate::proto::{NodeProto, TensorProto};
-use std::collections::HashMap;
 
 type Shape = Vec<usize>;
 

@@ -1,8 +1,9 @@
 //! Libraries that are missing or wrong. Nothing here loads a good one: a process can load only one.
 
-use flawd_onnx::{Runtime, RuntimeError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flawd_onnx::{Runtime, RuntimeError};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {

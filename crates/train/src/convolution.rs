@@ -377,8 +377,9 @@ impl Chunks {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ndarray::Array4;
+
+    use super::*;
 
     fn wave(shape: (usize, usize, usize, usize), speed: f32) -> Maps {
         let mut n = 0.0;

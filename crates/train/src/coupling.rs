@@ -279,10 +279,11 @@ pub(crate) fn add_per_sample_of(maps: &Maps, sums: &mut [f64], value: impl Fn(f6
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use flawd_core::flow::FlowSpec;
     use flawd_core::permutation::PermutationKind;
     use ndarray::Array4;
+
+    use super::*;
 
     /// Fills tensors from one running counter, as the golden values were made:
     /// `v(n) = 0.3 sin(0.7 n + 0.3)`.

@@ -84,8 +84,9 @@ fn neighbours(index: usize, length: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ndarray::{Array4, array};
+
+    use super::*;
 
     #[test]
     fn a_line_is_interpolated_at_half_pixel_centres() {

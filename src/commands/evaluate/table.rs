@@ -2,14 +2,14 @@
 
 use flawd_core::calibration::needed_images;
 
-use crate::commands::comparison::{print_across, print_comparison};
-use crate::evaluation::{Metrics, Overview, PromiseRow, Report};
+use super::comparison::{print_across, print_comparison};
+use crate::lab::evaluation::{Metrics, Overview, PromiseRow, Report};
 
 /// Width of the first column at least.
 const NAME: usize = 12;
 
 /// Prints the report of one category.
-pub(super) fn print_report(report: &Report) {
+pub(crate) fn print_report(report: &Report) {
     let name = name_width(report.defect_types.keys());
     let line = |kind: &str, cells: [String; 7]| {
         let [images, auroc, ap, f1, escapes, pixels, aupro] = cells;
@@ -62,7 +62,7 @@ pub(super) fn print_report(report: &Report) {
 }
 
 /// Prints a row for each category, and their mean.
-pub(super) fn print_overview(overview: &Overview<'_>) {
+pub(crate) fn print_overview(overview: &Overview<'_>) {
     let name = name_width(overview.categories.keys());
     let line = |category: &str, cells: [String; 9]| {
         let [good, defect, auroc, ap, f1, rejects, escapes, pixels, aupro] = cells;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use flawd_core::calibration::shown;
 
 use crate::commands::progress::ProgressLine;
-use crate::training::Progress;
+use crate::lab::training::Progress;
 
 /// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
-pub(super) struct Printer {
+pub(crate) struct Printer {
     line: ProgressLine,
     /// Which fold of a cross-calibration the lines are about.
     fold: String,
@@ -16,7 +16,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             line: ProgressLine::new(),
             fold: String::new(),
@@ -29,7 +29,7 @@ impl Printer {
         self.line.line(&format!("{}{text}", self.fold));
     }
 
-    pub(super) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::LeftOut(left_out) => self.line.left_out(left_out),
             Progress::Depths { done, total } => {

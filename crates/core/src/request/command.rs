@@ -1,7 +1,8 @@
 //! What may be asked of the daemon.
 
 use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{brief, given, name, object, time};
 

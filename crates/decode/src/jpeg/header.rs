@@ -2,14 +2,11 @@
 
 use flawd_core::image::Size;
 
+use super::frame::{Component, Frame};
+use super::huffman::Huffman;
+use super::scan::{self, Part, Scan};
+use super::{JpegError, standard};
 use crate::limit::TooLittle;
-
-use super::{
-    JpegError,
-    huffman::Huffman,
-    scan::{self, Kind, Part, Scan},
-    standard,
-};
 
 /// What a whole JPEG is known to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,36 +15,6 @@ pub(super) struct Checked {
     pub(super) end: usize,
     /// It has no Huffman tables, and means the standard ones.
     pub(super) needs_tables: bool,
-}
-
-/// The picture that the scans are about.
-pub(super) struct Frame {
-    is_progressive: bool,
-    pub(super) components: Vec<Component>,
-    /// Units across and down, where a scan has several components.
-    pub(super) units: (usize, usize),
-}
-
-/// One colour.
-pub(super) struct Component {
-    id: u8,
-    /// Blocks of a unit, across and down.
-    pub(super) sampling: (usize, usize),
-    /// Blocks across and down, where a scan has this component alone.
-    pub(super) blocks: (usize, usize),
-    /// Blocks across with those that only fill the last unit up.
-    stride: usize,
-    /// Progressive: for each block, which coefficients are not zero.
-    known: Vec<u64>,
-    /// Lowest bit that is told of each coefficient; none: nothing yet.
-    told: [Option<u8>; 64],
-}
-
-impl Component {
-    /// Which coefficients of a block are known not to be zero.
-    pub(super) fn known(&mut self, row: usize, column: usize) -> &mut u64 {
-        &mut self.known[row * self.stride + column]
-    }
 }
 
 /// Scans of a progressive picture: 10 are usual, and a hostile file makes each cost time. The
@@ -73,7 +40,7 @@ pub(super) fn check<E: From<JpegError>>(
                 if let Some(admit) = admit.take() {
                     admit(size)?;
                 }
-                reader.allocate();
+                reader.frame.iter_mut().for_each(Frame::allocate);
             }
             Step::End(checked) => return Ok(checked),
         }
@@ -211,13 +178,9 @@ impl<'a> Reader<'a> {
             return Err(JpegError::Header("its number of colours is wrong"));
         }
         let size = Size::new(height, width);
-        let components = rest.chunks_exact(3).map(|part| Component {
-            id: part[0],
-            sampling: (usize::from(part[1] >> 4), usize::from(part[1] & 15)),
-            blocks: (0, 0),
-            stride: 0,
-            known: Vec::new(),
-            told: [None; 64],
+        let components = rest.chunks_exact(3).map(|part| {
+            let sampling = (usize::from(part[1] >> 4), usize::from(part[1] & 15));
+            Component::new(part[0], sampling)
         });
         self.frame = Some(Frame::new(size, is_progressive, components.collect())?);
         // Two bits at least a block, or half a one where a progressive scan says it of all.
@@ -230,17 +193,6 @@ impl<'a> Reader<'a> {
             .into());
         }
         Ok(Step::Frame(size))
-    }
-
-    /// What has to be remembered of each block, once the size is known to be admitted.
-    fn allocate(&mut self) {
-        let Some(frame) = self.frame.as_mut().filter(|frame| frame.is_progressive) else {
-            return;
-        };
-        let (_, down) = frame.units;
-        for component in &mut frame.components {
-            component.known = vec![0; component.stride * down * component.sampling.1];
-        }
     }
 
     fn scan(&mut self, slack: usize) -> Result<(), JpegError> {
@@ -292,7 +244,8 @@ impl<'a> Reader<'a> {
                 further: self.further[slot(tables)].as_ref(),
             });
         }
-        let kind = frame.kind_of(&parts, [spectral[0], spectral[1], spectral[2]])?;
+        let told: Vec<usize> = parts.iter().map(|part| part.component).collect();
+        let kind = frame.kind_of(&told, [spectral[0], spectral[1], spectral[2]])?;
         let scan = Scan {
             parts,
             kind,
@@ -322,91 +275,3 @@ impl<'a> Reader<'a> {
 }
 
 const SHORT: JpegError = JpegError::Header("a segment is too short");
-
-impl Frame {
-    fn new(
-        size: Size,
-        is_progressive: bool,
-        mut components: Vec<Component>,
-    ) -> Result<Self, JpegError> {
-        let samplings = || components.iter().map(|component| component.sampling);
-        if samplings().any(|(h, v)| !(1..=4).contains(&h) || !(1..=4).contains(&v)) {
-            return Err(JpegError::Header("a colour's sampling is wrong"));
-        }
-        // With others the decoder panics, or gives wrong pixels.
-        let (h, v) = components[0].sampling;
-        let is_usual = |(across, down)| h % across == 0 && v % down == 0;
-        if matches!((h, v), (3, _) | (_, 3)) || !samplings().all(is_usual) {
-            return Err(JpegError::Unsupported(
-                "a JPEG with an unusual sampling of its colours",
-            ));
-        }
-        let most_across = samplings().map(|(h, _)| h).max().unwrap_or(1);
-        let most_down = samplings().map(|(_, v)| v).max().unwrap_or(1);
-        let units = (
-            size.width.div_ceil(8 * most_across),
-            size.height.div_ceil(8 * most_down),
-        );
-        for component in &mut components {
-            let (h, v) = component.sampling;
-            component.blocks = (
-                (size.width * h).div_ceil(most_across).div_ceil(8),
-                (size.height * v).div_ceil(most_down).div_ceil(8),
-            );
-            component.stride = units.0 * h;
-        }
-        Ok(Self {
-            is_progressive,
-            components,
-            units,
-        })
-    }
-
-    /// What a scan tells, and that it is the next thing to tell of each coefficient.
-    fn kind_of(&mut self, parts: &[Part], [from, to, bits]: [u8; 3]) -> Result<Kind, JpegError> {
-        let (before, lowest) = (bits >> 4, bits & 15);
-        if !self.is_progressive {
-            if parts.len() < self.components.len() {
-                // The decoder gives wrong pixels.
-                return Err(JpegError::Unsupported(
-                    "a sequential JPEG with its colours one after the other",
-                ));
-            }
-            for part in parts {
-                let told = &mut self.components[part.component].told[0];
-                if told.replace(0).is_some() {
-                    return Err(OUT_OF_ORDER);
-                }
-            }
-            return Ok(Kind::Sequential);
-        }
-        let is_dc = from == 0;
-        if to > 63 || from > to || (is_dc && to > 0) || (!is_dc && parts.len() > 1) || lowest > 13 {
-            return Err(JpegError::Header("a scan's range is wrong"));
-        }
-        for part in parts {
-            let component = &mut self.components[part.component];
-            if !is_dc && component.told[0].is_none() {
-                return Err(OUT_OF_ORDER);
-            }
-            for told in &mut component.told[usize::from(from)..=usize::from(to)] {
-                let follows = match *told {
-                    None => before == 0,
-                    Some(bit) => before == bit && bit == lowest + 1,
-                };
-                if !follows {
-                    return Err(OUT_OF_ORDER);
-                }
-                *told = Some(lowest);
-            }
-        }
-        Ok(match (is_dc, before) {
-            (true, 0) => Kind::FirstDc,
-            (true, _) => Kind::RefinedDc,
-            (false, 0) => Kind::FirstAc(from.into(), to.into()),
-            (false, _) => Kind::RefinedAc(from.into(), to.into()),
-        })
-    }
-}
-
-const OUT_OF_ORDER: JpegError = JpegError::ScanOrder;

@@ -4,11 +4,9 @@
 //! verdict. This walk reads the same codes, finds the end of every block, and so knows whether the
 //! data ends before the last one, goes on behind it, or has lost step.
 
-use super::{
-    JpegError,
-    header::{Component, Frame},
-    huffman::{Bits, Huffman, Stop},
-};
+use super::JpegError;
+use super::frame::{Component, Frame, Kind};
+use super::huffman::{Bits, Huffman, Stop};
 
 /// What a scan says of itself.
 pub(super) struct Scan<'a> {
@@ -25,17 +23,6 @@ pub(super) struct Part<'a> {
     pub(super) component: usize,
     pub(super) first: Option<&'a Huffman>,
     pub(super) further: Option<&'a Huffman>,
-}
-
-/// What a scan has of each block.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Sequential,
-    FirstDc,
-    RefinedDc,
-    /// Coefficients from one place to another, both counted.
-    FirstAc(u32, u32),
-    RefinedAc(u32, u32),
 }
 
 const NO_TABLE: JpegError = JpegError::Header("a scan names a Huffman table that is not there");

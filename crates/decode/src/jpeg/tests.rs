@@ -1,6 +1,7 @@
 //! Valid JPEGs of every kind are read, and every kind of loss is found.
 
-use image::{ExtendedColorType, codecs::jpeg as reference};
+use image::ExtendedColorType;
+use image::codecs::jpeg as reference;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
 

@@ -1,13 +1,15 @@
 //! Which files are taken as backbones, and what is said of the others.
 
+use std::path::Path;
+
+use flawd_core::normalisation::{ChannelOrder, Normalisation};
+use prost::Message;
+
 use super::{Backbone, BackboneError};
 use crate::builder::{Dimension, ElementType, GraphBuilder};
 use crate::proto::{
     AttributeProto, AttributeType, DataLocation, ModelProto, NodeProto, TensorProto,
 };
-use flawd_core::normalisation::{ChannelOrder, Normalisation};
-use prost::Message;
-use std::path::Path;
 
 /// A model of one node, `y = |x|`.
 fn model(opset: i64, element: ElementType, shape: &[Dimension]) -> ModelProto {

@@ -5,11 +5,12 @@
 //! ONNX Runtime makes one operator of, and squeeze and excite is a `GlobalAveragePool` and two
 //! convolutions of one pixel.
 
+use std::collections::BTreeSet;
+
 use super::architecture::{Architecture, Block, Convolution, Place};
 use super::padding::Pads;
 use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE, output_name};
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
-use std::collections::BTreeSet;
 
 const OPSET: i64 = 17;
 

@@ -19,9 +19,10 @@ pub use error::EfficientNetError;
 pub use naming::Naming;
 pub use padding::Padding;
 
+use std::collections::BTreeMap;
+
 use flawd_core::normalisation::Normalisation;
 use ndarray::ArrayD;
-use std::collections::BTreeMap;
 
 /// A network's numbers by name, as PyTorch calls it: `features.0.0.weight` and so on.
 pub type StateDict = BTreeMap<String, ArrayD<f32>>;

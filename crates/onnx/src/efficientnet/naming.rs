@@ -9,13 +9,14 @@
 //! A state dict has the names of one of them. Widths and depths are read off its shapes; that they
 //! fit together is checked elsewhere.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use super::architecture::{
     Architecture, Block, Convolution, Place, Role, STAGES, Stage, expands, kernel_of,
 };
 use super::error::EfficientNetError;
 use super::{GAIN, MEAN, OFFSET, StateDict, VARIANCE};
-use std::collections::BTreeMap;
-use std::fmt;
 
 /// Whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

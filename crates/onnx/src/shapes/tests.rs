@@ -1,14 +1,16 @@
 //! The rules agree with what ONNX Runtime computes when it runs the node. (Its own prediction is
 //! no measure: up to operator set 21 it is one too many for some pools that round up.)
 
+use std::collections::HashMap;
+
+use ort::session::Session;
+use ort::value::Tensor;
+use prost::Message;
+
 use super::{ShapeError, infer};
 use crate::builder::{ElementType, GraphBuilder};
 use crate::proto::{AttributeProto, AttributeType, ModelProto, NodeProto, TensorProto};
 use crate::runtime::Runtime;
-use ort::session::Session;
-use ort::value::Tensor;
-use prost::Message;
-use std::collections::HashMap;
 
 const INPUT: [usize; 4] = [1, 6, 13, 17];
 

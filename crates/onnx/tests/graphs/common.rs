@@ -1,11 +1,13 @@
 //! What the tests share: a small backbone, its features by plain loops, images, the runtime.
 
-use crate::reference::{self, Maps};
+use std::path::Path;
+
 use flawd_core::image::Size;
 use flawd_onnx::builder::{Dimension, ElementType, GraphBuilder, Window};
 use flawd_onnx::{Backbone, ChannelOrder, FeatureSpec, Normalisation, Runtime};
 use ndarray::Array3;
-use std::path::Path;
+
+use crate::reference::{self, Maps};
 
 /// The ONNX Runtime of this checkout.
 pub(crate) fn runtime() -> Runtime {

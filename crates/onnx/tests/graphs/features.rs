@@ -1,9 +1,7 @@
 //! The feature graph: the right pixels reach the backbone, and its maps come out in order.
 
-use crate::common::{
-    COARSE, FINE, backbone, difference, features, image, reference_features, runtime,
-};
-use crate::reference::average_pool;
+use std::path::Path;
+
 use flawd_core::image::Size;
 use flawd_onnx::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 use flawd_onnx::{
@@ -11,7 +9,11 @@ use flawd_onnx::{
     SessionOptions, feature_graph,
 };
 use ndarray::{Array3, Axis, concatenate};
-use std::path::Path;
+
+use crate::common::{
+    COARSE, FINE, backbone, difference, features, image, reference_features, runtime,
+};
+use crate::reference::average_pool;
 
 fn extractor(spec: &FeatureSpec, opset: i64) -> FeatureExtractor {
     let graph = feature_graph(&backbone(opset), spec).expect("a graph");

@@ -1,12 +1,14 @@
 //! The filter bank as ONNX Runtime sees it: what its channels answer to.
 
-use crate::common::runtime;
+use std::path::Path;
+
 use flawd_core::image::Size;
 use flawd_onnx::{
     Backbone, FeatureExtractor, FeatureSpec, SessionOptions, feature_graph, filter_bank,
 };
 use ndarray::{Array3, s};
-use std::path::Path;
+
+use crate::common::runtime;
 
 const SIZE: Size = Size::new(192, 256);
 

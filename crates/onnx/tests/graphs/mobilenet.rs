@@ -1,6 +1,8 @@
 //! A real pretrained backbone, where it is at hand.
 
-use crate::common::{Numbers, image, runtime};
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
@@ -9,8 +11,8 @@ use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use flawd_onnx::{
     Backbone, FeatureExtractor, FeatureSpec, Model, SessionOptions, feature_graph, model_graph,
 };
-use std::collections::BTreeMap;
-use std::path::Path;
+
+use crate::common::{Numbers, image, runtime};
 
 fn backbone() -> Option<Backbone> {
     let file = "../../../shared/data/backbones/mobilenet_v2_features.onnx";

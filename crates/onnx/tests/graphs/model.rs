@@ -1,18 +1,20 @@
 //! The shipped model: its score and map are those of the flow's formulas.
 
-use crate::common::{
-    COARSE, FINE, Numbers, backbone, difference, features, image, reference_features, runtime,
-};
-use crate::reference::{self, Maps};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use flawd_core::anomaly::MapKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use flawd_onnx::{ExportError, FeatureSpec, Model, ModelError, SessionOptions, model_graph};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use tempfile::TempDir;
+
+use crate::common::{
+    COARSE, FINE, Numbers, backbone, difference, features, image, reference_features, runtime,
+};
+use crate::reference::{self, Maps};
 
 fn identity() -> FeatureTransform {
     FeatureTransform {

@@ -1,7 +1,8 @@
 //! A process has one ONNX Runtime.
 
-use crate::common::runtime;
 use flawd_onnx::{Runtime, RuntimeError};
+
+use crate::common::runtime;
 
 #[test]
 fn every_load_gives_the_same_library() {

@@ -101,9 +101,10 @@ fn ledoit_wolf(centred: &Array2<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// `[samples, channels]`, with scales and dependencies of their own.
     fn made_up(samples: usize, channels: usize) -> Array2<f64> {

@@ -8,6 +8,7 @@
 //! Unlike there, channels are standardised before, so that the `0.01` means the same with any
 //! backbone, and the map is not smoothed.
 
+use flawd_core::random::SplitMix64;
 use flawd_core::transform::FeatureTransform;
 use ndarray::{Array1, Array2, ArrayView4, Axis};
 
@@ -16,7 +17,6 @@ use super::{BATCH, BaselineError};
 use crate::features::{FeatureError, FeatureSet};
 use crate::maps::Maps;
 use crate::transform::{self, TransformKind};
-use flawd_core::random::SplitMix64;
 
 /// Channels that are drawn where there are more: what the paper takes for its smaller backbone.
 pub const CHANNELS: usize = 100;

@@ -3,12 +3,14 @@
 mod parity;
 mod weights;
 
-use super::StateDict;
+use std::fs;
+use std::path::Path;
+
 use ndarray::{ArrayD, IxDyn};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use std::fs;
-use std::path::Path;
+
+use super::StateDict;
 
 /// Random weights of a small network (the layout of B5 at width 0.2 and depth 0.6), a normalised
 /// picture, and what the library computes of it, by torchvision.

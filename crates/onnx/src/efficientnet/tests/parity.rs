@@ -1,12 +1,13 @@
 //! The graphs, run by ONNX Runtime, against the libraries whose weights they are made of.
 
-use super::{EFFICIENTNET_PYTORCH, TORCHVISION, tensors, weights};
-use crate::efficientnet::{EfficientNet, GraphOptions, Padding};
-use crate::runtime::Runtime;
 use flawd_core::normalisation::Normalisation;
 use ndarray::ArrayD;
 use ort::session::Session;
 use ort::value::{TensorRef, ValueRef};
+
+use super::{EFFICIENTNET_PYTORCH, TORCHVISION, tensors, weights};
+use crate::efficientnet::{EfficientNet, GraphOptions, Padding};
+use crate::runtime::Runtime;
 
 const PADDED_FOR_B5: Padding = Padding::Same { resolution: 456 };
 

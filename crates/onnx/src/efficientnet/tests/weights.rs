@@ -1,13 +1,15 @@
 //! What is taken for an EfficientNet, and what is said of the rest.
 
+use std::path::Path;
+
+use flawd_core::normalisation::Normalisation;
+use ndarray::{ArrayD, IxDyn};
+
 use super::{EFFICIENTNET_PYTORCH, TORCHVISION, weights};
 use crate::backbone::Backbone;
 use crate::efficientnet::{
     EfficientNet, EfficientNetError, GraphOptions, Naming, Padding, StateDict, Variant,
 };
-use flawd_core::normalisation::Normalisation;
-use ndarray::{ArrayD, IxDyn};
-use std::path::Path;
 
 const OPTIONS: GraphOptions = GraphOptions {
     padding: Padding::Symmetric,

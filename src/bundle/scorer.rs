@@ -1,0 +1,256 @@
+//! Scores pictures with a bundle's model: the one way from pixels to a score.
+//!
+//! Preprocessing and model are those that the daemon runs, so a score from here is the score on
+//! the line. Nothing is decided here.
+
+use std::path::Path;
+
+use flawd_core::calibration::Calibration;
+use flawd_core::depth::Depth;
+use flawd_core::image::{RgbImage, Size};
+use flawd_core::manifest::GoldenRecord;
+use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
+use flawd_core::quality::{self, Measured};
+use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
+
+use super::{Bundle, BundleError};
+use crate::pictures::decode::{DecodeError, decode_file};
+
+/// Why a picture has no score, or a model is not fit to give one.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    /// The image file cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The picture cannot be preprocessed.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The model cannot be loaded or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The bundle's model is not what the manifest speaks of.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Model and manifest disagree.
+    #[error("the manifest says that the model takes images of {stated}, but it takes {actual}")]
+    InputSize {
+        /// The size in the manifest.
+        stated: Size,
+        /// The size of the model's input.
+        actual: Size,
+    },
+    /// A golden input cannot be read.
+    #[error("cannot read a golden input")]
+    Golden(#[source] BundleError),
+    /// The model on this device does not score as it did when it was calibrated.
+    #[error(
+        "the golden input {file} scores {actual} here and {expected} ± {tolerance} where the \
+         bundle was made; this device or provider computes something else, so its verdicts cannot \
+         be trusted"
+    )]
+    NotReproduced {
+        /// The golden input's file.
+        file: String,
+        /// The score here.
+        actual: f32,
+        /// The golden score.
+        expected: f32,
+        /// The difference that is allowed.
+        tolerance: f32,
+    },
+    /// A golden input is within tolerance and yet on the other side of the threshold.
+    #[error(
+        "the golden input {file} scores {actual} here and {expected} where the bundle was made, \
+         and the threshold {threshold} lies between: calibrate the bundle on this device"
+    )]
+    VerdictFlipped {
+        /// The golden input's file.
+        file: String,
+        /// The score here.
+        actual: f32,
+        /// The golden score.
+        expected: f32,
+        /// The threshold.
+        threshold: f32,
+    },
+}
+
+/// Whether the score of a golden input is the one that was expected, with the same verdict.
+///
+/// # Errors
+/// [`ScorerError::NotReproduced`] and [`ScorerError::VerdictFlipped`].
+pub fn check_golden(
+    golden: &GoldenRecord,
+    score: f32,
+    calibration: &Calibration,
+) -> Result<(), ScorerError> {
+    if !golden.is_reproduced_by(score) {
+        return Err(ScorerError::NotReproduced {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            tolerance: golden.tolerance,
+        });
+    }
+    if calibration.is_anomalous(score) != calibration.is_anomalous(golden.score) {
+        return Err(ScorerError::VerdictFlipped {
+            file: golden.file.clone(),
+            actual: score,
+            expected: golden.score,
+            threshold: calibration.threshold(),
+        });
+    }
+    Ok(())
+}
+
+/// A loaded model with the preprocessing that belongs to it.
+pub struct Scorer {
+    preprocessor: Preprocessor,
+    depth: Option<Depth>,
+    model: Model,
+    tensor: Vec<u8>,
+}
+
+/// Everything that can be known of a picture.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What the model says.
+    pub prediction: Prediction,
+    /// How bright and how sharp the model's input is.
+    pub measured: Measured,
+}
+
+/// A golden input and what it scored.
+#[derive(Clone, Debug)]
+pub struct Reproduced {
+    /// What was expected.
+    pub golden: GoldenRecord,
+    /// The score here, within tolerance.
+    pub score: f32,
+}
+
+impl Scorer {
+    /// Loads the model of a bundle.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded, or has another input size than the manifest states.
+    pub fn open(
+        bundle: &Bundle,
+        runtime: &Runtime,
+        options: &SessionOptions,
+    ) -> Result<Self, ScorerError> {
+        let stated = &bundle.manifest().model;
+        let scorer =
+            bundle.load_model(|path| Self::load(path, stated.geometry, runtime, options))?;
+        let scorer = scorer.reading(stated.depth);
+        if scorer.model.input_size() != stated.input {
+            return Err(ScorerError::InputSize {
+                stated: stated.input,
+                actual: scorer.model.input_size(),
+            });
+        }
+        Ok(scorer)
+    }
+
+    /// Loads a model file that is not in a bundle yet.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn load(
+        model: &Path,
+        geometry: Geometry,
+        runtime: &Runtime,
+        options: &SessionOptions,
+    ) -> Result<Self, ScorerError> {
+        let model = Model::load(runtime, model, options)?;
+        let preprocessor = Preprocessor::new(model.input_size(), geometry);
+        let tensor = vec![0; preprocessor.tensor_len()];
+        Ok(Self {
+            preprocessor,
+            depth: None,
+            model,
+            tensor,
+        })
+    }
+
+    /// The same for files of this depth.
+    pub fn reading(self, depth: Option<Depth>) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// The depth of files of more than 8 bits that do not say it.
+    pub fn depth(&self) -> Option<Depth> {
+        self.depth
+    }
+
+    /// Scores a picture of any size.
+    ///
+    /// # Errors
+    /// If the region of interest does not lie inside it, or the model fails.
+    pub fn score(&mut self, image: &RgbImage) -> Result<Prediction, ScorerError> {
+        self.preprocessor.run(image, &mut self.tensor)?;
+        Ok(self.model.run(&self.tensor)?)
+    }
+
+    /// Scores a picture and measures what the model saw of it.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn examine(&mut self, image: &RgbImage) -> Result<Examined, ScorerError> {
+        let prediction = self.score(image)?;
+        let measured = quality::measure(&self.tensor, self.input_size());
+        Ok(Examined {
+            prediction,
+            measured,
+        })
+    }
+
+    /// Decodes an image file and scores it; returns the picture as well.
+    ///
+    /// # Errors
+    /// If it cannot be decoded, or as [`Self::score`].
+    pub fn score_file(&mut self, path: &Path) -> Result<(RgbImage, Prediction), ScorerError> {
+        let image = decode_file(path, self.depth)?;
+        let prediction = self.score(&image)?;
+        Ok((image, prediction))
+    }
+
+    /// Scores the golden inputs of `bundle`: proof that this device computes what the bundle was
+    /// calibrated with.
+    ///
+    /// # Errors
+    /// For the first input whose score is not reproduced or whose verdict flips.
+    pub fn self_test(&mut self, bundle: &Bundle) -> Result<Vec<Reproduced>, ScorerError> {
+        let calibration = bundle.calibration();
+        let test = |golden: &GoldenRecord| {
+            let image = bundle.golden_image(golden).map_err(ScorerError::Golden)?;
+            let score = self.score(&image)?.score;
+            check_golden(golden, score, calibration)?;
+            Ok(Reproduced {
+                golden: golden.clone(),
+                score,
+            })
+        };
+        bundle.manifest().golden.iter().map(test).collect()
+    }
+
+    /// The model's input size.
+    pub fn input_size(&self) -> Size {
+        self.model.input_size()
+    }
+
+    /// What is cut out of a picture before it is resized.
+    pub fn geometry(&self) -> &Geometry {
+        self.preprocessor.geometry()
+    }
+
+    /// The execution provider that runs the model.
+    pub fn provider(&self) -> &str {
+        self.model.provider()
+    }
+
+    /// The model alone, for a pipeline that preprocesses on another thread.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+}

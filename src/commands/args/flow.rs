@@ -1,0 +1,278 @@
+//! The flow and its training as arguments: a named recipe, and flags that change it.
+
+use clap::{Args, ValueEnum};
+use flawd_core::permutation::PermutationKind;
+use flawd_train::adam::AdamSettings;
+use flawd_train::trainer::{Schedule, TrainingSettings};
+use flawd_train::transform::TransformKind;
+
+use crate::commands::numbers;
+
+/// Optimiser steps of [`Recipe::Edge`] at least, so that a flow of few images is trained to its end
+/// too; docs/training.md measures it.
+const LEAST_STEPS: usize = 750;
+
+/// What the flow is and how it is trained. Whatever is not given comes from the recipe.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
+pub(crate) struct FlowArgs {
+    /// Settings to start from
+    #[arg(long, value_enum, default_value_t = Recipe::Edge)]
+    recipe: Recipe,
+    /// Passes over the training images; 20 with `edge`, or as many as make 750 steps where the images
+    /// are few
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Hidden channels of the subnets
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Kernel size of each coupling block, such as 3,3,3,5
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    kernels: Option<Vec<usize>>,
+    /// Limit of the soft clamp on the log-scales
+    #[arg(long, value_name = "LIMIT")]
+    clamp: Option<f32>,
+    /// Which published implementation's channel permutations the flow uses
+    #[arg(long, value_enum)]
+    permutation: Option<PermutationArg>,
+    /// What happens to the features before the flow
+    #[arg(long, value_enum)]
+    transform: Option<TransformArg>,
+    /// Step size of Adam
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// How the learning rate changes
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleArg>,
+    /// Adam's β₁ and β₂; the paper has 0.5,0.9, the published code 0.9,0.999
+    #[arg(long, value_name = "B1,B2", value_parser = betas)]
+    betas: Option<[f64; 2]>,
+    /// Adam's ε
+    #[arg(long, value_name = "E")]
+    epsilon: Option<f64>,
+    /// L2 weight decay
+    #[arg(long, value_name = "W")]
+    weight_decay: Option<f64>,
+    /// Largest norm of a step's whole gradient
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+}
+
+/// Named settings.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recipe {
+    /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
+    Edge,
+    /// The settings of the published code: full width, raw features, no schedule, 240 epochs
+    Published,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PermutationArg {
+    /// The original code's
+    NumpyLegacy,
+    /// anomalib's
+    NumpyPcg64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransformArg {
+    /// None: raw features
+    None,
+    /// Mean 0 and deviation 1 a channel
+    Standardise,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScheduleArg {
+    /// The same at every step
+    Constant,
+    /// A short rise, then down to 0 along a half cosine
+    Cosine,
+}
+
+/// A flow's shape and its training, without the data.
+pub(crate) struct FlowSettings {
+    pub(crate) hidden: usize,
+    pub(crate) kernels: Vec<usize>,
+    pub(crate) clamp: f32,
+    pub(crate) permutation: PermutationKind,
+    pub(crate) transform: TransformKind,
+    pub(crate) training: TrainingSettings,
+}
+
+impl Recipe {
+    fn settings(self, seed: u64) -> FlowSettings {
+        match self {
+            Self::Edge => FlowSettings {
+                hidden: 64,
+                kernels: vec![3; 4],
+                clamp: 3.0,
+                permutation: PermutationKind::default(),
+                transform: TransformKind::Standardise,
+                training: TrainingSettings {
+                    epochs: 20,
+                    least_steps: LEAST_STEPS,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings {
+                        learning_rate: 2e-3,
+                        epsilon: 1e-6,
+                        ..AdamSettings::default()
+                    },
+                    schedule: Schedule::Cosine,
+                },
+            },
+            Self::Published => FlowSettings {
+                hidden: 1024,
+                kernels: vec![3, 3, 3, 5],
+                clamp: 3.0,
+                permutation: PermutationKind::default(),
+                transform: TransformKind::None,
+                training: TrainingSettings {
+                    epochs: 240,
+                    least_steps: 0,
+                    batch: 16,
+                    seed,
+                    adam: AdamSettings::default(),
+                    schedule: Schedule::Constant,
+                },
+            },
+        }
+    }
+}
+
+impl FlowArgs {
+    /// The recipe with what was given instead.
+    ///
+    /// # Errors
+    /// If there would be nothing to train, or a number is out of its range.
+    pub(crate) fn settings(self, seed: u64) -> anyhow::Result<FlowSettings> {
+        fn set<T>(setting: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *setting = given;
+            }
+        }
+        let mut settings = self.recipe.settings(seed);
+        set(&mut settings.hidden, self.hidden);
+        set(&mut settings.kernels, self.kernels);
+        set(&mut settings.clamp, self.clamp);
+        set(&mut settings.permutation, self.permutation.map(Into::into));
+        set(&mut settings.transform, self.transform.map(Into::into));
+        let training = &mut settings.training;
+        if let Some(epochs) = self.epochs {
+            training.epochs = epochs;
+            training.least_steps = 0;
+        }
+        set(&mut training.batch, self.batch);
+        set(&mut training.schedule, self.schedule.map(Into::into));
+        let adam = &mut training.adam;
+        set(&mut adam.learning_rate, self.learning_rate);
+        set(&mut adam.betas, self.betas);
+        set(&mut adam.epsilon, self.epsilon);
+        set(&mut adam.weight_decay, self.weight_decay);
+        set(&mut adam.clip_norm, self.clip_norm);
+        anyhow::ensure!(settings.training.epochs > 0, "--epochs must be at least 1");
+        anyhow::ensure!(settings.training.batch > 0, "--batch must be at least 1");
+        anyhow::ensure!(settings.hidden > 0, "--hidden must be at least 1");
+        anyhow::ensure!(
+            settings.kernels.iter().all(|kernel| kernel % 2 == 1),
+            "--kernels must be odd numbers, such as 3,3,3,5"
+        );
+        anyhow::ensure!(
+            settings.clamp.is_finite() && settings.clamp >= 0.0,
+            "--clamp must be a number of at least 0"
+        );
+        let AdamSettings {
+            learning_rate,
+            epsilon,
+            weight_decay,
+            clip_norm,
+            ..
+        } = settings.training.adam;
+        for (flag, value) in [
+            ("--learning-rate", learning_rate),
+            ("--epsilon", epsilon),
+            ("--clip-norm", clip_norm),
+        ] {
+            let is_usable = value.is_finite() && value > 0.0;
+            anyhow::ensure!(is_usable, "{flag} must be a number above 0");
+        }
+        anyhow::ensure!(
+            weight_decay.is_finite() && weight_decay >= 0.0,
+            "--weight-decay must be a number of at least 0"
+        );
+        Ok(settings)
+    }
+}
+
+impl From<PermutationArg> for PermutationKind {
+    fn from(argument: PermutationArg) -> Self {
+        match argument {
+            PermutationArg::NumpyLegacy => Self::NumpyLegacy,
+            PermutationArg::NumpyPcg64 => Self::NumpyPcg64,
+        }
+    }
+}
+
+impl From<TransformArg> for TransformKind {
+    fn from(argument: TransformArg) -> Self {
+        match argument {
+            TransformArg::None => Self::None,
+            TransformArg::Standardise => Self::Standardise,
+        }
+    }
+}
+
+impl From<ScheduleArg> for Schedule {
+    fn from(argument: ScheduleArg) -> Self {
+        match argument {
+            ScheduleArg::Constant => Self::Constant,
+            ScheduleArg::Cosine => Self::Cosine,
+        }
+    }
+}
+
+/// `B1,B2`, each at least 0 and below 1.
+fn betas(text: &str) -> Result<[f64; 2], String> {
+    match numbers::<f64>(text)[..] {
+        [first, second] if [first, second].iter().all(|beta| (0.0..1.0).contains(beta)) => {
+            Ok([first, second])
+        }
+        _ => Err(format!(
+            "`{text}` are not two numbers from 0 to below 1, such as 0.9,0.999"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flow: FlowArgs,
+    }
+
+    fn epochs(arguments: &[&str], images: usize) -> usize {
+        let arguments = std::iter::once(&"flawd").chain(arguments);
+        let command = Command::try_parse_from(arguments).expect("they are known");
+        let settings = command.flow.settings(1).expect("they fit");
+        settings.training.epochs_over(images)
+    }
+
+    #[test]
+    fn few_images_take_more_epochs_unless_their_number_is_given() {
+        assert_eq!(epochs(&[], 609), 20);
+        assert_eq!(epochs(&[], 60), 188, "4 steps each, 752 in all");
+        assert_eq!(epochs(&["--batch", "4"], 60), 50, "15 steps each");
+        assert_eq!(epochs(&["--epochs", "3"], 60), 3);
+        assert_eq!(epochs(&["--recipe", "published"], 60), 240);
+    }
+}

@@ -1,0 +1,321 @@
+//! `flawd evaluate`: bundles measured on labelled images.
+
+pub(crate) mod comparison;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use jiff::Timestamp;
+
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
+use super::open;
+use super::output::{OutputFile, heatmap_folder, keep_apart};
+use super::progress::ProgressLine;
+use crate::bundle::Bundle;
+use crate::files::path_text;
+use crate::lab::dataset::{GOOD, Sample, TestSet};
+use crate::lab::evaluation::{
+    Category, CategoryError, Overview, Report, Selection, Splits, Step, evaluate,
+};
+use crate::lab::report::{Gallery, Page, Section, page};
+use crate::messages::with_causes;
+use crate::pictures::heatmap::save_overlay;
+use comparison::{CompareArgs, compare};
+
+/// Arguments of `flawd evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The bundle, or a folder of bundles, each of which is evaluated on the folder of its own name
+    bundle: PathBuf,
+    /// Folder in the MVTec AD layout: test/good, test/<defect>, ground_truth/<defect>; or a folder
+    /// of such folders
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// Name of the folder of good parts in DIR/test; `good` if it is not given
+    #[arg(long, value_name = "NAME")]
+    good: Option<String>,
+    /// Write all numbers as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a report for people: one HTML file with plots and pictures that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write a heatmap of each image, as DIR/<defect>/<image>.png
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the overall metrics into the bundle
+    #[arg(long)]
+    record: bool,
+    /// Random splits of the good scores on which the calibration's promise is measured
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = splits)]
+    splits: usize,
+    /// Seed of these splits
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    comparison: CompareArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+/// A number of splits from which an interval can be had.
+fn splits(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(splits @ 10..=100_000) => Ok(splits),
+        _ => Err(format!(
+            "`{text}` is no number of splits from 10 to 100000: from fewer, nothing can be said of \
+             their mean"
+        )),
+    }
+}
+
+/// A bundle and what was found.
+struct Evaluated {
+    category: Category,
+    bundle: Bundle,
+    report: Report,
+    gallery: Gallery,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong, with its exit code; an image that cannot be used is none, unless none can.
+pub fn run(args: EvaluateArgs) -> Outcome {
+    let selection = Selection::find(&args.bundle, &args.data).map_err(|error| match error {
+        CategoryError::NoBundle(_) => Failure::config(error),
+        error => Failure::usage(error),
+    })?;
+    let categories = selection.categories();
+    // Whatever stands in the way is better known before the first image is scored.
+    let tests: Vec<TestSet> = categories
+        .iter()
+        .map(|category| TestSet::open(&category.data, args.good.as_deref()).map_err(Failure::usage))
+        .collect::<Result<_, _>>()?;
+    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let html = args.html.as_deref().map(OutputFile::create).transpose()?;
+    for category in categories {
+        Bundle::open(&category.bundle).map_err(Failure::config)?;
+    }
+    let is_one = matches!(selection, Selection::One(_));
+    let outs: Vec<Option<PathBuf>> = categories
+        .iter()
+        .map(|category| {
+            let name = if is_one { "" } else { &category.name };
+            args.out.as_ref().map(|out| out.join(name))
+        })
+        .collect();
+    for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
+        if let Some(out) = out {
+            check_overlays(out, category, test).map_err(Failure::usage)?;
+            heatmap_folder(out)?;
+        }
+    }
+
+    let mut evaluated = Vec::new();
+    let mut failed = None;
+    for ((category, test), out) in categories.iter().zip(&tests).zip(&outs) {
+        match evaluate_one(&args, category, test, out.as_deref()) {
+            Ok((one, failure)) => {
+                evaluated.push(one);
+                failed = failed.or(failure);
+            }
+            // What the others gave took long, and is worth as much without this one.
+            Err(failure) if !is_one => {
+                eprintln!("failed {}: {:#}", category.name, failure.error);
+                failed.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if !evaluated.is_empty() {
+        finish(&selection, &evaluated, json, html)?;
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    if args.record {
+        for evaluated in &mut evaluated {
+            let metrics = evaluated.report.overall.to_record().with_context(|| {
+                format!(
+                    "metrics are recorded in a bundle only where there are good images and defects; \
+                     {} has not both",
+                    evaluated.category.data.display()
+                )
+            })?;
+            evaluated.bundle.record_metrics(metrics, Timestamp::now())?;
+        }
+    }
+    Ok(())
+}
+
+/// Measures one category; with it, why there is no comparison where one was asked for and failed.
+fn evaluate_one(
+    args: &EvaluateArgs,
+    category: &Category,
+    test: &TestSet,
+    out: Option<&Path>,
+) -> Result<(Evaluated, Option<Failure>), Failure> {
+    let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
+    let good = args.good.as_deref().unwrap_or(GOOD);
+    let comparing = args.comparison.prepare(&bundle, &category.data, good)?;
+    let threshold = bundle.calibration().threshold();
+    let geometry = *scorer.geometry();
+    let mut gallery = Gallery::new(threshold, geometry);
+    let mut progress = ProgressLine::new();
+    progress.left_out(&test.left_out);
+    let mut done = 0;
+    let splits = Splits {
+        count: args.splits,
+        seed: args.seed,
+    };
+    let mut report = evaluate(&bundle, &mut scorer, &category.data, test, splits, |step| {
+        if args.html.is_some() {
+            gallery.observe(&step)?;
+        }
+        match step {
+            Step::Skipped { path, error } => {
+                progress.line(&format!(
+                    "skipped {}: {}",
+                    path.display(),
+                    with_causes(error)
+                ));
+            }
+            Step::Scored {
+                sample,
+                image,
+                prediction,
+                ..
+            } => {
+                done += 1;
+                progress.update(&format!(
+                    "{}: scored {done}/{}",
+                    category.name,
+                    test.samples.len()
+                ));
+                if let Some(out) = out {
+                    let path = overlay_path(out, sample);
+                    save_overlay(&path, image, &geometry, &prediction.anomaly_map, threshold)?;
+                }
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    drop(progress);
+    if report.images.is_empty() {
+        return Err(anyhow!(
+            "none of the {} images of {} could be scored",
+            test.samples.len(),
+            category.data.display()
+        )
+        .into());
+    }
+    let compared = comparing.map(|comparing| compare(&comparing, &report, &args.runtime));
+    let (comparison, failure) = match compared.transpose() {
+        Ok(comparison) => (comparison, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    report.comparison = comparison;
+    let evaluated = Evaluated {
+        category: category.clone(),
+        bundle,
+        report,
+        gallery,
+    };
+    Ok((evaluated, failure))
+}
+
+/// Makes sure that no heatmap takes the place of another one, or of something in the data set.
+fn check_overlays(out: &Path, category: &Category, test: &TestSet) -> anyhow::Result<()> {
+    let overlays = test.samples.iter();
+    let overlays: Vec<_> = overlays
+        .map(|sample| (sample.path.as_path(), overlay_path(out, sample)))
+        .collect();
+    keep_apart(&overlays)?;
+    let folders = ["train", "test", "ground_truth"].map(|name| category.data.join(name));
+    let folders: Vec<_> = folders.iter().flat_map(|it| it.canonicalize()).collect();
+    for (_, overlay) in &overlays {
+        if let Ok(existing) = overlay.canonicalize()
+            && folders.iter().any(|folder| existing.starts_with(folder))
+        {
+            bail!(
+                "a heatmap would overwrite {}, which is data; give another folder with --out",
+                overlay.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
+    let name = sample.path.file_stem().unwrap_or_default();
+    let mut name = name.to_owned();
+    name.push(".png");
+    out.join(&sample.kind).join(name)
+}
+
+/// Prints and writes what was found; `evaluated` has what `selection` has, so it is not empty.
+fn finish(
+    selection: &Selection,
+    evaluated: &[Evaluated],
+    json: Option<OutputFile<'_>>,
+    html: Option<OutputFile<'_>>,
+) -> anyhow::Result<()> {
+    let reports = evaluated.iter();
+    let reports = reports.map(|evaluated| (evaluated.category.name.as_str(), &evaluated.report));
+    let overview = match selection {
+        Selection::One(_) => None,
+        Selection::Several { left_out, .. } => Some(Overview::new(reports.collect(), left_out)),
+    };
+    match &overview {
+        Some(overview) => table::print_overview(overview),
+        None => table::print_report(&evaluated[0].report),
+    }
+    if let Some(json) = json {
+        match &overview {
+            Some(overview) => json.write_json(overview)?,
+            None => json.write_json(&evaluated[0].report)?,
+        }
+    }
+    if let Some(html) = html {
+        let page = page(&Page {
+            sections: evaluated.iter().map(section).collect(),
+            overview: overview.as_ref(),
+            command: command_line(),
+            made: Timestamp::now(),
+        });
+        html.write(page.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn section(evaluated: &Evaluated) -> Section<'_> {
+    Section {
+        name: &evaluated.category.name,
+        report: &evaluated.report,
+        manifest: evaluated.bundle.manifest(),
+        bundle: evaluated.bundle.digest(),
+        gallery: &evaluated.gallery,
+    }
+}
+
+/// The command as it was typed, for a shell.
+fn command_line() -> String {
+    let quoted = |argument: std::ffi::OsString| {
+        let argument = path_text::text(Path::new(&argument)).into_owned();
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+@%".contains(letter);
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let arguments = std::env::args_os().skip(1).map(quoted);
+    std::iter::once("flawd".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,165 @@
+//! `flawd train`: good images to a calibrated bundle.
+
+mod printer;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use flawd_core::anomaly::MapKind;
+use flawd_onnx::Runtime;
+
+use super::args::features::{self, FeatureArgs};
+use super::args::flow::FlowArgs;
+use super::args::runtime::RuntimeArgs;
+use super::failure::{Failure, Outcome};
+use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share};
+use crate::files::path_text;
+use crate::lab::training::{HoldOut, TrainingError, TrainingPlan, train};
+use printer::Printer;
+
+/// Arguments of `flawd train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Folder of good images, or one with train/good below it
+    #[arg(value_name = "DIR")]
+    images: PathBuf,
+    #[command(flatten)]
+    features: FeatureArgs,
+    /// Where to write the bundle
+    #[arg(long, value_name = "BUNDLE")]
+    out: PathBuf,
+    /// How the anomaly map is made of the scales
+    #[arg(long, value_enum, default_value_t = MapArg::Finest)]
+    map: MapArg,
+    /// Name of the bundle; the folder's name where this is not given
+    #[arg(long)]
+    name: Option<String>,
+    /// Share of the images that sets the threshold and never trains
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    hold_out: f64,
+    /// For 30 to 100 images: train on all of them, and take the scores from K more flows, each
+    /// trained without the fold that it scores. The promise is an estimate, and no bound
+    #[arg(long, value_name = "K", conflicts_with = "hold_out", value_parser = folds)]
+    cross_calibrate: Option<usize>,
+    #[command(flatten)]
+    promise: PromiseArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Seed of all randomness
+    // A bundle's manifest holds 63 bits of it.
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Start again although an interrupted run could go on
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    flow: FlowArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MapArg {
+    /// The finest scale alone, as in the paper: a coarse grid
+    Finest,
+    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
+    Product,
+}
+
+impl MapArg {
+    pub(crate) fn kind(self) -> MapKind {
+        match self {
+            Self::Finest => MapKind::Finest,
+            Self::Product => MapKind::Product,
+        }
+    }
+}
+
+impl TrainArgs {
+    fn plan(self) -> anyhow::Result<TrainingPlan> {
+        let flow = self.flow.settings(self.seed)?;
+        let name = match self.name {
+            Some(name) => name,
+            None => bundle_name(&self.out)?,
+        };
+        Ok(TrainingPlan {
+            images: self.images,
+            features: self.features.plan()?,
+            map: self.map.kind(),
+            hidden: flow.hidden,
+            kernels: flow.kernels,
+            clamp: flow.clamp,
+            permutation: flow.permutation,
+            transform: flow.transform,
+            settings: flow.training,
+            hold_out: match self.cross_calibrate {
+                Some(folds) => HoldOut::Folds(folds),
+                None => HoldOut::Share(self.hold_out),
+            },
+            promise: self.promise.promise(),
+            selection: self.selection.selection(),
+            fresh: self.fresh,
+            out: self.out,
+            name,
+        })
+    }
+}
+
+/// A number of folds.
+fn folds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(folds) if folds >= 2 => Ok(folds),
+        _ => Err(format!(
+            "`{text}` is no number of folds: 2 at least, 5 is usual"
+        )),
+    }
+}
+
+/// What a bundle is called where nothing else is said: as its folder.
+pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
+    let name = out
+        .file_name()
+        .with_context(|| format!("{} names no folder", out.display()))?;
+    Ok(path_text::text(Path::new(name)).into_owned())
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong, with its exit code.
+pub fn run(args: TrainArgs) -> Outcome {
+    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let options = args.runtime.session_options();
+    let plan = args.plan().map_err(Failure::usage)?;
+    let cache = plan.features.cache.clone();
+    let stop = StopFlag::listen()?;
+    let mut printer = Printer::new();
+    let outcome = train(&plan, &runtime, &options, &mut |progress| {
+        printer.show(&progress);
+        stop.control()
+    });
+    drop(printer);
+    let summary = outcome.map_err(|error| match error {
+        TrainingError::Features(error) => features::failure(error),
+        TrainingError::Export(_)
+        | TrainingError::Calibration { .. }
+        | TrainingError::CrossCalibration { .. } => Failure::config(error),
+        TrainingError::Dataset(_) | TrainingError::NotThere(_) | TrainingError::Depth(_) => {
+            Failure::usage(error)
+        }
+        error => error.into(),
+    })?;
+    println!("bundle     {}", summary.bundle.display());
+    if summary.skipped > 0 {
+        println!("skipped    {} images, named above", summary.skipped);
+    }
+    println!("threshold  {}", summary.calibration.threshold());
+    println!("promise    {}", summary.calibration.promise());
+    println!("highest    {}", summary.highest);
+    if let Some(gave_way) = &summary.gave_way {
+        println!("note       {}", gave_way.takes);
+    }
+    println!("cache      {}", cache::note(&cache)?);
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Files on disk: written whole, digested, cached, and named in text. Nothing here knows what is in
+//! them.
+
+pub mod atomic;
+pub mod cache;
+pub mod digest;
+pub mod path_text;

@@ -1,0 +1,254 @@
+//! What is varied: each group changes one thing of the flow and leaves the rest as it is.
+
+use std::collections::BTreeSet;
+
+use flawd_core::flow::SCALES;
+use flawd_train::variant::Variant;
+use flawd_train::view::{FeatureForm, FeatureView};
+
+use crate::lab::comparison::{Contender, Method};
+
+/// One thing that is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Which of the three scales there are.
+    Scales,
+    /// How the three scales come together.
+    Fusion,
+    /// The number of coupling blocks.
+    Blocks,
+    /// The kernel of the last coupling block.
+    Kernel,
+    /// Other methods on the same features.
+    Baselines,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) contender: Contender,
+}
+
+impl Entry {
+    /// The contender with each of some seeds; once alone where nothing is drawn.
+    pub(crate) fn contenders(&self, seeds: &[u64]) -> Vec<Contender> {
+        let seeded = |&seed| self.contender.clone().with_seed(seed);
+        let mut contenders: Vec<Contender> = seeds.iter().map(seeded).collect();
+        contenders.dedup();
+        contenders
+    }
+}
+
+/// Numbers of coupling blocks that are tried.
+const BLOCKS: [usize; 6] = [1, 2, 3, 4, 6, 8];
+
+/// Kernels of the last block that are tried.
+const KERNELS: [usize; 3] = [1, 3, 5];
+
+impl Group {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 5] = [
+        Self::Scales,
+        Self::Fusion,
+        Self::Blocks,
+        Self::Kernel,
+        Self::Baselines,
+    ];
+
+    /// Its name, as an argument and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scales => "scales",
+            Self::Fusion => "fusion",
+            Self::Blocks => "blocks",
+            Self::Kernel => "kernel",
+            Self::Baselines => "baselines",
+        }
+    }
+
+    /// The variants of `base` that this group is made of.
+    pub(crate) fn entries(self, base: &Variant) -> Vec<Entry> {
+        match self {
+            Self::Scales => scales(base),
+            Self::Fusion => fusion(base),
+            Self::Blocks => {
+                let entry = |blocks| {
+                    let kernels = if blocks == base.kernels.len() {
+                        base.kernels.clone()
+                    } else {
+                        resized(base, blocks)
+                    };
+                    with_kernels(base, format!("{blocks}"), kernels)
+                };
+                let own = base.kernels.len();
+                with(&BLOCKS, own).into_iter().map(entry).collect()
+            }
+            Self::Kernel => {
+                let entry = |kernel| {
+                    let mut kernels = base.kernels.clone();
+                    if let Some(last) = kernels.last_mut() {
+                        *last = kernel;
+                    }
+                    with_kernels(base, format!("{kernel}x{kernel}"), kernels)
+                };
+                let own = base.kernels.last().copied();
+                let kernels = own.map_or(KERNELS.to_vec(), |own| with(&KERNELS, own));
+                kernels.into_iter().map(entry).collect()
+            }
+            Self::Baselines => baselines(),
+        }
+    }
+}
+
+fn flow(name: &str, variant: Variant) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        contender: Contender::Flow(variant),
+    }
+}
+
+fn scales(base: &Variant) -> Vec<Entry> {
+    [
+        ("full size alone", 0..1),
+        ("half alone", 1..2),
+        ("quarter alone", 2..3),
+        ("full and half", 0..2),
+        ("full, half and quarter", 0..SCALES),
+    ]
+    .map(|(name, scales)| {
+        let view = FeatureView {
+            scales,
+            form: FeatureForm::Maps,
+        };
+        flow(
+            name,
+            Variant {
+                view,
+                ..base.clone()
+            },
+        )
+    })
+    .into()
+}
+
+fn fusion(base: &Variant) -> Vec<Entry> {
+    let unlinked = Variant {
+        cross_scale: false,
+        ..base.clone()
+    };
+    let concatenated = Variant {
+        view: FeatureView {
+            scales: 0..SCALES,
+            form: FeatureForm::Concatenated,
+        },
+        ..base.clone()
+    };
+    vec![
+        flow("cross-scale", base.clone()),
+        flow("one flow a scale", unlinked),
+        flow("concatenated after resizing", concatenated),
+    ]
+}
+
+/// What is tried, in order, and the base's own among it.
+fn with(tried: &[usize], own: usize) -> Vec<usize> {
+    let all = tried.iter().copied().chain([own]);
+    BTreeSet::from_iter(all).into_iter().collect()
+}
+
+/// As many kernels as there are to be blocks: the base's first, and at the end its last.
+fn resized(base: &Variant, blocks: usize) -> Vec<usize> {
+    let (Some(&first), Some(&last)) = (base.kernels.first(), base.kernels.last()) else {
+        return Vec::new();
+    };
+    let mut kernels = vec![first; blocks - 1];
+    kernels.push(last);
+    kernels
+}
+
+fn with_kernels(base: &Variant, name: String, kernels: Vec<usize>) -> Entry {
+    flow(
+        &name,
+        Variant {
+            kernels,
+            ..base.clone()
+        },
+    )
+}
+
+fn baselines() -> Vec<Entry> {
+    let gaussian = |name: &str, scales, form| Entry {
+        name: name.to_owned(),
+        contender: Contender::Gaussian(FeatureView { scales, form }),
+    };
+    let method = |method: Method| Entry {
+        name: method.name().to_owned(),
+        contender: method.contender(0),
+    };
+    vec![
+        gaussian("gaussian, full size alone", 0..1, FeatureForm::Means),
+        method(Method::Gaussian),
+        gaussian(
+            "gaussian, means and maxima",
+            0..SCALES,
+            FeatureForm::MeansAndMaxima,
+        ),
+        method(Method::Knn),
+        method(Method::Padim),
+        method(Method::Differnet),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use flawd_core::permutation::PermutationKind;
+    use flawd_train::adam::AdamSettings;
+    use flawd_train::trainer::{Schedule, TrainingSettings};
+    use flawd_train::transform::TransformKind;
+
+    use super::*;
+
+    fn base() -> Variant {
+        Variant {
+            view: FeatureView::ALL,
+            cross_scale: true,
+            hidden: 8,
+            kernels: vec![3, 3, 3, 5],
+            clamp: 3.0,
+            permutation: PermutationKind::default(),
+            transform: TransformKind::Standardise,
+            settings: TrainingSettings {
+                epochs: 2,
+                least_steps: 0,
+                batch: 4,
+                seed: 1,
+                adam: AdamSettings::default(),
+                schedule: Schedule::Constant,
+            },
+        }
+    }
+
+    /// So that every group shows what it is compared with.
+    #[test]
+    fn the_flow_that_is_varied_is_in_every_group_of_variants_once() {
+        for kernels in [&[3, 3, 3, 5][..], &[3; 5], &[7; 4], &[3, 5, 3, 3]] {
+            let kernels = kernels.to_vec();
+            let base = Variant { kernels, ..base() };
+            let is_base = |entry: &&Entry| entry.contender == Contender::Flow(base.clone());
+            for group in Group::ALL {
+                let entries = group.entries(&base);
+                let count = entries.iter().filter(is_base).count();
+                let expected = usize::from(group != Group::Baselines);
+                assert_eq!(count, expected, "{group:?} of {:?}", base.kernels);
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_keep_the_last_kernel() {
+        assert_eq!(resized(&base(), 1), [5]);
+        assert_eq!(resized(&base(), 4), base().kernels);
+        assert_eq!(resized(&base(), 6), [3, 3, 3, 3, 3, 5]);
+    }
+}

@@ -1,0 +1,124 @@
+//! What an ablation has finished, on disk: one small file a run, named by everything that its
+//! numbers depend on.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::atomic;
+use crate::files::digest::sha256;
+use crate::lab::comparison::Contender;
+use crate::lab::evaluation::metrics::ImageMetrics;
+use crate::lab::features::FeatureImage;
+
+/// One variant trained once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The seed, where something is drawn.
+    pub seed: Option<u64>,
+    /// Number of trained parameters, where there are any.
+    pub parameters: Option<usize>,
+    /// Mean loss of the last epoch, where there is one.
+    pub final_loss: Option<f64>,
+    /// Wall time of training and scoring.
+    pub seconds: f64,
+    /// What its scores say.
+    #[serde(flatten)]
+    pub metrics: ImageMetrics,
+}
+
+/// Why a finished run cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// The file system said no.
+    #[error("cannot {action} the finished run {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    #[error(
+        "the finished run {} is damaged; delete it, or start again with --fresh", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader found.
+        source: serde_json::Error,
+    },
+}
+
+/// The finished runs on some images.
+pub(crate) struct KeptRuns {
+    folder: PathBuf,
+    /// Everything about the images that numbers depend on.
+    images: String,
+}
+
+impl KeptRuns {
+    /// Those in `ablations` of the cache.
+    pub(crate) fn open(
+        cache: &Path,
+        train: &[FeatureImage],
+        test: &[FeatureImage],
+    ) -> Result<Self, KeptError> {
+        let folder = cache.join("ablations");
+        fs::create_dir_all(&folder).map_err(|source| KeptError::Io {
+            action: "make a folder for",
+            path: folder.clone(),
+            source,
+        })?;
+        let keys = |images: &[FeatureImage]| -> Vec<String> {
+            images.iter().map(|image| image.key.clone()).collect()
+        };
+        // Which folder a test image lies in says what it is.
+        let places: Vec<_> = test.iter().map(|image| image.path.parent()).collect();
+        let images = format!("{:?} {:?} {places:?}", keys(train), keys(test));
+        Ok(Self {
+            folder,
+            images: sha256(images.as_bytes()).hex(),
+        })
+    }
+
+    /// A file for each set of numbers; another version of flawd makes other ones.
+    fn path(&self, contender: &Contender) -> PathBuf {
+        let version = env!("CARGO_PKG_VERSION");
+        let inputs = format!("{version} {contender:?} {}", self.images);
+        let name = &sha256(inputs.as_bytes()).hex()[..32];
+        self.folder.join(format!("{name}.json"))
+    }
+
+    /// What a contender gave earlier, if it did.
+    pub(crate) fn find(&self, contender: &Contender) -> Result<Option<Run>, KeptError> {
+        let path = self.path(contender);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(KeptError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        let run = serde_json::from_str(&text);
+        run.map_err(|source| KeptError::Damaged { path, source })
+    }
+
+    /// Keeps what a contender gave.
+    pub(crate) fn keep(&self, contender: &Contender, run: &Run) -> Result<(), KeptError> {
+        let path = self.path(contender);
+        let text = serde_json::to_string_pretty(run).expect("numbers and names");
+        atomic::write(&path, text.as_bytes()).map_err(|source| KeptError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! Held-out good images: which of them can be used, what they score, and what a bundle takes from
+//! that.
+//!
+//! Everything that calibrates goes this way, so that a promise means the same wherever it is made.
+//! The module reports through a callback and prints nothing.
+
+mod standing;
+
+pub use standing::{NotThere, Selection, StandApart};
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::depth::Depth;
+use flawd_core::digest::Digest;
+
+use super::picture::Picture;
+use crate::bundle::scorer::Scorer;
+use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
+use crate::messages::with_causes;
+use crate::pictures::decode::{DecodeError, decode_file};
+use standing::Standing;
+
+/// The false-reject rate that is promised if no other one is asked for, where the images support it.
+pub const DEFAULT_RATE: f64 = 0.01;
+
+/// What a threshold is to promise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Promise {
+    /// Share of good parts that are rejected at most, in `(0, 1)`.
+    pub false_reject_rate: f64,
+    /// Take the lowest rate that the images can promise where they are too few.
+    pub accept_achievable: bool,
+}
+
+impl Promise {
+    /// The threshold for the scores of held-out good images.
+    ///
+    /// # Errors
+    /// If they are too few for the rate, or not all finite.
+    pub fn calibrate(&self, scores: Vec<f32>) -> Result<Calibration, CalibrationError> {
+        if self.accept_achievable {
+            Calibration::from_scores_or_achievable(scores, self.false_reject_rate)
+        } else {
+            Calibration::from_scores(scores, self.false_reject_rate)
+        }
+    }
+
+    /// Whether so many images are enough, before any is scored.
+    ///
+    /// # Errors
+    /// If they are too few for the rate.
+    pub fn check(&self, images: usize) -> Result<(), CalibrationError> {
+        self.calibrate(vec![0.0; images]).map(drop)
+    }
+}
+
+/// What is reported of the images.
+pub enum Progress<'a> {
+    /// An image cannot be used.
+    Skipped {
+        /// Its file.
+        path: &'a Path,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// So many are scored.
+    Scored {
+        /// Images that were looked at.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
+}
+
+/// Images that trained the model are among those that are to calibrate it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{trained} of the {total} images trained this model, {} among them: a threshold from images \
+     that the model knows would be too low; use other good images", first.display()
+)]
+pub struct TrainedOn {
+    /// How many.
+    pub trained: usize,
+    /// Images in all.
+    pub total: usize,
+    /// The first one.
+    pub first: PathBuf,
+}
+
+/// Hears of progress, and may end the scoring.
+pub type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// The caller asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+fn tell(observe: &mut Observer, progress: Progress) -> Result<(), Interrupted> {
+    match observe(progress) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Interrupted),
+    }
+}
+
+/// Why held-out images have no scores.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoringError {
+    /// Images trained the model.
+    #[error(transparent)]
+    TrainedOn(#[from] TrainedOn),
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// What is said of a picture that has the pixels of an earlier one.
+pub fn same_pixels(earlier: &Path) -> String {
+    format!("the same pixels as {}", earlier.display())
+}
+
+fn skip(observe: &mut Observer, path: &Path, reason: &str) -> Result<(), Interrupted> {
+    tell(observe, Progress::Skipped { path, reason })
+}
+
+/// Held-out good images that were scored.
+#[derive(Default)]
+pub struct HeldOut {
+    paths: Vec<PathBuf>,
+    good: Vec<GoodImage>,
+}
+
+/// Why scored images make no thresholds.
+#[derive(Debug, thiserror::Error)]
+pub enum ThresholdError {
+    /// They are too few, or a score is not finite.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// Some stand apart from the others.
+    #[error(transparent)]
+    StandApart(#[from] StandApart),
+}
+
+impl HeldOut {
+    /// Images with what is known of them.
+    pub fn new(images: impl IntoIterator<Item = (PathBuf, GoodImage)>) -> Self {
+        let (paths, good) = images.into_iter().unzip();
+        Self { paths, good }
+    }
+
+    /// Scores what can be scored. Reports and leaves out what cannot, and pictures with the same
+    /// pixels as an earlier one, in whatever bytes: two scores of one part are not exchangeable with
+    /// the next part's. `was_trained_on` is asked of the digest of each file and of its pixels.
+    ///
+    /// # Errors
+    /// If images trained the model, of which then none is scored any more, or the observer wants to
+    /// stop.
+    pub fn score(
+        scorer: &mut Scorer,
+        paths: Vec<PathBuf>,
+        was_trained_on: impl Fn(Digest) -> bool,
+        observe: &mut Observer,
+    ) -> Result<Self, ScoringError> {
+        let total = paths.len();
+        let mut seen: HashMap<Digest, PathBuf> = HashMap::new();
+        let mut trained_on: Vec<PathBuf> = Vec::new();
+        let mut scored = Vec::with_capacity(total);
+        for (done, path) in paths.into_iter().enumerate() {
+            tell(observe, Progress::Scored { done, total })?;
+            let picture = match Picture::read(&path, scorer.depth()) {
+                Ok(picture) => picture,
+                Err(error) => {
+                    skip(observe, &path, &with_causes(&error))?;
+                    continue;
+                }
+            };
+            if picture.is_any(&was_trained_on) {
+                trained_on.push(path);
+                continue;
+            }
+            if let Some(earlier) = seen.get(&picture.pixels) {
+                skip(observe, &path, &same_pixels(earlier))?;
+                continue;
+            }
+            seen.insert(picture.pixels, path.clone());
+            if !trained_on.is_empty() {
+                continue;
+            }
+            match scorer.examine(&picture.image) {
+                Ok(examined) => scored.push((path, examined.into())),
+                Err(error) => skip(observe, &path, &with_causes(&error))?,
+            }
+        }
+        match trained_on.first() {
+            None => Ok(Self::new(scored)),
+            Some(first) => Err(ScoringError::TrainedOn(TrainedOn {
+                trained: trained_on.len(),
+                total,
+                first: first.clone(),
+            })),
+        }
+    }
+
+    /// Their scores, in order.
+    pub fn scores(&self) -> Vec<f32> {
+        self.good.iter().map(|image| image.score).collect()
+    }
+
+    /// Adds images that were scored by another model.
+    pub fn extend(&mut self, other: Self) {
+        self.paths.extend(other.paths);
+        self.good.extend(other.good);
+    }
+
+    /// What was scored of each.
+    pub fn good(&self) -> &[GoodImage] {
+        &self.good
+    }
+
+    /// All thresholds that follow from them by `calibrate`; `excluded` are the names of those that
+    /// were left out by hand.
+    ///
+    /// # Errors
+    /// If `calibrate` fails, a map is not finite, or images stand apart from the others and
+    /// `selection` does not accept that.
+    pub fn thresholds(
+        &self,
+        calibrate: impl FnOnce(Vec<f32>) -> Result<Calibration, CalibrationError>,
+        selection: &Selection,
+        excluded: Vec<String>,
+    ) -> Result<Thresholds, ThresholdError> {
+        let mut thresholds = Thresholds::from_good(&self.good, calibrate)?;
+        let standing = Standing::new(&self.paths, &self.good);
+        let odd = standing.odd(&thresholds.quality.limits);
+        if !odd.is_empty() && !selection.accept_outliers {
+            return Err(standing.refused(odd).into());
+        }
+        thresholds.selection = standing::record(excluded, &odd);
+        Ok(thresholds)
+    }
+
+    /// Which of them set the threshold, and how far they stand from the rest, in words.
+    pub fn highest(&self, calibration: &Calibration) -> String {
+        Standing::new(&self.paths, &self.good).highest(calibration)
+    }
+
+    /// The pictures that every device has to score as this one did, read by the depth that they were
+    /// scored with.
+    ///
+    /// # Errors
+    /// If a picture can no longer be decoded.
+    pub fn golden(
+        &self,
+        calibration: &Calibration,
+        depth: Option<Depth>,
+    ) -> Result<Vec<GoldenInput>, DecodeError> {
+        let scores = self.scores();
+        let input = |place: usize| {
+            Ok(GoldenInput {
+                image: decode_file(&self.paths[place], depth)?,
+                score: scores[place],
+            })
+        };
+        choose_golden(&scores, calibration)
+            .into_iter()
+            .map(input)
+            .collect()
+    }
+}

@@ -1,0 +1,269 @@
+//! Other methods beside a bundle's flow: fitted on the images that trained it, with the backbone
+//! inside it, and measured on the images that it was measured on.
+//!
+//! Nothing here decides about parts; the numbers say what the flow is worth.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use flawd_core::digest::Digest;
+use flawd_onnx::{FeatureChoice, Runtime, SessionOptions};
+use flawd_train::features::FeatureError;
+use flawd_train::trainer::StepReport;
+
+use super::dataset::{self, DatasetError};
+use super::evaluation::ImageRow;
+use super::features::{
+    BackboneFile, ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, Repeated,
+};
+use crate::bundle::Bundle;
+use crate::files::digest::sha256_file;
+use crate::lab::evaluation::compared::{Comparison, ComparisonRow};
+
+pub use super::contender::{Contender, ContenderError, Method};
+pub use super::evaluation::compared::AcrossCategories;
+pub use super::evaluation::metrics::ImageMetrics;
+
+/// What a bundle is compared with.
+#[derive(Clone, Debug)]
+pub struct ComparisonPlan {
+    /// The methods, in the order of the table.
+    pub methods: Vec<Method>,
+    /// The file of the backbone that the bundle was made with; none for flawd's own.
+    pub backbone: Option<PathBuf>,
+    /// A folder with the training images in `train/<good>`.
+    pub images: PathBuf,
+    /// The name that good parts have there.
+    pub good: String,
+    /// Where features are kept.
+    pub cache: PathBuf,
+}
+
+/// Why there is no comparison.
+#[derive(Debug, thiserror::Error)]
+pub enum ComparisonError {
+    /// The training images cannot be listed.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// An image cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The features cannot be had.
+    #[error(transparent)]
+    Features(#[from] FeaturesError),
+    /// Cached features cannot be read.
+    #[error(transparent)]
+    Cache(#[from] FeatureError),
+    /// Nobody knows which images trained the bundle's flow.
+    #[error(
+        "the bundle's flow was imported, so the images that trained it are not known: other \
+         methods can be compared with a bundle that `flawd train` made"
+    )]
+    Imported,
+    /// The backbone is not the one that the bundle was made with.
+    #[error(
+        "{} is not the backbone of this bundle: the bundle was made with {file}, {expected}, and \
+         this one is {actual}; name the right file with --backbone", path.display()
+    )]
+    OtherBackbone {
+        /// The file.
+        path: PathBuf,
+        /// The name that the bundle's backbone had.
+        file: String,
+        /// Its digest.
+        expected: Digest,
+        /// The digest of the file.
+        actual: Digest,
+    },
+    /// Not all images that trained the bundle are there.
+    #[error(
+        "{found} of the {expected} images that trained the bundle are in {}: other methods are \
+         fitted on the same images or not at all", folder.display()
+    )]
+    TrainingImages {
+        /// The folder that was searched.
+        folder: PathBuf,
+        /// Images that trained the bundle.
+        expected: usize,
+        /// Those of them that were found and can be used.
+        found: usize,
+    },
+    /// There is nothing to tell apart.
+    #[error("a comparison takes good images and images with a defect; one kind is missing")]
+    OneKind,
+    /// A method has no scores.
+    #[error("{method} has no scores")]
+    Method {
+        /// Its name.
+        method: &'static str,
+        /// Why.
+        source: ContenderError,
+    },
+}
+
+/// What a comparison reports as it goes.
+pub enum ComparisonStep<'a> {
+    /// Features are extracted.
+    Features(ExtractionStep<'a>),
+    /// A method begins.
+    Fits(Method),
+    /// A method that is trained did a step.
+    Trains(Method, StepReport),
+}
+
+/// A comparison whose backbone and training images are known to be the right ones.
+pub struct Comparing {
+    plan: ComparisonPlan,
+    source: FeatureSource,
+    training: Vec<PathBuf>,
+    seed: u64,
+}
+
+impl Comparing {
+    /// Checks what can be checked before the flow is measured.
+    ///
+    /// # Errors
+    /// If the backbone is another one than the bundle's, or training images are missing.
+    pub fn prepare(bundle: &Bundle, plan: ComparisonPlan) -> Result<Self, ComparisonError> {
+        let manifest = bundle.manifest();
+        let trained = (manifest.training.as_ref()).ok_or(ComparisonError::Imported)?;
+        let file = BackboneFile::read(plan.backbone.as_deref()).map_err(FeaturesError::from)?;
+        if file.digest != manifest.backbone.digest {
+            return Err(ComparisonError::OtherBackbone {
+                path: file.path,
+                file: manifest.backbone.file.clone(),
+                expected: manifest.backbone.digest,
+                actual: file.digest,
+            });
+        }
+        let features = FeaturePlan {
+            backbone: plan.backbone.clone(),
+            choice: FeatureChoice {
+                outputs: manifest.backbone.outputs.clone(),
+                normalisation: Some(manifest.backbone.normalisation),
+            },
+            size: manifest.model.input,
+            geometry: manifest.model.geometry,
+            depth: manifest.model.depth,
+            cache: plan.cache.clone(),
+        };
+        let source = FeatureSource::of(&file, &features)?;
+        let training = training_images(bundle, trained.images, &plan)?;
+        Ok(Self {
+            source,
+            training,
+            seed: trained.seed,
+            plan,
+        })
+    }
+
+    /// Fits every method and scores the images that the flow scored, `images` of the evaluated
+    /// `folder`.
+    ///
+    /// # Errors
+    /// If features cannot be had or a method cannot be fitted.
+    pub fn run(
+        &self,
+        images: &[ImageRow],
+        folder: &Path,
+        runtime: &Runtime,
+        options: &SessionOptions,
+        observe: &mut dyn FnMut(ComparisonStep),
+    ) -> Result<Comparison, ComparisonError> {
+        let mut extract = |paths: Vec<PathBuf>| {
+            let mut tell = |step: ExtractionStep| {
+                observe(ComparisonStep::Features(step));
+                ControlFlow::Continue(())
+            };
+            self.source
+                .extract(paths, Repeated::Keep, runtime, options, &mut tell)
+        };
+        let train = extract(self.training.clone())?;
+        if train.len() < self.training.len() {
+            return Err(ComparisonError::TrainingImages {
+                folder: self.plan.images.join("train").join(&self.plan.good),
+                expected: self.training.len(),
+                found: train.len(),
+            });
+        }
+        let test = extract(
+            images
+                .iter()
+                .map(|image| folder.join(&image.path))
+                .collect(),
+        )?;
+        let readable: HashSet<&Path> = test.iter().map(|image| image.path.as_path()).collect();
+        let images = images.iter();
+        let images = images.filter(|image| readable.contains(folder.join(&image.path).as_path()));
+        let images: Vec<&ImageRow> = images.collect();
+        let metrics = |scores: &[f32]| {
+            let kinds = images.iter().map(|image| image.kind.as_str());
+            ImageMetrics::new(kinds.zip(scores.iter().copied())).ok_or(ComparisonError::OneKind)
+        };
+        let own: Vec<f32> = images.iter().map(|image| image.score).collect();
+        let mut rows = vec![ComparisonRow {
+            method: "cs-flow",
+            how: "the bundle's model",
+            metrics: metrics(&own)?,
+        }];
+        let (train, test) = (self.source.set(&train)?, self.source.set(&test)?);
+        for &method in &self.plan.methods {
+            observe(ComparisonStep::Fits(method));
+            let contender = method.contender(self.seed);
+            let mut tell = |step| {
+                observe(ComparisonStep::Trains(method, step));
+                ControlFlow::Continue(())
+            };
+            let scored = contender.scores(&train, &test, &mut tell);
+            let scored = scored.map_err(|source| ComparisonError::Method {
+                method: method.name(),
+                source,
+            })?;
+            let scores: Vec<f32> = scored.scores.iter().map(|&score| score as f32).collect();
+            rows.push(ComparisonRow {
+                method: method.name(),
+                how: method.how(),
+                metrics: metrics(&scores)?,
+            });
+        }
+        Ok(Comparison {
+            training_images: train.len(),
+            test_images: images.len(),
+            rows,
+        })
+    }
+}
+
+/// The files that trained the bundle, each once.
+fn training_images(
+    bundle: &Bundle,
+    expected: usize,
+    plan: &ComparisonPlan,
+) -> Result<Vec<PathBuf>, ComparisonError> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for path in dataset::train_good(&plan.images, &plan.good)?.paths {
+        let digest = match sha256_file(&path) {
+            Ok(digest) => digest,
+            Err(source) => return Err(ComparisonError::Unreadable { path, source }),
+        };
+        if bundle.was_trained_on(digest) && seen.insert(digest) {
+            found.push(path);
+        }
+    }
+    if found.len() < expected {
+        return Err(ComparisonError::TrainingImages {
+            folder: plan.images.join("train").join(&plan.good),
+            expected,
+            found: found.len(),
+        });
+    }
+    Ok(found)
+}

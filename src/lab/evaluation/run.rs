@@ -1,0 +1,223 @@
+//! One evaluation: every image scored once, in the order of the folder.
+
+use std::path::Path;
+
+use flawd_core::calibration::Calibration;
+use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
+use flawd_core::image::RgbImage;
+use flawd_core::verdict::Verdict;
+use flawd_onnx::Prediction;
+
+use super::file_list::FileList;
+use super::tally::Tally;
+use super::truth::{SampleError, Unusable, truth_of};
+use super::{GoldenRow, ImageRow, MaskUse, PromiseRow, Report, SkippedRow};
+use crate::bundle::Bundle;
+use crate::bundle::scorer::{Scorer, ScorerError, check_golden};
+use crate::lab::dataset::{LeftOut, Sample, TestSet};
+use crate::lab::picture::Picture;
+use crate::messages::with_causes;
+
+/// What an evaluation reports as it goes.
+pub enum Step<'a> {
+    /// An image was scored.
+    Scored {
+        /// Which one.
+        sample: &'a Sample,
+        /// Its picture as it was decoded.
+        image: &'a RgbImage,
+        /// What the model says.
+        prediction: &'a Prediction,
+        /// Where its defect is, in the inspected part of the picture; none where that is not known.
+        truth: Option<&'a PixelTruth>,
+    },
+    /// An image or a mask cannot be used.
+    Skipped {
+        /// The file.
+        path: &'a Path,
+        /// Why.
+        error: &'a SampleError,
+    },
+}
+
+/// The random halves on which a promise is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Splits {
+    /// Number of them, at least 2.
+    pub count: usize,
+    /// What decides them.
+    pub seed: u64,
+}
+
+/// The false-reject rates whose promise is measured, beside the bundle's own.
+const PROMISES: [f64; 2] = [0.05, 0.01];
+
+/// Scores the images of `test`, which lies in `folder`, and sums up. What cannot be used is
+/// reported and left out. An error of `observe` ends the evaluation.
+///
+/// # Errors
+/// Those of `observe`.
+pub fn evaluate<E>(
+    bundle: &Bundle,
+    scorer: &mut Scorer,
+    folder: &Path,
+    test: &TestSet,
+    splits: Splits,
+    mut observe: impl FnMut(Step<'_>) -> Result<(), E>,
+) -> Result<Report, E> {
+    let calibration = bundle.calibration();
+    let relative = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
+    let has_masks = test.samples.iter().any(|sample| !sample.masks.is_empty());
+    let mut tally = Tally::default();
+    let mut files = FileList::default();
+    let mut masks_used = MaskUse::default();
+    let mut seen_in_training = 0;
+    let mut images = Vec::new();
+    let mut skipped = Vec::new();
+    for sample in &test.samples {
+        let mut skip = |path: &Path, error: SampleError| {
+            skipped.push(SkippedRow {
+                path: relative(path),
+                error: with_causes(&error),
+            });
+            observe(Step::Skipped {
+                path,
+                error: &error,
+            })
+        };
+        let (picture, prediction) = match score(scorer, sample) {
+            Ok(scored) => scored,
+            Err(error) => {
+                skip(&sample.path, error)?;
+                continue;
+            }
+        };
+        let truth = match truth_of(scorer, sample, &picture.image) {
+            _ if !has_masks => None,
+            Ok(truth) => truth,
+            Err(Unusable { path, error }) => {
+                skip(path, *error)?;
+                None
+            }
+        };
+        let was_seen = picture.is_any(|digest| bundle.was_trained_on(digest));
+        seen_in_training += usize::from(was_seen);
+        let masks = truth.iter().flat_map(|truth| &truth.files);
+        let own = (picture.file, sample.path.as_path());
+        for (digest, path) in std::iter::once(&own).chain(masks) {
+            files.add(*digest, &relative(path));
+        }
+        let truth = truth.as_ref().map(|truth| &truth.pixels);
+        if let Some(truth) = truth.filter(|_| sample.is_defect()) {
+            masks_used.add(truth);
+        }
+        tally.add(sample, &prediction, truth);
+        images.push(ImageRow {
+            path: relative(&sample.path),
+            kind: sample.kind.clone(),
+            score: prediction.score,
+            p_value: calibration.p_value(prediction.score),
+            verdict: Verdict::from_score(prediction.score, calibration).as_str(),
+        });
+        observe(Step::Scored {
+            sample,
+            image: &picture.image,
+            prediction: &prediction,
+            truth,
+        })?;
+    }
+    let manifest = bundle.manifest();
+    let good = tally.good_scores().to_vec();
+    let calibrated = |score: &&f32| {
+        let scores = calibration.scores();
+        scores.binary_search_by(|it| it.total_cmp(score)).is_ok()
+    };
+    let scored_in_calibration = good.iter().filter(calibrated).count();
+    let (overall, defect_types) = tally.metrics(calibration);
+    // The scores of a cross-calibration come from other models: they are not exchangeable with
+    // these, and there is no bound that could be kept.
+    let is_bound = calibration.method().promises_a_bound();
+    Ok(Report {
+        bundle: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        model: manifest.model.digest,
+        provider: scorer.provider().to_owned(),
+        flawd: env!("CARGO_PKG_VERSION"),
+        data: folder.to_owned(),
+        files: files.digest(),
+        overall,
+        threshold: calibration.threshold(),
+        promised_false_reject_rate: calibration.alpha(),
+        asked_false_reject_rate: calibration.asked(),
+        expected_false_rejects: (is_bound && !good.is_empty()).then(|| {
+            let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
+            expected_false_rejects(n, rejected, good.len())
+        }),
+        kept_promise: if is_bound {
+            kept_promise(calibration, &good, splits)
+        } else {
+            Vec::new()
+        },
+        calibration_method: calibration.method(),
+        masks: masks_used,
+        seen_in_training,
+        scored_in_calibration,
+        golden: golden(bundle, scorer),
+        defect_types,
+        images,
+        skipped,
+        left_out: left_out(folder, test),
+        comparison: None,
+    })
+}
+
+/// What was not used, within the evaluated folder.
+fn left_out(folder: &Path, test: &TestSet) -> Vec<LeftOut> {
+    let mut left_out = test.left_out.clone();
+    for row in &mut left_out {
+        if let Ok(within) = row.path.strip_prefix(folder) {
+            row.path = within.to_owned();
+        }
+    }
+    left_out
+}
+
+fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
+    let picture = Picture::read(&sample.path, scorer.depth()).map_err(ScorerError::from)?;
+    let prediction = scorer.score(&picture.image)?;
+    Ok((picture, prediction))
+}
+
+/// Whether calibrations on random halves of all good scores keep what they promise.
+fn kept_promise(calibration: &Calibration, good: &[f32], splits: Splits) -> Vec<PromiseRow> {
+    let pool = [calibration.scores(), good].concat();
+    let mut rates = PROMISES.to_vec();
+    if !rates.contains(&calibration.alpha()) {
+        rates.push(calibration.alpha());
+    }
+    let row = |promised| {
+        let kept = KeptPromise::measure(&pool, promised, splits.count, splits.seed);
+        PromiseRow {
+            promised,
+            too_few: kept.as_ref().err().map(ToString::to_string),
+            measured: kept.ok(),
+        }
+    };
+    rates.into_iter().map(row).collect()
+}
+
+/// The golden inputs, scored here. One that cannot be scored is not reproduced.
+fn golden(bundle: &Bundle, scorer: &mut Scorer) -> Vec<GoldenRow> {
+    let calibration = bundle.calibration();
+    let mut row = |golden: &flawd_core::manifest::GoldenRecord| {
+        let image = bundle.golden_image(golden).ok();
+        let score = image.and_then(|image| Some(scorer.score(&image).ok()?.score));
+        GoldenRow {
+            file: golden.file.clone(),
+            expected: golden.score,
+            score,
+            reproduced: score.is_some_and(|score| check_golden(golden, score, calibration).is_ok()),
+        }
+    };
+    bundle.manifest().golden.iter().map(&mut row).collect()
+}

@@ -1,0 +1,205 @@
+//! One pass over image files that puts their features into the cache.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use flawd_core::depth::Depth;
+use flawd_core::digest::Digest;
+use flawd_core::image::RgbImage;
+use flawd_core::preprocess::Preprocessor;
+use flawd_onnx::FeatureExtractor;
+
+use super::{ExtractionObserver, FeatureSource, FeaturesError};
+use crate::files::digest::{sha256, sha256_pixels};
+use crate::lab::calibration::same_pixels;
+use crate::messages::with_causes;
+use crate::pictures::decode;
+
+/// An image that has features in the cache.
+#[derive(Clone, Debug)]
+pub struct FeatureImage {
+    /// Its file.
+    pub path: PathBuf,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Digest of its pixels, which other files may have as well.
+    pub pixels: Digest,
+    /// Where the cache keeps its features; differs whenever they would.
+    pub key: String,
+}
+
+impl FeatureImage {
+    /// Its pixels, read by `depth` as for its features, if the file is still the one whose features
+    /// were extracted; in words, why not.
+    pub fn read_again(&self, depth: Option<Depth>) -> Result<RgbImage, String> {
+        let bytes = decode::read(&self.path).map_err(|error| with_causes(&error))?;
+        if sha256(&bytes) != self.digest {
+            return Err("the file changed after its features were extracted".to_owned());
+        }
+        decode::from_bytes(&self.path, &bytes, depth).map_err(|error| with_causes(&error))
+    }
+}
+
+/// An image that cannot be used.
+#[derive(Debug)]
+pub struct SkippedImage {
+    /// Its file.
+    pub path: PathBuf,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What is done with a picture that has the same pixels as an earlier one, in whatever bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// It is left out: the same shot in both halves of a split would spoil what a calibration
+    /// promises, and twice in one of them counts as two parts.
+    LeaveOut,
+    /// It counts as often as it is there.
+    Keep,
+}
+
+/// What an extraction reports as it goes.
+pub enum ExtractionStep<'a> {
+    /// An image cannot be used.
+    Skipped(&'a SkippedImage),
+    /// Features of `done` of `total` images are there.
+    Done {
+        /// Images looked at so far.
+        done: usize,
+        /// Images in all.
+        total: usize,
+        /// How many of them had been extracted by an earlier run.
+        cached: usize,
+    },
+}
+
+/// Puts the features of images into the cache.
+pub(crate) struct Extraction<'a> {
+    source: &'a FeatureSource,
+    extractor: FeatureExtractor,
+    /// The software and the providers: other ones give other numbers.
+    computed_by: String,
+    repeated: Repeated,
+    preprocessor: Preprocessor,
+    tensor: Vec<u8>,
+    /// Pixels that were seen, and in which file.
+    seen: HashMap<Digest, PathBuf>,
+    cached: usize,
+}
+
+impl<'a> Extraction<'a> {
+    pub(crate) fn new(
+        source: &'a FeatureSource,
+        extractor: FeatureExtractor,
+        computed_by: String,
+        repeated: Repeated,
+    ) -> Self {
+        let preprocessor = Preprocessor::new(source.spec.size, source.geometry);
+        let tensor = vec![0; preprocessor.tensor_len()];
+        Self {
+            source,
+            extractor,
+            computed_by,
+            repeated,
+            preprocessor,
+            tensor,
+            seen: HashMap::new(),
+            cached: 0,
+        }
+    }
+
+    pub(crate) fn run(
+        mut self,
+        paths: Vec<PathBuf>,
+        observe: &mut ExtractionObserver,
+    ) -> Result<Vec<FeatureImage>, FeaturesError> {
+        let mut tell = |step: ExtractionStep| match observe(step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(FeaturesError::Interrupted),
+        };
+        let total = paths.len();
+        let mut images = Vec::with_capacity(total);
+        for (number, path) in paths.into_iter().enumerate() {
+            match self.extract(&path)? {
+                Ok(image) => images.push(image),
+                Err(reason) => tell(ExtractionStep::Skipped(&SkippedImage { path, reason }))?,
+            }
+            tell(ExtractionStep::Done {
+                done: number + 1,
+                total,
+                cached: self.cached,
+            })?;
+        }
+        Ok(images)
+    }
+
+    /// An image with features in the cache, or why it cannot be used.
+    fn extract(&mut self, path: &Path) -> Result<Result<FeatureImage, String>, FeaturesError> {
+        let bytes = match decode::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(with_causes(&error))),
+        };
+        let digest = sha256(&bytes);
+        let key = self.key(digest);
+        let image = |pixels| FeatureImage {
+            path: path.to_owned(),
+            digest,
+            pixels,
+            key: key.clone(),
+        };
+        let kept = self.source.cache.note(&key);
+        if let Some(pixels) = kept.and_then(|note| note.parse().ok()) {
+            self.cached += 1;
+            return Ok(self.first(pixels, path).map(|()| image(pixels)));
+        }
+        let picture = match decode::from_bytes(path, &bytes, self.source.depth) {
+            Ok(picture) => picture,
+            Err(error) => return Ok(Err(with_causes(&error))),
+        };
+        let pixels = sha256_pixels(&picture);
+        if let Err(repeats) = self.first(pixels, path) {
+            return Ok(Err(repeats));
+        }
+        if let Err(error) = self.preprocessor.run(&picture, &mut self.tensor) {
+            return Ok(Err(with_causes(&error)));
+        }
+        let features = self.extractor.run(&self.tensor)?;
+        self.source
+            .cache
+            .store(&key, &pixels.to_string(), &features)?;
+        Ok(Ok(image(pixels)))
+    }
+
+    /// Whether these pixels are to be used, or which picture they repeat.
+    fn first(&mut self, pixels: Digest, path: &Path) -> Result<(), String> {
+        match self.seen.entry(pixels) {
+            Entry::Occupied(earlier) if self.repeated == Repeated::LeaveOut => {
+                Err(same_pixels(earlier.get()))
+            }
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(place) => {
+                place.insert(path.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// A name that differs whenever the features would.
+    fn key(&self, image: Digest) -> String {
+        let FeatureSource {
+            graph_digest,
+            geometry,
+            depth,
+            ..
+        } = self.source;
+        let inputs = format!(
+            "{} {} {graph_digest} {geometry:?} {depth:?} {image}",
+            self.computed_by,
+            decode::REVISION
+        );
+        sha256(inputs.as_bytes()).hex()
+    }
+}

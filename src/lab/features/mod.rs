@@ -1,0 +1,222 @@
+//! From image files to feature maps in the cache: what training, comparing and ablating begin with.
+//!
+//! Features are kept under a name that differs whenever they would, so that whoever asks for the
+//! same picture through the same backbone at the same size finds them. Nothing here knows what the
+//! features are for.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use flawd_core::depth::Depth;
+use flawd_core::digest::Digest;
+use flawd_core::image::Size;
+use flawd_core::preprocess::Geometry;
+use flawd_onnx::filter_bank::{self, filter_bank};
+use flawd_onnx::{
+    Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
+    Runtime, SessionOptions, feature_graph,
+};
+use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
+
+use crate::files::cache::InUse;
+use crate::files::digest::sha256;
+
+mod extraction;
+
+pub use extraction::{ExtractionStep, FeatureImage, Repeated, SkippedImage};
+
+use extraction::Extraction;
+
+/// What features depend on, besides the image.
+#[derive(Clone, Debug)]
+pub struct FeaturePlan {
+    /// An ONNX file that computes feature maps; none for flawd's own filter bank.
+    pub backbone: Option<PathBuf>,
+    /// Which of its outputs, with which pixels; the filter bank needs no choice.
+    pub choice: FeatureChoice,
+    /// Size of the network's input.
+    pub size: Size,
+    /// Which part of a picture is inspected, and how it is turned.
+    pub geometry: Geometry,
+    /// What is known of pictures of more than 8 bits that do not say their depth.
+    pub depth: Option<Depth>,
+    /// The folder in whose `features` they are kept.
+    pub cache: PathBuf,
+}
+
+/// Why there are no features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeaturesError {
+    /// The backbone cannot be read.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// The backbone does not give the features asked for.
+    #[error(transparent)]
+    Outputs(#[from] flawd_onnx::FeatureError),
+    /// The backbone gives no such features at this size.
+    #[error(transparent)]
+    Graph(#[from] ExportError),
+    /// The feature graph does not run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Features cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] FeatureError),
+    /// The cache cannot be used.
+    #[error("cannot use the cache {}: name another folder with --cache", path.display())]
+    NotLocked {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted; run the same command again to go on, without --fresh")]
+    Interrupted,
+}
+
+/// Hears how far an extraction is, and may stop it.
+pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<()> + 'a;
+
+/// The bytes of a backbone, of which nothing was asked yet.
+pub struct BackboneFile {
+    /// Where they lie; the name alone of the filter bank, which lies nowhere.
+    pub path: PathBuf,
+    /// Their digest.
+    pub digest: Digest,
+    bytes: Vec<u8>,
+}
+
+impl BackboneFile {
+    /// Reads the file at `path`; the filter bank where none is given.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(path: Option<&Path>) -> Result<Self, BackboneError> {
+        let (path, bytes) = match path {
+            None => (PathBuf::from(filter_bank::FILE_NAME), filter_bank()),
+            Some(path) => {
+                let path = path.to_owned();
+                match fs::read(&path) {
+                    Ok(bytes) => (path, bytes),
+                    Err(source) => return Err(BackboneError::Unreadable { path, source }),
+                }
+            }
+        };
+        let digest = sha256(&bytes);
+        Ok(Self {
+            path,
+            digest,
+            bytes,
+        })
+    }
+}
+
+/// A backbone with a plan for its use.
+pub struct FeatureSource {
+    /// The backbone.
+    pub backbone: Backbone,
+    /// Digest of the backbone's bytes.
+    pub backbone_digest: Digest,
+    /// Which of its outputs, at which size, with which pixels.
+    pub spec: FeatureSpec,
+    /// Digest of the graph that computes the features.
+    pub graph_digest: Digest,
+    graph: Vec<u8>,
+    geometry: Geometry,
+    depth: Option<Depth>,
+    cache: FeatureCache,
+    /// Nothing of it is cleared meanwhile.
+    _in_use: InUse,
+}
+
+impl FeatureSource {
+    /// Opens what a plan names.
+    ///
+    /// # Errors
+    /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
+    /// be made.
+    pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
+        Self::of(&BackboneFile::read(plan.backbone.as_deref())?, plan)
+    }
+
+    /// The same, where the file that the plan names was read already.
+    ///
+    /// # Errors
+    /// As [`FeatureSource::open`].
+    pub fn of(file: &BackboneFile, plan: &FeaturePlan) -> Result<Self, FeaturesError> {
+        let backbone = Backbone::from_bytes(&file.path, &file.bytes)?;
+        let mut choice = plan.choice.clone();
+        if plan.backbone.is_none() && choice.outputs.is_empty() {
+            choice.outputs.push(filter_bank::DEFAULT_OUTPUT.to_owned());
+        }
+        let spec = choice.complete(&backbone, plan.size)?;
+        let graph = feature_graph(&backbone, &spec)?;
+        let in_use = InUse::shared(&plan.cache).map_err(|source| FeaturesError::NotLocked {
+            path: plan.cache.clone(),
+            source,
+        })?;
+        Ok(Self {
+            _in_use: in_use,
+            backbone,
+            backbone_digest: file.digest,
+            spec,
+            graph_digest: sha256(&graph),
+            graph,
+            geometry: plan.geometry,
+            depth: plan.depth,
+            cache: FeatureCache::open(&plan.cache.join("features"))?,
+        })
+    }
+
+    /// The same for pictures of this depth, where their set shows it.
+    pub fn reading(self, depth: Option<Depth>) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// The depth of pictures of more than 8 bits that do not say it.
+    pub fn depth(&self) -> Option<Depth> {
+        self.depth
+    }
+
+    /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the
+    /// others come in the order of `paths`.
+    ///
+    /// # Errors
+    /// If the graph does not run, the cache cannot be written, or `observe` said to stop.
+    pub fn extract(
+        &self,
+        paths: Vec<PathBuf>,
+        repeated: Repeated,
+        runtime: &Runtime,
+        options: &SessionOptions,
+        observe: &mut ExtractionObserver,
+    ) -> Result<Vec<FeatureImage>, FeaturesError> {
+        let extractor = FeatureExtractor::load(runtime, &self.graph, options)?;
+        let computed_by = format!("{} {:?}", env!("CARGO_PKG_VERSION"), options.providers);
+        Extraction::new(self, extractor, computed_by, repeated).run(paths, observe)
+    }
+
+    /// Feature channels of each scale.
+    ///
+    /// # Errors
+    /// As [`FeatureSource::open`], which has checked the same.
+    pub fn channels(&self) -> Result<usize, FeaturesError> {
+        Ok(self.spec.shape(&self.backbone)?.channels)
+    }
+
+    /// Bytes of the graph that computes the features.
+    pub fn graph_len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// The features of images that were extracted.
+    ///
+    /// # Errors
+    /// If there are none, or the first one's are not there any more.
+    pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, FeatureError> {
+        let keys = images.iter().map(|image| image.key.clone()).collect();
+        FeatureSet::new(self.cache.clone(), keys)
+    }
+}

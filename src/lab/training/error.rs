@@ -1,0 +1,198 @@
+//! Why a training run ends without a bundle.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flawd_core::calibration::CalibrationError;
+use flawd_onnx::ExportError;
+use flawd_train::checkpoint::CheckpointError;
+use flawd_train::features::FeatureError;
+use flawd_train::trainer;
+
+use crate::bundle::BundleError;
+use crate::bundle::scorer::ScorerError;
+use crate::bundle::stress::StressError;
+use crate::lab::calibration::{NotThere, StandApart, ThresholdError};
+use crate::lab::dataset::DatasetError;
+use crate::lab::features::FeaturesError;
+use crate::pictures::decode::DecodeError;
+use crate::pictures::depth::SetError;
+
+/// Why a run ended without a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    /// The images cannot be listed.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// Which depth they have is not known, or another one was stated.
+    #[error(transparent)]
+    Depth(SetError),
+    /// The backbone cannot be used, or features cannot be kept.
+    #[error(transparent)]
+    Features(#[from] FeaturesError),
+    /// The model cannot be built.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Cached features cannot be read.
+    #[error(transparent)]
+    Cache(#[from] FeatureError),
+    /// A checkpoint cannot be kept.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Two images at least are needed: one to train on, one to calibrate with.
+    #[error("only {0} usable image: training needs at least 2, and some hundred to be any good")]
+    TooFewImages(usize),
+    /// Every picture that was to be scored changed or went while the training ran.
+    #[error(
+        "none of the {0} images that were to be scored can still be read as it was: put the files \
+         back and run the same command again, which goes on from here"
+    )]
+    NoneLeft(usize),
+    /// The held-out images cannot promise the rate. Found before training starts.
+    #[error(
+        "--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with: leave \
+         --false-reject-rate out to promise the lowest rate that they support, or bring more: {takes}"
+    )]
+    Calibration {
+        /// What the calibration says.
+        #[source]
+        source: CalibrationError,
+        /// The share held out.
+        hold_out: f64,
+        /// Images held out.
+        held_out: usize,
+        /// Usable images.
+        images: usize,
+        /// What the rate takes, in words.
+        takes: String,
+    },
+    /// The images cannot promise the rate by cross-calibration. Found before training starts.
+    #[error(
+        "--cross-calibrate {folds} calibrates with all {images} images: leave --false-reject-rate \
+         out to promise the lowest rate that they support, or bring more"
+    )]
+    CrossCalibration {
+        /// What the calibration says.
+        #[source]
+        source: CalibrationError,
+        /// Folds asked for.
+        folds: usize,
+        /// Usable images.
+        images: usize,
+    },
+    /// What a fold gave cannot be kept, or be read again.
+    #[error("cannot {action} {}, which belongs to a fold of the cross-calibration", path.display())]
+    Fold {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What an interrupted run kept of a fold is damaged.
+    #[error(
+        "{} is damaged ({reason}); delete it to train this fold of the cross-calibration again",
+        path.display()
+    )]
+    DamagedFold {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Training itself failed; the state of the last saved epoch is kept, if there is one.
+    #[error("training failed; {}", kept_state(*kept, checkpoint))]
+    Training {
+        /// Why.
+        #[source]
+        source: trainer::TrainingError,
+        /// Epochs that are saved.
+        kept: usize,
+        /// The file.
+        checkpoint: PathBuf,
+    },
+    /// The exported model does not score as the trainer does.
+    #[error(
+        "the exported model differs from the trained one: relative difference {difference:.1e} in \
+         a score, where {allowed:.0e} is allowed"
+    )]
+    ExportDiffers {
+        /// The largest difference.
+        difference: f64,
+        /// The largest that is allowed.
+        allowed: f64,
+    },
+    /// An image can no longer be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An image cannot be scored.
+    #[error(transparent)]
+    Scorer(#[from] ScorerError),
+    /// The exported model's scores make no threshold.
+    #[error(transparent)]
+    Threshold(CalibrationError),
+    /// Images that calibrate stand apart from the others.
+    #[error("{0}; the training is kept, and the same command goes on from its end")]
+    StandApart(StandApart),
+    /// An image that is to be left out is not there.
+    #[error(transparent)]
+    NotThere(#[from] NotThere),
+    /// The exported model scores nothing but what it knows.
+    #[error(transparent)]
+    Stress(#[from] StressError),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Another process trains the same.
+    #[error(
+        "another flawd, process {process}, trains the same on these images: wait for its end, or give \
+         another folder with --cache"
+    )]
+    Busy {
+        /// Its id, as far as it is known.
+        process: String,
+    },
+    /// A training cannot be locked.
+    #[error(
+        "cannot lock {}; name a folder on a disk of this machine with --cache", path.display()
+    )]
+    NotLocked {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The caller asked to stop; the same command goes on from the last checkpoint.
+    #[error("interrupted; run the same command again to go on, without --fresh")]
+    Interrupted,
+}
+
+impl From<ThresholdError> for TrainingError {
+    fn from(error: ThresholdError) -> Self {
+        match error {
+            ThresholdError::Calibration(error) => Self::Threshold(error),
+            ThresholdError::StandApart(error) => Self::StandApart(error),
+        }
+    }
+}
+
+impl From<SetError> for TrainingError {
+    fn from(error: SetError) -> Self {
+        match error {
+            SetError::Interrupted => Self::Interrupted,
+            error => Self::Depth(error),
+        }
+    }
+}
+
+/// What a run that failed leaves behind.
+fn kept_state(epochs: usize, checkpoint: &Path) -> String {
+    match epochs {
+        0 => "no epoch was finished, so nothing is kept".to_owned(),
+        epochs => format!(
+            "the state after {epochs} epochs is kept in {}",
+            checkpoint.display()
+        ),
+    }
+}

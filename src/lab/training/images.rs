@@ -1,0 +1,112 @@
+//! Which images of a training run train, and which are held out.
+
+use crate::files::digest::sha256;
+use crate::lab::features::FeatureImage;
+
+/// Puts the images into the order in which they are dealt.
+///
+/// It depends on their content and the seed, not on their names, so that no part is made of the
+/// last shift's pictures.
+pub(crate) fn shuffle(mut images: Vec<FeatureImage>, seed: u64) -> Vec<FeatureImage> {
+    images.sort_by_cached_key(|image| sha256(format!("{seed} {}", image.digest).as_bytes()));
+    images
+}
+
+/// Parts the images, at least two: the first part trains, the second calibrates.
+pub(crate) fn split(
+    mut images: Vec<FeatureImage>,
+    hold_out: f64,
+) -> (Vec<FeatureImage>, Vec<FeatureImage>) {
+    let held_out = images.split_off(images.len() - held_out_count(images.len(), hold_out));
+    (images, held_out)
+}
+
+/// How many of `images`, at least two, the share `hold_out` is: at least one, and not all.
+pub(crate) fn held_out_count(images: usize, hold_out: f64) -> usize {
+    let count = (images as f64 * hold_out).round() as usize;
+    count.clamp(1, images - 1)
+}
+
+/// Deals the images into `folds` folds, as evenly as can be: the first part are those of all folds
+/// but `number`, the second those of this one.
+pub(crate) fn fold(
+    images: &[FeatureImage],
+    number: usize,
+    folds: usize,
+) -> (Vec<FeatureImage>, Vec<FeatureImage>) {
+    let dealt = images.iter().cloned().enumerate();
+    let (held_out, training): (Vec<_>, Vec<_>) =
+        dealt.partition(|(place, _)| place % folds == number);
+    let images = |part: Vec<(usize, FeatureImage)>| part.into_iter().map(|(_, image)| image);
+    (images(training).collect(), images(held_out).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn images(count: usize) -> Vec<FeatureImage> {
+        let image = |number: usize| {
+            let name = number.to_string();
+            FeatureImage {
+                path: PathBuf::from(&name),
+                digest: sha256(name.as_bytes()),
+                pixels: sha256(name.as_bytes()),
+                key: name,
+            }
+        };
+        (0..count).map(image).collect()
+    }
+
+    fn names(images: &[FeatureImage]) -> BTreeMap<&str, usize> {
+        let mut names = BTreeMap::new();
+        for image in images {
+            *names.entry(image.key.as_str()).or_default() += 1;
+        }
+        names
+    }
+
+    proptest! {
+        /// What a cross-calibration stands on: no image is scored by a flow that it trained, and
+        /// each counts once.
+        #[test]
+        fn every_image_is_out_of_fold_exactly_once_and_trains_all_other_folds(
+            count in 2_usize..60,
+            share in 0.0_f64..=1.0,
+            seed in any::<u64>(),
+        ) {
+            let folds = 2 + (share * (count - 2) as f64) as usize;
+            let all = images(count);
+            let dealt = shuffle(all.clone(), seed);
+            let mut out_of_fold = Vec::new();
+            for number in 0..folds {
+                let (training, held_out) = fold(&dealt, number, folds);
+                prop_assert!(!training.is_empty() && !held_out.is_empty());
+                prop_assert!(held_out.len() - count / folds <= 1, "even folds");
+                let mut both = training;
+                both.extend(held_out.clone());
+                prop_assert_eq!(names(&both), names(&all));
+                out_of_fold.extend(held_out);
+            }
+            prop_assert_eq!(names(&out_of_fold), names(&all));
+        }
+
+        #[test]
+        fn a_split_has_every_image_once_and_both_parts_have_one(
+            count in 2_usize..60,
+            hold_out in 0.001_f64..0.999,
+        ) {
+            let all = images(count);
+            let (training, held_out) = split(shuffle(all.clone(), 1), hold_out);
+            prop_assert!(!training.is_empty() && !held_out.is_empty());
+            let mut both = training;
+            both.extend(held_out);
+            prop_assert_eq!(names(&both), names(&all));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One process at a time for each training: two that write one checkpoint would go on from each
+//! other's epochs, and the first to finish would remove the other's state.
+//!
+//! ```text
+//! CACHE/runs/<fingerprint>.lock    locked (flock) as long as the run lasts, then removed
+//! ```
+//! The lock is the system's, so it goes with the process, however that ends; what is left of a killed
+//! one is an empty file that holds up nobody.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::TrainingError;
+
+/// The right to train the run of a fingerprint.
+pub(crate) struct Lock {
+    path: PathBuf,
+    /// Locked until it is closed.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path`; folders above it are made.
+    ///
+    /// # Errors
+    /// If another process has it, or nothing can be locked there.
+    pub(crate) fn take(path: &Path) -> Result<Self, TrainingError> {
+        let failed = |source| TrainingError::NotLocked {
+            path: path.to_owned(),
+            source,
+        };
+        loop {
+            let mut file = open(path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut process = String::new();
+                    // It is for people alone.
+                    file.read_to_string(&mut process).ok();
+                    return Err(TrainingError::Busy { process });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            // Its last holder may have removed it after it was opened here.
+            if is_at(&file, path).map_err(failed)? {
+                file.set_len(0).map_err(failed)?;
+                write!(file, "{}", std::process::id()).map_err(failed)?;
+                let path = path.to_owned();
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Removes the file while it is locked, so that it is this one and no other's.
+    fn drop(&mut self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path)
+}
+
+/// True if `file` is the one that lies at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let there = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        there => there?,
+    };
+    let own = file.metadata()?;
+    Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_one_holders_until_it_is_dropped_and_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("runs/a.lock");
+        let first = Lock::take(&path).expect("it is free");
+        let refused = Lock::take(&path).err().expect("it is taken").to_string();
+        assert!(
+            refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
+        drop(first);
+        assert!(!path.exists());
+        // What a killed process left is no lock.
+        fs::write(&path, "1").expect("writable");
+        drop(Lock::take(&path).expect("it is free again"));
+        assert!(!path.exists());
+    }
+}

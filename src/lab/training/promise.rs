@@ -1,0 +1,119 @@
+//! Whether the images of a plan support the rate that its threshold is to promise, and what to do
+//! where they do not. Found before an hour of training, not after it.
+
+use flawd_core::calibration::{achievable_rate, needed_images, shown};
+
+use super::images::held_out_count;
+use super::{HoldOut, TrainingError, TrainingPlan};
+
+/// Folds that are usual.
+const FOLDS: usize = 10;
+
+/// The rate of a plan gave way to the lowest that its images support.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GaveWay {
+    /// The rate that was asked for, or the default.
+    pub asked: f64,
+    /// The lowest that the images support.
+    pub rate: f64,
+    /// Images that calibrate.
+    pub calibrating: usize,
+    /// What the lower rate takes, in words.
+    pub takes: String,
+}
+
+/// How many of so many usable images, at least 2, calibrate.
+pub(crate) fn calibrating(plan: &TrainingPlan, images: usize) -> usize {
+    match plan.hold_out {
+        HoldOut::Share(share) => held_out_count(images, share),
+        HoldOut::Folds(_) => images,
+    }
+}
+
+/// Whether a plan's rate can be kept where `calibrating` of `images` calibrate.
+///
+/// # Errors
+/// If it was asked for and cannot be kept, or the images make no such folds.
+pub(crate) fn check(
+    plan: &TrainingPlan,
+    images: usize,
+    calibrating: usize,
+) -> Result<Option<GaveWay>, TrainingError> {
+    let asked = plan.promise.false_reject_rate;
+    let checked = plan.promise.check(calibrating);
+    let method = plan.hold_out.method();
+    let checked = checked.and_then(|()| method.check(calibrating));
+    checked.map_err(|source| match plan.hold_out {
+        HoldOut::Share(hold_out) => TrainingError::Calibration {
+            source,
+            hold_out,
+            held_out: calibrating,
+            images,
+            takes: takes(plan.hold_out, images, asked),
+        },
+        HoldOut::Folds(folds) => TrainingError::CrossCalibration {
+            source,
+            folds,
+            images,
+        },
+    })?;
+    let rate = achievable_rate(calibrating);
+    Ok((asked < rate).then(|| GaveWay {
+        asked,
+        rate,
+        calibrating,
+        takes: takes(plan.hold_out, images, asked),
+    }))
+}
+
+/// What a rate takes, where so many images are there.
+fn takes(hold_out: HoldOut, images: usize, rate: f64) -> String {
+    let needed = needed_images(rate);
+    let HoldOut::Share(share) = hold_out else {
+        return format!("{} takes {needed} good images", shown(rate));
+    };
+    let in_all = (needed + 1..)
+        .find(|&images| held_out_count(images, share) >= needed)
+        .expect("a share of enough images is enough");
+    let mut ways = vec![format!("{in_all} good images")];
+    // More than half would leave less to train on than to calibrate with.
+    if 2 * needed <= images {
+        let larger = (100.0 * needed as f64 / images as f64).ceil() / 100.0;
+        ways.push(format!("--hold-out {larger}"));
+    }
+    let cross = format!("--cross-calibrate {FOLDS}, whose promise is an estimate");
+    ways.push(if images >= needed {
+        cross
+    } else {
+        format!("{needed} good images and {cross}")
+    });
+    format!("{} takes {}", shown(rate), ways.join(", or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rate_takes_is_enough() {
+        let share = HoldOut::Share(0.2);
+        let said = takes(share, 209, 0.01);
+        assert_eq!(
+            said,
+            "0.01 takes 493 good images, or --hold-out 0.48, or --cross-calibrate 10, whose \
+             promise is an estimate"
+        );
+        assert_eq!(held_out_count(493, 0.2), 99);
+        assert!(held_out_count(492, 0.2) < 99);
+        assert!(held_out_count(209, 0.48) >= 99);
+        assert_eq!(
+            takes(share, 60, 0.01),
+            "0.01 takes 493 good images, or 99 good images and --cross-calibrate 10, whose promise \
+             is an estimate"
+        );
+        assert_eq!(
+            takes(HoldOut::Folds(10), 60, 0.01),
+            "0.01 takes 99 good images"
+        );
+    }
+}

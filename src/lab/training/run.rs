@@ -1,0 +1,150 @@
+//! The part of a session that trains: epochs, and the checkpoint between them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flawd_core::flow::FlowSpec;
+use flawd_core::transform::FeatureTransform;
+use flawd_train::checkpoint::{Checkpoint, CheckpointError};
+use flawd_train::features::FeatureSet;
+use flawd_train::network::Flow;
+use flawd_train::trainer::{self, EpochReport, Trainer, TrainingSettings};
+
+use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
+use crate::files::digest::sha256;
+use crate::lab::features::{FeatureImage, FeatureSource};
+
+/// What is trained, on what.
+pub(crate) struct Run<'a> {
+    pub(crate) plan: &'a TrainingPlan,
+    pub(crate) spec: FlowSpec,
+    pub(crate) set: &'a FeatureSet,
+    pub(crate) transform: &'a FeatureTransform,
+    pub(crate) settings: &'a TrainingSettings,
+    pub(crate) held_out: usize,
+    pub(crate) fingerprint: String,
+    /// Where the state of this very run is kept.
+    pub(crate) checkpoint: PathBuf,
+}
+
+/// Removes the state of a run that ended well.
+pub(crate) fn forget(checkpoint: &Path) -> Result<(), TrainingError> {
+    fs::remove_file(checkpoint).map_err(|source| {
+        TrainingError::Checkpoint(CheckpointError::Io {
+            action: "remove",
+            path: checkpoint.to_owned(),
+            source,
+        })
+    })
+}
+
+impl Run<'_> {
+    /// Trains from the start or from this very run's checkpoint.
+    pub(crate) fn train(
+        &self,
+        observe: &mut Observer,
+    ) -> Result<(Flow, Vec<EpochReport>), TrainingError> {
+        let checkpoint = &self.checkpoint;
+        let settings = self.settings.clone();
+        let failed = |kept: usize, source| match source {
+            trainer::TrainingError::Interrupted { .. } => TrainingError::Interrupted,
+            source => TrainingError::Training {
+                source,
+                kept,
+                checkpoint: checkpoint.clone(),
+            },
+        };
+        let mut trainer = Trainer::new(self.spec.clone(), settings, self.set, self.transform)
+            .map_err(|source| failed(0, source))?;
+        let started = Progress::Split {
+            training: self.set.len(),
+            held_out: self.held_out,
+            parameters: trainer.flow().parameters.len(),
+        };
+        tell(observe, started)?;
+        if !self.plan.fresh
+            && let Some(found) = Checkpoint::load(checkpoint, &self.fingerprint)?
+        {
+            trainer.resume(found);
+            tell(observe, Progress::Resumed(trainer.epochs().len()))?;
+        }
+        let mut saver = Saver {
+            run: self,
+            kept: trainer.epochs().len(),
+            last: Instant::now(),
+            took: Duration::ZERO,
+        };
+        while !trainer.is_finished() {
+            let report = trainer
+                .epoch(|step| observe(Progress::Step(step)))
+                .map_err(|source| failed(saver.kept, source))?
+                .clone();
+            let of = trainer.planned_epochs();
+            let left = Duration::from_secs_f64(report.seconds * (of - report.epoch) as f64);
+            if saver.is_due() || trainer.is_finished() {
+                saver.save(&trainer)?;
+            }
+            if observe(Progress::Epoch {
+                report: &report,
+                of,
+                left,
+            })
+            .is_break()
+            {
+                if saver.kept < report.epoch {
+                    saver.save(&trainer)?;
+                }
+                return Err(TrainingError::Interrupted);
+            }
+        }
+        let epochs = trainer.epochs().to_vec();
+        Ok((trainer.into_flow(), epochs))
+    }
+}
+
+/// How much longer than a save the training goes on before the next one.
+const SAVING: u32 = 10;
+
+/// Decides when the state of a run is saved: after the first epoch, and then so seldom that saving
+/// takes a tenth of the time at most. Few images make short epochs, and the state has the size of the
+/// flow whatever they are.
+struct Saver<'a> {
+    run: &'a Run<'a>,
+    /// Epochs that are saved.
+    kept: usize,
+    last: Instant,
+    took: Duration,
+}
+
+impl Saver<'_> {
+    fn is_due(&self) -> bool {
+        self.last.elapsed() >= SAVING * self.took
+    }
+
+    fn save(&mut self, trainer: &Trainer) -> Result<(), CheckpointError> {
+        let start = Instant::now();
+        let checkpoint = trainer.checkpoint(&self.run.fingerprint);
+        checkpoint.save(&self.run.checkpoint)?;
+        self.kept = trainer.epochs().len();
+        self.last = Instant::now();
+        self.took = self.last - start;
+        Ok(())
+    }
+}
+
+/// A name that differs between runs whose numbers would.
+pub(crate) fn fingerprint(
+    plan: &TrainingPlan,
+    settings: &TrainingSettings,
+    spec: &FlowSpec,
+    source: &FeatureSource,
+    training: &[FeatureImage],
+) -> String {
+    let keys: Vec<&str> = training.iter().map(|image| image.key.as_str()).collect();
+    let inputs = format!(
+        "{:?} {spec:?} {:?} {} {keys:?}",
+        settings, plan.transform, source.graph_digest
+    );
+    sha256(inputs.as_bytes()).hex()[..16].to_owned()
+}

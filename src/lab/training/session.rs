@@ -1,0 +1,73 @@
+//! What all flows of one training run are made with.
+
+use std::path::PathBuf;
+
+use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::flow::{FlowSpec, SCALES};
+use flawd_onnx::{Runtime, SessionOptions};
+use flawd_train::trainer::TrainingSettings;
+
+use super::run::fingerprint;
+use super::{TrainingError, TrainingPlan};
+use crate::lab::features::{FeatureImage, FeatureSource, FeaturesError};
+
+/// What all flows of a session are made with.
+pub(crate) struct Session<'a> {
+    pub(crate) plan: &'a TrainingPlan,
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) options: &'a SessionOptions,
+    pub(crate) source: &'a FeatureSource,
+}
+
+impl Session<'_> {
+    /// Where the state of unfinished runs is kept.
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.plan.features.cache.join("runs")
+    }
+
+    /// Where the state of the run with this fingerprint is kept.
+    pub(crate) fn checkpoint(&self, fingerprint: &str) -> PathBuf {
+        self.runs().join(format!("{fingerprint}.safetensors"))
+    }
+
+    /// A name that differs between runs whose numbers would.
+    pub(crate) fn fingerprint(
+        &self,
+        training: &[FeatureImage],
+        settings: &TrainingSettings,
+    ) -> Result<String, TrainingError> {
+        let spec = flow_spec(self.plan, self.source)?;
+        Ok(fingerprint(
+            self.plan,
+            settings,
+            &spec,
+            self.source,
+            training,
+        ))
+    }
+}
+
+/// The flow of a plan on these features.
+pub(crate) fn flow_spec(
+    plan: &TrainingPlan,
+    source: &FeatureSource,
+) -> Result<FlowSpec, FeaturesError> {
+    Ok(FlowSpec {
+        channels: source.channels()?,
+        hidden: plan.hidden,
+        kernels: plan.kernels.clone(),
+        clamp: plan.clamp,
+        permutation: plan.permutation,
+        scales: SCALES,
+        cross_scale: true,
+    })
+}
+
+/// The threshold for `scores`, as the plan promises it.
+pub(crate) fn calibrate(
+    plan: &TrainingPlan,
+    scores: Vec<f32>,
+) -> Result<Calibration, CalibrationError> {
+    let calibration = plan.promise.calibrate(scores)?;
+    calibration.with_method(plan.hold_out.method())
+}

@@ -1,0 +1,173 @@
+//! One training run, step by step.
+
+use std::path::PathBuf;
+
+use flawd_core::calibration::Calibration;
+use flawd_onnx::{ExportError, ModelTooLarge, Runtime, SessionOptions};
+use flawd_train::trainer::EpochReport;
+
+use super::images::{shuffle, split};
+use super::lock::Lock;
+use super::promise::{self, GaveWay};
+use super::run::forget;
+use super::session::{Session, flow_spec};
+use super::ship::{Shipment, Shipped};
+use super::trained::Trained;
+use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan, cross, tell};
+use crate::bundle::Draft;
+use crate::lab::dataset;
+use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
+use crate::pictures::depth;
+
+/// What a run made.
+pub struct TrainingSummary {
+    /// The bundle's folder.
+    pub bundle: PathBuf,
+    /// Images that trained.
+    pub training: usize,
+    /// Images left out, with reasons.
+    pub skipped: usize,
+    /// The finished epochs.
+    pub epochs: Vec<EpochReport>,
+    /// Largest relative difference between a score of the shipped model and the trainer's.
+    pub export_difference: f64,
+    /// The threshold and its promise.
+    pub calibration: Calibration,
+    /// What a lower rate takes, where the rate gave way to what the images support.
+    pub gave_way: Option<GaveWay>,
+    /// Which images set the threshold, and how far they stand from the rest, in words.
+    pub highest: String,
+}
+
+/// One to train on, one to calibrate with.
+const LEAST_IMAGES: usize = 2;
+
+/// Trains, exports, compares, calibrates, and writes the bundle.
+///
+/// # Errors
+/// [`TrainingError`]; what was extracted and trained so far is kept in the plan's cache.
+pub fn train(
+    plan: &TrainingPlan,
+    runtime: &Runtime,
+    options: &SessionOptions,
+    observe: &mut Observer,
+) -> Result<TrainingSummary, TrainingError> {
+    // Whatever stands in the way of the bundle is better known now than after the training.
+    drop(Draft::begin(&plan.out)?);
+    let source = FeatureSource::open(&plan.features)?;
+    check_size(plan, &source)?;
+    let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
+    tell(observe, Progress::LeftOut(&left_out))?;
+    let found = paths.len();
+    if found >= LEAST_IMAGES {
+        // What all of them do not support is better known now than after the extraction.
+        promise::check(plan, found, promise::calibrating(plan, found))?;
+    }
+    let (used, excluded) = plan.selection.apply(paths.clone())?;
+    let found_depth = {
+        let paths = used.iter().map(PathBuf::as_path);
+        let mut looked = |done, total| observe(Progress::Depths { done, total });
+        depth::of_set(paths, plan.features.depth, &mut looked)?
+    };
+    tell(observe, Progress::Depth(&found_depth))?;
+    let source = source.reading(found_depth.depth);
+    let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
+    let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
+    let skipped = found - images.len();
+    if images.len() < LEAST_IMAGES {
+        return Err(TrainingError::TooFewImages(images.len()));
+    }
+    let (training, held_out) = deal(plan, images)?;
+    let calibrating = match plan.hold_out {
+        HoldOut::Share(_) => held_out.len(),
+        HoldOut::Folds(_) => training.len(),
+    };
+    let gave_way = promise::check(plan, training.len() + held_out.len(), calibrating)?;
+    if let Some(gave_way) = &gave_way {
+        tell(observe, Progress::GaveWay(gave_way))?;
+    }
+    let session = Session {
+        plan,
+        runtime,
+        options,
+        source: &source,
+    };
+    let _locks = lock(&session, &training)?;
+    let out_of_fold = match plan.hold_out {
+        HoldOut::Share(_) => None,
+        HoldOut::Folds(folds) => Some(cross::out_of_fold(&session, &training, folds, observe)?),
+    };
+    let trained = Trained::train(&session, &training, &plan.settings, held_out.len(), observe)?;
+    let shipment = Shipment {
+        session: &session,
+        trained: &trained,
+        training: &training,
+        held_out: &held_out,
+        excluded: &excluded,
+        out_of_fold: out_of_fold.as_ref(),
+    };
+    let Shipped {
+        bundle,
+        export_difference,
+        highest,
+    } = shipment.ship(observe)?;
+    forget(&trained.checkpoint)?;
+    if let Some(scores) = &out_of_fold {
+        scores.forget()?;
+    }
+    Ok(TrainingSummary {
+        bundle: bundle.folder().to_owned(),
+        training: training.len(),
+        skipped,
+        epochs: trained.epochs,
+        export_difference,
+        calibration: bundle.calibration().clone(),
+        gave_way,
+        highest,
+    })
+}
+
+/// Parts the images into those that train and those that are held out, none for folds; without those
+/// that the user leaves out. These are dealt before they are left out, so that without one that was
+/// held out the others train the same flow.
+fn deal(
+    plan: &TrainingPlan,
+    images: Vec<FeatureImage>,
+) -> Result<(Vec<FeatureImage>, Vec<FeatureImage>), TrainingError> {
+    let images = shuffle(images, plan.settings.seed);
+    let (mut training, mut held_out) = match plan.hold_out {
+        HoldOut::Share(share) => split(images, share),
+        HoldOut::Folds(_) => (images, Vec::new()),
+    };
+    for part in [&mut training, &mut held_out] {
+        part.retain(|image| !plan.selection.leaves_out(&image.path));
+    }
+    let lacks_some = match plan.hold_out {
+        HoldOut::Share(_) => training.is_empty() || held_out.is_empty(),
+        HoldOut::Folds(_) => training.len() < LEAST_IMAGES,
+    };
+    if lacks_some {
+        return Err(TrainingError::TooFewImages(training.len() + held_out.len()));
+    }
+    Ok((training, held_out))
+}
+
+/// Takes the runs of this session for this process: that of the flow that ships, and those of all
+/// folds.
+fn lock(session: &Session, training: &[FeatureImage]) -> Result<Vec<Lock>, TrainingError> {
+    let mut runs = match session.plan.hold_out {
+        HoldOut::Share(_) => Vec::new(),
+        HoldOut::Folds(folds) => cross::fingerprints(session, training, folds)?,
+    };
+    runs.push(session.fingerprint(training, &session.plan.settings)?);
+    let path = |run: &String| session.runs().join(format!("{run}.lock"));
+    runs.iter().map(|run| Lock::take(&path(run))).collect()
+}
+
+/// Fails before an hour of training where the model would be larger than a file may be. It may be
+/// somewhat larger than counted here, by the names and by convolutions that are written out.
+fn check_size(plan: &TrainingPlan, source: &FeatureSource) -> Result<(), TrainingError> {
+    let parameters = flow_spec(plan, source)?.layout().len;
+    let bytes = size_of::<f32>() * parameters + source.graph_len();
+    Ok(ModelTooLarge::check(bytes).map_err(ExportError::from)?)
+}

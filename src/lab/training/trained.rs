@@ -1,0 +1,153 @@
+//! A trained flow, and the file that it is exported to: written, run as the daemon runs it, and
+//! compared with the flow itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flawd_core::transform::FeatureTransform;
+use flawd_onnx::model_graph;
+use flawd_train::network::Flow;
+use flawd_train::trainer::{EpochReport, TrainingSettings};
+use flawd_train::transform;
+
+use super::run::Run;
+use super::session::{Session, flow_spec};
+use super::{Observer, Progress, TrainingError, tell};
+use crate::bundle::scorer::Scorer;
+use crate::bundle::{GoodImage, stress};
+use crate::lab::features::{FeatureImage, SkippedImage};
+
+/// Largest relative difference between a score of the exported model and the trainer's own.
+pub(crate) const EXPORT_TOLERANCE: f64 = 1e-4;
+
+/// Images on which the export is compared with the trainer.
+const COMPARED_IMAGES: usize = 8;
+
+/// A flow at the end of its training.
+pub(crate) struct Trained {
+    pub(crate) transform: FeatureTransform,
+    pub(crate) flow: Flow,
+    pub(crate) epochs: Vec<EpochReport>,
+    /// The state that the run would go on from.
+    pub(crate) checkpoint: PathBuf,
+}
+
+/// What an exported model says of images.
+pub(crate) struct Examination {
+    /// Each image that could still be read, in their order, and what is known of it.
+    pub(crate) good: Vec<(FeatureImage, GoodImage)>,
+    /// Largest relative difference between a score and the trainer's.
+    pub(crate) difference: f64,
+}
+
+impl Trained {
+    /// Trains a flow on these images, from the start or from this very run's checkpoint.
+    pub(crate) fn train(
+        session: &Session,
+        training: &[FeatureImage],
+        settings: &TrainingSettings,
+        held_out: usize,
+        observe: &mut Observer,
+    ) -> Result<Self, TrainingError> {
+        let set = session.source.set(training)?;
+        let transform = transform::fit(session.plan.transform, &set)?;
+        let fingerprint = session.fingerprint(training, settings)?;
+        let checkpoint = session.checkpoint(&fingerprint);
+        let run = Run {
+            plan: session.plan,
+            spec: flow_spec(session.plan, session.source)?,
+            set: &set,
+            transform: &transform,
+            settings,
+            held_out,
+            fingerprint,
+            checkpoint: checkpoint.clone(),
+        };
+        let (flow, epochs) = run.train(observe)?;
+        Ok(Self {
+            transform,
+            flow,
+            epochs,
+            checkpoint,
+        })
+    }
+
+    /// The bytes of `model.onnx`.
+    pub(crate) fn export(&self, session: &Session) -> Result<Vec<u8>, TrainingError> {
+        Ok(model_graph(
+            &session.source.backbone,
+            &session.source.spec,
+            &self.transform,
+            self.flow.spec(),
+            &self.flow.parameters,
+            session.plan.map,
+            &BTreeMap::from([("name".to_owned(), session.plan.name.clone())]),
+        )?)
+    }
+
+    /// Scores `images` with the exported file `model`, through the daemon's own preprocessing. Files
+    /// that changed or went since their features were extracted are reported and left out: a
+    /// training of hours does not end over one of them.
+    ///
+    /// # Errors
+    /// If no image is left, one cannot be scored, any other picture cannot, or the file does not
+    /// score as the flow does.
+    pub(crate) fn examine(
+        &self,
+        session: &Session,
+        model: &Path,
+        images: &[FeatureImage],
+        observe: &mut Observer,
+    ) -> Result<Examination, TrainingError> {
+        let geometry = session.plan.features.geometry;
+        let depth = session.source.depth();
+        let mut scorer = Scorer::load(model, geometry, session.runtime, session.options)?;
+        let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
+        for (done, image) in images.iter().enumerate() {
+            let total = images.len();
+            tell(observe, Progress::Scored { done, total })?;
+            match image.read_again(depth) {
+                Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
+                Err(reason) => {
+                    let path = image.path.clone();
+                    let skipped = SkippedImage { path, reason };
+                    tell(observe, Progress::Skipped(&skipped))?;
+                }
+            }
+        }
+        if good.is_empty() {
+            return Err(TrainingError::NoneLeft(images.len()));
+        }
+        stress::check(&mut scorer)?;
+        let difference = self.difference(session, &good)?;
+        tell(observe, Progress::Exported { difference })?;
+        if difference.is_nan() || difference > EXPORT_TOLERANCE {
+            return Err(TrainingError::ExportDiffers {
+                difference,
+                allowed: EXPORT_TOLERANCE,
+            });
+        }
+        Ok(Examination { good, difference })
+    }
+
+    /// Largest relative difference between the exported model's scores of the first images and the
+    /// flow's own.
+    fn difference(
+        &self,
+        session: &Session,
+        exported: &[(FeatureImage, GoodImage)],
+    ) -> Result<f64, TrainingError> {
+        let compared = &exported[..exported.len().min(COMPARED_IMAGES)];
+        let images: Vec<FeatureImage> = compared.iter().map(|(image, _)| image.clone()).collect();
+        let features = session.source.set(&images)?;
+        let samples: Vec<usize> = (0..features.len()).collect();
+        let batch = transform::apply(&self.transform, features.load(&samples)?);
+        let own = self.flow.forward(batch).0.scores();
+        let difference = |(own, (_, exported)): (&f64, &(FeatureImage, GoodImage))| {
+            (f64::from(exported.score) - own).abs() / own
+        };
+        // NaN stays: `f64::max` would leave it out.
+        let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+        Ok(own.iter().zip(compared).map(difference).fold(0.0, larger))
+    }
+}

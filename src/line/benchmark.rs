@@ -1,0 +1,464 @@
+//! How fast this build is on this machine: latency a stage, and the whole pipeline beside a bare
+//! loop over the same model.
+//!
+//! What is measured is the daemon's own pipeline. Its pictures are decoded before, and its
+//! verdicts are only counted (and published, if asked for), so the comparison says what stages,
+//! links and bookkeeping cost on top of the model. Both sides take turns in short rounds, because
+//! a machine's speed drifts; the ratio is the median of the rounds' ratios.
+//!
+//! There are two sessions over one model file: one in the pipeline's thread, one for the loop.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use flawd_core::depth::Depth;
+use flawd_core::event::{LatencyMs, ModelData, Phase};
+use flawd_core::image::RgbImage;
+use flawd_core::preprocess::{PreprocessError, Preprocessor};
+use flawd_onnx::ModelError;
+use serde::Serialize;
+
+use super::config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode};
+use super::daemon::{self, Daemon, DaemonError};
+use super::evidence::Evidence;
+use super::monitor::Metrics;
+use super::pipeline::admit::inbox::Order;
+use super::pipeline::capture::{CameraLost, Source};
+use super::pipeline::channels::threads::Crew;
+use super::pipeline::event::{self, EventSender};
+use super::pipeline::part::frame::{Frame, Inspection, Sink};
+use super::pipeline::part::model::ActiveModel;
+use super::pipeline::part::moment::Moment;
+use super::pipeline::publish::{CameraReport, Report};
+use super::pipeline::{self, Camera, OutletPlan, record};
+
+/// Different pictures that go round.
+const PICTURES: usize = 16;
+
+/// Frames before the first round, for caches and allocators to settle.
+const WARM_UP: usize = 8;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Frames through the pipeline in all, at least 1.
+    pub frames: usize,
+    /// Turns that they are divided into, at least 1.
+    pub rounds: usize,
+    /// Verdicts are written to a journal and pictures are kept, as `flawd run` does; both in a
+    /// folder of its own, which goes with the measurement.
+    pub record: bool,
+    /// Verdicts go to the configured broker as well, which takes a journal.
+    pub publish: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// Frames through the pipeline, without the warm-up.
+    pub frames: usize,
+    /// The turns they were divided into.
+    pub rounds: usize,
+    /// Frames a second through the pipeline: median of the rounds.
+    pub pipeline_fps: f64,
+    /// Frames a second through the bare loop: median of the rounds.
+    pub session_fps: f64,
+    /// Pipeline to bare loop: median of the rounds' ratios.
+    pub ratio: f64,
+    /// In milliseconds, for a pipeline that is kept full.
+    pub latency_ms: Latencies,
+    /// Memory of the whole process.
+    pub resident_kib: Resident,
+    /// Which model, on what.
+    pub model: ModelData,
+    /// Size of the pictures, as the camera gives them.
+    pub picture: String,
+    /// Cores of the machine.
+    pub cores: usize,
+}
+
+/// Latency of each step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latencies {
+    /// From taking a picture to having it.
+    pub capture: Percentiles,
+    /// Waiting in links.
+    pub queue: Percentiles,
+    /// Resizing.
+    pub preprocess: Percentiles,
+    /// The model.
+    pub infer: Percentiles,
+    /// From taking a picture to its verdict.
+    pub total: Percentiles,
+}
+
+/// Half of all values, and all but one in a hundred, are no larger.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// Resident memory in KiB.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Resident {
+    /// After the warm-up.
+    pub start: u64,
+    /// After half of the rounds.
+    pub middle: u64,
+    /// After the last round.
+    pub end: u64,
+    /// The highest since the process started.
+    pub peak: u64,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchmarkError {
+    /// The daemon's parts.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The camera gave no picture.
+    #[error("camera `{0}` gave no picture that can be used")]
+    NoPictures(String),
+    /// A picture that the model cannot take.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The bare loop.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A thread, or the process's own record.
+    #[error("the system refuses a thread or its record of this process")]
+    System(#[from] io::Error),
+    /// A part without a score: the model did not run, and there is nothing to compare.
+    #[error("a picture was not judged, so nothing is measured: {0}")]
+    NotJudged(String),
+    /// The pipeline ended in the middle.
+    #[error("the pipeline ended before the last frame")]
+    Ended,
+}
+
+/// Measures with the daemon's bundle and the pictures of its first camera.
+///
+/// # Errors
+/// [`BenchmarkError`].
+pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkError> {
+    let Options { frames, rounds, .. } = options;
+    let mut bare = daemon.load_bare_model()?;
+    let models = daemon.load_models()?.model_sets().swap_remove(0);
+    let model = Arc::clone(&models.standard);
+    let record = model.judge.model.clone();
+
+    let mut camera = daemon.open_camera(0)?;
+    let pictures = take_pictures(&mut camera, model.depth)?;
+    let picture = pictures[0].size().to_string();
+    let tensors = prepare(&pictures, &camera, &model)?;
+
+    let (permits, allowed) = mpsc::channel();
+    let (seen_sender, seen) = mpsc::channel();
+    camera.settings.overflow = Overflow::Block;
+    // What the line would refuse costs the model as much, and the loop beside it refuses nothing.
+    camera.settings.quality_gate = false;
+    // A part that is late costs the model nothing, and would not be measured.
+    camera.settings.deadline = None;
+    camera.settings.trigger.mode = TriggerMode::FreeRun;
+    camera.source = Box::new(Round {
+        pictures: pictures.into(),
+        next: 0,
+        allowed,
+    });
+    let cameras = vec![camera];
+    let mut crew = Crew::new();
+    let (events, _woken) = event::channel();
+    // Its folder goes when the measurement has ended.
+    let outlet = (options.record || options.publish)
+        .then(|| open_outlet(&mut crew, daemon, &cameras, &events, options.publish))
+        .transpose()?;
+    let (recorder, _folder) = match outlet {
+        Some((recorder, folder)) => (Some(recorder), Some(folder)),
+        None => (None, None),
+    };
+    let sink = Recorder {
+        seen: seen_sender,
+        recorder,
+    };
+    let line = pipeline::start_line(&mut crew, cameras, sink, &events)?;
+    line.inboxes[0].order(Order::Use(models));
+
+    let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
+        let begun = Instant::now();
+        for _ in 0..frames {
+            permits.send(()).map_err(|_| BenchmarkError::Ended)?;
+        }
+        let latencies = (seen.iter().take(frames)).collect::<Result<Vec<_>, _>>()?;
+        if latencies.len() < frames {
+            return Err(BenchmarkError::Ended);
+        }
+        Ok((begun.elapsed(), latencies))
+    };
+    let mut through_session = |frames: usize| -> Result<Duration, BenchmarkError> {
+        let begun = Instant::now();
+        for tensor in tensors.iter().cycle().take(frames) {
+            bare.run(tensor)?;
+        }
+        Ok(begun.elapsed())
+    };
+
+    through_session(WARM_UP)?;
+    through_pipeline(WARM_UP)?;
+    let start = resident()?.0;
+    let mut middle = start;
+    let mut all = Vec::with_capacity(frames);
+    let mut rates = Vec::with_capacity(rounds);
+    for (round, share) in shares(frames, rounds).enumerate() {
+        // Each side goes first in every other round.
+        let session_first = round % 2 == 1;
+        let early = session_first.then(|| through_session(share)).transpose()?;
+        let (pipeline, latencies) = through_pipeline(share)?;
+        let session = match early {
+            Some(time) => time,
+            None => through_session(share)?,
+        };
+        all.extend(latencies);
+        let rate = |time: Duration| share as f64 / time.as_secs_f64();
+        rates.push((rate(pipeline), rate(session)));
+        if round + 1 == rounds.div_ceil(2) {
+            middle = resident()?.0;
+        }
+    }
+    let (end, peak) = resident()?;
+    drop(permits);
+    line.stop();
+    crew.join_until(Instant::now() + daemon.config().grace_period)
+        .map_err(|_| BenchmarkError::Ended)?;
+
+    Ok(Measurement {
+        frames,
+        rounds: rates.len(),
+        pipeline_fps: median(rates.iter().map(|(pipeline, _)| *pipeline)),
+        session_fps: median(rates.iter().map(|(_, session)| *session)),
+        ratio: median(rates.iter().map(|(pipeline, session)| pipeline / session)),
+        latency_ms: Latencies::of(&all),
+        resident_kib: Resident {
+            start,
+            middle,
+            end,
+            peak,
+        },
+        model: record,
+        picture,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// The first pictures that the camera gives.
+fn take_pictures(
+    camera: &mut Camera,
+    depth: Option<Depth>,
+) -> Result<Vec<Arc<RgbImage>>, BenchmarkError> {
+    let source = &mut camera.source;
+    let frames = std::iter::from_fn(|| source.next_frame().ok().flatten());
+    let pictures: Vec<_> = frames
+        .take(PICTURES)
+        .filter_map(|frame| frame.image.ok()?.at(depth).ok())
+        .collect();
+    if pictures.is_empty() {
+        return Err(BenchmarkError::NoPictures(camera.settings.name.clone()));
+    }
+    Ok(pictures)
+}
+
+/// The model's inputs for the bare loop.
+fn prepare(
+    pictures: &[Arc<RgbImage>],
+    camera: &Camera,
+    model: &ActiveModel,
+) -> Result<Vec<Vec<u8>>, PreprocessError> {
+    let geometry = camera.settings.geometry.unwrap_or(model.geometry);
+    let mut preprocessor = Preprocessor::new(model.input_size(), geometry);
+    let prepare = |picture: &Arc<RgbImage>| {
+        let mut tensor = vec![0; preprocessor.tensor_len()];
+        preprocessor.run(picture, &mut tensor)?;
+        Ok(tensor)
+    };
+    pictures.iter().map(prepare).collect()
+}
+
+/// Journal and publisher as in `flawd run`, with the journal in a folder of its own.
+fn open_outlet(
+    crew: &mut Crew,
+    daemon: &Daemon,
+    cameras: &[Camera],
+    events: &EventSender,
+    publish: bool,
+) -> Result<(record::Recorder, tempfile::TempDir), BenchmarkError> {
+    let config = daemon.config();
+    fs::create_dir_all(&config.state)?;
+    let folder = tempfile::tempdir_in(&config.state)?;
+    let journal = Daemon::open_journal(&JournalSettings {
+        folder: folder.path().join("journal"),
+        ..config.journal.clone()
+    })?;
+    let report = Report {
+        phase: Phase::ContinuousExecution,
+        not_ready: None,
+        clock_synchronised: None,
+        cameras: vec![CameraReport::default()],
+    };
+    let mqtt = MqttSettings {
+        required_at_start: config.mqtt.required_at_start || publish,
+        ..config.mqtt.clone()
+    };
+    let evidence = config.evidence.clone().map(|settings| EvidenceSettings {
+        folder: folder.path().join("evidence"),
+        ..settings
+    });
+    let plan = OutletPlan {
+        mqtt: mqtt.clone(),
+        journal,
+        evidence: evidence
+            .map(Evidence::open)
+            .transpose()
+            .map_err(DaemonError::from)?,
+        report,
+        metrics: Metrics::new(cameras.iter().map(|it| it.settings.name.clone())),
+    };
+    let outlet = pipeline::start_outlet(crew, cameras, plan, events)?;
+    if publish {
+        daemon::await_broker(&mqtt, &outlet.first_attempt)?;
+    }
+    Ok((outlet.recorder, folder))
+}
+
+/// The same pictures again and again, each when it is allowed.
+struct Round {
+    pictures: Arc<[Arc<RgbImage>]>,
+    next: usize,
+    allowed: mpsc::Receiver<()>,
+}
+
+impl Source for Round {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        if self.allowed.recv().is_err() {
+            return Ok(None);
+        }
+        let captured = Moment::now();
+        let picture = Arc::clone(&self.pictures[self.next % self.pictures.len()]);
+        self.next += 1;
+        Ok(Some(Frame::shared(None, Ok(picture), captured)))
+    }
+}
+
+/// Notes the latencies of every verdict that the model had a part in, and passes it on if somebody
+/// wants it.
+#[derive(Clone)]
+struct Recorder {
+    seen: mpsc::Sender<Result<LatencyMs, BenchmarkError>>,
+    recorder: Option<record::Recorder>,
+}
+
+impl Sink for Recorder {
+    fn accept(&mut self, inspection: Inspection) {
+        let verdict = &inspection.verdict;
+        let seen = match (verdict.score, &verdict.detail) {
+            (Some(_), _) => Ok(verdict.latency_ms.clone()),
+            (None, Some(why)) => Err(BenchmarkError::NotJudged(why.clone())),
+            (None, None) => Err(BenchmarkError::NotJudged(verdict.verdict.to_string())),
+        };
+        // A measurement that has failed does not listen any more.
+        self.seen.send(seen).ok();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.accept(inspection);
+        }
+    }
+}
+
+/// `frames` in at most `rounds` parts of nearly the same size, none of them empty.
+fn shares(frames: usize, rounds: usize) -> impl Iterator<Item = usize> {
+    let until = move |round: usize| frames * round / rounds;
+    (0..rounds)
+        .map(move |round| until(round + 1) - until(round))
+        .filter(|share| *share > 0)
+}
+
+impl Latencies {
+    fn of(all: &[LatencyMs]) -> Self {
+        let percentiles = |step: fn(&LatencyMs) -> Option<f64>| {
+            Percentiles::of(all.iter().filter_map(step).collect())
+        };
+        Self {
+            capture: percentiles(|latency| latency.capture),
+            queue: percentiles(|latency| latency.queue),
+            preprocess: percentiles(|latency| latency.preprocess),
+            infer: percentiles(|latency| latency.infer),
+            total: percentiles(|latency| Some(latency.total)),
+        }
+    }
+}
+
+impl Percentiles {
+    /// By nearest rank; 0 of nothing.
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let rank = |percent: usize| {
+            let rank = (values.len() * percent).div_ceil(100).max(1);
+            values.get(rank - 1).copied().unwrap_or_default()
+        };
+        Self {
+            p50: rank(50),
+            p99: rank(99),
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    Percentiles::of(values.collect()).p50
+}
+
+/// Resident memory of this process in KiB, now and at its highest.
+fn resident() -> io::Result<(u64, u64)> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
+    };
+    Ok((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let values = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(
+            Percentiles::of(values),
+            Percentiles {
+                p50: 100.0,
+                p99: 198.0
+            }
+        );
+        assert_eq!(
+            Percentiles::of(vec![7.0]),
+            Percentiles { p50: 7.0, p99: 7.0 }
+        );
+    }
+
+    #[test]
+    fn the_rounds_share_all_frames() {
+        for (frames, rounds) in [(10, 3), (2, 5), (1, 1), (10_000, 7)] {
+            assert_eq!(shares(frames, rounds).sum::<usize>(), frames);
+        }
+    }
+
+    #[test]
+    fn the_process_knows_its_own_memory() {
+        let (now, peak) = resident().unwrap();
+        assert!(now > 0 && peak >= now);
+    }
+}

@@ -1,0 +1,100 @@
+//! From a file and the environment to a [`Config`], with errors that say where.
+//!
+//! The file is parsed twice on purpose. Strictly and alone first, because only then does the
+//! parser know the line of a mistake; then together with the environment by the `config` crate,
+//! which knows how to lay one over the other but not where a key was written. A mistake that the
+//! second pass finds can thus only come from a variable, and trying them one by one names it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use config::{Environment, File, FileFormat, Map};
+
+use super::document::{ConfigError, Document, explain};
+use super::variables::{self, ENVIRONMENT_PREFIX, SEPARATOR};
+use super::{Config, ValidConfig};
+
+impl ValidConfig {
+    /// Reads, parses and validates a configuration file, with the environment laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&Document::read(path)?, &variables::of_the_process()?)
+    }
+
+    /// Parses and validates a document, with these variables laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn parse(
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let config = Config::parse(document, variables)?;
+        config.validate(document, variables)
+    }
+}
+
+impl Config {
+    /// Parses a document, with these variables laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file and line where there is one.
+    pub fn parse(
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let from_file: Self =
+            toml::from_str(&document.text).map_err(|error| document.text_error(&error))?;
+        if from_file.mqtt.password.is_some() {
+            return Err(document.value_error(
+                "mqtt.password",
+                "a password does not belong in this file; name a file with `password_file`, a \
+                 systemd credential with `password_credential`, or set the variable \
+                 FLAWD__MQTT__PASSWORD",
+            ));
+        }
+        variables::check(&from_file, variables)?;
+        let prefix = format!("{ENVIRONMENT_PREFIX}{SEPARATOR}");
+        let variables: Vec<_> = variables
+            .iter()
+            .filter(|(name, _)| name.starts_with(&prefix))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        for variable in &variables {
+            layer(document, std::slice::from_ref(variable)).map_err(|error| {
+                let (name, value) = variable;
+                // A parser quotes the text that it did not expect, and the text that stands in
+                // the wrong variable may be a password.
+                let problem = error.to_string().replace(&format!("{value:?}"), "***");
+                ConfigError::Environment {
+                    variable: name.clone(),
+                    problem: explain(&problem),
+                }
+            })?;
+        }
+        layer(document, &variables).map_err(|error| ConfigError::Environment {
+            variable: format!("{prefix}*"),
+            problem: explain(&error.to_string()),
+        })
+    }
+}
+
+/// The document with the variables laid over it.
+fn layer(
+    document: &Document,
+    variables: &[(String, String)],
+) -> Result<Config, config::ConfigError> {
+    let variables: Map<String, String> = variables.iter().cloned().collect();
+    config::Config::builder()
+        .add_source(File::from_str(&document.text, FileFormat::Toml))
+        .add_source(
+            Environment::with_prefix(ENVIRONMENT_PREFIX)
+                .prefix_separator(SEPARATOR)
+                .separator(SEPARATOR)
+                .source(Some(variables)),
+        )
+        .build()?
+        .try_deserialize()
+}

@@ -1,0 +1,140 @@
+//! `[inference]`, and which bundles a camera's parts are judged by: from what was written to what
+//! will be done. Whether there is a bundle in a folder is for whoever opens it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use flawd_core::event::LONGEST_RECIPE;
+use flawd_onnx::{CudaOptions, Provider, SessionOptions, TensorRtOptions};
+
+use super::settings::ModelSettings;
+use super::{Camera, Config, ConfigError, Document, Inference, InferenceSettings};
+use crate::files::cache;
+
+impl Config {
+    pub(crate) fn validate_inference(
+        &self,
+        document: &Document,
+    ) -> Result<InferenceSettings, ConfigError> {
+        let inference = &self.inference;
+        let bundle = document.require("inference.bundle", inference.bundle.clone())?;
+        let providers = inference
+            .providers
+            .iter()
+            .map(|name| inference.provider(name, document))
+            .collect::<Result<Vec<_>, _>>()?;
+        if providers.is_empty() {
+            return Err(document.value_error("inference.providers", "names no provider"));
+        }
+        let needs_engines = providers
+            .iter()
+            .any(|provider| matches!(provider, Provider::TensorRt(_)));
+        Ok(InferenceSettings {
+            bundle: document.path("inference.bundle", &bundle)?,
+            shadow: document.optional_path("inference.shadow", inference.shadow.as_deref())?,
+            onnxruntime: document
+                .optional_path("inference.onnxruntime", inference.onnxruntime.as_deref())?,
+            session: SessionOptions {
+                providers,
+                intra_threads: inference.threads,
+            },
+            engines: needs_engines
+                .then(|| inference.engines(document))
+                .transpose()?,
+        })
+    }
+}
+
+impl Inference {
+    /// A provider of this name with its settings.
+    fn provider(&self, name: &str, document: &Document) -> Result<Provider, ConfigError> {
+        let bytes = |key: &str, mebibytes: Option<u64>| {
+            let bytes = |mebibytes: u64| {
+                let bytes = mebibytes.checked_mul(1 << 20)?;
+                usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+            };
+            mebibytes
+                .map(|mebibytes| {
+                    bytes(mebibytes).ok_or_else(|| {
+                        document.value_error(key, format!("{mebibytes} MiB is no limit"))
+                    })
+                })
+                .transpose()
+        };
+        let provider = name.parse().map_err(|error: flawd_onnx::UnknownProvider| {
+            document.value_error("inference.providers", error.to_string())
+        })?;
+        Ok(match provider {
+            Provider::Cpu => Provider::Cpu,
+            Provider::Cuda(_) => Provider::Cuda(CudaOptions {
+                device: self.cuda.device,
+                memory_limit: bytes(
+                    "inference.cuda.memory_limit_mib",
+                    self.cuda.memory_limit_mib,
+                )?,
+            }),
+            Provider::TensorRt(_) => Provider::TensorRt(TensorRtOptions {
+                device: self.tensorrt.device,
+                fp16: self.tensorrt.fp16,
+                workspace_limit: bytes(
+                    "inference.tensorrt.memory_limit_mib",
+                    self.tensorrt.memory_limit_mib,
+                )?,
+                ..TensorRtOptions::default()
+            }),
+        })
+    }
+
+    fn engines(&self, document: &Document) -> Result<PathBuf, ConfigError> {
+        match &self.tensorrt.cache {
+            Some(cache) => document.path("inference.tensorrt.cache", cache),
+            None => cache::engines().ok_or_else(|| {
+                document.value_error(
+                    "inference.tensorrt.cache",
+                    "is missing, and there is neither $CACHE_DIRECTORY nor a home folder to keep \
+                     engines in",
+                )
+            }),
+        }
+    }
+}
+
+impl Camera {
+    /// The bundles of the camera whose section is `key`.
+    pub(crate) fn validate_models(
+        &self,
+        key: &str,
+        inference: &InferenceSettings,
+        document: &Document,
+    ) -> Result<ModelSettings, ConfigError> {
+        let recipe = |(name, recipe): (&String, &super::Recipe)| {
+            let key = format!("{key}.recipe.{name}");
+            document.check_text(&key, name)?;
+            if name.chars().count() > LONGEST_RECIPE {
+                let problem = format!("no trigger can name more than {LONGEST_RECIPE} characters");
+                return Err(document.value_error(&key, problem));
+            }
+            let key = format!("{key}.bundle");
+            let bundle = document.require(&key, recipe.bundle.clone())?;
+            Ok((name.clone(), document.path(&key, &bundle)?))
+        };
+        let recipes = self
+            .recipe
+            .iter()
+            .map(recipe)
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let own = |name: &str, path: &Option<PathBuf>| {
+            document.optional_path(&format!("{key}.{name}"), path.as_deref())
+        };
+        // What stands beside a bundle is compared with that bundle and with no other.
+        let inherited = match self.bundle {
+            None => inference.shadow.clone(),
+            Some(_) => None,
+        };
+        Ok(ModelSettings {
+            bundle: own("bundle", &self.bundle)?.unwrap_or_else(|| inference.bundle.clone()),
+            recipes,
+            shadow: own("shadow", &self.shadow)?.or(inherited),
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! Certificates and keys out of the files that the operator has, and what is said of other files.
+//! No error quotes anything of a file but the names of what is in it.
+
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::line::config::{FileError, files};
+
+/// The certificates in a file, at least one.
+pub(crate) fn certificates(
+    key: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let bytes = files::read(key, path)?;
+    let unusable = |problem: String| FileError::unusable(key, path, problem);
+    let found = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(error.to_string()))?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let way_out = match binary(&bytes) {
+        Some(Binary::Pkcs12) => pkcs12(path),
+        Some(Binary::Other) => format!(
+            "it is DER and has to be PEM: openssl x509 -inform der -in {0} -out {0}.pem",
+            path.display()
+        ),
+        None => format!(
+            "it has to be PEM, with a line -----BEGIN CERTIFICATE-----{}",
+            contents(&bytes)
+        ),
+    };
+    Err(unusable(format!("holds no certificate; {way_out}")))
+}
+
+/// The private key in a file.
+pub(crate) fn private_key(
+    key: &'static str,
+    path: &Path,
+) -> Result<PrivateKeyDer<'static>, FileError> {
+    let bytes = files::read(key, path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+        let is_encrypted = String::from_utf8_lossy(&bytes).contains("ENCRYPTED");
+        let problem = match binary(&bytes) {
+            _ if is_encrypted => {
+                "the key is encrypted, and nobody is there to enter the password; decrypt it with \
+                 openssl pkey, and keep it where only flawd can read it"
+                    .to_owned()
+            }
+            Some(Binary::Pkcs12) => format!("holds no private key by itself; {}", pkcs12(path)),
+            Some(Binary::Other) => format!(
+                "holds no private key that can be read; if it is DER, make it PEM: openssl pkey \
+                 -inform der -in {0} -out {0}.pem",
+                path.display()
+            ),
+            None => format!(
+                "holds no private key; it has to be PEM, with a line -----BEGIN PRIVATE KEY----- \
+                 (or RSA or EC PRIVATE KEY){}",
+                contents(&bytes)
+            ),
+        };
+        FileError::unusable(key, path, problem)
+    })
+}
+
+/// What is no text.
+enum Binary {
+    /// Certificate and key in one, as browsers and Windows export them.
+    Pkcs12,
+    Other,
+}
+
+/// What a DER file is, by its first bytes: a sequence, and in PKCS#12 the version 3 in it
+/// (RFC 7292, 4).
+fn binary(bytes: &[u8]) -> Option<Binary> {
+    let (0x30, rest) = (*bytes.first()?, bytes.get(1..)?) else {
+        return None;
+    };
+    // The length is one byte, or has its own length in the first.
+    let length = *rest.first()?;
+    let skipped = if usize::from(length) + 1 == rest.len() {
+        1
+    } else if (0x81..=0x84).contains(&length) {
+        1 + usize::from(length - 0x80)
+    } else {
+        return None;
+    };
+    let content = rest.get(skipped..)?;
+    Some(if content.starts_with(&[0x02, 0x01, 0x03]) {
+        Binary::Pkcs12
+    } else {
+        Binary::Other
+    })
+}
+
+fn pkcs12(path: &Path) -> String {
+    format!(
+        "it is PKCS#12 and has to be PEM: openssl pkcs12 -in {0} -out {0}.pem -nodes",
+        path.display()
+    )
+}
+
+/// What is in a PEM file instead, if anything.
+fn contents(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let found: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        .collect();
+    if found.is_empty() {
+        String::new()
+    } else {
+        format!("; in it is: {}", found.join(", "))
+    }
+}

@@ -1,0 +1,446 @@
+//! From what was written to what will be done: presence, ranges, and keys that exclude each
+//! other. The result holds no option that the daemon would have to resolve.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flawd_core::image::Size;
+use jiff::SignedDuration;
+
+use super::login::{self, Password};
+use super::{
+    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, Login, MqttSettings,
+    MqttVersion, Overflow, Secret, SourceSettings, Trigger, TriggerKind, TriggerMode,
+    TriggerSettings, ValidConfig,
+};
+use crate::logging;
+use crate::synthetic::{SyntheticLine, SyntheticOptions};
+
+mod fault;
+mod stores;
+
+/// From the shortest keep-alive that the client library takes to the longest that MQTT can write.
+const KEEP_ALIVE: Range = (Duration::from_secs(5), Duration::from_secs(u16::MAX as u64));
+
+/// What is waited for longer than this is not waited for; and clocks can add it to any moment.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
+/// Something that takes time.
+const SOME_TIME: Range = (Duration::from_micros(1), LONGEST);
+const MILLISECONDS: Range = (Duration::from_millis(1), LONGEST);
+const SECONDS: Range = (Duration::from_secs(1), LONGEST);
+
+/// Something that may take none.
+const ANY_TIME: Range = (Duration::ZERO, LONGEST);
+
+/// Where brokers listen, by registration.
+const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
+
+/// A part is drawn this large where nothing else is asked for.
+const SYNTHETIC_SIZE: Size = Size::new(256, 256);
+
+/// A tenth of the synthetic parts is defective where nothing else is asked for.
+const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
+
+/// A camera at the slowest common rate gives five frames in this time.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The shortest and the longest duration that a key may have.
+type Range = (Duration, Duration);
+
+impl Config {
+    /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
+    /// the environment, which says where state and credentials are.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`], and [`ConfigError::File`] for a file that it names.
+    pub fn validate(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<ValidConfig, ConfigError> {
+        let station = document.require("station.name", self.station.name.clone())?;
+        document.check_topic_level("station.name", &station)?;
+        document.check_duration("station.grace_period", self.station.grace_period, SECONDS)?;
+        if self.camera.is_empty() {
+            return Err(document.value_error("camera", "no camera; add a section [camera.<name>]"));
+        }
+        let inference = self.validate_inference(document)?;
+        let cameras = self
+            .camera
+            .iter()
+            .map(|(name, camera)| camera.validate(name, &inference, document))
+            .collect::<Result<Vec<_>, _>>()?;
+        logging::check_level(&self.log.level)
+            .map_err(|problem| document.value_error("log.level", problem))?;
+        let state = self.validate_state(&station, document, variables)?;
+        let journal = self.validate_journal(&state, document)?;
+        let mqtt = self.validate_mqtt(&station, document, variables)?;
+        Ok(ValidConfig {
+            grace_period: self.station.grace_period,
+            inference,
+            cameras,
+            mqtt_files: mqtt.digests(),
+            mqtt,
+            evidence: self.validate_evidence(&state, &journal, document)?,
+            journal,
+            state,
+            log: self.log.clone(),
+            monitor: self.monitor.clone(),
+            station,
+        })
+    }
+
+    fn validate_mqtt(
+        &self,
+        station: &str,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<MqttSettings, ConfigError> {
+        let mqtt = &self.mqtt;
+        let version = match mqtt.version.as_str() {
+            "5" => MqttVersion::V5,
+            "3.1.1" => MqttVersion::V3,
+            other => {
+                return Err(document.value_error(
+                    "mqtt.version",
+                    format!("`{other}` is neither \"5\" nor \"3.1.1\""),
+                ));
+            }
+        };
+        let root = mqtt.root.clone().unwrap_or(format!("flawd/{station}"));
+        document.check_root("mqtt.root", &root)?;
+        let client_id = mqtt.client_id.clone().unwrap_or(format!("flawd-{station}"));
+        document.check_text("mqtt.client_id", &client_id)?;
+        document.check_host("mqtt.host", &mqtt.host)?;
+        if mqtt.port == Some(0) {
+            return Err(document.value_error("mqtt.port", "0 is no port that a broker listens on"));
+        }
+        for (key, value, range) in [
+            ("mqtt.keep_alive", mqtt.keep_alive, KEEP_ALIVE),
+            ("mqtt.connect_timeout", mqtt.connect_timeout, SECONDS),
+            ("mqtt.expiry", mqtt.expiry, SECONDS),
+            ("mqtt.reconnect_max", mqtt.reconnect_max, SECONDS),
+            ("mqtt.stall_timeout", mqtt.stall_timeout, SECONDS),
+            ("mqtt.heartbeat", mqtt.heartbeat, ANY_TIME),
+        ] {
+            document.check_duration(key, value, range)?;
+        }
+        for (key, value) in [
+            ("mqtt.keep_alive", mqtt.keep_alive),
+            ("mqtt.connect_timeout", mqtt.connect_timeout),
+        ] {
+            if value.subsec_nanos() != 0 {
+                let problem = format!("{} is no whole number of seconds", friendly(value));
+                return Err(document.value_error(key, problem));
+            }
+        }
+        let tls = match &mqtt.tls {
+            Some(tls) => Some(tls.validate(&mqtt.host, document, variables)?),
+            None => None,
+        };
+        let usual_port = if tls.is_some() { TLS_PORT } else { PORT };
+        Ok(MqttSettings {
+            host: mqtt.host.clone(),
+            port: mqtt.port.unwrap_or(usual_port),
+            version,
+            root,
+            client_id,
+            login: self.validate_login(document, variables)?,
+            tls,
+            required_at_start: mqtt.required_at_start,
+            connect_timeout: mqtt.connect_timeout,
+            reconnect_max: mqtt.reconnect_max,
+            keep_alive: mqtt.keep_alive,
+            expiry: mqtt.expiry,
+            stall_timeout: mqtt.stall_timeout,
+            heartbeat: mqtt.heartbeat,
+        })
+    }
+
+    fn validate_login(
+        &self,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Option<Login>, ConfigError> {
+        const FILE: &str = "mqtt.password_file";
+        const CREDENTIAL: &str = "mqtt.password_credential";
+        let mqtt = &self.mqtt;
+        let credential = match &mqtt.password_credential {
+            Some(name) => Some(document.credential(CREDENTIAL, name, variables)?),
+            None => None,
+        };
+        let file = document.optional_path(FILE, mqtt.password_file.as_deref())?;
+        let password = match (&mqtt.password, file, credential) {
+            (Some(password), None, None) => {
+                if let Some(problem) = login::problem(password.reveal()) {
+                    let problem = format!("FLAWD__MQTT__PASSWORD {problem}");
+                    return Err(document.value_error("mqtt.password", problem));
+                }
+                Some(Password::Given(password.clone()))
+            }
+            (None, Some(path), None) => Some(Password::File { key: FILE, path }),
+            (None, None, Some(path)) => Some(Password::File {
+                key: CREDENTIAL,
+                path,
+            }),
+            (None, None, None) => None,
+            _ => {
+                return Err(document.value_error(
+                    FILE,
+                    "the password is given twice; keep one of password_file, \
+                     password_credential and FLAWD__MQTT__PASSWORD",
+                ));
+            }
+        };
+        let Some(username) = mqtt.username.clone() else {
+            return match password {
+                None => Ok(None),
+                Some(_) => Err(document
+                    .value_error("mqtt.username", "is missing, although a password is given")),
+            };
+        };
+        document.check_text("mqtt.username", &username)?;
+        let login = Login {
+            username,
+            password: password.unwrap_or_else(|| Password::Given(Secret::new(""))),
+        };
+        login.password().map_err(|error| document.refuse(error))?;
+        Ok(Some(login))
+    }
+}
+
+impl Camera {
+    fn validate(
+        &self,
+        name: &str,
+        inference: &InferenceSettings,
+        document: &Document,
+    ) -> Result<CameraSettings, ConfigError> {
+        let key = format!("camera.{name}");
+        document.check_topic_level(&key, name)?;
+        if RESERVED_LEVELS.contains(&name) {
+            return Err(document.value_error(
+                &key,
+                format!("`{name}` is a topic of its own; give the camera another name"),
+            ));
+        }
+        let source = match (&self.folder, &self.synthetic, &self.v4l2) {
+            (Some(folder), None, None) => {
+                if folder.watch && folder.repeat {
+                    return Err(document.value_error(
+                        &format!("{key}.folder.watch"),
+                        "excludes `repeat`: keep one of the two",
+                    ));
+                }
+                let path_key = format!("{key}.folder.path");
+                SourceSettings::Folder {
+                    path: document.path(
+                        &path_key,
+                        &document.require(&path_key, folder.path.clone())?,
+                    )?,
+                    interval: document.interval(&format!("{key}.folder.rate"), folder.rate)?,
+                    repeat: folder.repeat,
+                    watch: folder.watch,
+                }
+            }
+            (None, Some(line), None) => {
+                let defect_rate = line.defect_rate.unwrap_or(SYNTHETIC_DEFECT_RATE);
+                document.check_share(&format!("{key}.synthetic.defect_rate"), defect_rate)?;
+                let size = line.size.unwrap_or(SYNTHETIC_SIZE);
+                SyntheticLine::new(SyntheticOptions {
+                    size,
+                    seed: line.seed,
+                    defect_rate,
+                })
+                .map_err(|error| {
+                    document.value_error(&format!("{key}.synthetic.size"), error.to_string())
+                })?;
+                SourceSettings::Synthetic {
+                    seed: line.seed,
+                    interval: document.interval(&format!("{key}.synthetic.rate"), line.rate)?,
+                    parts: line.parts,
+                    defect_rate,
+                    size,
+                    faults: line
+                        .fault
+                        .validate(&format!("{key}.synthetic.fault"), document)?,
+                }
+            }
+            (None, None, Some(options)) => {
+                let device_key = format!("{key}.v4l2.device");
+                let device = document.require(&device_key, options.device.clone())?;
+                SourceSettings::V4l2 {
+                    device: document.path(&device_key, &device)?,
+                    options: options.clone(),
+                }
+            }
+            _ => {
+                return Err(document.value_error(
+                    &key,
+                    "needs exactly one of the sections folder, synthetic and v4l2",
+                ));
+            }
+        };
+        let is_live = matches!(source, SourceSettings::V4l2 { .. });
+        let overflow = match self.overflow {
+            Some(Overflow::Block) if is_live => {
+                return Err(document.value_error(
+                    &format!("{key}.overflow"),
+                    "a camera cannot be made to wait; only folder and synthetic can block",
+                ));
+            }
+            Some(overflow) => overflow,
+            None if is_live => Overflow::NewestWins,
+            None => Overflow::Block,
+        };
+        for (name, value, range) in [
+            ("frame_timeout", self.frame_timeout, MILLISECONDS),
+            ("deadline", self.deadline, SOME_TIME),
+        ] {
+            if let Some(value) = value {
+                document.check_duration(&format!("{key}.{name}"), value, range)?;
+            }
+        }
+        Ok(CameraSettings {
+            name: name.to_owned(),
+            quality_gate: self.quality_gate.unwrap_or(true),
+            frame_timeout: self.frame_timeout.unwrap_or(FRAME_TIMEOUT),
+            source,
+            overflow,
+            deadline: self.deadline,
+            trigger: self.trigger.validate(&key, document)?,
+            geometry: self.geometry,
+            models: self.validate_models(&key, inference, document)?,
+        })
+    }
+}
+
+/// Triggers of one camera that may wait for the model, and that its inbox takes.
+pub(crate) const LONGEST_QUEUE: usize = 1024;
+
+impl Trigger {
+    fn validate(&self, camera: &str, document: &Document) -> Result<TriggerSettings, ConfigError> {
+        let key = |name: &str| format!("{camera}.trigger.{name}");
+        let mode = match (self.mode, self.interval) {
+            (TriggerKind::FreeRun, None) => TriggerMode::FreeRun,
+            (TriggerKind::Mqtt, None) => TriggerMode::Mqtt,
+            (TriggerKind::Interval, Some(interval)) if !interval.is_zero() => {
+                TriggerMode::Interval(interval)
+            }
+            (TriggerKind::Interval, _) => {
+                return Err(document.value_error(
+                    &key("interval"),
+                    "mode = \"interval\" needs a time from one trigger to the next, such as \
+                     \"500ms\"",
+                ));
+            }
+            (_, Some(_)) => {
+                return Err(document.value_error(
+                    &key("interval"),
+                    "has a meaning only with mode = \"interval\"",
+                ));
+            }
+        };
+        if let TriggerMode::Interval(interval) = mode {
+            document.check_duration(&key("interval"), interval, MILLISECONDS)?;
+        }
+        document.check_duration(&key("delay"), self.delay, ANY_TIME)?;
+        document.check_duration(&key("match_within"), self.match_within, ANY_TIME)?;
+        document.check_duration(&key("max_age"), self.max_age, MILLISECONDS)?;
+        if self.require_sent_at && mode != TriggerMode::Mqtt {
+            return Err(document.value_error(
+                &key("require_sent_at"),
+                "has a meaning only with mode = \"mqtt\"",
+            ));
+        }
+        if !(1..=LONGEST_QUEUE).contains(&self.queue) {
+            let problem = format!(
+                "{} is out of range; it lies between 1 and {LONGEST_QUEUE}: each part that waits \
+                 for the model holds its picture",
+                self.queue
+            );
+            return Err(document.value_error(&key("queue"), problem));
+        }
+        Ok(TriggerSettings {
+            mode,
+            delay: self.delay,
+            match_within: self.match_within,
+            queue: self.queue,
+            require_sent_at: self.require_sent_at,
+            max_age: self.max_age,
+        })
+    }
+}
+
+/// Levels under the root that mean something else than a camera.
+const RESERVED_LEVELS: [&str; 5] = ["status", "state", "heartbeat", "selftest", "cmd"];
+
+impl Document {
+    pub(crate) fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+        value.ok_or_else(|| self.value_error(key, "is missing"))
+    }
+
+    /// Where systemd has laid the credential that `key` names.
+    pub(crate) fn credential(
+        &self,
+        key: &str,
+        name: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, ConfigError> {
+        if name.is_empty() || name.contains(['/', '\0']) || [".", ".."].contains(&name) {
+            let problem = "is not a credential's name, which LoadCredential= has before its colon";
+            return Err(self.value_error(key, problem));
+        }
+        let folder = variables.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            self.value_error(
+                key,
+                "there is no $CREDENTIALS_DIRECTORY: the unit lacks LoadCredential=, or flawd \
+                 does not run under systemd",
+            )
+        })?;
+        Ok(Path::new(folder).join(name))
+    }
+
+    /// Both ends of the range are in it.
+    fn check_duration(
+        &self,
+        key: &str,
+        value: Duration,
+        (least, most): Range,
+    ) -> Result<(), ConfigError> {
+        if (least..=most).contains(&value) {
+            return Ok(());
+        }
+        let [value, least, most] = [value, least, most].map(friendly);
+        let problem = format!("{value} is out of range; it lies between {least} and {most}");
+        Err(self.value_error(key, problem))
+    }
+
+    fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&share) {
+            let problem = format!("{share} is no share; it lies between 0 and 1");
+            return Err(self.value_error(key, problem));
+        }
+        Ok(())
+    }
+
+    /// Seconds from one frame to the next, out of frames a second.
+    fn interval(&self, key: &str, rate: Option<f64>) -> Result<Option<Duration>, ConfigError> {
+        rate.map(|rate| {
+            Duration::try_from_secs_f64(1.0 / rate)
+                .ok()
+                .filter(|interval| !interval.is_zero() && *interval <= LONGEST)
+                .ok_or_else(|| self.value_error(key, format!("{rate} is no rate a second")))
+        })
+        .transpose()
+    }
+}
+
+/// A duration as it is written in the file.
+fn friendly(duration: Duration) -> String {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    format!("{duration:#}")
+}

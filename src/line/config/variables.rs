@@ -1,0 +1,162 @@
+//! Environment variables: which of them are ours, and which were meant to be.
+
+use std::collections::BTreeMap;
+
+use flawd_onnx::LIBRARY_VARIABLE;
+use tracing::warn;
+
+use super::{Config, ConfigError};
+use crate::logging::FILTER_VARIABLE;
+use crate::messages;
+
+/// Variables `FLAWD__SECTION__KEY` take precedence over the file's keys.
+pub const ENVIRONMENT_PREFIX: &str = "FLAWD";
+
+/// Between the levels of a key in a variable's name.
+pub(crate) const SEPARATOR: &str = "__";
+
+/// The environment of this process. What is not UTF-8 belongs to others, but for ours.
+///
+/// # Errors
+/// [`ConfigError::Environment`].
+pub(crate) fn of_the_process() -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                variables.insert(name, value);
+            }
+            _ if shown.starts_with(ENVIRONMENT_PREFIX) => {
+                return Err(refused(&shown, "is not UTF-8".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    Ok(variables)
+}
+
+/// Refuses variables that look like ours and would do nothing, or something else than they say.
+///
+/// # Errors
+/// [`ConfigError::Environment`].
+pub(crate) fn check(
+    from_file: &Config,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    let mut paths = BTreeMap::new();
+    for name in variables.keys() {
+        let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+            continue;
+        };
+        if let Some(path) = rest.strip_prefix(SEPARATOR) {
+            // Upper and lower case are the same to what reads them.
+            let path = path.to_lowercase();
+            check_case(name, &path, from_file)?;
+            if let Some(other) = paths.insert(path, name) {
+                return Err(refused(name, format!("{other} says the same key")));
+            }
+        } else if let Some(rest) = rest.strip_prefix('_') {
+            check_foreign(name, rest, variables)?;
+        }
+    }
+    Ok(())
+}
+
+/// A name that is free, such as a camera's, is made of lower case in a variable; so it would make
+/// a second one beside that of the file.
+fn check_case(variable: &str, path: &str, from_file: &Config) -> Result<(), ConfigError> {
+    let mut levels = path.split(SEPARATOR);
+    let (Some("camera"), Some(camera)) = (levels.next(), levels.next()) else {
+        return Ok(());
+    };
+    let hidden = same_but_for_case(camera, from_file.camera.keys()).map(|it| ("camera", it));
+    let hidden = hidden.or_else(|| {
+        let recipes = &from_file.camera.get(camera)?.recipe;
+        match (levels.next(), levels.next()) {
+            (Some("recipe"), Some(recipe)) => {
+                same_but_for_case(recipe, recipes.keys()).map(|it| ("recipe", it))
+            }
+            _ => None,
+        }
+    });
+    match hidden {
+        None => Ok(()),
+        Some((what, name)) => Err(refused(
+            variable,
+            format!(
+                "would make a second {what} beside `{name}`, because variables reach names in \
+                 lower case only; set the key in the file, or write the {what}'s name in lower case"
+            ),
+        )),
+    }
+}
+
+/// The name that is this one in lower case, if this one is not there.
+fn same_but_for_case<'a>(
+    lower: &str,
+    mut names: impl Iterator<Item = &'a String> + Clone,
+) -> Option<&'a str> {
+    if names.clone().any(|name| name == lower) {
+        return None;
+    }
+    let found = names.find(|name| name.to_lowercase() == lower)?;
+    Some(found)
+}
+
+/// A variable of ours that has no key in it, or one of somebody else's.
+fn check_foreign(
+    name: &str,
+    rest: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    let ours = [FILTER_VARIABLE, LIBRARY_VARIABLE];
+    if ours.contains(&name) || is_kubernetes(name, variables) {
+        return Ok(());
+    }
+    let key = rest.split_once('_').filter(|(section, _)| {
+        let sections = serde_json::to_value(Config::default()).unwrap_or_default();
+        sections.get(section.to_lowercase()).is_some()
+    });
+    let meant = match key {
+        Some((section, key)) => {
+            let key = key.trim_start_matches('_');
+            Some(format!(
+                "{ENVIRONMENT_PREFIX}{SEPARATOR}{section}{SEPARATOR}{key}"
+            ))
+        }
+        None => messages::nearest(name, ours).map(str::to_owned),
+    };
+    match meant {
+        Some(meant) => Err(refused(
+            name,
+            format!("is none of flawd's; did you mean {meant}?"),
+        )),
+        None => {
+            warn!(
+                variable = name,
+                "A variable is called like flawd's and does nothing"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Whether this comes from a service of Kubernetes: each has its address in variables of every
+/// container beside it, and one that is called `flawd` has them under our prefix.
+fn is_kubernetes(name: &str, variables: &BTreeMap<String, String>) -> bool {
+    let mut services = variables
+        .keys()
+        .filter_map(|name| name.strip_suffix("_SERVICE_HOST"));
+    services.any(|service| {
+        name.strip_prefix(service)
+            .is_some_and(|it| it.starts_with("_SERVICE_") || it.starts_with("_PORT"))
+    })
+}
+
+fn refused(variable: &str, problem: String) -> ConfigError {
+    ConfigError::Environment {
+        variable: variable.to_owned(),
+        problem,
+    }
+}

@@ -1,0 +1,437 @@
+//! The order of the daemon's life: parse → validate → prepare → build → run → drain. Knows
+//! signals, systemd and exit codes; knows nothing of pixels, tensors or topics.
+//!
+//! [`Daemon::prepare`] is all of the start that touches no hardware, so `flawd check` is exactly
+//! that; `flawd run` goes on from there. What can be wrong is found in this order: configuration,
+//! bundles, runtime library, journal (78), cameras (69), broker where it is required (69). Then
+//! the pipeline starts, and answers triggers with `engine_building` while the models are loaded
+//! and proven; if they are not fit, the daemon ends (78). Where the environment may mend the
+//! cause, a full disk for example, the code is 69 in every case.
+//!
+//! A shutdown admits nothing more; everything behind drains because its input closes, and the
+//! publisher says goodbye last. What does not end within the grace period is named.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use flawd_journal::Journal;
+use flawd_onnx::{Model, Runtime, RuntimeError};
+use tracing::{info, warn};
+
+use super::config::{ConfigError, JournalSettings, MqttSettings, TriggerMode, ValidConfig};
+use super::evidence::{Evidence, EvidenceError};
+use super::models::{Fleet, FleetError};
+use super::monitor::progress::Progress;
+use super::monitor::{Health, ListenError, Metrics, Server};
+use super::pipeline::capture::{self, OpenError};
+use super::pipeline::channels::log_limit::Throttle;
+use super::pipeline::channels::threads::Crew;
+use super::pipeline::event::{Event, EventSender};
+use super::pipeline::publish::{CameraReport, FirstAttempt, Report};
+use super::pipeline::{self, Camera, OutletPlan};
+use crate::bundle::scorer::{Scorer, ScorerError};
+use crate::bundle::{Bundle, BundleError};
+use crate::exit_code::Kind;
+use crate::logging;
+
+pub(crate) mod clock;
+mod model_thread;
+mod paused;
+mod readiness;
+mod signals;
+mod supervisor;
+mod systemd;
+
+pub use signals::listen as listen_to_signals;
+
+use clock::Clock;
+use model_thread::Models;
+use paused::PausedFile;
+use readiness::Readiness;
+use supervisor::Watch;
+use systemd::ServiceManager;
+
+/// The threads that wait for the disk.
+const WRITERS: [&str; 2] = ["evidence", "record"];
+
+/// Why the daemon did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The bundle.
+    #[error("cannot use the bundle")]
+    Bundle(#[from] BundleError),
+    /// ONNX Runtime's library.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The model, or its golden test.
+    #[error("the model is not fit to judge parts")]
+    Scorer(#[from] ScorerError),
+    /// The models of the cameras.
+    #[error(transparent)]
+    Models(#[from] FleetError),
+    /// The journal of verdicts.
+    #[error("cannot keep a journal of verdicts in {}", folder.display())]
+    Journal {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why not.
+        source: flawd_journal::OpenError,
+    },
+    /// The pictures that are to be kept.
+    #[error("cannot keep pictures")]
+    Evidence(#[from] EvidenceError),
+    /// A camera.
+    #[error("camera `{camera}`")]
+    Source {
+        /// Its name.
+        camera: String,
+        /// Why it cannot be opened.
+        source: OpenError,
+    },
+    /// The broker, where it is required.
+    #[error(
+        "the broker {host}:{port} cannot be reached ({cause}), and mqtt.required_at_start is set"
+    )]
+    Broker {
+        /// Its name.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What happened.
+        cause: String,
+    },
+    /// The address for metrics and health.
+    #[error(transparent)]
+    Monitor(#[from] ListenError),
+    /// The operating system.
+    #[error("the system refuses a thread or an event queue")]
+    System(#[from] io::Error),
+    /// The grace period is over.
+    #[error("not finished within the grace period of {grace_period:?}: {}", laggards.join(", "))]
+    Overdue {
+        /// How long they had.
+        grace_period: Duration,
+        /// The threads that still run.
+        laggards: Vec<String>,
+    },
+}
+
+impl DaemonError {
+    /// The exit code that it deserves.
+    pub fn kind(&self) -> Kind {
+        let place = match self {
+            // The other process may end.
+            Self::Journal {
+                source: flawd_journal::OpenError::Locked { .. },
+                ..
+            }
+            | Self::Evidence(EvidenceError::InUse { .. }) => Kind::Unavailable,
+            Self::Config(_)
+            | Self::Bundle(_)
+            | Self::Runtime(_)
+            | Self::Scorer(_)
+            | Self::Models(_)
+            | Self::Journal { .. }
+            | Self::Evidence(_) => Kind::Config,
+            Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
+            // These write to the disk, and a disk that does not answer is no bug.
+            Self::Overdue { laggards, .. }
+                if laggards.iter().all(|it| WRITERS.contains(&&**it)) =>
+            {
+                Kind::Unavailable
+            }
+            Self::System(_) | Self::Overdue { .. } => Kind::Bug,
+        };
+        Kind::of(self, place)
+    }
+}
+
+/// A daemon of which everything but the hardware has been seen to.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where the configuration was read, and will be again.
+    configuration: PathBuf,
+    config: ValidConfig,
+    /// By their folders.
+    bundles: BTreeMap<PathBuf, Bundle>,
+    runtime: Runtime,
+}
+
+impl Daemon {
+    /// Reads the configuration, opens every bundle in it with every digest verified, and loads
+    /// ONNX Runtime's library. Touches neither camera nor broker nor accelerator.
+    ///
+    /// # Errors
+    /// [`DaemonError`] for whichever of these fails first.
+    pub fn prepare(configuration: &Path) -> Result<Self, DaemonError> {
+        let config = ValidConfig::load(configuration)?;
+        logging::configure(&config.log);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            config = %configuration.display(),
+            station = config.station,
+            "Starting"
+        );
+        Self::open(configuration, config)
+    }
+
+    /// Opens what a configuration names that is no hardware; it was read from `configuration`.
+    ///
+    /// # Errors
+    /// [`DaemonError`] for the bundles or the library.
+    pub fn open(configuration: &Path, config: ValidConfig) -> Result<Self, DaemonError> {
+        let mut bundles = BTreeMap::new();
+        for folder in config.cameras.iter().flat_map(|it| it.models.folders()) {
+            if !bundles.contains_key(folder) {
+                bundles.insert(folder.to_owned(), Bundle::open(folder)?);
+            }
+        }
+        let runtime = Runtime::load(config.inference.onnxruntime.as_deref())?;
+        Ok(Self {
+            configuration: configuration.to_owned(),
+            config,
+            bundles,
+            runtime,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ValidConfig {
+        &self.config
+    }
+
+    /// The bundles, by their folders.
+    pub fn bundles(&self) -> &BTreeMap<PathBuf, Bundle> {
+        &self.bundles
+    }
+
+    /// ONNX Runtime.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Loads the models of all cameras, proven with their golden inputs.
+    ///
+    /// # Errors
+    /// [`DaemonError::Models`].
+    pub fn load_models(&self) -> Result<Fleet, DaemonError> {
+        Ok(Fleet::load(&self.config, &self.runtime, &mut |_| ())?)
+    }
+
+    /// Loads the first camera's model a second time, without anything around it.
+    ///
+    /// # Errors
+    /// [`DaemonError::Scorer`].
+    pub fn load_bare_model(&self) -> Result<Model, DaemonError> {
+        let bundle = &self.bundles[&self.config.cameras[0].models.bundle];
+        let scorer = Scorer::open(bundle, &self.runtime, &self.config.inference.session)?;
+        Ok(scorer.into_model())
+    }
+
+    /// Opens a camera.
+    ///
+    /// # Errors
+    /// [`DaemonError::Source`].
+    pub fn open_camera(&self, index: usize) -> Result<Camera, DaemonError> {
+        let settings = self.config.cameras[index].clone();
+        let source = capture::open(&settings.source).map_err(|source| DaemonError::Source {
+            camera: settings.name.clone(),
+            source,
+        })?;
+        Ok(Camera::new(settings, source))
+    }
+
+    /// Opens the journal, which nobody else may have open.
+    ///
+    /// # Errors
+    /// [`DaemonError::Journal`].
+    pub fn open_journal(settings: &JournalSettings) -> Result<Journal, DaemonError> {
+        let options = flawd_journal::Options {
+            capacity: settings.capacity,
+            sync: settings.durability.into(),
+        };
+        let journal =
+            Journal::open(&settings.folder, options).map_err(|source| DaemonError::Journal {
+                folder: settings.folder.clone(),
+                source,
+            })?;
+        let recovery = journal.recovery();
+        info!(
+            folder = %settings.folder.display(),
+            pending = journal.pending(),
+            recovery = ?recovery,
+            "Journal open"
+        );
+        Ok(journal)
+    }
+
+    /// Inspects until a signal comes or the last source is exhausted, and drains.
+    ///
+    /// `events` are what wakes the daemon: the pipeline sends to them, and so may signals.
+    ///
+    /// # Errors
+    /// [`DaemonError`] for what is not there at start, or not finished at the end.
+    pub fn run(
+        self,
+        events: &EventSender,
+        received: &mpsc::Receiver<Event>,
+    ) -> Result<(), DaemonError> {
+        let manager = ServiceManager::from_environment()?;
+        let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
+        let health = Health::new();
+        // Answers from before the models are loaded until everything has drained.
+        let _server = self
+            .config
+            .monitor
+            .listen
+            .map(|address| Server::start(address, metrics.clone(), health.clone()))
+            .transpose()?;
+        manager.status("Opening journal and cameras");
+        let journal = Self::open_journal(&self.config.journal)?;
+        let evidence = self.config.evidence.clone();
+        let evidence = evidence.map(Evidence::open).transpose()?;
+        let cameras = (0..self.config.cameras.len())
+            .map(|index| self.open_camera(index))
+            .collect::<Result<Vec<_>, _>>()?;
+        let readiness = readiness(&cameras);
+        for (index, camera) in cameras.iter().enumerate() {
+            metrics.camera(index).follow(camera.counters.clone());
+        }
+
+        manager.status("Connecting to the broker");
+        let (phase, not_ready) = readiness.judge();
+        let report = Report {
+            phase,
+            not_ready,
+            clock_synchronised: None,
+            cameras: vec![CameraReport::default(); cameras.len()],
+        };
+        let mut crew = Crew::new();
+        let mqtt = &self.config.mqtt;
+        let plan = OutletPlan {
+            mqtt: mqtt.clone(),
+            journal,
+            evidence,
+            report: report.clone(),
+            metrics: metrics.clone(),
+        };
+        let outlet = pipeline::start_outlet(&mut crew, &cameras, plan, events)?;
+        let line = pipeline::start_line(&mut crew, cameras, outlet.recorder, events)?;
+        let stages: Vec<_> = outlet
+            .stages
+            .into_iter()
+            .chain(line.stages.clone())
+            .collect();
+        let progress = Progress::new("watch");
+        health.watch([stages.clone(), vec![progress.clone()]].concat());
+        let outcome = await_broker(mqtt, &outlet.first_attempt).and_then(|()| {
+            let mut watch = Watch {
+                configuration: self.configuration,
+                config: self.config.clone(),
+                models: Models::start(self.runtime, events.clone(), metrics.clone())?,
+                stages,
+                progress,
+                publisher: outlet.publisher,
+                manager,
+                clock: Clock::new(metrics.clone()),
+                synchronised: None,
+                health,
+                metrics,
+                readiness,
+                cameras: report.cameras,
+                said: None,
+                has_been_ready: false,
+                complaints: Throttle::new(Duration::from_secs(60)),
+                inboxes: line.inboxes.clone(),
+                shadow: outlet.shadow,
+                paused: PausedFile::new(&self.config.state),
+            };
+            Ok(watch.until_stopped(received)?)
+        });
+        let deadline = Instant::now() + self.config.grace_period;
+        line.stop();
+        drop(line);
+        crew.join_until(deadline)
+            .map_err(|laggards| DaemonError::Overdue {
+                grace_period: self.config.grace_period,
+                laggards,
+            })?;
+        outcome?;
+        info!("Stopped");
+        Ok(())
+    }
+}
+
+/// Waits until the first attempt to connect has ended, so that a short replay is not over before
+/// the connection is there.
+///
+/// # Errors
+/// [`DaemonError::Broker`] if it failed and the configuration requires the broker.
+pub fn await_broker(
+    mqtt: &MqttSettings,
+    first: &mpsc::Receiver<FirstAttempt>,
+) -> Result<(), DaemonError> {
+    // The attempt has a limit of its own; this one is for the way back from it.
+    let limit = mqtt.connect_timeout + Duration::from_secs(1);
+    let cause = match first.recv_timeout(limit) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(cause)) => cause,
+        Err(_) => "no answer".to_owned(),
+    };
+    if mqtt.required_at_start {
+        return Err(DaemonError::Broker {
+            host: mqtt.host.clone(),
+            port: mqtt.port,
+            cause,
+        });
+    }
+    warn!("Inspecting without the broker; verdicts are counted as undelivered");
+    Ok(())
+}
+
+/// What has to come before these cameras' parts are judged.
+fn readiness(cameras: &[Camera]) -> Readiness {
+    let settings = || cameras.iter().map(|camera| &camera.settings);
+    let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
+    let expected = settings()
+        .enumerate()
+        .filter(|(_, it)| !it.may_be_idle())
+        .filter(|(_, it)| !it.is_on_demand() || matches!(it.trigger.mode, TriggerMode::FreeRun))
+        .map(|(camera, _)| camera);
+    let names = settings().map(|it| it.name.clone()).collect();
+    Readiness::new(names, expected.collect(), comes_by_itself)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_does_not_answer_at_the_end_is_no_bug_and_a_stage_that_hangs_is_one() {
+        let overdue = |laggards: &[&str]| {
+            let laggards = laggards.iter().map(|it| (*it).to_owned()).collect();
+            let grace_period = Duration::ZERO;
+            let error = DaemonError::Overdue {
+                grace_period,
+                laggards,
+            };
+            error.kind()
+        };
+        assert_eq!(overdue(&["evidence"]), Kind::Unavailable);
+        assert_eq!(overdue(&["evidence", "record"]), Kind::Unavailable);
+        assert_eq!(overdue(&["infer"]), Kind::Bug);
+        assert_eq!(overdue(&["evidence", "infer"]), Kind::Bug);
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_had_is_no_bug() {
+        let full = io::Error::from(rustix::io::Errno::AGAIN);
+        assert_eq!(DaemonError::from(full).kind(), Kind::Unavailable);
+    }
+}

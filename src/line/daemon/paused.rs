@@ -1,0 +1,74 @@
+//! Which cameras are paused, on the disk: a pause outlives a restart and a crash, since whoever
+//! asked for it may have a hand in the machine.
+//!
+//! A file `paused` in the station's state folder has a camera's name a line; it is there only while
+//! one is paused.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::files::atomic;
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct PausedFile(PathBuf);
+
+impl PausedFile {
+    /// In this state folder.
+    pub(crate) fn new(state: &Path) -> Self {
+        Self(state.join("paused"))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Names of the cameras that were paused when it was last written.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub(crate) fn read(&self) -> io::Result<BTreeSet<String>> {
+        match fs::read_to_string(&self.0) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the names of these cameras, on the disk when it returns.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn write<'a>(&self, cameras: impl Iterator<Item = &'a str>) -> io::Result<()> {
+        let text: String = cameras.flat_map(|name| [name, "\n"]).collect();
+        if !text.is_empty() {
+            return atomic::write(&self.0, text.as_bytes());
+        }
+        match fs::remove_file(&self.0) {
+            Ok(()) => self.0.parent().map_or(Ok(()), atomic::sync_folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_there_as_long_as_a_camera_is_paused() {
+        let state = tempfile::tempdir().unwrap();
+        let file = PausedFile::new(&state.path().join("made when needed"));
+        assert_eq!(file.read().unwrap(), BTreeSet::new());
+        file.write([].into_iter()).unwrap();
+        file.write(["top", "side-2"].into_iter()).unwrap();
+        let names = ["side-2", "top"].map(str::to_owned);
+        assert_eq!(file.read().unwrap(), BTreeSet::from(names));
+        file.write([].into_iter()).unwrap();
+        assert_eq!(file.read().unwrap(), BTreeSet::new());
+        assert!(!file.path().exists());
+    }
+}

@@ -1,0 +1,150 @@
+//! Is the daemon judging parts, and if not, why: pure bookkeeping over what was heard.
+
+use std::collections::BTreeSet;
+
+use flawd_core::event::Phase;
+
+/// What is known of the cameras and the models.
+#[derive(Clone, Debug)]
+pub(crate) struct Readiness {
+    cameras: Vec<String>,
+    /// Whether parts come by themselves; otherwise somebody asks for each.
+    comes_by_itself: bool,
+    /// Cameras that have not given a frame yet.
+    pub(crate) expected: BTreeSet<usize>,
+    pub(crate) lost: BTreeSet<usize>,
+    /// Cameras that may still give frames.
+    pub(crate) running: BTreeSet<usize>,
+    pub(crate) paused: BTreeSet<usize>,
+    /// A stage that is stuck.
+    pub(crate) hanging: Option<String>,
+    /// What the models' thread is busy with.
+    pub(crate) busy: Option<String>,
+    pub(crate) has_models: bool,
+    /// The golden inputs did not score as they should when they were last tried.
+    pub(crate) failed_self_test: bool,
+    /// Why the broker refuses subscriptions, so that none can ask for parts; `None` if it does not,
+    /// as far as is known.
+    pub(crate) refused: Option<String>,
+}
+
+impl Readiness {
+    /// At the start; `expected` are the cameras that give frames without being asked.
+    pub(crate) fn new(
+        cameras: Vec<String>,
+        expected: BTreeSet<usize>,
+        comes_by_itself: bool,
+    ) -> Self {
+        Self {
+            running: (0..cameras.len()).collect(),
+            cameras,
+            comes_by_itself,
+            expected,
+            lost: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            hanging: None,
+            busy: None,
+            has_models: false,
+            failed_self_test: false,
+            refused: None,
+        }
+    }
+
+    /// Where the daemon is in its life, and why it judges no parts: the worst reason first.
+    pub(crate) fn judge(&self) -> (Phase, Option<String>) {
+        if let Some(stage) = &self.hanging {
+            (Phase::Error, Some(format!("the stage {stage} hangs")))
+        } else if !self.has_models {
+            let busy = self.busy.clone();
+            let reason = busy.unwrap_or("waiting for the model".to_owned());
+            (Phase::Preoperational, Some(reason))
+        } else if self.failed_self_test {
+            let reason = "the golden inputs do not score as they should";
+            (Phase::Error, Some(reason.to_owned()))
+        } else if !self.lost.is_empty() {
+            let reason = format!("camera lost: {}", self.names(&self.lost));
+            (Phase::Error, Some(reason))
+        } else if !self.expected.is_empty() {
+            let reason = format!(
+                "waiting for the first frame: {}",
+                self.names(&self.expected)
+            );
+            (Phase::Initialized, Some(reason))
+        } else if let Some(refused) = &self.refused {
+            let reason = format!("the broker refuses subscriptions: {refused}");
+            (Phase::Initialized, Some(reason))
+        } else if !self.paused.is_empty() {
+            let reason = format!("paused: {}", self.names(&self.paused));
+            (Phase::Initialized, Some(reason))
+        } else if self.comes_by_itself {
+            (Phase::ContinuousExecution, None)
+        } else {
+            (Phase::Ready, None)
+        }
+    }
+
+    fn names(&self, set: &BTreeSet<usize>) -> String {
+        let names: Vec<_> = set.iter().map(|&it| self.cameras[it].as_str()).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn station() -> Readiness {
+        let cameras = vec!["top".to_owned(), "side".to_owned()];
+        let mut readiness = Readiness::new(cameras, BTreeSet::new(), true);
+        readiness.has_models = true;
+        readiness
+    }
+
+    fn why(readiness: &Readiness) -> (Phase, String) {
+        let (phase, reason) = readiness.judge();
+        (phase, reason.unwrap_or_default())
+    }
+
+    #[test]
+    fn ready_means_models_frames_and_nothing_wrong() {
+        let mut station = station();
+        assert_eq!(station.judge(), (Phase::ContinuousExecution, None));
+        station.expected.insert(1);
+        let reason = "waiting for the first frame: side".to_owned();
+        assert_eq!(why(&station), (Phase::Initialized, reason));
+        station.lost.extend([0, 1]);
+        assert_eq!(
+            why(&station),
+            (Phase::Error, "camera lost: top, side".to_owned())
+        );
+        station.has_models = false;
+        assert_eq!(why(&station).0, Phase::Preoperational);
+    }
+
+    #[test]
+    fn a_stage_that_hangs_is_the_worst_reason() {
+        let mut station = station();
+        station.lost.insert(1);
+        station.hanging = Some("infer".to_owned());
+        assert_eq!(
+            why(&station),
+            (Phase::Error, "the stage infer hangs".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_station_that_waits_for_triggers_is_ready_and_not_busy() {
+        let mut station = station();
+        station.comes_by_itself = false;
+        assert_eq!(station.judge(), (Phase::Ready, None));
+        station.paused.insert(0);
+        assert_eq!(
+            why(&station),
+            (Phase::Initialized, "paused: top".to_owned())
+        );
+        station.refused = Some("flawd/line/top/trigger: not authorized".to_owned());
+        let (phase, reason) = why(&station);
+        assert_eq!(phase, Phase::Initialized);
+        assert!(reason.contains("refuses subscriptions: flawd/line/top/trigger"));
+    }
+}

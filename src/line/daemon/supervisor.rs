@@ -1,0 +1,424 @@
+//! What the main thread does while parts are judged: waits for events, does what is asked for,
+//! and tells the broker and the service manager whether the daemon is ready and why not.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use flawd_core::event::Phase;
+use flawd_core::request::{Command, Which};
+use serde::Serialize;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use super::model_thread::{Job, Models, Outcome, Reload};
+use super::paused::PausedFile;
+use super::readiness::Readiness;
+use super::systemd::ServiceManager;
+use crate::line::config::ValidConfig;
+use crate::line::models::{Fleet, FleetError};
+use crate::line::monitor::progress::Progress;
+use crate::line::monitor::{Health, Metrics, health};
+use crate::line::pipeline::admit::inbox::{Inbox, Order};
+use crate::line::pipeline::channels::log_limit::Throttle;
+use crate::line::pipeline::event::Event;
+use crate::line::pipeline::part::reply::Reply;
+use crate::line::pipeline::publish::{Answer, CameraReport, Publisher, Report};
+use crate::line::pipeline::shadow::Shadow;
+use crate::logging;
+use crate::messages::with_causes;
+
+/// How often health is looked at where no watchdog asks for more.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The watch over a running pipeline.
+pub(crate) struct Watch {
+    /// Read again on request.
+    pub(crate) configuration: PathBuf,
+    /// As it is in use.
+    pub(crate) config: ValidConfig,
+    /// By camera, in the order of the configuration.
+    pub(crate) inboxes: Vec<Inbox>,
+    pub(crate) shadow: Shadow,
+    pub(crate) paused: PausedFile,
+    pub(crate) stages: Vec<Progress>,
+    /// Its own, for who asks after its health.
+    pub(crate) progress: Progress,
+    pub(crate) publisher: Publisher,
+    pub(crate) models: Models,
+    pub(crate) manager: ServiceManager,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    pub(crate) synchronised: Option<bool>,
+    pub(crate) readiness: Readiness,
+    pub(crate) cameras: Vec<CameraReport>,
+    pub(crate) said: Option<Report>,
+    pub(crate) has_been_ready: bool,
+    pub(crate) complaints: Throttle,
+}
+
+/// What came of a command, for who has asked.
+#[derive(Debug, Serialize)]
+struct CommandResult {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl Watch {
+    /// Watches until a signal comes or the last source is exhausted; then says that it stops.
+    ///
+    /// # Errors
+    /// If there are no models to begin with.
+    pub(crate) fn until_stopped(&mut self, events: &Receiver<Event>) -> Result<(), FleetError> {
+        let watchdog = self.manager.watchdog().map(|watchdog| watchdog / 4);
+        let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
+        let mut outcome = Ok(());
+        // Before there is a model that could judge anything.
+        self.stay_paused();
+        let config = Box::new(self.config.clone());
+        self.models.order(Job::Load(config, Reload::default()));
+        self.look_around();
+        let progress = self.progress.clone();
+        while outcome.is_ok() && !self.readiness.running.is_empty() {
+            let event = events.recv_timeout(interval);
+            let working = progress.begin();
+            match event {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(event) => outcome = self.note(event),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.look_around();
+            drop(working);
+        }
+        self.manager.stopping();
+        self.say(Phase::Halted, Some("stopping".to_owned()));
+        outcome
+    }
+
+    fn note(&mut self, event: Event) -> Result<(), FleetError> {
+        let readiness = &mut self.readiness;
+        match event {
+            Event::FirstFrame(camera) => {
+                readiness.expected.remove(&camera);
+            }
+            Event::CameraLost(camera) => {
+                readiness.lost.insert(camera);
+            }
+            Event::CameraFound(camera) => {
+                readiness.lost.remove(&camera);
+            }
+            Event::Exhausted(camera) => {
+                readiness.running.remove(&camera);
+            }
+            Event::Subscriptions(refused) => readiness.refused = refused,
+            Event::Command {
+                command: Ok(command),
+                reply,
+            } => self.obey(command, reply),
+            Event::Command {
+                command: Err(problem),
+                reply,
+            } => self.finish(Err(problem), reply),
+            Event::Models => return self.fetch_models(),
+            Event::Reload => self.reload(None),
+            Event::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, reply: Option<Reply>) {
+        match command {
+            Command::Pause(which) => {
+                let done = self.each(&which, Self::pause);
+                self.finish(done.and_then(|()| self.keep_paused()), reply);
+            }
+            Command::Resume(which) => {
+                let done = self.each(&which, |watch, camera| {
+                    watch.readiness.paused.remove(&camera);
+                    watch.cameras[camera].paused = false;
+                    watch.inboxes[camera].order(Order::Resume);
+                });
+                self.finish(done.and_then(|()| self.keep_paused()), reply);
+            }
+            Command::Snapshot(which) => {
+                let done = self.each(&which, |watch, camera| {
+                    watch.inboxes[camera].order(Order::Snapshot);
+                });
+                self.finish(done, reply);
+            }
+            Command::Reload => self.reload(reply),
+            Command::SelfTest => self.request(Job::SelfTest(reply)),
+            Command::Threshold {
+                which,
+                false_reject_rate,
+            } => self.request(Job::Recalibrate {
+                camera: which.camera,
+                false_reject_rate,
+                reply,
+            }),
+        }
+    }
+
+    fn pause(&mut self, camera: usize) {
+        self.readiness.paused.insert(camera);
+        self.cameras[camera].paused = true;
+        self.inboxes[camera].order(Order::Pause);
+    }
+
+    /// Pauses what was paused when the daemon ended last.
+    fn stay_paused(&mut self) {
+        let paused = self.paused.read().unwrap_or_else(|error| {
+            let file = self.paused.path().display();
+            error!(%file, %error, "It cannot be known which cameras were paused; none is");
+            Default::default()
+        });
+        let cameras = self.config.cameras.iter().enumerate();
+        let cameras: Vec<_> = cameras
+            .filter(|(_, camera)| paused.contains(&camera.name))
+            .map(|(index, camera)| (index, camera.name.clone()))
+            .collect();
+        for (index, camera) in cameras {
+            warn!(
+                camera,
+                "Still paused, as before the restart; cmd/resume ends it"
+            );
+            self.pause(index);
+        }
+    }
+
+    /// Keeps what is paused for the next start.
+    fn keep_paused(&self) -> Result<(), String> {
+        let paused = self.readiness.paused.iter();
+        let names = paused.map(|&camera| self.config.cameras[camera].name.as_str());
+        self.paused.write(names).map_err(|error| {
+            let file = self.paused.path().display();
+            format!("it is done, but a restart will not know of it: cannot write {file}: {error}")
+        })
+    }
+
+    fn request(&mut self, job: Job) {
+        if let Err(job) = self.models.request(job) {
+            let problem = "too many earlier commands have not been followed yet".to_owned();
+            self.finish(Err(problem), job.into_reply());
+        }
+    }
+
+    /// Does something for one camera, or for all.
+    fn each(&mut self, which: &Which, act: impl Fn(&mut Self, usize)) -> Result<(), String> {
+        let cameras = self.config.cameras.iter().enumerate();
+        let fits = |name: &str| which.camera.as_deref().is_none_or(|wanted| wanted == name);
+        let chosen: Vec<_> = cameras
+            .filter(|(_, camera)| fits(&camera.name))
+            .map(|(index, _)| index)
+            .collect();
+        if chosen.is_empty() {
+            let wanted = which.camera.as_deref().unwrap_or_default();
+            return Err(format!("there is no camera `{wanted}`"));
+        }
+        for camera in chosen {
+            act(self, camera);
+        }
+        Ok(())
+    }
+
+    /// Says what came of a command: in the log if nothing did, and to who has asked.
+    fn finish(&mut self, done: Result<(), String>, reply: Option<Reply>) {
+        if let Err(problem) = &done
+            && let Some(suppressed) = self.complaints.permit()
+        {
+            warn!(problem, suppressed, "Command not followed");
+        }
+        self.answer(done, reply);
+    }
+
+    /// Answers who has asked, if anyone has.
+    fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
+        let result = CommandResult {
+            ok: done.is_ok(),
+            problem: done.err(),
+        };
+        self.publisher.answer(Answer {
+            topic: None,
+            payload: json(&result),
+            reply,
+        });
+    }
+
+    /// Reads the configuration again. What can be exchanged while parts are judged is, once the
+    /// models are proven; the sections that take a restart are named. A mistake leaves everything
+    /// as it is. Who has asked is answered when that is known.
+    fn reload(&mut self, reply: Option<Reply>) {
+        match ValidConfig::load(&self.configuration) {
+            Ok(new) => {
+                for path in self.config.changed_files(&new) {
+                    info!(
+                        path = %path.display(),
+                        "A file that [mqtt] names has changed; the next connection uses it"
+                    );
+                }
+                let (config, kept) = self.config.exchange(&new);
+                info!("Configuration read again");
+                self.request(Job::Load(Box::new(config), Reload { reply, kept }));
+            }
+            Err(error) => self.refuse_reload(with_causes(&error), reply),
+        }
+    }
+
+    /// Says what came of a reload whose models are in use.
+    fn finish_reload(&self, Reload { reply, kept }: Reload) {
+        if kept.is_empty() {
+            return self.answer(Ok(()), reply);
+        }
+        let sections = kept.join(", ");
+        error!(
+            sections,
+            "Part of the configuration takes a restart; the rest is taken over"
+        );
+        let problem = format!("a change of {sections} takes a restart; the rest is taken over");
+        self.answer(Err(problem), reply);
+    }
+
+    fn refuse_reload(&self, problem: String, reply: Option<Reply>) {
+        error!(
+            problem,
+            "Configuration not taken over; the one in use goes on"
+        );
+        self.answer(Err(problem), reply);
+    }
+
+    /// Does what the models' thread has news for.
+    fn fetch_models(&mut self) -> Result<(), FleetError> {
+        let outcomes: Vec<_> = self.models.fetch().collect();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Busy(what) => self.readiness.busy = what,
+                Outcome::Loaded(config, fleet, reload) => {
+                    logging::configure(&config.log);
+                    self.config = *config;
+                    self.use_models(&fleet);
+                    self.finish_reload(reload);
+                }
+                Outcome::NotLoaded(error, Reload { reply, .. }) if self.readiness.has_models => {
+                    self.refuse_reload(with_causes(&error), reply);
+                }
+                Outcome::NotLoaded(error, _) => return Err(error),
+                Outcome::Tested(report, reply) => {
+                    self.readiness.failed_self_test = !report.passed;
+                    if report.passed {
+                        info!(models = report.models.len(), "Self-test passed");
+                    } else {
+                        error!(report = ?report, "Self-test failed");
+                    }
+                    self.publisher.answer(Answer {
+                        topic: Some("selftest"),
+                        payload: json(&report),
+                        reply,
+                    });
+                }
+                Outcome::Recalibrated(Ok(fleet), reply) => {
+                    self.use_models(&fleet);
+                    self.answer(Ok(()), reply);
+                }
+                Outcome::Recalibrated(Err(problem), reply) => self.finish(Err(problem), reply),
+            }
+        }
+        Ok(())
+    }
+
+    /// From the next part on these models judge.
+    fn use_models(&mut self, fleet: &Fleet) {
+        self.readiness.has_models = true;
+        if self.readiness.failed_self_test {
+            // A model that was kept may be what failed: only its golden inputs can tell.
+            self.models.order(Job::SelfTest(None));
+        }
+        self.shadow.exchange(fleet.shadows());
+        for (camera, models) in fleet.model_sets().into_iter().enumerate() {
+            let judge = &models.standard.judge;
+            let threshold = judge.calibration.threshold();
+            info!(
+                camera = self.config.cameras[camera].name,
+                bundle = judge.model.name,
+                version = judge.model.version,
+                model = %judge.model.digest,
+                provider = judge.model.provider,
+                threshold,
+                "Model in use"
+            );
+            self.metrics.camera(camera).model(&judge.model, threshold);
+            self.cameras[camera].model = Some(judge.model.clone());
+            self.inboxes[camera].order(Order::Use(models));
+        }
+    }
+
+    /// Looks whether the pipeline gets on, and says what is new.
+    fn look_around(&mut self) {
+        self.look_at_health();
+        self.synchronised = self.clock.look();
+        let (phase, not_ready) = self.readiness.judge();
+        self.say(phase, not_ready);
+    }
+
+    /// Feeds the watchdog, and says so to subscribers, only while no stage hangs.
+    fn look_at_health(&mut self) {
+        self.publisher.ask_for_a_sign();
+        let hanging = health::laggard(&self.stages, health::PATIENCE).map(Progress::stage);
+        match hanging {
+            None => {
+                self.manager.alive();
+                if !self.has_been_ready {
+                    // Building an engine takes longer than any start-up limit.
+                    self.manager.extend_start();
+                }
+                if self.readiness.has_models && self.readiness.lost.is_empty() {
+                    self.publisher.beat();
+                }
+            }
+            Some(stage) if self.readiness.hanging.is_none() => {
+                error!(stage, patience = ?health::PATIENCE, "Stage hangs");
+            }
+            Some(_) => {}
+        }
+        self.readiness.hanging = hanging.map(str::to_owned);
+    }
+
+    /// Says what is new.
+    fn say(&mut self, phase: Phase, not_ready: Option<String>) {
+        let report = Report {
+            phase,
+            not_ready,
+            clock_synchronised: self.synchronised,
+            cameras: self.cameras.clone(),
+        };
+        if self.said.as_ref() == Some(&report) {
+            return;
+        }
+        let reason = report.not_ready.as_deref();
+        self.health.report(report.phase, reason);
+        self.metrics.ready(reason.is_none());
+        let is_other = |said: &Report| said.not_ready != report.not_ready;
+        if self.said.as_ref().is_none_or(is_other) {
+            match &report.not_ready {
+                Some(reason) => {
+                    info!(reason, "Not ready");
+                    self.manager.status(&format!("Not ready: {reason}"));
+                }
+                None => {
+                    info!(cameras = self.cameras.len(), "Ready");
+                    self.manager.status("Ready");
+                    if !std::mem::replace(&mut self.has_been_ready, true) {
+                        self.manager.ready();
+                    }
+                }
+            }
+        }
+        self.publisher.report(report.clone());
+        self.said = Some(report);
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("it has string keys and no failing parts")
+}

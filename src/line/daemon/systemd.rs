@@ -1,0 +1,176 @@
+//! What the service manager is told. Without one every call does nothing.
+//!
+//! A thread of its own tells it, so that a manager that does not read holds up nothing. What is
+//! not told yet is kept as one state, of which the newest counts, and not as a queue.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{io, thread};
+
+use sd_notify::NotifyState;
+use tracing::{info, warn};
+
+/// How much more time for the start is asked for at a time.
+const MORE_TIME: Duration = Duration::from_secs(60);
+
+/// How long the last news may take. The manager needs microseconds; one that does not read would
+/// hold up the end.
+const LAST_NEWS: Duration = Duration::from_secs(1);
+
+/// The service manager, or nobody.
+#[derive(Debug)]
+pub(crate) struct ServiceManager {
+    watchdog: Option<Duration>,
+    desk: Option<Arc<Desk>>,
+}
+
+/// Where news waits for the thread.
+#[derive(Debug, Default)]
+struct Desk {
+    news: Mutex<News>,
+    changed: Condvar,
+}
+
+/// What the manager has not been told yet.
+#[derive(Debug, Default)]
+struct News {
+    is_ready: bool,
+    is_stopping: bool,
+    is_alive: bool,
+    needs_time: bool,
+    status: Option<String>,
+    /// The thread has taken news and not told it yet.
+    is_being_told: bool,
+}
+
+impl ServiceManager {
+    /// As the environment has it.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(crate) fn from_environment() -> io::Result<Self> {
+        let desk = std::env::var_os("NOTIFY_SOCKET").map(|_| Arc::new(Desk::default()));
+        if let Some(desk) = &desk {
+            let desk = Arc::clone(desk);
+            thread::Builder::new()
+                .name("manager".to_owned())
+                .spawn(move || desk.tell())?;
+        }
+        Ok(Self {
+            watchdog: sd_notify::watchdog_enabled(),
+            desk,
+        })
+    }
+
+    /// After how long without a sign of life the process is restarted.
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Start-up is finished.
+    pub(crate) fn ready(&self) {
+        self.add(|news| news.is_ready = true);
+    }
+
+    /// A line for `systemctl status`.
+    pub(crate) fn status(&self, status: &str) {
+        // The protocol ends a value with its line.
+        let status = status.replace('\n', " ");
+        self.add(|news| news.status = Some(status));
+    }
+
+    /// A sign of life.
+    pub(crate) fn alive(&self) {
+        if self.watchdog.is_some() {
+            self.add(|news| news.is_alive = true);
+        }
+    }
+
+    /// Start-up goes on and takes its time: the limit counts from now on.
+    pub(crate) fn extend_start(&self) {
+        self.add(|news| news.needs_time = true);
+    }
+
+    /// The shutdown has begun.
+    pub(crate) fn stopping(&self) {
+        self.add(|news| news.is_stopping = true);
+    }
+
+    fn add(&self, news: impl FnOnce(&mut News)) {
+        if let Some(desk) = &self.desk {
+            news(&mut desk.lock());
+            desk.changed.notify_all();
+        }
+    }
+}
+
+/// The last news is told before the end.
+impl Drop for ServiceManager {
+    fn drop(&mut self) {
+        if let Some(desk) = &self.desk {
+            let is_untold = |news: &mut News| news.is_being_told || news.has_any();
+            drop(
+                desk.changed
+                    .wait_timeout_while(desk.lock(), LAST_NEWS, is_untold)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+}
+
+impl Desk {
+    /// Tells what there is to tell, until the process ends; says once that it cannot, and once
+    /// that it can again.
+    fn tell(&self) {
+        let mut is_failing = false;
+        loop {
+            let mut untold = self
+                .changed
+                .wait_while(self.lock(), |news| !news.has_any())
+                .unwrap_or_else(PoisonError::into_inner);
+            let news = std::mem::take(&mut *untold);
+            untold.is_being_told = true;
+            drop(untold);
+            let told = news.tell();
+            let was_failing = std::mem::replace(&mut is_failing, told.is_err());
+            match told {
+                Err(error) if !was_failing => {
+                    warn!(%error, "Cannot reach the service manager");
+                }
+                Ok(()) if was_failing => info!("The service manager can be reached again"),
+                Ok(()) | Err(_) => {}
+            }
+            self.lock().is_being_told = false;
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl News {
+    fn has_any(&self) -> bool {
+        let flags = [
+            self.is_ready,
+            self.is_stopping,
+            self.is_alive,
+            self.needs_time,
+        ];
+        flags.contains(&true) || self.status.is_some()
+    }
+
+    fn tell(&self) -> io::Result<()> {
+        let limit = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+        let states = [
+            self.is_ready.then_some(NotifyState::Ready),
+            self.status.as_deref().map(NotifyState::Status),
+            self.is_alive.then_some(NotifyState::Watchdog),
+            self.needs_time
+                .then_some(NotifyState::ExtendTimeoutUsec(limit)),
+            self.is_stopping.then_some(NotifyState::Stopping),
+        ];
+        sd_notify::notify(&states.into_iter().flatten().collect::<Vec<_>>())
+    }
+}

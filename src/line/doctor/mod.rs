@@ -1,0 +1,191 @@
+//! What a bug report needs: machine, software, configuration and surroundings, as they are.
+//!
+//! Looks and never touches: opens no camera, loads no model, logs in nowhere. Whatever is broken
+//! is a finding like any other and stops nothing. Secrets are masked where they come from: the
+//! configuration is shown as it serialises, and a variable as the key that it sets.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+
+mod machine;
+mod station;
+mod surroundings;
+
+/// No question may hold up the report for longer than this: a name server that is away, a bus
+/// that does not answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Everything that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// In reading order.
+    pub sections: Vec<Section>,
+}
+
+/// What belongs together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Section {
+    /// Its heading.
+    pub name: &'static str,
+    /// In reading order.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub subject: String,
+    /// True if flawd cannot work with it as it is configured.
+    pub broken: bool,
+    /// How it is; may have several lines.
+    pub text: String,
+}
+
+impl Report {
+    /// How many findings are broken.
+    pub fn broken(&self) -> usize {
+        let findings = self.sections.iter().flat_map(|section| &section.findings);
+        findings.filter(|finding| finding.broken).count()
+    }
+}
+
+impl Finding {
+    fn new(subject: impl Into<String>, text: impl Display) -> Self {
+        Self {
+            subject: subject.into(),
+            broken: false,
+            text: text.to_string(),
+        }
+    }
+
+    fn broken(subject: impl Into<String>, text: impl Display) -> Self {
+        Self {
+            broken: true,
+            ..Self::new(subject, text)
+        }
+    }
+}
+
+/// Looks at everything; `configuration` is the daemon's file.
+pub fn examine(configuration: &Path) -> Report {
+    let root = Path::new("/");
+    let mut sections = vec![
+        Section {
+            name: "flawd",
+            findings: program(),
+        },
+        Section {
+            name: "machine",
+            findings: machine::examine(root),
+        },
+        Section {
+            name: "cameras",
+            findings: machine::cameras(root),
+        },
+    ];
+    sections.extend(station::examine(configuration));
+    sections.extend([
+        Section {
+            name: "clock",
+            findings: surroundings::clock(),
+        },
+        Section {
+            name: "service",
+            findings: surroundings::service(),
+        },
+        Section {
+            name: "environment",
+            findings: surroundings::environment(std::env::vars_os()),
+        },
+    ]);
+    Report { sections }
+}
+
+fn program() -> Vec<Finding> {
+    let profile = if cfg!(debug_assertions) {
+        "development"
+    } else {
+        "release"
+    };
+    let path = std::env::current_exe()
+        .map_or_else(|error| error.to_string(), |path| path.display().to_string());
+    vec![
+        Finding::new("version", env!("CARGO_PKG_VERSION")),
+        Finding::new(
+            "build",
+            format!(
+                "{} {}, {profile}",
+                std::env::consts::ARCH,
+                std::env::consts::OS
+            ),
+        ),
+        Finding::new("program", path),
+    ]
+}
+
+/// What `question` answers, unless it takes too long; then its thread is left to itself.
+fn within_patience<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, answer) = mpsc::channel();
+    thread::spawn(move || sender.send(question()).ok());
+    answer.recv_timeout(PATIENCE).ok()
+}
+
+/// What another program prints, or why it prints nothing.
+fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("{program}: {error}"))?;
+    let output = child.stdout.take();
+    let text = within_patience(move || {
+        let mut text = String::new();
+        // What is no UTF-8 was not meant for us.
+        output.map(|mut output| output.read_to_string(&mut text).ok());
+        text
+    });
+    if text.is_none() {
+        child.kill().map_err(|error| error.to_string())?;
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    match text {
+        Some(text) if status.success() => Ok(text.trim().to_owned()),
+        Some(_) => Err(format!("{program} ended with {status}")),
+        None => Err(format!("{program} did not answer within {PATIENCE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_missing_fails_or_hangs_is_an_answer_too() {
+        assert_eq!(ask("echo", &["one"]), Ok("one".to_owned()));
+        let problem = |program, arguments: &[&str]| ask(program, arguments).unwrap_err();
+        assert!(problem("flawd-no-such-program", &[]).contains("No such file"));
+        assert!(problem("false", &[]).contains("exit status: 1"));
+        assert!(problem("sleep", &["600"]).contains("did not answer"));
+    }
+
+    #[test]
+    fn what_is_broken_is_counted() {
+        let report = Report {
+            sections: vec![Section {
+                name: "one",
+                findings: vec![Finding::new("a", 1), Finding::broken("b", 2)],
+            }],
+        };
+        assert_eq!(report.broken(), 1);
+    }
+}

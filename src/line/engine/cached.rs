@@ -1,0 +1,119 @@
+//! The engines that lie in a folder, and which of them are of no use any more.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{BUILDING, EngineKey, Engines, Record};
+
+/// A folder with an engine, or with the remains of a build.
+#[derive(Clone, Debug)]
+pub struct KeptEngine {
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// What it was built for; none if the build did not end.
+    pub key: Option<EngineKey>,
+    /// Space that its files take.
+    pub bytes: u64,
+}
+
+impl Engines {
+    /// Every engine in the folder, and every remains of one, in the order of their names. What is
+    /// no engine of flawd's, and what a running process builds at this moment, is left out.
+    ///
+    /// # Errors
+    /// If the folder is there and cannot be listed.
+    pub fn list(&self) -> io::Result<Vec<KeptEngine>> {
+        list(&self.folder)
+    }
+
+    /// Why an engine is of no use any more; none if it may be. An engine of another model is of
+    /// use unless `wanted` has every key that is.
+    pub fn why_stale(
+        &self,
+        kept: &KeptEngine,
+        wanted: &[EngineKey],
+        others_are_stale: bool,
+    ) -> Option<String> {
+        let Some(key) = &kept.key else {
+            return Some("its build did not end".to_owned());
+        };
+        if wanted.contains(key) {
+            return None;
+        }
+        if let Some(same_model) = wanted.iter().find(|wanted| wanted.model == key.model) {
+            return Some(key.differences(same_model).join(", "));
+        }
+        if key.machine != self.machine {
+            let here = EngineKey {
+                machine: self.machine.clone(),
+                ..key.clone()
+            };
+            return Some(key.differences(&here).join(", "));
+        }
+        others_are_stale.then(|| "no bundle of the configuration has this model".to_owned())
+    }
+}
+
+impl KeptEngine {
+    /// Removes it.
+    ///
+    /// # Errors
+    /// If the system does not let it go.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir_all(&self.folder)
+    }
+}
+
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<KeptEngine>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut kept = Vec::new();
+    for entry in entries {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if is_engine_name(&name) || is_abandoned_build(&folder, &name) {
+            kept.push(KeptEngine {
+                key: Record::read(&folder).map(|record| record.key),
+                bytes: size(&folder),
+                folder,
+            });
+        }
+    }
+    kept.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(kept)
+}
+
+/// As [`EngineKey::folder_name`] makes them.
+fn is_engine_name(name: &str) -> bool {
+    let is_digest = |part: &str| part.len() == 16 && part.chars().all(|c| c.is_ascii_hexdigit());
+    name.split_once('-')
+        .is_some_and(|(model, rest)| is_digest(model) && is_digest(rest))
+}
+
+/// The folders in which a process built that is gone.
+pub(crate) fn abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let kept = list(folder)?.into_iter().map(|kept| kept.folder);
+    let is_build = |folder: &PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(BUILDING)
+    };
+    Ok(kept.filter(is_build).collect())
+}
+
+/// True for a folder in which a process built that is gone: it would hold the lock. Its number
+/// says nothing, as another process may have the same, and in a container always has.
+fn is_abandoned_build(folder: &Path, name: &str) -> bool {
+    name.starts_with(BUILDING) && File::open(folder).is_ok_and(|folder| folder.try_lock().is_ok())
+}
+
+/// Files of which the size cannot be read count nothing.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|data| data.len())
+        .sum()
+}

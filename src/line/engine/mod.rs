@@ -1,0 +1,358 @@
+//! TensorRT engines: built once for a model and a machine, kept, and never loaded for another.
+//!
+//! ```text
+//! CACHE/<model>-<the rest of the key>/engine.toml   what it holds for, and the files' digests
+//!                                    /*.engine      what TensorRT built
+//!                                    /*.timing      what it measured meanwhile
+//! ```
+//! A build takes minutes and may be interrupted at any of them, so an engine is built in a hidden
+//! folder and appears by one rename, whole or not at all. Another driver, TensorRT, GPU or setting
+//! is another key and thus another folder: after an update the engine is built anew instead of
+//! loaded wrong.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flawd_core::digest::Digest;
+use flawd_onnx::{Provider, Runtime, SessionOptions, TensorRtOptions};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tracing::{info, warn};
+
+use crate::bundle::Bundle;
+use crate::bundle::scorer::{Scorer, ScorerError};
+use crate::files::digest::sha256_file;
+
+mod cached;
+mod key;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use cached::KeptEngine;
+pub use key::EngineKey;
+pub use machine::{Machine, UNKNOWN};
+
+/// The file that makes a folder an engine.
+const RECORD: &str = "engine.toml";
+
+/// Begins the name of a folder in which a process builds, and which it has locked.
+const BUILDING: &str = ".building-";
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The folder of all engines cannot be used.
+    #[error(
+        "cannot keep engines in {}: name another folder in inference.tensorrt.cache",
+        path.display()
+    )]
+    NotKept {
+        /// The place.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The session came without an engine.
+    #[error(
+        "TensorRT built no engine of {}: it takes no part of this model, so the other providers \
+         alone would run it; leave `tensorrt` out of the providers",
+        model.display()
+    )]
+    NothingBuilt {
+        /// The model's file.
+        model: PathBuf,
+    },
+}
+
+/// Why a bundle's model is not ready to score.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The model.
+    #[error(transparent)]
+    Scorer(#[from] ScorerError),
+    /// Its engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// The folder of all engines, on this machine.
+#[derive(Clone, Debug)]
+pub struct Engines {
+    folder: PathBuf,
+    machine: Machine,
+}
+
+/// A folder in which an engine is built. The lock goes with the process, whatever ends it.
+#[derive(Debug)]
+struct Draft {
+    folder: TempDir,
+    _lock: File,
+}
+
+/// What `engine.toml` says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    key: EngineKey,
+    /// Digests by the files' names.
+    files: BTreeMap<String, Digest>,
+}
+
+/// Loads a bundle's model by the listed providers, with TensorRT's engine from `engines`, where
+/// TensorRT is listed; `building` is called before one is built, which takes minutes.
+///
+/// # Errors
+/// [`OpenError`] for the model or its engine.
+pub fn open_scorer(
+    bundle: &Bundle,
+    runtime: &Runtime,
+    options: &SessionOptions,
+    engines: Option<&Engines>,
+    building: &mut dyn FnMut(),
+) -> Result<Scorer, OpenError> {
+    let (Some(engines), Some(tensorrt)) = (engines, tensorrt(options)) else {
+        return Ok(Scorer::open(bundle, runtime, options)?);
+    };
+    let key = engines.key(bundle.manifest().model.digest, tensorrt);
+    engines.load(&key, &bundle.model_path(), building, |folder| {
+        let options = with_engine_folder(options, folder);
+        Ok(Scorer::open(bundle, runtime, &options)?)
+    })
+}
+
+/// Digest of the record of the engine that [`open_scorer`] loads for a bundle, which has the
+/// digests of its files; none where no engine is in use.
+pub fn digest(
+    bundle: &Bundle,
+    options: &SessionOptions,
+    engines: Option<&Engines>,
+) -> Option<Digest> {
+    let engines = engines?;
+    let key = engines.key(bundle.manifest().model.digest, tensorrt(options)?);
+    engines.digest(&key)
+}
+
+/// TensorRT's settings, where it is listed.
+pub fn tensorrt(options: &SessionOptions) -> Option<&TensorRtOptions> {
+    options
+        .providers
+        .iter()
+        .find_map(|provider| match provider {
+            Provider::TensorRt(options) => Some(options),
+            Provider::Cpu | Provider::Cuda(_) => None,
+        })
+}
+
+fn with_engine_folder(options: &SessionOptions, folder: &Path) -> SessionOptions {
+    let mut options = options.clone();
+    for provider in &mut options.providers {
+        if let Provider::TensorRt(tensorrt) = provider {
+            tensorrt.engine_cache = Some(folder.to_owned());
+            tensorrt.timing_cache = Some(folder.to_owned());
+        }
+    }
+    options
+}
+
+impl Engines {
+    /// The engines in `folder`, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>, machine: Machine) -> Self {
+        Self {
+            folder: folder.into(),
+            machine,
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The machine that they are built for.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The key of a model's engine.
+    pub fn key(&self, model: Digest, options: &TensorRtOptions) -> EngineKey {
+        EngineKey::new(model, options, &self.machine)
+    }
+
+    /// True if the engine is there, so that loading the model takes seconds instead of minutes.
+    pub fn is_built(&self, key: &EngineKey) -> bool {
+        Record::read(&self.place(key)).is_some_and(|record| record.key == *key)
+    }
+
+    /// Digest of the record of a kept engine; none if it is not there.
+    fn digest(&self, key: &EngineKey) -> Option<Digest> {
+        sha256_file(&self.place(key).join(RECORD)).ok()
+    }
+
+    fn place(&self, key: &EngineKey) -> PathBuf {
+        self.folder.join(key.folder_name())
+    }
+
+    /// Opens a session with `open`, which is told the folder for engines: one with the engine of
+    /// this key where it was kept and is whole, else an empty one that is kept afterwards.
+    ///
+    /// # Errors
+    /// What `open` says, or [`EngineError`].
+    fn load<T>(
+        &self,
+        key: &EngineKey,
+        model: &Path,
+        building: &mut dyn FnMut(),
+        mut open: impl FnMut(&Path) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let place = self.place(key);
+        if let Some(record) = Record::read(&place).filter(|record| record.key == *key) {
+            match record.damaged_file(&place) {
+                None => match open(&place) {
+                    Ok(session) => return Ok(session),
+                    // Something that the key does not know of has changed.
+                    Err(error) => warn!(
+                        engine = %place.display(),
+                        error = crate::messages::with_causes(&error),
+                        "Building the engine anew, because the kept one cannot be loaded"
+                    ),
+                },
+                Some(file) => warn!(
+                    engine = %place.display(),
+                    file,
+                    "Building the engine anew, because the kept one is damaged"
+                ),
+            }
+        }
+        building();
+        let draft = self.draft()?;
+        self.copy_timings(key, draft.folder.path());
+        let session = open(draft.folder.path())?;
+        self.keep(key, model, draft)?;
+        Ok(session)
+    }
+
+    /// A folder to build in. What builds left that were cut off goes.
+    fn draft(&self) -> Result<Draft, EngineError> {
+        let make = || {
+            fs::create_dir_all(&self.folder)?;
+            for abandoned in cached::abandoned(&self.folder)? {
+                // It only takes room.
+                fs::remove_dir_all(abandoned).ok();
+            }
+            let folder = tempfile::Builder::new()
+                .prefix(&format!("{BUILDING}{}-", std::process::id()))
+                // Like every other folder, so that the service may use what was built by hand.
+                .permissions(Permissions::from_mode(0o755))
+                .tempdir_in(&self.folder)?;
+            let lock = File::open(folder.path())?;
+            lock.try_lock()?;
+            Ok(Draft {
+                folder,
+                _lock: lock,
+            })
+        };
+        make().map_err(self.not_kept())
+    }
+
+    /// What TensorRT measured for another model on this machine makes a build faster. That it
+    /// does not is no error.
+    fn copy_timings(&self, key: &EngineKey, draft: &Path) {
+        let kept = cached::list(&self.folder).unwrap_or_default();
+        let same_machine = kept.iter().filter(|kept| {
+            let machine = kept.key.as_ref().map(|key| (&key.machine, key.device));
+            machine == Some((&key.machine, key.device))
+        });
+        for kept in same_machine {
+            let Some(record) = Record::read(&kept.folder) else {
+                continue;
+            };
+            let timings = record.files.keys().filter(|file| file.ends_with(".timing"));
+            for file in timings {
+                if record.is_whole(&kept.folder, file) {
+                    fs::copy(kept.folder.join(file), draft.join(file)).ok();
+                }
+            }
+        }
+    }
+
+    /// Gives what was built its record and its place.
+    fn keep(&self, key: &EngineKey, model: &Path, draft: Draft) -> Result<(), EngineError> {
+        let describe = || -> io::Result<BTreeMap<String, Digest>> {
+            let mut files = BTreeMap::new();
+            for entry in fs::read_dir(draft.folder.path())? {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                File::open(&path)?.sync_all()?;
+                files.insert(name.into_owned(), sha256_file(&path)?);
+            }
+            Ok(files)
+        };
+        let files = describe().map_err(self.not_kept())?;
+        if !files.keys().any(|file| file.ends_with(".engine")) {
+            return Err(EngineError::NothingBuilt {
+                model: model.to_owned(),
+            });
+        }
+        let record = Record {
+            key: key.clone(),
+            files,
+        };
+        let place = self.place(key);
+        let publish = || -> io::Result<()> {
+            let text = toml::to_string(&record).map_err(io::Error::other)?;
+            let path = draft.folder.path().join(RECORD);
+            fs::write(&path, text)?;
+            File::open(&path)?.sync_all()?;
+            match fs::remove_dir_all(&place) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+            fs::rename(draft.folder.path(), &place)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        publish().map_err(self.not_kept())?;
+        info!(engine = %place.display(), "Engine built");
+        let unknown = self.machine.unknown();
+        if !unknown.is_empty() {
+            warn!(
+                unknown = unknown.join(", "),
+                "The engine's key is incomplete; build it anew by hand after an update of these"
+            );
+        }
+        // Its folder has moved; there is nothing left to remove.
+        let _moved = draft.folder.keep();
+        Ok(())
+    }
+
+    fn not_kept(&self) -> impl Fn(io::Error) -> EngineError {
+        |source| EngineError::NotKept {
+            path: self.folder.clone(),
+            source,
+        }
+    }
+}
+
+impl Record {
+    /// The record in a folder; none where there is no engine.
+    fn read(folder: &Path) -> Option<Self> {
+        let text = fs::read_to_string(folder.join(RECORD)).ok()?;
+        toml::from_str(&text).ok()
+    }
+
+    /// The first file that is not what it was.
+    fn damaged_file(&self, folder: &Path) -> Option<&str> {
+        let mut files = self.files.keys();
+        files
+            .find(|file| !self.is_whole(folder, file))
+            .map(String::as_str)
+    }
+
+    fn is_whole(&self, folder: &Path, file: &str) -> bool {
+        let digest = sha256_file(&folder.join(file)).ok();
+        digest.is_some() && digest.as_ref() == self.files.get(file)
+    }
+}

@@ -1,0 +1,96 @@
+//! Single steps on the file system: a lock, a look at a folder, a file that is whole or not there.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::name;
+use crate::files::atomic::sync_folder;
+
+/// Whoever holds a lock on this file writes to the folder.
+const LOCK: &str = ".lock";
+
+/// A folder that is locked for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Locks the folder, or says at once that somebody else has.
+    pub(crate) fn take(folder: &Path) -> Result<Self, TryLockError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join(LOCK))
+            .map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file would not be enough: a child process that is just being started has it
+    /// open too, and holds the lock with it.
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
+/// What tells one folder from another in its place.
+pub(crate) fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(folder)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Names of the folders in `folder` that can be ours; links are not followed.
+pub(crate) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && is_ours(&name)
+            && entry.file_type()?.is_dir()
+        {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a file under another name and renames it when it is on the disk, so that not even a
+/// power cut leaves half of it. Gives back the time that it got.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Result<SystemTime> {
+    let folder = path.parent().expect("a file is in a folder");
+    let name = path.file_name().expect("a file has a name");
+    let draft = folder.join(name::unfinished(&name.to_string_lossy()));
+    let write = || {
+        make_folders(folder)?;
+        let mut file = File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.set_modified(time)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        // The name is on the disk as well, or a power cut takes the file with it.
+        sync_folder(folder)?;
+        file.metadata()?.modified()
+    };
+    write().inspect_err(|_| {
+        fs::remove_file(&draft).ok();
+    })
+}
+
+/// Makes a folder and those above it, each on the disk in the one above it.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folders(folder.parent().ok_or(error)?)?;
+            fs::create_dir(folder)?;
+        }
+        Err(error) => return Err(error),
+    }
+    folder.parent().map_or(Ok(()), sync_folder)
+}

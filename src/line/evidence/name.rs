@@ -1,0 +1,154 @@
+//! Names of evidence: what a file is called, and which files are ours.
+//!
+//! ```text
+//! <camera>/<YYYY-MM-DD>/<seq, 12 digits or more>-<ok, ng, or the reason>-<series>.png  the picture
+//!                                                                            .map.png  its heatmap
+//!                      .<either name>.part                                             unfinished
+//! ```
+//! The series is the name of whatever gave the number, so that a numbering that begins anew on the
+//! same day takes nobody's place. Files of earlier versions have none.
+//!
+//! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does
+//! not have such a name, to the letter, belongs to somebody else and is left alone. The part's id
+//! comes from outside and is in no name.
+
+use flawd_core::verdict::{Reason, Verdict};
+use jiff::civil::Date;
+use jiff::tz::Offset;
+
+use super::Exhibit;
+
+const PICTURE: &str = ".png";
+const MAP: &str = ".map.png";
+
+/// The stem of an exhibit, relative to the evidence folder. The day is that of UTC.
+pub(crate) fn stem(exhibit: &Exhibit) -> String {
+    let day = Offset::UTC.to_datetime(exhibit.captured).date();
+    let what = what(exhibit.verdict);
+    let (seq, series) = (exhibit.seq, &exhibit.series);
+    format!("{}/{day}/{seq:012}-{what}-{series}", exhibit.camera)
+}
+
+/// The picture's path.
+pub(crate) fn picture(stem: &str) -> String {
+    format!("{stem}{PICTURE}")
+}
+
+/// The heatmap's path.
+pub(crate) fn map(stem: &str) -> String {
+    format!("{stem}{MAP}")
+}
+
+/// What a file is called until it is whole; `name` is the last part of its path.
+pub(crate) fn unfinished(name: &str) -> String {
+    format!(".{name}.part")
+}
+
+fn what(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NoDecision(reason) => reason.as_str(),
+        Verdict::Ok | Verdict::Ng => verdict.as_str(),
+    }
+}
+
+/// A file of ours, by the last part of its path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ours<'a> {
+    /// A picture or a heatmap; the last part of its stem.
+    Whole(&'a str),
+    /// Left by a run that was cut off.
+    Unfinished,
+}
+
+/// What a file in a day's folder is; `None` for somebody else's.
+pub(crate) fn file(name: &str) -> Option<Ours<'_>> {
+    if let Some(inner) = name.strip_prefix('.') {
+        let inner = inner.strip_suffix(".part")?;
+        return whole(inner).map(|_| Ours::Unfinished);
+    }
+    whole(name).map(Ours::Whole)
+}
+
+fn whole(name: &str) -> Option<&str> {
+    let stem = name
+        .strip_suffix(MAP)
+        .or_else(|| name.strip_suffix(PICTURE))?;
+    let (seq, rest) = stem.split_once('-')?;
+    let (what, series) = rest.split_once('-').unwrap_or((rest, "0"));
+    let number: u64 = seq.parse().ok()?;
+    if series.is_empty() || !series.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let is_known = ["ok", "ng"]
+        .into_iter()
+        .chain(Reason::ALL.map(Reason::as_str))
+        .any(|known| known == what);
+    (is_known && seq == format!("{number:012}")).then_some(stem)
+}
+
+/// Whether a folder can be a camera's.
+pub(crate) fn is_camera(name: &str) -> bool {
+    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b"-_".contains(&letter);
+    !name.is_empty() && name.bytes().all(is_plain)
+}
+
+/// Whether a folder in a camera's can be a day's.
+pub(crate) fn is_day(name: &str) -> bool {
+    name.parse().is_ok_and(|day: Date| day.to_string() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_names_are_recognised_and_others_are_not() {
+        for verdict in [Verdict::Ok, Verdict::Ng]
+            .into_iter()
+            .chain(Reason::ALL.map(Verdict::NoDecision))
+        {
+            for (seq, series) in [(0, ""), (41, "-0123456789ab"), (u64::MAX, "-x")] {
+                let stem = format!("{seq:012}-{}{series}", what(verdict));
+                assert_eq!(file(&picture(&stem)), Some(Ours::Whole(&stem)));
+                assert_eq!(file(&map(&stem)), Some(Ours::Whole(&stem)));
+                let draft = unfinished(&map(&stem));
+                assert_eq!(file(&draft), Some(Ours::Unfinished));
+            }
+        }
+        for other in [
+            "",
+            ".png",
+            "notes.txt",
+            "000000000041-ng.jpg",
+            "000000000041-good.png",
+            "41-ng.png",
+            "000000000041-ng-.png",
+            "000000000041-ng-a-b.png",
+            "0000000000041-ng.png",
+            "+00000000041-ng.png",
+            "000000000041-ng.png.part",
+            ".notes.part",
+            ".000000000041-ng.png",
+            "000000000041-ng (copy).png",
+        ] {
+            assert_eq!(file(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn own_folders_are_recognised_and_others_are_not() {
+        assert!(is_camera("top-2_b") && is_day("2026-02-28"));
+        for other in ["", ".hidden", "lost+found", "a b", "ü"] {
+            assert!(!is_camera(other), "{other}");
+        }
+        for other in [
+            "2026-02-30",
+            "2026-2-3",
+            "20260228",
+            "2026-02-28T00:00",
+            "x",
+        ] {
+            assert!(!is_day(other), "{other}");
+        }
+    }
+}

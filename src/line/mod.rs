@@ -1,0 +1,15 @@
+//! The second life: frames and triggers become verdicts, records and evidence.
+//!
+//! From the bottom up: config, monitor ← evidence, engine ← pipeline ← models ← daemon ← doctor,
+//! benchmark. Nothing here knows how a bundle was trained.
+
+pub mod benchmark;
+pub mod config;
+pub mod daemon;
+pub mod doctor;
+pub mod engine;
+pub(crate) mod event_loop;
+pub mod evidence;
+pub mod models;
+pub mod monitor;
+pub mod pipeline;

@@ -1,0 +1,278 @@
+//! The models of a daemon: which bundles the configuration names, each loaded once, proven before
+//! it judges anything, and exchanged for others.
+//!
+//! ```text
+//! configuration ─► bundles, verified ─► session ─► golden inputs ─► Fleet ─► ModelSet a camera
+//!                        ▲                                            │
+//!                        └── what has not changed is kept ◄───────────┘ reload
+//! ```
+//! A fleet never changes: a reload, or another threshold, makes a second one beside it. So an
+//! error on the way leaves the first as it is, and nothing has to be rolled back. It knows nothing
+//! of threads, topics or parts; who exchanges the models between two parts is the pipeline.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flawd_core::calibration::CalibrationError;
+use flawd_core::depth::Depth;
+use flawd_onnx::Runtime;
+
+use super::config::ValidConfig;
+use super::engine::{EngineError, OpenError};
+use super::pipeline::part::model::{ActiveModel, Judge, ModelSet};
+use crate::bundle::BundleError;
+use crate::bundle::scorer::ScorerError;
+
+mod loader;
+mod self_test;
+
+use loader::{Loaded, Loader};
+
+pub use self_test::{GoldenReport, ModelReport, SelfTestReport};
+
+/// Why there are no models, or no others.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A bundle is not fit to judge parts.
+    #[error("the bundle {} of {used_by} is refused", bundle.display())]
+    Refused {
+        /// Its folder.
+        bundle: PathBuf,
+        /// What names it, for example `camera.top`.
+        used_by: String,
+        /// What is wrong.
+        source: Box<Refusal>,
+    },
+    /// Nobody has this name.
+    #[error("there is no camera `{camera}`; there are {}", cameras.join(", "))]
+    NoSuchCamera {
+        /// The name that was asked for.
+        camera: String,
+        /// The names that there are.
+        cameras: Vec<String>,
+    },
+    /// The calibration scores do not give this threshold.
+    #[error("no threshold of {bundle} for camera `{camera}`")]
+    Threshold {
+        /// The camera.
+        camera: String,
+        /// The bundle's name.
+        bundle: String,
+        /// What is wrong.
+        source: CalibrationError,
+    },
+}
+
+/// What is wrong with a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is not there, damaged, or not the one that its manifest speaks of.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Its model cannot be loaded, or does not score here as it did where the bundle was made.
+    #[error(transparent)]
+    Model(#[from] ScorerError),
+    /// It is a shadow, and sees the pictures as the model that judges reads them.
+    #[error(
+        "it was trained with pictures of {own}, and the model that judges reads them by {judges}: \
+         train both with the same --depth"
+    )]
+    OtherDepth {
+        /// The depth of the shadow.
+        own: Depth,
+        /// That of the model that judges.
+        judges: Depth,
+    },
+    /// There is no TensorRT engine for it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Scorer(error) => Self::Model(error),
+            OpenError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+/// What a fleet is doing while it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A bundle is verified, loaded and proven.
+    Loading(&'a Path),
+    /// Its TensorRT engine is being built, which takes minutes.
+    BuildingEngine(&'a Path),
+    /// It was built, in this time.
+    EngineBuilt(&'a Path, Duration),
+    /// It is proven and ready.
+    Ready(&'a Path),
+    /// It has not changed, so the loaded one goes on.
+    Kept(&'a Path),
+}
+
+/// The models of all cameras, proven.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    cameras: Vec<CameraModels>,
+}
+
+/// The models of one camera.
+#[derive(Clone, Debug)]
+struct CameraModels {
+    name: String,
+    standard: Member,
+    recipes: BTreeMap<String, Member>,
+    shadow: Option<Member>,
+}
+
+/// A model in use, and the bundle that it comes from. The two differ in their thresholds after one
+/// was set by command.
+#[derive(Clone, Debug)]
+struct Member {
+    active: Arc<ActiveModel>,
+    loaded: Arc<Loaded>,
+}
+
+impl Fleet {
+    /// Opens every bundle that the configuration names, loads its model, and proves with its
+    /// golden inputs that it scores here as it did where the bundle was made. `progress` is told
+    /// what is being done.
+    ///
+    /// # Errors
+    /// [`FleetError`], which names the bundle and what is wrong with it.
+    pub fn load(
+        config: &ValidConfig,
+        runtime: &Runtime,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, FleetError> {
+        Self::assemble(config, runtime, Vec::new(), progress)
+    }
+
+    /// The fleet of another configuration, or of the same one after a bundle was exchanged on the
+    /// disk. What has not changed is kept, and not loaded again; a threshold that was set by
+    /// command ends here, and the bundle's counts again.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; this fleet is as it was, whatever happens.
+    pub fn reload(
+        &self,
+        config: &ValidConfig,
+        runtime: &Runtime,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, FleetError> {
+        let members = self.cameras.iter().flat_map(CameraModels::members);
+        let loaded = members.map(|member| Arc::clone(&member.loaded)).collect();
+        Self::assemble(config, runtime, loaded, progress)
+    }
+
+    /// The fleet with another threshold, from the calibration scores of the bundles, for one
+    /// camera or for all; its recipes' models get theirs by the same rate. Nothing is loaded.
+    ///
+    /// # Errors
+    /// If there is no such camera, or too few calibration images for this rate.
+    pub fn recalibrated(
+        &self,
+        camera: Option<&str>,
+        false_reject_rate: f64,
+    ) -> Result<Self, FleetError> {
+        let mut fleet = self.clone();
+        let mut found = false;
+        // Cameras that shared a model go on sharing one.
+        let mut done: Vec<(Arc<ActiveModel>, Arc<ActiveModel>)> = Vec::new();
+        for models in &mut fleet.cameras {
+            if camera.is_some_and(|camera| camera != models.name) {
+                continue;
+            }
+            found = true;
+            let judges = std::iter::once(&mut models.standard).chain(models.recipes.values_mut());
+            for member in judges {
+                let known = done
+                    .iter()
+                    .find(|(old, _)| Arc::ptr_eq(old, &member.active));
+                let new = match known {
+                    Some((_, new)) => Arc::clone(new),
+                    None => Arc::new(member.recalibrated(&models.name, false_reject_rate)?),
+                };
+                done.push((Arc::clone(&member.active), Arc::clone(&new)));
+                member.active = new;
+            }
+        }
+        match camera {
+            Some(camera) if !found => Err(FleetError::NoSuchCamera {
+                camera: camera.to_owned(),
+                cameras: self
+                    .cameras
+                    .iter()
+                    .map(|models| models.name.clone())
+                    .collect(),
+            }),
+            _ => Ok(fleet),
+        }
+    }
+
+    /// What each camera's parts are judged by, in the order of the configuration.
+    pub fn model_sets(&self) -> Vec<ModelSet> {
+        let set = |models: &CameraModels| ModelSet {
+            standard: Arc::clone(&models.standard.active),
+            recipes: models
+                .recipes
+                .iter()
+                .map(|(name, member)| (name.clone(), Arc::clone(&member.active)))
+                .collect(),
+        };
+        self.cameras.iter().map(set).collect()
+    }
+
+    /// What scores each camera's parts as well and decides nothing, in the order of the
+    /// configuration.
+    pub fn shadows(&self) -> Vec<Option<Arc<ActiveModel>>> {
+        let shadow = |models: &CameraModels| {
+            let shadow = models.shadow.as_ref();
+            shadow.map(|member| Arc::clone(&member.active))
+        };
+        self.cameras.iter().map(shadow).collect()
+    }
+
+    fn assemble(
+        config: &ValidConfig,
+        runtime: &Runtime,
+        known: Vec<Arc<Loaded>>,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, FleetError> {
+        let mut loader = Loader::new(&config.inference, runtime, known, progress);
+        let cameras = config
+            .cameras
+            .iter()
+            .map(|camera| loader.camera(camera))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { cameras })
+    }
+}
+
+impl CameraModels {
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        std::iter::once(&self.standard)
+            .chain(self.recipes.values())
+            .chain(&self.shadow)
+    }
+}
+
+impl Member {
+    fn recalibrated(&self, camera: &str, rate: f64) -> Result<ActiveModel, FleetError> {
+        let judge = &self.active.judge;
+        let calibration =
+            (judge.calibration.at_rate(rate)).map_err(|source| FleetError::Threshold {
+                camera: camera.to_owned(),
+                bundle: judge.model.name.clone(),
+                source,
+            })?;
+        Ok(self.active.with_judge(Judge {
+            calibration,
+            ..judge.clone()
+        }))
+    }
+}

@@ -1,0 +1,72 @@
+//! What a camera's pipeline has done so far, counted where it happens.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flawd_core::event::{DriftData, ShadowState};
+
+/// A number that only grows; clones are the same number.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The last of a series of values; clones show the same one.
+#[derive(Clone, Debug)]
+pub struct Latest<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Copy> Latest<T> {
+    /// Another value.
+    pub fn set(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    /// The last value, if there was any.
+    pub fn get(&self) -> Option<T> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One camera's counters; clones count into the same ones.
+///
+/// `captured = overrun + unused + inspected + those on their way`: nothing disappears uncounted.
+/// Verdicts are more than frames were inspected where triggers end without a frame.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Frames that the source gave.
+    pub captured: Counter,
+    /// Frames that were replaced by a newer one before they were looked at.
+    pub overrun: Counter,
+    /// Frames that nobody has asked for: no trigger, no model yet, or inspection is paused.
+    pub unused: Counter,
+    /// Verdicts `ok`.
+    pub ok: Counter,
+    /// Verdicts `ng`.
+    pub ng: Counter,
+    /// Verdicts `no_decision`, whatever the reason.
+    pub no_decision: Counter,
+    /// Triggers that were taken: each gets exactly one verdict.
+    pub triggers_accepted: Counter,
+    /// Triggers that were refused and get no verdict.
+    pub triggers_refused: Counter,
+    /// Whether good parts still score like those of the calibration.
+    pub drift: Latest<DriftData>,
+    /// What the model in the shadow said.
+    pub shadow: Latest<ShadowState>,
+}

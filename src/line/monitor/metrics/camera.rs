@@ -1,0 +1,353 @@
+//! The metrics of one camera: typed, so that no stage spells a label.
+
+use std::sync::{Mutex, PoisonError};
+
+use flawd_core::event::{DriftData, ModelData, ShadowState, VerdictData};
+use flawd_core::verdict::{Reason, Verdict};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::{DURATION_BUCKETS, FloatGauge, Labels, register, set_total};
+use crate::line::monitor::counters::Counters;
+
+/// Bounds for scores, as multiples of the threshold that the part was judged by.
+///
+/// Relative, because the threshold is what gives a score its meaning: it differs by orders of
+/// magnitude from model to model, and it changes under a running daemon with a new model, another
+/// recipe or a command. With bounds in the score's own unit every such change would start new
+/// buckets, and those of two cameras could not be added. Dense around 1, where parts change
+/// sides and where drift shows first; the bucket up to 1 is exactly the parts whose score is no
+/// defect.
+const SCORE_BUCKETS: [f64; 16] = [
+    0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0,
+];
+
+/// Why frames were not inspected: those that [`Counters`] counts.
+const DROP_REASONS: [&str; 2] = ["overrun", "unused"];
+
+/// What became of a message that asks for something: a trigger or a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageOutcome {
+    /// It is acted on.
+    Accepted,
+    /// Refused: the broker had kept it for whoever comes.
+    Retained,
+    /// Refused: by its own words it is too old.
+    Stale,
+    /// Refused: the same one again.
+    Duplicate,
+    /// Refused: unreadable.
+    Invalid,
+    /// Refused: it does not say when it was sent, and has to.
+    Undated,
+    /// Refused: more of them wait than may.
+    Overrun,
+    /// Refused: flawd has stopped to inspect.
+    Shutdown,
+}
+
+impl MessageOutcome {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Accepted,
+        Self::Retained,
+        Self::Stale,
+        Self::Duplicate,
+        Self::Invalid,
+        Self::Undated,
+        Self::Overrun,
+        Self::Shutdown,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Retained => "retained",
+            Self::Stale => "stale",
+            Self::Duplicate => "duplicate",
+            Self::Invalid => "invalid",
+            Self::Undated => "undated",
+            Self::Overrun => "overrun",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The steps of a part that have a latency in its verdict.
+const STAGES: [&str; 4] = ["capture", "queue", "preprocess", "infer"];
+
+/// What the model in the shadow did.
+const SHADOW_OUTCOMES: [&str; 3] = ["agreed", "disagreed", "skipped"];
+
+/// A family of histograms.
+type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+/// The families whose series have a camera.
+pub(crate) struct CameraFamilies {
+    captured: Family<Labels<1>, Counter>,
+    dropped: Family<Labels<2>, Counter>,
+    stages: Histograms<2>,
+    verdicts: Family<Labels<3>, Counter>,
+    deadline_misses: Family<Labels<1>, Counter>,
+    score: Histograms<1>,
+    threshold: Family<Labels<1>, FloatGauge>,
+    triggers: Family<Labels<2>, Counter>,
+    drift: Family<Labels<1>, Gauge>,
+    martingale: Family<Labels<1>, FloatGauge>,
+    shadow: Family<Labels<2>, Counter>,
+    model_info: Family<Labels<5>, Gauge>,
+}
+
+impl CameraFamilies {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        Self {
+            captured: register(
+                registry,
+                "frames_captured",
+                "Frames that the source gave",
+                Family::default(),
+            ),
+            dropped: register(
+                registry,
+                "frames_dropped",
+                "Frames that were not inspected, and why",
+                Family::default(),
+            ),
+            stages: register(
+                registry,
+                "stage_duration_seconds",
+                "What a part spent in each step, where it reached it",
+                Family::new_with_constructor(durations as fn() -> Histogram),
+            ),
+            verdicts: register(
+                registry,
+                "verdicts",
+                "Verdicts; only no_decision has a reason",
+                Family::default(),
+            ),
+            deadline_misses: register(
+                registry,
+                "deadline_misses",
+                "Verdicts that were reached after the deadline of the part",
+                Family::default(),
+            ),
+            score: register(
+                registry,
+                "score",
+                "Anomaly scores as multiples of the threshold that they were judged by; above 1 \
+                 is a defect",
+                Family::new_with_constructor(scores as fn() -> Histogram),
+            ),
+            threshold: register(
+                registry,
+                "threshold",
+                "The threshold of the camera's standard model, in the unit of its scores; NaN \
+                 before a model is loaded",
+                Family::default(),
+            ),
+            triggers: register(
+                registry,
+                "triggers",
+                "Triggers that came, and what became of them",
+                Family::default(),
+            ),
+            drift: register(
+                registry,
+                "drift",
+                "1 once good parts no longer score like those of the calibration",
+                Family::default(),
+            ),
+            martingale: register(
+                registry,
+                "drift_martingale_log10",
+                "Evidence for drift; 2 means that it takes a coincidence of 1 in 100",
+                Family::default(),
+            ),
+            shadow: register(
+                registry,
+                "shadow",
+                "Parts that the model in the shadow was asked about, and whether it agreed",
+                Family::default(),
+            ),
+            model_info: register(
+                registry,
+                "model_info",
+                "Always 1; the camera's standard model, and what it runs on",
+                Family::default(),
+            ),
+        }
+    }
+}
+
+fn durations() -> Histogram {
+    Histogram::new(DURATION_BUCKETS)
+}
+
+fn scores() -> Histogram {
+    Histogram::new(SCORE_BUCKETS)
+}
+
+/// Where everything about one camera is counted.
+pub struct CameraMetrics {
+    name: String,
+    counters: Mutex<Option<Counters>>,
+    captured: Counter,
+    dropped: [Counter; DROP_REASONS.len()],
+    stages: [Histogram; STAGES.len()],
+    ok: Counter,
+    ng: Counter,
+    no_decision: [Counter; Reason::ALL.len()],
+    deadline_misses: Counter,
+    score: Histogram,
+    threshold: FloatGauge,
+    triggers: [Counter; MessageOutcome::ALL.len()],
+    drift: Gauge,
+    martingale: FloatGauge,
+    shadow: [Counter; SHADOW_OUTCOMES.len()],
+    model_info: Family<Labels<5>, Gauge>,
+    /// The labels of the one series of `model_info` that is this camera's.
+    model: Mutex<Option<Labels<5>>>,
+}
+
+impl CameraMetrics {
+    pub(crate) fn new(families: &CameraFamilies, name: String) -> Self {
+        let alone = [("camera", name.clone())];
+        let with = |label, value: &str| [("camera", name.clone()), (label, value.to_owned())];
+        let verdicts = |verdict: Verdict| {
+            let reason = verdict.reason().map_or("", Reason::as_str);
+            families.verdicts.get_or_create_owned(&[
+                ("camera", name.clone()),
+                ("verdict", verdict.as_str().to_owned()),
+                ("reason", reason.to_owned()),
+            ])
+        };
+        let threshold = families.threshold.get_or_create_owned(&alone);
+        threshold.set(f64::NAN);
+        Self {
+            captured: families.captured.get_or_create_owned(&alone),
+            dropped: DROP_REASONS.map(|reason| {
+                families
+                    .dropped
+                    .get_or_create_owned(&with("reason", reason))
+            }),
+            stages: STAGES.map(|stage| families.stages.get_or_create_owned(&with("stage", stage))),
+            ok: verdicts(Verdict::Ok),
+            ng: verdicts(Verdict::Ng),
+            no_decision: Reason::ALL.map(|reason| verdicts(Verdict::NoDecision(reason))),
+            deadline_misses: families.deadline_misses.get_or_create_owned(&alone),
+            score: families.score.get_or_create_owned(&alone),
+            threshold,
+            triggers: MessageOutcome::ALL.map(|outcome| {
+                let labels = with("outcome", outcome.as_str());
+                families.triggers.get_or_create_owned(&labels)
+            }),
+            drift: families.drift.get_or_create_owned(&alone),
+            martingale: families.martingale.get_or_create_owned(&alone),
+            shadow: SHADOW_OUTCOMES.map(|outcome| {
+                families
+                    .shadow
+                    .get_or_create_owned(&with("outcome", outcome))
+            }),
+            model_info: families.model_info.clone(),
+            model: Mutex::new(None),
+            counters: Mutex::new(None),
+            name,
+        }
+    }
+
+    /// The camera's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From now on every scrape shows how many frames these counters have. The pipeline counts
+    /// them for `state` anyway, and two counts of one thing would differ some day.
+    pub fn follow(&self, counters: Counters) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Some(counters);
+    }
+
+    /// Takes over what the followed counters have now.
+    pub(crate) fn refresh(&self) {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        // The lock is held to the end: two scrapes at once must not add one difference twice.
+        if let Some(counters) = &*counters {
+            set_total(&self.captured, counters.captured.get());
+            let dropped = [&counters.overrun, &counters.unused];
+            for (counter, followed) in self.dropped.iter().zip(dropped) {
+                set_total(counter, followed.get());
+            }
+        }
+    }
+
+    /// A part got its verdict: counts it, where its time went, its score, and whether it was late.
+    pub fn verdict(&self, data: &VerdictData) {
+        match data.verdict {
+            Verdict::Ok => self.ok.inc(),
+            Verdict::Ng => self.ng.inc(),
+            Verdict::NoDecision(reason) => self.no_decision[reason as usize].inc(),
+        };
+        if data.remaining_ms.is_some_and(|remaining| remaining < 0.0) {
+            self.deadline_misses.inc();
+        }
+        let latency = &data.latency_ms;
+        let steps = [
+            latency.capture,
+            latency.queue,
+            latency.preprocess,
+            latency.infer,
+        ];
+        for (stage, milliseconds) in self.stages.iter().zip(steps) {
+            if let Some(milliseconds) = milliseconds {
+                stage.observe(milliseconds / 1e3);
+            }
+        }
+        // What is not above the threshold gives at most 1, since a quotient of two `f32` in `f64`
+        // is not rounded across it. Of a threshold of 0 nothing is a multiple.
+        if let (Some(score), Some(threshold)) = (data.score, data.threshold)
+            && threshold > 0.0
+        {
+            self.score.observe(f64::from(score) / f64::from(threshold));
+        }
+    }
+
+    /// This model and this threshold judge from now on parts that ask for no recipe.
+    pub fn model(&self, model: &ModelData, threshold: f32) {
+        self.threshold.set(threshold.into());
+        let labels = [
+            ("camera", self.name.clone()),
+            ("name", model.name.clone()),
+            ("version", model.version.clone()),
+            ("digest", model.digest.to_string()),
+            ("provider", model.provider.clone()),
+        ];
+        let mut current = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(previous) = current.take_if(|previous| *previous != labels) {
+            self.model_info.remove(&previous);
+        }
+        self.model_info.get_or_create(&labels).set(1);
+        *current = Some(labels);
+    }
+
+    /// A trigger came.
+    pub fn trigger(&self, outcome: MessageOutcome) {
+        self.triggers[outcome as usize].inc();
+    }
+
+    /// The evidence for drift, as it is said in `state`.
+    pub fn drift(&self, drift: &DriftData) {
+        self.drift.set(drift.alarm.into());
+        self.martingale.set(drift.martingale_log10);
+    }
+
+    /// The model in the shadow, as it is said in `state`.
+    pub fn shadow(&self, shadow: &ShadowState) {
+        let totals = [shadow.agreed, shadow.disagreed, shadow.skipped];
+        for (counter, total) in self.shadow.iter().zip(totals) {
+            set_total(counter, total);
+        }
+    }
+}

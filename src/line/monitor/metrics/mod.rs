@@ -1,0 +1,336 @@
+//! Every number that the daemon exports, under the names of `docs/metrics.md`.
+//!
+//! [`Metrics`] is made once, with the names of the cameras, and needs no daemon around it. Every
+//! series but `flawd_model_info` is there from the beginning, so that a rate over the first event
+//! is right. The handles are looked up at construction: what a stage calls is an addition to an
+//! atomic, or to a histogram behind a lock that only a scrape holds besides.
+//!
+//! Part ids never become labels: a series each would fill the memory of whoever scrapes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use flawd_core::event::{EvidenceState, RecordsState};
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::logging;
+
+mod camera;
+
+pub use camera::{CameraMetrics, MessageOutcome};
+
+use camera::CameraFamilies;
+
+/// Before every name.
+const PREFIX: &str = "flawd";
+
+/// Bounds for durations, in seconds: 1 ms, below which no stage matters, to 2 s, above which no
+/// reject gate waits.
+const DURATION_BUCKETS: [f64; 11] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
+];
+
+/// A gauge whose value need not be whole; `NaN` says that it is not known.
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// All metrics of one daemon; clones are the same ones.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    cameras: Vec<CameraMetrics>,
+    capture_to_publish: Histogram,
+    mqtt_connected: Gauge,
+    journal_events: Gauge,
+    journal_bytes: Gauge,
+    journal_dropped: Counter,
+    records_set_aside: Counter,
+    evidence_bytes: Gauge,
+    evidence_dropped: Counter,
+    engine_build: FloatGauge,
+    ready: Gauge,
+    clock_synchronised: FloatGauge,
+    clock_jumps: Counter,
+    commands: Family<Labels<1>, Counter>,
+    log_lines_dropped: Counter,
+}
+
+/// What can become of a command; a second delivery does no harm.
+const COMMAND_OUTCOMES: [MessageOutcome; 5] = [
+    MessageOutcome::Accepted,
+    MessageOutcome::Retained,
+    MessageOutcome::Stale,
+    MessageOutcome::Invalid,
+    MessageOutcome::Overrun,
+];
+
+/// The two forms in which metrics are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0, which Prometheus asks for.
+    OpenMetrics,
+    /// The older text format 0.0.4, which every collector reads.
+    Prometheus,
+}
+
+impl Metrics {
+    /// The metrics of a daemon with these cameras, in the order of the configuration.
+    pub fn new<N: Into<String>>(cameras: impl IntoIterator<Item = N>) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let registry_ref = &mut registry;
+        let families = CameraFamilies::register(registry_ref);
+        let cameras = cameras
+            .into_iter()
+            .map(|name| CameraMetrics::new(&families, name.into()))
+            .collect();
+        let build = Family::<Labels<1>, Gauge>::default();
+        let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+        build.get_or_create(&version).set(1);
+        registry_ref.register("build_info", "Always 1; which flawd this is", build);
+        let inner = Inner {
+            cameras,
+            capture_to_publish: register(
+                registry_ref,
+                "capture_to_publish_seconds",
+                "Time from the picture being taken until its verdict was handed to the broker's \
+                 connection",
+                Histogram::new(DURATION_BUCKETS),
+            ),
+            mqtt_connected: register(
+                registry_ref,
+                "mqtt_connected",
+                "1 while the broker is connected",
+                Gauge::default(),
+            ),
+            journal_events: register(
+                registry_ref,
+                "journal_events",
+                "Records that the broker has not taken yet",
+                Gauge::default(),
+            ),
+            journal_bytes: register(
+                registry_ref,
+                "journal_bytes",
+                "Space that the journal takes on the disk",
+                Gauge::default(),
+            ),
+            journal_dropped: register(
+                registry_ref,
+                "journal_dropped",
+                "Records that nobody will receive: deleted unsent because the journal was full, \
+                 or never written because the disk refused",
+                Counter::default(),
+            ),
+            records_set_aside: register(
+                registry_ref,
+                "records_set_aside",
+                "Records that were given up because the broker takes others and not them",
+                Counter::default(),
+            ),
+            evidence_bytes: register(
+                registry_ref,
+                "evidence_bytes",
+                "Space that the kept pictures take on the disk",
+                Gauge::default(),
+            ),
+            evidence_dropped: register(
+                registry_ref,
+                "evidence_dropped",
+                "Pictures that should have been kept and were not",
+                Counter::default(),
+            ),
+            engine_build: register(
+                registry_ref,
+                "engine_build_seconds",
+                "How long the last build of an inference engine took; NaN before the first",
+                unknown(),
+            ),
+            ready: register(
+                registry_ref,
+                "ready",
+                "1 while parts are judged",
+                Gauge::default(),
+            ),
+            clock_synchronised: register(
+                registry_ref,
+                "clock_synchronised",
+                "1 if the system's clock is synchronised, 0 if not, NaN if that cannot be known",
+                unknown(),
+            ),
+            clock_jumps: register(
+                registry_ref,
+                "clock_jumps",
+                "Jumps of the wall clock against the monotonic one",
+                Counter::default(),
+            ),
+            commands: register(
+                registry_ref,
+                "commands",
+                "Commands over MQTT, by what became of them",
+                Family::default(),
+            ),
+            log_lines_dropped: register(
+                registry_ref,
+                "log_lines_dropped",
+                "Log lines that were left out, because nobody read them or they could not be written",
+                Counter::default(),
+            ),
+            registry,
+        };
+        for outcome in COMMAND_OUTCOMES {
+            drop(inner.commands.get_or_create(&by_outcome(outcome)));
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// The metrics of one camera, in the order of the configuration.
+    ///
+    /// # Panics
+    /// If there are not so many cameras.
+    pub fn camera(&self, index: usize) -> &CameraMetrics {
+        &self.0.cameras[index]
+    }
+
+    /// Everything as text for a scrape.
+    pub fn encode(&self, format: Format) -> String {
+        self.0.cameras.iter().for_each(CameraMetrics::refresh);
+        set_total(&self.0.log_lines_dropped, logging::dropped_lines());
+        let mut buffer = String::new();
+        let result = match format {
+            Format::OpenMetrics => text::encode(&mut buffer, &self.0.registry),
+            Format::Prometheus => prometheus_text::encode(&mut buffer, &self.0.registry),
+        };
+        result.expect("writing to a string does not fail");
+        buffer
+    }
+
+    /// A verdict was handed to the broker's connection this long after the picture was taken.
+    pub fn published(&self, since_capture: Duration) {
+        self.0
+            .capture_to_publish
+            .observe(since_capture.as_secs_f64());
+    }
+
+    /// Whether the broker is connected.
+    pub fn mqtt_connected(&self, connected: bool) {
+        self.0.mqtt_connected.set(connected.into());
+    }
+
+    /// The journal, as it is said in `state`.
+    pub fn records(&self, records: &RecordsState) {
+        self.0.journal_events.set(whole(records.pending));
+        self.0.journal_bytes.set(whole(records.bytes));
+        set_total(
+            &self.0.journal_dropped,
+            records.dropped.saturating_add(records.unwritten),
+        );
+    }
+
+    /// How many records were set aside.
+    pub fn records_set_aside(&self, count: u64) {
+        set_total(&self.0.records_set_aside, count);
+    }
+
+    /// The kept pictures, as it is said in `state`.
+    pub fn evidence(&self, evidence: &EvidenceState) {
+        self.0.evidence_bytes.set(whole(evidence.bytes));
+        set_total(&self.0.evidence_dropped, evidence.dropped);
+    }
+
+    /// An inference engine was built in this time.
+    pub fn engine_built(&self, duration: Duration) {
+        self.0.engine_build.set(duration.as_secs_f64());
+    }
+
+    /// Whether parts are judged.
+    pub fn ready(&self, ready: bool) {
+        self.0.ready.set(ready.into());
+    }
+
+    /// Whether the system's clock is synchronised, where that is known.
+    pub fn clock_synchronised(&self, synchronised: Option<bool>) {
+        let value = synchronised.map_or(f64::NAN, |yes| f64::from(u8::from(yes)));
+        self.0.clock_synchronised.set(value);
+    }
+
+    /// A command arrived.
+    pub fn command(&self, outcome: MessageOutcome) {
+        self.0.commands.get_or_create(&by_outcome(outcome)).inc();
+    }
+
+    /// The wall clock jumped.
+    pub fn clock_jumped(&self) {
+        self.0.clock_jumps.inc();
+    }
+}
+
+impl Format {
+    /// What a client that sent this `Accept` header gets.
+    pub fn accepted_by(accept: Option<&str>) -> Self {
+        match accept {
+            Some(types) if types.contains("application/openmetrics-text") => Self::OpenMetrics,
+            _ => Self::Prometheus,
+        }
+    }
+
+    /// The content type to send it with.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cameras = self.0.cameras.iter().map(CameraMetrics::name);
+        f.debug_tuple("Metrics")
+            .field(&cameras.collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// The labels of a series, in the order in which they are written.
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// Registers a metric and gives it back. Counters get `_total` behind their name by themselves.
+fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M
+where
+    M: Clone + Metric,
+{
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn by_outcome(outcome: MessageOutcome) -> Labels<1> {
+    [("outcome", outcome.as_str().to_owned())]
+}
+
+fn unknown() -> FloatGauge {
+    let gauge = FloatGauge::default();
+    gauge.set(f64::NAN);
+    gauge
+}
+
+/// Brings a counter to where another one, which counts the same, stands.
+fn set_total(counter: &Counter, total: u64) {
+    // Only ever one thread reports a total, so that nothing is lost between the two.
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// The value for a gauge. A disk has no 2^63 bytes.
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! What operators see from outside while the daemon runs: metrics, and whether it is well.
+//!
+//! ```text
+//! counters, record, publish ─► Metrics ──┐
+//!                                        ├──► Server ──► GET /metrics, /healthz, /readyz
+//! stages' progress, watch ───► Health ───┘
+//! ```
+//!
+//! Nothing here waits for the pipeline and the pipeline waits for nothing here: a count is an
+//! atomic addition, and the server has a thread of its own. Knows nothing of cameras, brokers or
+//! files beyond their names and numbers.
+
+pub mod counters;
+pub mod health;
+pub mod metrics;
+pub mod progress;
+pub mod server;
+
+pub use health::Health;
+pub use metrics::{MessageOutcome, Metrics};
+pub use server::{ListenError, Server};

@@ -1,0 +1,251 @@
+//! Where everything arrives that concerns one camera: frames, triggers, orders, bad news.
+//!
+//! One lock and one place to wait, because the stage behind it has to react to whichever comes
+//! first, and must never wait for the camera alone. Frames have one slot, in which the newest
+//! wins; all else is kept in order. Triggers have a bound, and none is taken that would get no
+//! verdict.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::line::config::LONGEST_QUEUE;
+use crate::line::pipeline::part::frame::Frame;
+use crate::line::pipeline::part::model::ModelSet;
+use crate::line::pipeline::part::trigger::Trigger;
+
+/// Triggers that may lie here. The stage takes all of them each time it wakes, so that this many
+/// wait only where it is held up: by a disk that is slower than the triggers. At some 10 KiB for the
+/// longest ones that is 10 MiB a camera.
+const TRIGGERS: usize = LONGEST_QUEUE;
+
+/// The inbox of one camera; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox {
+    shared: Arc<Shared>,
+}
+
+/// Why a trigger was not taken; it will get no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The stage is held up, and as many wait as may.
+    #[error("{TRIGGERS} triggers wait to be looked at: they come faster than verdicts are written")]
+    Full,
+    /// The stage has ended.
+    #[error("flawd has stopped to inspect")]
+    Ended,
+}
+
+/// What the daemon may tell a camera's stage.
+#[derive(Debug)]
+pub enum Order {
+    /// The next part is judged by these models.
+    Use(ModelSet),
+    /// Take no parts until further notice.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Keep the next picture as evidence, whatever its verdict.
+    Snapshot,
+}
+
+/// What has arrived since the last look.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) frame: Option<Frame>,
+    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) orders: Vec<Order>,
+    /// The camera gave no frames, and perhaps does again.
+    pub(crate) lost: Option<Loss>,
+    /// The source has given its last frame, which has been seen here.
+    pub(crate) is_exhausted: bool,
+    /// The pipeline is to end.
+    pub(crate) is_closing: bool,
+}
+
+/// A time without a camera.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Why it gave no frames.
+    pub(crate) why: String,
+    /// The frame that comes with this news was taken after it.
+    pub(crate) is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// For the stage: something has arrived.
+    arrived: Condvar,
+    /// For capture: a frame is wanted, or the end has come.
+    wanted: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    news: News,
+    /// Something has changed elsewhere that the stage wants to know of.
+    is_nudged: bool,
+    /// Nobody will look any more.
+    has_ended: bool,
+    is_frame_wanted: bool,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that could panic runs under this lock, so a poisoned one is still consistent.
+        (self.shared.state.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.shared.arrived.notify_one();
+    }
+
+    /// A part wants a verdict, and gets exactly one from here on: those that are beyond the
+    /// stage's queue are turned away with a verdict of their own.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it gets none.
+    pub fn trigger(&self, trigger: Trigger) -> Result<(), NotTaken> {
+        let mut state = self.lock();
+        if state.has_ended {
+            return Err(NotTaken::Ended);
+        }
+        if state.news.triggers.len() >= TRIGGERS {
+            return Err(NotTaken::Full);
+        }
+        state.news.triggers.push(trigger);
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The daemon says something.
+    pub fn order(&self, order: Order) {
+        self.change(|state| state.news.orders.push(order));
+    }
+
+    /// The pipeline is to end: no more frames are wanted.
+    pub fn close(&self) {
+        self.change(|state| {
+            state.news.is_closing = true;
+            state.is_nudged = true;
+        });
+        self.shared.wanted.notify_all();
+    }
+
+    /// A frame comes; gives back the one that it displaces.
+    ///
+    /// # Errors
+    /// The frame, where the stage has ended.
+    pub(crate) fn frame(&self, frame: Frame) -> Result<Option<Frame>, Frame> {
+        let mut state = self.lock();
+        if state.has_ended {
+            return Err(frame);
+        }
+        let displaced = state.news.frame.replace(frame);
+        if let Some(loss) = &mut state.news.lost {
+            loss.is_over = true;
+        }
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(displaced)
+    }
+
+    /// The camera gives no frames; the next frame says that it does again.
+    pub(crate) fn camera_lost(&self, why: String) {
+        self.change(|state| {
+            state.news.lost = Some(Loss {
+                why,
+                is_over: false,
+            });
+        });
+    }
+
+    /// The source has given its last frame.
+    pub(crate) fn exhausted(&self) {
+        self.change(|state| {
+            state.news.is_exhausted = true;
+            state.is_nudged = true;
+        });
+    }
+
+    /// Something that the stage waits for may have become possible.
+    pub(crate) fn nudge(&self) {
+        self.change(|state| state.is_nudged = true);
+    }
+
+    /// Asks capture for one frame, where it gives frames only on demand.
+    pub(crate) fn want_frame(&self) {
+        self.lock().is_frame_wanted = true;
+        self.shared.wanted.notify_all();
+    }
+
+    /// Waits until a frame is wanted; `false` once the pipeline is to end.
+    pub(crate) fn wait_until_wanted(&self) -> bool {
+        let mut state = self
+            .shared
+            .wanted
+            .wait_while(self.lock(), |state| {
+                !state.is_frame_wanted && !state.news.is_closing
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        state.is_frame_wanted = false;
+        !state.news.is_closing
+    }
+
+    /// The stage ends: takes the triggers and the frame that have come since it looked, and none
+    /// after them are taken.
+    pub(crate) fn end(&self) -> (Vec<Trigger>, Option<Frame>) {
+        let mut state = self.lock();
+        state.has_ended = true;
+        (
+            std::mem::take(&mut state.news.triggers),
+            state.news.frame.take(),
+        )
+    }
+
+    /// Waits until something arrives, at most until `until`; takes all of it.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> News {
+        let mut state = self.lock();
+        while state.has_nothing_new() {
+            state = match until {
+                None => (self.shared.arrived.wait(state)).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.shared.arrived.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.is_nudged = false;
+        let (is_exhausted, is_closing) = (state.news.is_exhausted, state.news.is_closing);
+        let news = std::mem::take(&mut state.news);
+        // These two are for good, but they are news only once.
+        state.news.is_closing = is_closing;
+        state.news.is_exhausted = is_exhausted;
+        news
+    }
+}
+
+impl State {
+    fn has_nothing_new(&self) -> bool {
+        let News {
+            frame,
+            triggers,
+            orders,
+            lost,
+            ..
+        } = &self.news;
+        let is_empty = frame.is_none() && triggers.is_empty() && orders.is_empty();
+        is_empty && lost.is_none() && !self.is_nudged
+    }
+}

@@ -1,0 +1,411 @@
+//! The second stage: which parts are inspected. Brings triggers and frames together, prepares the
+//! pictures, and answers at once for every part that cannot be judged.
+//!
+//! This is where "exactly one verdict a part" is kept: a trigger that comes in here leaves either
+//! with a frame, towards the model, or with a reason, towards the record. So the stage never waits
+//! for one thing only: not for the camera, which may hang, and not for the model, which may be
+//! slow. It sleeps until something arrives or the next moment comes at which somebody has to be
+//! answered.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use flawd_core::verdict::Reason;
+use tracing::{info, warn};
+
+use super::channels::link::Sender;
+use super::event::{Event, EventSender};
+use super::part::frame::{Flaw, Frame, Prepared, Sink};
+use super::part::model::ModelSet;
+use super::part::moment::Moment;
+use super::part::trigger::{Deadline, Trigger};
+use crate::line::config::{TriggerMode, TriggerSettings};
+use crate::line::monitor::counters::Counters;
+use crate::line::monitor::progress::Progress;
+use inbox::{Inbox, News, Order};
+use matcher::Matcher;
+use preprocess::Preprocess;
+
+mod answer;
+pub mod inbox;
+pub(crate) mod matcher;
+pub(crate) mod preprocess;
+mod submit;
+
+/// A part that has no frame by then, or no model to go to, is answered this long before its
+/// deadline, so that the answer is in time; less where the deadline is shorter.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+
+/// What the stage goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// The camera's number.
+    pub(crate) camera: usize,
+    /// The camera's name.
+    pub(crate) name: String,
+    /// How long a verdict is worth something, where the trigger says nothing else.
+    pub(crate) deadline: Option<Duration>,
+    /// What asks for verdicts.
+    pub(crate) trigger: TriggerSettings,
+    /// A camera that owes a frame for longer than this is lost.
+    pub(crate) frame_timeout: Duration,
+    /// Frames are taken when they are asked for.
+    pub(crate) on_demand: bool,
+    /// A frame is owed only to a trigger.
+    pub(crate) may_be_idle: bool,
+}
+
+/// The stage of one camera.
+pub(crate) struct Admit<S> {
+    pub(crate) rules: Rules,
+    pub(crate) inbox: Inbox,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) prepared: Sender<Prepared>,
+    pub(crate) sink: S,
+    pub(crate) counters: Counters,
+    pub(crate) events: EventSender,
+    pub(crate) progress: Progress,
+    state: State,
+}
+
+/// What changes while the stage runs.
+struct State {
+    models: Option<ModelSet>,
+    matcher: Matcher<Pending, Frame>,
+    /// Parts with a frame, waiting for a free tensor.
+    ready: VecDeque<Part>,
+    /// When the last frame came, or the last one was asked for.
+    owed_since: Option<Instant>,
+    has_seen_frame: bool,
+    is_lost: bool,
+    is_paused: bool,
+    is_closing: bool,
+    /// Exhausted, and whether the daemon knows.
+    exhausted: Option<bool>,
+    snapshot_wanted: bool,
+    timer: Option<Instant>,
+}
+
+/// A trigger that waits.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    trigger: Trigger,
+    deadline: Option<Deadline>,
+    /// When it has to be answered, to be told in time.
+    answer_by: Option<Instant>,
+}
+
+/// When a part has to be answered whose deadline is `budget` after `start`.
+fn in_time(start: Instant, budget: Duration) -> Instant {
+    start + budget - ANSWER_MARGIN.min(budget / 5)
+}
+
+impl Pending {
+    fn is_due(&self, now: Instant) -> bool {
+        self.answer_by.is_some_and(|answer_by| answer_by <= now)
+    }
+}
+
+/// A part with its frame.
+#[derive(Debug)]
+struct Part {
+    pending: Option<Pending>,
+    /// The moment that the trigger asked for.
+    moment: Option<Instant>,
+    frame: Frame,
+    flaw: Option<Flaw>,
+}
+
+/// What an [`Admit`] is made of, besides its rules.
+pub(crate) struct Wiring<S> {
+    pub(crate) inbox: Inbox,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) prepared: Sender<Prepared>,
+    pub(crate) sink: S,
+    pub(crate) counters: Counters,
+    pub(crate) events: EventSender,
+}
+
+impl<S: Sink> Admit<S> {
+    pub(crate) fn new(rules: Rules, wiring: Wiring<S>) -> Self {
+        let Wiring {
+            inbox,
+            preprocess,
+            prepared,
+            sink,
+            counters,
+            events,
+        } = wiring;
+        let TriggerSettings {
+            match_within,
+            queue,
+            ..
+        } = rules.trigger;
+        Self {
+            progress: Progress::new(format!("adm-{}", rules.name)),
+            state: State {
+                models: None,
+                matcher: Matcher::new(match_within, queue),
+                ready: VecDeque::new(),
+                // A camera that gives frames by itself owes the first one from now on.
+                owed_since: (!rules.on_demand).then(Instant::now),
+                has_seen_frame: false,
+                is_lost: false,
+                is_paused: false,
+                is_closing: false,
+                exhausted: None,
+                snapshot_wanted: false,
+                timer: None,
+            },
+            rules,
+            inbox,
+            preprocess,
+            prepared,
+            sink,
+            counters,
+            events,
+        }
+    }
+
+    /// Admits parts until the pipeline is to end and every part has been passed on.
+    pub(crate) fn run(mut self) {
+        let progress = self.progress.clone();
+        loop {
+            let news = self.inbox.wait(self.wake());
+            let working = progress.begin();
+            self.take(news);
+            self.keep_time(Instant::now());
+            self.submit();
+            self.ask_for_frame();
+            drop(working);
+            if self.is_finished() {
+                break;
+            }
+        }
+        // What came in between was taken, and is told so.
+        let (triggers, frame) = self.inbox.end();
+        for trigger in triggers {
+            self.take_trigger(trigger);
+        }
+        if frame.is_some() {
+            self.counters.unused.increment();
+        }
+    }
+
+    /// Whether the pipeline is to end and no part waits here or for the model.
+    fn is_finished(&self) -> bool {
+        let camera = self.rules.camera;
+        self.state.is_closing
+            && self.state.ready.is_empty()
+            && (self.prepared).peek(|parts| parts.iter().all(|it| it.ticket.camera != camera))
+    }
+
+    fn take(&mut self, news: News) {
+        for order in news.orders {
+            self.obey(order);
+        }
+        let (past, present) = match news.lost {
+            Some(loss) if loss.is_over => (Some(loss), None),
+            loss => (None, loss),
+        };
+        if let Some(loss) = past {
+            self.lose_camera(&loss.why);
+        }
+        if news.frame.is_some() {
+            self.note_camera_gives();
+        }
+        // Before the frame, which displaces another one that may be nearer to them.
+        for trigger in news.triggers {
+            self.take_trigger(trigger);
+        }
+        if let Some(frame) = news.frame {
+            self.take_frame(frame);
+        }
+        if let Some(loss) = present {
+            self.lose_camera(&loss.why);
+        }
+        if news.is_exhausted && self.state.exhausted.is_none() {
+            self.state.exhausted = Some(false);
+            self.abandon(Reason::CameraLost, "the source has given its last picture");
+        }
+        if news.is_closing && !self.state.is_closing {
+            self.state.is_closing = true;
+            self.abandon(Reason::Shutdown, "flawd is stopping");
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Use(models) => {
+                self.preprocess.keep_for(&models);
+                if self.state.models.replace(models).is_none() {
+                    self.start_timer();
+                    // Nobody has taken frames so far.
+                    if !self.rules.on_demand {
+                        self.state.owed_since = Some(Instant::now());
+                    }
+                }
+            }
+            Order::Pause => {
+                self.state.is_paused = true;
+                self.abandon(Reason::Paused, "inspection was paused");
+            }
+            Order::Resume => {
+                self.state.is_paused = false;
+                self.start_timer();
+            }
+            Order::Snapshot => self.state.snapshot_wanted = true,
+        }
+    }
+
+    fn start_timer(&mut self) {
+        if let TriggerMode::Interval(interval) = self.rules.trigger.mode {
+            self.state.timer = Some(Instant::now() + interval);
+        }
+    }
+
+    fn is_free_run(&self) -> bool {
+        matches!(self.rules.trigger.mode, TriggerMode::FreeRun)
+    }
+
+    fn note_camera_gives(&mut self) {
+        self.state.owed_since = (!self.rules.on_demand).then(Instant::now);
+        if std::mem::take(&mut self.state.is_lost) {
+            info!(camera = self.rules.name, "Camera found again");
+            self.events.send(Event::CameraFound(self.rules.camera));
+        }
+        if !std::mem::replace(&mut self.state.has_seen_frame, true) {
+            self.events.send(Event::FirstFrame(self.rules.camera));
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
+        if !self.is_free_run() {
+            let mut answers = Vec::new();
+            let captured = frame.captured.monotonic;
+            self.state.matcher.offer(captured, frame, &mut answers);
+            return self.settle(answers);
+        }
+        let is_wanted = self.state.models.is_some() && !self.state.is_paused;
+        if !is_wanted || self.state.is_closing {
+            return self.counters.unused.increment();
+        }
+        let age = frame.at_hand.duration_since(frame.captured.monotonic);
+        let is_stale = !self.rules.on_demand && age > self.rules.frame_timeout;
+        let flaw = is_stale.then(|| Flaw {
+            reason: Reason::FrameStale,
+            detail: format!("the picture was {age:.1?} old when the camera gave it"),
+        });
+        self.state.ready.push_back(Part {
+            pending: None,
+            moment: None,
+            frame,
+            flaw,
+        });
+        if self.state.ready.len() > 1 {
+            self.state.ready.pop_front();
+            self.counters.overrun.increment();
+        }
+    }
+
+    /// Answers whoever has waited long enough, and notices when the camera owes a frame.
+    fn keep_time(&mut self, now: Instant) {
+        if let (Some(due), TriggerMode::Interval(interval)) =
+            (self.state.timer, self.rules.trigger.mode)
+            && due <= now
+        {
+            let state = &self.state;
+            let is_serving = !state.is_paused && !state.is_closing && state.exhausted.is_none();
+            self.state.timer = is_serving.then(|| (due + interval).max(now));
+            if is_serving {
+                self.take_trigger(Trigger::plain(Moment::now()));
+            }
+        }
+        let mut answers = Vec::new();
+        self.state.matcher.expire(now, &mut answers);
+        self.settle(answers);
+        let mut index = 0;
+        while let Some(part) = self.state.ready.get(index) {
+            let is_due = (part.pending.as_ref()).is_some_and(|pending| pending.is_due(now));
+            if !is_due {
+                index += 1;
+            } else if let Some(Part {
+                pending: Some(pending),
+                ..
+            }) = self.state.ready.remove(index)
+            {
+                let Flaw { reason, detail } = Flaw::not_free();
+                self.undecided(pending, reason, &detail);
+            }
+        }
+        self.take_back(now);
+        if self.camera_timeout().is_some_and(|limit| limit <= now) {
+            let patience = self.rules.frame_timeout;
+            self.lose_camera(&format!("no frame for {patience:?}"));
+        }
+        if self.state.exhausted == Some(false) && self.state.ready.is_empty() {
+            self.state.exhausted = Some(true);
+            self.events.send(Event::Exhausted(self.rules.camera));
+        }
+    }
+
+    /// When the camera will have owed a frame for too long.
+    fn camera_timeout(&self) -> Option<Instant> {
+        let is_expected = !self.state.is_lost && self.state.exhausted.is_none();
+        let mut since = self.state.owed_since.filter(|_| is_expected)?;
+        if self.rules.may_be_idle {
+            since = since.max(self.state.matcher.next_moment()?);
+        }
+        Some(since + self.rules.frame_timeout)
+    }
+
+    fn lose_camera(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.state.is_lost, true) {
+            warn!(camera = self.rules.name, error = why, "Camera lost");
+            self.events.send(Event::CameraLost(self.rules.camera));
+        }
+        self.abandon(Reason::CameraLost, why);
+    }
+
+    /// Asks for a frame where one is needed and none is on its way.
+    fn ask_for_frame(&mut self) {
+        let state = &self.state;
+        let is_serving = state.models.is_some() && !state.is_paused && !state.is_closing;
+        let is_idle = state.owed_since.is_none() && state.exhausted.is_none();
+        if !self.rules.on_demand || !is_serving || !is_idle {
+            return;
+        }
+        let now = Instant::now();
+        let is_needed = if self.is_free_run() {
+            state.ready.is_empty()
+        } else {
+            state
+                .matcher
+                .next_moment()
+                .is_some_and(|moment| moment <= now)
+        };
+        if is_needed {
+            self.state.owed_since = Some(now);
+            self.inbox.want_frame();
+        }
+    }
+
+    /// When there will be something to do although nothing arrives.
+    fn wake(&self) -> Option<Instant> {
+        let state = &self.state;
+        let unasked = self.rules.on_demand && state.owed_since.is_none();
+        let moment = state.matcher.next_moment().filter(|_| unasked);
+        let deadlines = (state.ready.iter()).filter_map(|part| part.pending.as_ref()?.answer_by);
+        let moments = [
+            state.matcher.next_expiry(),
+            moment,
+            state.timer,
+            self.camera_timeout(),
+            self.next_taken_back(),
+        ];
+        moments.into_iter().flatten().chain(deadlines).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

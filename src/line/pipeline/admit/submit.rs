@@ -1,0 +1,132 @@
+//! The way of a part towards the model: its picture is prepared in a free tensor, and it gets the
+//! ticket by which it is known from here on. What the model has not begun with at its deadline is
+//! taken back, and told so.
+
+use std::time::Instant;
+
+use flawd_core::verdict::Reason;
+
+use super::answer::NO_RECIPE;
+use super::{Admit, in_time};
+use crate::line::pipeline::channels::link::Closed;
+use crate::line::pipeline::infer::decide::Outcome;
+use crate::line::pipeline::part::frame::{Flaw, Frame, Pixels, Prepared, Sink, Ticket};
+use crate::line::pipeline::part::trigger::Deadline;
+
+impl<S: Sink> Admit<S> {
+    /// Passes parts on as long as there are free tensors.
+    pub(crate) fn submit(&mut self) {
+        while let Some(part) = self.state.ready.front() {
+            let recipe = part
+                .pending
+                .as_ref()
+                .and_then(|it| it.trigger.recipe.as_deref());
+            let Some(model) = self.model(recipe) else {
+                // Its recipe went with an exchange of models while it waited for a free tensor.
+                let part = self.state.ready.pop_front();
+                if let Some(pending) = part.and_then(|part| part.pending) {
+                    self.undecided(pending, Reason::ModelError, NO_RECIPE);
+                }
+                continue;
+            };
+            let Some(mut tensor) = self.preprocess.tensor() else {
+                return;
+            };
+            let Some(part) = self.state.ready.pop_front() else {
+                return;
+            };
+            let begun = Instant::now();
+            let Frame {
+                part: name,
+                image,
+                captured,
+                at_hand,
+            } = part.frame;
+            let at_depth = |pixels: Pixels| pixels.at(model.depth).map_err(|it| it.to_string());
+            let picture = image.and_then(at_depth);
+            let flaw = match part.flaw {
+                Some(flaw) => Some(flaw),
+                None => (self.preprocess)
+                    .run(name.as_ref(), &picture, &model, &mut tensor)
+                    .err(),
+            };
+            let (trigger, deadline, answer_by) = match part.pending {
+                Some(pending) => (Some(pending.trigger), pending.deadline, pending.answer_by),
+                None => {
+                    let budget = self.rules.deadline;
+                    let deadline = budget.map(|budget| Deadline::after(captured, budget));
+                    let answer_by = budget.map(|budget| in_time(captured.monotonic, budget));
+                    (None, deadline, answer_by)
+                }
+            };
+            let ticket = Ticket {
+                camera: self.rules.camera,
+                trigger,
+                part: name,
+                match_offset_ms: part
+                    .moment
+                    .map(|moment| offset_ms(moment, captured.monotonic)),
+                deadline,
+                answer_by,
+                picture: picture.ok(),
+                geometry: self.preprocess.geometry(&model),
+                is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
+                is_standard: self.is_standard(&model),
+                captured,
+                at_hand,
+                begun,
+                finished: Instant::now(),
+            };
+            let prepared = Prepared {
+                ticket,
+                model,
+                tensor,
+                flaw,
+            };
+            if let Err(Closed(part)) = self.prepared.send(prepared) {
+                // Inference ends after this stage, so this is owed to the part and never seen.
+                let why = "nothing judges parts any more".to_owned();
+                self.end(part, Reason::Shutdown, why);
+            }
+        }
+    }
+
+    /// Answers the parts that wait for the model when their time has come.
+    pub(crate) fn take_back(&mut self, now: Instant) {
+        let camera = self.rules.camera;
+        let is_due = |ticket: &Ticket| {
+            ticket.camera == camera && ticket.answer_by.is_some_and(|answer_by| answer_by <= now)
+        };
+        for mut part in self.prepared.take_back(|part| is_due(&part.ticket)) {
+            let Flaw { reason, detail } = part.flaw.take().unwrap_or_else(Flaw::not_free);
+            self.end(part, reason, detail);
+        }
+    }
+
+    /// The verdict on a part that never came to the model.
+    fn end(&mut self, part: Prepared, reason: Reason, detail: String) {
+        let now = Instant::now();
+        let outcome = Outcome {
+            prediction: Err(Flaw { reason, detail }),
+            begun: now,
+            finished: now,
+        };
+        self.sink.accept(part.end(&self.rules.name, outcome));
+    }
+
+    /// When the next part would have to be taken back.
+    pub(crate) fn next_taken_back(&self) -> Option<Instant> {
+        let camera = self.rules.camera;
+        self.prepared.peek(|parts| {
+            let own = parts.iter().filter(|part| part.ticket.camera == camera);
+            own.filter_map(|part| part.ticket.answer_by).min()
+        })
+    }
+}
+
+/// From the moment that was asked for until the picture was taken, in milliseconds.
+fn offset_ms(moment: Instant, captured: Instant) -> f64 {
+    let after = captured.saturating_duration_since(moment).as_secs_f64();
+    let before = moment.saturating_duration_since(captured).as_secs_f64();
+    (after - before) * 1e3
+}

@@ -1,0 +1,316 @@
+//! From the bytes of a camera's frame to RGB: a function of the layout that was agreed, the bytes,
+//! and what the driver says of them.
+//!
+//! A frame is a picture only where the driver calls it whole and all of it is there: what is
+//! missing in a buffer is what an earlier frame has left in it, another part.
+//!
+//! YUYV and NV12 are converted by nokhwa, which takes them for BT.601 with studio range (16 is
+//! black, 235 white): the usual meaning for USB cameras. Of grey with 10 or 12 bits the white is
+//! known; with 16 it is not, because cameras of fewer bits send that too, and the model says it.
+
+use std::borrow::Cow;
+
+use flawd_core::depth::{DeepImage, Depth, Picture};
+use flawd_core::image::{RgbImage, Size};
+use nokhwa::utils::{Resolution, nv12_to_rgb, yuyv422_to_rgb};
+
+use crate::line::config::PixelFormat;
+use crate::pictures::decode;
+
+/// How the frames of a camera lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    format: PixelFormat,
+    size: Size,
+    /// Bytes from one row to the next.
+    stride: usize,
+}
+
+/// A frame as the driver gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct RawFrame {
+    /// The bytes that it says it has written, as many as there was room for.
+    pub(crate) bytes: Vec<u8>,
+    /// How many those are.
+    pub(crate) used: usize,
+    /// It says that the frame is damaged.
+    pub(crate) is_damaged: bool,
+}
+
+impl Layout {
+    /// The layout of pictures of `size` with `stride` bytes from row to row; 0 if the driver says
+    /// nothing about it, as for compressed frames.
+    ///
+    /// # Errors
+    /// What such a picture cannot be.
+    pub(crate) fn new(format: PixelFormat, size: Size, stride: usize) -> Result<Self, String> {
+        let is_odd = |side: usize| !side.is_multiple_of(2);
+        let needs_even = match format {
+            PixelFormat::Yuyv => is_odd(size.width),
+            PixelFormat::Nv12 => is_odd(size.width) || is_odd(size.height),
+            _ => false,
+        };
+        if size.area() == 0 || needs_even {
+            return Err(format!("a picture of {size} cannot be had in this format"));
+        }
+        let row = size.width.saturating_mul(bytes_of(format));
+        match stride {
+            0 => Ok(Self {
+                format,
+                size,
+                stride: row,
+            }),
+            _ if stride < row => Err(format!("rows of {stride} bytes do not hold {row}")),
+            _ => Ok(Self {
+                format,
+                size,
+                stride,
+            }),
+        }
+    }
+
+    /// The picture of a frame.
+    ///
+    /// # Errors
+    /// What is wrong with the frame; the next one may be fine.
+    pub(crate) fn picture(&self, frame: &RawFrame) -> Result<Picture, String> {
+        if frame.is_damaged {
+            return Err("the driver says that the frame is damaged".to_owned());
+        }
+        if frame.used > frame.bytes.len() {
+            return Err(format!(
+                "a frame of {} bytes in a buffer of {}",
+                frame.used,
+                frame.bytes.len()
+            ));
+        }
+        let rows = self.size.height;
+        let resolution = Resolution::new(self.size.width as u32, rows as u32);
+        let said = |error: nokhwa::NokhwaError| error.to_string();
+        let pixels = match self.format {
+            PixelFormat::Mjpeg => {
+                return decode::jpeg_frame(&frame.bytes, self.size)
+                    .map(Picture::from)
+                    .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
+            }
+            PixelFormat::Yuyv => {
+                yuyv422_to_rgb(&self.rows(&frame.bytes, rows)?, false).map_err(said)?
+            }
+            PixelFormat::Nv12 => {
+                let rows = rows + rows / 2;
+                nv12_to_rgb(resolution, &self.rows(&frame.bytes, rows)?, false).map_err(said)?
+            }
+            PixelFormat::Grey => {
+                let grey = self.rows(&frame.bytes, rows)?;
+                grey.iter().flat_map(|&value| [value; 3]).collect()
+            }
+            PixelFormat::Y10 => return self.deep(&frame.bytes, Some(10)),
+            PixelFormat::Y12 => return self.deep(&frame.bytes, Some(12)),
+            PixelFormat::Y16 => return self.deep(&frame.bytes, None),
+        };
+        let image = RgbImage::new(self.size, pixels).map_err(|error| error.to_string())?;
+        Ok(image.into())
+    }
+
+    /// Grey of more than 8 bits; as many as the format says, where it does.
+    fn deep(&self, bytes: &[u8], bits: Option<u8>) -> Result<Picture, String> {
+        let bytes = self.rows(bytes, self.size.height)?;
+        let samples = bytes.chunks_exact(2);
+        let samples = samples.map(|it| u16::from_le_bytes([it[0], it[1]]));
+        let image = DeepImage::new(self.size, samples.collect());
+        let image = image.map_err(|error| error.to_string())?;
+        let Some(depth) = bits.and_then(|bits| Depth::try_from(bits).ok()) else {
+            return Ok(Picture::Deep(image));
+        };
+        match image.highest() {
+            highest if highest > depth.white() => Err(format!(
+                "a frame with the value {highest} where {depth} were agreed"
+            )),
+            _ => Ok(image.with_white(depth.white()).into()),
+        }
+    }
+
+    /// The rows without what pads them.
+    fn rows<'a>(&self, bytes: &'a [u8], rows: usize) -> Result<Cow<'a, [u8]>, String> {
+        let row = self.size.width * bytes_of(self.format);
+        // The last row need not be padded.
+        let least = self.stride.saturating_mul(rows - 1).saturating_add(row);
+        if bytes.len() < least {
+            return Err(format!(
+                "a frame of {} bytes where {least} were expected",
+                bytes.len()
+            ));
+        }
+        if self.stride == row {
+            return Ok(Cow::Borrowed(&bytes[..least]));
+        }
+        let rows = bytes.chunks(self.stride).take(rows);
+        Ok(Cow::Owned(
+            rows.flat_map(|padded| &padded[..row]).copied().collect(),
+        ))
+    }
+}
+
+/// Bytes of one pixel in a row; in NV12, of its brightness.
+fn bytes_of(format: PixelFormat) -> usize {
+    match format {
+        PixelFormat::Mjpeg | PixelFormat::Nv12 | PixelFormat::Grey => 1,
+        PixelFormat::Yuyv | PixelFormat::Y10 | PixelFormat::Y12 | PixelFormat::Y16 => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TWO: Size = Size::new(2, 2);
+
+    fn frame(bytes: &[u8]) -> RawFrame {
+        RawFrame {
+            bytes: bytes.to_vec(),
+            used: bytes.len(),
+            is_damaged: false,
+        }
+    }
+
+    fn convert(bytes: &[u8], format: PixelFormat) -> Result<RgbImage, String> {
+        let picture = Layout::new(format, TWO, 0)?.picture(&frame(bytes))?;
+        picture.at(None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn black_white_and_red_come_out_as_such() {
+        // Rows of YUYV: black and white without colour, then pure red twice (BT.601).
+        let yuyv = [16, 128, 235, 128, 81, 90, 81, 240];
+        let image = convert(&yuyv, PixelFormat::Yuyv).unwrap();
+        assert_eq!(image.pixels()[..6], [0, 0, 0, 255, 255, 255]);
+        assert_eq!(image.pixels()[6..], [255, 0, 0, 255, 0, 0]);
+    }
+
+    #[test]
+    fn nv12_shares_one_colour_between_four_pixels() {
+        let image = convert(&[81, 81, 81, 81, 90, 240], PixelFormat::Nv12).unwrap();
+        assert_eq!(image.pixels(), [255, 0, 0].repeat(4));
+    }
+
+    #[test]
+    fn the_white_of_grey_is_that_of_its_bits() {
+        let grey = convert(&[0, 7, 200, 255], PixelFormat::Grey).unwrap();
+        assert_eq!(grey.pixels(), [[0; 3], [7; 3], [200; 3], [255; 3]].concat());
+        let samples = |values: [u16; 4]| values.map(u16::to_le_bytes).concat();
+        for (format, most) in [
+            (PixelFormat::Y10, 0x3ff),
+            (PixelFormat::Y12, 0xfff),
+            (PixelFormat::Y16, 0xffff),
+        ] {
+            let image = convert(&samples([0, most / 2, most, 1]), format).unwrap();
+            assert_eq!(
+                image.pixels(),
+                [[0; 3], [127; 3], [255; 3], [0; 3]].concat()
+            );
+        }
+        let problem = convert(&samples([0, 0, 0, 0x400]), PixelFormat::Y10).unwrap_err();
+        assert!(problem.contains("1024"), "{problem}");
+    }
+
+    /// Cameras of 10 and 12 bits send Y16 as well: the model says which it is.
+    #[test]
+    fn a_camera_of_sixteen_bits_leaves_it_to_the_model_which_value_is_white() {
+        let bytes = [0, 2047, 4095, 1].map(u16::to_le_bytes).concat();
+        let layout = Layout::new(PixelFormat::Y16, TWO, 0).unwrap();
+        let at = |depth| layout.picture(&frame(&bytes)).unwrap().at(depth);
+        let twelve = at(Some(Depth::holding(4095))).unwrap();
+        assert_eq!(
+            twelve.pixels(),
+            [[0; 3], [127; 3], [255; 3], [0; 3]].concat()
+        );
+        assert!(at(None).is_err(), "nearly black");
+        assert!(at(Some(Depth::holding(1023))).is_err(), "above white");
+    }
+
+    #[test]
+    fn what_follows_the_picture_is_ignored_and_a_torn_frame_refused() {
+        assert!(convert(&[128; 10], PixelFormat::Yuyv).is_ok());
+        let problem = convert(&[128; 7], PixelFormat::Yuyv).unwrap_err();
+        assert_eq!(problem, "a frame of 7 bytes where 8 were expected");
+    }
+
+    /// The length of a buffer says nothing: it is always that of a whole frame.
+    #[test]
+    fn a_frame_that_the_driver_calls_damaged_or_that_is_too_long_is_refused() {
+        let layout = Layout::new(PixelFormat::Yuyv, TWO, 0).unwrap();
+        let damaged = RawFrame {
+            is_damaged: true,
+            ..frame(&[128; 8])
+        };
+        assert!(layout.picture(&damaged).unwrap_err().contains("damaged"));
+        let long = RawFrame {
+            used: 9,
+            ..frame(&[128; 8])
+        };
+        assert!(layout.picture(&long).unwrap_err().contains("9 bytes"));
+    }
+
+    #[test]
+    fn a_broken_jpeg_is_an_error_of_that_frame() {
+        let problem = convert(&[0xff, 0xd8, 0xff], PixelFormat::Mjpeg).unwrap_err();
+        assert!(problem.contains("the JPEG frame"), "{problem}");
+    }
+
+    fn any_format() -> impl Strategy<Value = PixelFormat> {
+        use PixelFormat::{Grey, Mjpeg, Nv12, Y10, Y12, Y16, Yuyv};
+        proptest::sample::select(vec![Mjpeg, Yuyv, Nv12, Grey, Y10, Y12, Y16])
+    }
+
+    proptest! {
+        /// Whatever a driver says: a picture of the agreed size, or words.
+        #[test]
+        fn no_answer_of_a_driver_makes_a_panic(
+            format in any_format(),
+            size in (0..20_usize, 0..20_usize),
+            stride in 0..60_usize,
+            bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+            used in 0..2000_usize,
+            is_damaged in any::<bool>(),
+        ) {
+            let size = Size::new(size.0, size.1);
+            let frame = RawFrame { bytes, used, is_damaged };
+            if let Ok(layout) = Layout::new(format, size, stride)
+                && let Ok(picture) = layout.picture(&frame)
+            {
+                let image = picture.at(Some(Depth::FULL)).unwrap();
+                prop_assert!(image.size() == size && !is_damaged && used <= frame.bytes.len());
+            }
+        }
+
+        /// Padding changes no pixel, also where it holds something.
+        #[test]
+        fn padded_rows_give_the_same_picture(
+            format in any_format().prop_filter("it has rows", |&format| format != PixelFormat::Mjpeg),
+            size in (1..8_usize, 1..8_usize),
+            padding in 1..9_usize,
+            noise in any::<u8>(),
+        ) {
+            let size = Size::new(size.0 * 2, size.1 * 2);
+            let row = size.width * bytes_of(format);
+            let rows = if format == PixelFormat::Nv12 { size.height / 2 * 3 } else { size.height };
+            // High bytes stay 0, so that every depth takes them.
+            let tight: Vec<u8> = (0..rows * row)
+                .map(|i| if i % 2 == 1 && bytes_of(format) == 2 && format != PixelFormat::Yuyv { 0 } else { (i * 7) as u8 })
+                .collect();
+            let padded: Vec<u8> = tight
+                .chunks(row)
+                .flat_map(|row| [row, &vec![noise; padding]].concat())
+                .collect();
+            let expected = Layout::new(format, size, 0).unwrap().picture(&frame(&tight)).unwrap();
+            let layout = Layout::new(format, size, row + padding).unwrap();
+            prop_assert_eq!(layout.picture(&frame(&padded)).unwrap(), expected.clone());
+            // The last row need not be padded, and not a byte of it may be missing.
+            let least = padded.len() - padding;
+            prop_assert_eq!(layout.picture(&frame(&padded[..least])).unwrap(), expected);
+            prop_assert!(layout.picture(&frame(&padded[..least - 1])).is_err());
+        }
+    }
+}

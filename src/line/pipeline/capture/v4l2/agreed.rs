@@ -1,0 +1,172 @@
+//! What is asked of a driver, and whether its answer is what was asked.
+
+use flawd_core::image::Size;
+use v4l::v4l_sys::v4l2_pix_format;
+
+use super::device::{Device, OfferedSize, no_format};
+use crate::line::config::{PixelFormat, V4l2};
+use crate::line::pipeline::capture::pixels::Layout;
+
+/// A picture in one piece; drivers of interlaced cameras answer otherwise.
+const PROGRESSIVE: u32 = 1;
+
+/// The code of a pixel format.
+fn code(format: PixelFormat) -> [u8; 4] {
+    *match format {
+        PixelFormat::Mjpeg => b"MJPG",
+        PixelFormat::Yuyv => b"YUYV",
+        PixelFormat::Nv12 => b"NV12",
+        PixelFormat::Grey => b"GREY",
+        PixelFormat::Y10 => b"Y10 ",
+        PixelFormat::Y12 => b"Y12 ",
+        PixelFormat::Y16 => b"Y16 ",
+    }
+}
+
+/// Asks a device for what the configuration says.
+///
+/// # Errors
+/// What it offers instead.
+pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, String> {
+    if !device.can_capture().map_err(|error| error.to_string())? {
+        return Err("it streams no pictures in one plane; another node of it may".to_owned());
+    }
+    let asked = v4l2_pix_format {
+        width: options.width,
+        height: options.height,
+        pixelformat: u32::from_le_bytes(code(options.format)),
+        field: PROGRESSIVE,
+        ..no_format()
+    };
+    let given = device
+        .set_format(asked)
+        .map_err(|error| error.to_string())?;
+    let layout =
+        layout(options, &given).map_err(|what| format!("{what}; {}", offer(device, options)))?;
+    match device
+        .set_rate(options.rate)
+        .map_err(|error| error.to_string())?
+    {
+        Some(interval) if !is_rate(options.rate, interval) => {
+            let (numerator, denominator) = interval;
+            Err(format!(
+                "it gives {:.2} frames a second where {} were asked: set `rate` to what it gives, \
+                 in whole frames",
+                f64::from(denominator) / f64::from(numerator.max(1)),
+                options.rate
+            ))
+        }
+        // A driver that cannot tell has its rate from elsewhere: a trigger, or a control.
+        _ => Ok(layout),
+    }
+}
+
+/// How the frames lie in memory.
+fn layout(options: &V4l2, given: &v4l2_pix_format) -> Result<Layout, String> {
+    let is_asked = given.pixelformat == u32::from_le_bytes(code(options.format))
+        && (given.width, given.height) == (options.width, options.height);
+    if !is_asked {
+        return Err(format!(
+            "asked for {} {}x{}, it gives {} {}x{}",
+            text(code(options.format)),
+            options.width,
+            options.height,
+            text(given.pixelformat.to_le_bytes()),
+            given.width,
+            given.height
+        ));
+    }
+    if given.field != PROGRESSIVE {
+        return Err("it gives interlaced pictures, which are not supported".to_owned());
+    }
+    let size = Size::new(given.height as usize, given.width as usize);
+    Layout::new(options.format, size, given.bytesperline as usize)
+}
+
+/// Whether frames come at the asked rate, or a hundredth beside it: television's 30 is 29.97.
+fn is_rate(asked: u32, (numerator, denominator): (u32, u32)) -> bool {
+    let (asked, given) = (
+        u64::from(asked) * u64::from(numerator),
+        u64::from(denominator),
+    );
+    numerator > 0 && asked.abs_diff(given) * 100 <= asked
+}
+
+/// What a device offers, for people.
+fn offer(device: &Device, options: &V4l2) -> String {
+    let formats: Vec<_> = device.formats().into_iter().map(text).collect();
+    let sizes = device
+        .sizes(code(options.format))
+        .into_iter()
+        .map(|size| match size {
+            OfferedSize::One(width, height) => format!("{width}x{height}"),
+            OfferedSize::From((w, h), (most_w, most_h)) => {
+                format!("from {w}x{h} to {most_w}x{most_h}")
+            }
+        });
+    let sizes: Vec<_> = sizes.collect();
+    let sizes = if sizes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({} in {})", sizes.join(", "), text(code(options.format)))
+    };
+    format!(
+        "it offers {}{sizes}; `v4l2-ctl --list-formats-ext` shows all",
+        formats.join(", ")
+    )
+}
+
+fn text(code: [u8; 4]) -> String {
+    code.escape_ascii().to_string().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(format: PixelFormat) -> V4l2 {
+        V4l2 {
+            format,
+            width: 640,
+            height: 480,
+            ..V4l2::default()
+        }
+    }
+
+    fn given(format: PixelFormat) -> v4l2_pix_format {
+        v4l2_pix_format {
+            width: 640,
+            height: 480,
+            pixelformat: u32::from_le_bytes(code(format)),
+            field: PROGRESSIVE,
+            bytesperline: 1344,
+            ..no_format()
+        }
+    }
+
+    #[test]
+    fn what_the_driver_changes_is_named_and_refused() {
+        let options = options(PixelFormat::Yuyv);
+        assert!(layout(&options, &given(PixelFormat::Yuyv)).is_ok());
+        let mut other = given(PixelFormat::Yuyv);
+        other.height = 360;
+        let problem = layout(&options, &other).unwrap_err();
+        assert!(problem.contains("YUYV 640x360"), "{problem}");
+        let problem = layout(&options, &given(PixelFormat::Y10)).unwrap_err();
+        assert!(problem.contains("it gives Y10 640x480"), "{problem}");
+        let mut interlaced = given(PixelFormat::Yuyv);
+        interlaced.field = 4;
+        let problem = layout(&options, &interlaced).unwrap_err();
+        assert!(problem.contains("interlaced"), "{problem}");
+    }
+
+    #[test]
+    fn a_rate_may_be_a_fraction_beside_the_asked_one() {
+        for interval in [(1, 30), (1001, 30000), (333_333, 10_000_000), (2, 60)] {
+            assert!(is_rate(30, interval), "{interval:?}");
+        }
+        for interval in [(1, 25), (1, 15), (0, 0), (0, 30), (1, 0), (u32::MAX, 1)] {
+            assert!(!is_rate(30, interval), "{interval:?}");
+        }
+    }
+}

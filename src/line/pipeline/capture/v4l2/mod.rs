@@ -1,0 +1,194 @@
+//! The source `v4l2`: a camera of the machine.
+//!
+//! A thread of its own opens the camera and passes its frames on, the newest one alone: a driver
+//! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with a
+//! trigger of its own may be silent; whoever owes a frame is watched by the next stage.
+//!
+//! ```text
+//! reader: one thread per device                          capture stage
+//! device ─► agreed ─► buffer, length, flags, time ─link─► pixels ─► Frame
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::pixels::{Layout, RawFrame};
+use super::{CameraLost, OpenError, Source};
+use crate::line::config::V4l2;
+use crate::line::monitor::counters::Counter;
+use crate::line::pipeline::part::frame::Frame;
+use crate::line::pipeline::part::moment::Moment;
+use device::{Device, Filled};
+use reader::{Frames, Reader};
+
+mod agreed;
+mod device;
+mod reader;
+#[cfg(test)]
+mod vivid;
+
+/// Opening a camera and setting its format takes milliseconds; one that needs longer hangs.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the driver is waited for at a time. Nothing hangs on it: a frame ends the wait.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A time stamp older than this is none: frames are read as they come.
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// A camera, streaming.
+#[derive(Debug)]
+pub struct V4l2Source {
+    device: PathBuf,
+    options: V4l2,
+    reader: Reader<Layout, (RawFrame, Moment)>,
+    layout: Layout,
+    frames: Frames<(RawFrame, Moment)>,
+    /// Frames that the reader has displaced, and how many of them have been told.
+    displaced: Counter,
+    told: u64,
+}
+
+impl V4l2Source {
+    /// Opens the camera and starts the stream.
+    ///
+    /// # Errors
+    /// [`OpenError::Camera`].
+    pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
+        let displaced = Counter::default();
+        let mut reader = Reader::new("v4l2".to_owned(), OPEN_PATIENCE);
+        let (layout, frames) =
+            start(&mut reader, device, options, &displaced).map_err(|problem| {
+                OpenError::Camera {
+                    device: device.to_owned(),
+                    problem,
+                }
+            })?;
+        Ok(Self {
+            device: device.to_owned(),
+            options: options.clone(),
+            reader,
+            layout,
+            frames,
+            displaced,
+            told: 0,
+        })
+    }
+}
+
+impl Source for V4l2Source {
+    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
+        match self.frames.recv() {
+            Some(Ok((frame, captured))) => {
+                let picture = self.layout.picture(&frame);
+                Ok(Some(Frame::new(None, picture, captured)))
+            }
+            Some(Err(problem)) => Err(CameraLost(problem)),
+            None => Err(CameraLost("the reader has ended".to_owned())),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), CameraLost> {
+        let started = start(
+            &mut self.reader,
+            &self.device,
+            &self.options,
+            &self.displaced,
+        );
+        (self.layout, self.frames) = started.map_err(CameraLost)?;
+        Ok(())
+    }
+
+    fn displaced(&mut self) -> u64 {
+        let displaced = self.displaced.get();
+        displaced - std::mem::replace(&mut self.told, displaced)
+    }
+}
+
+/// Opens the camera and streams, on the reader's thread.
+fn start(
+    reader: &mut Reader<Layout, (RawFrame, Moment)>,
+    device: &Path,
+    options: &V4l2,
+    displaced: &Counter,
+) -> Result<(Layout, Frames<(RawFrame, Moment)>), String> {
+    let (device, options) = (device.to_owned(), options.clone());
+    let open = move || {
+        // People name a device, often by a link such as `/dev/v4l/by-id/…`.
+        let node = fs::canonicalize(&device).map_err(|error| error.to_string())?;
+        let device = Device::open(&node).map_err(|error| error.to_string())?;
+        let layout = agreed::agree(&device, &options)?;
+        let mut stream = device.stream().map_err(|error| error.to_string())?;
+        let next = move || {
+            let frame = stream.next(READ_PATIENCE, |filled| (raw(&filled), captured(&filled)));
+            frame.map_err(|error| error.to_string())
+        };
+        Ok((layout, next))
+    };
+    reader.start(open, displaced.clone())
+}
+
+fn raw(filled: &Filled) -> RawFrame {
+    /// `V4L2_BUF_FLAG_ERROR`: what is in the buffer is damaged.
+    const IS_DAMAGED: u32 = 0x40;
+    RawFrame {
+        bytes: filled.bytes.to_vec(),
+        used: filled.used as usize,
+        is_damaged: filled.flags & IS_DAMAGED > 0,
+    }
+}
+
+/// When the frame was taken, which the driver says on the monotonic clock, so that setting the
+/// other one changes no age; of a driver that says nothing, now.
+fn captured(filled: &Filled) -> Moment {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(
+        now.tv_sec.try_into().unwrap_or(0),
+        now.tv_nsec.try_into().unwrap_or(0),
+    );
+    Moment::before_now(age(filled.flags, filled.taken, now))
+}
+
+fn age(flags: u32, taken: Option<Duration>, now: Duration) -> Duration {
+    /// `V4L2_BUF_FLAG_TIMESTAMP_MASK` and `…_MONOTONIC`.
+    const CLOCK: u32 = 0xe000;
+    const MONOTONIC: u32 = 0x2000;
+    let taken = taken.filter(|_| flags & CLOCK == MONOTONIC);
+    let age = taken.and_then(|taken| now.checked_sub(taken));
+    age.filter(|&age| age < OLDEST).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_named_in_the_error() {
+        let device = Path::new("/nonexistent/video7");
+        let problem = V4l2Source::open(device, &V4l2::default())
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("/nonexistent/video7"), "{problem}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_camera_is_refused() {
+        let problem = V4l2Source::open(Path::new("/dev/null"), &V4l2::default()).unwrap_err();
+        assert!(problem.to_string().contains("/dev/null"), "{problem}");
+    }
+
+    #[test]
+    fn the_age_of_a_frame_is_told_by_the_monotonic_clock_alone() {
+        let seconds = Duration::from_secs;
+        let (now, taken) = (seconds(100), Some(seconds(98)));
+        assert_eq!(age(0x2000, taken, now), seconds(2));
+        // Another clock, none, a time to come, and one that cannot be.
+        assert_eq!(age(0x4000, taken, now), Duration::ZERO);
+        assert_eq!(age(0x2000, None, now), Duration::ZERO);
+        assert_eq!(age(0x2000, Some(seconds(101)), now), Duration::ZERO);
+        assert_eq!(age(0x2000, Some(Duration::ZERO), now), Duration::ZERO);
+    }
+}

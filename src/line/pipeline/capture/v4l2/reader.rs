@@ -1,0 +1,204 @@
+//! The one thread that is in a device's driver.
+//!
+//! A driver may hang, when a device is opened, read, or let go of. Then its thread hangs with it,
+//! and another one for the same device would hang as well: so there is never a second one, and
+//! the first is asked again for what it has not yet answered.
+
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::line::config::Overflow;
+use crate::line::monitor::counters::Counter;
+use crate::line::pipeline::channels::link::{self, Receiver, Sender};
+
+/// What a reader gives: frames, and at the end why there are no more.
+pub(crate) type Frames<T> = Receiver<Result<T, String>>;
+
+/// A device that is still being opened: where its thread will answer, and the frames that follow.
+type Opening<O, T> = (mpsc::Receiver<Result<O, String>>, Frames<T>);
+
+/// A thread that opens a device, tells what it found, and passes frames on until it fails.
+#[derive(Debug)]
+pub(crate) struct Reader<O, T> {
+    name: String,
+    /// How long opening a device may take.
+    patience: Duration,
+    thread: Option<JoinHandle<()>>,
+    /// The answer of a thread that still opens the device.
+    opening: Option<Opening<O, T>>,
+}
+
+impl<O: Send + 'static, T: Send + 'static> Reader<O, T> {
+    /// No thread yet.
+    pub(crate) fn new(name: String, patience: Duration) -> Self {
+        Self {
+            name,
+            patience,
+            thread: None,
+            opening: None,
+        }
+    }
+
+    /// Starts a thread that opens the device with `open`, unless one is still at it, and waits
+    /// until it has. `open` gives what it found, and a function for the next frame, which may say
+    /// that there is none yet. What waits when the next frame comes is counted in `displaced`.
+    ///
+    /// # Errors
+    /// What the device answers, or that it does not.
+    pub(crate) fn start<N>(
+        &mut self,
+        open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
+        displaced: Counter,
+    ) -> Result<(O, Frames<T>), String>
+    where
+        N: FnMut() -> Result<Option<T>, String>,
+    {
+        let (answer, frames) = match self.opening.take() {
+            Some(pending) => pending,
+            None => self.spawn(open, displaced)?,
+        };
+        match answer.recv_timeout(self.patience) {
+            Ok(outcome) => Ok((outcome?, frames)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.opening = Some((answer, frames));
+                Err(format!(
+                    "its driver has not answered for {:?}",
+                    self.patience
+                ))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err("the reader has ended".to_owned()),
+        }
+    }
+
+    fn spawn<N>(
+        &mut self,
+        open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
+        displaced: Counter,
+    ) -> Result<Opening<O, T>, String>
+    where
+        N: FnMut() -> Result<Option<T>, String>,
+    {
+        if self
+            .thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+        {
+            return Err("its driver has not let go of it".to_owned());
+        }
+        let (sender, frames) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
+        let (opened, answer) = mpsc::sync_channel(1);
+        let work = move || match open() {
+            Ok((found, next_frame)) => {
+                opened.send(Ok(found)).ok();
+                read(next_frame, &sender, &displaced);
+            }
+            Err(problem) => {
+                opened.send(Err(problem)).ok();
+            }
+        };
+        let thread = thread::Builder::new().name(self.name.clone()).spawn(work);
+        self.thread = Some(thread.map_err(|error| error.to_string())?);
+        Ok((answer, frames))
+    }
+}
+
+/// Passes frames on until the camera fails or nothing takes them any more; what nothing has taken
+/// before the next one came is counted.
+fn read<T>(
+    mut next_frame: impl FnMut() -> Result<Option<T>, String>,
+    frames: &Sender<Result<T, String>>,
+    displaced: &Counter,
+) {
+    loop {
+        let Some(frame) = next_frame().transpose() else {
+            continue;
+        };
+        let has_failed = frame.is_err();
+        match frames.send(frame) {
+            Ok(None) => {}
+            Ok(Some(_)) => displaced.increment(),
+            Err(_) => return,
+        }
+        if has_failed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_frame_that_nothing_has_taken_is_counted_when_the_next_one_comes() {
+        let (sender, receiver) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
+        let displaced = Counter::default();
+        let mut given = (1..=5)
+            .flat_map(|frame| [Ok(None), Ok(Some(frame))])
+            .chain([Err("unplugged".to_owned())]);
+        read(|| given.next().unwrap(), &sender, &displaced);
+        // The camera's end takes the place of the last frame.
+        assert_eq!(receiver.recv(), Some(Err("unplugged".to_owned())));
+        assert_eq!(displaced.get(), 5);
+    }
+
+    type Next = Box<dyn FnMut() -> Result<Option<u32>, String>>;
+
+    #[test]
+    fn a_device_that_hangs_when_it_is_opened_is_not_opened_twice() {
+        let mut reader = Reader::<&str, u32>::new("test".to_owned(), Duration::from_millis(1));
+        let opened = Arc::new(AtomicUsize::new(0));
+        let (go_on, held) = mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let start = |reader: &mut Reader<&'static str, u32>| {
+            let (opened, held) = (opened.clone(), held.clone());
+            let open = move || -> Result<(&str, Next), String> {
+                opened.fetch_add(1, Ordering::Relaxed);
+                held.lock().unwrap().recv().ok();
+                let mut frames = [Ok(Some(7)), Err("gone".to_owned())].into_iter();
+                Ok(("found", Box::new(move || frames.next().unwrap())))
+            };
+            reader.start(open, Counter::default())
+        };
+        for _ in 0..3 {
+            let problem = start(&mut reader).unwrap_err();
+            assert!(problem.contains("not answered"), "{problem}");
+        }
+        go_on.send(()).unwrap();
+        // The answer to the first question.
+        let (found, frames) = loop {
+            if let Ok(answer) = start(&mut reader) {
+                break answer;
+            }
+        };
+        assert_eq!(found, "found");
+        assert_eq!(opened.load(Ordering::Relaxed), 1);
+        let end = std::iter::from_fn(|| frames.recv()).find(Result::is_err);
+        assert_eq!(end, Some(Err("gone".to_owned())));
+    }
+
+    #[test]
+    fn a_device_that_its_driver_holds_is_not_opened_again() {
+        let mut reader = Reader::<(), u32>::new("test".to_owned(), Duration::from_secs(60));
+        let (go_on, held) = mpsc::channel::<()>();
+        let open = move || -> Result<((), Next), String> {
+            Ok((
+                (),
+                Box::new(move || held.recv().map(|()| None).map_err(|_| String::new())),
+            ))
+        };
+        reader.start(open, Counter::default()).unwrap();
+        let again = || -> Result<((), Next), String> { Err("opened".to_owned()) };
+        let problem = reader.start(again, Counter::default()).unwrap_err();
+        assert!(problem.contains("let go"), "{problem}");
+        drop(go_on);
+        reader.thread.take().unwrap().join().unwrap();
+        let problem = reader.start(again, Counter::default()).unwrap_err();
+        assert_eq!(problem, "opened");
+    }
+}

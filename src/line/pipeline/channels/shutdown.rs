@@ -1,0 +1,66 @@
+//! One token that says "take no more work in".
+//!
+//! Only those who would otherwise start something new look at it: capture, and whoever waits
+//! between two attempts. Every other stage ends because its input has closed.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+/// The token; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    shared: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Shutdown {
+    /// A token that nobody has requested yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Requests the shutdown and wakes whoever waits.
+    pub fn request(&self) {
+        let (requested, changed) = &*self.shared;
+        *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+    }
+
+    /// Waits until `moment`, or less if the shutdown is requested; says whether it is.
+    pub fn wait_until(&self, moment: Instant) -> bool {
+        let (requested, changed) = &*self.shared;
+        let left = moment.saturating_duration_since(Instant::now());
+        let (requested, _) = changed
+            .wait_timeout_while(
+                requested.lock().unwrap_or_else(PoisonError::into_inner),
+                left,
+                |requested| !*requested,
+            )
+            .unwrap_or_else(PoisonError::into_inner);
+        *requested
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_request_wakes_whoever_waits() {
+        let shutdown = Shutdown::new();
+        let waiting = thread::spawn({
+            let shutdown = shutdown.clone();
+            move || shutdown.wait_until(Instant::now() + Duration::from_secs(600))
+        });
+        shutdown.request();
+        assert!(waiting.join().unwrap());
+        assert!(shutdown.wait_until(Instant::now()));
+    }
+
+    #[test]
+    fn without_a_request_the_wait_ends_at_its_moment() {
+        assert!(!Shutdown::new().wait_until(Instant::now()));
+    }
+}

@@ -1,0 +1,73 @@
+//! The third stage: runs the model that each part carries, decides, and hands the verdict on. One
+//! thread for all cameras, because they share one processor or one GPU.
+//!
+//! Deciding is a comparison, so it gets no thread of its own: a link would cost more than the work.
+
+pub mod decide;
+
+use std::time::Instant;
+
+use flawd_core::verdict::Reason;
+
+use super::channels::link::Receiver;
+use super::part::frame::{Flaw, Inspection, Prepared, Sink};
+use crate::line::monitor::progress::Progress;
+use crate::messages::with_causes;
+use decide::Outcome;
+
+/// The stage.
+pub(crate) struct Infer<S> {
+    /// The cameras' names, in order.
+    pub(crate) cameras: Vec<String>,
+    pub(crate) prepared: Receiver<Prepared>,
+    pub(crate) sink: S,
+    pub(crate) progress: Progress,
+}
+
+impl<S: Sink> Infer<S> {
+    /// Judges parts until the last camera has none any more.
+    pub(crate) fn run(mut self) {
+        let progress = self.progress.clone();
+        while let Some(prepared) = self.prepared.recv() {
+            let working = progress.begin();
+            self.judge(prepared);
+            drop(working);
+        }
+    }
+
+    fn judge(&mut self, mut prepared: Prepared) {
+        let begun = Instant::now();
+        let deadline = prepared.ticket.deadline;
+        let flaw = match prepared.flaw.take() {
+            Some(flaw) => Some(flaw),
+            // Its camera takes it back before; this one has slipped through in between.
+            None if deadline.is_some_and(|it| it.monotonic < begun) => Some(Flaw::not_free()),
+            None => None,
+        };
+        let prediction = match flaw {
+            Some(flaw) => Err(flaw),
+            None => (prepared.model.run(&prepared.tensor)).map_err(|error| Flaw {
+                reason: Reason::ModelError,
+                detail: with_causes(&error),
+            }),
+        };
+        let outcome = Outcome {
+            prediction,
+            begun,
+            finished: Instant::now(),
+        };
+        let camera = &self.cameras[prepared.ticket.camera];
+        let inspection = prepared.end(camera, outcome);
+        self.sink.accept(inspection);
+    }
+}
+
+impl Prepared {
+    /// The one verdict on it. Its tensor is free from here on.
+    pub(crate) fn end(self, camera: &str, outcome: Outcome) -> Inspection {
+        drop(self.tensor);
+        let mut inspection = self.model.judge.decide(camera, self.ticket, outcome);
+        inspection.model = Some(self.model);
+        inspection
+    }
+}

@@ -1,0 +1,290 @@
+//! The data path, and how its stages are wired.
+//!
+//! ```text
+//! cap-<camera>       adm-<camera>                  infer              record           publish
+//! capture ──slot───► admit, preprocess ──parts───► infer, decide ───► record ────────► broker
+//!    ▲                │       ▲                    (all cameras)       │  journal  ◄── taken
+//!    └── wanted ──────┤       └─── triggers ◄──────────────────────────┼──────────────  │
+//!                     └─────────── no decision ──────────────────────► ┘
+//! ```
+//!
+//! Each stage is a blocking loop on a named thread, and ends when its input has closed: so a
+//! shutdown is "admit nothing more", and everything behind it drains in order. Only the client of
+//! the broker is asynchronous, and its runtime stays inside [`publish`].
+//!
+//! What may be lost, and where it is counted: a frame that a newer one displaces (`overrun`) or
+//! that nobody asks for (`unused`); a verdict in real time that the broker does not take
+//! (`undelivered`); a record that the disk does not take (`unwritten`) or that gives way in a full
+//! journal (`dropped`). Nothing else.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use flawd_journal::Journal;
+
+use super::config::{CameraSettings, MqttSettings, Overflow, TriggerMode};
+use super::evidence::{Evidence, EvidenceWriter};
+use super::monitor::Metrics;
+
+pub mod capture;
+pub mod event;
+pub mod publish;
+pub mod record;
+pub mod shadow;
+
+pub mod admit;
+pub mod channels;
+pub mod infer;
+pub mod part;
+
+use super::monitor::counters::Counters;
+use super::monitor::progress::Progress;
+use admit::inbox::Inbox;
+use admit::preprocess::{Preprocess, TENSORS};
+use admit::{Admit, Rules, Wiring};
+use capture::{Capture, Source};
+use channels::shutdown::Shutdown;
+use channels::threads::Crew;
+use event::EventSender;
+use infer::Infer;
+use part::frame::Sink;
+use publish::{CameraInfo, FirstAttempt, Publisher, Report, TriggerTarget};
+use record::{Record, Recorder};
+use shadow::{Shadow, ShadowCamera};
+
+/// A camera that is open and has not begun.
+pub struct Camera {
+    /// Its name, overflow policy, trigger and deadline.
+    pub settings: CameraSettings,
+    /// Its frames.
+    pub source: Box<dyn Source>,
+    /// Where everything arrives that concerns it.
+    pub inbox: Inbox,
+    /// Where it counts.
+    pub counters: Counters,
+}
+
+impl Camera {
+    /// A camera whose frames come from `source`.
+    pub fn new(settings: CameraSettings, source: Box<dyn Source>) -> Self {
+        Self {
+            settings,
+            source,
+            inbox: Inbox::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What is published about it.
+    pub fn info(&self) -> CameraInfo {
+        CameraInfo {
+            name: self.settings.name.clone(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    fn shadow(&self) -> ShadowCamera {
+        ShadowCamera {
+            name: self.settings.name.clone(),
+            geometry: self.settings.geometry,
+        }
+    }
+
+    fn trigger_target(&self, index: usize) -> Option<TriggerTarget> {
+        let TriggerMode::Mqtt = self.settings.trigger.mode else {
+            return None;
+        };
+        Some(TriggerTarget {
+            index,
+            camera: self.settings.name.clone(),
+            require_sent_at: self.settings.trigger.require_sent_at,
+            max_age: self.settings.trigger.max_age,
+            inbox: self.inbox.clone(),
+            counters: self.counters.clone(),
+        })
+    }
+}
+
+/// The second half of the pipeline, where verdicts are written down and said.
+pub struct Outlet {
+    /// Where verdicts go in.
+    pub recorder: Recorder,
+    /// Where the daemon speaks.
+    pub publisher: Publisher,
+    /// What scores parts and decides nothing; it has no models yet.
+    pub shadow: Shadow,
+    /// Gets one message, when the first attempt to connect has ended either way.
+    pub first_attempt: mpsc::Receiver<FirstAttempt>,
+    /// Whose progress shows health.
+    pub stages: Vec<Progress>,
+}
+
+/// What the second half is built from, besides the cameras.
+pub struct OutletPlan {
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// Where verdicts are written down.
+    pub journal: Journal,
+    /// Where pictures are kept, if any are to be.
+    pub evidence: Option<(Evidence, EvidenceWriter)>,
+    /// What is said of the daemon to begin with.
+    pub report: Report,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+}
+
+/// Starts the record stage with what hangs off it, and the publisher.
+///
+/// # Errors
+/// When the system has no thread or no event queue to give.
+pub fn start_outlet(
+    crew: &mut Crew,
+    cameras: &[Camera],
+    plan: OutletPlan,
+    events: &EventSender,
+) -> io::Result<Outlet> {
+    let OutletPlan {
+        mqtt,
+        journal,
+        evidence,
+        report,
+        metrics,
+    } = plan;
+    let (evidence, writer) = evidence.unzip();
+    if let Some(writer) = writer {
+        crew.spawn("evidence", move || writer.run())?;
+    }
+    let (publisher, orders) = publish::channel(cameras.len());
+    let parts = Record::prepare(record::Plan {
+        root: mqtt.root.clone(),
+        cameras: (cameras.iter())
+            .map(|camera| (camera.shadow(), camera.counters.clone()))
+            .collect(),
+        journal,
+        evidence,
+        publisher: publisher.clone(),
+        metrics: metrics.clone(),
+    })?;
+    let stages = vec![parts.record.progress.clone(), publisher.progress().clone()];
+    let record = parts.record;
+    crew.spawn("record", move || record.run())?;
+    let targets = cameras.iter().enumerate();
+    let first_attempt = publish::start(
+        crew,
+        publish::Plan {
+            settings: mqtt,
+            cameras: cameras.iter().map(Camera::info).collect(),
+            report,
+            orders,
+            backlog: parts.backlog,
+            triggers: targets
+                .filter_map(|(index, camera)| camera.trigger_target(index))
+                .collect(),
+            events: events.clone(),
+            metrics,
+        },
+    )?;
+    Ok(Outlet {
+        recorder: parts.recorder,
+        publisher,
+        shadow: parts.shadow,
+        first_attempt,
+        stages,
+    })
+}
+
+/// The first half of the pipeline, running.
+pub struct Line {
+    /// By camera, in the order of the configuration.
+    pub inboxes: Vec<Inbox>,
+    /// Whose progress shows health.
+    pub stages: Vec<Progress>,
+    shutdown: Shutdown,
+}
+
+impl Line {
+    /// Asks the stages to admit nothing more and to pass on what they have.
+    pub fn stop(&self) {
+        self.shutdown.request();
+        for inbox in &self.inboxes {
+            inbox.close();
+        }
+    }
+}
+
+/// Starts capture, admission and inference, the last stage first. Nothing is judged before
+/// [`Order::Use`](admit::inbox::Order::Use) has brought a model.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn start_line<S: Sink + 'static>(
+    crew: &mut Crew,
+    cameras: Vec<Camera>,
+    sink: S,
+    events: &EventSender,
+) -> io::Result<Line> {
+    let shutdown = Shutdown::new();
+    let names = cameras.iter().map(|it| it.settings.name.clone()).collect();
+    // Each part in it holds a tensor, so it is never full, and no camera waits for the model.
+    let capacity = NonZeroUsize::new(TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
+    let (prepared_sender, prepared) = channels::link::link(capacity, Overflow::Block);
+    let infer = Infer {
+        cameras: names,
+        prepared,
+        sink: sink.clone(),
+        progress: Progress::new("infer"),
+    };
+    let mut stages = vec![infer.progress.clone()];
+    let inboxes = cameras.iter().map(|it| it.inbox.clone()).collect();
+    crew.spawn("infer", move || infer.run())?;
+    for (number, camera) in cameras.into_iter().enumerate() {
+        let Camera {
+            settings,
+            source,
+            inbox,
+            counters,
+        } = camera;
+        let interval = capture::interval(&settings.source);
+        let on_demand = settings.is_on_demand();
+        let admit = Admit::new(
+            Rules {
+                camera: number,
+                name: settings.name.clone(),
+                deadline: settings.deadline,
+                trigger: settings.trigger.clone(),
+                // A source with a pace of its own owes no frame before its next one is due.
+                frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
+                on_demand,
+                may_be_idle: settings.may_be_idle(),
+            },
+            Wiring {
+                preprocess: Preprocess::new(&settings, inbox.clone()),
+                inbox: inbox.clone(),
+                prepared: prepared_sender.clone(),
+                sink: sink.clone(),
+                counters: counters.clone(),
+                events: events.clone(),
+            },
+        );
+        let capture = Capture {
+            name: settings.name.clone(),
+            source,
+            interval,
+            on_demand,
+            inbox,
+            counters,
+            shutdown: shutdown.clone(),
+        };
+        stages.push(admit.progress.clone());
+        crew.spawn(format!("adm-{}", settings.name), move || admit.run())?;
+        // It may hang in its driver, so nobody waits for its end.
+        Crew::spawn_detached(format!("cap-{}", settings.name), move || capture.run())?;
+    }
+    Ok(Line {
+        inboxes,
+        stages,
+        shutdown,
+    })
+}

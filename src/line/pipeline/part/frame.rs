@@ -1,0 +1,212 @@
+//! What travels from stage to stage: `Frame → Prepared → Inspection`, and the times it carries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use flawd_core::anomaly::AnomalyMap;
+use flawd_core::depth::{DeepImage, Depth, DepthError, Picture};
+use flawd_core::event::VerdictData;
+use flawd_core::image::RgbImage;
+use flawd_core::preprocess::Geometry;
+use flawd_core::verdict::{Reason, Verdict};
+
+use super::model::ActiveModel;
+use super::moment::Moment;
+use super::reply::Reply;
+use super::trigger::{Deadline, Trigger};
+use crate::line::pipeline::channels::pool::Pooled;
+
+/// One picture of one part, as a source gives it.
+#[derive(Debug)]
+pub struct Frame {
+    /// What the source calls the part, for example the file's name in its folder.
+    pub part: Option<Arc<str>>,
+    /// The picture, or why there is none: a file that cannot be decoded is still a part that
+    /// wants a verdict.
+    pub image: Result<Pixels, String>,
+    /// When the picture was taken; for a file, when reading it began.
+    pub captured: Moment,
+    /// When it was decoded and at hand.
+    pub at_hand: Instant,
+}
+
+/// The pixels of a frame: as a model takes them, or of a depth that only the model says which is to
+/// judge them.
+#[derive(Debug, PartialEq)]
+pub enum Pixels {
+    /// Of 8 bits a channel; others may have them as well.
+    Ready(Arc<RgbImage>),
+    /// Of more, with a white that is not known.
+    Deep(DeepImage),
+}
+
+impl Pixels {
+    /// The picture for a model of this depth.
+    ///
+    /// # Errors
+    /// If it has another depth, or none is known.
+    pub fn at(self, depth: Option<Depth>) -> Result<Arc<RgbImage>, DepthError> {
+        match self {
+            Self::Ready(image) => Ok(image),
+            Self::Deep(image) => image.at(depth).map(Arc::new),
+        }
+    }
+}
+
+impl From<Picture> for Pixels {
+    fn from(picture: Picture) -> Self {
+        match picture {
+            Picture::Eight(image) => Self::Ready(Arc::new(image)),
+            Picture::Deep(image) => Self::Deep(image),
+        }
+    }
+}
+
+impl Frame {
+    /// A picture that is at hand from now on.
+    pub fn new(
+        part: Option<Arc<str>>,
+        image: Result<impl Into<Picture>, String>,
+        captured: Moment,
+    ) -> Self {
+        let pixels = image.map(|image| Pixels::from(image.into()));
+        Self::of(part, pixels, captured)
+    }
+
+    /// The same with a picture that somebody else has as well.
+    pub fn shared(
+        part: Option<Arc<str>>,
+        image: Result<Arc<RgbImage>, String>,
+        captured: Moment,
+    ) -> Self {
+        Self::of(part, image.map(Pixels::Ready), captured)
+    }
+
+    fn of(part: Option<Arc<str>>, image: Result<Pixels, String>, captured: Moment) -> Self {
+        Self {
+            part,
+            image,
+            captured,
+            at_hand: Instant::now(),
+        }
+    }
+}
+
+/// A part that was admitted to inspection: from here on it ends in exactly one verdict.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Which part this is.
+    pub(crate) ticket: Ticket,
+    /// What judges it.
+    pub(crate) model: Arc<ActiveModel>,
+    /// The model's input. A part with a flaw holds one as well: so the tensors of a camera bound
+    /// what is on its way to the model.
+    pub(crate) tensor: Pooled<Tensor>,
+    /// Why there is nothing to look at in it, if so.
+    pub(crate) flaw: Option<Flaw>,
+}
+
+/// Which part an inspection is about, and when its steps were taken.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// The camera's number.
+    pub(crate) camera: usize,
+    /// Who asked for it; nobody in free run.
+    pub(crate) trigger: Option<Trigger>,
+    /// What the source calls the part.
+    pub(crate) part: Option<Arc<str>>,
+    /// From the moment that the trigger asked for until the picture was taken, in milliseconds.
+    pub(crate) match_offset_ms: Option<f64>,
+    /// After which nobody wants to know any more.
+    pub(crate) deadline: Option<Deadline>,
+    /// When it has to be answered if no model has it by then, to be told in time.
+    pub(crate) answer_by: Option<Instant>,
+    /// The picture, where it could be read.
+    pub(crate) picture: Option<Arc<RgbImage>>,
+    /// What is cut out of it.
+    pub(crate) geometry: Geometry,
+    /// The picture is to be kept, whatever the verdict.
+    pub(crate) is_snapshot: bool,
+    /// It is judged by the camera's own model, and not by that of a recipe.
+    pub(crate) is_standard: bool,
+    /// When the picture was taken.
+    pub(crate) captured: Moment,
+    /// When the frame was at hand.
+    pub(crate) at_hand: Instant,
+    /// When preprocessing began.
+    pub(crate) begun: Instant,
+    /// When preprocessing ended.
+    pub(crate) finished: Instant,
+}
+
+/// The model's input, `height x width x 3` bytes.
+pub(crate) type Tensor = Vec<u8>;
+
+/// Why a part ends without a decision.
+#[derive(Debug)]
+pub(crate) struct Flaw {
+    /// For the actuator.
+    pub(crate) reason: Reason,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+impl Flaw {
+    /// The deadline has come before the model was free.
+    pub(crate) fn not_free() -> Self {
+        Self {
+            reason: Reason::Late,
+            detail: "the model was not free before the deadline".to_owned(),
+        }
+    }
+}
+
+/// The end of an inspection.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The camera's number, in the order of the configuration.
+    pub camera: usize,
+    /// What subscribers are told; its `seq` is 0 until the record stage has numbered it.
+    pub verdict: VerdictData,
+    /// When it happened: the picture was taken, or was asked for where there is none.
+    pub time: Moment,
+    /// The moment after which nobody wants to know any more.
+    pub deadline: Option<Instant>,
+    /// Where the asker wants to be answered.
+    pub reply: Option<Reply>,
+    /// The picture, where there is one.
+    pub picture: Option<Arc<RgbImage>>,
+    /// The picture is to be kept, whatever the verdict.
+    pub is_snapshot: bool,
+    /// It was judged by the camera's own model, and not by that of a recipe.
+    pub is_standard: bool,
+    /// What was cut out of it.
+    pub geometry: Geometry,
+    /// Where the part is unusual, if the model got that far.
+    pub anomaly_map: Option<AnomalyMap>,
+    /// What judged it.
+    pub model: Option<Arc<ActiveModel>>,
+}
+
+impl Inspection {
+    /// Takes back a decision that has missed its deadline since it was reached.
+    pub fn expire(&mut self, now: Instant) {
+        let is_decided = !matches!(self.verdict.verdict, Verdict::NoDecision(_));
+        if let Some(deadline) = self.deadline
+            && is_decided
+            && deadline < now
+        {
+            let late = now.duration_since(deadline);
+            self.verdict.verdict = Verdict::NoDecision(Reason::Late);
+            self.verdict.remaining_ms = Some(-late.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// Where inspections end: the record stage, or a measurement.
+///
+/// `accept` runs on the inference thread, so it must not wait for the network or the disk.
+pub trait Sink: Clone + Send {
+    /// Takes the end of one inspection; called once for each part.
+    fn accept(&mut self, inspection: Inspection);
+}

@@ -1,0 +1,119 @@
+//! A model that judges parts, loaded and proven: what a part carries on its way through the
+//! pipeline, so that the model can be exchanged between two parts without either noticing.
+//!
+//! Whoever holds the [`Arc`] of one keeps it alive: after an exchange the old
+//! model goes with the last part that it had to judge. Cameras with the same bundle share one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flawd_core::calibration::Calibration;
+use flawd_core::depth::Depth;
+use flawd_core::event::ModelData;
+use flawd_core::image::Size;
+use flawd_core::preprocess::Geometry;
+use flawd_core::quality::QualityLimits;
+use flawd_onnx::{Model, ModelError, Prediction};
+
+/// By what every part is judged.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// The threshold and what it promises.
+    pub calibration: Calibration,
+    /// A cell of the anomaly map above this belongs to a region; none: no regions.
+    pub pixel_threshold: Option<f32>,
+    /// What a picture has to be like; none: as it comes.
+    pub quality: Option<QualityLimits>,
+    /// What judges.
+    pub model: ModelData,
+}
+
+/// A loaded model with all that its scores mean something by.
+pub struct ActiveModel {
+    /// What makes verdicts of its scores.
+    pub judge: Judge,
+    /// What is cut out of the picture before, where the camera says nothing else.
+    pub geometry: Geometry,
+    /// That of pictures of more than 8 bits that do not say it.
+    pub depth: Option<Depth>,
+    input_size: Size,
+    /// One run at a time: a session has one set of buffers.
+    session: Arc<Mutex<Model>>,
+}
+
+impl ActiveModel {
+    /// A model that has been proven with its golden inputs.
+    pub fn new(model: Model, judge: Judge, geometry: Geometry) -> Self {
+        Self {
+            judge,
+            geometry,
+            depth: None,
+            input_size: model.input_size(),
+            session: Arc::new(Mutex::new(model)),
+        }
+    }
+
+    /// The same model with another judge: it shares the session, so that nothing is loaded again.
+    pub fn with_judge(&self, judge: Judge) -> Self {
+        Self {
+            judge,
+            geometry: self.geometry,
+            depth: self.depth,
+            input_size: self.input_size,
+            session: Arc::clone(&self.session),
+        }
+    }
+
+    /// True if both run in one session, whatever they are judged by.
+    pub fn shares_session_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.session, &other.session)
+    }
+
+    /// The size of the image that it takes.
+    pub fn input_size(&self) -> Size {
+        self.input_size
+    }
+
+    /// Scores one image of [`Self::input_size`]; waits while another thread does.
+    ///
+    /// # Errors
+    /// If the run fails or its results are no finite numbers.
+    pub fn run(&self, tensor: &[u8]) -> Result<Prediction, ModelError> {
+        // A panic ends the process, so a poisoned lock is never met by a part.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.run(tensor)
+    }
+}
+
+impl fmt::Debug for ActiveModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActiveModel")
+            .field("judge", &self.judge.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The models of one camera.
+#[derive(Clone, Debug)]
+pub struct ModelSet {
+    /// For parts that ask for no recipe.
+    pub standard: Arc<ActiveModel>,
+    /// For parts that ask for one.
+    pub recipes: BTreeMap<String, Arc<ActiveModel>>,
+}
+
+impl ModelSet {
+    /// Every model in it.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ActiveModel>> {
+        std::iter::once(&self.standard).chain(self.recipes.values())
+    }
+
+    /// The model for a recipe. Where no recipes are set up, every one is only a name to be echoed.
+    pub fn select(&self, recipe: Option<&str>) -> Option<&Arc<ActiveModel>> {
+        match recipe {
+            Some(recipe) if !self.recipes.is_empty() => self.recipes.get(recipe),
+            _ => Some(&self.standard),
+        }
+    }
+}

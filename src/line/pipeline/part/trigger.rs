@@ -1,0 +1,68 @@
+//! The wish for a verdict: what a line controller, or the interval timer, asks for.
+//!
+//! Knows neither where triggers come from nor which frame they get.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::moment::Moment;
+use super::reply::Reply;
+
+/// One part that wants exactly one verdict.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// What the line calls the part.
+    pub part_id: Option<String>,
+    /// Which of the camera's models is to judge it.
+    pub recipe: Option<String>,
+    /// How long after `received` the verdict is worth something.
+    pub deadline: Option<Duration>,
+    /// When it was received.
+    pub received: Moment,
+    /// Where the asker wants to be answered, besides the topic that everyone hears.
+    pub reply: Option<Reply>,
+}
+
+impl Trigger {
+    /// A trigger of this moment that asks for nothing in particular.
+    pub fn plain(received: Moment) -> Self {
+        Self {
+            part_id: None,
+            recipe: None,
+            deadline: None,
+            received,
+            reply: None,
+        }
+    }
+}
+
+/// The moment after which nobody wants a verdict any more, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// For messages.
+    pub wall: Timestamp,
+    /// For decisions.
+    pub monotonic: Instant,
+}
+
+impl Deadline {
+    /// `budget` after `start`.
+    pub fn after(start: Moment, budget: Duration) -> Self {
+        let signed = SignedDuration::try_from(budget).unwrap_or(SignedDuration::MAX);
+        Self {
+            wall: start.wall.saturating_add(signed).unwrap_or(Timestamp::MAX),
+            monotonic: start.monotonic + budget,
+        }
+    }
+
+    /// What is left at `now`, in milliseconds; negative once it has passed.
+    pub fn remaining_ms(&self, now: Instant) -> f64 {
+        milliseconds(now, self.monotonic) - milliseconds(self.monotonic, now)
+    }
+}
+
+/// From one moment to a later one; 0 if it is an earlier one.
+pub(crate) fn milliseconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64() * 1e3
+}

@@ -1,0 +1,236 @@
+//! Why a connection ended or never came about, in one sentence that an operator can act on. What
+//! the libraries say of TLS names their own parts; what matters is which file or key to look at.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError, Error as RustlsError, OtherError};
+
+use super::decode::Malformed;
+use crate::line::config::{self, FileError, MqttSettings};
+use crate::messages::with_causes;
+
+/// Where to find out how certificates are made.
+const RECIPE: &str = "docs/mqtt.md has the commands";
+
+/// Why there is no connection, or no longer one.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The broker said no.
+    Refused(String),
+    /// The system does not know where the broker is.
+    LookUp(io::Error),
+    /// The connection was not made yet, or TLS not agreed upon.
+    Handshake(io::Error),
+    /// The connection broke.
+    Broken(io::Error),
+    /// The broker closed it without a word.
+    Closed,
+    /// What came is no MQTT, or not what should have come.
+    Garbled(String),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Other(with_causes(&error))
+    }
+}
+
+impl Failure {
+    /// Something has not come within its limit.
+    pub(crate) fn late(what: &str, limit: Duration) -> Self {
+        Self::Other(format!("{what} within {limit:?}"))
+    }
+
+    /// In words; `accepted` is whether the broker had accepted the connection before.
+    pub(crate) fn explain(self, settings: &MqttSettings, accepted: bool) -> String {
+        let port = settings.port;
+        let is_first = !accepted;
+        match (self, &settings.tls) {
+            (Self::Refused(reason), _) => format!("refused: {reason}"),
+            (Self::Other(problem), _) => problem,
+            (Self::LookUp(error), _) => {
+                format!("cannot find the address of `{}`: {error}", settings.host)
+            }
+            (Self::Handshake(error) | Self::Broken(error), _) if rustls_error(&error).is_some() => {
+                explain_tls(&error, settings)
+            }
+            (Self::Handshake(error), Some(_)) if is_end(&error) => format!(
+                "the broker ended the connection while TLS was being agreed upon; does it speak \
+                 TLS on port {port}?"
+            ),
+            (Self::Broken(error), tls) if is_first && is_end(&error) => {
+                closed_at_first(port, tls.as_ref())
+            }
+            (Self::Closed, tls) if is_first => closed_at_first(port, tls.as_ref()),
+            (Self::Closed, _) => "the broker closed the connection".to_owned(),
+            (Self::Garbled(_), None) if is_first => format!(
+                "what came back is no MQTT; does the broker want TLS on port {port} (section \
+                 [mqtt.tls])?"
+            ),
+            (Self::Garbled(problem), _) => format!("what the broker sent is no MQTT: {problem}"),
+            (Self::Handshake(error) | Self::Broken(error), _) => error.to_string(),
+        }
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(problem: Malformed) -> Self {
+        Self::Garbled(problem.to_string())
+    }
+}
+
+/// The broker closed the connection instead of answering, and a broker that answers gives a
+/// reason. So it did not get as far as MQTT.
+fn closed_at_first(port: u16, tls: Option<&config::TlsSettings>) -> String {
+    let guess = match tls {
+        None => format!("does it want TLS on port {port} (section [mqtt.tls])?"),
+        Some(tls) if tls.has_certificate() => {
+            "it may not accept the client certificate (mqtt.tls.certificate)".to_owned()
+        }
+        Some(_) => "it may require a client certificate (mqtt.tls.certificate)".to_owned(),
+    };
+    format!("the broker closed the connection without an answer; {guess}")
+}
+
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+fn rustls_error(error: &io::Error) -> Option<&RustlsError> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn explain_tls(error: &io::Error, settings: &MqttSettings) -> String {
+    let host = &settings.host;
+    match rustls_error(error) {
+        Some(RustlsError::InvalidCertificate(problem)) => explain_certificate(problem, host),
+        Some(RustlsError::AlertReceived(alert)) => explain_alert(*alert, settings),
+        Some(RustlsError::InvalidMessage(_)) => format!(
+            "what came back is no TLS; does the broker speak TLS on port {}?",
+            settings.port
+        ),
+        Some(RustlsError::PeerIncompatible(problem)) => format!(
+            "this client and the broker have no kind of TLS in common ({problem:?}); 1.2 and 1.3 \
+             are spoken here"
+        ),
+        _ => chain(error),
+    }
+}
+
+/// What is wrong with the broker's certificate.
+fn explain_certificate(problem: &CertificateError, host: &str) -> String {
+    match problem {
+        // A signature that does not fit: another authority has the name of ours.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the broker's certificate is not signed by an authority in mqtt.tls.ca".to_owned()
+        }
+        CertificateError::ExpiredContext { not_after, .. } => format!(
+            "the broker's certificate expired on {}, or this machine's clock is wrong",
+            config::date(*not_after)
+        ),
+        CertificateError::Expired => {
+            "the broker's certificate has expired, or this machine's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "the broker's certificate is not valid before {}, or this machine's clock is wrong",
+            config::date(*not_before)
+        ),
+        CertificateError::NotValidYet => {
+            "the broker's certificate is not valid yet, or this machine's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            format!(
+                "the broker's certificate has no subjectAltName, and a common name does not \
+                 count; it has to be for mqtt.host, `{host}` ({RECIPE})"
+            )
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let names = names.join(", ");
+            format!("the broker's certificate is for {names}, and mqtt.host is `{host}`")
+        }
+        CertificateError::NotValidForName => {
+            format!("the broker's certificate is for another name than mqtt.host, `{host}`")
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the broker's certificate is not meant for servers (extended key usage)".to_owned()
+        }
+        CertificateError::BadEncoding => {
+            "the broker's certificate cannot be read; it may be damaged".to_owned()
+        }
+        CertificateError::Other(OtherError(cause)) => explain_kind(cause.as_ref()),
+        other => format!("the broker's certificate cannot be trusted: {other}"),
+    }
+}
+
+/// Certificates of a kind that no server may show.
+fn explain_kind(cause: &(dyn Error + Send + Sync + 'static)) -> String {
+    match cause.downcast_ref() {
+        Some(webpki::Error::CaUsedAsEndEntity) => format!(
+            "the broker shows an authority's certificate as its own, such as `openssl req -x509` \
+             makes; it needs one that an authority has signed ({RECIPE})"
+        ),
+        Some(webpki::Error::UnsupportedCertVersion) => format!(
+            "the broker's certificate is of X.509 version 1, which has no place for the name of a \
+             server; it has to be of version 3, with a subjectAltName ({RECIPE})"
+        ),
+        _ => format!(
+            "the broker's certificate cannot be trusted: {}",
+            chain(cause)
+        ),
+    }
+}
+
+/// A name without the kind of name that stands around it, as in `DnsName("broker")`.
+fn bare(name: &str) -> &str {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
+}
+
+/// What the broker has against this end.
+fn explain_alert(alert: AlertDescription, settings: &MqttSettings) -> String {
+    let shows_one = settings
+        .tls
+        .as_ref()
+        .is_some_and(config::TlsSettings::has_certificate);
+    let problem = match alert {
+        AlertDescription::CertificateRequired => "it requires one",
+        // Before TLS 1.3 there is no word for a certificate that is missing.
+        AlertDescription::HandshakeFailure if !shows_one => "it may require one",
+        AlertDescription::UnknownCA => "it does not know the authority that has signed it",
+        AlertDescription::CertificateExpired => "it has expired, or the broker's clock is wrong",
+        AlertDescription::CertificateRevoked => "it has been revoked",
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied
+        | AlertDescription::DecryptError => "it cannot be used",
+        other => return format!("the broker ended the agreement on TLS: {other:?}"),
+    };
+    format!("the broker does not accept the client certificate (mqtt.tls.certificate): {problem}")
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a string does not fail.
+        write!(text, ": {error}").ok();
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,349 @@
+//! What comes in from the broker: triggers to their cameras, commands to the daemon.
+//!
+//! A message is taken only if somebody has just sent it to us. One that the broker has kept
+//! (retained), one that says itself that it is old, and one that is delivered a second time are
+//! refused and counted: acting on them would judge or reject the wrong part.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use flawd_core::request::{Command, TriggerRequest, brief};
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::connection::{Incoming, PACKET_LIMIT};
+use crate::line::monitor::counters::Counters;
+use crate::line::monitor::{MessageOutcome, Metrics};
+use crate::line::pipeline::admit::inbox::{Inbox, NotTaken};
+use crate::line::pipeline::channels::log_limit::Throttle;
+use crate::line::pipeline::event::{Event, EventSender};
+use crate::line::pipeline::part::moment::Moment;
+use crate::line::pipeline::part::trigger::Trigger;
+
+/// A command that says it was sent longer ago than this, or will be sent in this time, is stale.
+const LARGEST_AGE: Duration = Duration::from_secs(2);
+
+/// Commands that may come at once, and how long it takes until another one may. They are for
+/// people and their tools, and each costs the daemon more than a trigger.
+const COMMANDS: u32 = 20;
+const COMMAND_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Part ids that are remembered to recognise a second delivery.
+const REMEMBERED: usize = 1024;
+
+/// Why a message is refused that the broker has kept.
+const RETAINED: &str = "it is a retained one, so nobody knows how old it is";
+
+/// Where a camera's triggers go.
+#[derive(Clone, Debug)]
+pub struct TriggerTarget {
+    /// The camera's number.
+    pub index: usize,
+    /// The camera's name.
+    pub camera: String,
+    /// Whether a trigger has to say when it was sent.
+    pub require_sent_at: bool,
+    /// A trigger that says it was sent longer ago than this, or will be sent in this time, is
+    /// stale.
+    pub max_age: Duration,
+    /// The camera's stage.
+    pub inbox: Inbox,
+    /// Where refused triggers are counted.
+    pub counters: Counters,
+}
+
+/// Reads messages and passes them on.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    root: String,
+    targets: Vec<(TriggerTarget, Recent)>,
+    events: EventSender,
+    metrics: Metrics,
+    commands_refused: u64,
+    refusals: Throttle,
+    commands: Throttle,
+    allowance: Allowance,
+}
+
+/// How many commands may come.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// When one more was allowed last.
+    since: Instant,
+}
+
+/// Why a message is refused, for counting and for people.
+type Refusal = (MessageOutcome, String);
+
+/// The part ids of the last triggers.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<String>,
+    ids: HashSet<String>,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        root: &str,
+        targets: Vec<TriggerTarget>,
+        events: EventSender,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            root: root.to_owned(),
+            targets: targets
+                .into_iter()
+                .map(|it| (it, Recent::default()))
+                .collect(),
+            events,
+            metrics,
+            commands_refused: 0,
+            refusals: Throttle::new(Duration::from_secs(60)),
+            commands: Throttle::new(Duration::from_secs(60)),
+            allowance: Allowance {
+                left: COMMANDS,
+                since: Instant::now(),
+            },
+        }
+    }
+
+    /// What has to be subscribed to.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        let triggers = self.targets.iter();
+        triggers
+            .map(|(target, _)| format!("{}/{}/trigger", self.root, target.camera))
+            .chain([format!("{}/cmd/+", self.root)])
+            .collect()
+    }
+
+    /// Takes a message that has just arrived.
+    pub(crate) fn take(&mut self, message: Incoming) {
+        let received = Moment::now();
+        let levels = message.topic.strip_prefix(&self.root);
+        let Some((what, verb)) = levels
+            .and_then(|levels| levels.strip_prefix('/'))
+            .and_then(|levels| levels.split_once('/'))
+        else {
+            return;
+        };
+        let problem = if what == "cmd" {
+            let (outcome, problem) = outcome(self.take_command(verb, &message));
+            self.commands_refused += u64::from(problem.is_some());
+            self.metrics.command(outcome);
+            // The daemon says what is wrong with the others, and to their senders too.
+            let is_unsaid = [MessageOutcome::Retained, MessageOutcome::Overrun].contains(&outcome);
+            problem.filter(|_| is_unsaid)
+        } else {
+            let Some(index) = (self.targets.iter()).position(|(it, _)| it.camera == what) else {
+                return;
+            };
+            let (outcome, problem) = outcome(self.take_trigger(index, &message, received));
+            let target = &self.targets[index].0;
+            let counters = &target.counters;
+            match problem {
+                None => counters.triggers_accepted.increment(),
+                Some(_) => counters.triggers_refused.increment(),
+            }
+            self.metrics.camera(target.index).trigger(outcome);
+            problem
+        };
+        if let Some(problem) = problem
+            && let Some(suppressed) = self.refusals.permit()
+        {
+            let topic = brief(&message.topic);
+            warn!(topic, problem, suppressed, "Message refused");
+        }
+    }
+
+    fn take_trigger(
+        &mut self,
+        index: usize,
+        message: &Incoming,
+        received: Moment,
+    ) -> Result<(), Refusal> {
+        refuse_retained(message)?;
+        refuse_too_long(message)?;
+        let request = TriggerRequest::parse(&message.payload)
+            .map_err(|problem| (MessageOutcome::Invalid, problem))?;
+        let (target, recent) = &mut self.targets[index];
+        if target.require_sent_at && request.sent_at.is_none() {
+            let problem = "it has no `sent_at`, so nobody knows how long it was on its way";
+            return Err((MessageOutcome::Undated, problem.to_owned()));
+        }
+        refuse_stale(request.sent_at, target.max_age, received)?;
+        if let Some(part_id) = &request.part_id {
+            let is_known = !recent.remember(part_id);
+            if is_known && message.duplicate {
+                let problem = "it has been delivered before".to_owned();
+                return Err((MessageOutcome::Duplicate, problem));
+            }
+        }
+        let trigger = Trigger {
+            part_id: request.part_id,
+            recipe: request.recipe,
+            deadline: request.deadline,
+            received,
+            reply: message.reply.clone(),
+        };
+        target.inbox.trigger(trigger).map_err(|why| {
+            let outcome = match why {
+                NotTaken::Full => MessageOutcome::Overrun,
+                NotTaken::Ended => MessageOutcome::Shutdown,
+            };
+            (outcome, why.to_string())
+        })
+    }
+
+    /// What cannot be read or is old is answered all the same, so that nobody waits for it.
+    fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
+        refuse_retained(message)?;
+        if !self.allowance.take(Instant::now()) {
+            let problem = "more commands come than can be followed".to_owned();
+            return Err((MessageOutcome::Overrun, problem));
+        }
+        let read = refuse_too_long(message)
+            .and_then(|()| {
+                Command::parse(verb, &message.payload)
+                    .map_err(|problem| (MessageOutcome::Invalid, problem))
+            })
+            .and_then(|(command, sent_at)| {
+                refuse_stale(sent_at, LARGEST_AGE, Moment::now())?;
+                Ok(command)
+            });
+        if let Ok(command) = &read
+            && let Some(suppressed) = self.commands.permit()
+        {
+            info!(?command, suppressed, "Command received");
+        }
+        let taken = read.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.events.send(Event::Command {
+            command: read.map_err(|(_, problem)| problem),
+            reply: message.reply.clone(),
+        });
+        taken
+    }
+
+    /// Commands that were refused since the daemon started.
+    pub(crate) fn commands_refused(&self) -> u64 {
+        self.commands_refused
+    }
+}
+
+fn outcome(taken: Result<(), Refusal>) -> (MessageOutcome, Option<String>) {
+    match taken {
+        Ok(()) => (MessageOutcome::Accepted, None),
+        Err((outcome, problem)) => (outcome, Some(problem)),
+    }
+}
+
+fn refuse_retained(message: &Incoming) -> Result<(), Refusal> {
+    if message.retained {
+        return Err((MessageOutcome::Retained, RETAINED.to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses what was skipped unread.
+fn refuse_too_long(message: &Incoming) -> Result<(), Refusal> {
+    match message.too_long {
+        None => Ok(()),
+        Some(size) => {
+            let problem = format!("it has {size} bytes; it may have {PACKET_LIMIT}, all counted");
+            Err((MessageOutcome::Invalid, problem))
+        }
+    }
+}
+
+/// Refuses what was sent too long ago, by the sender's clock, where the sender says when.
+fn refuse_stale(
+    sent_at: Option<Timestamp>,
+    max_age: Duration,
+    received: Moment,
+) -> Result<(), Refusal> {
+    let age = sent_at.map(|sent_at| received.wall.duration_since(sent_at));
+    match age {
+        Some(age) if age.unsigned_abs() > max_age => {
+            let age = age.as_secs_f64();
+            let problem = format!("by its `sent_at` it is {age:.1} s old; are both clocks right?");
+            Err((MessageOutcome::Stale, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Allowance {
+    /// Whether one more may come.
+    fn take(&mut self, now: Instant) -> bool {
+        while self.left < COMMANDS && now.duration_since(self.since) >= COMMAND_INTERVAL {
+            self.since += COMMAND_INTERVAL;
+            self.left += 1;
+        }
+        if self.left == COMMANDS {
+            self.since = now;
+        }
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
+    }
+}
+
+impl Recent {
+    /// Remembers an id; `false` if it is remembered already.
+    fn remember(&mut self, id: &str) -> bool {
+        if !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::pipeline::event;
+
+    #[test]
+    fn more_commands_than_can_be_followed_are_refused_and_counted() {
+        let (events, received) = event::channel();
+        let metrics = Metrics::new(["top"]);
+        let mut intake = Intake::new("flawd/press", Vec::new(), events, metrics);
+        for _ in 0..10_000 {
+            intake.take(Incoming {
+                topic: "flawd/press/cmd/reload".to_owned(),
+                payload: Vec::new(),
+                retained: false,
+                duplicate: false,
+                too_long: None,
+                reply: None,
+            });
+        }
+        // One more every half second, however long that took.
+        let followed = received.try_iter().count() as u64;
+        assert!(followed >= u64::from(COMMANDS), "{followed}");
+        assert_eq!(followed + intake.commands_refused(), 10_000);
+        assert!(intake.commands_refused() > 0);
+    }
+
+    #[test]
+    fn an_allowance_that_is_used_up_comes_back_one_by_one() {
+        let begun = Instant::now();
+        let after = |ms| begun + Duration::from_millis(ms);
+        let mut allowance = Allowance {
+            left: COMMANDS,
+            since: begun,
+        };
+        assert!((0..COMMANDS).all(|_| allowance.take(after(0))));
+        assert!(!allowance.take(after(499)));
+        assert!(allowance.take(after(500)));
+        assert!(!allowance.take(after(999)));
+        assert!((0..COMMANDS).all(|_| allowance.take(after(100_000))));
+        assert!(!allowance.take(after(100_000)));
+    }
+}

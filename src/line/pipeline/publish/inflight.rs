@@ -1,0 +1,243 @@
+//! Which messages are on their way, since when, and which verdicts never arrived.
+//!
+//! The client numbers messages only when it writes them to the wire, so a message is first one of
+//! those handed over, in order, and then the one with a packet id. A verdict counts as delivered
+//! when the broker has acknowledged every message about it, and as undelivered when one of them
+//! was refused, given up, or not acknowledged when the connection broke. The last few of those may
+//! have arrived all the same: "not known to be delivered" is all that a sender can say.
+//!
+//! Every message has a moment by which it has to be acknowledged. When the oldest is overdue, the
+//! connection stands still, and what is queued on it grows old.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use flawd_core::event::{self, Gap};
+use flawd_journal::Position;
+
+/// Identifies a verdict: the camera's number, and the verdict's in that camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VerdictId {
+    pub(crate) camera: usize,
+    pub(crate) seq: u64,
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A verdict in real time.
+    Verdict(VerdictId),
+    /// A record of the journal.
+    Record(Position),
+    /// An answer on this topic of the requester's.
+    Answer(String),
+    /// Something that is published again anyway.
+    Nothing,
+}
+
+/// The messages of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    handed_over: VecDeque<Open>,
+    /// In the order of the wire; packet ids are not.
+    on_the_wire: VecDeque<(u16, Open)>,
+}
+
+/// A message that is not acknowledged.
+#[derive(Debug)]
+struct Open {
+    about: About,
+    /// When it should have been.
+    due: Instant,
+}
+
+impl Ledger {
+    /// A message was handed to the client; it should be acknowledged by `due`.
+    pub(crate) fn hand_over(&mut self, about: About, due: Instant) {
+        self.handed_over.push_back(Open { about, due });
+    }
+
+    /// The next message handed over is on the wire; those without a packet id are done.
+    pub(crate) fn sent(&mut self, packet: u16) {
+        if let Some(open) = self.handed_over.pop_front()
+            && packet != 0
+        {
+            self.on_the_wire.push_back((packet, open));
+        }
+    }
+
+    /// A message was acknowledged, one way or the other; returns what it was about.
+    pub(crate) fn acknowledged(&mut self, packet: u16) -> About {
+        let place = self.on_the_wire.iter().position(|(it, _)| *it == packet);
+        let open = place.and_then(|place| self.on_the_wire.remove(place));
+        open.map_or(About::Nothing, |(_, open)| open.about)
+    }
+
+    /// Messages that have been handed over and are not acknowledged.
+    pub(crate) fn open(&self) -> usize {
+        self.handed_over.len() + self.on_the_wire.len()
+    }
+
+    /// What is on the wire and has been for longest. Brokers answer in order: where one ends the
+    /// connection over a message, it is this one.
+    pub(crate) fn oldest(&self) -> Option<&About> {
+        self.on_the_wire.front().map(|(_, open)| &open.about)
+    }
+
+    /// When the first of the messages is due to be acknowledged.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let sent = self.on_the_wire.iter().map(|(_, open)| open);
+        sent.chain(&self.handed_over).map(|open| open.due).min()
+    }
+
+    /// The connection is gone: the verdicts that it took along, each once, in order.
+    pub(crate) fn abandon(&mut self) -> Vec<VerdictId> {
+        let waiting = std::mem::take(&mut self.handed_over);
+        let sent = std::mem::take(&mut self.on_the_wire).into_iter();
+        let mut verdicts: Vec<_> = sent
+            .map(|(_, open)| open)
+            .chain(waiting)
+            .filter_map(|open| match open.about {
+                About::Verdict(verdict) => Some(verdict),
+                About::Record(_) | About::Answer(_) | About::Nothing => None,
+            })
+            .collect();
+        verdicts.sort_unstable();
+        verdicts.dedup();
+        verdicts
+    }
+}
+
+/// The verdicts of one camera that are not known to have reached the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    count: u64,
+    latest: Option<Gap>,
+    is_said: bool,
+}
+
+impl Undelivered {
+    /// Counts a verdict. Numbers come in order; the same one again, which happens when both
+    /// messages about a verdict are refused, is counted once.
+    pub(crate) fn add(&mut self, seq: u64) {
+        match &mut self.latest {
+            Some(gap) if gap.last_seq == seq => return,
+            Some(gap) if !self.is_said => {
+                gap.count += 1;
+                gap.last_seq = seq;
+            }
+            _ => {
+                self.latest = Some(Gap {
+                    count: 1,
+                    first_seq: seq,
+                    last_seq: seq,
+                });
+            }
+        }
+        self.is_said = false;
+        self.count += 1;
+    }
+
+    /// What has to be said now, once: the gap since this was last called.
+    pub(crate) fn say(&mut self) -> Option<Gap> {
+        if std::mem::replace(&mut self.is_said, true) {
+            None
+        } else {
+            self.latest.clone()
+        }
+    }
+
+    /// How many there were since the start.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there is something that nobody has been told.
+    pub(crate) fn is_unsaid(&self) -> bool {
+        !self.is_said && self.latest.is_some()
+    }
+
+    /// For the state; absent while everything was delivered.
+    pub(crate) fn to_event(&self) -> Option<event::Undelivered> {
+        Some(event::Undelivered {
+            count: self.count,
+            latest: self.latest.clone()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn verdict(seq: u64) -> VerdictId {
+        VerdictId { camera: 0, seq }
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_when_the_connection_breaks_is_abandoned() {
+        let mut ledger = Ledger::default();
+        let due = Instant::now();
+        for seq in [1, 1, 2, 3] {
+            ledger.hand_over(About::Verdict(verdict(seq)), due);
+        }
+        ledger.hand_over(About::Answer("plc/answers".to_owned()), due);
+        // Both messages about verdict 1 and the one about 2 leave; 2 and half of 1 are confirmed.
+        for packet in 1..=3 {
+            ledger.sent(packet);
+        }
+        assert_eq!(ledger.acknowledged(1), About::Verdict(verdict(1)));
+        assert_eq!(ledger.acknowledged(3), About::Verdict(verdict(2)));
+        assert_eq!(ledger.open(), 3);
+        assert_eq!(ledger.abandon(), [verdict(1), verdict(3)]);
+        assert_eq!(ledger.open(), 0);
+    }
+
+    #[test]
+    fn a_message_without_acknowledgement_is_done_when_it_is_sent() {
+        let mut ledger = Ledger::default();
+        ledger.hand_over(About::Nothing, Instant::now());
+        ledger.sent(0);
+        assert_eq!((ledger.open(), ledger.due()), (0, None));
+    }
+
+    #[test]
+    fn the_message_that_is_due_first_counts_whether_it_has_left_or_not() {
+        let mut ledger = Ledger::default();
+        let now = Instant::now();
+        let [soon, later, last] = [1, 2, 3].map(|it| now + Duration::from_secs(it));
+        ledger.hand_over(About::Verdict(verdict(1)), later);
+        ledger.hand_over(About::Nothing, last);
+        ledger.hand_over(About::Verdict(verdict(2)), soon);
+        // Packet ids begin anew now and then.
+        ledger.sent(20);
+        ledger.sent(1);
+        assert_eq!(ledger.due(), Some(soon));
+        assert_eq!(ledger.oldest(), Some(&About::Verdict(verdict(1))));
+        ledger.sent(2);
+        ledger.acknowledged(2);
+        assert_eq!(ledger.due(), Some(later));
+        ledger.acknowledged(20);
+        assert_eq!(ledger.oldest(), Some(&About::Nothing));
+    }
+
+    #[test]
+    fn each_gap_is_said_once_with_its_range() {
+        let mut undelivered = Undelivered::default();
+        assert_eq!(undelivered.say(), None);
+        // 5 was refused twice: for the actuator and for everyone.
+        for seq in [5, 5, 6, 9] {
+            undelivered.add(seq);
+        }
+        let gap = undelivered.say().unwrap();
+        assert_eq!((gap.count, gap.first_seq, gap.last_seq), (3, 5, 9));
+        assert_eq!(undelivered.say(), None);
+        undelivered.add(9);
+        undelivered.add(20);
+        let gap = undelivered.say().unwrap();
+        assert_eq!((gap.count, gap.first_seq, gap.last_seq), (1, 20, 20));
+        assert_eq!(undelivered.to_event().unwrap().count, 4);
+    }
+}

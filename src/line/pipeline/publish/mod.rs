@@ -1,0 +1,310 @@
+//! The last stage: tells the broker, and knows what it could not tell.
+//!
+//! One thread with a small asynchronous runtime of its own. The record stage pushes into a queue
+//! and never waits for the network. A verdict is worth something only now, for the part that is in
+//! front of the actuator: so what cannot be sent now is not kept and sent later, it is *counted*,
+//! by camera and by range of `seq`, and said in the log and in `state` once somebody listens.
+//!
+//! The *record* of a verdict is another thing: it lies in the journal until the broker has taken it,
+//! is asked for by credit, and goes out in order, behind what is said in real time.
+//!
+//! What comes in, triggers and commands, is read by [`intake`] and passed on at once.
+//!
+//! Order on every connection: last will (with the connection itself), subscriptions, `state`,
+//! then `online`, so
+//! that who sees `online` may trust `state`. On a clean end: verdicts that are on their way,
+//! `state`, `stopped`, farewell, which makes the broker forget the will.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
+use std::time::Instant;
+
+use flawd_core::event::{Event as CloudEvent, ModelData, Phase, VerdictData};
+use flawd_journal::Entry;
+use tokio::sync::mpsc;
+
+use super::channels::threads::Crew;
+use super::event::EventSender;
+use crate::line::config::MqttSettings;
+use crate::line::event_loop;
+use crate::line::monitor::Metrics;
+use crate::line::monitor::counters::Counters;
+use crate::line::monitor::progress::{Progress, Working};
+use backlog::Backlog;
+
+mod answers;
+pub(crate) mod backlog;
+mod backoff;
+mod connection;
+mod incoming;
+mod inflight;
+mod message;
+mod outbox;
+mod reconnect;
+mod state;
+mod task;
+
+pub use super::part::reply::Reply;
+pub use incoming::TriggerTarget;
+
+use incoming::Intake;
+use inflight::Undelivered;
+use task::Task;
+
+/// Verdicts that may wait for the publisher's thread. It only moves them on, so this is never
+/// reached while it runs.
+const INBOX: usize = 256;
+
+/// What the daemon says about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Why it judges no parts; `None` if it does.
+    pub not_ready: Option<String>,
+    /// What the system knows about its clock.
+    pub clock_synchronised: Option<bool>,
+    /// By camera, in the order of the configuration.
+    pub cameras: Vec<CameraReport>,
+}
+
+/// What the daemon says about one camera.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CameraReport {
+    /// The model that judges its parts, once it is loaded.
+    pub model: Option<ModelData>,
+    /// Inspection is paused by command.
+    pub paused: bool,
+}
+
+/// What is published about one camera besides its verdicts.
+#[derive(Clone, Debug)]
+pub struct CameraInfo {
+    /// Its name.
+    pub name: String,
+    /// What its pipeline has done.
+    pub counters: Counters,
+}
+
+/// A verdict that has its number and is written down, on its way to be said.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    /// The camera's number.
+    pub(crate) camera: usize,
+    pub(crate) event: CloudEvent<VerdictData>,
+    /// The picture was taken, or was asked for where there is none.
+    pub(crate) time: Instant,
+    /// The moment after which nobody wants to know any more.
+    pub(crate) deadline: Option<Instant>,
+    /// Where the asker wants to be answered.
+    pub(crate) reply: Option<Reply>,
+}
+
+/// An answer to a command.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The topic under the root that everyone hears it on, where everyone does.
+    pub topic: Option<&'static str>,
+    /// JSON.
+    pub payload: Vec<u8>,
+    /// Where the asker wants to be answered.
+    pub reply: Option<Reply>,
+}
+
+/// The way to the publisher; clones lead to the same one.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    verdicts: mpsc::Sender<Box<Recorded>>,
+    orders: mpsc::UnboundedSender<Order>,
+    undelivered: UndeliveredByCamera,
+    progress: Progress,
+}
+
+/// The publisher's end of that way.
+pub struct Orders {
+    verdicts: mpsc::Receiver<Box<Recorded>>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    undelivered: UndeliveredByCamera,
+}
+
+/// What the publisher is asked to do, besides saying verdicts. Each is bounded by something else:
+/// records by the credit that was given, the rest by how often the daemon has news.
+#[derive(Debug)]
+enum Order {
+    Records {
+        generation: u64,
+        entries: Vec<Entry>,
+    },
+    Report(Report),
+    Answer(Answer),
+    /// The pipeline gets on, although there may be no verdict to show for it.
+    Beat,
+    /// Show that orders are taken, by dropping this.
+    Sign(Working),
+    /// No verdict will come any more.
+    Finish,
+}
+
+/// Undelivered verdicts by camera, counted on both sides of the inbox.
+#[derive(Clone, Debug)]
+struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
+
+/// How the first attempt to connect ended: connected, or why not.
+pub type FirstAttempt = Result<(), String>;
+
+/// The way to a publisher that is yet to be started, for so many cameras.
+pub fn channel(cameras: usize) -> (Publisher, Orders) {
+    let (verdict_sender, verdicts) = mpsc::channel(INBOX);
+    let (order_sender, orders) = mpsc::unbounded_channel();
+    let undelivered = UndeliveredByCamera::new(cameras);
+    let publisher = Publisher {
+        verdicts: verdict_sender,
+        orders: order_sender,
+        undelivered: undelivered.clone(),
+        progress: Progress::new("publish"),
+    };
+    let orders = Orders {
+        verdicts,
+        orders,
+        undelivered,
+    };
+    (publisher, orders)
+}
+
+/// What the publisher is built from.
+pub(crate) struct Plan {
+    pub(crate) settings: MqttSettings,
+    pub(crate) cameras: Vec<CameraInfo>,
+    pub(crate) report: Report,
+    pub(crate) orders: Orders,
+    pub(crate) backlog: Backlog,
+    pub(crate) triggers: Vec<TriggerTarget>,
+    pub(crate) events: EventSender,
+    pub(crate) metrics: Metrics,
+}
+
+/// Starts the publisher on a thread of `crew`.
+///
+/// The receiver gets one message, when the first attempt to connect has ended either way.
+///
+/// # Errors
+/// When the system has no thread or no event queue to give.
+pub(crate) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receiver<FirstAttempt>> {
+    let runtime = event_loop::new()?;
+    let (first_sender, first_attempt) = std_mpsc::channel();
+    let intake = Intake::new(
+        &plan.settings.root,
+        plan.triggers,
+        plan.events.clone(),
+        plan.metrics.clone(),
+    );
+    let Orders {
+        verdicts,
+        orders,
+        undelivered,
+    } = plan.orders;
+    let task = Task::new(task::Parts {
+        settings: plan.settings,
+        cameras: plan.cameras,
+        report: plan.report,
+        verdicts,
+        orders,
+        undelivered,
+        backlog: plan.backlog,
+        intake,
+        events: plan.events,
+        first_attempt: first_sender,
+        metrics: plan.metrics,
+    });
+    crew.spawn("publish", move || runtime.block_on(task.run()))?;
+    Ok(first_attempt)
+}
+
+impl Publisher {
+    /// Says something new about the daemon.
+    pub fn report(&self, report: Report) {
+        self.order(Order::Report(report));
+    }
+
+    /// Answers a command.
+    pub fn answer(&self, answer: Answer) {
+        self.order(Order::Answer(answer));
+    }
+
+    /// Says that the pipeline gets on.
+    pub fn beat(&self) {
+        self.order(Order::Beat);
+    }
+
+    /// Shows for how long a sign of life is owed. The publisher is not at one item after another,
+    /// as other stages are, but waits for several things at a time.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Asks for a sign of life, unless one is owed already.
+    pub fn ask_for_a_sign(&self) {
+        if self.progress.busy_for().is_none() {
+            self.order(Order::Sign(self.progress.begin()));
+        }
+    }
+
+    /// Says a verdict, or counts it as undelivered; never waits.
+    pub(crate) fn verdict(&self, recorded: Recorded) {
+        let (camera, seq) = (recorded.camera, recorded.event.data.seq);
+        if self.verdicts.try_send(Box::new(recorded)).is_err() {
+            self.undelivered.lock()[camera].add(seq);
+        }
+    }
+
+    /// Hands over records that were asked for.
+    pub(crate) fn records(&self, generation: u64, entries: Vec<Entry>) {
+        self.order(Order::Records {
+            generation,
+            entries,
+        });
+    }
+
+    /// No verdict will come any more.
+    pub(crate) fn finish(&self) {
+        self.order(Order::Finish);
+    }
+
+    fn order(&self, order: Order) {
+        // A publisher that has finished does not mind.
+        self.orders.send(order).ok();
+    }
+}
+
+impl UndeliveredByCamera {
+    fn new(cameras: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![Undelivered::default(); cameras])))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Undelivered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_that_takes_no_order_is_found_and_one_that_has_ended_is_not() {
+        let (publisher, mut orders) = channel(1);
+        let owes = || publisher.progress().busy_for().is_some();
+        assert!(!owes());
+        publisher.ask_for_a_sign();
+        publisher.ask_for_a_sign();
+        assert!(owes());
+        assert!(matches!(orders.orders.try_recv(), Ok(Order::Sign(_))));
+        assert!(!owes());
+        assert!(orders.orders.try_recv().is_err(), "one sign is enough");
+        publisher.ask_for_a_sign();
+        drop(orders);
+        assert!(!owes());
+        publisher.ask_for_a_sign();
+        assert!(!owes());
+    }
+}

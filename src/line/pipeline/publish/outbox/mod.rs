@@ -1,0 +1,308 @@
+//! Records on their way from the journal to the broker: in order, each until it is taken.
+//!
+//! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
+//! before it. One that is refused stops the row: what came behind it is sent again behind it, after
+//! a pause, so that the order holds and nothing is lost while somebody repairs an access list.
+//!
+//! A record that the broker will never take must not stop the others for ever. But neither may it
+//! be given up because the broker takes none at all, or was restarted twice at the wrong moment. So
+//! guilt has to be proven:
+//!
+//! ```text
+//! refused for what is in it, or the connection ended there ─► again ─► passed over
+//!     ─► one behind it is taken ─► again, alone ─► the same as before: set aside
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use flawd_journal::{Entry, Position};
+
+use super::backoff::Backoff;
+
+/// Records that are asked of the journal ahead of being sent.
+const AHEAD: usize = 32;
+
+/// Times that the broker may object to a record before it is passed over.
+const TRIES: u32 = 2;
+
+/// Pause before a record is sent once more that has ended two connections: each one costs the
+/// verdicts that are on their way, so there has to be peace in between. Not measured.
+const PEACE: Duration = Duration::from_secs(120);
+
+/// The row of one daemon, over all its connections.
+#[derive(Debug)]
+pub(crate) struct Row {
+    generation: u64,
+    waiting: VecDeque<Entry>,
+    /// In order.
+    on_the_way: VecDeque<OnTheWay>,
+    /// Asked of the journal and not arrived.
+    asked: usize,
+    /// The broker has taken everything before this one.
+    reached: Position,
+    refused: Option<Refused>,
+    suspects: BTreeMap<Position, Suspect>,
+    /// Records that were set aside.
+    set_aside: u64,
+    backoff: Backoff,
+    peace: Backoff,
+}
+
+#[derive(Debug)]
+struct OnTheWay {
+    entry: Entry,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Sent,
+    PassedOver,
+    /// The broker has taken it, or it was set aside.
+    Done,
+}
+
+#[derive(Debug)]
+struct Refused {
+    reason: String,
+    /// When to try again; none while a try is on its way.
+    again: Option<Instant>,
+}
+
+/// A record that the broker has something against.
+#[derive(Debug, Default)]
+struct Suspect {
+    tries: u32,
+    /// The broker has taken another one meanwhile.
+    is_alone: bool,
+}
+
+/// Why the broker does not take a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// This client may not publish it, or the broker stands still: it says nothing about the record.
+    Client,
+    /// For what is in it.
+    Content,
+    /// It ended the connection when it came to this one.
+    End,
+}
+
+/// What follows from an answer to a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The broker will get none up to this one any more, if that is news.
+    pub(crate) through: Option<Position>,
+    /// This record is given up.
+    pub(crate) set_aside: Option<Entry>,
+}
+
+impl Row {
+    /// An empty row; `backoff` spaces the attempts after a refusal.
+    pub(crate) fn new(backoff: Backoff) -> Self {
+        Self {
+            generation: 0,
+            waiting: VecDeque::new(),
+            on_the_way: VecDeque::new(),
+            asked: 0,
+            reached: Position::new(0),
+            refused: None,
+            suspects: BTreeMap::new(),
+            set_aside: 0,
+            backoff,
+            peace: Backoff::from(PEACE, PEACE),
+        }
+    }
+
+    /// Forgets what was on its way; the journal has to start over under this generation.
+    pub(crate) fn start_over(&mut self) -> u64 {
+        self.generation += 1;
+        self.waiting.clear();
+        self.on_the_way.clear();
+        self.asked = 0;
+        self.generation
+    }
+
+    /// How many records more to ask for.
+    pub(crate) fn demand(&mut self) -> Option<usize> {
+        if self.retry_at().is_some() {
+            return None;
+        }
+        // While the broker refuses, one record is enough to see whether it still does.
+        let ahead = if self.refused.is_some() { 1 } else { AHEAD };
+        let is_held = |it: &&OnTheWay| it.stage != Stage::PassedOver;
+        let on_the_way = self.on_the_way.iter().filter(is_held).count();
+        let held = self.waiting.len() + on_the_way + self.asked;
+        let more = ahead.checked_sub(held).filter(|&more| more * 2 >= ahead)?;
+        self.asked += more;
+        Some(more)
+    }
+
+    /// Records arrive from the journal; those asked for before a new start are left aside.
+    pub(crate) fn arrived(&mut self, generation: u64, entries: Vec<Entry>) {
+        if generation == self.generation {
+            self.asked = self.asked.saturating_sub(entries.len());
+            self.waiting.extend(entries);
+        }
+    }
+
+    /// The next record to send; it counts as on its way.
+    pub(crate) fn send_next(&mut self) -> Option<&Entry> {
+        if self.retry_at().is_some() {
+            return None;
+        }
+        loop {
+            let entry = self.waiting.pop_front()?;
+            let suspect = self.suspects.get(&entry.position);
+            let passes = suspect.is_some_and(|it| it.tries >= TRIES && !it.is_alone);
+            let stage = if passes {
+                Stage::PassedOver
+            } else {
+                Stage::Sent
+            };
+            self.on_the_way.push_back(OnTheWay { entry, stage });
+            if stage == Stage::Sent {
+                return self.on_the_way.back().map(|it| &it.entry);
+            }
+        }
+    }
+
+    /// The broker has taken a record.
+    pub(crate) fn taken(&mut self, position: Position, now: Instant) -> Progress {
+        let Some(place) = self.place(position) else {
+            return Progress::default();
+        };
+        self.on_the_way[place].stage = Stage::Done;
+        self.suspects.remove(&position);
+        let before = self.on_the_way.range(..place);
+        let passed_over: Vec<_> = before
+            .filter(|it| it.stage == Stage::PassedOver)
+            .map(|it| it.entry.position)
+            .collect();
+        for position in &passed_over {
+            if let Some(suspect) = self.suspects.get_mut(position) {
+                suspect.is_alone = true;
+            }
+        }
+        let through = self.advance();
+        if !passed_over.is_empty() {
+            // Now it is known whose fault it is: they are tried once more, each alone.
+            let reason = || "the broker has refused it before".to_owned();
+            let reason = self.refused.take().map_or_else(reason, |it| it.reason);
+            let again = Some(now);
+            self.refused = Some(Refused { reason, again });
+        } else if through.is_some() && self.retry_at().is_none() {
+            // The acknowledgement of one that was sent before the refused one says nothing about
+            // it.
+            self.refused = None;
+            self.backoff.succeed();
+            self.peace.succeed();
+        }
+        Progress {
+            through,
+            set_aside: None,
+        }
+    }
+
+    /// The broker does not take a record; the row stands still until [`Self::retry_at`], unless
+    /// this was the last attempt.
+    pub(crate) fn refused(
+        &mut self,
+        position: Position,
+        objection: Objection,
+        reason: String,
+        now: Instant,
+    ) -> Progress {
+        // What follows on the wire behind a refused record is refused as well, once is enough.
+        if self.retry_at().is_some() {
+            return Progress::default();
+        }
+        let mut tries = 0;
+        if objection != Objection::Client {
+            let suspect = self.suspects.entry(position).or_default();
+            suspect.tries = suspect.tries.saturating_add(1);
+            tries = suspect.tries;
+            if suspect.is_alone {
+                return self.set_aside(position);
+            }
+            // It takes none of so many: that is not about each of them.
+            if self.suspects.len() >= AHEAD {
+                self.suspects.clear();
+            }
+        }
+        let pause = if objection == Objection::End && tries >= TRIES {
+            self.peace.fail()
+        } else {
+            self.backoff.fail()
+        };
+        let again = Some(now + pause);
+        self.refused = Some(Refused { reason, again });
+        Progress::default()
+    }
+
+    /// Gives up a record that is on its way and cannot arrive.
+    pub(crate) fn set_aside(&mut self, position: Position) -> Progress {
+        let Some(place) = self.place(position) else {
+            return Progress::default();
+        };
+        self.suspects.remove(&position);
+        self.set_aside += 1;
+        let on_the_way = &mut self.on_the_way[place];
+        on_the_way.stage = Stage::Done;
+        let set_aside = Some(on_the_way.entry.clone());
+        Progress {
+            through: self.advance(),
+            set_aside,
+        }
+    }
+
+    /// Leaves behind what is done and has nothing before it.
+    fn advance(&mut self) -> Option<Position> {
+        let mut through = None;
+        while let Some(first) = self.on_the_way.front()
+            && first.stage == Stage::Done
+        {
+            through = Some(first.entry.position);
+            self.reached = first.entry.position.next();
+            self.on_the_way.pop_front();
+        }
+        self.suspects = self.suspects.split_off(&self.reached);
+        through
+    }
+
+    fn place(&self, position: Position) -> Option<usize> {
+        let fits = |it: &OnTheWay| it.entry.position == position && it.stage != Stage::Done;
+        self.on_the_way.iter().position(fits)
+    }
+
+    /// When to try again what was refused.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.refused.as_ref()?.again
+    }
+
+    /// Notes that the attempt is being made.
+    pub(crate) fn try_again(&mut self) {
+        if let Some(refused) = &mut self.refused {
+            refused.again = None;
+        }
+    }
+
+    /// Why the broker refuses records, while it does.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|refused| refused.reason.as_str())
+    }
+
+    /// Records that were set aside.
+    pub(crate) fn count_set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
+    /// The broker has taken everything before this one, as far as is known here.
+    pub(crate) fn reached(&self) -> Position {
+        self.reached
+    }
+}
+
+#[cfg(test)]
+mod tests;

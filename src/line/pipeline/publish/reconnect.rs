@@ -1,0 +1,219 @@
+//! When to connect again, and which of many losses are worth a line.
+//!
+//! Two series of pauses. Attempts that fail follow each other at the configured pace: a broker that
+//! is away is asked again soon after it is back. A connection that the broker accepts and then ends
+//! is another matter: whatever ended it, another client of the same name, an access rule, a message
+//! that it does not bear, will do so again. Then connections have to begin a good while apart, and
+//! nothing but a connection that lasts shows that it is over.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+
+/// A connection that lived this long, and on which something was acknowledged, was a good one. More
+/// than [`PACE`] grows to by default, so that two clients of one name, which end each other's
+/// connections at that pace, do not take them for good.
+const LASTING: Duration = Duration::from_secs(60);
+
+/// From the third loss on connections begin at least this far apart: ten a minute.
+const PACE: Duration = Duration::from_secs(6);
+
+/// Shortest pause; the jitter may take off a half.
+const SHORTEST: Duration = Duration::from_millis(250);
+
+/// The loss from which on this is no coincidence any more.
+const STRANGE: u32 = 3;
+
+/// The pace of connections.
+#[derive(Debug)]
+pub(crate) struct Reconnect {
+    attempts: Backoff,
+    /// After a loss or two.
+    losses: Backoff,
+    /// After more of them.
+    strange: Backoff,
+    /// Connections in a row that did not last.
+    lost: u32,
+}
+
+/// What follows from the loss of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Before the next attempt.
+    pub(crate) pause: Duration,
+    /// Which one it is of those that did not last, from 1 on.
+    pub(crate) number: u32,
+}
+
+impl Reconnect {
+    /// With this pause at most between attempts that fail.
+    pub(crate) fn new(longest: Duration) -> Self {
+        Self {
+            attempts: Backoff::new(longest),
+            losses: Backoff::new(longest),
+            // The jitter takes off a half at most.
+            strange: Backoff::from(PACE * 2, longest.max(PACE * 2)),
+            lost: 0,
+        }
+    }
+
+    /// An attempt has failed; returns the pause before the next.
+    pub(crate) fn failed(&mut self) -> Duration {
+        self.attempts.fail()
+    }
+
+    /// The broker has accepted a connection; says whether that is worth a line: only where the loss
+    /// before it was.
+    pub(crate) fn connected(&mut self) -> bool {
+        self.attempts.succeed();
+        is_worth_a_line(self.lost)
+    }
+
+    /// A connection has ended that lived this long; `was_of_use` if something was acknowledged.
+    pub(crate) fn lost(&mut self, lived: Duration, was_of_use: bool) -> Loss {
+        if was_of_use && lived >= LASTING {
+            self.lost = 0;
+            self.losses.succeed();
+            self.strange.succeed();
+        }
+        self.lost = self.lost.saturating_add(1);
+        let soonest = self.losses.fail();
+        // Counted from the beginning of the connection: one that lived for a while, on a radio link
+        // for example, is not made to wait.
+        let pause = if self.lost < STRANGE {
+            soonest
+        } else {
+            let apart = self.strange.fail();
+            apart.saturating_sub(lived).max(soonest.min(SHORTEST))
+        };
+        Loss {
+            pause,
+            number: self.lost,
+        }
+    }
+}
+
+impl Loss {
+    /// Whether this is the moment to say that it is no coincidence: once in each row of losses.
+    pub(crate) fn is_strange(self) -> bool {
+        self.number == STRANGE
+    }
+
+    /// Whether to log it: the first ones, then ever fewer.
+    pub(crate) fn is_worth_a_line(self) -> bool {
+        is_worth_a_line(self.number)
+    }
+}
+
+fn is_worth_a_line(number: u32) -> bool {
+    number == 0 || number == STRANGE || number.is_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn after_the_third_loss_connections_begin_at_most_ten_times_a_minute() {
+        for longest in [1, 30, 3600].map(Duration::from_secs) {
+            for lived in [0, 250, 2500, 7000].map(Duration::from_millis) {
+                let mut reconnect = Reconnect::new(longest);
+                let mut begins = Vec::new();
+                let mut now = Duration::ZERO;
+                while now < 20 * MINUTE {
+                    begins.push(now);
+                    reconnect.connected();
+                    now += lived + reconnect.lost(lived, true).pause;
+                }
+                for (place, &begin) in begins.iter().enumerate().skip(3) {
+                    let within = begins[place..].iter().filter(|it| **it < begin + MINUTE);
+                    assert!(within.count() <= 10, "{longest:?} {lived:?}: {begins:?}");
+                }
+            }
+        }
+    }
+
+    /// Each one's beginning is the other one's end.
+    #[test]
+    fn two_clients_of_one_name_end_each_others_connections_ever_more_rarely_and_say_little() {
+        let mut clients = [(); 2].map(|()| Reconnect::new(Duration::from_secs(30)));
+        let mut next = [Duration::ZERO, Duration::from_millis(100)];
+        let mut connected: Option<(usize, Duration)> = None;
+        let mut begins = Vec::new();
+        let mut lines = 0;
+        loop {
+            let who = usize::from(next[1] < next[0]);
+            let now = next[who];
+            if now > 20 * MINUTE {
+                break;
+            }
+            if let Some((other, since)) = connected {
+                let loss = clients[other].lost(now - since, true);
+                next[other] = now + loss.pause;
+                lines += usize::from(loss.is_worth_a_line());
+            }
+            lines += usize::from(clients[who].connected());
+            connected = Some((who, now));
+            next[who] = Duration::MAX;
+            begins.push(now);
+        }
+        let late = begins.iter().filter(|it| **it > MINUTE).count();
+        assert!(late <= 20 * 10, "{begins:?}");
+        assert!(
+            lines <= 60,
+            "{lines} lines for {} connections",
+            begins.len()
+        );
+    }
+
+    #[test]
+    fn only_a_connection_that_lasts_and_is_of_use_starts_the_series_anew() {
+        let mut reconnect = Reconnect::new(Duration::from_secs(30));
+        let numbers: Vec<_> = [
+            (Duration::ZERO, true),
+            (Duration::from_secs(59), true),
+            (Duration::from_secs(600), false),
+            (Duration::from_secs(600), true),
+            (Duration::ZERO, true),
+        ]
+        .map(|(lived, was_of_use)| reconnect.lost(lived, was_of_use).number)
+        .into();
+        assert_eq!(numbers, [1, 2, 3, 1, 2]);
+    }
+
+    #[test]
+    fn the_third_loss_is_called_strange_and_lines_become_rare() {
+        let mut reconnect = Reconnect::new(Duration::from_secs(30));
+        let losses: Vec<_> = (0..1000)
+            .map(|_| reconnect.lost(Duration::ZERO, true))
+            .collect();
+        let strange: Vec<_> = (losses.iter().filter(|it| it.is_strange()))
+            .map(|it| it.number)
+            .collect();
+        assert_eq!(strange, [3]);
+        let said = losses.iter().filter(|it| it.is_worth_a_line()).count();
+        assert_eq!(said, 11);
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_is_never_none_and_one_that_lived_long_waits_little(
+            lived in 0_u64..7200,
+            losses in 1_usize..20,
+        ) {
+            let lived = Duration::from_secs(lived);
+            let mut reconnect = Reconnect::new(Duration::from_secs(30));
+            for _ in 0..losses {
+                let loss = reconnect.lost(lived, true);
+                prop_assert!(loss.pause >= Duration::from_millis(125));
+                if lived >= Duration::from_secs(30) {
+                    prop_assert!(loss.pause <= Duration::from_millis(500));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
+//! What goes out meanwhile is in `send.rs` and `say.rs`, what comes in in `note.rs`.
+
+mod note;
+mod send;
+mod status;
+
+use std::collections::VecDeque;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant};
+
+use flawd_core::event::{Phase, Status};
+use tokio::sync::mpsc;
+use tokio::{select, time};
+use tracing::{debug, error, info, warn};
+
+use super::answers::Answers;
+use super::backlog::Backlog;
+use super::backoff::Backoff;
+use super::connection::{Connection, Happening, Limits};
+use super::incoming::Intake;
+use super::inflight::Ledger;
+use super::message::Writer;
+use super::outbox::Row;
+use super::reconnect::{Loss, Reconnect};
+use super::{CameraInfo, FirstAttempt, INBOX, Order, Recorded, Report, UndeliveredByCamera, state};
+use crate::line::config::MqttSettings;
+use crate::line::monitor::Metrics;
+use crate::line::pipeline::channels::log_limit::Throttle;
+use crate::line::pipeline::event::EventSender;
+
+/// Messages that may be unacknowledged at a time. Below what brokers commonly allow (20), so that
+/// nothing ages in the client's own queue.
+const WINDOW: usize = 16;
+
+/// Of those, what records may take: a verdict always finds room.
+const RECORD_WINDOW: usize = 8;
+
+/// How often one and the same trouble is worth lines.
+const PER: Duration = Duration::from_secs(60);
+
+/// Verdicts that may wait for room in the window; then the oldest gives way.
+const WAITING: usize = 256;
+
+/// At the end, how long records and verdicts on their way may take, and then the farewell.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What it may be when connections do not last; the broker's own log has more to say.
+const STRANGE: &str = "another client may have the same mqtt.client_id (two daemons with one \
+                       station name), or an access rule, a limit of the broker, a response topic or \
+                       a message may make it end the connection; see the broker's log";
+
+/// Longest pause between two attempts to have a record taken that the broker refuses.
+const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// The publisher.
+pub(crate) struct Task {
+    parts: Parts,
+    writer: Writer,
+    ledger: Ledger,
+    window: Window,
+    waiting: VecDeque<(Recorded, Instant)>,
+    row: Row,
+    answers: Answers,
+    /// The last verdict of each camera, and when it was reached.
+    last: Vec<Option<(u64, Instant)>>,
+    heartbeat_due: Instant,
+    /// When the broker should have answered the subscription that it has not answered.
+    subscribed_by: Option<Instant>,
+    /// Why the broker lets nobody ask us for anything, as it was last heard.
+    subscriptions_refused: Option<String>,
+    /// It was said that the broker lets somebody ask us, and what that is worth.
+    subscriptions_said: bool,
+    /// The broker has acknowledged something on this connection.
+    is_of_use: bool,
+    /// What of the state was worth a message when it was last published.
+    headline: Option<status::Headline>,
+    refusals: Throttle,
+    answer_refusals: Throttle,
+    set_aside: Throttle,
+    too_large: Throttle,
+    gaps: Throttle,
+    is_finishing: bool,
+}
+
+/// Messages that may be unacknowledged at a time.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    all: usize,
+    /// Of those, what records may take.
+    records: usize,
+}
+
+/// What the publisher is made of.
+pub(crate) struct Parts {
+    pub(crate) settings: MqttSettings,
+    pub(crate) cameras: Vec<CameraInfo>,
+    pub(crate) report: Report,
+    pub(crate) verdicts: mpsc::Receiver<Box<Recorded>>,
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) undelivered: UndeliveredByCamera,
+    pub(crate) backlog: Backlog,
+    pub(crate) intake: Intake,
+    pub(crate) events: EventSender,
+    pub(crate) first_attempt: std_mpsc::Sender<FirstAttempt>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Why a connection is not served any more.
+pub(crate) enum Ended {
+    /// There will be no more orders, and the broker has everything.
+    Finished,
+    /// There will be no more orders, and the broker does not take what is left.
+    Unfinished,
+    /// The broker is gone.
+    Lost(String),
+    /// The broker is there and acknowledges nothing.
+    Stalled,
+}
+
+/// What there is to do next.
+enum Next {
+    Happening(Happening),
+    Verdict(Box<Recorded>),
+    Order(Order),
+    /// A moment has come.
+    Time,
+}
+
+impl Task {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let settings = &parts.settings;
+        Self {
+            writer: Writer::new(&settings.root, settings.version, settings.expiry),
+            ledger: Ledger::default(),
+            window: Window::of(Limits::default()),
+            waiting: VecDeque::new(),
+            row: Row::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
+            answers: Answers::default(),
+            last: vec![None; parts.cameras.len()],
+            heartbeat_due: Instant::now(),
+            subscribed_by: None,
+            subscriptions_refused: None,
+            subscriptions_said: false,
+            is_of_use: false,
+            headline: None,
+            refusals: Throttle::new(PER),
+            answer_refusals: Throttle::new(PER),
+            set_aside: Throttle::new(PER),
+            too_large: Throttle::new(PER),
+            gaps: Throttle::new(PER),
+            is_finishing: false,
+            parts,
+        }
+    }
+
+    /// Publishes until no verdict will come any more.
+    pub(crate) async fn run(mut self) {
+        let mut reconnect = Reconnect::new(self.parts.settings.reconnect_max);
+        let mut attempts = 0_u64;
+        loop {
+            attempts += 1;
+            debug!(attempts, "Connecting to the broker");
+            let pause = match self.connect().await {
+                None => break,
+                Some(Ok((connection, limits))) => {
+                    if reconnect.connected() {
+                        info!(
+                            host = self.parts.settings.host,
+                            port = self.parts.settings.port,
+                            attempts,
+                            "Connected to the broker"
+                        );
+                    } else {
+                        debug!("Connected to the broker");
+                    }
+                    attempts = 0;
+                    self.answer_first_attempt(Ok(()));
+                    let Some(pause) = self.use_up(connection, limits, &mut reconnect).await else {
+                        break;
+                    };
+                    pause
+                }
+                Some(Err(cause)) => {
+                    // Once, twice, four times…: a broker that is away for a night takes few lines.
+                    if attempts.is_power_of_two() {
+                        warn!(
+                            host = self.parts.settings.host,
+                            port = self.parts.settings.port,
+                            error = cause,
+                            attempts,
+                            "Cannot connect to the broker"
+                        );
+                    }
+                    self.answer_first_attempt(Err(cause));
+                    reconnect.failed()
+                }
+            };
+            if !self.pause(pause).await {
+                break;
+            }
+        }
+        self.say_undelivered();
+    }
+
+    /// Serves a connection to its end; returns how long to wait before the next, `None` if there
+    /// is nothing more to say.
+    async fn use_up(
+        &mut self,
+        mut connection: Connection,
+        limits: Limits,
+        reconnect: &mut Reconnect,
+    ) -> Option<Duration> {
+        let begun = Instant::now();
+        self.is_of_use = false;
+        self.window = Window::of(limits);
+        let ended = self.serve(&mut connection).await;
+        if matches!(ended, Ended::Finished) {
+            return None;
+        }
+        // Nothing of what it holds is of use any more, and a verdict must not arrive late.
+        connection.cut();
+        self.parts.metrics.mqtt_connected(false);
+        self.blame(&ended);
+        self.abandon();
+        let cause = match ended {
+            Ended::Finished | Ended::Unfinished => return None,
+            Ended::Lost(cause) => cause,
+            Ended::Stalled => {
+                "the broker acknowledges nothing; the connection was cut, so that nothing arrives \
+                 late"
+                    .to_owned()
+            }
+        };
+        let loss = reconnect.lost(begun.elapsed(), self.is_of_use);
+        say_loss(loss, &cause);
+        Some(loss.pause)
+    }
+
+    /// One attempt to connect; `None` if there is nothing more to say.
+    async fn connect(&mut self) -> Option<Result<(Connection, Limits), String>> {
+        let topic = self.writer.status_topic();
+        let will = Status::Offline.as_str();
+        let mut connection = Connection::open(&self.parts.settings, &topic, will);
+        while !self.is_finishing {
+            match self.next(Some(&mut connection), None).await {
+                Next::Happening(Happening::Connected(limits)) => {
+                    return Some(Ok((connection, limits)));
+                }
+                Next::Happening(Happening::Lost(cause)) => return Some(Err(cause)),
+                Next::Verdict(recorded) => self.take_offline(&recorded),
+                Next::Order(order) => self.take_order(order, None),
+                Next::Happening(_) | Next::Time => {}
+            }
+        }
+        None
+    }
+
+    /// Waits before the next attempt; `false` if there is nothing more to say.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while !self.is_finishing {
+            match self.next(None, Some(until)).await {
+                Next::Time => return true,
+                Next::Verdict(recorded) => self.take_offline(&recorded),
+                Next::Order(order) => self.take_order(order, None),
+                Next::Happening(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
+    /// without a pause does not silence this side. Whoever takes one happening or one verdict then
+    /// takes all that came with it. Verdicts go before orders, as [`Self::take_order`] makes sure:
+    /// the order to finish finds none behind it, and no record is said before its verdict.
+    async fn next(&mut self, connection: Option<&mut Connection>, until: Option<Instant>) -> Next {
+        let happening = async {
+            match connection {
+                Some(connection) => connection.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let moment = async {
+            match until {
+                Some(until) => time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let own = async {
+            select! {
+                biased;
+                Some(recorded) = self.parts.verdicts.recv() => Next::Verdict(recorded),
+                order = self.parts.orders.recv() => Next::Order(order.unwrap_or(Order::Finish)),
+            }
+        };
+        select! {
+            happening = happening => Next::Happening(happening),
+            own = own => own,
+            () = moment => Next::Time,
+        }
+    }
+
+    /// Publishes on this connection until it or the work ends.
+    async fn serve(&mut self, connection: &mut Connection) -> Ended {
+        if connection.subscribe(&self.parts.intake.topics()).is_err() {
+            return Ended::Lost("the client does not take a subscription".to_owned());
+        }
+        self.subscribed_by = Some(self.due());
+        self.say_undelivered();
+        self.publish_state(connection);
+        let online = self.writer.status(Status::Online);
+        self.publish_own(connection, online);
+        self.start_row_over();
+        while !self.is_finishing {
+            if let Some(ended) = self.overdue(connection) {
+                return ended;
+            }
+            if self.row.retry_at().is_some_and(|at| at <= Instant::now()) {
+                self.start_row_over();
+                self.row.try_again();
+            }
+            self.submit(connection);
+            let until = self.row.retry_at().into_iter().chain(self.due_at()).min();
+            match self.next(Some(connection), until).await {
+                Next::Happening(happening) => {
+                    if let Some(ended) = self.note_all(happening, connection) {
+                        return ended;
+                    }
+                }
+                Next::Verdict(recorded) => {
+                    self.take_verdicts(*recorded);
+                    self.submit(connection);
+                    self.publish_heartbeat(connection);
+                }
+                Next::Order(order) => self.take_order(order, Some(connection)),
+                Next::Time => {}
+            }
+        }
+        self.finish(connection).await
+    }
+
+    /// Sends what is on its way, says goodbye, and waits until the broker has it all.
+    async fn finish(&mut self, connection: &mut Connection) -> Ended {
+        let mut deadline = Instant::now() + FAREWELL;
+        // A backlog of records must not take the time that verdicts need.
+        let records_until = Instant::now() + FAREWELL / 2;
+        self.parts.report.phase = Phase::Halted;
+        self.parts.report.not_ready = Some("stopping".to_owned());
+        let mut is_said = false;
+        loop {
+            if let Some(ended) = self.overdue(connection) {
+                return ended;
+            }
+            let records_wait = !self.records_are_done() && Instant::now() < records_until;
+            if !is_said {
+                self.submit_verdicts(connection);
+                if records_wait {
+                    self.submit_records(connection);
+                }
+            }
+            if self.waiting.is_empty() && self.ledger.open() == 0 && !records_wait {
+                if is_said {
+                    break;
+                }
+                is_said = true;
+                deadline = Instant::now() + FAREWELL;
+                self.say_undelivered();
+                self.publish_state(connection);
+                let stopped = self.writer.status(Status::Stopped);
+                self.publish_own(connection, stopped);
+            }
+            let until = records_wait.then_some(records_until);
+            let until = until.into_iter().chain(self.due_at()).min();
+            match time::timeout_at(deadline.into(), self.next(Some(connection), until)).await {
+                Ok(Next::Happening(happening)) => {
+                    if let Some(ended) = self.note_all(happening, connection) {
+                        return ended;
+                    }
+                }
+                Ok(Next::Verdict(recorded)) => self.take_verdicts(*recorded),
+                // Once nobody can order anything any more, that is all there is to hear.
+                Ok(Next::Order(order)) => self.take_order(order, Some(connection)),
+                Ok(Next::Time) => {}
+                Err(_) => {
+                    warn!("The broker does not confirm the end");
+                    return Ended::Unfinished;
+                }
+            }
+        }
+        self.say_farewell(connection, deadline).await
+    }
+
+    async fn say_farewell(&mut self, connection: &mut Connection, deadline: Instant) -> Ended {
+        if connection.disconnect().is_ok() {
+            let farewell = async {
+                loop {
+                    match connection.next().await {
+                        Happening::Disconnected | Happening::Lost(_) => return,
+                        // It is refused, and counted.
+                        Happening::Received(message) => self.parts.intake.take(message),
+                        _ => {}
+                    }
+                }
+            };
+            if time::timeout_at(deadline.into(), farewell).await.is_err() {
+                warn!("The broker does not take the farewell");
+                return Ended::Unfinished;
+            }
+        }
+        Ended::Finished
+    }
+
+    /// When something should have been acknowledged.
+    fn due_at(&self) -> Option<Instant> {
+        self.ledger
+            .due()
+            .into_iter()
+            .chain(self.subscribed_by)
+            .min()
+    }
+
+    /// Does what the daemon asks for; an order that needs a connection is let go without one.
+    fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
+        // Both may have come between two looks: first for verdicts, then for orders.
+        for _ in 0..INBOX {
+            match (self.parts.verdicts.try_recv(), &connection) {
+                (Ok(recorded), Some(_)) => self.take_verdict(*recorded),
+                (Ok(recorded), None) => self.take_offline(&recorded),
+                (Err(_), _) => break,
+            }
+        }
+        match (order, connection) {
+            (Order::Finish, _) => self.is_finishing = true,
+            (Order::Sign(owed), _) => drop(owed),
+            (Order::Report(report), connection) => {
+                self.parts.report = report;
+                if let Some(connection) = connection {
+                    self.publish_state(connection);
+                }
+            }
+            (
+                Order::Records {
+                    generation,
+                    entries,
+                },
+                Some(_),
+            ) => self.row.arrived(generation, entries),
+            (Order::Answer(answer), Some(connection)) => {
+                let (everyone, asker) = self.writer.answer(answer);
+                if let Some(message) = everyone {
+                    self.publish_own(connection, message);
+                }
+                if let Some(message) = asker {
+                    self.answer(connection, message, self.due());
+                }
+            }
+            (Order::Beat, Some(connection)) => self.publish_heartbeat(connection),
+            (Order::Records { .. } | Order::Answer(_) | Order::Beat, None) => {}
+        }
+    }
+
+    fn answer_first_attempt(&self, answer: FirstAttempt) {
+        // Only the first is waited for, and the daemon may have given up waiting for it.
+        self.parts.first_attempt.send(answer).ok();
+    }
+}
+
+impl Window {
+    fn of(limits: Limits) -> Self {
+        let all = WINDOW.min(limits.receive_maximum.max(1).into());
+        Self {
+            all,
+            records: RECORD_WINDOW.min(all.div_ceil(2)),
+        }
+    }
+}
+
+/// Few lines for a connection that is lost again and again, and one that says what it may be.
+fn say_loss(loss: Loss, cause: &str) {
+    let Loss { number, pause } = loss;
+    if loss.is_worth_a_line() {
+        warn!(
+            error = cause,
+            losses = number,
+            ?pause,
+            "Connection to the broker lost"
+        );
+    } else {
+        debug!(
+            error = cause,
+            losses = number,
+            ?pause,
+            "Connection to the broker lost"
+        );
+    }
+    if loss.is_strange() {
+        error!(
+            error = cause,
+            hint = STRANGE,
+            "The broker accepts connections and they do not last"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! What the broker says, and what follows from it: for records that it does not take, for response
+//! topics that it does not bear, and for a connection that stands still.
+
+use std::time::Instant;
+
+use tracing::{error, info, warn};
+
+use super::{Ended, Task};
+use crate::line::pipeline::event::Event;
+use crate::line::pipeline::part::stored::Stored;
+use crate::line::pipeline::publish::connection::{Connection, Happening, Refusal};
+use crate::line::pipeline::publish::inflight::About;
+use crate::line::pipeline::publish::outbox::{Objection, Progress};
+
+impl Task {
+    /// Notes what happened on the connection, and all that came with it; `Some` if it is over.
+    pub(crate) fn note_all(
+        &mut self,
+        first: Happening,
+        connection: &mut Connection,
+    ) -> Option<Ended> {
+        let mut next = Some(first);
+        while let Some(happening) = next {
+            let ended = self.note(happening, connection);
+            if ended.is_some() {
+                return ended;
+            }
+            next = connection.at_hand();
+        }
+        None
+    }
+
+    fn note(&mut self, happening: Happening, connection: &Connection) -> Option<Ended> {
+        match happening {
+            Happening::Sent(packet) => self.ledger.sent(packet),
+            Happening::Acknowledged { packet, refused } => {
+                if !std::mem::replace(&mut self.is_of_use, true) {
+                    self.parts.metrics.mqtt_connected(true);
+                }
+                match (self.ledger.acknowledged(packet), refused) {
+                    (about, Some(refusal)) => self.note_refusal(about, refusal, connection),
+                    (About::Record(position), None) => {
+                        let progress = self.row.taken(position, Instant::now());
+                        if self.note_progress(progress) {
+                            self.publish_headline(connection);
+                        }
+                    }
+                    (About::Answer(topic), None) => self.answers.taken(&topic),
+                    (About::Verdict(_) | About::Nothing, None) => {}
+                }
+            }
+            Happening::Subscribed { refused } => self.note_subscriptions(&refused),
+            Happening::Received(message) => self.parts.intake.take(message),
+            Happening::Lost(cause) => return Some(Ended::Lost(cause)),
+            Happening::Connected(_) | Happening::Disconnected => {}
+        }
+        None
+    }
+
+    /// Whoever says whether the daemon is ready is told, so that all say the same.
+    fn note_subscriptions(&mut self, refused: &[String]) {
+        self.subscribed_by = None;
+        let refused = (!refused.is_empty()).then(|| refused.join(", "));
+        if refused.is_none() && !std::mem::replace(&mut self.subscriptions_said, true) {
+            // There are brokers that accept what they will never serve.
+            info!(
+                topics = self.parts.intake.topics().join(", "),
+                "Subscriptions accepted; only a message that arrives shows that the broker's \
+                 access rules let it through"
+            );
+        }
+        if refused == self.subscriptions_refused {
+            return;
+        }
+        if let Some(refused) = &refused {
+            error!(refused, "The broker refuses subscriptions to this client");
+        }
+        self.parts
+            .events
+            .send(Event::Subscriptions(refused.clone()));
+        self.subscriptions_refused = refused;
+    }
+
+    fn note_refusal(&mut self, about: About, refusal: Refusal, connection: &Connection) {
+        let reason = refusal.reason;
+        match about {
+            About::Record(position) => {
+                let objection = if refusal.about_payload {
+                    Objection::Content
+                } else {
+                    Objection::Client
+                };
+                self.say_refusal(reason);
+                let now = Instant::now();
+                let progress = self
+                    .row
+                    .refused(position, objection, reason.to_owned(), now);
+                self.note_set_aside(progress, reason);
+                self.publish_headline(connection);
+            }
+            About::Verdict(verdict) => {
+                self.say_refusal(reason);
+                self.count_undelivered(verdict);
+            }
+            About::Nothing => self.say_refusal(reason),
+            // The verdict has been said to everyone else.
+            About::Answer(topic) => {
+                if let Some(suppressed) = self.answer_refusals.permit() {
+                    warn!(
+                        topic,
+                        reason, suppressed, "The broker refuses an answer on a response topic"
+                    );
+                }
+            }
+        }
+    }
+
+    fn say_refusal(&mut self, reason: &str) {
+        if let Some(suppressed) = self.refusals.permit() {
+            error!(
+                reason,
+                suppressed, "The broker refuses to publish for this client"
+            );
+        }
+    }
+
+    /// Passes on how far the broker has come with the records; whether it has come further.
+    pub(crate) fn note_progress(&mut self, progress: Progress) -> bool {
+        if let Some(through) = progress.through {
+            self.parts.backlog.taken(through);
+        }
+        progress.through.is_some()
+    }
+
+    /// Says which record was given up, if one was.
+    pub(crate) fn note_set_aside(&mut self, progress: Progress, reason: &str) {
+        if let Some(entry) = &progress.set_aside {
+            self.parts
+                .metrics
+                .records_set_aside(self.row.count_set_aside());
+            if let Some(suppressed) = self.set_aside.permit() {
+                let about = Stored::from_json(&entry.payload).ok();
+                let about = about.as_ref().map(Stored::part);
+                error!(
+                    camera = about.map(|it| it.camera),
+                    seq = about.map(|it| it.seq),
+                    part = about.and_then(|it| it.part_id),
+                    size = entry.payload.len(),
+                    reason,
+                    suppressed,
+                    "Record set aside: the broker does not take it"
+                );
+            }
+        }
+        self.note_progress(progress);
+    }
+
+    /// Why the connection has to be cut, if it has: something is not acknowledged that should have
+    /// been, and what is queued behind it grows old. An acknowledgement that lies behind messages
+    /// which are not read yet is late by no fault of the broker's: it is waited for once more as
+    /// long, and no longer.
+    pub(crate) fn overdue(&self, connection: &Connection) -> Option<Ended> {
+        let due = self.due_at()?;
+        let now = Instant::now();
+        let limit = due + self.parts.settings.stall_timeout;
+        let is_missing = connection.has_read_all_since(due) || limit <= now;
+        (due <= now && is_missing).then_some(Ended::Stalled)
+    }
+
+    /// Who may be to blame for the end of a connection: what the broker should have acknowledged
+    /// next. A record is held back before it is sent again, so that verdicts do not depend on it.
+    pub(crate) fn blame(&mut self, ended: &Ended) {
+        let now = Instant::now();
+        match (self.ledger.oldest().cloned(), ended) {
+            (Some(About::Record(position)), Ended::Lost(cause)) => {
+                let reason = format!("the connection ended there: {cause}");
+                let progress = (self.row).refused(position, Objection::End, reason.clone(), now);
+                self.note_set_aside(progress, &reason);
+            }
+            (Some(About::Record(position)), Ended::Stalled) => {
+                let reason = "it is not acknowledged".to_owned();
+                self.row.refused(position, Objection::Client, reason, now);
+            }
+            (Some(About::Answer(topic)), Ended::Lost(cause)) => {
+                self.blame_answer(&topic, cause, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn blame_answer(&mut self, topic: &str, cause: &str, now: Instant) {
+        if self.answers.strike(topic, now) {
+            warn!(
+                topic,
+                cause, "Answers on a response topic are left out for an hour"
+            );
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What the publisher sends of others: verdicts in real time, and behind them records.
+//!
+//! ```text
+//! verdict ─► waiting ─┐
+//!                     ├─ as much as the window has room for ─► broker ─► ledger
+//! journal ─► row ─────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use flawd_core::verdict::{Reason, Verdict};
+use flawd_journal::Position;
+use jiff::Timestamp;
+use tracing::error;
+
+use super::{Task, WAITING};
+use crate::line::pipeline::part::stored::Stored;
+use crate::line::pipeline::publish::Recorded;
+use crate::line::pipeline::publish::connection::{Connection, Message, NotSent};
+use crate::line::pipeline::publish::inflight::{About, VerdictId};
+
+/// The way to the broker and back, when a verdict's deadline is up before it can have been
+/// acknowledged. As long as a TCP that has not measured it yet waits for one (RFC 6298).
+const ROUND_TRIP: Duration = Duration::from_secs(1);
+
+impl Task {
+    /// Without a connection a verdict in real time is worth nothing; its record waits.
+    pub(crate) fn take_offline(&mut self, recorded: &Recorded) {
+        let verdict = verdict_id(recorded);
+        self.last[verdict.camera] = Some((verdict.seq, Instant::now()));
+        self.count_undelivered(verdict);
+    }
+
+    /// Takes a verdict and those that have come with it, as many as there is room for.
+    pub(crate) fn take_verdicts(&mut self, first: Recorded) {
+        self.take_verdict(first);
+        while self.waiting.len() < WAITING
+            && let Ok(recorded) = self.parts.verdicts.try_recv()
+        {
+            self.take_verdict(*recorded);
+        }
+    }
+
+    pub(crate) fn take_verdict(&mut self, recorded: Recorded) {
+        let now = Instant::now();
+        self.last[recorded.camera] = Some((recorded.event.data.seq, now));
+        let expires = self.writer.expires(&recorded, now);
+        self.waiting.push_back((recorded, expires));
+        if self.waiting.len() > WAITING
+            && let Some((oldest, _)) = self.waiting.pop_front()
+        {
+            self.count_undelivered(verdict_id(&oldest));
+        }
+    }
+
+    /// Hands to the client what there is room for: verdicts, and behind them records.
+    pub(crate) fn submit(&mut self, connection: &Connection) {
+        self.submit_verdicts(connection);
+        self.submit_records(connection);
+    }
+
+    pub(crate) fn submit_verdicts(&mut self, connection: &Connection) {
+        while self.ledger.open() < self.window.all
+            && let Some((recorded, expires)) = self.waiting.pop_front()
+        {
+            self.submit_verdict(connection, recorded, expires);
+        }
+    }
+
+    pub(crate) fn submit_records(&mut self, connection: &Connection) {
+        while self.ledger.open() < self.window.records
+            && let Some(entry) = self.row.send_next()
+        {
+            let (position, stored) = (entry.position, Stored::from_json(&entry.payload));
+            match stored {
+                Ok(stored) => self.submit_record(connection, position, stored),
+                Err(error) => {
+                    error!(
+                        %position,
+                        %error,
+                        "A record of the journal cannot be read and is left out"
+                    );
+                    let progress = self.row.taken(position, Instant::now());
+                    self.note_progress(progress);
+                }
+            }
+        }
+        if let Some(more) = self.row.demand() {
+            self.parts.backlog.credit(more);
+        }
+    }
+
+    fn submit_verdict(&mut self, connection: &Connection, mut it: Recorded, expires: Instant) {
+        let now = Instant::now();
+        let verdict = verdict_id(&it);
+        let mut left = expires.saturating_duration_since(now);
+        if left.is_zero() {
+            // Too late for the actuator, but whoever counts verdicts is owed one.
+            let verdict_word = &mut it.event.data.verdict;
+            if it.deadline.is_none() || *verdict_word == Verdict::NoDecision(Reason::Late) {
+                return self.count_undelivered(verdict);
+            }
+            *verdict_word = Verdict::NoDecision(Reason::Late);
+            left = self.parts.settings.expiry;
+        }
+        if it.deadline.is_some_and(|deadline| deadline <= now) {
+            // Who has asked has decided without us, and may take it for the next answer.
+            it.reply = None;
+        }
+        self.parts.metrics.published(now.duration_since(it.time));
+        let due = now + left.max(ROUND_TRIP).min(self.parts.settings.stall_timeout);
+        let said = self.writer.verdict(it, left);
+        for message in said.actuator.into_iter().chain([said.everyone]) {
+            self.publish(connection, message, About::Verdict(verdict), due);
+        }
+        if let Some(message) = said.asker {
+            self.answer(connection, message, due);
+        }
+    }
+
+    fn submit_record(&mut self, connection: &Connection, position: Position, stored: Stored) {
+        let age = Timestamp::now().duration_since(stored.time());
+        let is_old = self.parts.backlog.is_from_before(position)
+            || age.unsigned_abs() > self.parts.settings.expiry;
+        let message = self.writer.stored(stored, is_old);
+        self.publish(connection, message, About::Record(position), self.due());
+    }
+
+    /// Answers who has asked for something, unless the broker is known to end connections over it.
+    pub(crate) fn answer(&mut self, connection: &Connection, message: Message, due: Instant) {
+        if self.answers.may_go(&message.topic, Instant::now()) {
+            let about = About::Answer(message.topic.clone());
+            self.publish(connection, message, about, due);
+        }
+    }
+
+    pub(crate) fn start_row_over(&mut self) {
+        let generation = self.row.start_over();
+        self.parts.backlog.rewind(generation);
+    }
+
+    /// Whether the journal holds nothing that the broker would take now.
+    pub(crate) fn records_are_done(&self) -> bool {
+        self.row.refusal().is_some() || self.parts.backlog.is_done(self.row.reached())
+    }
+
+    /// Publishes something that is published again anyway.
+    pub(crate) fn publish_own(&mut self, connection: &Connection, message: Message) {
+        self.publish(connection, message, About::Nothing, self.due());
+    }
+
+    /// Hands a message to the client, which has to be acknowledged by `due`.
+    fn publish(&mut self, connection: &Connection, message: Message, about: About, due: Instant) {
+        match connection.publish(message) {
+            Ok(()) => self.ledger.hand_over(about, due),
+            Err(NotSent::Full) => {
+                // The connection is gone or will be: a record stays in the journal.
+                if let About::Verdict(verdict) = about {
+                    self.count_undelivered(verdict);
+                }
+            }
+            Err(NotSent::TooLarge { size, limit }) => self.leave_out(&about, size, limit),
+        }
+    }
+
+    /// A message that would end the connection. Without it everything else goes on.
+    fn leave_out(&mut self, about: &About, size: usize, limit: u32) {
+        if let About::Record(position) = about {
+            let reason = format!("it takes {size} bytes and the broker takes {limit}");
+            let progress = self.row.set_aside(*position);
+            return self.note_set_aside(progress, &reason);
+        }
+        let (camera, seq) = match about {
+            About::Verdict(verdict) => {
+                self.count_undelivered(*verdict);
+                (
+                    Some(self.parts.cameras[verdict.camera].name.as_str()),
+                    Some(verdict.seq),
+                )
+            }
+            _ => (None, None),
+        };
+        let answer = match about {
+            About::Answer(topic) => Some(topic.as_str()),
+            _ => None,
+        };
+        if let Some(suppressed) = self.too_large.permit() {
+            error!(
+                camera,
+                seq, answer, size, limit, suppressed, "A message is larger than the broker takes"
+            );
+        }
+    }
+
+    /// The connection is gone, and with it every verdict that was on its way.
+    pub(crate) fn abandon(&mut self) {
+        let waiting = self.waiting.drain(..).map(|(it, _)| verdict_id(&it));
+        let mut verdicts = self.ledger.abandon();
+        verdicts.extend(waiting);
+        let mut undelivered = self.parts.undelivered.lock();
+        for verdict in verdicts {
+            undelivered[verdict.camera].add(verdict.seq);
+        }
+    }
+
+    pub(crate) fn count_undelivered(&self, verdict: VerdictId) {
+        self.parts.undelivered.lock()[verdict.camera].add(verdict.seq);
+    }
+
+    /// When a message should be acknowledged that harms none when it is old.
+    pub(crate) fn due(&self) -> Instant {
+        Instant::now() + self.parts.settings.keep_alive * 2
+    }
+}
+
+fn verdict_id(recorded: &Recorded) -> VerdictId {
+    VerdictId {
+        camera: recorded.camera,
+        seq: recorded.event.data.seq,
+    }
+}

@@ -1,0 +1,376 @@
+//! The fourth stage: every verdict passes here once, is numbered, written to the journal, and only
+//! then said.
+//!
+//! One thread, which alone owns the journal: numbers are given in the order of the verdicts, and
+//! nobody else waits for the disk. Whatever has come in while the disk was busy is committed
+//! together, so a slow disk makes the groups larger and not the line slower. The publisher asks
+//! for records by credit and says what the broker has taken; it never touches the disk itself.
+//!
+//! Inspection does not end where the journal cannot be written: the verdict is said, the loss is
+//! counted and said as well.
+
+mod observers;
+mod reader;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flawd_core::event::Event;
+use flawd_core::verdict::Verdict;
+use flawd_journal::Journal;
+use tracing::{error, info, trace, warn};
+
+use super::channels::link::{self, Received, Receiver, Sender};
+use super::channels::log_limit::Throttle;
+use super::part::frame::{Inspection, Sink};
+use super::publish::backlog::{Backlog, BacklogRequest, JournalStatus, SharedStatus};
+use super::publish::{Publisher, Recorded};
+use super::shadow::{Disagreement, Shadow, ShadowCamera};
+use crate::line::config::Overflow;
+use crate::line::evidence::Evidence;
+use crate::line::monitor::Metrics;
+use crate::line::monitor::counters::Counters;
+use crate::line::monitor::progress::Progress;
+use crate::messages::with_causes;
+
+pub use super::part::stored::Stored;
+pub use observers::FALSE_ALARM_RATE;
+
+use observers::{DriftWatch, Keeper};
+use reader::{Fed, Feed};
+
+/// Verdicts that may wait for the disk; then the stages before it wait.
+const WAITING: usize = 64;
+
+/// Verdicts that are committed together at most.
+const GROUP: usize = 64;
+
+/// The way to the record stage for those who have verdicts; clones lead to the same one. When the
+/// last is dropped, no verdict will come any more.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    inner: Arc<LastWord>,
+}
+
+#[derive(Debug)]
+struct LastWord {
+    entries: Sender<Input>,
+}
+
+/// Everything that the stage reacts to.
+#[derive(Debug)]
+enum Input {
+    Verdict(Box<Inspection>),
+    /// The model in the shadow says something else.
+    Disagreement(Box<Disagreement>),
+    /// No verdict will come any more.
+    NoMore,
+    /// The publisher asks for records, or has sent some.
+    Backlog(BacklogRequest),
+}
+
+/// The stage, not yet running.
+pub(crate) struct Record {
+    /// First levels of every topic.
+    pub(crate) root: String,
+    /// In the order of the configuration.
+    pub(crate) cameras: Vec<Counters>,
+    pub(crate) journal: Journal,
+    pub(crate) publisher: Publisher,
+    pub(crate) progress: Progress,
+    pub(crate) metrics: Metrics,
+    keeper: Keeper,
+    drift: Vec<DriftWatch>,
+    /// None once no verdict will come any more.
+    shadow: Option<Shadow>,
+    status: SharedStatus,
+    inputs: Receiver<Input>,
+    feed: Feed,
+    flaws: Throttle,
+}
+
+/// What [`Record::prepare`] makes: the stage, and the ways to it.
+pub(crate) struct Parts {
+    pub(crate) record: Record,
+    pub(crate) recorder: Recorder,
+    pub(crate) backlog: Backlog,
+    pub(crate) shadow: Shadow,
+}
+
+/// What [`Record::prepare`] takes.
+pub(crate) struct Plan {
+    /// First levels of every topic.
+    pub(crate) root: String,
+    /// In the order of the configuration.
+    pub(crate) cameras: Vec<(ShadowCamera, Counters)>,
+    pub(crate) journal: Journal,
+    /// Keeps pictures, where any are to be kept.
+    pub(crate) evidence: Option<Evidence>,
+    pub(crate) publisher: Publisher,
+    pub(crate) metrics: Metrics,
+}
+
+impl Record {
+    /// The stage for these cameras; the shadow's thread is started, its own is not.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(crate) fn prepare(plan: Plan) -> io::Result<Parts> {
+        let Plan {
+            root,
+            cameras,
+            journal,
+            evidence,
+            publisher,
+            metrics,
+        } = plan;
+        let capacity = NonZeroUsize::new(WAITING).unwrap_or(NonZeroUsize::MIN);
+        let (entries, inputs) = link::link(capacity, Overflow::Block);
+        let status = SharedStatus::of(&journal);
+        let ask = entries.clone();
+        let ask = move |request| {
+            ask.force(Input::Backlog(request));
+        };
+        let backlog = Backlog::new(ask, status.clone());
+        let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
+        let shadow = observers::start_shadow(shadows, entries.clone())?;
+        let record = Self {
+            root,
+            drift: counters.iter().map(|_| DriftWatch::default()).collect(),
+            cameras: counters,
+            feed: Feed::new(&journal),
+            keeper: Keeper {
+                evidence,
+                series: journal.id().to_owned(),
+            },
+            journal,
+            publisher,
+            progress: Progress::new("record"),
+            metrics,
+            shadow: Some(shadow.clone()),
+            status,
+            inputs,
+            flaws: Throttle::new(Duration::from_secs(60)),
+        };
+        // Whoever looks before the first verdict sees what the last run has left.
+        record.note_status(None);
+        let recorder = Recorder {
+            inner: Arc::new(LastWord { entries }),
+        };
+        Ok(Parts {
+            record,
+            recorder,
+            backlog,
+            shadow,
+        })
+    }
+
+    /// Records until no verdict comes and the publisher has finished.
+    pub(crate) fn run(mut self) {
+        let progress = self.progress.clone();
+        loop {
+            let input = self.inputs.recv_until(self.feed.retry_at(&self.journal));
+            let working = progress.begin();
+            let mut group = Vec::new();
+            match input {
+                Received::Item(input) => self.take(input, &mut group),
+                Received::Nothing => {}
+                Received::Closed => break,
+            }
+            while group.len() < GROUP
+                && let Some(input) = self.inputs.try_recv()
+            {
+                self.take(input, &mut group);
+            }
+            if !group.is_empty() {
+                self.record(group);
+            }
+            self.feed();
+            drop(working);
+        }
+        if let Err(error) = self.journal.close() {
+            warn!(%error, "The journal could not be closed; some records will be sent twice");
+        }
+    }
+
+    fn take(&mut self, input: Input, group: &mut Vec<Inspection>) {
+        match input {
+            Input::Verdict(inspection) => group.push(*inspection),
+            Input::Disagreement(disagreement) => {
+                let id = self.journal.id().to_owned();
+                let event = observers::disagreement(*disagreement, &self.keeper, &id, &self.root);
+                let stored = Stored::Disagreement(Box::new(event));
+                self.journal.append(None, &stored.to_json());
+                self.commit();
+            }
+            Input::NoMore => {
+                self.record(std::mem::take(group));
+                if let Some(shadow) = self.shadow.take() {
+                    shadow.stop();
+                }
+                self.publisher.finish();
+            }
+            Input::Backlog(BacklogRequest::Rewind { generation }) => {
+                self.feed.rewind(generation, &self.journal);
+            }
+            Input::Backlog(BacklogRequest::Credit(more)) => self.feed.credit(more),
+            Input::Backlog(BacklogRequest::Taken(position)) => {
+                self.journal.acknowledge(position);
+                self.note_status(self.failing());
+            }
+        }
+    }
+
+    /// Numbers a group of verdicts, writes them down, and has them said.
+    fn record(&mut self, group: Vec<Inspection>) {
+        let recorded: Vec<_> = group.into_iter().map(|it| self.write(it)).collect();
+        if !recorded.is_empty() {
+            self.commit();
+        }
+        for (inspection, recorded) in recorded {
+            self.publisher.verdict(recorded);
+            self.count(&inspection);
+            self.watch(&inspection);
+        }
+    }
+
+    /// Gives a verdict its number and puts it into the journal, not yet on the disk.
+    fn write(&mut self, mut inspection: Inspection) -> (Inspection, Recorded) {
+        inspection.expire(Instant::now());
+        let camera = inspection.verdict.camera.clone();
+        let seq = self.journal.next_seq(&camera);
+        inspection.verdict.seq = seq;
+        inspection.verdict.evidence = self.keeper.keep(&inspection);
+        let event = Event {
+            id: format!("{}-{camera}-{seq}", self.journal.id()),
+            source: format!("{}/{camera}", self.root),
+            time: inspection.time.wall,
+            data: inspection.verdict.clone(),
+        };
+        let stored = Stored::Verdict(Box::new(event.clone()));
+        self.journal.append(Some((&camera, seq)), &stored.to_json());
+        let recorded = Recorded {
+            camera: inspection.camera,
+            event,
+            time: inspection.time.monotonic,
+            deadline: inspection.deadline,
+            reply: inspection.reply.take(),
+        };
+        (inspection, recorded)
+    }
+
+    fn commit(&mut self) {
+        let was_failing = self.failing().is_some();
+        let failing = match self.journal.commit() {
+            Ok(()) => None,
+            Err(error) => Some(with_causes(&error)),
+        };
+        match &failing {
+            Some(problem) if !was_failing => {
+                error!(error = problem, "Verdicts cannot be written to the journal");
+            }
+            None if was_failing => {
+                let unwritten = self.journal.unwritten();
+                info!(unwritten, "Verdicts can be written to the journal again");
+            }
+            _ => {}
+        }
+        let dropped_before = self.status.lock().state.dropped;
+        self.note_status(failing);
+        if dropped_before == 0 && self.journal.dropped() > 0 {
+            warn!("The journal is full; the oldest records are dropped and counted");
+        }
+    }
+
+    fn failing(&self) -> Option<String> {
+        self.status.lock().state.failing.clone()
+    }
+
+    fn note_status(&self, failing: Option<String>) {
+        let mut standing = JournalStatus::of(&self.journal, failing);
+        self.metrics.records(&standing.state);
+        standing.evidence = self.keeper.usage();
+        if let Some(evidence) = &standing.evidence {
+            self.metrics.evidence(evidence);
+        }
+        *self.status.lock() = standing;
+    }
+
+    /// Counts a verdict, and logs it where it is worth a line.
+    fn count(&mut self, inspection: &Inspection) {
+        let verdict = &inspection.verdict;
+        let counters = &self.cameras[inspection.camera];
+        match verdict.verdict {
+            Verdict::Ok => counters.ok.increment(),
+            Verdict::Ng => counters.ng.increment(),
+            Verdict::NoDecision(reason) => {
+                counters.no_decision.increment();
+                if let Some(suppressed) = self.flaws.permit() {
+                    warn!(
+                        camera = verdict.camera,
+                        seq = verdict.seq,
+                        part = verdict.part_id,
+                        %reason,
+                        detail = verdict.detail,
+                        suppressed,
+                        "No decision"
+                    );
+                }
+            }
+        }
+        trace!(
+            camera = verdict.camera,
+            seq = verdict.seq,
+            verdict = %verdict.verdict,
+            score = verdict.score,
+            latency_ms = verdict.latency_ms.total,
+            "Verdict"
+        );
+    }
+
+    /// Shows a verdict to those who only watch.
+    fn watch(&mut self, inspection: &Inspection) {
+        let camera = inspection.camera;
+        let metrics = self.metrics.camera(camera);
+        metrics.verdict(&inspection.verdict);
+        if let Some(drift) = self.drift[camera].observe(inspection) {
+            metrics.drift(&drift);
+            self.cameras[camera].drift.set(drift);
+        }
+        if let Some(shadow) = &self.shadow {
+            if let Some(part) = observers::for_shadow(inspection) {
+                shadow.offer(part);
+            }
+            if let Some(state) = shadow.state(camera) {
+                metrics.shadow(&state);
+                self.cameras[camera].shadow.set(state);
+            }
+        }
+    }
+
+    /// Gives the publisher as many records as it has room for.
+    fn feed(&mut self) {
+        while let Some(fed) = self.feed.next(&mut self.journal, Instant::now()) {
+            match fed {
+                Fed::Records(generation, entries) => self.publisher.records(generation, entries),
+                Fed::GivenUp => self.note_status(self.failing()),
+            }
+        }
+    }
+}
+
+impl Sink for Recorder {
+    fn accept(&mut self, inspection: Inspection) {
+        // The stage ends only after the last of these is gone.
+        let input = Input::Verdict(Box::new(inspection));
+        self.inner.entries.send(input).ok();
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.entries.force(Input::NoMore);
+    }
+}

@@ -1,0 +1,179 @@
+//! What hangs off the record stage, beside the way of a verdict: evidence, drift, and the model in
+//! the shadow. Each takes what it gets over a queue that is never waited for.
+
+use std::io;
+use std::sync::Arc;
+
+use flawd_core::drift::Drift;
+use flawd_core::event::{DisagreementData, DriftData, Event, EvidenceData, EvidenceState, Opinion};
+use tracing::warn;
+
+use super::Input;
+use crate::line::evidence::{Anomaly, Evidence, Exhibit};
+use crate::line::pipeline::channels::link::Sender;
+use crate::line::pipeline::part::frame::Inspection;
+use crate::line::pipeline::part::model::ActiveModel;
+use crate::line::pipeline::shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera};
+
+/// The probability of a false drift alarm in an epoch of [`flawd_core::drift::EPOCH`] good parts.
+pub const FALSE_ALARM_RATE: f64 = 0.01;
+
+/// Keeps the pictures of parts that somebody will want to look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    pub(crate) evidence: Option<Evidence>,
+    /// The journal's name: it gives the numbers.
+    pub(crate) series: String,
+}
+
+impl Keeper {
+    /// Puts the picture of a numbered verdict on its way to the disk, if it is to be kept.
+    pub(crate) fn keep(&self, inspection: &Inspection) -> Option<EvidenceData> {
+        let evidence = self.evidence.as_ref()?;
+        let data = &inspection.verdict;
+        let is_wanted =
+            inspection.is_snapshot || evidence.wants(data.verdict, &data.camera, data.seq);
+        let picture = inspection.picture.as_ref().filter(|_| is_wanted)?;
+        let map = inspection.anomaly_map.clone();
+        evidence.admit(Exhibit {
+            camera: data.camera.clone(),
+            seq: data.seq,
+            series: self.series.clone(),
+            verdict: data.verdict,
+            captured: inspection.time.wall,
+            picture: Arc::clone(picture),
+            anomaly: map.zip(data.threshold).map(|(map, threshold)| Anomaly {
+                map,
+                geometry: inspection.geometry,
+                threshold,
+            }),
+        })
+    }
+
+    /// What there is.
+    pub(crate) fn usage(&self) -> Option<EvidenceState> {
+        let usage = self.evidence.as_ref()?.usage();
+        Some(EvidenceState {
+            files: usage.files,
+            bytes: usage.bytes,
+            dropped: usage.dropped,
+            suspended: usage.suspended,
+        })
+    }
+
+    /// Keeps the picture of a part that the shadow says something else of.
+    fn keep_disagreement(&self, disagreement: &Disagreement) -> Option<EvidenceData> {
+        let evidence = self.evidence.as_ref()?;
+        let data = &disagreement.data;
+        evidence.admit(Exhibit {
+            camera: data.camera.clone(),
+            seq: data.seq,
+            series: self.series.clone(),
+            verdict: data.live.verdict,
+            captured: disagreement.captured.wall,
+            picture: Arc::clone(&disagreement.image),
+            anomaly: None,
+        })
+    }
+}
+
+/// Watches whether one camera's good parts still score like those of the calibration.
+#[derive(Debug, Default)]
+pub(crate) struct DriftWatch {
+    watched: Option<(Arc<ActiveModel>, Drift)>,
+}
+
+impl DriftWatch {
+    /// Takes the end of an inspection; where the evidence stands, if it says anything.
+    ///
+    /// Another model, or the same with another threshold, begins anew. Parts that a recipe's model
+    /// judges are another population, so only those of the camera's own model are watched.
+    pub(crate) fn observe(&mut self, inspection: &Inspection) -> Option<DriftData> {
+        let model = inspection.model.as_ref()?;
+        let verdict = &inspection.verdict;
+        let score = verdict.score.filter(|_| inspection.is_standard)?;
+        let is_watched = |(watched, _): &(Arc<ActiveModel>, _)| Arc::ptr_eq(watched, model);
+        if !self.watched.as_ref().is_some_and(is_watched) {
+            let calibration = &model.judge.calibration;
+            // The seed only breaks ties; the same line gives the same course twice.
+            let drift = Drift::new(calibration, FALSE_ALARM_RATE, verdict.seq).ok()?;
+            self.watched = Some((Arc::clone(model), drift));
+        }
+        let (_, drift) = self.watched.as_mut()?;
+        let was_alarm = drift.state().alarm;
+        let state = drift.observe(score);
+        if state.alarm && !was_alarm {
+            warn!(
+                camera = verdict.camera,
+                martingale_log10 = state.martingale_log10,
+                parts = state.observed,
+                "Good parts do not score like those of the calibration any more"
+            );
+        }
+        Some(DriftData {
+            alarm: state.alarm,
+            martingale_log10: state.martingale_log10,
+            parts: state.observed,
+        })
+    }
+}
+
+/// Starts the shadow's thread, which has no model yet and hands its disagreements to the record
+/// stage.
+pub(crate) fn start_shadow(
+    cameras: Vec<ShadowCamera>,
+    entries: Sender<Input>,
+) -> io::Result<Shadow> {
+    let models = cameras.iter().map(|_| None).collect();
+    shadow::start(cameras, models, move |disagreement| {
+        // The record stage ends after the last of these is gone.
+        entries
+            .send(Input::Disagreement(Box::new(disagreement)))
+            .ok();
+    })
+}
+
+/// A part for the shadow, if it may have an opinion on it.
+pub(crate) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
+    let data = &inspection.verdict;
+    Some(JudgedPart {
+        camera: inspection.camera,
+        seq: data.seq,
+        part_id: data.part_id.clone(),
+        captured: inspection.time,
+        image: Arc::clone(
+            inspection
+                .picture
+                .as_ref()
+                .filter(|_| inspection.is_standard)?,
+        ),
+        live: Opinion {
+            verdict: data.verdict,
+            score: data.score?,
+            threshold: data.threshold?,
+            model: data.model.clone()?,
+        },
+        evidence: data.evidence.clone(),
+    })
+}
+
+/// The event of a disagreement. Where the verdict was no reason to keep the picture, this is.
+pub(crate) fn disagreement(
+    it: Disagreement,
+    keeper: &Keeper,
+    journal: &str,
+    root: &str,
+) -> Event<DisagreementData> {
+    let kept = it.data.evidence.clone();
+    let evidence = kept.or_else(|| keeper.keep_disagreement(&it));
+    let (camera, seq) = (&it.data.camera, it.data.seq);
+    Event {
+        id: format!("{journal}-{camera}-{seq}-shadow"),
+        source: format!("{root}/{camera}"),
+        time: it.captured.wall,
+        data: DisagreementData {
+            evidence,
+            ..it.data
+        },
+    }
+}

@@ -1,0 +1,328 @@
+//! The model in the shadow: scores the parts that were judged, decides nothing, and says where it
+//! would have decided otherwise. So a new model can be watched on the line before it counts.
+//!
+//! ```text
+//! verdict ─► offer ──4 parts──► shadow: preprocess → score → compare ──► disagreement
+//!            never waits        (one thread for all cameras)
+//! ```
+//! It has sessions of its own and a queue of its own, in which the newest part wins: the line
+//! never waits for it, and neither does the end. Parts that it had no time for are counted. It
+//! knows nothing of journals and topics.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use std::{fmt, io};
+
+use flawd_core::event::{DisagreementData, EvidenceData, Opinion, ShadowState};
+use flawd_core::image::RgbImage;
+use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
+use flawd_core::verdict::Verdict;
+use flawd_onnx::ModelError;
+use tracing::warn;
+
+use super::channels::link::{Receiver, Sender, link};
+use super::channels::log_limit::Throttle;
+use super::channels::threads::Crew;
+use super::part::model::ActiveModel;
+use super::part::moment::Moment;
+use crate::line::config::Overflow;
+use crate::messages::with_causes;
+
+/// Parts that may wait. Each holds its picture, and an older one is worth no more than a newer.
+const WAITING: NonZeroUsize = NonZeroUsize::new(4).expect("it is not zero");
+
+/// What is fixed about a camera.
+#[derive(Clone, Debug)]
+pub struct ShadowCamera {
+    /// Its name.
+    pub name: String,
+    /// Which part of its picture is inspected; none: as the model in the shadow was made for.
+    pub geometry: Option<Geometry>,
+}
+
+/// A part that was judged by the camera's own model, and not by that of a recipe.
+#[derive(Clone, Debug)]
+pub struct JudgedPart {
+    /// The camera's number, in the order of the configuration.
+    pub camera: usize,
+    /// The number of its verdict.
+    pub seq: u64,
+    /// What it is called.
+    pub part_id: Option<String>,
+    /// When its picture was taken.
+    pub captured: Moment,
+    /// Its picture.
+    pub image: Arc<RgbImage>,
+    /// What was decided.
+    pub live: Opinion,
+    /// Where its picture is kept, if it is.
+    pub evidence: Option<EvidenceData>,
+}
+
+/// A part on which the two do not agree.
+#[derive(Clone, Debug)]
+pub struct Disagreement {
+    /// The camera's number.
+    pub camera: usize,
+    /// When its picture was taken.
+    pub captured: Moment,
+    /// Its picture.
+    pub image: Arc<RgbImage>,
+    /// What each of the two says; not historical.
+    pub data: DisagreementData,
+}
+
+/// The way to the shadow; clones lead to the same one. It ends when the last is dropped, after
+/// what waits.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    queue: Sender<Job>,
+    cameras: Arc<Mutex<Vec<CameraShadow>>>,
+    outlet: Arc<Outlet>,
+}
+
+type Way = Box<dyn FnMut(Disagreement) + Send>;
+
+/// Where disagreements go until the end.
+struct Outlet {
+    is_closed: AtomicBool,
+    /// Held while a disagreement is passed on, which may take its time.
+    way: Mutex<Option<Way>>,
+}
+
+/// The shadow of one camera.
+#[derive(Clone, Debug, Default)]
+struct CameraShadow {
+    model: Option<Arc<ActiveModel>>,
+    counts: ShadowState,
+}
+
+/// A part with the model that is to score it.
+#[derive(Debug)]
+struct Job {
+    part: JudgedPart,
+    model: Arc<ActiveModel>,
+}
+
+/// Starts the thread `shadow`, for whose end nobody waits: a model may take longer for one part
+/// than a shutdown may. `models` are in the order of `cameras`, none where a camera has no shadow;
+/// `disagreement` runs on the thread and may take its time.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn start(
+    cameras: Vec<ShadowCamera>,
+    models: Vec<Option<Arc<ActiveModel>>>,
+    disagreement: impl FnMut(Disagreement) + Send + 'static,
+) -> io::Result<Shadow> {
+    let (queue, jobs) = link(WAITING, Overflow::NewestWins);
+    let shadow = Shadow {
+        queue,
+        cameras: Arc::new(Mutex::new(vec![CameraShadow::default(); cameras.len()])),
+        outlet: Arc::new(Outlet {
+            is_closed: AtomicBool::new(false),
+            way: Mutex::new(Some(Box::new(disagreement))),
+        }),
+    };
+    shadow.exchange(models);
+    let stage = Stage {
+        prepared: cameras.iter().map(|_| None).collect(),
+        cameras,
+        shared: Arc::clone(&shadow.cameras),
+        jobs,
+        outlet: Arc::clone(&shadow.outlet),
+        failures: Throttle::new(Duration::from_secs(60)),
+    };
+    Crew::spawn_detached("shadow", move || stage.run())?;
+    Ok(shadow)
+}
+
+impl Shadow {
+    /// Hands a part over where its camera has a shadow and something was decided. Never waits.
+    pub fn offer(&self, part: JudgedPart) {
+        if !matches!(part.live.verdict, Verdict::Ok | Verdict::Ng) {
+            return;
+        }
+        let Some(model) = self.lock()[part.camera].model.clone() else {
+            return;
+        };
+        // The thread outlives every handle, so that the queue has a receiver.
+        if let Ok(Some(displaced)) = self.queue.send(Job { part, model }) {
+            self.lock()[displaced.part.camera].counts.skipped += 1;
+        }
+    }
+
+    /// Other models for the parts that are offered from now on, in the order of the cameras.
+    pub fn exchange(&self, models: Vec<Option<Arc<ActiveModel>>>) {
+        let mut cameras = self.lock();
+        let mut models = models.into_iter();
+        for camera in cameras.iter_mut() {
+            camera.model = models.next().flatten();
+        }
+    }
+
+    /// What it said of a camera's parts since the daemon started; none where it has no shadow.
+    pub fn state(&self, camera: usize) -> Option<ShadowState> {
+        let cameras = self.lock();
+        let camera = &cameras[camera];
+        camera.model.as_ref().map(|_| camera.counts)
+    }
+
+    /// Nothing that it says from now on counts any more: parts that wait are left out and counted,
+    /// and whatever disagreements are passed on with is dropped. Never waits.
+    pub fn stop(&self) {
+        self.outlet.is_closed.store(true, Ordering::SeqCst);
+        // If it is held, the thread looks at the flag next.
+        if let Ok(mut way) = self.outlet.way.try_lock() {
+            *way = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<CameraShadow>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlet {
+    /// Whether anybody wants to hear of disagreements; drops the way there if not.
+    fn is_open(&self) -> bool {
+        let is_open = !self.is_closed.load(Ordering::SeqCst);
+        if !is_open {
+            *self.lock() = None;
+        }
+        is_open
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Way>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet")
+            .field("is_closed", &self.is_closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a part has no score.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// What a model's input is made with.
+struct Prepared {
+    model: Weak<ActiveModel>,
+    preprocessor: Preprocessor,
+    tensor: Vec<u8>,
+}
+
+/// The thread.
+struct Stage {
+    cameras: Vec<ShadowCamera>,
+    /// In the order of the cameras.
+    prepared: Vec<Option<Prepared>>,
+    shared: Arc<Mutex<Vec<CameraShadow>>>,
+    jobs: Receiver<Job>,
+    outlet: Arc<Outlet>,
+    failures: Throttle,
+}
+
+impl Stage {
+    fn run(mut self) {
+        while let Some(Job { part, model }) = self.jobs.recv() {
+            if !self.outlet.is_open() {
+                self.count(part.camera, |counts| counts.skipped += 1);
+                continue;
+            }
+            let score = self.score(part.camera, &part.image, &model);
+            match score {
+                Ok(score) => {
+                    let verdict = Verdict::from_score(score, &model.judge.calibration);
+                    if verdict == part.live.verdict {
+                        self.count(part.camera, |counts| counts.agreed += 1);
+                    } else {
+                        self.disagree(part, &model, verdict, score);
+                    }
+                }
+                Err(error) => {
+                    self.count(part.camera, |counts| counts.skipped += 1);
+                    if let Some(suppressed) = self.failures.permit() {
+                        warn!(
+                            camera = self.cameras[part.camera].name,
+                            seq = part.seq,
+                            error = with_causes(&error),
+                            suppressed,
+                            "The model in the shadow has no score"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&self, camera: usize, count: impl FnOnce(&mut ShadowState)) {
+        let mut cameras = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut cameras[camera].counts);
+    }
+
+    fn score(
+        &mut self,
+        camera: usize,
+        image: &RgbImage,
+        model: &Arc<ActiveModel>,
+    ) -> Result<f32, Failure> {
+        let same = |prepared: &Prepared| std::ptr::eq(prepared.model.as_ptr(), Arc::as_ptr(model));
+        let prepared = match &mut self.prepared[camera] {
+            Some(prepared) if same(prepared) => prepared,
+            slot => {
+                let geometry = self.cameras[camera].geometry.unwrap_or(model.geometry);
+                let preprocessor = Preprocessor::new(model.input_size(), geometry);
+                slot.insert(Prepared {
+                    model: Arc::downgrade(model),
+                    tensor: vec![0; preprocessor.tensor_len()],
+                    preprocessor,
+                })
+            }
+        };
+        prepared.preprocessor.run(image, &mut prepared.tensor)?;
+        Ok(model.run(&prepared.tensor)?.score)
+    }
+
+    fn disagree(&self, part: JudgedPart, model: &ActiveModel, verdict: Verdict, score: f32) {
+        let mut way = self.outlet.lock();
+        let Some(pass_on) = &mut *way else {
+            return self.count(part.camera, |counts| counts.skipped += 1);
+        };
+        self.count(part.camera, |counts| counts.disagreed += 1);
+        pass_on(Disagreement {
+            camera: part.camera,
+            captured: part.captured,
+            image: part.image,
+            data: DisagreementData {
+                camera: self.cameras[part.camera].name.clone(),
+                seq: part.seq,
+                part_id: part.part_id,
+                live: part.live,
+                shadow: Opinion {
+                    verdict,
+                    score,
+                    threshold: model.judge.calibration.threshold(),
+                    model: model.judge.model.clone(),
+                },
+                evidence: part.evidence,
+                historical: false,
+            },
+        });
+        drop(way);
+        // It may have been closed meanwhile.
+        self.outlet.is_open();
+    }
+}
