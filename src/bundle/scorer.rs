@@ -113,7 +113,7 @@ pub struct Scorer {
 
 /// Everything that can be known of a picture.
 #[derive(Clone, Debug)]
-pub struct Examined {
+pub struct ScoredImage {
     /// What the model says.
     pub prediction: Prediction,
     /// How bright and how sharp the model's input is.
@@ -196,10 +196,10 @@ impl Scorer {
     ///
     /// # Errors
     /// As [`Self::score`].
-    pub fn examine(&mut self, image: &RgbImage) -> Result<Examined, ScorerError> {
+    pub fn examine(&mut self, image: &RgbImage) -> Result<ScoredImage, ScorerError> {
         let prediction = self.score(image)?;
         let measured = quality::measure(&self.tensor, self.input_size());
-        Ok(Examined {
+        Ok(ScoredImage {
             prediction,
             measured,
         })

@@ -9,7 +9,7 @@ use flawd_core::quality::{Measured, QualityLimits};
 use flawd_core::regions::PixelCalibration;
 use serde::{Deserialize, Serialize};
 
-use super::scorer::Examined;
+use super::scorer::ScoredImage;
 
 /// What a calibration needs to know of a good picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct GoodImage {
     pub measured: Measured,
 }
 
-impl From<Examined> for GoodImage {
-    fn from(examined: Examined) -> Self {
+impl From<ScoredImage> for GoodImage {
+    fn from(examined: ScoredImage) -> Self {
         Self {
             score: examined.prediction.score,
             map_max: examined.prediction.anomaly_map.max(),

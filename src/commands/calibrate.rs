@@ -14,7 +14,7 @@ use super::failure::{Failure, Outcome};
 use super::progress::ProgressLine;
 use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
 use crate::bundle::{Bundle, RateError, stress};
-use crate::lab::calibration::{HeldOut, Progress, ThresholdError};
+use crate::lab::calibration::{CalibrationProgress, HeldOut, ThresholdError};
 use crate::lab::dataset::{Images, images_in};
 
 /// Arguments of `flawd calibrate`.
@@ -68,7 +68,7 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
 
     let mut progress = ProgressLine::new();
     let stop = StopFlag::listen()?;
-    let mut observe = |of: Progress<'_>| {
+    let mut observe = |of: CalibrationProgress<'_>| {
         progress.held_out(&of);
         stop.control()
     };

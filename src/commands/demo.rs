@@ -31,7 +31,7 @@ use crate::bundle::scorer::Scorer;
 use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
 use crate::lab::calibration;
 use crate::lab::features::FeaturePlan;
-use crate::lab::training::{HoldOut, Progress, TrainingPlan, train};
+use crate::lab::training::{HoldOut, TrainingPlan, TrainingProgress, train};
 use crate::line::config::{Camera, Config, Inference, Mqtt, Station, Synthetic};
 use crate::logging::{self, Log};
 use crate::pictures::heatmap::save_overlay;
@@ -224,7 +224,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             schedule: Schedule::Cosine,
         },
         hold_out: HoldOut::Share(HOLD_OUT),
-        promise: calibration::Promise {
+        promise: calibration::PromiseTarget {
             false_reject_rate: FALSE_REJECT_RATE,
             accept_achievable: false,
         },
@@ -249,16 +249,18 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
     Ok(summary.calibration)
 }
 
-fn show(progress: &Progress) {
+fn show(progress: &TrainingProgress) {
     match progress {
-        Progress::Split {
+        TrainingProgress::Split {
             training,
             held_out,
             parameters,
         } => println!(
             "   {training} parts train {parameters} parameters, {held_out} calibrate and never train"
         ),
-        Progress::Epoch { report, of, left } if report.epoch % 5 == 0 || report.epoch == *of => {
+        TrainingProgress::Epoch { report, of, left }
+            if report.epoch % 5 == 0 || report.epoch == *of =>
+        {
             println!(
                 "   epoch {:>3} of {of}  loss {:>7.3}  {:>3} s left",
                 report.epoch,

@@ -2,7 +2,7 @@
 
 use super::args::runtime::ConfigArgs;
 use super::failure::Outcome;
-use crate::line::doctor::{self, Report};
+use crate::line::doctor::{self, DoctorReport};
 
 /// Arguments of `flawd doctor`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub fn run(args: DoctorArgs) -> Outcome {
     Ok(())
 }
 
-fn print(report: &Report) {
+fn print(report: &DoctorReport) {
     for section in &report.sections {
         println!("{}", section.name);
         let subjects = section.findings.iter().map(|it| it.subject.chars().count());

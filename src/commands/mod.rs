@@ -37,7 +37,7 @@ use flawd_onnx::Runtime;
 use self::failure::Failure;
 use crate::bundle::Bundle;
 use crate::bundle::scorer::Scorer;
-use crate::lab::calibration::{DEFAULT_RATE, Promise, Selection};
+use crate::lab::calibration::{DEFAULT_RATE, PromiseTarget, Selection};
 use args::runtime::RuntimeArgs;
 
 /// What a threshold promises; shared by the commands that calibrate.
@@ -58,8 +58,8 @@ impl PromiseArgs {
         self.false_reject_rate
     }
 
-    fn promise(self) -> Promise {
-        Promise {
+    fn promise(self) -> PromiseTarget {
+        PromiseTarget {
             false_reject_rate: self.false_reject_rate.unwrap_or(DEFAULT_RATE),
             // The default gives way: it was not asked for.
             accept_achievable: self.accept_achievable || self.false_reject_rate.is_none(),

@@ -16,7 +16,7 @@ use super::open;
 use super::output::{heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
-use crate::bundle::scorer::{Examined, Scorer};
+use crate::bundle::scorer::{ScoredImage, Scorer};
 use crate::files::path_text;
 use crate::lab::dataset::images_in;
 use crate::messages::with_causes;
@@ -169,7 +169,7 @@ fn predict<'a>(
 ) -> anyhow::Result<(Row<'a>, Result<(), OverlayError>)> {
     let calibration = bundle.calibration();
     let image = decode_file(path, scorer.depth())?;
-    let Examined {
+    let ScoredImage {
         prediction,
         measured,
     } = scorer.examine(&image)?;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::lab::calibration::Progress;
+use crate::lab::calibration::CalibrationProgress;
 use crate::lab::dataset::LeftOut;
 use crate::lab::features::ExtractionStep;
 
@@ -74,10 +74,12 @@ impl ProgressLine {
     }
 
     /// Shows how far the scoring of held-out images is.
-    pub(crate) fn held_out(&mut self, progress: &Progress<'_>) {
+    pub(crate) fn held_out(&mut self, progress: &CalibrationProgress<'_>) {
         match progress {
-            Progress::Scored { done, total } => self.update(&format!("scored {done}/{total}")),
-            Progress::Skipped { path, reason } => self.skipped(path, reason),
+            CalibrationProgress::Scored { done, total } => {
+                self.update(&format!("scored {done}/{total}"))
+            }
+            CalibrationProgress::Skipped { path, reason } => self.skipped(path, reason),
         }
     }
 

@@ -10,6 +10,6 @@ mod subscriber;
 mod tally;
 
 pub use broker::{BrokerError, EmbeddedBroker};
-pub use process::{DaemonError, DaemonProcess};
+pub use process::{DaemonProcess, ProcessError};
 pub use subscriber::{Subscriber, SubscriberError};
-pub use tally::{KindCount, Promise, Report, Sighting, Tally};
+pub use tally::{DemoSummary, KindCount, Promise, Sighting, Tally};

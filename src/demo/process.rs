@@ -11,7 +11,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Why the daemon does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
+pub enum ProcessError {
     /// Its log file cannot be made.
     #[error("cannot write the daemon's log {}", path.display())]
     Log {
@@ -44,9 +44,9 @@ impl DaemonProcess {
     /// Starts `flawd run -c config`, everything that it says going to the file `log`.
     ///
     /// # Errors
-    /// [`DaemonError::Log`] and [`DaemonError::Start`].
-    pub fn start(config: &Path, log: &Path) -> Result<Self, DaemonError> {
-        let log_error = |source| DaemonError::Log {
+    /// [`ProcessError::Log`] and [`ProcessError::Start`].
+    pub fn start(config: &Path, log: &Path) -> Result<Self, ProcessError> {
+        let log_error = |source| ProcessError::Log {
             path: log.to_owned(),
             source,
         };
@@ -58,7 +58,7 @@ impl DaemonProcess {
             .stdout(output.try_clone().map_err(log_error)?)
             .stderr(output)
             .spawn()
-            .map_err(DaemonError::Start)?;
+            .map_err(ProcessError::Start)?;
         Ok(Self {
             child,
             log: log.to_owned(),
@@ -74,23 +74,23 @@ impl DaemonProcess {
     ///
     /// # Errors
     /// If the system will not say.
-    pub fn has_ended(&mut self) -> Result<bool, DaemonError> {
+    pub fn has_ended(&mut self) -> Result<bool, ProcessError> {
         self.child
             .try_wait()
             .map(|status| status.is_some())
-            .map_err(DaemonError::Start)
+            .map_err(ProcessError::Start)
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// [`DaemonError::Failed`] if that was not a good one.
-    pub fn wait(mut self) -> Result<(), DaemonError> {
-        let status = self.child.wait().map_err(DaemonError::Start)?;
+    /// [`ProcessError::Failed`] if that was not a good one.
+    pub fn wait(mut self) -> Result<(), ProcessError> {
+        let status = self.child.wait().map_err(ProcessError::Start)?;
         if status.success() {
             Ok(())
         } else {
-            Err(DaemonError::Failed {
+            Err(ProcessError::Failed {
                 status,
                 log: self.log.clone(),
             })

@@ -57,7 +57,7 @@ pub struct KindCount {
 
 /// What a run comes to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct DemoSummary {
     /// Parts on the line.
     pub parts: u64,
     /// Verdicts that arrived.
@@ -130,7 +130,7 @@ impl Tally {
     }
 
     /// Sums up.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> DemoSummary {
         let mut seen = vec![0u32; self.parts as usize];
         let mut strangers = Vec::new();
         for sighting in &self.sightings {
@@ -162,7 +162,7 @@ impl Tally {
             .map(|sighting| sighting.latency_ms)
             .collect();
         latencies.sort_by(f64::total_cmp);
-        Report {
+        DemoSummary {
             parts: self.parts,
             verdicts: self.sightings.len() as u64,
             not_exactly_one: wrong_count
@@ -187,7 +187,7 @@ impl Tally {
     }
 }
 
-impl Report {
+impl DemoSummary {
     /// Defects put in and found, all kinds together.
     pub fn total(&self) -> KindCount {
         let sum = |count: fn(&KindCount) -> u64| self.defects.iter().map(|(_, c)| count(c)).sum();
@@ -269,7 +269,7 @@ impl Promise {
 }
 
 /// The table at the end of a demo.
-impl fmt::Display for Report {
+impl fmt::Display for DemoSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let KindCount { put_in, found } = self.total();
         writeln!(f, "  parts              {:>6}", self.parts)?;

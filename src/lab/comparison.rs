@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
 use flawd_onnx::{FeatureChoice, Runtime, SessionOptions};
-use flawd_train::features::FeatureError;
+use flawd_train::features::CachedFeatureError;
 use flawd_train::trainer::StepReport;
 
 use super::dataset::{self, DatasetError};
@@ -60,7 +60,7 @@ pub enum ComparisonError {
     Features(#[from] FeaturesError),
     /// Cached features cannot be read.
     #[error(transparent)]
-    Cache(#[from] FeatureError),
+    Cache(#[from] CachedFeatureError),
     /// Nobody knows which images trained the bundle's flow.
     #[error(
         "the bundle's flow was imported, so the images that trained it are not known: other \
@@ -119,14 +119,14 @@ pub enum ComparisonStep<'a> {
 }
 
 /// A comparison whose backbone and training images are known to be the right ones.
-pub struct Comparing {
+pub struct PreparedComparison {
     plan: ComparisonPlan,
     source: FeatureSource,
     training: Vec<PathBuf>,
     seed: u64,
 }
 
-impl Comparing {
+impl PreparedComparison {
     /// Checks what can be checked before the flow is measured.
     ///
     /// # Errors

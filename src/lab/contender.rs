@@ -7,7 +7,7 @@ use flawd_core::permutation::PermutationKind;
 use flawd_train::adam::AdamSettings;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::FeatureSet;
-use flawd_train::trainer::{Schedule, StepReport, TrainingError, TrainingSettings};
+use flawd_train::trainer::{EpochError, Schedule, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 use flawd_train::variant::{Variant, VariantScores};
 use flawd_train::view::{FeatureForm, FeatureView};
@@ -30,7 +30,7 @@ pub enum Contender {
 pub enum ContenderError {
     /// A flow cannot be trained.
     #[error(transparent)]
-    Training(#[from] TrainingError),
+    Training(#[from] EpochError),
     /// A baseline cannot be fitted.
     #[error(transparent)]
     Baseline(#[from] BaselineError),

@@ -34,7 +34,7 @@ use flawd_onnx::{
 use jiff::Timestamp;
 
 use super::calibration::{
-    self, HeldOut, NotThere, Promise, ScoringError, Selection, ThresholdError,
+    self, HeldOut, NotThere, PromiseTarget, ScoringError, Selection, ThresholdError,
 };
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::stress::{self, StressError};
@@ -256,10 +256,10 @@ impl ImportedModel {
         self,
         mut draft: Draft,
         (images, depth): (Vec<PathBuf>, Option<Depth>),
-        (promise, selection): (&Promise, &Selection),
+        (promise, selection): (&PromiseTarget, &Selection),
         runtime: &Runtime,
         options: &SessionOptions,
-        observe: &mut calibration::Observer,
+        observe: &mut calibration::CalibrationObserver,
     ) -> Result<(Bundle, String), ImportError> {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;

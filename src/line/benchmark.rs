@@ -21,17 +21,17 @@ use serde::Serialize;
 
 use super::config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode};
 use super::daemon::{self, Daemon, DaemonError};
-use super::evidence::Evidence;
+use super::evidence::EvidenceSink;
 use super::monitor::Metrics;
-use super::pipeline::admit::inbox::Order;
+use super::pipeline::admit::inbox::Control;
 use super::pipeline::capture::{CameraLost, Source};
-use super::pipeline::channels::threads::Crew;
+use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{self, EventSender};
 use super::pipeline::part::frame::{Frame, Inspection, Sink};
-use super::pipeline::part::model::ActiveModel;
+use super::pipeline::part::model::LoadedModel;
 use super::pipeline::part::moment::Moment;
-use super::pipeline::publish::{CameraReport, Report};
-use super::pipeline::{self, Camera, OutletPlan, record};
+use super::pipeline::publish::{CameraReport, DaemonStatus};
+use super::pipeline::{self, OpenCamera, OutletPlan, record};
 
 /// Different pictures that go round.
 const PICTURES: usize = 16;
@@ -171,22 +171,22 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
         allowed,
     });
     let cameras = vec![camera];
-    let mut crew = Crew::new();
+    let mut threads = Threads::new();
     let (events, _woken) = event::channel();
     // Its folder goes when the measurement has ended.
-    let outlet = (options.record || options.publish)
-        .then(|| open_outlet(&mut crew, daemon, &cameras, &events, options.publish))
+    let delivery = (options.record || options.publish)
+        .then(|| open_outlet(&mut threads, daemon, &cameras, &events, options.publish))
         .transpose()?;
-    let (recorder, _folder) = match outlet {
+    let (recorder, _folder) = match delivery {
         Some((recorder, folder)) => (Some(recorder), Some(folder)),
         None => (None, None),
     };
-    let sink = Recorder {
+    let sink = LatencyRecorder {
         seen: seen_sender,
         recorder,
     };
-    let line = pipeline::start_line(&mut crew, cameras, sink, &events)?;
-    line.inboxes[0].order(Order::Use(models));
+    let line = pipeline::start_line(&mut threads, cameras, sink, &events)?;
+    line.inboxes[0].order(Control::Use(models));
 
     let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
         let begun = Instant::now();
@@ -232,7 +232,8 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     let (end, peak) = resident()?;
     drop(permits);
     line.stop();
-    crew.join_until(Instant::now() + daemon.config().grace_period)
+    threads
+        .join_until(Instant::now() + daemon.config().grace_period)
         .map_err(|_| BenchmarkError::Ended)?;
 
     Ok(Measurement {
@@ -256,7 +257,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
 
 /// The first pictures that the camera gives.
 fn take_pictures(
-    camera: &mut Camera,
+    camera: &mut OpenCamera,
     depth: Option<Depth>,
 ) -> Result<Vec<Arc<RgbImage>>, BenchmarkError> {
     let source = &mut camera.source;
@@ -274,8 +275,8 @@ fn take_pictures(
 /// The model's inputs for the bare loop.
 fn prepare(
     pictures: &[Arc<RgbImage>],
-    camera: &Camera,
-    model: &ActiveModel,
+    camera: &OpenCamera,
+    model: &LoadedModel,
 ) -> Result<Vec<Vec<u8>>, PreprocessError> {
     let geometry = camera.settings.geometry.unwrap_or(model.geometry);
     let mut preprocessor = Preprocessor::new(model.input_size(), geometry);
@@ -289,9 +290,9 @@ fn prepare(
 
 /// Journal and publisher as in `flawd run`, with the journal in a folder of its own.
 fn open_outlet(
-    crew: &mut Crew,
+    threads: &mut Threads,
     daemon: &Daemon,
-    cameras: &[Camera],
+    cameras: &[OpenCamera],
     events: &EventSender,
     publish: bool,
 ) -> Result<(record::Recorder, tempfile::TempDir), BenchmarkError> {
@@ -302,7 +303,7 @@ fn open_outlet(
         folder: folder.path().join("journal"),
         ..config.journal.clone()
     })?;
-    let report = Report {
+    let report = DaemonStatus {
         phase: Phase::ContinuousExecution,
         not_ready: None,
         clock_synchronised: None,
@@ -320,17 +321,17 @@ fn open_outlet(
         mqtt: mqtt.clone(),
         journal,
         evidence: evidence
-            .map(Evidence::open)
+            .map(EvidenceSink::open)
             .transpose()
             .map_err(DaemonError::from)?,
         report,
         metrics: Metrics::new(cameras.iter().map(|it| it.settings.name.clone())),
     };
-    let outlet = pipeline::start_outlet(crew, cameras, plan, events)?;
+    let delivery = pipeline::start_delivery(threads, cameras, plan, events)?;
     if publish {
-        daemon::await_broker(&mqtt, &outlet.first_attempt)?;
+        daemon::await_broker(&mqtt, &delivery.first_attempt)?;
     }
-    Ok((outlet.recorder, folder))
+    Ok((delivery.recorder, folder))
 }
 
 /// The same pictures again and again, each when it is allowed.
@@ -355,12 +356,12 @@ impl Source for Round {
 /// Notes the latencies of every verdict that the model had a part in, and passes it on if somebody
 /// wants it.
 #[derive(Clone)]
-struct Recorder {
+struct LatencyRecorder {
     seen: mpsc::Sender<Result<LatencyMs, BenchmarkError>>,
     recorder: Option<record::Recorder>,
 }
 
-impl Sink for Recorder {
+impl Sink for LatencyRecorder {
     fn accept(&mut self, inspection: Inspection) {
         let verdict = &inspection.verdict;
         let seen = match (verdict.score, &verdict.detail) {

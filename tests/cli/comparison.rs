@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use flawd::bundle::Bundle;
 use flawd::files::digest::sha256_file;
-use flawd::lab::comparison::{Comparing, ComparisonPlan, ComparisonStep, Method};
+use flawd::lab::comparison::{ComparisonPlan, ComparisonStep, Method, PreparedComparison};
 use flawd::lab::evaluation::ImageRow;
 use flawd::lab::features::ExtractionStep;
 use flawd_onnx::filter_bank::filter_bank;
@@ -140,7 +140,7 @@ fn a_picture_that_is_gone_is_left_out_for_every_method() {
     ];
     let runtime = Runtime::load(None).expect("it is there");
     let mut skipped = Vec::new();
-    let comparison = Comparing::prepare(&bundle, plan)
+    let comparison = PreparedComparison::prepare(&bundle, plan)
         .expect("the training images are there")
         .run(
             &rows,

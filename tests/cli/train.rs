@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use flawd::bundle::Bundle;
 use flawd_core::image::Size;
-use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
+use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use tempfile::TempDir;
 
 use crate::arguments;
@@ -354,7 +354,7 @@ fn a_region_that_is_trained_on_is_part_of_the_bundle_and_has_to_lie_inside() {
         .train("--region 10,20,60,50 --rotate 90 --flip vertical")
         .succeeded();
     let bundle = Bundle::open(&workshop.bundle()).expect("every digest fits");
-    let region = Region {
+    let region = RegionOfInterest {
         left: 10,
         top: 20,
         width: 60,

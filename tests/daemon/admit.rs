@@ -8,16 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flawd::line::config::{Document, ValidConfig};
-use flawd::line::models::Fleet;
-use flawd::line::pipeline::admit::inbox::{Inbox, NotTaken, Order};
+use flawd::line::models::LoadedModels;
+use flawd::line::pipeline::admit::inbox::{Control, Inbox, NotTaken};
 use flawd::line::pipeline::capture::{CameraLost, Source};
-use flawd::line::pipeline::channels::threads::Crew;
-use flawd::line::pipeline::event::{self, Event};
+use flawd::line::pipeline::channels::threads::Threads;
+use flawd::line::pipeline::event::{self, DaemonEvent};
 use flawd::line::pipeline::part::frame::{Frame, Inspection, Sink};
 use flawd::line::pipeline::part::model::ModelSet;
 use flawd::line::pipeline::part::moment::Moment;
 use flawd::line::pipeline::part::trigger::Trigger;
-use flawd::line::pipeline::{Camera, Line, start_line};
+use flawd::line::pipeline::{Line, OpenCamera, start_line};
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::Runtime;
@@ -107,14 +107,14 @@ fn trigger(part: &str, received: Moment) -> Trigger {
 
 /// The first half of the pipeline, with a test at both ends of it.
 struct Rig {
-    crew: Crew,
+    threads: Threads,
     line: Line,
     inbox: Inbox,
     shots: mpsc::Sender<Shot>,
     taken: mpsc::Receiver<Moment>,
     waiting: mpsc::Receiver<()>,
     inspections: mpsc::Receiver<Inspection>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<DaemonEvent>,
     gate: Arc<Mutex<()>>,
 }
 
@@ -144,15 +144,15 @@ fn models() -> ModelSet {
 
 fn load(config: &ValidConfig) -> ModelSet {
     let runtime = Runtime::load(None).unwrap();
-    let fleet = Fleet::load(config, &runtime, &mut |_| ()).unwrap();
-    fleet.model_sets().remove(0)
+    let models = LoadedModels::load(config, &runtime, &mut |_| ()).unwrap();
+    models.model_sets().remove(0)
 }
 
 impl Rig {
     /// Starts a camera with these settings; its models are in use.
     fn start(camera: &str) -> Self {
         let rig = Self::without_models(camera);
-        rig.inbox.order(Order::Use(models()));
+        rig.inbox.order(Control::Use(models()));
         rig
     }
 
@@ -170,16 +170,16 @@ impl Rig {
             waiting: waiting_sender,
         };
         let settings = config(camera).cameras[0].clone();
-        let camera = Camera::new(settings, Box::new(source));
+        let camera = OpenCamera::new(settings, Box::new(source));
         let inbox = camera.inbox.clone();
-        let mut crew = Crew::new();
+        let mut threads = Threads::new();
         let sink = Ends {
             inspections: ends,
             gate: Arc::clone(&gate),
         };
-        let line = start_line(&mut crew, vec![camera], sink, &event_sender).unwrap();
+        let line = start_line(&mut threads, vec![camera], sink, &event_sender).unwrap();
         Self {
-            crew,
+            threads,
             line,
             inbox,
             shots,
@@ -221,17 +221,17 @@ impl Rig {
         }
     }
 
-    fn next_event(&self) -> Event {
+    fn next_event(&self) -> DaemonEvent {
         self.events.recv_timeout(LIMIT).expect("an event")
     }
 
     /// Holds the stage in the middle of a verdict, so that what comes meanwhile arrives together.
     fn hold(&self) -> MutexGuard<'_, ()> {
         let held = self.gate.lock().unwrap();
-        self.inbox.order(Order::Pause);
+        self.inbox.order(Control::Pause);
         self.trigger("holds", None, Moment::now());
         self.expect("holds", Verdict::NoDecision(Reason::Paused));
-        self.inbox.order(Order::Resume);
+        self.inbox.order(Control::Resume);
         held
     }
 
@@ -249,7 +249,7 @@ impl Rig {
         self.line.stop();
         drop(self.line);
         // The camera goes on waiting for its script meanwhile, as one that hangs.
-        (self.crew.join_until(Instant::now() + LIMIT)).expect("every stage ends");
+        (self.threads.join_until(Instant::now() + LIMIT)).expect("every stage ends");
         self.inspections.try_iter().collect()
     }
 }
@@ -265,7 +265,7 @@ fn until_a_model_is_loaded_triggers_are_told_that_the_engine_is_building() {
         rig.trigger(part, None, Moment::now());
         rig.expect(part, Verdict::NoDecision(Reason::EngineBuilding));
     }
-    rig.inbox.order(Order::Use(models()));
+    rig.inbox.order(Control::Use(models()));
     rig.trigger("third", None, Moment::now());
     rig.shots.send(Shot::Frame).unwrap();
     let (part, inspection) = rig.next();
@@ -282,7 +282,7 @@ fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before
     let rig = Rig::start(STREAM);
     rig.shots.send(Shot::Frame).unwrap();
     let first = rig.taken.recv_timeout(LIMIT).unwrap();
-    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
     rig.camera_waits(2);
 
     let held = rig.hold();
@@ -305,7 +305,7 @@ fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before
 fn a_camera_that_is_lost_right_after_a_frame_is_lost() {
     let rig = Rig::start(STREAM);
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
     rig.camera_waits(2);
 
     let held = rig.hold();
@@ -315,12 +315,12 @@ fn a_camera_that_is_lost_right_after_a_frame_is_lost() {
     rig.camera_waits(2);
     drop(held);
 
-    assert_eq!(rig.next_event(), Event::CameraLost(0));
+    assert_eq!(rig.next_event(), DaemonEvent::CameraLost(0));
     rig.trigger("part", None, Moment::now());
     rig.expect("part", Verdict::NoDecision(Reason::CameraLost));
     rig.shots.send(Shot::Found).unwrap();
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), Event::CameraFound(0));
+    assert_eq!(rig.next_event(), DaemonEvent::CameraFound(0));
     assert!(rig.stop().is_empty());
 }
 
@@ -343,7 +343,7 @@ fn a_part_whose_recipe_goes_while_it_waits_is_not_judged_by_another() {
     let mut without = models();
     let left = without.recipes.remove("left").unwrap();
     without.recipes.insert("right".to_owned(), left);
-    rig.inbox.order(Order::Use(without));
+    rig.inbox.order(Control::Use(without));
     rig.trigger("passes", Some("left"), Moment::now());
     // Whichever of the two is answered first says that the models are exchanged: the new one, where
     // it came together with them, or the one that waits.
@@ -377,7 +377,7 @@ fn only_what_is_in_the_model_waits_for_it(recipes: [Option<&str>; 2], shot: Shot
         "[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1h\"\nqueue = 64",
     );
     rig.inbox
-        .order(Order::Use(load(&config_with("", bundle::larger()))));
+        .order(Control::Use(load(&config_with("", bundle::larger()))));
     let held = rig.gate.lock().unwrap();
     rig.trigger("holds", None, Moment::now());
     rig.shots.send(Shot::Frame).unwrap();
@@ -428,7 +428,7 @@ fn pictures_that_cannot_be_judged_wait_for_the_model_no_longer_than_others() {
 fn parts_of_models_of_two_sizes_are_judged_each_by_its_own() {
     let rig = Rig::without_models(ON_DEMAND);
     let models = load(&config_with("", bundle::larger()));
-    rig.inbox.order(Order::Use(models.clone()));
+    rig.inbox.order(Control::Use(models.clone()));
     let sizes = [&models.standard, &models.recipes["left"]].map(|it| it.input_size());
     assert_ne!(sizes[0], sizes[1]);
     let mut scores = [const { BTreeSet::new() }; 2];
@@ -503,7 +503,7 @@ fn a_camera_whose_next_frame_comes_after_the_deadline_is_not_lost() {
         "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1ns\"",
     );
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), Event::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
     rig.camera_waits(2);
     let trigger = Trigger {
         deadline: Some(Duration::from_millis(100)),
@@ -569,8 +569,8 @@ proptest! {
                     expected.insert(part);
                 }
                 Step::Shot(shot) => rig.shots.send(shot).unwrap(),
-                Step::Pause => rig.inbox.order(Order::Pause),
-                Step::Resume => rig.inbox.order(Order::Resume),
+                Step::Pause => rig.inbox.order(Control::Pause),
+                Step::Resume => rig.inbox.order(Control::Resume),
                 Step::Wait(ms) => {
                     never.recv_timeout(Duration::from_millis(ms)).ok();
                 }

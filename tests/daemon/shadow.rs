@@ -5,14 +5,14 @@ use std::sync::{Arc, mpsc};
 
 use flawd::bundle::Bundle;
 use flawd::bundle::scorer::Scorer;
-use flawd::line::pipeline::part::model::{ActiveModel, Judge};
+use flawd::line::pipeline::part::model::{Judge, LoadedModel};
 use flawd::line::pipeline::part::moment::Moment;
-use flawd::line::pipeline::shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera};
+use flawd::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart, Shadow};
 use flawd::pictures::decode::decode_file;
 use flawd_core::calibration::Calibration;
 use flawd_core::event::{ModelData, Opinion, ShadowState};
 use flawd_core::image::RgbImage;
-use flawd_core::preprocess::{Geometry, Region};
+use flawd_core::preprocess::{Geometry, RegionOfInterest};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::{Runtime, SessionOptions};
 
@@ -20,7 +20,7 @@ use crate::bundle;
 use crate::process::LIMIT;
 
 /// The tests' second bundle as a model whose threshold is `threshold`.
-fn model(threshold: f32) -> Arc<ActiveModel> {
+fn model(threshold: f32) -> Arc<LoadedModel> {
     let bundle = Bundle::open(bundle::other()).unwrap();
     let manifest = bundle.manifest();
     let judge = Judge {
@@ -36,7 +36,7 @@ fn model(threshold: f32) -> Arc<ActiveModel> {
         },
     };
     let geometry = manifest.model.geometry;
-    Arc::new(ActiveModel::new(scorer().into_model(), judge, geometry))
+    Arc::new(LoadedModel::new(scorer().into_model(), judge, geometry))
 }
 
 fn scorer() -> Scorer {
@@ -58,8 +58,8 @@ fn pictures() -> Vec<Arc<RgbImage>> {
     pictures.collect()
 }
 
-fn camera(geometry: Option<Geometry>) -> ShadowCamera {
-    ShadowCamera {
+fn camera(geometry: Option<Geometry>) -> CameraSetup {
+    CameraSetup {
         name: "top".to_owned(),
         geometry,
     }
@@ -91,8 +91,8 @@ fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
 
 /// A shadow that sends what it disagrees with; with each, it waits until that was taken.
 fn start(
-    camera: ShadowCamera,
-    model: Option<Arc<ActiveModel>>,
+    camera: CameraSetup,
+    model: Option<Arc<LoadedModel>>,
 ) -> (Shadow, mpsc::Receiver<Disagreement>) {
     let (sender, received) = mpsc::sync_channel(0);
     let shadow = shadow::start(vec![camera], vec![model], move |disagreement| {
@@ -194,7 +194,7 @@ fn a_camera_without_a_shadow_has_none_until_it_is_given_one() {
 fn a_camera_with_its_own_region_is_looked_at_there() {
     let picture = &pictures()[0];
     let region = |side| Geometry {
-        region: Some(Region {
+        region: Some(RegionOfInterest {
             left: 8,
             top: 16,
             width: side,
@@ -217,7 +217,7 @@ fn a_camera_with_its_own_region_is_looked_at_there() {
 fn a_part_that_cannot_be_scored_is_counted_and_the_next_one_is() {
     let picture = &pictures()[0];
     let outside = Geometry {
-        region: Some(Region {
+        region: Some(RegionOfInterest {
             left: 0,
             top: 0,
             width: 4800,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// A threshold together with the scores and the rate that it comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Record", into = "Record")]
+#[serde(try_from = "StoredCalibration", into = "StoredCalibration")]
 pub struct Calibration {
     alpha: f64,
     /// The lower rate that was asked for, where the scores are too few for it.
@@ -312,7 +312,7 @@ fn ranks_rejected(n: usize, alpha: f64) -> usize {
 /// checked on the way in.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct StoredCalibration {
     #[serde(default)]
     method: MethodName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -327,7 +327,7 @@ struct Record {
     scores: Vec<f32>,
 }
 
-impl From<Calibration> for Record {
+impl From<Calibration> for StoredCalibration {
     fn from(calibration: Calibration) -> Self {
         let (method, folds) = calibration.method.stored();
         Self {
@@ -343,10 +343,10 @@ impl From<Calibration> for Record {
     }
 }
 
-impl TryFrom<Record> for Calibration {
+impl TryFrom<StoredCalibration> for Calibration {
     type Error = CalibrationError;
 
-    fn try_from(record: Record) -> Result<Self, Self::Error> {
+    fn try_from(record: StoredCalibration) -> Result<Self, Self::Error> {
         let method = CalibrationMethod::from_stored(record.method, record.folds)?;
         let calibration =
             Self::from_scores(record.scores, record.false_reject_rate)?.with_method(method)?;

@@ -430,7 +430,7 @@ mod tests {
     use super::*;
     use crate::normalisation::ChannelOrder;
     use crate::permutation::PermutationKind;
-    use crate::preprocess::{Flip, Region, Rotation};
+    use crate::preprocess::{Flip, RegionOfInterest, Rotation};
 
     fn manifest() -> Manifest {
         let digest = Digest::new([7; 32]);
@@ -443,7 +443,7 @@ mod tests {
                 digest,
                 input: Size::new(256, 384),
                 geometry: Geometry {
-                    region: Some(Region {
+                    region: Some(RegionOfInterest {
                         left: 1,
                         top: 2,
                         width: 300,

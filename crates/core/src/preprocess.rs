@@ -18,7 +18,7 @@ use crate::resample::Resampler;
 pub struct Geometry {
     /// The part of the picture to keep; all of it where this is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<Region>,
+    pub region: Option<RegionOfInterest>,
     /// Turned clockwise, in degrees.
     pub rotate: Rotation,
     /// Mirrored after turning.
@@ -28,7 +28,7 @@ pub struct Geometry {
 /// A rectangle in pixels of the original picture; it has to lie inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Region {
+pub struct RegionOfInterest {
     /// Columns to the left of it.
     pub left: usize,
     /// Rows above it.
@@ -108,7 +108,7 @@ pub enum PreprocessError {
     )]
     RegionOutside {
         /// The region asked for.
-        region: Region,
+        region: RegionOfInterest,
         /// The picture's size.
         image: Size,
     },
@@ -148,8 +148,8 @@ impl Geometry {
         &self,
         picture: Size,
         grid: Size,
-        cells: Region,
-    ) -> Result<Region, PreprocessError> {
+        cells: RegionOfInterest,
+    ) -> Result<RegionOfInterest, PreprocessError> {
         let region = self.inspected(picture)?;
         let from_right = grid.width - cells.left - cells.width;
         let from_bottom = grid.height - cells.top - cells.height;
@@ -170,7 +170,7 @@ impl Geometry {
         let turned = self.turn(grid);
         let (left, width) = stretch(columns, turned.width, region.width);
         let (top, height) = stretch(rows, turned.height, region.height);
-        Ok(Region {
+        Ok(RegionOfInterest {
             left: region.left + left,
             top: region.top + top,
             width,
@@ -179,8 +179,8 @@ impl Geometry {
     }
 
     /// The region of interest in a picture of this size.
-    fn inspected(&self, whole: Size) -> Result<Region, PreprocessError> {
-        let region = self.region.unwrap_or(Region {
+    fn inspected(&self, whole: Size) -> Result<RegionOfInterest, PreprocessError> {
+        let region = self.region.unwrap_or(RegionOfInterest {
             left: 0,
             top: 0,
             width: whole.width,
@@ -258,7 +258,7 @@ fn stretch((start, length): (usize, usize), cells: usize, pixels: usize) -> (usi
 /// A rectangle of a picture, known to lie inside it.
 struct View<'a> {
     image: &'a RgbImage,
-    region: Region,
+    region: RegionOfInterest,
 }
 
 impl<'a> View<'a> {
@@ -267,7 +267,7 @@ impl<'a> View<'a> {
     }
 
     fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let Region {
+        let RegionOfInterest {
             left,
             top,
             width,
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_region_is_cut_out_before_anything_else() {
-        let region = Region {
+        let region = RegionOfInterest {
             left: 1,
             top: 2,
             width: 2,
@@ -425,7 +425,7 @@ mod tests {
             })
         );
         for (left, width) in [(0, 0), (3, 2), (usize::MAX, 2)] {
-            let region = Region {
+            let region = RegionOfInterest {
                 left,
                 width,
                 ..region
@@ -456,7 +456,7 @@ mod tests {
             flip in prop::sample::select(vec![Flip::None, Flip::Horizontal, Flip::Vertical]),
         ) {
             let geometry = Geometry {
-                region: Some(Region { left: width / 3, top: 0, width: width - width / 3, height }),
+                region: Some(RegionOfInterest { left: width / 3, top: 0, width: width - width / 3, height }),
                 rotate: Rotation::try_from(quarter_turns * 90).expect("a quarter turn"),
                 flip,
             };

@@ -80,8 +80,8 @@ struct Component {
 }
 
 impl Component {
-    fn bounds(&self) -> preprocess::Region {
-        preprocess::Region {
+    fn bounds(&self) -> preprocess::RegionOfInterest {
+        preprocess::RegionOfInterest {
             left: self.columns.0,
             top: self.rows.0,
             width: self.columns.1 - self.columns.0 + 1,
@@ -127,7 +127,7 @@ fn above(map: &AnomalyMap, threshold: f32) -> Vec<Component> {
 /// number of the same pictures: a good part shows a region, any region, with a probability of at
 /// most α.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Record", into = "Record")]
+#[serde(try_from = "StoredPixelCalibration", into = "StoredPixelCalibration")]
 pub struct PixelCalibration(Calibration);
 
 impl PixelCalibration {
@@ -198,7 +198,7 @@ impl PixelCalibration {
 /// A [`PixelCalibration`] as it is stored, checked on the way in.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct StoredPixelCalibration {
     #[serde(default)]
     method: MethodName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +210,7 @@ struct Record {
     maxima: Vec<f32>,
 }
 
-impl From<PixelCalibration> for Record {
+impl From<PixelCalibration> for StoredPixelCalibration {
     fn from(pixel: PixelCalibration) -> Self {
         let (method, folds) = pixel.0.method().stored();
         Self {
@@ -225,10 +225,10 @@ impl From<PixelCalibration> for Record {
     }
 }
 
-impl TryFrom<Record> for PixelCalibration {
+impl TryFrom<StoredPixelCalibration> for PixelCalibration {
     type Error = CalibrationError;
 
-    fn try_from(record: Record) -> Result<Self, Self::Error> {
+    fn try_from(record: StoredPixelCalibration) -> Result<Self, Self::Error> {
         let method = CalibrationMethod::from_stored(record.method, record.folds)?;
         let stored =
             Calibration::from_scores(record.maxima, record.region_rate)?.with_method(method)?;
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_region_of_interest_outside_the_picture_is_an_error() {
         let geometry = Geometry {
-            region: Some(preprocess::Region {
+            region: Some(preprocess::RegionOfInterest {
                 left: 0,
                 top: 0,
                 width: 9,
@@ -417,7 +417,7 @@ mod tests {
         ) {
             let picture = Size::new(top + height + bottom, left + width + right);
             let geometry = Geometry {
-                region: Some(preprocess::Region { left, top, width, height }),
+                region: Some(preprocess::RegionOfInterest { left, top, width, height }),
                 rotate: Rotation::try_from(quarter_turns * 90).expect("a quarter turn"),
                 flip,
             };

@@ -17,7 +17,7 @@ use crate::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
 
 mod command;
 
-pub use command::{Command, Which};
+pub use command::{CameraSelector, Command};
 
 /// Bytes of a payload at most. The longest trigger that fits its schema, every character written
 /// as an escape, has some 16,000.

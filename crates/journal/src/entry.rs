@@ -8,7 +8,7 @@
 //! The position is not stored: entries of a segment follow each other. It is in the checksum, so
 //! that bytes at a wrong place are no entry. A length of 0 is the end.
 
-use crate::bytes::{Reader, put_text, put_u32, put_u64};
+use crate::bytes::{ByteReader, put_text, put_u32, put_u64};
 
 /// Bytes before the body.
 const PREFIX: usize = 8;
@@ -18,7 +18,7 @@ pub(crate) const SMALLEST: u64 = PREFIX as u64 + 1;
 
 /// An entry that was found whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found<'a> {
+pub(crate) struct FoundEntry<'a> {
     pub(crate) stream: Option<(&'a str, u64)>,
     pub(crate) payload: &'a [u8],
     /// Bytes that it takes in the segment.
@@ -50,20 +50,20 @@ pub(crate) fn write(out: &mut Vec<u8>, position: u64, stream: Option<(&str, u64)
 }
 
 /// The entry at the start of `bytes`, if one of this position is there and whole.
-pub(crate) fn read(bytes: &[u8], position: u64) -> Option<Found<'_>> {
-    let mut reader = Reader(bytes);
+pub(crate) fn read(bytes: &[u8], position: u64) -> Option<FoundEntry<'_>> {
+    let mut reader = ByteReader(bytes);
     let length = reader.u32().filter(|&length| length > 0)?;
     let stored = reader.u32()?;
     let body = reader.bytes(usize::try_from(length).ok()?)?;
     if checksum(position, length, body) != stored {
         return None;
     }
-    let mut body = Reader(body);
+    let mut body = ByteReader(body);
     let stream = match body.u8()? {
         0 => None,
         _ => Some((body.text()?, body.u64()?)),
     };
-    Some(Found {
+    Some(FoundEntry {
         stream,
         payload: body.0,
         size: PREFIX + usize::try_from(length).ok()?,
@@ -73,11 +73,11 @@ pub(crate) fn read(bytes: &[u8], position: u64) -> Option<Found<'_>> {
 /// Length and body of what could be an entry at the start of `bytes`, by everything but its
 /// checksum.
 pub(crate) fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     let length = reader.u32().filter(|&length| length > 0)?;
     reader.u32()?;
     let body = reader.bytes(usize::try_from(length).ok()?)?;
-    let mut fields = Reader(body);
+    let mut fields = ByteReader(body);
     match fields.u8()? {
         0 => {}
         1 => {
@@ -91,7 +91,7 @@ pub(crate) fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
 
 /// Bytes that the entry at the start of `bytes` says it takes, whole or not.
 pub(crate) fn claimed_size(bytes: &[u8]) -> Option<u64> {
-    Some(PREFIX as u64 + u64::from(Reader(bytes).u32()?))
+    Some(PREFIX as u64 + u64::from(ByteReader(bytes).u32()?))
 }
 
 fn checksum(position: u64, length: u32, body: &[u8]) -> u32 {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::bytes::{Reader, put_u32};
+use crate::bytes::{ByteReader, put_u32};
 use crate::pages;
 
 /// Version of everything that the journal writes.
@@ -41,7 +41,7 @@ fn with_version(magic: &[u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
 /// The body of the frame at the start of `bytes`, and the bytes that the frame takes.
 pub(crate) fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<(&'a [u8], usize), FrameError> {
     let parts = || {
-        let mut reader = Reader(bytes);
+        let mut reader = ByteReader(bytes);
         let found = reader.bytes(8)?;
         let version = reader.u32()?;
         let length = usize::try_from(reader.u32()?).ok()?;
@@ -66,7 +66,7 @@ pub(crate) fn load(
     most: u64,
 ) -> (Vec<u8>, Option<io::Error>) {
     let (bytes, fault) = pages::read(file, offset, most.min(pages::PAGE));
-    let length = Reader(bytes.get(12..).unwrap_or_default()).u32();
+    let length = ByteReader(bytes.get(12..).unwrap_or_default()).u32();
     let frame = PREFIX as u64 + u64::from(length.unwrap_or_default());
     if fault.is_some() || !bytes.starts_with(magic) || frame <= bytes.len() as u64 || frame > most {
         return (bytes, fault);

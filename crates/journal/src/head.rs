@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-use crate::bytes::{Reader, put_text, put_u64};
+use crate::bytes::{ByteReader, put_text, put_u64};
 use crate::error::OpenError;
 use crate::folder::{Folder, is_bad_place, vanished};
 use crate::frame::{self, FrameError};
@@ -57,7 +57,7 @@ impl Record {
     }
 
     fn read(body: &[u8]) -> Option<(u64, Self)> {
-        let mut reader = Reader(body);
+        let mut reader = ByteReader(body);
         let generation = reader.number()?;
         let record = Self {
             id: reader.text()?.to_owned(),

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::Reader;
+use crate::bytes::ByteReader;
 use crate::entry::{SMALLEST, plausible};
 
 /// Bytes of checksums that a search may compute: a tenth of a second or so (not measured).
@@ -26,7 +26,7 @@ pub(crate) fn find(bytes: &[u8], skip: usize, positions: Range<u64>) -> Option<(
         let Some((length, body)) = plausible(rest) else {
             continue;
         };
-        let stored = Reader(&rest[4..]).u32()?;
+        let stored = ByteReader(&rest[4..]).u32()?;
         let content = content(length, body);
         let missing = (offset as u64).div_ceil(SMALLEST) + 1;
         let last = positions.end.min(positions.start.saturating_add(missing));

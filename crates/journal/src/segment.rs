@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::FileExt;
 
-use crate::bytes::{Reader, put_text, put_u64};
+use crate::bytes::{ByteReader, put_text, put_u64};
 use crate::folder::Folder;
 use crate::frame::{self, FrameError};
 use crate::streams::Streams;
@@ -74,7 +74,7 @@ impl Header {
     }
 
     fn read(body: &[u8]) -> Option<Self> {
-        let mut reader = Reader(body);
+        let mut reader = ByteReader(body);
         Some(Self {
             id: reader.text()?.to_owned(),
             first: reader.number()?,
@@ -199,7 +199,7 @@ pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, Fr
         (Some(_), _) => Read::Damaged(None),
         (None, Some(fault)) => Read::Unreadable(fault),
         (None, None) => {
-            let id = bytes.get(frame::PREFIX..).map(Reader);
+            let id = bytes.get(frame::PREFIX..).map(ByteReader);
             let id = id.and_then(|mut body| body.text().map(str::to_owned));
             Read::Damaged(id)
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::bytes::{Reader, put_text, put_u64};
+use crate::bytes::{ByteReader, put_text, put_u64};
 
 /// The last numbers by stream. Those that are only taken live in memory; those that are settled
 /// (written, or lost for good) are what goes to disk and is never given again.
@@ -74,7 +74,7 @@ impl Streams {
     }
 
     /// Reads what [`Streams::write`] wrote.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn read(reader: &mut ByteReader<'_>) -> Option<Self> {
         let count = reader.u64()?;
         let mut streams = Self::default();
         for _ in 0..count {

@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::entry::{self, Found};
+use crate::entry::{self, FoundEntry};
 use crate::{pages, resync};
 
 /// Bytes that are read at once, unless an entry is larger.
@@ -74,7 +74,7 @@ impl Walk {
 
     /// The entry where it stands, of which nothing lies at `end` or behind; then it stands behind
     /// it. Where there is no whole entry, it stays where it is.
-    pub(crate) fn next(&mut self, end: u64) -> io::Result<Found<'_>> {
+    pub(crate) fn next(&mut self, end: u64) -> io::Result<FoundEntry<'_>> {
         self.fill(end);
         let held = held(&self.buffer, self.buffer_at, self.offset);
         let Some(found) = entry::read(held, self.position) else {

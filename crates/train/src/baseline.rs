@@ -18,14 +18,14 @@ mod cholesky;
 
 use ndarray::Array2;
 
-use crate::features::{FeatureError, FeatureSet};
+use crate::features::{CachedFeatureError, FeatureSet};
 
 /// Why a baseline has no scores.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
     /// Features could not be read.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(#[from] CachedFeatureError),
     /// There is no distribution to fit.
     #[error(
         "{method} cannot be fitted on {images} training images: it takes at least 2 whose features \
@@ -43,7 +43,7 @@ pub enum BaselineError {
 const BATCH: usize = 64;
 
 /// The features of a set whose view is a single vector an image, `[images, channels]`.
-fn vectors(set: &FeatureSet) -> Result<Array2<f64>, FeatureError> {
+fn vectors(set: &FeatureSet) -> Result<Array2<f64>, CachedFeatureError> {
     let [channels, height, width] = set.shapes()[0];
     assert_eq!([height, width], [1, 1], "a view of one place");
     let mut rows = Vec::with_capacity(set.len() * channels);

@@ -27,7 +27,7 @@ pub type ImageFeatures = [Array3<f32>; SCALES];
 
 /// Why features could not be stored or read.
 #[derive(Debug, thiserror::Error)]
-pub enum FeatureError {
+pub enum CachedFeatureError {
     /// The file system said no.
     #[error("feature cache: cannot {action} {path}")]
     Io {
@@ -73,8 +73,8 @@ impl FeatureCache {
     ///
     /// # Errors
     /// If the folder cannot be created.
-    pub fn open(folder: &Path) -> Result<Self, FeatureError> {
-        fs::create_dir_all(folder).map_err(|source| FeatureError::Io {
+    pub fn open(folder: &Path) -> Result<Self, CachedFeatureError> {
+        fs::create_dir_all(folder).map_err(|source| CachedFeatureError::Io {
             action: "create",
             path: folder.to_owned(),
             source,
@@ -107,7 +107,7 @@ impl FeatureCache {
         key: &str,
         note: &str,
         features: &ImageFeatures,
-    ) -> Result<(), FeatureError> {
+    ) -> Result<(), CachedFeatureError> {
         let path = self.path(key);
         let tensors = features
             .iter()
@@ -115,13 +115,13 @@ impl FeatureCache {
             .map(|(scale, maps)| (name(scale), Stored(maps)));
         let metadata = HashMap::from([(NOTE.to_owned(), note.to_owned())]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|source| {
-            FeatureError::Damaged {
+            CachedFeatureError::Damaged {
                 path: path.clone(),
                 source,
             }
         })?;
         whole_file::write(&path, |partial| fs::write(partial, bytes)).map_err(|source| {
-            FeatureError::Io {
+            CachedFeatureError::Io {
                 action: "write",
                 path: path.clone(),
                 source,
@@ -197,8 +197,8 @@ impl FeatureSet {
     ///
     /// # Errors
     /// If there are no keys or the first file cannot be read.
-    pub fn new(cache: FeatureCache, keys: Vec<String>) -> Result<Self, FeatureError> {
-        let first = cache.path(keys.first().ok_or(FeatureError::Empty)?);
+    pub fn new(cache: FeatureCache, keys: Vec<String>) -> Result<Self, CachedFeatureError> {
+        let first = cache.path(keys.first().ok_or(CachedFeatureError::Empty)?);
         let stored = with_tensors(&first, shapes)?;
         Ok(Self {
             cache,
@@ -236,7 +236,7 @@ impl FeatureSet {
     pub fn batches(
         &self,
         size: usize,
-    ) -> impl Iterator<Item = Result<Scales<Maps>, FeatureError>> + '_ {
+    ) -> impl Iterator<Item = Result<Scales<Maps>, CachedFeatureError>> + '_ {
         let starts = (0..self.len()).step_by(size);
         starts.map(move |start| {
             let samples: Vec<usize> = (start..self.len().min(start + size)).collect();
@@ -251,7 +251,7 @@ impl FeatureSet {
     ///
     /// # Panics
     /// If an index is [`Self::len`] or more.
-    pub fn load(&self, samples: &[usize]) -> Result<Scales<Maps>, FeatureError> {
+    pub fn load(&self, samples: &[usize]) -> Result<Scales<Maps>, CachedFeatureError> {
         let scales = self.view.scales.clone();
         let zeros = |&[channels, height, width]: &[usize; 3]| {
             Maps::zeros((channels, samples.len(), height, width))
@@ -261,7 +261,7 @@ impl FeatureSet {
             let path = self.cache.path(&self.keys[sample]);
             with_tensors(&path, |views| {
                 if shapes(views) != self.stored {
-                    return Err(FeatureError::Shape { path: path.clone() });
+                    return Err(CachedFeatureError::Shape { path: path.clone() });
                 }
                 for (maps, view) in batch.iter_mut().zip(&views[scales.clone()]) {
                     let mut slot = maps.index_axis_mut(Axis(1), position);
@@ -287,13 +287,13 @@ fn shapes(views: &[TensorView; SCALES]) -> [[usize; 3]; SCALES] {
 fn with_tensors<R>(
     path: &Path,
     task: impl FnOnce(&[TensorView; SCALES]) -> R,
-) -> Result<R, FeatureError> {
-    let bytes = fs::read(path).map_err(|source| FeatureError::Io {
+) -> Result<R, CachedFeatureError> {
+    let bytes = fs::read(path).map_err(|source| CachedFeatureError::Io {
         action: "read",
         path: path.to_owned(),
         source,
     })?;
-    let damaged = |source| FeatureError::Damaged {
+    let damaged = |source| CachedFeatureError::Damaged {
         path: path.to_owned(),
         source,
     };
@@ -400,6 +400,8 @@ mod tests {
         cache.store("b", "", &features(0, 8)).expect("stored");
         let set = FeatureSet::new(cache, vec!["a".into(), "b".into()]).expect("opened");
         let error = set.load(&[0, 1]).expect_err("refused");
-        assert!(matches!(&error, FeatureError::Shape { path } if path.ends_with("b.safetensors")));
+        assert!(
+            matches!(&error, CachedFeatureError::Shape { path } if path.ends_with("b.safetensors"))
+        );
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::adam::{Adam, AdamSettings, gradient_norm};
 use crate::checkpoint::{Checkpoint, CheckpointView};
 pub use crate::epoch::EpochReport;
-use crate::features::{FeatureError, FeatureSet};
+use crate::features::{CachedFeatureError, FeatureSet};
 use crate::network::Flow;
 use crate::transform;
 
@@ -82,13 +82,13 @@ impl Schedule {
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum TrainingError {
+pub enum EpochError {
     /// The flow cannot be built.
     #[error(transparent)]
     Spec(#[from] FlowSpecError),
     /// Features could not be read.
     #[error(transparent)]
-    Features(#[from] FeatureError),
+    Features(#[from] CachedFeatureError),
     /// The loss or its gradient is no number any more.
     #[error(
         "the {what} is not finite in epoch {epoch}, step {step}; \
@@ -146,7 +146,7 @@ impl<'a> Trainer<'a> {
         settings: TrainingSettings,
         features: &'a FeatureSet,
         transform: &'a FeatureTransform,
-    ) -> Result<Self, TrainingError> {
+    ) -> Result<Self, EpochError> {
         assert!(settings.batch > 0, "a batch has at least one image");
         let flow = Flow::new(spec, settings.seed)?;
         let adam = Adam::new(flow.parameters.len());
@@ -210,7 +210,7 @@ impl<'a> Trainer<'a> {
     pub fn epoch(
         &mut self,
         mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
-    ) -> Result<&EpochReport, TrainingError> {
+    ) -> Result<&EpochReport, EpochError> {
         let start = Instant::now();
         let epoch = self.epochs.len() + 1;
         let order = self.order(epoch);
@@ -230,9 +230,7 @@ impl<'a> Trainer<'a> {
             let loss =
                 self.step(batch, learning_rate, &mut gradient)
                     .map_err(|what| match what {
-                        StepError::NotFinite(what) => {
-                            TrainingError::NotFinite { what, epoch, step }
-                        }
+                        StepError::NotFinite(what) => EpochError::NotFinite { what, epoch, step },
                         StepError::Features(error) => error.into(),
                     })?;
             loss_sum += loss * batch.len() as f64;
@@ -244,7 +242,7 @@ impl<'a> Trainer<'a> {
             })
             .is_break()
             {
-                return Err(TrainingError::Interrupted { epoch });
+                return Err(EpochError::Interrupted { epoch });
             }
         }
         self.epochs.push(EpochReport {
@@ -299,5 +297,5 @@ impl<'a> Trainer<'a> {
 
 enum StepError {
     NotFinite(&'static str),
-    Features(FeatureError),
+    Features(CachedFeatureError),
 }

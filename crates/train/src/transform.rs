@@ -6,7 +6,7 @@ use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
-use crate::features::{FeatureError, FeatureSet};
+use crate::features::{CachedFeatureError, FeatureSet};
 use crate::maps::{Maps, Scales};
 
 /// What to do to the features before the flow.
@@ -36,27 +36,33 @@ const BATCH: usize = 64;
 ///
 /// # Errors
 /// If features cannot be read.
-pub fn fit(kind: TransformKind, features: &FeatureSet) -> Result<FeatureTransform, FeatureError> {
+pub fn fit(
+    kind: TransformKind,
+    features: &FeatureSet,
+) -> Result<FeatureTransform, CachedFeatureError> {
     let scales = match kind {
         TransformKind::None => vec![ChannelTransform::Identity; features.shapes().len()],
         TransformKind::Standardise => {
             let shapes = features.shapes().into_iter();
-            let mut moments: Scales<Moments> = shapes
-                .map(|[channels, ..]| Moments::new(channels))
+            let mut moments: Scales<ChannelMoments> = shapes
+                .map(|[channels, ..]| ChannelMoments::new(channels))
                 .collect();
             for batch in features.batches(BATCH) {
                 for (moments, maps) in moments.iter_mut().zip(batch?) {
                     moments.add(&maps);
                 }
             }
-            moments.into_iter().map(Moments::standardise).collect()
+            moments
+                .into_iter()
+                .map(ChannelMoments::standardise)
+                .collect()
         }
     };
     Ok(FeatureTransform { scales })
 }
 
 /// Running sums over positions, by channel, in double precision.
-struct Moments {
+struct ChannelMoments {
     count: f64,
     sum: Vec<f64>,
     square: Vec<f64>,
@@ -69,7 +75,7 @@ const SMALLEST_DEVIATION: f64 = 1e-3;
 /// at all, is the rounding of 24 bits after a few layers, and not the parts. Not measured.
 const SMALLEST_SHARE: f64 = 1e-5;
 
-impl Moments {
+impl ChannelMoments {
     fn new(channels: usize) -> Self {
         Self {
             count: 0.0,

@@ -9,7 +9,7 @@ use flawd_core::flow::FlowSpec;
 use flawd_core::permutation::PermutationKind;
 
 use crate::features::FeatureSet;
-use crate::trainer::{StepReport, Trainer, TrainingError, TrainingSettings};
+use crate::trainer::{EpochError, StepReport, Trainer, TrainingSettings};
 use crate::transform::{self, TransformKind};
 use crate::view::FeatureView;
 
@@ -72,7 +72,7 @@ impl Variant {
         train: &FeatureSet,
         test: &FeatureSet,
         mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
-    ) -> Result<VariantScores, TrainingError> {
+    ) -> Result<VariantScores, EpochError> {
         let (train, test) = (
             train.seen_as(self.view.clone()),
             test.seen_as(self.view.clone()),

@@ -7,7 +7,7 @@ use flawd_core::permutation::PermutationKind;
 use flawd_train::adam::AdamSettings;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::{FeatureCache, FeatureSet, ImageFeatures};
-use flawd_train::trainer::{Schedule, TrainingError, TrainingSettings};
+use flawd_train::trainer::{EpochError, Schedule, TrainingSettings};
 use flawd_train::transform::TransformKind;
 use flawd_train::variant::Variant;
 use flawd_train::view::{FeatureForm, FeatureView};
@@ -173,8 +173,5 @@ fn a_variant_stops_when_it_is_told_to() {
         3 => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
-    assert!(matches!(
-        stopped,
-        Err(TrainingError::Interrupted { epoch: 3 })
-    ));
+    assert!(matches!(stopped, Err(EpochError::Interrupted { epoch: 3 })));
 }

@@ -10,7 +10,7 @@ use flawd_train::adam::AdamSettings;
 use flawd_train::checkpoint::Checkpoint;
 use flawd_train::features::{FeatureCache, FeatureSet, ImageFeatures};
 use flawd_train::network::Latents;
-use flawd_train::trainer::{Schedule, Trainer, TrainingError, TrainingSettings};
+use flawd_train::trainer::{EpochError, Schedule, Trainer, TrainingSettings};
 use flawd_train::transform::{self, TransformKind};
 use ndarray::{Array3, Axis};
 
@@ -158,7 +158,7 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     let stopped = first
         .epoch(|_| ControlFlow::Break(()))
         .expect_err("stopped");
-    assert!(matches!(stopped, TrainingError::Interrupted { epoch: 3 }));
+    assert!(matches!(stopped, EpochError::Interrupted { epoch: 3 }));
 
     let mut second = new();
     second.resume(

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use flawd_core::depth::Depth;
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
-use flawd_core::preprocess::{Flip, Geometry, Region, Rotation};
+use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use flawd_onnx::FeatureChoice;
 
 use crate::commands::failure::Failure;
@@ -32,7 +32,7 @@ pub(crate) struct FeatureArgs {
     normalisation: Option<NormalisationArg>,
     /// Part of each picture to inspect, in pixels; the daemon then cuts out the same
     #[arg(long, value_name = "LEFT,TOP,WIDTH,HEIGHT", value_parser = region)]
-    region: Option<Region>,
+    region: Option<RegionOfInterest>,
     /// Turn each picture clockwise by 0, 90, 180 or 270 degrees, after the region is cut out
     #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = rotation)]
     rotate: Rotation,
@@ -42,7 +42,7 @@ pub(crate) struct FeatureArgs {
     #[command(flatten)]
     depth: DepthArg,
     #[command(flatten)]
-    cache: CacheArgs,
+    cache: CacheFolderArgs,
 }
 
 /// What is known of pictures of more than 8 bits; shared by the commands that make bundles.
@@ -56,7 +56,7 @@ pub(crate) struct DepthArg {
 
 /// Where work is kept, so that a second run or an interrupted one goes on.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct CacheArgs {
+pub(crate) struct CacheFolderArgs {
     /// Where features and unfinished work are kept, so that a second run or an interrupted one
     /// goes on; the user's cache if unset (`flawd cache` lists and clears it)
     #[arg(long, value_name = "DIR")]
@@ -115,7 +115,7 @@ impl FeatureArgs {
     }
 }
 
-impl CacheArgs {
+impl CacheFolderArgs {
     /// The folder given, or the user's.
     ///
     /// # Errors
@@ -152,9 +152,9 @@ fn depth(text: &str) -> Result<Depth, String> {
 }
 
 /// `LEFT,TOP,WIDTH,HEIGHT`.
-fn region(text: &str) -> Result<Region, String> {
+fn region(text: &str) -> Result<RegionOfInterest, String> {
     match numbers::<usize>(text)[..] {
-        [left, top, width, height] if width > 0 && height > 0 => Ok(Region {
+        [left, top, width, height] if width > 0 && height > 0 => Ok(RegionOfInterest {
             left,
             top,
             width,

@@ -6,12 +6,14 @@ use clap::{Args, ValueEnum};
 use flawd_onnx::Runtime;
 
 use crate::bundle::Bundle;
-use crate::commands::args::features::{self, CacheArgs};
+use crate::commands::args::features::{self, CacheFolderArgs};
 use crate::commands::args::runtime::RuntimeArgs;
 use crate::commands::failure::Failure;
 use crate::commands::progress::ProgressLine;
-use crate::lab::comparison::{Comparing, ComparisonError, ComparisonPlan, ComparisonStep, Method};
-use crate::lab::evaluation::Report;
+use crate::lab::comparison::{
+    ComparisonError, ComparisonPlan, ComparisonStep, Method, PreparedComparison,
+};
+use crate::lab::evaluation::Evaluation;
 use crate::lab::evaluation::compared::{AcrossCategories, Comparison};
 
 /// What to compare the bundle with.
@@ -25,7 +27,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "FILE", requires = "compare")]
     backbone: Option<PathBuf>,
     #[command(flatten)]
-    cache: CacheArgs,
+    cache: CacheFolderArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,7 +63,7 @@ impl CompareArgs {
         bundle: &Bundle,
         data: &Path,
         good: &str,
-    ) -> Result<Option<Comparing>, Failure> {
+    ) -> Result<Option<PreparedComparison>, Failure> {
         if self.compare.is_empty() {
             return Ok(None);
         }
@@ -72,7 +74,9 @@ impl CompareArgs {
             good: good.to_owned(),
             cache: self.cache.clone().folder().map_err(Failure::usage)?,
         };
-        Comparing::prepare(bundle, plan).map(Some).map_err(failure)
+        PreparedComparison::prepare(bundle, plan)
+            .map(Some)
+            .map_err(failure)
     }
 }
 
@@ -92,8 +96,8 @@ fn failure(error: ComparisonError) -> Failure {
 /// # Errors
 /// What went wrong, with its exit code.
 pub(crate) fn compare(
-    comparing: &Comparing,
-    report: &Report,
+    comparing: &PreparedComparison,
+    report: &Evaluation,
     args: &RuntimeArgs,
 ) -> Result<Comparison, Failure> {
     let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;

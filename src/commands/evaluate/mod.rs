@@ -18,7 +18,8 @@ use crate::bundle::Bundle;
 use crate::files::path_text;
 use crate::lab::dataset::{GOOD, Sample, TestSet};
 use crate::lab::evaluation::{
-    Category, CategoryError, Overview, Report, Selection, Splits, Step, evaluate,
+    Category, CategoryError, Evaluation, EvaluationStep, EvaluationTarget, Overview, Splits,
+    evaluate,
 };
 use crate::lab::report::{Gallery, Page, Section, page};
 use crate::messages::with_causes;
@@ -76,7 +77,7 @@ fn splits(text: &str) -> Result<usize, String> {
 struct Evaluated {
     category: Category,
     bundle: Bundle,
-    report: Report,
+    report: Evaluation,
     gallery: Gallery,
 }
 
@@ -85,10 +86,11 @@ struct Evaluated {
 /// # Errors
 /// What went wrong, with its exit code; an image that cannot be used is none, unless none can.
 pub fn run(args: EvaluateArgs) -> Outcome {
-    let selection = Selection::find(&args.bundle, &args.data).map_err(|error| match error {
-        CategoryError::NoBundle(_) => Failure::config(error),
-        error => Failure::usage(error),
-    })?;
+    let selection =
+        EvaluationTarget::find(&args.bundle, &args.data).map_err(|error| match error {
+            CategoryError::NoBundle(_) => Failure::config(error),
+            error => Failure::usage(error),
+        })?;
     let categories = selection.categories();
     // Whatever stands in the way is better known before the first image is scored.
     let tests: Vec<TestSet> = categories
@@ -100,7 +102,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     for category in categories {
         Bundle::open(&category.bundle).map_err(Failure::config)?;
     }
-    let is_one = matches!(selection, Selection::One(_));
+    let is_one = matches!(selection, EvaluationTarget::One(_));
     let outs: Vec<Option<PathBuf>> = categories
         .iter()
         .map(|category| {
@@ -177,14 +179,14 @@ fn evaluate_one(
             gallery.observe(&step)?;
         }
         match step {
-            Step::Skipped { path, error } => {
+            EvaluationStep::Skipped { path, error } => {
                 progress.line(&format!(
                     "skipped {}: {}",
                     path.display(),
                     with_causes(error)
                 ));
             }
-            Step::Scored {
+            EvaluationStep::Scored {
                 sample,
                 image,
                 prediction,
@@ -259,7 +261,7 @@ fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
 
 /// Prints and writes what was found; `evaluated` has what `selection` has, so it is not empty.
 fn finish(
-    selection: &Selection,
+    selection: &EvaluationTarget,
     evaluated: &[Evaluated],
     json: Option<OutputFile<'_>>,
     html: Option<OutputFile<'_>>,
@@ -267,8 +269,10 @@ fn finish(
     let reports = evaluated.iter();
     let reports = reports.map(|evaluated| (evaluated.category.name.as_str(), &evaluated.report));
     let overview = match selection {
-        Selection::One(_) => None,
-        Selection::Several { left_out, .. } => Some(Overview::new(reports.collect(), left_out)),
+        EvaluationTarget::One(_) => None,
+        EvaluationTarget::Several { left_out, .. } => {
+            Some(Overview::new(reports.collect(), left_out))
+        }
     };
     match &overview {
         Some(overview) => table::print_overview(overview),

@@ -3,13 +3,13 @@
 use flawd_core::calibration::needed_images;
 
 use super::comparison::{print_across, print_comparison};
-use crate::lab::evaluation::{Metrics, Overview, PromiseRow, Report};
+use crate::lab::evaluation::{Evaluation, Metrics, Overview, PromiseRow};
 
 /// Width of the first column at least.
 const NAME: usize = 12;
 
 /// Prints the report of one category.
-pub(crate) fn print_report(report: &Report) {
+pub(crate) fn print_report(report: &Evaluation) {
     let name = name_width(report.defect_types.keys());
     let line = |kind: &str, cells: [String; 7]| {
         let [images, auroc, ap, f1, escapes, pixels, aupro] = cells;
@@ -138,7 +138,7 @@ fn name_width(names: impl Iterator<Item = impl AsRef<str>>) -> usize {
         .max(NAME)
 }
 
-fn false_rejects(report: &Report) -> String {
+fn false_rejects(report: &Evaluation) -> String {
     let overall = &report.overall;
     let expected = report
         .expected_false_rejects
@@ -172,7 +172,7 @@ fn false_rejects(report: &Report) -> String {
 }
 
 /// How many defects have a mask, and where those are looked for if not all do.
-fn masks(report: &Report) -> String {
+fn masks(report: &Evaluation) -> String {
     let (used, defects) = (report.masks.used, report.overall.counts.defect);
     let where_to = if used == defects {
         ""
@@ -199,14 +199,14 @@ fn kept(promise: &PromiseRow) -> String {
     }
 }
 
-fn print_warnings(report: &Report) {
+fn print_warnings(report: &Evaluation) {
     for (name, text) in warnings(report) {
         println!("{name:14} {text}");
     }
 }
 
 /// What makes the numbers less than they look.
-fn warnings(report: &Report) -> Vec<(&'static str, String)> {
+fn warnings(report: &Evaluation) -> Vec<(&'static str, String)> {
     let mut warnings = Vec::new();
     if report.overall.counts.good == 0 {
         let text = "none were scored: nothing is said of false rejects, and no AUROC".to_owned();

@@ -17,7 +17,7 @@ use crate::commands::output::OutputFile;
 use crate::commands::progress::ProgressLine;
 use crate::commands::train::{MapArg, bundle_name};
 use crate::commands::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
-use crate::lab::calibration::{Progress, ThresholdError};
+use crate::lab::calibration::{CalibrationProgress, ThresholdError};
 use crate::lab::dataset::{Images, images_in};
 use crate::lab::import::{ImportError, ImportPlan, ImportedModel};
 use crate::pictures::depth::{self, SetError};
@@ -154,7 +154,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
         (&promise, &selection),
         &runtime,
         &args.runtime.session_options(),
-        &mut |of: Progress<'_>| {
+        &mut |of: CalibrationProgress<'_>| {
             progress.held_out(&of);
             stop.control()
         },

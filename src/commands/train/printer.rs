@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flawd_core::calibration::shown;
 
 use crate::commands::progress::ProgressLine;
-use crate::lab::training::Progress;
+use crate::lab::training::TrainingProgress;
 
 /// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
 pub(crate) struct Printer {
@@ -29,33 +29,33 @@ impl Printer {
         self.line.line(&format!("{}{text}", self.fold));
     }
 
-    pub(crate) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &TrainingProgress) {
         match progress {
-            Progress::LeftOut(left_out) => self.line.left_out(left_out),
-            Progress::Depths { done, total } => {
+            TrainingProgress::LeftOut(left_out) => self.line.left_out(left_out),
+            TrainingProgress::Depths { done, total } => {
                 self.line.update(&format!("depth {done}/{total}"));
             }
-            Progress::Depth(found) if found.is_worth_saying() => {
+            TrainingProgress::Depth(found) if found.is_worth_saying() => {
                 self.say(&format!("depth: {found}"));
             }
-            Progress::Depth(_) => self.line.clear(),
-            Progress::Features(step) => self.line.extraction(step),
-            Progress::GaveWay(gave_way) => self.say(&format!(
+            TrainingProgress::Depth(_) => self.line.clear(),
+            TrainingProgress::Features(step) => self.line.extraction(step),
+            TrainingProgress::GaveWay(gave_way) => self.say(&format!(
                 "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
                 gave_way.calibrating,
                 shown(gave_way.rate),
                 gave_way.takes
             )),
-            Progress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
-            Progress::FoldKept => self.say("its scores are there from an interrupted run"),
-            Progress::OutOfFold { images } => {
+            TrainingProgress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
+            TrainingProgress::FoldKept => self.say("its scores are there from an interrupted run"),
+            TrainingProgress::OutOfFold { images } => {
                 self.fold.clear();
                 self.say(&format!(
                     "{images} images are scored, each by a flow that was not trained on it; now \
                      the flow of all"
                 ));
             }
-            Progress::Split {
+            TrainingProgress::Split {
                 training,
                 held_out,
                 parameters,
@@ -68,17 +68,17 @@ impl Printer {
                     "{training} images train {parameters} parameters{calibrate}"
                 ));
             }
-            Progress::Resumed(epochs) => self.say(&format!(
+            TrainingProgress::Resumed(epochs) => self.say(&format!(
                 "going on after {epochs} epochs of an interrupted run"
             )),
-            Progress::Step(step) => {
+            TrainingProgress::Step(step) => {
                 let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
                 self.line.update(&format!(
                     "{}epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
                     self.fold, step.epoch, step.step, step.steps, step.loss
                 ));
             }
-            Progress::Epoch { report, of, left } => {
+            TrainingProgress::Epoch { report, of, left } => {
                 self.say(&format!(
                     "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
                     report.epoch,
@@ -89,15 +89,15 @@ impl Printer {
                 ));
                 self.epoch_start = Instant::now();
             }
-            Progress::Scored { done, total } => {
+            TrainingProgress::Scored { done, total } => {
                 let text = format!("{}scored {done}/{total}", self.fold);
                 self.line.update(&text);
             }
-            Progress::Skipped(image) => self.line.skipped(&image.path, &image.reason),
-            Progress::Exported { difference } => self.say(&format!(
+            TrainingProgress::Skipped(image) => self.line.skipped(&image.path, &image.reason),
+            TrainingProgress::Exported { difference } => self.say(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
-            Progress::Calibrated(calibration) => {
+            TrainingProgress::Calibrated(calibration) => {
                 self.say(&format!("calibrated on {} images", calibration.n()));
             }
         }

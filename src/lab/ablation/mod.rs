@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use flawd_onnx::{Runtime, SessionOptions};
-use flawd_train::features::{FeatureError, FeatureSet};
-use flawd_train::trainer::{StepReport, TrainingError};
+use flawd_train::features::{CachedFeatureError, FeatureSet};
+use flawd_train::trainer::{EpochError, StepReport};
 use flawd_train::variant::Variant;
 
 use super::comparison::{Contender, ContenderError};
@@ -33,7 +33,7 @@ mod saved;
 
 pub use group::Group;
 pub use report::{Ablation, AblationRow, GroupReport, Summary};
-pub use saved::Run;
+pub use saved::SavedRun;
 
 use group::Entry;
 use saved::{KeptError, KeptRuns};
@@ -71,7 +71,7 @@ pub enum AblationError {
     Features(#[from] FeaturesError),
     /// Cached features cannot be read.
     #[error(transparent)]
-    Cache(#[from] FeatureError),
+    Cache(#[from] CachedFeatureError),
     /// What is finished cannot be kept or read.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -126,7 +126,7 @@ pub enum AblationStep<'a> {
         /// Which one.
         at: At<'a>,
         /// What it gave.
-        run: &'a Run,
+        run: &'a SavedRun,
         /// Whether it had been finished by an earlier ablation.
         was_kept: bool,
     },
@@ -306,7 +306,7 @@ impl Bench<'_> {
         contender: &Contender,
         at: At,
         observe: &mut AblationObserver,
-    ) -> Result<Run, AblationError> {
+    ) -> Result<SavedRun, AblationError> {
         let start = Instant::now();
         let epochs = match contender {
             Contender::Flow(variant) => variant.settings.epochs_over(self.train.len()),
@@ -315,9 +315,7 @@ impl Bench<'_> {
         let mut tell = |step| observe(AblationStep::Trains { at, epochs, step });
         let scored = contender.scores(&self.train, &self.test, &mut tell);
         let scored = scored.map_err(|source| match source {
-            ContenderError::Training(TrainingError::Interrupted { .. }) => {
-                AblationError::Interrupted
-            }
+            ContenderError::Training(EpochError::Interrupted { .. }) => AblationError::Interrupted,
             source => AblationError::Variant {
                 variant: at.variant.to_owned(),
                 source,
@@ -328,7 +326,7 @@ impl Bench<'_> {
         let metrics = ImageMetrics::new(images.zip(scores)).ok_or(AblationError::OneKind {
             folder: self.plan.data.clone(),
         })?;
-        Ok(Run {
+        Ok(SavedRun {
             seed: at.seed,
             parameters: scored.parameters,
             final_loss: scored.final_loss,
@@ -339,4 +337,4 @@ impl Bench<'_> {
 }
 
 /// What every contender gave, in the order in which they ran.
-type Finished = Vec<(Contender, Run)>;
+type Finished = Vec<(Contender, SavedRun)>;

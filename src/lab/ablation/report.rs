@@ -5,7 +5,7 @@ use flawd_core::image::Size;
 use flawd_train::trainer::TrainingSettings;
 use serde::Serialize;
 
-use super::{AblationPlan, Contender, Entry, Finished, Group, Run};
+use super::{AblationPlan, Contender, Entry, Finished, Group, SavedRun};
 
 /// Everything that an ablation found; what `flawd ablate --json` writes.
 #[derive(Debug, Serialize)]
@@ -51,7 +51,7 @@ pub struct AblationRow {
     /// Best F1 score, over the runs.
     pub f1_max: Summary,
     /// One a seed, or one alone where nothing is drawn.
-    pub runs: Vec<Run>,
+    pub runs: Vec<SavedRun>,
 }
 
 /// A number over several runs.
@@ -67,7 +67,7 @@ pub struct Summary {
 
 impl Summary {
     /// Of some runs, at least one.
-    fn of(runs: &[Run], value: impl Fn(&Run) -> f64) -> Self {
+    fn of(runs: &[SavedRun], value: impl Fn(&SavedRun) -> f64) -> Self {
         let values = || runs.iter().map(&value);
         Self {
             mean: values().sum::<f64>() / runs.len() as f64,
@@ -89,7 +89,7 @@ pub(crate) fn groups(
         run.expect("every entry ran with every seed").1.clone()
     };
     let row = |entry: &Entry| {
-        let runs: Vec<Run> = entry.contenders(&plan.seeds).iter().map(run).collect();
+        let runs: Vec<SavedRun> = entry.contenders(&plan.seeds).iter().map(run).collect();
         AblationRow {
             variant: entry.name.clone(),
             is_base: entry.contender == base,

@@ -14,7 +14,7 @@ use crate::lab::features::FeatureImage;
 
 /// One variant trained once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct SavedRun {
     /// The seed, where something is drawn.
     pub seed: Option<u64>,
     /// Number of trained parameters, where there are any.
@@ -94,7 +94,7 @@ impl KeptRuns {
     }
 
     /// What a contender gave earlier, if it did.
-    pub(crate) fn find(&self, contender: &Contender) -> Result<Option<Run>, KeptError> {
+    pub(crate) fn find(&self, contender: &Contender) -> Result<Option<SavedRun>, KeptError> {
         let path = self.path(contender);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -112,7 +112,7 @@ impl KeptRuns {
     }
 
     /// Keeps what a contender gave.
-    pub(crate) fn keep(&self, contender: &Contender, run: &Run) -> Result<(), KeptError> {
+    pub(crate) fn keep(&self, contender: &Contender, run: &SavedRun) -> Result<(), KeptError> {
         let path = self.path(contender);
         let text = serde_json::to_string_pretty(run).expect("numbers and names");
         atomic::write(&path, text.as_bytes()).map_err(|source| KeptError::Io {

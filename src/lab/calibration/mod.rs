@@ -28,14 +28,14 @@ pub const DEFAULT_RATE: f64 = 0.01;
 
 /// What a threshold is to promise.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Promise {
+pub struct PromiseTarget {
     /// Share of good parts that are rejected at most, in `(0, 1)`.
     pub false_reject_rate: f64,
     /// Take the lowest rate that the images can promise where they are too few.
     pub accept_achievable: bool,
 }
 
-impl Promise {
+impl PromiseTarget {
     /// The threshold for the scores of held-out good images.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Promise {
 }
 
 /// What is reported of the images.
-pub enum Progress<'a> {
+pub enum CalibrationProgress<'a> {
     /// An image cannot be used.
     Skipped {
         /// Its file.
@@ -91,14 +91,17 @@ pub struct TrainedOn {
 }
 
 /// Hears of progress, and may end the scoring.
-pub type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+pub type CalibrationObserver<'a> = dyn FnMut(CalibrationProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// The caller asked to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-fn tell(observe: &mut Observer, progress: Progress) -> Result<(), Interrupted> {
+fn tell(
+    observe: &mut CalibrationObserver,
+    progress: CalibrationProgress,
+) -> Result<(), Interrupted> {
     match observe(progress) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Interrupted),
@@ -121,8 +124,8 @@ pub fn same_pixels(earlier: &Path) -> String {
     format!("the same pixels as {}", earlier.display())
 }
 
-fn skip(observe: &mut Observer, path: &Path, reason: &str) -> Result<(), Interrupted> {
-    tell(observe, Progress::Skipped { path, reason })
+fn skip(observe: &mut CalibrationObserver, path: &Path, reason: &str) -> Result<(), Interrupted> {
+    tell(observe, CalibrationProgress::Skipped { path, reason })
 }
 
 /// Held-out good images that were scored.
@@ -161,14 +164,14 @@ impl HeldOut {
         scorer: &mut Scorer,
         paths: Vec<PathBuf>,
         was_trained_on: impl Fn(Digest) -> bool,
-        observe: &mut Observer,
+        observe: &mut CalibrationObserver,
     ) -> Result<Self, ScoringError> {
         let total = paths.len();
         let mut seen: HashMap<Digest, PathBuf> = HashMap::new();
         let mut trained_on: Vec<PathBuf> = Vec::new();
         let mut scored = Vec::with_capacity(total);
         for (done, path) in paths.into_iter().enumerate() {
-            tell(observe, Progress::Scored { done, total })?;
+            tell(observe, CalibrationProgress::Scored { done, total })?;
             let picture = match Picture::read(&path, scorer.depth()) {
                 Ok(picture) => picture,
                 Err(error) => {

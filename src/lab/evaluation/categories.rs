@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::compared::AcrossCategories;
-use super::{Metrics, Report};
+use super::{Evaluation, Metrics};
 use crate::bundle::{Bundle, BundleError};
 use crate::files::path_text;
 use crate::lab::dataset::TestSet;
@@ -27,7 +27,7 @@ pub struct Category {
 
 /// What is to be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+pub enum EvaluationTarget {
     /// One bundle on one folder.
     One(Category),
     /// Every bundle of a folder, on the folder of the same name.
@@ -69,7 +69,7 @@ pub enum CategoryError {
     },
 }
 
-impl Selection {
+impl EvaluationTarget {
     /// One category where `bundle` is a bundle; else one for each bundle in it. Nothing is opened
     /// yet.
     ///
@@ -147,7 +147,7 @@ fn folders(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<Vec<OsString>,
 #[derive(Debug, Serialize)]
 pub struct Overview<'a> {
     /// By name.
-    pub categories: BTreeMap<&'a str, &'a Report>,
+    pub categories: BTreeMap<&'a str, &'a Evaluation>,
     /// Over all of them.
     pub mean: Mean,
     /// Every method in every category, the bundles' flow first; empty without a comparison.
@@ -159,7 +159,7 @@ pub struct Overview<'a> {
 
 impl<'a> Overview<'a> {
     /// Sums reports up.
-    pub fn new(categories: BTreeMap<&'a str, &'a Report>, left_out: &'a [String]) -> Self {
+    pub fn new(categories: BTreeMap<&'a str, &'a Evaluation>, left_out: &'a [String]) -> Self {
         let compared = categories.iter();
         let compared =
             compared.filter_map(|(&name, report)| Some((name, report.comparison.as_ref()?)));
@@ -237,15 +237,15 @@ mod tests {
         place
     }
 
-    fn find(place: &TempDir) -> Result<Selection, CategoryError> {
+    fn find(place: &TempDir) -> Result<EvaluationTarget, CategoryError> {
         let place = place.path();
-        Selection::find(&place.join("bundles"), &place.join("data"))
+        EvaluationTarget::find(&place.join("bundles"), &place.join("data"))
     }
 
     #[test]
     fn bundles_and_data_are_paired_by_name_and_what_is_left_out_is_named() {
         let place = place(&["cable", "bottle"], &["bottle", "cable", "wood"]);
-        let Ok(Selection::Several {
+        let Ok(EvaluationTarget::Several {
             categories,
             left_out,
         }) = find(&place)
@@ -273,12 +273,12 @@ mod tests {
     fn what_is_a_bundle_is_one_category_and_what_holds_none_is_named() {
         let one = place(&[""], &["cable"]);
         let one = find(&one).expect("a bundle");
-        assert!(matches!(one, Selection::One(_)));
+        assert!(matches!(one, EvaluationTarget::One(_)));
         assert_eq!(one.categories()[0].name, "data");
         let none = TempDir::new().expect("a temporary folder");
         let data = none.path().join("data");
         for bundle in [none.path(), &none.path().join("nothing")] {
-            let error = Selection::find(bundle, &data).expect_err("no bundle");
+            let error = EvaluationTarget::find(bundle, &data).expect_err("no bundle");
             assert!(
                 error.to_string().contains(&bundle.display().to_string()),
                 "{error}"

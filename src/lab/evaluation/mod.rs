@@ -13,9 +13,9 @@ mod run;
 mod tally;
 mod truth;
 
-pub use categories::{Category, CategoryError, Mean, Overview, Selection};
+pub use categories::{Category, CategoryError, EvaluationTarget, Mean, Overview};
 pub use mask::MaskError;
-pub use run::{Splits, Step, evaluate};
+pub use run::{EvaluationStep, Splits, evaluate};
 pub use truth::SampleError;
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ use compared::Comparison;
 
 /// Everything that an evaluation found.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Evaluation {
     /// Name of the bundle.
     pub bundle: String,
     /// Version of the bundle.
@@ -92,7 +92,7 @@ pub struct Report {
     pub comparison: Option<Comparison>,
 }
 
-impl Report {
+impl Evaluation {
     /// Whether the good images are presumably those that calibrated the bundle: more than a tenth
     /// of them have a score of its calibration.
     pub fn knows_the_good(&self) -> bool {

@@ -11,7 +11,7 @@ use flawd_onnx::Prediction;
 use super::file_list::FileList;
 use super::tally::Tally;
 use super::truth::{SampleError, Unusable, truth_of};
-use super::{GoldenRow, ImageRow, MaskUse, PromiseRow, Report, SkippedRow};
+use super::{Evaluation, GoldenRow, ImageRow, MaskUse, PromiseRow, SkippedRow};
 use crate::bundle::Bundle;
 use crate::bundle::scorer::{Scorer, ScorerError, check_golden};
 use crate::lab::dataset::{LeftOut, Sample, TestSet};
@@ -19,7 +19,7 @@ use crate::lab::picture::Picture;
 use crate::messages::with_causes;
 
 /// What an evaluation reports as it goes.
-pub enum Step<'a> {
+pub enum EvaluationStep<'a> {
     /// An image was scored.
     Scored {
         /// Which one.
@@ -63,8 +63,8 @@ pub fn evaluate<E>(
     folder: &Path,
     test: &TestSet,
     splits: Splits,
-    mut observe: impl FnMut(Step<'_>) -> Result<(), E>,
-) -> Result<Report, E> {
+    mut observe: impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
+) -> Result<Evaluation, E> {
     let calibration = bundle.calibration();
     let relative = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
     let has_masks = test.samples.iter().any(|sample| !sample.masks.is_empty());
@@ -80,7 +80,7 @@ pub fn evaluate<E>(
                 path: relative(path),
                 error: with_causes(&error),
             });
-            observe(Step::Skipped {
+            observe(EvaluationStep::Skipped {
                 path,
                 error: &error,
             })
@@ -119,7 +119,7 @@ pub fn evaluate<E>(
             p_value: calibration.p_value(prediction.score),
             verdict: Verdict::from_score(prediction.score, calibration).as_str(),
         });
-        observe(Step::Scored {
+        observe(EvaluationStep::Scored {
             sample,
             image: &picture.image,
             prediction: &prediction,
@@ -137,7 +137,7 @@ pub fn evaluate<E>(
     // The scores of a cross-calibration come from other models: they are not exchangeable with
     // these, and there is no bound that could be kept.
     let is_bound = calibration.method().promises_a_bound();
-    Ok(Report {
+    Ok(Evaluation {
         bundle: manifest.name.clone(),
         version: manifest.version.to_string(),
         model: manifest.model.digest,

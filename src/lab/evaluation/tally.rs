@@ -12,12 +12,12 @@ use crate::lab::dataset::Sample;
 /// Scores and pixels, by kind.
 #[derive(Default)]
 pub(crate) struct Tally {
-    good: Group,
-    defects: BTreeMap<String, Group>,
+    good: TallyGroup,
+    defects: BTreeMap<String, TallyGroup>,
 }
 
 #[derive(Default)]
-struct Group {
+struct TallyGroup {
     scores: Vec<f32>,
     pixels: PixelCounts,
 }
@@ -49,12 +49,12 @@ impl Tally {
     /// Over all defects, and for each kind alone.
     pub(crate) fn metrics(self, calibration: &Calibration) -> (Metrics, BTreeMap<String, Metrics>) {
         let Self { good, defects } = self;
-        let mut all = Group::default();
+        let mut all = TallyGroup::default();
         for group in defects.values() {
             all.scores.extend(&group.scores);
             all.pixels.merge(&group.pixels);
         }
-        let against_good = |defect: Group| Metrics::new(&good, defect, calibration);
+        let against_good = |defect: TallyGroup| Metrics::new(&good, defect, calibration);
         let overall = against_good(all);
         let by_kind = defects
             .into_iter()
@@ -64,7 +64,7 @@ impl Tally {
 }
 
 impl Metrics {
-    fn new(good: &Group, mut defect: Group, calibration: &Calibration) -> Self {
+    fn new(good: &TallyGroup, mut defect: TallyGroup, calibration: &Calibration) -> Self {
         let threshold = calibration.threshold();
         let ranking = Ranking::new(&good.scores, &defect.scores);
         let false_rejects = Rate::false_rejects(&good.scores, threshold);

@@ -17,7 +17,7 @@ use flawd_onnx::{
     Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
     Runtime, SessionOptions, feature_graph,
 };
-use flawd_train::features::{FeatureCache, FeatureError, FeatureSet};
+use flawd_train::features::{CachedFeatureError, FeatureCache, FeatureSet};
 
 use crate::files::cache::InUse;
 use crate::files::digest::sha256;
@@ -62,7 +62,7 @@ pub enum FeaturesError {
     Model(#[from] ModelError),
     /// Features cannot be kept.
     #[error(transparent)]
-    Cache(#[from] FeatureError),
+    Cache(#[from] CachedFeatureError),
     /// The cache cannot be used.
     #[error("cannot use the cache {}: name another folder with --cache", path.display())]
     NotLocked {
@@ -215,7 +215,7 @@ impl FeatureSource {
     ///
     /// # Errors
     /// If there are none, or the first one's are not there any more.
-    pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, FeatureError> {
+    pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, CachedFeatureError> {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)
     }

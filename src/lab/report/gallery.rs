@@ -12,7 +12,7 @@ use flawd_core::image::{CHANNELS, RgbImage, Size};
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
 
 use crate::lab::dataset::Sample;
-use crate::lab::evaluation::Step;
+use crate::lab::evaluation::EvaluationStep;
 use crate::pictures::encode;
 use crate::pictures::heatmap::overlay;
 
@@ -74,8 +74,8 @@ impl Gallery {
     ///
     /// # Errors
     /// If the picture cannot be cut out or encoded.
-    pub fn observe(&mut self, step: &Step<'_>) -> Result<(), GalleryError> {
-        let Step::Scored {
+    pub fn observe(&mut self, step: &EvaluationStep<'_>) -> Result<(), GalleryError> {
+        let EvaluationStep::Scored {
             sample,
             image,
             prediction,
@@ -213,7 +213,7 @@ mod tests {
             masks: Vec::new(),
         };
         let image = RgbImage::new(Size::new(400, 800), vec![90; 960_000]).expect("it fits");
-        let step = Step::Scored {
+        let step = EvaluationStep::Scored {
             sample: &sample,
             image: &image,
             prediction: &prediction,

@@ -26,7 +26,7 @@ use flawd_core::digest::Digest;
 use flawd_core::manifest::Manifest;
 use jiff::Timestamp;
 
-use super::evaluation::{Overview, Report};
+use super::evaluation::{Evaluation, Overview};
 use html::{document, escape, metric, percent, table};
 
 /// What a page shows.
@@ -46,7 +46,7 @@ pub struct Section<'a> {
     /// Name of the category.
     pub name: &'a str,
     /// What was measured.
-    pub report: &'a Report,
+    pub report: &'a Evaluation,
     /// What the bundle says of itself.
     pub manifest: &'a Manifest,
     /// Digest of the manifest, and by it of the whole bundle.

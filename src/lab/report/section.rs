@@ -12,7 +12,7 @@ use super::plot::whisker;
 use super::{Page, Section, comparison, provenance, summary};
 use crate::files::path_text;
 use crate::lab::dataset::GOOD;
-use crate::lab::evaluation::{Metrics, Report};
+use crate::lab::evaluation::{Evaluation, Metrics};
 use crate::pictures::encode::base64;
 
 /// The rates that another calibration of the same scores could promise, if they are enough.
@@ -117,7 +117,7 @@ fn score_plots(scores: Scores<'_>) -> String {
     html
 }
 
-fn kinds(report: &Report) -> String {
+fn kinds(report: &Evaluation) -> String {
     if report.defect_types.is_empty() {
         return String::new();
     }

@@ -6,7 +6,7 @@ use flawd_core::calibration::needed_images;
 use super::html::{escape, percent, rate, significant};
 use super::plot::whisker;
 use super::{Page, Section};
-use crate::lab::evaluation::{Metrics, Report};
+use crate::lab::evaluation::{Evaluation, Metrics};
 
 /// Below this number of pictures, an interval is wider than a third: Wilson's at one half.
 const FEW: usize = 30;
@@ -53,7 +53,7 @@ pub(crate) fn of_several(page: &Page<'_>) -> String {
 }
 
 /// The three numbers that matter, large.
-fn tiles(report: &Report) -> String {
+fn tiles(report: &Evaluation) -> String {
     let metrics = &report.overall;
     let counts = &metrics.counts;
     let mut html = "<div class=\"tiles\">\n".to_owned();
@@ -185,7 +185,7 @@ fn words(section: &Section<'_>) -> String {
 }
 
 /// How many false rejects the promise makes one expect, and whether it was so.
-pub(crate) fn against_the_promise(report: &Report) -> String {
+pub(crate) fn against_the_promise(report: &Evaluation) -> String {
     let promised = rate(report.promised_false_reject_rate);
     let Some([low, high]) = report.expected_false_rejects else {
         return String::new();
@@ -209,7 +209,7 @@ pub(crate) fn against_the_promise(report: &Report) -> String {
 }
 
 /// That a lower rate was wanted, where it was, and what that takes.
-fn gave_way(report: &Report) -> String {
+fn gave_way(report: &Evaluation) -> String {
     report.asked_false_reject_rate.map_or_else(String::new, |asked| {
         let needed = needed_images(asked);
         format!(
@@ -220,7 +220,7 @@ fn gave_way(report: &Report) -> String {
 }
 
 /// The kind of defect that escapes most, where there is more than one and any escapes.
-fn worst_kind(report: &Report) -> String {
+fn worst_kind(report: &Evaluation) -> String {
     let kinds = report.defect_types.iter();
     let worst = kinds.max_by(|(_, a), (_, b)| {
         a.escape_rate
@@ -241,7 +241,7 @@ fn worst_kind(report: &Report) -> String {
 }
 
 /// What makes the numbers less than they look.
-fn warnings(report: &Report) -> String {
+fn warnings(report: &Evaluation) -> String {
     let mut warnings = Vec::new();
     if report.seen_in_training > 0 {
         warnings.push(format!(

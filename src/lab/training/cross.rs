@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::images::fold;
 use super::session::Session;
 use super::trained::Trained;
-use super::{Observer, Progress, TrainingError, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
 use crate::bundle::GoodImage;
 use crate::files::atomic;
 use crate::files::digest::sha256;
@@ -45,7 +45,7 @@ pub(crate) fn out_of_fold(
     session: &Session,
     images: &[FeatureImage],
     folds: usize,
-    observe: &mut Observer,
+    observe: &mut TrainingObserver,
 ) -> Result<OutOfFold, TrainingError> {
     let mut found = OutOfFold {
         scored: HeldOut::default(),
@@ -53,7 +53,7 @@ pub(crate) fn out_of_fold(
         files: Vec::with_capacity(folds),
     };
     for number in 0..folds {
-        let begun = Progress::Fold {
+        let begun = TrainingProgress::Fold {
             number: number + 1,
             of: folds,
         };
@@ -62,7 +62,7 @@ pub(crate) fn out_of_fold(
         let fold = Fold::new(session, number, &training, &held_out)?;
         let kept = match fold.kept()? {
             Some(kept) => {
-                tell(observe, Progress::FoldKept)?;
+                tell(observe, TrainingProgress::FoldKept)?;
                 kept
             }
             None => fold.score(observe)?,
@@ -74,7 +74,7 @@ pub(crate) fn out_of_fold(
         found.files.push(fold.files);
     }
     let images = images.len();
-    tell(observe, Progress::OutOfFold { images })?;
+    tell(observe, TrainingProgress::OutOfFold { images })?;
     Ok(found)
 }
 
@@ -143,7 +143,7 @@ struct Fold<'a> {
 /// The scores of a fold, as they are kept.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct KeptFold {
     difference: f64,
     images: Vec<KeptImage>,
 }
@@ -184,7 +184,7 @@ impl<'a> Fold<'a> {
     }
 
     /// What an interrupted run kept of this very fold.
-    fn kept(&self) -> Result<Option<Kept>, TrainingError> {
+    fn kept(&self) -> Result<Option<KeptFold>, TrainingError> {
         if self.session.plan.fresh {
             return Ok(None);
         }
@@ -197,7 +197,7 @@ impl<'a> Fold<'a> {
             path: path.clone(),
             reason,
         };
-        let kept: Kept = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let kept: KeptFold = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         let expected = self.held_out.iter().map(|image| image.digest);
         if kept.images.iter().map(|image| image.digest).eq(expected) {
             Ok(Some(kept))
@@ -207,7 +207,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Trains the flow of the other folds, and scores this one with it.
-    fn score(&self, observe: &mut Observer) -> Result<Kept, TrainingError> {
+    fn score(&self, observe: &mut TrainingObserver) -> Result<KeptFold, TrainingError> {
         let Self {
             session, held_out, ..
         } = self;
@@ -228,7 +228,7 @@ impl<'a> Fold<'a> {
                 .next_if(|(next, _)| next.path == image.path)
                 .map(|(_, good)| *good),
         };
-        let kept = Kept {
+        let kept = KeptFold {
             difference: examined.difference,
             images: held_out.iter().map(image).collect(),
         };
@@ -240,7 +240,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Writes the scores so that they are there whole or not at all.
-    fn keep(&self, kept: &Kept) -> Result<(), TrainingError> {
+    fn keep(&self, kept: &KeptFold) -> Result<(), TrainingError> {
         let text = toml::to_string(kept).expect("plain numbers");
         let path = &self.files.scores;
         atomic::write(path, text.as_bytes()).map_err(failed("write", path))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flawd_core::calibration::CalibrationError;
 use flawd_onnx::ExportError;
 use flawd_train::checkpoint::CheckpointError;
-use flawd_train::features::FeatureError;
+use flawd_train::features::CachedFeatureError;
 use flawd_train::trainer;
 
 use crate::bundle::BundleError;
@@ -35,7 +35,7 @@ pub enum TrainingError {
     Export(#[from] ExportError),
     /// Cached features cannot be read.
     #[error(transparent)]
-    Cache(#[from] FeatureError),
+    Cache(#[from] CachedFeatureError),
     /// A checkpoint cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -106,7 +106,7 @@ pub enum TrainingError {
     Training {
         /// Why.
         #[source]
-        source: trainer::TrainingError,
+        source: trainer::EpochError,
         /// Epochs that are saved.
         kept: usize,
         /// The file.

@@ -39,7 +39,7 @@ use flawd_core::permutation::PermutationKind;
 use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
 use flawd_train::transform::TransformKind;
 
-use super::calibration::{Promise, Selection};
+use super::calibration::{PromiseTarget, Selection};
 use super::dataset::LeftOut;
 use super::features::{ExtractionStep, FeaturePlan, SkippedImage};
 use crate::pictures::depth;
@@ -68,7 +68,7 @@ pub struct TrainingPlan {
     /// Which images calibrate.
     pub hold_out: HoldOut,
     /// What the threshold promises.
-    pub promise: Promise,
+    pub promise: PromiseTarget,
     /// What is done about pictures that do not belong there.
     pub selection: Selection,
     /// Start again although a checkpoint of this very run is there.
@@ -100,7 +100,7 @@ impl HoldOut {
 }
 
 /// What a run reports as it goes.
-pub enum Progress<'a> {
+pub enum TrainingProgress<'a> {
     /// The images are listed; this is there as well, and is not used.
     LeftOut(&'a [LeftOut]),
     /// So many images were looked at for their depth.
@@ -172,10 +172,10 @@ pub enum Progress<'a> {
 }
 
 /// Hears of progress, and may stop the run.
-pub type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+pub type TrainingObserver<'a> = dyn FnMut(TrainingProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// Reports, and turns a wish to stop into [`TrainingError::Interrupted`].
-fn tell(observe: &mut Observer, progress: Progress) -> Result<(), TrainingError> {
+fn tell(observe: &mut TrainingObserver, progress: TrainingProgress) -> Result<(), TrainingError> {
     match observe(progress) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(TrainingError::Interrupted),

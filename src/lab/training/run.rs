@@ -11,7 +11,7 @@ use flawd_train::features::FeatureSet;
 use flawd_train::network::Flow;
 use flawd_train::trainer::{self, EpochReport, Trainer, TrainingSettings};
 
-use super::{Observer, Progress, TrainingError, TrainingPlan, tell};
+use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, tell};
 use crate::files::digest::sha256;
 use crate::lab::features::{FeatureImage, FeatureSource};
 
@@ -43,12 +43,12 @@ impl Run<'_> {
     /// Trains from the start or from this very run's checkpoint.
     pub(crate) fn train(
         &self,
-        observe: &mut Observer,
+        observe: &mut TrainingObserver,
     ) -> Result<(Flow, Vec<EpochReport>), TrainingError> {
         let checkpoint = &self.checkpoint;
         let settings = self.settings.clone();
         let failed = |kept: usize, source| match source {
-            trainer::TrainingError::Interrupted { .. } => TrainingError::Interrupted,
+            trainer::EpochError::Interrupted { .. } => TrainingError::Interrupted,
             source => TrainingError::Training {
                 source,
                 kept,
@@ -57,7 +57,7 @@ impl Run<'_> {
         };
         let mut trainer = Trainer::new(self.spec.clone(), settings, self.set, self.transform)
             .map_err(|source| failed(0, source))?;
-        let started = Progress::Split {
+        let started = TrainingProgress::Split {
             training: self.set.len(),
             held_out: self.held_out,
             parameters: trainer.flow().parameters.len(),
@@ -67,7 +67,7 @@ impl Run<'_> {
             && let Some(found) = Checkpoint::load(checkpoint, &self.fingerprint)?
         {
             trainer.resume(found);
-            tell(observe, Progress::Resumed(trainer.epochs().len()))?;
+            tell(observe, TrainingProgress::Resumed(trainer.epochs().len()))?;
         }
         let mut saver = Saver {
             run: self,
@@ -77,7 +77,7 @@ impl Run<'_> {
         };
         while !trainer.is_finished() {
             let report = trainer
-                .epoch(|step| observe(Progress::Step(step)))
+                .epoch(|step| observe(TrainingProgress::Step(step)))
                 .map_err(|source| failed(saver.kept, source))?
                 .clone();
             let of = trainer.planned_epochs();
@@ -85,7 +85,7 @@ impl Run<'_> {
             if saver.is_due() || trainer.is_finished() {
                 saver.save(&trainer)?;
             }
-            if observe(Progress::Epoch {
+            if observe(TrainingProgress::Epoch {
                 report: &report,
                 of,
                 left,

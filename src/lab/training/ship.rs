@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::cross::OutOfFold;
 use super::session::{Session, calibrate};
 use super::trained::Trained;
-use super::{Observer, Progress, TrainingError, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
 use crate::bundle::{Bundle, Draft, DraftRecord, Thresholds};
 use crate::files::path_text;
 use crate::lab::calibration::HeldOut;
@@ -43,7 +43,7 @@ pub(crate) struct Shipped {
 
 impl Shipment<'_> {
     /// Writes the bundle.
-    pub(crate) fn ship(&self, observe: &mut Observer) -> Result<Shipped, TrainingError> {
+    pub(crate) fn ship(&self, observe: &mut TrainingObserver) -> Result<Shipped, TrainingError> {
         let mut draft = Draft::begin(&self.session.plan.out)?;
         let model = draft.write_model(&self.trained.export(self.session)?)?;
         let lines = self.training.iter().flat_map(|image| {
@@ -73,7 +73,10 @@ impl Shipment<'_> {
             self.excluded.to_vec(),
         )?;
         let highest = held_out.highest(&thresholds.calibration);
-        tell(observe, Progress::Calibrated(&thresholds.calibration))?;
+        tell(
+            observe,
+            TrainingProgress::Calibrated(&thresholds.calibration),
+        )?;
         let golden = own.golden(&thresholds.calibration, self.session.source.depth())?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {

@@ -13,7 +13,9 @@ use super::run::forget;
 use super::session::{Session, flow_spec};
 use super::ship::{Shipment, Shipped};
 use super::trained::Trained;
-use super::{HoldOut, Observer, Progress, TrainingError, TrainingPlan, cross, tell};
+use super::{
+    HoldOut, TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, cross, tell,
+};
 use crate::bundle::Draft;
 use crate::lab::dataset;
 use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
@@ -50,14 +52,14 @@ pub fn train(
     plan: &TrainingPlan,
     runtime: &Runtime,
     options: &SessionOptions,
-    observe: &mut Observer,
+    observe: &mut TrainingObserver,
 ) -> Result<TrainingSummary, TrainingError> {
     // Whatever stands in the way of the bundle is better known now than after the training.
     drop(Draft::begin(&plan.out)?);
     let source = FeatureSource::open(&plan.features)?;
     check_size(plan, &source)?;
     let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
-    tell(observe, Progress::LeftOut(&left_out))?;
+    tell(observe, TrainingProgress::LeftOut(&left_out))?;
     let found = paths.len();
     if found >= LEAST_IMAGES {
         // What all of them do not support is better known now than after the extraction.
@@ -66,12 +68,12 @@ pub fn train(
     let (used, excluded) = plan.selection.apply(paths.clone())?;
     let found_depth = {
         let paths = used.iter().map(PathBuf::as_path);
-        let mut looked = |done, total| observe(Progress::Depths { done, total });
+        let mut looked = |done, total| observe(TrainingProgress::Depths { done, total });
         depth::of_set(paths, plan.features.depth, &mut looked)?
     };
-    tell(observe, Progress::Depth(&found_depth))?;
+    tell(observe, TrainingProgress::Depth(&found_depth))?;
     let source = source.reading(found_depth.depth);
-    let mut extraction = |step: ExtractionStep| observe(Progress::Features(step));
+    let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
     let skipped = found - images.len();
     if images.len() < LEAST_IMAGES {
@@ -84,7 +86,7 @@ pub fn train(
     };
     let gave_way = promise::check(plan, training.len() + held_out.len(), calibrating)?;
     if let Some(gave_way) = &gave_way {
-        tell(observe, Progress::GaveWay(gave_way))?;
+        tell(observe, TrainingProgress::GaveWay(gave_way))?;
     }
     let session = Session {
         plan,

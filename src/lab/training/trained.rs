@@ -12,7 +12,7 @@ use flawd_train::transform;
 
 use super::run::Run;
 use super::session::{Session, flow_spec};
-use super::{Observer, Progress, TrainingError, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
 use crate::bundle::scorer::Scorer;
 use crate::bundle::{GoodImage, stress};
 use crate::lab::features::{FeatureImage, SkippedImage};
@@ -47,7 +47,7 @@ impl Trained {
         training: &[FeatureImage],
         settings: &TrainingSettings,
         held_out: usize,
-        observe: &mut Observer,
+        observe: &mut TrainingObserver,
     ) -> Result<Self, TrainingError> {
         let set = session.source.set(training)?;
         let transform = transform::fit(session.plan.transform, &set)?;
@@ -97,7 +97,7 @@ impl Trained {
         session: &Session,
         model: &Path,
         images: &[FeatureImage],
-        observe: &mut Observer,
+        observe: &mut TrainingObserver,
     ) -> Result<Examination, TrainingError> {
         let geometry = session.plan.features.geometry;
         let depth = session.source.depth();
@@ -105,13 +105,13 @@ impl Trained {
         let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();
-            tell(observe, Progress::Scored { done, total })?;
+            tell(observe, TrainingProgress::Scored { done, total })?;
             match image.read_again(depth) {
                 Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
                 Err(reason) => {
                     let path = image.path.clone();
                     let skipped = SkippedImage { path, reason };
-                    tell(observe, Progress::Skipped(&skipped))?;
+                    tell(observe, TrainingProgress::Skipped(&skipped))?;
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Trained {
         }
         stress::check(&mut scorer)?;
         let difference = self.difference(session, &good)?;
-        tell(observe, Progress::Exported { difference })?;
+        tell(observe, TrainingProgress::Exported { difference })?;
         if difference.is_nan() || difference > EXPORT_TOLERANCE {
             return Err(TrainingError::ExportDiffers {
                 difference,

@@ -151,7 +151,7 @@ pub struct Camera {
     #[serde(with = "compact::optional")]
     pub deadline: Option<Duration>,
     /// What asks for verdicts.
-    pub trigger: Trigger,
+    pub trigger: TriggerConfig,
     /// Pictures that are darker, brighter or less sharp than any good one, and pictures of a
     /// camera that has frozen, are `no_decision: image_quality`. Default: true.
     pub quality_gate: Option<bool>,
@@ -181,7 +181,7 @@ pub struct Recipe {
 /// `[camera.<name>.trigger]`: what asks for verdicts, and which frame a trigger gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Trigger {
+pub struct TriggerConfig {
     /// Every frame, a timer, or messages on the topic `<camera>/trigger`.
     pub mode: TriggerKind,
     /// Time from one trigger to the next, with `mode = "interval"`.
@@ -487,7 +487,7 @@ impl Default for TensorRt {
     }
 }
 
-impl Default for Trigger {
+impl Default for TriggerConfig {
     fn default() -> Self {
         Self {
             mode: TriggerKind::FreeRun,

@@ -22,16 +22,16 @@ use flawd_onnx::{Model, Runtime, RuntimeError};
 use tracing::{info, warn};
 
 use super::config::{ConfigError, JournalSettings, MqttSettings, TriggerMode, ValidConfig};
-use super::evidence::{Evidence, EvidenceError};
-use super::models::{Fleet, FleetError};
+use super::evidence::{EvidenceError, EvidenceSink};
+use super::models::{LoadedModels, ModelsError};
 use super::monitor::progress::Progress;
 use super::monitor::{Health, ListenError, Metrics, Server};
 use super::pipeline::capture::{self, OpenError};
 use super::pipeline::channels::log_limit::Throttle;
-use super::pipeline::channels::threads::Crew;
-use super::pipeline::event::{Event, EventSender};
-use super::pipeline::publish::{CameraReport, FirstAttempt, Report};
-use super::pipeline::{self, Camera, OutletPlan};
+use super::pipeline::channels::threads::Threads;
+use super::pipeline::event::{DaemonEvent, EventSender};
+use super::pipeline::publish::{CameraReport, DaemonStatus, FirstAttempt};
+use super::pipeline::{self, OpenCamera, OutletPlan};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::{Bundle, BundleError};
 use crate::exit_code::Kind;
@@ -51,7 +51,7 @@ use clock::Clock;
 use model_thread::Models;
 use paused::PausedFile;
 use readiness::Readiness;
-use supervisor::Watch;
+use supervisor::Supervisor;
 use systemd::ServiceManager;
 
 /// The threads that wait for the disk.
@@ -74,7 +74,7 @@ pub enum DaemonError {
     Scorer(#[from] ScorerError),
     /// The models of the cameras.
     #[error(transparent)]
-    Models(#[from] FleetError),
+    Models(#[from] ModelsError),
     /// The journal of verdicts.
     #[error("cannot keep a journal of verdicts in {}", folder.display())]
     Journal {
@@ -220,8 +220,12 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError::Models`].
-    pub fn load_models(&self) -> Result<Fleet, DaemonError> {
-        Ok(Fleet::load(&self.config, &self.runtime, &mut |_| ())?)
+    pub fn load_models(&self) -> Result<LoadedModels, DaemonError> {
+        Ok(LoadedModels::load(
+            &self.config,
+            &self.runtime,
+            &mut |_| (),
+        )?)
     }
 
     /// Loads the first camera's model a second time, without anything around it.
@@ -238,13 +242,13 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError::Source`].
-    pub fn open_camera(&self, index: usize) -> Result<Camera, DaemonError> {
+    pub fn open_camera(&self, index: usize) -> Result<OpenCamera, DaemonError> {
         let settings = self.config.cameras[index].clone();
         let source = capture::open(&settings.source).map_err(|source| DaemonError::Source {
             camera: settings.name.clone(),
             source,
         })?;
-        Ok(Camera::new(settings, source))
+        Ok(OpenCamera::new(settings, source))
     }
 
     /// Opens the journal, which nobody else may have open.
@@ -280,7 +284,7 @@ impl Daemon {
     pub fn run(
         self,
         events: &EventSender,
-        received: &mpsc::Receiver<Event>,
+        received: &mpsc::Receiver<DaemonEvent>,
     ) -> Result<(), DaemonError> {
         let manager = ServiceManager::from_environment()?;
         let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
@@ -295,7 +299,7 @@ impl Daemon {
         manager.status("Opening journal and cameras");
         let journal = Self::open_journal(&self.config.journal)?;
         let evidence = self.config.evidence.clone();
-        let evidence = evidence.map(Evidence::open).transpose()?;
+        let evidence = evidence.map(EvidenceSink::open).transpose()?;
         let cameras = (0..self.config.cameras.len())
             .map(|index| self.open_camera(index))
             .collect::<Result<Vec<_>, _>>()?;
@@ -306,13 +310,13 @@ impl Daemon {
 
         manager.status("Connecting to the broker");
         let (phase, not_ready) = readiness.judge();
-        let report = Report {
+        let report = DaemonStatus {
             phase,
             not_ready,
             clock_synchronised: None,
             cameras: vec![CameraReport::default(); cameras.len()],
         };
-        let mut crew = Crew::new();
+        let mut threads = Threads::new();
         let mqtt = &self.config.mqtt;
         let plan = OutletPlan {
             mqtt: mqtt.clone(),
@@ -321,23 +325,23 @@ impl Daemon {
             report: report.clone(),
             metrics: metrics.clone(),
         };
-        let outlet = pipeline::start_outlet(&mut crew, &cameras, plan, events)?;
-        let line = pipeline::start_line(&mut crew, cameras, outlet.recorder, events)?;
-        let stages: Vec<_> = outlet
+        let delivery = pipeline::start_delivery(&mut threads, &cameras, plan, events)?;
+        let line = pipeline::start_line(&mut threads, cameras, delivery.recorder, events)?;
+        let stages: Vec<_> = delivery
             .stages
             .into_iter()
             .chain(line.stages.clone())
             .collect();
         let progress = Progress::new("watch");
         health.watch([stages.clone(), vec![progress.clone()]].concat());
-        let outcome = await_broker(mqtt, &outlet.first_attempt).and_then(|()| {
-            let mut watch = Watch {
+        let outcome = await_broker(mqtt, &delivery.first_attempt).and_then(|()| {
+            let mut watch = Supervisor {
                 configuration: self.configuration,
                 config: self.config.clone(),
                 models: Models::start(self.runtime, events.clone(), metrics.clone())?,
                 stages,
                 progress,
-                publisher: outlet.publisher,
+                publisher: delivery.publisher,
                 manager,
                 clock: Clock::new(metrics.clone()),
                 synchronised: None,
@@ -349,7 +353,7 @@ impl Daemon {
                 has_been_ready: false,
                 complaints: Throttle::new(Duration::from_secs(60)),
                 inboxes: line.inboxes.clone(),
-                shadow: outlet.shadow,
+                shadow: delivery.shadow,
                 paused: PausedFile::new(&self.config.state),
             };
             Ok(watch.until_stopped(received)?)
@@ -357,7 +361,8 @@ impl Daemon {
         let deadline = Instant::now() + self.config.grace_period;
         line.stop();
         drop(line);
-        crew.join_until(deadline)
+        threads
+            .join_until(deadline)
             .map_err(|laggards| DaemonError::Overdue {
                 grace_period: self.config.grace_period,
                 laggards,
@@ -396,7 +401,7 @@ pub fn await_broker(
 }
 
 /// What has to come before these cameras' parts are judged.
-fn readiness(cameras: &[Camera]) -> Readiness {
+fn readiness(cameras: &[OpenCamera]) -> Readiness {
     let settings = || cameras.iter().map(|camera| &camera.settings);
     let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
     let expected = settings()

@@ -11,9 +11,9 @@ use flawd_onnx::Runtime;
 use tracing::info;
 
 use crate::line::config::ValidConfig;
-use crate::line::models::{Fleet, FleetError, SelfTestReport, Step};
+use crate::line::models::{LoadStep, LoadedModels, ModelsError, SelfTestReport};
 use crate::line::monitor::Metrics;
-use crate::line::pipeline::event::{Event, EventSender};
+use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::reply::Reply;
 use crate::messages::with_causes;
 
@@ -22,7 +22,7 @@ const WAITING: usize = 8;
 
 /// What is to be done.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum ModelJob {
     /// Load what this configuration names; what has not changed is kept.
     Load(Box<ValidConfig>, Reload),
     /// Score the golden inputs with the models in use.
@@ -35,7 +35,7 @@ pub(crate) enum Job {
     },
 }
 
-impl Job {
+impl ModelJob {
     /// Where an answer is wanted.
     pub(crate) fn into_reply(self) -> Option<Reply> {
         match self {
@@ -57,24 +57,24 @@ pub(crate) struct Reload {
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum JobOutcome {
     /// What takes time at the moment, for people; none: nothing any more.
     Busy(Option<String>),
     /// The models of this configuration are in order.
-    Loaded(Box<ValidConfig>, Fleet, Reload),
+    Loaded(Box<ValidConfig>, LoadedModels, Reload),
     /// They are not; those in use go on.
-    NotLoaded(FleetError, Reload),
+    NotLoaded(ModelsError, Reload),
     /// The golden inputs were scored.
     Tested(SelfTestReport, Option<Reply>),
     /// The same models with another threshold, or why not.
-    Recalibrated(Result<Fleet, String>, Option<Reply>),
+    Recalibrated(Result<LoadedModels, String>, Option<Reply>),
 }
 
 /// The way to the thread; it ends when this is dropped and its job is done.
 #[derive(Debug)]
 pub(crate) struct Models {
-    jobs: mpsc::Sender<Job>,
-    outcomes: mpsc::Receiver<Outcome>,
+    jobs: mpsc::Sender<ModelJob>,
+    outcomes: mpsc::Receiver<JobOutcome>,
     /// How many jobs were given and not begun.
     waiting: Arc<AtomicUsize>,
 }
@@ -96,7 +96,7 @@ impl Models {
         let worker = Worker {
             waiting: Arc::clone(&waiting),
             runtime,
-            fleet: None,
+            models: None,
             results,
             events,
             metrics,
@@ -112,7 +112,7 @@ impl Models {
     }
 
     /// Gives it something to do.
-    pub(crate) fn order(&self, job: Job) {
+    pub(crate) fn order(&self, job: ModelJob) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // The thread listens as long as this lives.
         self.jobs.send(job).ok();
@@ -122,7 +122,7 @@ impl Models {
     ///
     /// # Errors
     /// The job, where too many wait already.
-    pub(crate) fn request(&self, job: Job) -> Result<(), Job> {
+    pub(crate) fn request(&self, job: ModelJob) -> Result<(), ModelJob> {
         if self.waiting.load(Ordering::Relaxed) >= WAITING {
             return Err(job);
         }
@@ -131,7 +131,7 @@ impl Models {
     }
 
     /// What has come of it so far, oldest first.
-    pub(crate) fn fetch(&self) -> impl Iterator<Item = Outcome> + '_ {
+    pub(crate) fn fetch(&self) -> impl Iterator<Item = JobOutcome> + '_ {
         self.outcomes.try_iter()
     }
 }
@@ -139,87 +139,87 @@ impl Models {
 struct Worker {
     waiting: Arc<AtomicUsize>,
     runtime: Runtime,
-    fleet: Option<Fleet>,
-    results: mpsc::Sender<Outcome>,
+    models: Option<LoadedModels>,
+    results: mpsc::Sender<JobOutcome>,
     events: EventSender,
     metrics: Metrics,
 }
 
 impl Worker {
-    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+    fn run(mut self, jobs: &mpsc::Receiver<ModelJob>) {
         for job in jobs {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             let outcome = match job {
-                Job::Load(config, reload) => self.load(config, reload),
-                Job::SelfTest(reply) => match &self.fleet {
-                    Some(fleet) => Outcome::Tested(fleet.self_test(), reply),
+                ModelJob::Load(config, reload) => self.load(config, reload),
+                ModelJob::SelfTest(reply) => match &self.models {
+                    Some(models) => JobOutcome::Tested(models.self_test(), reply),
                     None => continue,
                 },
-                Job::Recalibrate {
+                ModelJob::Recalibrate {
                     camera,
                     false_reject_rate,
                     reply,
                 } => {
-                    let Some(fleet) = &self.fleet else { continue };
-                    let recalibrated = fleet
+                    let Some(models) = &self.models else { continue };
+                    let recalibrated = models
                         .recalibrated(camera.as_deref(), false_reject_rate)
                         .map_err(|error| with_causes(&error));
-                    if let Ok(fleet) = &recalibrated {
-                        self.fleet = Some(fleet.clone());
+                    if let Ok(models) = &recalibrated {
+                        self.models = Some(models.clone());
                     }
-                    Outcome::Recalibrated(recalibrated, reply)
+                    JobOutcome::Recalibrated(recalibrated, reply)
                 }
             };
-            self.say(Outcome::Busy(None));
+            self.say(JobOutcome::Busy(None));
             self.say(outcome);
         }
     }
 
-    fn load(&mut self, config: Box<ValidConfig>, reload: Reload) -> Outcome {
+    fn load(&mut self, config: Box<ValidConfig>, reload: Reload) -> JobOutcome {
         let (results, events) = (&self.results, &self.events);
-        let mut progress = |step: Step<'_>| {
+        let mut progress = |step: LoadStep<'_>| {
             if let Some(busy) = note(step, &self.metrics) {
-                results.send(Outcome::Busy(Some(busy))).ok();
-                events.send(Event::Models);
+                results.send(JobOutcome::Busy(Some(busy))).ok();
+                events.send(DaemonEvent::Models);
             }
         };
-        let loaded = match &self.fleet {
-            Some(fleet) => fleet.reload(&config, &self.runtime, &mut progress),
-            None => Fleet::load(&config, &self.runtime, &mut progress),
+        let loaded = match &self.models {
+            Some(models) => models.reload(&config, &self.runtime, &mut progress),
+            None => LoadedModels::load(&config, &self.runtime, &mut progress),
         };
         match loaded {
-            Ok(fleet) => {
-                self.fleet = Some(fleet.clone());
-                Outcome::Loaded(config, fleet, reload)
+            Ok(models) => {
+                self.models = Some(models.clone());
+                JobOutcome::Loaded(config, models, reload)
             }
-            Err(error) => Outcome::NotLoaded(error, reload),
+            Err(error) => JobOutcome::NotLoaded(error, reload),
         }
     }
 
-    fn say(&self, outcome: Outcome) {
+    fn say(&self, outcome: JobOutcome) {
         // A daemon that stops does not listen any more.
         self.results.send(outcome).ok();
-        self.events.send(Event::Models);
+        self.events.send(DaemonEvent::Models);
     }
 }
 
 /// Tells what was done; says what takes time from now on, for people, where the step begins.
-fn note(step: Step<'_>, metrics: &Metrics) -> Option<String> {
+fn note(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
     match step {
-        Step::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),
-        Step::BuildingEngine(bundle) => Some(format!(
+        LoadStep::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),
+        LoadStep::BuildingEngine(bundle) => Some(format!(
             "building the TensorRT engine for {}",
             bundle.display()
         )),
-        Step::EngineBuilt(bundle, took) => {
+        LoadStep::EngineBuilt(bundle, took) => {
             metrics.engine_built(took);
             Some(format!("proving the model of {}", bundle.display()))
         }
-        Step::Ready(bundle) => {
+        LoadStep::Ready(bundle) => {
             info!(bundle = %bundle.display(), "Model loaded and proven");
             None
         }
-        Step::Kept(bundle) => {
+        LoadStep::Kept(bundle) => {
             info!(bundle = %bundle.display(), "Model kept");
             None
         }
@@ -243,19 +243,19 @@ mod tests {
             waiting: Arc::default(),
         };
         for _ in 0..WAITING {
-            assert!(models.request(Job::SelfTest(None)).is_ok());
+            assert!(models.request(ModelJob::SelfTest(None)).is_ok());
         }
-        assert!(models.request(Job::SelfTest(None)).is_err());
-        models.order(Job::SelfTest(None));
+        assert!(models.request(ModelJob::SelfTest(None)).is_err());
+        models.order(ModelJob::SelfTest(None));
         assert_eq!(given.try_iter().count(), WAITING + 1);
     }
 
     #[test]
     fn how_long_an_engine_took_to_build_is_shown() {
         let metrics = Metrics::new(["top"]);
-        note(Step::BuildingEngine(Path::new("bundle")), &metrics);
+        note(LoadStep::BuildingEngine(Path::new("bundle")), &metrics);
         note(
-            Step::EngineBuilt(Path::new("bundle"), Duration::from_secs(90)),
+            LoadStep::EngineBuilt(Path::new("bundle"), Duration::from_secs(90)),
             &metrics,
         );
         let text = metrics.encode(Format::Prometheus);

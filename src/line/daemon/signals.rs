@@ -10,7 +10,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::info;
 
-use crate::line::pipeline::event::{Event, EventSender};
+use crate::line::pipeline::event::{DaemonEvent, EventSender};
 
 /// Listens from now on, on a thread that ends with the process.
 ///
@@ -31,10 +31,10 @@ pub fn listen(events: EventSender) -> io::Result<()> {
             for signal in signals.forever() {
                 if signal == SIGHUP {
                     info!("Asked to read the configuration again");
-                    events.send(Event::Reload);
+                    events.send(DaemonEvent::Reload);
                 } else {
                     info!(signal, "Asked to stop");
-                    events.send(Event::Stop);
+                    events.send(DaemonEvent::Stop);
                 }
             }
         })?;

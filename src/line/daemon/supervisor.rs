@@ -6,24 +6,24 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use flawd_core::event::Phase;
-use flawd_core::request::{Command, Which};
+use flawd_core::request::{CameraSelector, Command};
 use serde::Serialize;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
-use super::model_thread::{Job, Models, Outcome, Reload};
+use super::model_thread::{JobOutcome, ModelJob, Models, Reload};
 use super::paused::PausedFile;
 use super::readiness::Readiness;
 use super::systemd::ServiceManager;
 use crate::line::config::ValidConfig;
-use crate::line::models::{Fleet, FleetError};
+use crate::line::models::{LoadedModels, ModelsError};
 use crate::line::monitor::progress::Progress;
 use crate::line::monitor::{Health, Metrics, health};
-use crate::line::pipeline::admit::inbox::{Inbox, Order};
+use crate::line::pipeline::admit::inbox::{Control, Inbox};
 use crate::line::pipeline::channels::log_limit::Throttle;
-use crate::line::pipeline::event::Event;
+use crate::line::pipeline::event::DaemonEvent;
 use crate::line::pipeline::part::reply::Reply;
-use crate::line::pipeline::publish::{Answer, CameraReport, Publisher, Report};
+use crate::line::pipeline::publish::{CameraReport, CommandAnswer, DaemonStatus, Publisher};
 use crate::line::pipeline::shadow::Shadow;
 use crate::logging;
 use crate::messages::with_causes;
@@ -32,7 +32,7 @@ use crate::messages::with_causes;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The watch over a running pipeline.
-pub(crate) struct Watch {
+pub(crate) struct Supervisor {
     /// Read again on request.
     pub(crate) configuration: PathBuf,
     /// As it is in use.
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
     pub(crate) synchronised: Option<bool>,
     pub(crate) readiness: Readiness,
     pub(crate) cameras: Vec<CameraReport>,
-    pub(crate) said: Option<Report>,
+    pub(crate) said: Option<DaemonStatus>,
     pub(crate) has_been_ready: bool,
     pub(crate) complaints: Throttle,
 }
@@ -66,30 +66,33 @@ struct CommandResult {
     problem: Option<String>,
 }
 
-impl Watch {
+impl Supervisor {
     /// Watches until a signal comes or the last source is exhausted; then says that it stops.
     ///
     /// # Errors
     /// If there are no models to begin with.
-    pub(crate) fn until_stopped(&mut self, events: &Receiver<Event>) -> Result<(), FleetError> {
+    pub(crate) fn until_stopped(
+        &mut self,
+        events: &Receiver<DaemonEvent>,
+    ) -> Result<(), ModelsError> {
         let watchdog = self.manager.watchdog().map(|watchdog| watchdog / 4);
         let interval = watchdog.map_or(LOOK_INTERVAL, |it| it.min(LOOK_INTERVAL));
         let mut outcome = Ok(());
         // Before there is a model that could judge anything.
         self.stay_paused();
         let config = Box::new(self.config.clone());
-        self.models.order(Job::Load(config, Reload::default()));
-        self.look_around();
+        self.models.order(ModelJob::Load(config, Reload::default()));
+        self.poll();
         let progress = self.progress.clone();
         while outcome.is_ok() && !self.readiness.running.is_empty() {
             let event = events.recv_timeout(interval);
             let working = progress.begin();
             match event {
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(DaemonEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(event) => outcome = self.note(event),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.look_around();
+            self.poll();
             drop(working);
         }
         self.manager.stopping();
@@ -97,38 +100,38 @@ impl Watch {
         outcome
     }
 
-    fn note(&mut self, event: Event) -> Result<(), FleetError> {
+    fn note(&mut self, event: DaemonEvent) -> Result<(), ModelsError> {
         let readiness = &mut self.readiness;
         match event {
-            Event::FirstFrame(camera) => {
+            DaemonEvent::FirstFrame(camera) => {
                 readiness.expected.remove(&camera);
             }
-            Event::CameraLost(camera) => {
+            DaemonEvent::CameraLost(camera) => {
                 readiness.lost.insert(camera);
             }
-            Event::CameraFound(camera) => {
+            DaemonEvent::CameraFound(camera) => {
                 readiness.lost.remove(&camera);
             }
-            Event::Exhausted(camera) => {
+            DaemonEvent::Exhausted(camera) => {
                 readiness.running.remove(&camera);
             }
-            Event::Subscriptions(refused) => readiness.refused = refused,
-            Event::Command {
+            DaemonEvent::Subscriptions(refused) => readiness.refused = refused,
+            DaemonEvent::Command {
                 command: Ok(command),
                 reply,
-            } => self.obey(command, reply),
-            Event::Command {
+            } => self.execute(command, reply),
+            DaemonEvent::Command {
                 command: Err(problem),
                 reply,
             } => self.finish(Err(problem), reply),
-            Event::Models => return self.fetch_models(),
-            Event::Reload => self.reload(None),
-            Event::Stop => {}
+            DaemonEvent::Models => return self.fetch_models(),
+            DaemonEvent::Reload => self.reload(None),
+            DaemonEvent::Stop => {}
         }
         Ok(())
     }
 
-    fn obey(&mut self, command: Command, reply: Option<Reply>) {
+    fn execute(&mut self, command: Command, reply: Option<Reply>) {
         match command {
             Command::Pause(which) => {
                 let done = self.each(&which, Self::pause);
@@ -138,22 +141,22 @@ impl Watch {
                 let done = self.each(&which, |watch, camera| {
                     watch.readiness.paused.remove(&camera);
                     watch.cameras[camera].paused = false;
-                    watch.inboxes[camera].order(Order::Resume);
+                    watch.inboxes[camera].order(Control::Resume);
                 });
                 self.finish(done.and_then(|()| self.keep_paused()), reply);
             }
             Command::Snapshot(which) => {
                 let done = self.each(&which, |watch, camera| {
-                    watch.inboxes[camera].order(Order::Snapshot);
+                    watch.inboxes[camera].order(Control::Snapshot);
                 });
                 self.finish(done, reply);
             }
             Command::Reload => self.reload(reply),
-            Command::SelfTest => self.request(Job::SelfTest(reply)),
+            Command::SelfTest => self.request(ModelJob::SelfTest(reply)),
             Command::Threshold {
                 which,
                 false_reject_rate,
-            } => self.request(Job::Recalibrate {
+            } => self.request(ModelJob::Recalibrate {
                 camera: which.camera,
                 false_reject_rate,
                 reply,
@@ -164,7 +167,7 @@ impl Watch {
     fn pause(&mut self, camera: usize) {
         self.readiness.paused.insert(camera);
         self.cameras[camera].paused = true;
-        self.inboxes[camera].order(Order::Pause);
+        self.inboxes[camera].order(Control::Pause);
     }
 
     /// Pauses what was paused when the daemon ended last.
@@ -198,7 +201,7 @@ impl Watch {
         })
     }
 
-    fn request(&mut self, job: Job) {
+    fn request(&mut self, job: ModelJob) {
         if let Err(job) = self.models.request(job) {
             let problem = "too many earlier commands have not been followed yet".to_owned();
             self.finish(Err(problem), job.into_reply());
@@ -206,7 +209,11 @@ impl Watch {
     }
 
     /// Does something for one camera, or for all.
-    fn each(&mut self, which: &Which, act: impl Fn(&mut Self, usize)) -> Result<(), String> {
+    fn each(
+        &mut self,
+        which: &CameraSelector,
+        act: impl Fn(&mut Self, usize),
+    ) -> Result<(), String> {
         let cameras = self.config.cameras.iter().enumerate();
         let fits = |name: &str| which.camera.as_deref().is_none_or(|wanted| wanted == name);
         let chosen: Vec<_> = cameras
@@ -239,7 +246,7 @@ impl Watch {
             ok: done.is_ok(),
             problem: done.err(),
         };
-        self.publisher.answer(Answer {
+        self.publisher.answer(CommandAnswer {
             topic: None,
             payload: json(&result),
             reply,
@@ -260,7 +267,7 @@ impl Watch {
                 }
                 let (config, kept) = self.config.exchange(&new);
                 info!("Configuration read again");
-                self.request(Job::Load(Box::new(config), Reload { reply, kept }));
+                self.request(ModelJob::Load(Box::new(config), Reload { reply, kept }));
             }
             Err(error) => self.refuse_reload(with_causes(&error), reply),
         }
@@ -289,53 +296,53 @@ impl Watch {
     }
 
     /// Does what the models' thread has news for.
-    fn fetch_models(&mut self) -> Result<(), FleetError> {
+    fn fetch_models(&mut self) -> Result<(), ModelsError> {
         let outcomes: Vec<_> = self.models.fetch().collect();
         for outcome in outcomes {
             match outcome {
-                Outcome::Busy(what) => self.readiness.busy = what,
-                Outcome::Loaded(config, fleet, reload) => {
+                JobOutcome::Busy(what) => self.readiness.busy = what,
+                JobOutcome::Loaded(config, models, reload) => {
                     logging::configure(&config.log);
                     self.config = *config;
-                    self.use_models(&fleet);
+                    self.use_models(&models);
                     self.finish_reload(reload);
                 }
-                Outcome::NotLoaded(error, Reload { reply, .. }) if self.readiness.has_models => {
+                JobOutcome::NotLoaded(error, Reload { reply, .. }) if self.readiness.has_models => {
                     self.refuse_reload(with_causes(&error), reply);
                 }
-                Outcome::NotLoaded(error, _) => return Err(error),
-                Outcome::Tested(report, reply) => {
+                JobOutcome::NotLoaded(error, _) => return Err(error),
+                JobOutcome::Tested(report, reply) => {
                     self.readiness.failed_self_test = !report.passed;
                     if report.passed {
                         info!(models = report.models.len(), "Self-test passed");
                     } else {
                         error!(report = ?report, "Self-test failed");
                     }
-                    self.publisher.answer(Answer {
+                    self.publisher.answer(CommandAnswer {
                         topic: Some("selftest"),
                         payload: json(&report),
                         reply,
                     });
                 }
-                Outcome::Recalibrated(Ok(fleet), reply) => {
-                    self.use_models(&fleet);
+                JobOutcome::Recalibrated(Ok(models), reply) => {
+                    self.use_models(&models);
                     self.answer(Ok(()), reply);
                 }
-                Outcome::Recalibrated(Err(problem), reply) => self.finish(Err(problem), reply),
+                JobOutcome::Recalibrated(Err(problem), reply) => self.finish(Err(problem), reply),
             }
         }
         Ok(())
     }
 
     /// From the next part on these models judge.
-    fn use_models(&mut self, fleet: &Fleet) {
+    fn use_models(&mut self, models: &LoadedModels) {
         self.readiness.has_models = true;
         if self.readiness.failed_self_test {
             // A model that was kept may be what failed: only its golden inputs can tell.
-            self.models.order(Job::SelfTest(None));
+            self.models.order(ModelJob::SelfTest(None));
         }
-        self.shadow.exchange(fleet.shadows());
-        for (camera, models) in fleet.model_sets().into_iter().enumerate() {
+        self.shadow.exchange(models.shadows());
+        for (camera, models) in models.model_sets().into_iter().enumerate() {
             let judge = &models.standard.judge;
             let threshold = judge.calibration.threshold();
             info!(
@@ -349,12 +356,12 @@ impl Watch {
             );
             self.metrics.camera(camera).model(&judge.model, threshold);
             self.cameras[camera].model = Some(judge.model.clone());
-            self.inboxes[camera].order(Order::Use(models));
+            self.inboxes[camera].order(Control::Use(models));
         }
     }
 
     /// Looks whether the pipeline gets on, and says what is new.
-    fn look_around(&mut self) {
+    fn poll(&mut self) {
         self.look_at_health();
         self.synchronised = self.clock.look();
         let (phase, not_ready) = self.readiness.judge();
@@ -386,7 +393,7 @@ impl Watch {
 
     /// Says what is new.
     fn say(&mut self, phase: Phase, not_ready: Option<String>) {
-        let report = Report {
+        let report = DaemonStatus {
             phase,
             not_ready,
             clock_synchronised: self.synchronised,
@@ -398,7 +405,7 @@ impl Watch {
         let reason = report.not_ready.as_deref();
         self.health.report(report.phase, reason);
         self.metrics.ready(reason.is_none());
-        let is_other = |said: &Report| said.not_ready != report.not_ready;
+        let is_other = |said: &DaemonStatus| said.not_ready != report.not_ready;
         if self.said.as_ref().is_none_or(is_other) {
             match &report.not_ready {
                 Some(reason) => {

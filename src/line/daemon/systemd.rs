@@ -21,19 +21,19 @@ const LAST_NEWS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     watchdog: Option<Duration>,
-    desk: Option<Arc<Desk>>,
+    unsent: Option<Arc<Unsent>>,
 }
 
 /// Where news waits for the thread.
 #[derive(Debug, Default)]
-struct Desk {
-    news: Mutex<News>,
+struct Unsent {
+    news: Mutex<ManagerNews>,
     changed: Condvar,
 }
 
 /// What the manager has not been told yet.
 #[derive(Debug, Default)]
-struct News {
+struct ManagerNews {
     is_ready: bool,
     is_stopping: bool,
     is_alive: bool,
@@ -49,16 +49,16 @@ impl ServiceManager {
     /// # Errors
     /// When the system has no thread to give.
     pub(crate) fn from_environment() -> io::Result<Self> {
-        let desk = std::env::var_os("NOTIFY_SOCKET").map(|_| Arc::new(Desk::default()));
-        if let Some(desk) = &desk {
-            let desk = Arc::clone(desk);
+        let unsent = std::env::var_os("NOTIFY_SOCKET").map(|_| Arc::new(Unsent::default()));
+        if let Some(unsent) = &unsent {
+            let unsent = Arc::clone(unsent);
             thread::Builder::new()
                 .name("manager".to_owned())
-                .spawn(move || desk.tell())?;
+                .spawn(move || unsent.tell())?;
         }
         Ok(Self {
             watchdog: sd_notify::watchdog_enabled(),
-            desk,
+            unsent,
         })
     }
 
@@ -96,10 +96,10 @@ impl ServiceManager {
         self.add(|news| news.is_stopping = true);
     }
 
-    fn add(&self, news: impl FnOnce(&mut News)) {
-        if let Some(desk) = &self.desk {
-            news(&mut desk.lock());
-            desk.changed.notify_all();
+    fn add(&self, news: impl FnOnce(&mut ManagerNews)) {
+        if let Some(unsent) = &self.unsent {
+            news(&mut unsent.lock());
+            unsent.changed.notify_all();
         }
     }
 }
@@ -107,30 +107,31 @@ impl ServiceManager {
 /// The last news is told before the end.
 impl Drop for ServiceManager {
     fn drop(&mut self) {
-        if let Some(desk) = &self.desk {
-            let is_untold = |news: &mut News| news.is_being_told || news.has_any();
+        if let Some(unsent) = &self.unsent {
+            let is_untold = |news: &mut ManagerNews| news.is_being_told || news.has_any();
             drop(
-                desk.changed
-                    .wait_timeout_while(desk.lock(), LAST_NEWS, is_untold)
+                unsent
+                    .changed
+                    .wait_timeout_while(unsent.lock(), LAST_NEWS, is_untold)
                     .unwrap_or_else(PoisonError::into_inner),
             );
         }
     }
 }
 
-impl Desk {
+impl Unsent {
     /// Tells what there is to tell, until the process ends; says once that it cannot, and once
     /// that it can again.
     fn tell(&self) {
         let mut is_failing = false;
         loop {
-            let mut untold = self
+            let mut pending = self
                 .changed
                 .wait_while(self.lock(), |news| !news.has_any())
                 .unwrap_or_else(PoisonError::into_inner);
-            let news = std::mem::take(&mut *untold);
-            untold.is_being_told = true;
-            drop(untold);
+            let news = std::mem::take(&mut *pending);
+            pending.is_being_told = true;
+            drop(pending);
             let told = news.tell();
             let was_failing = std::mem::replace(&mut is_failing, told.is_err());
             match told {
@@ -145,12 +146,12 @@ impl Desk {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, News> {
+    fn lock(&self) -> MutexGuard<'_, ManagerNews> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl News {
+impl ManagerNews {
     fn has_any(&self) -> bool {
         let flags = [
             self.is_ready,

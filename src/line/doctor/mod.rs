@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Everything that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// In reading order.
     pub sections: Vec<Section>,
 }
@@ -49,7 +49,7 @@ pub struct Finding {
     pub text: String,
 }
 
-impl Report {
+impl DoctorReport {
     /// How many findings are broken.
     pub fn broken(&self) -> usize {
         let findings = self.sections.iter().flat_map(|section| &section.findings);
@@ -75,7 +75,7 @@ impl Finding {
 }
 
 /// Looks at everything; `configuration` is the daemon's file.
-pub fn examine(configuration: &Path) -> Report {
+pub fn examine(configuration: &Path) -> DoctorReport {
     let root = Path::new("/");
     let mut sections = vec![
         Section {
@@ -106,7 +106,7 @@ pub fn examine(configuration: &Path) -> Report {
             findings: surroundings::environment(std::env::vars_os()),
         },
     ]);
-    Report { sections }
+    DoctorReport { sections }
 }
 
 fn program() -> Vec<Finding> {
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_counted() {
-        let report = Report {
+        let report = DoctorReport {
             sections: vec![Section {
                 name: "one",
                 findings: vec![Finding::new("a", 1), Finding::broken("b", 2)],

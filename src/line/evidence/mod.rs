@@ -2,12 +2,12 @@
 //! part looked like.
 //!
 //! ```text
-//! whoever judged ──admit──► desk (bounded) ──► writer's thread ──► <camera>/<day>/<seq>-<what>-<series>.png
+//! whoever judged ──admit──► queue (bounded) ──► writer's thread ──► <camera>/<day>/<seq>-<what>-<series>.png
 //!        ▲                    │                  PNG, quota, age,                                   .map.png
 //!        └─ path, SHA-256 ────┘                  free space, retry
 //! ```
 //!
-//! [`Evidence::admit`] never waits: what cannot be kept is counted and left out. When the disk is
+//! [`EvidenceSink::admit`] never waits: what cannot be kept is counted and left out. When the disk is
 //! full, evidence goes first: its own oldest files are deleted, and when there are none left it
 //! suspends itself until there is room again. Files appear whole or not at all.
 //!
@@ -34,12 +34,12 @@ use tracing::error;
 pub use super::config::EvidenceSettings;
 use crate::files::digest;
 pub use error::EvidenceError;
-use queue::{Desk, Refusal};
+use queue::{EvidenceQueue, EvidenceRefusal};
 pub use writer::EvidenceWriter;
 
 /// What is kept of one part.
 #[derive(Clone, Debug)]
-pub struct Exhibit {
+pub struct EvidenceItem {
     /// Name of the camera: letters, digits, `-` and `_`, since it becomes a folder.
     pub camera: String,
     /// Number of the verdict in its camera.
@@ -68,7 +68,7 @@ pub struct Anomaly {
     pub threshold: f32,
 }
 
-impl Exhibit {
+impl EvidenceItem {
     /// Bytes of memory until it is on disk.
     fn weight(&self) -> usize {
         let map = self
@@ -79,7 +79,7 @@ impl Exhibit {
     }
 }
 
-/// What there is, since [`Evidence::open`] or before.
+/// What there is, since [`EvidenceSink::open`] or before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceUsage {
     /// Files on disk.
@@ -92,15 +92,15 @@ pub struct EvidenceUsage {
     pub suspended: Option<String>,
 }
 
-/// Takes exhibits. A cheap handle: clones lead to the same writer, which ends after the last one
+/// Takes items. A cheap handle: clones lead to the same writer, which ends after the last one
 /// is gone.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub struct EvidenceSink {
     settings: Arc<EvidenceSettings>,
-    desk: queue::Sender,
+    queue: queue::EvidenceSender,
 }
 
-impl Evidence {
+impl EvidenceSink {
     /// Counts what is in the folder, which is made where it is missing, and removes what an
     /// earlier run left unfinished. The writer has to be [run](EvidenceWriter::run) by a thread.
     ///
@@ -111,10 +111,10 @@ impl Evidence {
     /// [`EvidenceError::InUse`]: the folder belongs to another station that is running.
     pub fn open(settings: EvidenceSettings) -> Result<(Self, EvidenceWriter), EvidenceError> {
         let settings = Arc::new(settings);
-        let desk = Arc::new(Desk::default());
-        let writer = EvidenceWriter::open(Arc::clone(&settings), Arc::clone(&desk))?;
-        let desk = queue::Sender::new(desk);
-        Ok((Self { settings, desk }, writer))
+        let queue = Arc::new(EvidenceQueue::default());
+        let writer = EvidenceWriter::open(Arc::clone(&settings), Arc::clone(&queue))?;
+        let queue = queue::EvidenceSender::new(queue);
+        Ok((Self { settings, queue }, writer))
     }
 
     /// Whether the picture of such a part is to be kept: always for `ng` and `no_decision`; for
@@ -123,7 +123,7 @@ impl Evidence {
         verdict != Verdict::Ok || is_in_sample(camera, seq, self.settings.ok_share)
     }
 
-    /// Puts an exhibit on the way to the disk and says where it will be. Never waits.
+    /// Puts an item on the way to the disk and says where it will be. Never waits.
     ///
     /// `None`, and counted, where the writer is behind, the folder cannot be written to, or the
     /// picture is larger than all evidence may be. Otherwise the file appears there, unless the
@@ -132,12 +132,12 @@ impl Evidence {
     /// The digest is that of the pixels, 8-bit RGB, row by row, so that it can be known before the
     /// file is made and does not depend on the encoder. It takes 1.5 ms for 1280x720 where the
     /// processor has instructions for SHA-256 (measured on an EPYC).
-    pub fn admit(&self, exhibit: Exhibit) -> Option<EvidenceData> {
-        let size = exhibit.picture.size();
+    pub fn admit(&self, item: EvidenceItem) -> Option<EvidenceData> {
+        let size = item.picture.size();
         if png_bound(size) > self.settings.max_size {
-            if self.desk.refuse(Refusal::TooLarge) {
+            if self.queue.refuse(EvidenceRefusal::TooLarge) {
                 error!(
-                    camera = exhibit.camera,
+                    camera = item.camera,
                     %size,
                     max_size = self.settings.max_size,
                     "Picture left out: it is larger than evidence.max_size"
@@ -145,18 +145,18 @@ impl Evidence {
             }
             return None;
         }
-        let place = self.desk.reserve(exhibit.weight())?;
+        let place = self.queue.reserve(item.weight())?;
         let data = EvidenceData {
-            path: name::picture(&name::stem(&exhibit)),
-            sha256: digest::sha256(exhibit.picture.pixels()),
+            path: name::picture(&name::stem(&item)),
+            sha256: digest::sha256(item.picture.pixels()),
         };
-        place.fill(exhibit);
+        place.fill(item);
         Some(data)
     }
 
     /// What there is now.
     pub fn usage(&self) -> EvidenceUsage {
-        self.desk.usage()
+        self.queue.usage()
     }
 }
 

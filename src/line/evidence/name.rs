@@ -16,17 +16,17 @@ use flawd_core::verdict::{Reason, Verdict};
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
-use super::Exhibit;
+use super::EvidenceItem;
 
 const PICTURE: &str = ".png";
 const MAP: &str = ".map.png";
 
-/// The stem of an exhibit, relative to the evidence folder. The day is that of UTC.
-pub(crate) fn stem(exhibit: &Exhibit) -> String {
-    let day = Offset::UTC.to_datetime(exhibit.captured).date();
-    let what = what(exhibit.verdict);
-    let (seq, series) = (exhibit.seq, &exhibit.series);
-    format!("{}/{day}/{seq:012}-{what}-{series}", exhibit.camera)
+/// The stem of an item, relative to the evidence folder. The day is that of UTC.
+pub(crate) fn stem(item: &EvidenceItem) -> String {
+    let day = Offset::UTC.to_datetime(item.captured).date();
+    let what = what(item.verdict);
+    let (seq, series) = (item.seq, &item.series);
+    format!("{}/{day}/{seq:012}-{what}-{series}", item.camera)
 }
 
 /// The picture's path.

@@ -1,17 +1,17 @@
-//! Where exhibits wait for the writer: a queue with a limit in bytes and in number, and the counts
+//! Where items wait for the writer: a queue with a limit in bytes and in number, and the counts
 //! that both sides see.
 //!
-//! No plain bounded channel: the limit is memory, which an exhibit holds until it is on disk, and
-//! while the disk takes nothing the writer waits with one exhibit in hand and takes no next one.
+//! No plain bounded channel: the limit is memory, which an item holds until it is on disk, and
+//! while the disk takes nothing the writer waits with one item in hand and takes no next one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{EvidenceUsage, Exhibit};
+use super::{EvidenceItem, EvidenceUsage};
 
-/// Memory that exhibits may hold until they are on disk: some twenty pictures of 1280x720. A
-/// single exhibit may be larger.
+/// Memory that items may hold until they are on disk: some twenty pictures of 1280x720. A
+/// single item may be larger.
 const MOST_BYTES: usize = 64 << 20;
 
 /// Exhibits that may wait. They are written when the daemon ends, within its grace period, and a
@@ -19,16 +19,16 @@ const MOST_BYTES: usize = 64 << 20;
 /// medium).
 const MOST_EXHIBITS: usize = 32;
 
-/// The desk, which both sides hold.
+/// The queue, which both sides hold.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
-    state: Mutex<State>,
+pub(crate) struct EvidenceQueue {
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Exhibit>,
+struct QueueState {
+    queue: VecDeque<EvidenceItem>,
     /// Bytes and number of what was admitted and is not yet on disk, the one in the writer's
     /// hands included.
     held_bytes: usize,
@@ -40,9 +40,9 @@ struct State {
     said_too_large: bool,
 }
 
-/// Why an exhibit is left out.
+/// Why an item is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum EvidenceRefusal {
     /// Nothing of its size will ever be kept.
     TooLarge,
     /// There is no room, or nothing can be written, at present.
@@ -50,24 +50,24 @@ pub(crate) enum Refusal {
 }
 
 /// What the writer finds.
-pub(crate) enum Next {
-    /// The oldest exhibit.
-    Exhibit(Exhibit),
+pub(crate) enum NextItem {
+    /// The oldest item.
+    Exhibit(EvidenceItem),
     /// Nothing in time.
     Timeout,
     /// No more will come: nobody can send, and the queue is empty or not to be taken from.
     Closed,
 }
 
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl EvidenceQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No code that could panic runs under this lock, so a poisoned one is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits `patience` for an exhibit; takes none if `is_busy`, but sees the end.
-    pub(crate) fn next(&self, patience: Duration, is_busy: bool) -> Next {
-        let has_next = |state: &State| !is_busy && !state.queue.is_empty();
+    /// Waits `patience` for an item; takes none if `is_busy`, but sees the end.
+    pub(crate) fn next(&self, patience: Duration, is_busy: bool) -> NextItem {
+        let has_next = |state: &QueueState| !is_busy && !state.queue.is_empty();
         let (mut state, _) = self
             .changed
             .wait_timeout_while(self.lock(), patience, |state| {
@@ -75,16 +75,16 @@ impl Desk {
             })
             .unwrap_or_else(PoisonError::into_inner);
         if has_next(&state) {
-            let exhibit = state.queue.pop_front();
-            return Next::Exhibit(exhibit.expect("the queue is not empty"));
+            let item = state.queue.pop_front();
+            return NextItem::Exhibit(item.expect("the queue is not empty"));
         }
         if state.is_closed {
-            return Next::Closed;
+            return NextItem::Closed;
         }
-        Next::Timeout
+        NextItem::Timeout
     }
 
-    /// An exhibit of this weight is on disk, or given up.
+    /// An item of this weight is on disk, or given up.
     pub(crate) fn release(&self, weight: usize, is_kept: bool) {
         let mut state = self.lock();
         state.held_bytes -= weight;
@@ -96,7 +96,7 @@ impl Desk {
     pub(crate) fn give_up(&self) -> u64 {
         let mut state = self.lock();
         let given_up = std::mem::take(&mut state.queue);
-        state.held_bytes -= given_up.iter().map(Exhibit::weight).sum::<usize>();
+        state.held_bytes -= given_up.iter().map(EvidenceItem::weight).sum::<usize>();
         state.held -= given_up.len();
         state.usage.dropped += given_up.len() as u64;
         given_up.len() as u64
@@ -110,18 +110,18 @@ impl Desk {
         state.usage.suspended = suspended;
     }
 
-    /// How many exhibits were left out since this was last asked.
+    /// How many items were left out since this was last asked.
     pub(crate) fn take_unsaid(&self) -> u64 {
         std::mem::take(&mut self.lock().unsaid)
     }
 }
 
-/// The end that exhibits come in at; after the last clone is gone, the desk is closed.
+/// The end that items come in at; after the last clone is gone, the queue is closed.
 #[derive(Clone, Debug)]
-pub(crate) struct Sender(Arc<Closing>);
+pub(crate) struct EvidenceSender(Arc<Closing>);
 
 #[derive(Debug)]
-struct Closing(Arc<Desk>);
+struct Closing(Arc<EvidenceQueue>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -130,58 +130,58 @@ impl Drop for Closing {
     }
 }
 
-impl Sender {
-    pub(crate) fn new(desk: Arc<Desk>) -> Self {
-        Self(Arc::new(Closing(desk)))
+impl EvidenceSender {
+    pub(crate) fn new(queue: Arc<EvidenceQueue>) -> Self {
+        Self(Arc::new(Closing(queue)))
     }
 
-    fn desk(&self) -> &Arc<Desk> {
+    fn queue(&self) -> &Arc<EvidenceQueue> {
         &self.0.0
     }
 
     pub(crate) fn usage(&self) -> EvidenceUsage {
-        self.desk().lock().usage.clone()
+        self.queue().lock().usage.clone()
     }
 
-    /// Counts an exhibit that is left out. True if it is the first one for this reason, and the
+    /// Counts an item that is left out. True if it is the first one for this reason, and the
     /// reason is not one that the writer says.
-    pub(crate) fn refuse(&self, refusal: Refusal) -> bool {
-        let mut state = self.desk().lock();
+    pub(crate) fn refuse(&self, refusal: EvidenceRefusal) -> bool {
+        let mut state = self.queue().lock();
         state.usage.dropped += 1;
         match refusal {
-            Refusal::TooLarge => !std::mem::replace(&mut state.said_too_large, true),
-            Refusal::NotNow => {
+            EvidenceRefusal::TooLarge => !std::mem::replace(&mut state.said_too_large, true),
+            EvidenceRefusal::NotNow => {
                 state.unsaid += 1;
                 false
             }
         }
     }
 
-    /// Room for an exhibit of this weight; `None`, and counted, where there is none.
-    pub(crate) fn reserve(&self, weight: usize) -> Option<Place<'_>> {
-        let desk = self.desk();
-        let mut state = desk.lock();
+    /// Room for an item of this weight; `None`, and counted, where there is none.
+    pub(crate) fn reserve(&self, weight: usize) -> Option<Reservation<'_>> {
+        let queue = self.queue();
+        let mut state = queue.lock();
         let has_room = state.held == 0
             || (state.held < MOST_EXHIBITS && state.held_bytes + weight <= MOST_BYTES);
         if !has_room || state.usage.suspended.is_some() {
             drop(state);
-            self.refuse(Refusal::NotNow);
+            self.refuse(EvidenceRefusal::NotNow);
             return None;
         }
         state.held_bytes += weight;
         state.held += 1;
-        Some(Place(desk))
+        Some(Reservation(queue))
     }
 }
 
-/// Room on the desk that is kept for one exhibit.
+/// Room on the queue that is kept for one item.
 #[must_use]
-pub(crate) struct Place<'a>(&'a Desk);
+pub(crate) struct Reservation<'a>(&'a EvidenceQueue);
 
-impl Place<'_> {
-    /// Puts the exhibit there.
-    pub(crate) fn fill(self, exhibit: Exhibit) {
-        self.0.lock().queue.push_back(exhibit);
+impl Reservation<'_> {
+    /// Puts the item there.
+    pub(crate) fn fill(self, item: EvidenceItem) {
+        self.0.lock().queue.push_back(item);
         self.0.changed.notify_all();
     }
 }

@@ -19,9 +19,9 @@ use super::name::{self, Ours};
 /// (not measured); less where the file system has room for few.
 const FILES_LEFT: u64 = 256;
 
-/// One exhibit as files.
+/// One item as files.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct EvidenceFiles {
     /// Its name without endings.
     pub(crate) stem: String,
     /// When the picture was taken.
@@ -32,7 +32,7 @@ pub(crate) struct Parcel {
     pub(crate) map: Option<Vec<u8>>,
 }
 
-impl Parcel {
+impl EvidenceFiles {
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
         self.files().map(|(_, bytes)| bytes.len() as u64).sum()
@@ -46,7 +46,7 @@ impl Parcel {
     }
 }
 
-/// The files of one exhibit, counted.
+/// The files of one item, counted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     files: u64,
@@ -165,26 +165,26 @@ impl Store {
         Ok(())
     }
 
-    /// Writes an exhibit, after deleting the oldest ones until all files together have at most
+    /// Writes an item, after deleting the oldest ones until all files together have at most
     /// `max_size` bytes, and `reserve` bytes and some files of the file system stay free. Files of the same name
     /// are replaced: their verdict was numbered, but the daemon ended before it was journalled.
     pub(crate) fn put(
         &mut self,
-        parcel: &Parcel,
+        files: &EvidenceFiles,
         max_size: u64,
         reserve: u64,
     ) -> Result<(), EvidenceError> {
-        self.delete_namesake(&parcel.stem)?;
-        while self.total.bytes + parcel.bytes() > max_size && self.delete_oldest()? {}
+        self.delete_namesake(&files.stem)?;
+        while self.total.bytes + files.bytes() > max_size && self.delete_oldest()? {}
         loop {
-            self.make_room(parcel, reserve)?;
-            match self.write(parcel) {
+            self.make_room(files, reserve)?;
+            match self.write(files) {
                 Ok(time) => {
                     let kept = Kept {
-                        files: parcel.files().count() as u64,
-                        bytes: parcel.bytes(),
+                        files: files.files().count() as u64,
+                        bytes: files.bytes(),
                     };
-                    self.count(time, &parcel.stem, kept);
+                    self.count(time, &files.stem, kept);
                     return Ok(());
                 }
                 // Full in a way that free blocks do not show: inodes, or a user's quota.
@@ -194,8 +194,8 @@ impl Store {
         }
     }
 
-    /// Deletes the oldest exhibits until the parcel fits into what may be taken.
-    fn make_room(&mut self, parcel: &Parcel, reserve: u64) -> Result<(), EvidenceError> {
+    /// Deletes the oldest items until these files fit into what may be taken.
+    fn make_room(&mut self, files: &EvidenceFiles, reserve: u64) -> Result<(), EvidenceError> {
         loop {
             let system = rustix::fs::statvfs(&self.folder).map_err(|error| {
                 let folder = self.folder.clone();
@@ -204,7 +204,7 @@ impl Store {
             })?;
             let block = system.f_frsize.max(1);
             let free = system.f_bavail.saturating_mul(block);
-            let files = parcel.files();
+            let files = files.files();
             let need: u64 = files
                 .map(|(_, bytes)| (bytes.len() as u64).next_multiple_of(block))
                 .sum();
@@ -233,16 +233,16 @@ impl Store {
         }
     }
 
-    /// Writes the files of a parcel, all or none, and says what time they have on this disk, whose
+    /// Writes the files of an item, all or none, and says what time they have on this disk, whose
     /// clock may tick coarsely.
-    fn write(&self, parcel: &Parcel) -> Result<SystemTime, EvidenceError> {
-        let mut time = parcel.captured;
-        for (path, bytes) in parcel.files() {
+    fn write(&self, files: &EvidenceFiles) -> Result<SystemTime, EvidenceError> {
+        let mut time = files.captured;
+        for (path, bytes) in files.files() {
             let path = self.folder.join(path);
-            match disk::write_whole(&path, bytes, parcel.captured) {
+            match disk::write_whole(&path, bytes, files.captured) {
                 Ok(written) => time = written,
                 Err(source) => {
-                    for (path, _) in parcel.files() {
+                    for (path, _) in files.files() {
                         fs::remove_file(self.folder.join(path)).ok();
                     }
                     return Err(EvidenceError::Write { path, source });
@@ -268,7 +268,7 @@ impl Store {
         }
     }
 
-    /// Deletes the oldest exhibit; false if there is none.
+    /// Deletes the oldest item; false if there is none.
     fn delete_oldest(&mut self) -> Result<bool, EvidenceError> {
         let Some((key, _)) = self.index.first_key_value() else {
             return Ok(false);

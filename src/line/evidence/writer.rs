@@ -1,4 +1,4 @@
-//! The thread that writes: one exhibit at a time, and once a minute a look at what has grown old.
+//! The thread that writes: one item at a time, and once a minute a look at what has grown old.
 //!
 //! What it has in hand it keeps until it is written. While the disk does not take it, evidence is
 //! suspended: nothing more is admitted, what was admitted waits, and it tries again every few
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::queue::{Desk, Next};
-use super::store::{Parcel, Store};
-use super::{EvidenceError, EvidenceSettings, Exhibit, name, png_bound};
+use super::queue::{EvidenceQueue, NextItem};
+use super::store::{EvidenceFiles, Store};
+use super::{EvidenceError, EvidenceItem, EvidenceSettings, name, png_bound};
 use crate::messages::with_causes;
 use crate::pictures::encode;
 use crate::pictures::heatmap::overlay;
@@ -38,7 +38,7 @@ const NICER: i32 = 10;
 #[derive(Debug)]
 pub struct EvidenceWriter {
     settings: Arc<EvidenceSettings>,
-    desk: Arc<Desk>,
+    queue: Arc<EvidenceQueue>,
     /// None while the folder cannot be used.
     store: Option<Store>,
     in_hand: Option<InHand>,
@@ -79,10 +79,10 @@ impl Calendar {
     }
 }
 
-/// An exhibit that is being written.
+/// An item that is being written.
 #[derive(Debug)]
 struct InHand {
-    parcel: Parcel,
+    files: EvidenceFiles,
     /// The memory that was reserved for it.
     weight: usize,
 }
@@ -90,11 +90,11 @@ struct InHand {
 impl EvidenceWriter {
     pub(crate) fn open(
         settings: Arc<EvidenceSettings>,
-        desk: Arc<Desk>,
+        queue: Arc<EvidenceQueue>,
     ) -> Result<Self, EvidenceError> {
         let mut writer = Self {
             settings,
-            desk,
+            queue,
             store: None,
             in_hand: None,
             suspended: None,
@@ -113,7 +113,7 @@ impl EvidenceWriter {
         Ok(writer)
     }
 
-    /// Writes until every [`Evidence`](super::Evidence) is gone and what was admitted is written.
+    /// Writes until every [`EvidenceSink`](super::Evidence) is gone and what was admitted is written.
     /// What a disk that takes nothing holds up at that moment is given up, counted and said.
     pub fn run(mut self) {
         if let Err(error) = be_nice() {
@@ -122,17 +122,17 @@ impl EvidenceWriter {
         while self.step() {}
     }
 
-    /// Takes the next exhibit, or waits for a while, then does what there is to do; false after
+    /// Takes the next item, or waits for a while, then does what there is to do; false after
     /// the last.
     pub(crate) fn step(&mut self) -> bool {
         let is_suspended = self.suspended.is_some();
         let patience = if is_suspended { self.retry } else { self.sweep };
-        let next = self.desk.next(patience, is_suspended);
-        let goes_on = !matches!(next, Next::Closed);
-        if let Next::Exhibit(exhibit) = next {
+        let next = self.queue.next(patience, is_suspended);
+        let goes_on = !matches!(next, NextItem::Closed);
+        if let NextItem::Exhibit(item) = next {
             self.in_hand = Some(InHand {
-                weight: exhibit.weight(),
-                parcel: self.pack(exhibit),
+                weight: item.weight(),
+                files: self.pack(item),
             });
         }
         match self.attempt() {
@@ -151,26 +151,27 @@ impl EvidenceWriter {
     }
 
     /// From pixels to files.
-    fn pack(&self, exhibit: Exhibit) -> Parcel {
-        let picture = encode::png(&exhibit.picture).expect("a camera's picture fits into a PNG");
-        let map = exhibit.anomaly.as_ref().and_then(|anomaly| {
-            match anomaly.geometry.apply(&exhibit.picture) {
-                Ok(inspected) => {
-                    let drawn = overlay(&inspected, &anomaly.map, anomaly.threshold);
-                    Some(encode::png(&drawn).expect("a part of the picture fits into a PNG"))
-                }
-                Err(error) => {
-                    warn!(camera = exhibit.camera, seq = exhibit.seq, %error, "No heatmap drawn");
-                    None
-                }
-            }
-        });
+    fn pack(&self, item: EvidenceItem) -> EvidenceFiles {
+        let picture = encode::png(&item.picture).expect("a camera's picture fits into a PNG");
+        let map =
+            item.anomaly
+                .as_ref()
+                .and_then(|anomaly| match anomaly.geometry.apply(&item.picture) {
+                    Ok(inspected) => {
+                        let drawn = overlay(&inspected, &anomaly.map, anomaly.threshold);
+                        Some(encode::png(&drawn).expect("a part of the picture fits into a PNG"))
+                    }
+                    Err(error) => {
+                        warn!(camera = item.camera, seq = item.seq, %error, "No heatmap drawn");
+                        None
+                    }
+                });
         // A quota that is too small for both holds the picture at least: it was promised.
-        debug_assert!(picture.len() as u64 <= png_bound(exhibit.picture.size()));
+        debug_assert!(picture.len() as u64 <= png_bound(item.picture.size()));
         let left = self.settings.max_size.saturating_sub(picture.len() as u64);
-        Parcel {
-            stem: name::stem(&exhibit),
-            captured: SystemTime::try_from(exhibit.captured)
+        EvidenceFiles {
+            stem: name::stem(&item),
+            captured: SystemTime::try_from(item.captured)
                 .expect("the system's time reaches further than timestamps"),
             map: map.filter(|map| map.len() as u64 <= left),
             picture,
@@ -193,9 +194,9 @@ impl EvidenceWriter {
         if let Some(limit) = limit {
             store.expire(limit)?;
         }
-        if let Some(InHand { parcel, weight }) = &self.in_hand {
-            store.put(parcel, self.settings.max_size, self.settings.reserve)?;
-            self.desk.release(*weight, true);
+        if let Some(InHand { files, weight }) = &self.in_hand {
+            store.put(files, self.settings.max_size, self.settings.reserve)?;
+            self.queue.release(*weight, true);
             self.in_hand = None;
         }
         Ok(())
@@ -211,7 +212,7 @@ impl EvidenceWriter {
 
     fn resume(&mut self) {
         if self.suspended.take().is_some() {
-            let left_out = self.desk.take_unsaid();
+            let left_out = self.queue.take_unsaid();
             info!(left_out, "Evidence goes on: pictures are kept again");
         }
     }
@@ -223,7 +224,7 @@ impl EvidenceWriter {
         if self.suspended.is_some() || !is_due {
             return;
         }
-        let left_out = self.desk.take_unsaid();
+        let left_out = self.queue.take_unsaid();
         if left_out > 0 {
             warn!(
                 left_out,
@@ -236,15 +237,15 @@ impl EvidenceWriter {
     fn report(&self) {
         let count = |of: fn(&Store) -> u64| self.store.as_ref().map_or(0, of);
         let (files, bytes) = (count(Store::files), count(Store::bytes));
-        self.desk.report(files, bytes, self.suspended.clone());
+        self.queue.report(files, bytes, self.suspended.clone());
     }
 
     fn give_up(&mut self) {
         let in_hand = self.in_hand.take();
         if let Some(InHand { weight, .. }) = &in_hand {
-            self.desk.release(*weight, false);
+            self.queue.release(*weight, false);
         }
-        let given_up = u64::from(in_hand.is_some()) + self.desk.give_up();
+        let given_up = u64::from(in_hand.is_some()) + self.queue.give_up();
         if given_up > 0 {
             error!(
                 given_up,

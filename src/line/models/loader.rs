@@ -12,12 +12,12 @@ use flawd_onnx::{Runtime, SessionOptions};
 use tracing::info;
 
 use super::self_test::{self, Golden};
-use super::{CameraModels, FleetError, Member, Refusal, Step};
+use super::{BundleRefusal, CameraModels, LoadStep, ModelInUse, ModelsError};
 use crate::bundle::scorer::ScorerError;
 use crate::bundle::{Bundle, BundleError};
 use crate::line::config::{CameraSettings, InferenceSettings};
 use crate::line::engine::{self, Engines, Machine, OpenError};
-use crate::line::pipeline::part::model::{ActiveModel, Judge};
+use crate::line::pipeline::part::model::{Judge, LoadedModel};
 
 /// A bundle that was loaded and proven.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Loaded {
     /// The digest of the manifest, which has the digest of everything else.
     bundle: Digest,
     session: SessionKey,
-    pub(crate) active: Arc<ActiveModel>,
+    pub(crate) active: Arc<LoadedModel>,
     /// With the files' content: the folder may hold another bundle by now.
     pub(crate) golden: Vec<Golden>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Loader<'a> {
     known: Vec<Arc<Loaded>>,
     /// What this loader has verified, by its real place.
     opened: HashMap<(PathBuf, Role), Arc<Loaded>>,
-    progress: &'a mut dyn FnMut(Step<'_>),
+    progress: &'a mut dyn FnMut(LoadStep<'_>),
 }
 
 impl<'a> Loader<'a> {
@@ -63,7 +63,7 @@ impl<'a> Loader<'a> {
         inference: &'a InferenceSettings,
         runtime: &'a Runtime,
         known: Vec<Arc<Loaded>>,
-        progress: &'a mut dyn FnMut(Step<'_>),
+        progress: &'a mut dyn FnMut(LoadStep<'_>),
     ) -> Self {
         let engines = inference.engines.as_deref();
         Self {
@@ -76,7 +76,10 @@ impl<'a> Loader<'a> {
         }
     }
 
-    pub(crate) fn camera(&mut self, settings: &CameraSettings) -> Result<CameraModels, FleetError> {
+    pub(crate) fn camera(
+        &mut self,
+        settings: &CameraSettings,
+    ) -> Result<CameraModels, ModelsError> {
         let used_by = format!("camera.{}", settings.name);
         let models = &settings.models;
         let mut recipes = BTreeMap::new();
@@ -101,29 +104,34 @@ impl<'a> Loader<'a> {
     fn shadow(
         &mut self,
         bundle: &Path,
-        standard: &Member,
+        standard: &ModelInUse,
         camera: &str,
-    ) -> Result<Member, FleetError> {
+    ) -> Result<ModelInUse, ModelsError> {
         let used_by = format!("the shadow of {camera}");
         let shadow = self.member(bundle, Role::Shadow, &used_by)?;
         match (shadow.active.depth, standard.active.depth) {
-            (Some(own), Some(judges)) if own != judges => Err(FleetError::Refused {
+            (Some(own), Some(judges)) if own != judges => Err(ModelsError::Refused {
                 bundle: bundle.to_owned(),
                 used_by,
-                source: Box::new(Refusal::OtherDepth { own, judges }),
+                source: Box::new(BundleRefusal::OtherDepth { own, judges }),
             }),
             _ => Ok(shadow),
         }
     }
 
-    fn member(&mut self, path: &Path, role: Role, used_by: &str) -> Result<Member, FleetError> {
+    fn member(
+        &mut self,
+        path: &Path,
+        role: Role,
+        used_by: &str,
+    ) -> Result<ModelInUse, ModelsError> {
         // A bundle may be exchanged by turning a link: all its files are to be of one bundle.
         let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let key = (place, role);
         let loaded = match self.opened.get(&key) {
             Some(loaded) => Arc::clone(loaded),
             None => {
-                let refused = |source| FleetError::Refused {
+                let refused = |source| ModelsError::Refused {
                     bundle: path.to_owned(),
                     used_by: used_by.to_owned(),
                     source: Box::new(source),
@@ -133,15 +141,15 @@ impl<'a> Loader<'a> {
                 loaded
             }
         };
-        Ok(Member {
+        Ok(ModelInUse {
             active: Arc::clone(&loaded.active),
             loaded,
         })
     }
 
     /// The bundle at this place: verified, and loaded and proven unless it is known.
-    fn obtain(&mut self, place: &Path, role: Role) -> Result<Arc<Loaded>, Refusal> {
-        (self.progress)(Step::Loading(place));
+    fn obtain(&mut self, place: &Path, role: Role) -> Result<Arc<Loaded>, BundleRefusal> {
+        (self.progress)(LoadStep::Loading(place));
         let bundle = Bundle::open(place)?;
         let engines = self.engines.as_ref();
         let session = SessionKey {
@@ -156,7 +164,7 @@ impl<'a> Loader<'a> {
             .find(|known| known.bundle == bundle.digest())
         {
             let known = Arc::clone(known);
-            (self.progress)(Step::Kept(place));
+            (self.progress)(LoadStep::Kept(place));
             return Ok(known);
         }
         let active = match same_session.next() {
@@ -182,7 +190,7 @@ impl<'a> Loader<'a> {
             golden,
         });
         self.known.push(Arc::clone(&loaded));
-        (self.progress)(Step::Ready(place));
+        (self.progress)(LoadStep::Ready(place));
         Ok(loaded)
     }
 
@@ -191,29 +199,29 @@ impl<'a> Loader<'a> {
         &mut self,
         bundle: &Bundle,
         options: &SessionOptions,
-    ) -> Result<ActiveModel, OpenError> {
+    ) -> Result<LoadedModel, OpenError> {
         let progress = &mut *self.progress;
         let mut begun = None;
         let mut building = || {
             begun = Some(Instant::now());
-            progress(Step::BuildingEngine(bundle.folder()));
+            progress(LoadStep::BuildingEngine(bundle.folder()));
         };
         let engines = self.engines.as_ref();
         let scorer = engine::open_scorer(bundle, self.runtime, options, engines, &mut building)?;
         if let Some(begun) = begun {
-            (self.progress)(Step::EngineBuilt(bundle.folder(), begun.elapsed()));
+            (self.progress)(LoadStep::EngineBuilt(bundle.folder(), begun.elapsed()));
         }
         let engine = engine::digest(bundle, options, engines);
         let judge = judge(bundle, scorer.provider(), engine);
         let stated = &bundle.manifest().model;
-        let mut active = ActiveModel::new(scorer.into_model(), judge, stated.geometry);
+        let mut active = LoadedModel::new(scorer.into_model(), judge, stated.geometry);
         active.depth = stated.depth;
         Ok(active)
     }
 }
 
 /// The model of `active` with what this bundle, of the same model, says besides.
-fn share(active: &ActiveModel, bundle: &Bundle) -> Result<ActiveModel, ScorerError> {
+fn share(active: &LoadedModel, bundle: &Bundle) -> Result<LoadedModel, ScorerError> {
     let stated = &bundle.manifest().model;
     if stated.input != active.input_size() {
         return Err(ScorerError::InputSize {

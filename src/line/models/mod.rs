@@ -6,7 +6,7 @@
 //!                        ▲                                            │
 //!                        └── what has not changed is kept ◄───────────┘ reload
 //! ```
-//! A fleet never changes: a reload, or another threshold, makes a second one beside it. So an
+//! A set of models never changes: a reload, or another threshold, makes a second one beside it. So an
 //! error on the way leaves the first as it is, and nothing has to be rolled back. It knows nothing
 //! of threads, topics or parts; who exchanges the models between two parts is the pipeline.
 
@@ -21,7 +21,7 @@ use flawd_onnx::Runtime;
 
 use super::config::ValidConfig;
 use super::engine::{EngineError, OpenError};
-use super::pipeline::part::model::{ActiveModel, Judge, ModelSet};
+use super::pipeline::part::model::{Judge, LoadedModel, ModelSet};
 use crate::bundle::BundleError;
 use crate::bundle::scorer::ScorerError;
 
@@ -34,7 +34,7 @@ pub use self_test::{GoldenReport, ModelReport, SelfTestReport};
 
 /// Why there are no models, or no others.
 #[derive(Debug, thiserror::Error)]
-pub enum FleetError {
+pub enum ModelsError {
     /// A bundle is not fit to judge parts.
     #[error("the bundle {} of {used_by} is refused", bundle.display())]
     Refused {
@@ -43,7 +43,7 @@ pub enum FleetError {
         /// What names it, for example `camera.top`.
         used_by: String,
         /// What is wrong.
-        source: Box<Refusal>,
+        source: Box<BundleRefusal>,
     },
     /// Nobody has this name.
     #[error("there is no camera `{camera}`; there are {}", cameras.join(", "))]
@@ -67,7 +67,7 @@ pub enum FleetError {
 
 /// What is wrong with a bundle.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum BundleRefusal {
     /// It is not there, damaged, or not the one that its manifest speaks of.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -90,7 +90,7 @@ pub enum Refusal {
     Engine(#[from] EngineError),
 }
 
-impl From<OpenError> for Refusal {
+impl From<OpenError> for BundleRefusal {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Scorer(error) => Self::Model(error),
@@ -99,9 +99,9 @@ impl From<OpenError> for Refusal {
     }
 }
 
-/// What a fleet is doing while it is made.
+/// What happens while models are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum LoadStep<'a> {
     /// A bundle is verified, loaded and proven.
     Loading(&'a Path),
     /// Its TensorRT engine is being built, which takes minutes.
@@ -116,7 +116,7 @@ pub enum Step<'a> {
 
 /// The models of all cameras, proven.
 #[derive(Clone, Debug)]
-pub struct Fleet {
+pub struct LoadedModels {
     cameras: Vec<CameraModels>,
 }
 
@@ -124,52 +124,52 @@ pub struct Fleet {
 #[derive(Clone, Debug)]
 struct CameraModels {
     name: String,
-    standard: Member,
-    recipes: BTreeMap<String, Member>,
-    shadow: Option<Member>,
+    standard: ModelInUse,
+    recipes: BTreeMap<String, ModelInUse>,
+    shadow: Option<ModelInUse>,
 }
 
 /// A model in use, and the bundle that it comes from. The two differ in their thresholds after one
 /// was set by command.
 #[derive(Clone, Debug)]
-struct Member {
-    active: Arc<ActiveModel>,
+struct ModelInUse {
+    active: Arc<LoadedModel>,
     loaded: Arc<Loaded>,
 }
 
-impl Fleet {
+impl LoadedModels {
     /// Opens every bundle that the configuration names, loads its model, and proves with its
     /// golden inputs that it scores here as it did where the bundle was made. `progress` is told
     /// what is being done.
     ///
     /// # Errors
-    /// [`FleetError`], which names the bundle and what is wrong with it.
+    /// [`ModelsError`], which names the bundle and what is wrong with it.
     pub fn load(
         config: &ValidConfig,
         runtime: &Runtime,
-        progress: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Self, FleetError> {
+        progress: &mut dyn FnMut(LoadStep<'_>),
+    ) -> Result<Self, ModelsError> {
         Self::assemble(config, runtime, Vec::new(), progress)
     }
 
-    /// The fleet of another configuration, or of the same one after a bundle was exchanged on the
+    /// The models of another configuration, or of the same one after a bundle was exchanged on the
     /// disk. What has not changed is kept, and not loaded again; a threshold that was set by
     /// command ends here, and the bundle's counts again.
     ///
     /// # Errors
-    /// As [`Self::load`]; this fleet is as it was, whatever happens.
+    /// As [`Self::load`]; these models are as they were, whatever happens.
     pub fn reload(
         &self,
         config: &ValidConfig,
         runtime: &Runtime,
-        progress: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Self, FleetError> {
+        progress: &mut dyn FnMut(LoadStep<'_>),
+    ) -> Result<Self, ModelsError> {
         let members = self.cameras.iter().flat_map(CameraModels::members);
         let loaded = members.map(|member| Arc::clone(&member.loaded)).collect();
         Self::assemble(config, runtime, loaded, progress)
     }
 
-    /// The fleet with another threshold, from the calibration scores of the bundles, for one
+    /// The models with another threshold, from the calibration scores of the bundles, for one
     /// camera or for all; its recipes' models get theirs by the same rate. Nothing is loaded.
     ///
     /// # Errors
@@ -178,12 +178,12 @@ impl Fleet {
         &self,
         camera: Option<&str>,
         false_reject_rate: f64,
-    ) -> Result<Self, FleetError> {
-        let mut fleet = self.clone();
+    ) -> Result<Self, ModelsError> {
+        let mut models = self.clone();
         let mut found = false;
         // Cameras that shared a model go on sharing one.
-        let mut done: Vec<(Arc<ActiveModel>, Arc<ActiveModel>)> = Vec::new();
-        for models in &mut fleet.cameras {
+        let mut done: Vec<(Arc<LoadedModel>, Arc<LoadedModel>)> = Vec::new();
+        for models in &mut models.cameras {
             if camera.is_some_and(|camera| camera != models.name) {
                 continue;
             }
@@ -202,7 +202,7 @@ impl Fleet {
             }
         }
         match camera {
-            Some(camera) if !found => Err(FleetError::NoSuchCamera {
+            Some(camera) if !found => Err(ModelsError::NoSuchCamera {
                 camera: camera.to_owned(),
                 cameras: self
                     .cameras
@@ -210,7 +210,7 @@ impl Fleet {
                     .map(|models| models.name.clone())
                     .collect(),
             }),
-            _ => Ok(fleet),
+            _ => Ok(models),
         }
     }
 
@@ -229,7 +229,7 @@ impl Fleet {
 
     /// What scores each camera's parts as well and decides nothing, in the order of the
     /// configuration.
-    pub fn shadows(&self) -> Vec<Option<Arc<ActiveModel>>> {
+    pub fn shadows(&self) -> Vec<Option<Arc<LoadedModel>>> {
         let shadow = |models: &CameraModels| {
             let shadow = models.shadow.as_ref();
             shadow.map(|member| Arc::clone(&member.active))
@@ -241,8 +241,8 @@ impl Fleet {
         config: &ValidConfig,
         runtime: &Runtime,
         known: Vec<Arc<Loaded>>,
-        progress: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Self, FleetError> {
+        progress: &mut dyn FnMut(LoadStep<'_>),
+    ) -> Result<Self, ModelsError> {
         let mut loader = Loader::new(&config.inference, runtime, known, progress);
         let cameras = config
             .cameras
@@ -254,18 +254,18 @@ impl Fleet {
 }
 
 impl CameraModels {
-    fn members(&self) -> impl Iterator<Item = &Member> {
+    fn members(&self) -> impl Iterator<Item = &ModelInUse> {
         std::iter::once(&self.standard)
             .chain(self.recipes.values())
             .chain(&self.shadow)
     }
 }
 
-impl Member {
-    fn recalibrated(&self, camera: &str, rate: f64) -> Result<ActiveModel, FleetError> {
+impl ModelInUse {
+    fn recalibrated(&self, camera: &str, rate: f64) -> Result<LoadedModel, ModelsError> {
         let judge = &self.active.judge;
         let calibration =
-            (judge.calibration.at_rate(rate)).map_err(|source| FleetError::Threshold {
+            (judge.calibration.at_rate(rate)).map_err(|source| ModelsError::Threshold {
                 camera: camera.to_owned(),
                 bundle: judge.model.name.clone(),
                 source,

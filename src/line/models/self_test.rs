@@ -9,9 +9,9 @@ use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::Preprocessor;
 use serde::{Deserialize, Serialize};
 
-use super::{CameraModels, Fleet, Member};
+use super::{CameraModels, LoadedModels, ModelInUse};
 use crate::bundle::scorer::{ScorerError, check_golden};
-use crate::line::pipeline::part::model::ActiveModel;
+use crate::line::pipeline::part::model::LoadedModel;
 use crate::messages::with_causes;
 use crate::pictures::decode;
 
@@ -59,13 +59,13 @@ pub struct GoldenReport {
     pub problem: Option<String>,
 }
 
-impl Fleet {
+impl LoadedModels {
     /// Scores the golden inputs of every model through the session that judges parts. A part that
     /// comes meanwhile waits for at most one golden input; so this is for a thread of its own.
     pub fn self_test(&self) -> SelfTestReport {
-        let mut tested: Vec<(&Member, Vec<String>)> = Vec::new();
+        let mut tested: Vec<(&ModelInUse, Vec<String>)> = Vec::new();
         for (used_by, member) in self.cameras.iter().flat_map(CameraModels::named) {
-            let same = |(other, _): &&mut (&Member, Vec<String>)| {
+            let same = |(other, _): &&mut (&ModelInUse, Vec<String>)| {
                 Arc::ptr_eq(&other.active, &member.active)
             };
             match tested.iter_mut().find(same) {
@@ -86,7 +86,7 @@ impl Fleet {
 
 impl CameraModels {
     /// The models, with what they work for.
-    fn named(&self) -> impl Iterator<Item = (String, &Member)> {
+    fn named(&self) -> impl Iterator<Item = (String, &ModelInUse)> {
         let camera = &self.name;
         let recipes = self.recipes.iter();
         std::iter::once((camera.clone(), &self.standard))
@@ -99,7 +99,7 @@ impl CameraModels {
     }
 }
 
-impl Member {
+impl ModelInUse {
     fn self_test(&self, used_by: Vec<String>) -> ModelReport {
         let golden: Vec<_> = self
             .loaded
@@ -142,7 +142,7 @@ impl Member {
 ///
 /// # Errors
 /// For the first golden input whose score is not reproduced or whose verdict flips.
-pub(crate) fn prove(active: &ActiveModel, golden: &[Golden]) -> Result<(), ScorerError> {
+pub(crate) fn prove(active: &LoadedModel, golden: &[Golden]) -> Result<(), ScorerError> {
     golden.iter().try_for_each(|(golden, file)| {
         let score = score(active, golden, file)?;
         check_golden(golden, score, &active.judge.calibration)
@@ -150,7 +150,7 @@ pub(crate) fn prove(active: &ActiveModel, golden: &[Golden]) -> Result<(), Score
 }
 
 /// The whole way of a picture: from its file to its score.
-fn score(active: &ActiveModel, golden: &GoldenRecord, file: &[u8]) -> Result<f32, ScorerError> {
+fn score(active: &LoadedModel, golden: &GoldenRecord, file: &[u8]) -> Result<f32, ScorerError> {
     let image = decode::from_bytes(Path::new(&golden.file), file, None)?;
     let mut preprocessor = Preprocessor::new(active.input_size(), active.geometry);
     let mut tensor = vec![0; preprocessor.tensor_len()];

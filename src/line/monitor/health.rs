@@ -20,10 +20,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How the daemon is; clones are the same one. Whoever watches the pipeline writes it, and
 /// whoever asks reads it.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Mutex<State>>);
+pub struct Health(Arc<Mutex<HealthState>>);
 
 #[derive(Debug)]
-struct State {
+struct HealthState {
     stages: Vec<Progress>,
     phase: Phase,
     not_ready: Option<String>,
@@ -51,7 +51,7 @@ impl Health {
     }
 
     fn with_patience(patience: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(HealthState {
             stages: Vec::new(),
             phase: Phase::Preoperational,
             not_ready: Some("starting".to_owned()),
@@ -90,7 +90,7 @@ impl Health {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

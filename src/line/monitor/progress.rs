@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 /// The progress of one stage; clones note into the same place.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    shared: Arc<Shared>,
+    shared: Arc<StageProgress>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct StageProgress {
     stage: String,
     /// Milliseconds of [`clock`] at which the current item was begun; 0 between items.
     busy_since: AtomicU64,
@@ -24,13 +24,13 @@ struct Shared {
 /// An item being worked on; dropping it ends the work, wherever it has gone meanwhile.
 #[derive(Debug)]
 #[must_use]
-pub struct Working(Arc<Shared>);
+pub struct Working(Arc<StageProgress>);
 
 impl Progress {
     /// The progress of the stage with this name.
     pub fn new(stage: impl Into<String>) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(StageProgress {
                 stage: stage.into(),
                 busy_since: AtomicU64::new(0),
             }),

@@ -34,7 +34,7 @@ use crate::line::event_loop;
 
 /// How much one client, and all of them together, may take.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct ClientLimits {
     /// Connections at a time, at least 1. A collector needs one, an orchestrator another; the rest
     /// is for those that stand idle. Each takes a file descriptor and some 10 KiB (not measured).
     connections: usize,
@@ -42,7 +42,7 @@ struct Limits {
     time: Duration,
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: ClientLimits = ClientLimits {
     connections: 64,
     time: Duration::from_secs(5),
 };
@@ -95,7 +95,7 @@ impl Server {
             .map_err(|source| ListenError { address, source })
     }
 
-    fn start_within(address: SocketAddr, pages: Pages, limits: Limits) -> io::Result<Self> {
+    fn start_within(address: SocketAddr, pages: Pages, limits: ClientLimits) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -139,7 +139,7 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: Limits) {
+async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: ClientLimits) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -269,7 +269,7 @@ mod tests {
     /// Long enough for a busy machine; only a failing test waits this long.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn server(limits: Limits) -> (Server, Metrics, Health) {
+    fn server(limits: ClientLimits) -> (Server, Metrics, Health) {
         let (metrics, health) = (Metrics::new(["top"]), Health::new());
         let pages = Pages {
             metrics: metrics.clone(),
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn clients_that_say_nothing_are_sent_away_and_the_others_are_served() {
-        let (server, _, _) = server(Limits {
+        let (server, _, _) = server(ClientLimits {
             connections: 2,
             time: Duration::from_millis(100),
         });
@@ -393,7 +393,7 @@ mod tests {
     /// None of them ever has to go for its slowness.
     #[test]
     fn connections_that_stand_idle_give_way_to_a_probe() {
-        let limits = Limits {
+        let limits = ClientLimits {
             connections: 8,
             time: Duration::from_secs(24 * 60 * 60),
         };

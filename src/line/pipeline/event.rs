@@ -8,7 +8,7 @@ use super::part::reply::Reply;
 
 /// What happened; cameras are numbered in the order of the configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum DaemonEvent {
     /// A camera gave its first frame.
     FirstFrame(usize),
     /// A camera gives no frames any more; it is opened again and again.
@@ -36,17 +36,17 @@ pub enum Event {
 
 /// Where events are sent; clones send to the same daemon.
 #[derive(Clone, Debug)]
-pub struct EventSender(mpsc::Sender<Event>);
+pub struct EventSender(mpsc::Sender<DaemonEvent>);
 
 impl EventSender {
     /// Sends an event. A daemon that is past listening does not mind.
-    pub fn send(&self, event: Event) {
+    pub fn send(&self, event: DaemonEvent) {
         self.0.send(event).ok();
     }
 }
 
 /// A channel for events.
-pub fn channel() -> (EventSender, mpsc::Receiver<Event>) {
+pub fn channel() -> (EventSender, mpsc::Receiver<DaemonEvent>) {
     let (sender, receiver) = mpsc::channel();
     (EventSender(sender), receiver)
 }

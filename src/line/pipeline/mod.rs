@@ -25,7 +25,7 @@ use std::time::Duration;
 use flawd_journal::Journal;
 
 use super::config::{CameraSettings, MqttSettings, Overflow, TriggerMode};
-use super::evidence::{Evidence, EvidenceWriter};
+use super::evidence::{EvidenceSink, EvidenceWriter};
 use super::monitor::Metrics;
 
 pub mod capture;
@@ -43,19 +43,19 @@ use super::monitor::counters::Counters;
 use super::monitor::progress::Progress;
 use admit::inbox::Inbox;
 use admit::preprocess::{Preprocess, TENSORS};
-use admit::{Admit, Rules, Wiring};
+use admit::{Admit, AdmitDeps, AdmitRules};
 use capture::{Capture, Source};
 use channels::shutdown::Shutdown;
-use channels::threads::Crew;
+use channels::threads::Threads;
 use event::EventSender;
 use infer::Infer;
 use part::frame::Sink;
-use publish::{CameraInfo, FirstAttempt, Publisher, Report, TriggerTarget};
+use publish::{CameraInfo, DaemonStatus, FirstAttempt, Publisher, TriggerTarget};
 use record::{Record, Recorder};
-use shadow::{Shadow, ShadowCamera};
+use shadow::{CameraSetup, Shadow};
 
 /// A camera that is open and has not begun.
-pub struct Camera {
+pub struct OpenCamera {
     /// Its name, overflow policy, trigger and deadline.
     pub settings: CameraSettings,
     /// Its frames.
@@ -66,7 +66,7 @@ pub struct Camera {
     pub counters: Counters,
 }
 
-impl Camera {
+impl OpenCamera {
     /// A camera whose frames come from `source`.
     pub fn new(settings: CameraSettings, source: Box<dyn Source>) -> Self {
         Self {
@@ -85,8 +85,8 @@ impl Camera {
         }
     }
 
-    fn shadow(&self) -> ShadowCamera {
-        ShadowCamera {
+    fn shadow(&self) -> CameraSetup {
+        CameraSetup {
             name: self.settings.name.clone(),
             geometry: self.settings.geometry,
         }
@@ -108,7 +108,7 @@ impl Camera {
 }
 
 /// The second half of the pipeline, where verdicts are written down and said.
-pub struct Outlet {
+pub struct Delivery {
     /// Where verdicts go in.
     pub recorder: Recorder,
     /// Where the daemon speaks.
@@ -128,9 +128,9 @@ pub struct OutletPlan {
     /// Where verdicts are written down.
     pub journal: Journal,
     /// Where pictures are kept, if any are to be.
-    pub evidence: Option<(Evidence, EvidenceWriter)>,
+    pub evidence: Option<(EvidenceSink, EvidenceWriter)>,
     /// What is said of the daemon to begin with.
-    pub report: Report,
+    pub report: DaemonStatus,
     /// Where everything is counted.
     pub metrics: Metrics,
 }
@@ -139,12 +139,12 @@ pub struct OutletPlan {
 ///
 /// # Errors
 /// When the system has no thread or no event queue to give.
-pub fn start_outlet(
-    crew: &mut Crew,
-    cameras: &[Camera],
+pub fn start_delivery(
+    threads: &mut Threads,
+    cameras: &[OpenCamera],
     plan: OutletPlan,
     events: &EventSender,
-) -> io::Result<Outlet> {
+) -> io::Result<Delivery> {
     let OutletPlan {
         mqtt,
         journal,
@@ -154,10 +154,10 @@ pub fn start_outlet(
     } = plan;
     let (evidence, writer) = evidence.unzip();
     if let Some(writer) = writer {
-        crew.spawn("evidence", move || writer.run())?;
+        threads.spawn("evidence", move || writer.run())?;
     }
     let (publisher, orders) = publish::channel(cameras.len());
-    let parts = Record::prepare(record::Plan {
+    let parts = Record::prepare(record::RecordDeps {
         root: mqtt.root.clone(),
         cameras: (cameras.iter())
             .map(|camera| (camera.shadow(), camera.counters.clone()))
@@ -169,13 +169,13 @@ pub fn start_outlet(
     })?;
     let stages = vec![parts.record.progress.clone(), publisher.progress().clone()];
     let record = parts.record;
-    crew.spawn("record", move || record.run())?;
+    threads.spawn("record", move || record.run())?;
     let targets = cameras.iter().enumerate();
     let first_attempt = publish::start(
-        crew,
-        publish::Plan {
+        threads,
+        publish::PublisherDeps {
             settings: mqtt,
-            cameras: cameras.iter().map(Camera::info).collect(),
+            cameras: cameras.iter().map(OpenCamera::info).collect(),
             report,
             orders,
             backlog: parts.backlog,
@@ -186,7 +186,7 @@ pub fn start_outlet(
             metrics,
         },
     )?;
-    Ok(Outlet {
+    Ok(Delivery {
         recorder: parts.recorder,
         publisher,
         shadow: parts.shadow,
@@ -215,13 +215,13 @@ impl Line {
 }
 
 /// Starts capture, admission and inference, the last stage first. Nothing is judged before
-/// [`Order::Use`](admit::inbox::Order::Use) has brought a model.
+/// [`Control::Use`](admit::inbox::Order::Use) has brought a model.
 ///
 /// # Errors
 /// When the system has no thread to give.
 pub fn start_line<S: Sink + 'static>(
-    crew: &mut Crew,
-    cameras: Vec<Camera>,
+    threads: &mut Threads,
+    cameras: Vec<OpenCamera>,
     sink: S,
     events: &EventSender,
 ) -> io::Result<Line> {
@@ -238,9 +238,9 @@ pub fn start_line<S: Sink + 'static>(
     };
     let mut stages = vec![infer.progress.clone()];
     let inboxes = cameras.iter().map(|it| it.inbox.clone()).collect();
-    crew.spawn("infer", move || infer.run())?;
+    threads.spawn("infer", move || infer.run())?;
     for (number, camera) in cameras.into_iter().enumerate() {
-        let Camera {
+        let OpenCamera {
             settings,
             source,
             inbox,
@@ -249,7 +249,7 @@ pub fn start_line<S: Sink + 'static>(
         let interval = capture::interval(&settings.source);
         let on_demand = settings.is_on_demand();
         let admit = Admit::new(
-            Rules {
+            AdmitRules {
                 camera: number,
                 name: settings.name.clone(),
                 deadline: settings.deadline,
@@ -259,7 +259,7 @@ pub fn start_line<S: Sink + 'static>(
                 on_demand,
                 may_be_idle: settings.may_be_idle(),
             },
-            Wiring {
+            AdmitDeps {
                 preprocess: Preprocess::new(&settings, inbox.clone()),
                 inbox: inbox.clone(),
                 prepared: prepared_sender.clone(),
@@ -278,9 +278,9 @@ pub fn start_line<S: Sink + 'static>(
             shutdown: shutdown.clone(),
         };
         stages.push(admit.progress.clone());
-        crew.spawn(format!("adm-{}", settings.name), move || admit.run())?;
+        threads.spawn(format!("adm-{}", settings.name), move || admit.run())?;
         // It may hang in its driver, so nobody waits for its end.
-        Crew::spawn_detached(format!("cap-{}", settings.name), move || capture.run())?;
+        Threads::spawn_detached(format!("cap-{}", settings.name), move || capture.run())?;
     }
     Ok(Line {
         inboxes,

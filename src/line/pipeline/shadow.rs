@@ -24,8 +24,8 @@ use tracing::warn;
 
 use super::channels::link::{Receiver, Sender, link};
 use super::channels::log_limit::Throttle;
-use super::channels::threads::Crew;
-use super::part::model::ActiveModel;
+use super::channels::threads::Threads;
+use super::part::model::LoadedModel;
 use super::part::moment::Moment;
 use crate::line::config::Overflow;
 use crate::messages::with_causes;
@@ -35,7 +35,7 @@ const WAITING: NonZeroUsize = NonZeroUsize::new(4).expect("it is not zero");
 
 /// What is fixed about a camera.
 #[derive(Clone, Debug)]
-pub struct ShadowCamera {
+pub struct CameraSetup {
     /// Its name.
     pub name: String,
     /// Which part of its picture is inspected; none: as the model in the shadow was made for.
@@ -78,15 +78,15 @@ pub struct Disagreement {
 /// what waits.
 #[derive(Clone, Debug)]
 pub struct Shadow {
-    queue: Sender<Job>,
-    cameras: Arc<Mutex<Vec<CameraShadow>>>,
-    outlet: Arc<Outlet>,
+    queue: Sender<ShadowJob>,
+    cameras: Arc<Mutex<Vec<ShadowedCamera>>>,
+    sink: Arc<DisagreementSink>,
 }
 
 type Way = Box<dyn FnMut(Disagreement) + Send>;
 
 /// Where disagreements go until the end.
-struct Outlet {
+struct DisagreementSink {
     is_closed: AtomicBool,
     /// Held while a disagreement is passed on, which may take its time.
     way: Mutex<Option<Way>>,
@@ -94,16 +94,16 @@ struct Outlet {
 
 /// The shadow of one camera.
 #[derive(Clone, Debug, Default)]
-struct CameraShadow {
-    model: Option<Arc<ActiveModel>>,
+struct ShadowedCamera {
+    model: Option<Arc<LoadedModel>>,
     counts: ShadowState,
 }
 
 /// A part with the model that is to score it.
 #[derive(Debug)]
-struct Job {
+struct ShadowJob {
     part: JudgedPart,
-    model: Arc<ActiveModel>,
+    model: Arc<LoadedModel>,
 }
 
 /// Starts the thread `shadow`, for whose end nobody waits: a model may take longer for one part
@@ -113,29 +113,29 @@ struct Job {
 /// # Errors
 /// When the system has no thread to give.
 pub fn start(
-    cameras: Vec<ShadowCamera>,
-    models: Vec<Option<Arc<ActiveModel>>>,
+    cameras: Vec<CameraSetup>,
+    models: Vec<Option<Arc<LoadedModel>>>,
     disagreement: impl FnMut(Disagreement) + Send + 'static,
 ) -> io::Result<Shadow> {
     let (queue, jobs) = link(WAITING, Overflow::NewestWins);
     let shadow = Shadow {
         queue,
-        cameras: Arc::new(Mutex::new(vec![CameraShadow::default(); cameras.len()])),
-        outlet: Arc::new(Outlet {
+        cameras: Arc::new(Mutex::new(vec![ShadowedCamera::default(); cameras.len()])),
+        sink: Arc::new(DisagreementSink {
             is_closed: AtomicBool::new(false),
             way: Mutex::new(Some(Box::new(disagreement))),
         }),
     };
     shadow.exchange(models);
-    let stage = Stage {
+    let stage = ShadowStage {
         prepared: cameras.iter().map(|_| None).collect(),
         cameras,
         shared: Arc::clone(&shadow.cameras),
         jobs,
-        outlet: Arc::clone(&shadow.outlet),
+        sink: Arc::clone(&shadow.sink),
         failures: Throttle::new(Duration::from_secs(60)),
     };
-    Crew::spawn_detached("shadow", move || stage.run())?;
+    Threads::spawn_detached("shadow", move || stage.run())?;
     Ok(shadow)
 }
 
@@ -149,13 +149,13 @@ impl Shadow {
             return;
         };
         // The thread outlives every handle, so that the queue has a receiver.
-        if let Ok(Some(displaced)) = self.queue.send(Job { part, model }) {
+        if let Ok(Some(displaced)) = self.queue.send(ShadowJob { part, model }) {
             self.lock()[displaced.part.camera].counts.skipped += 1;
         }
     }
 
     /// Other models for the parts that are offered from now on, in the order of the cameras.
-    pub fn exchange(&self, models: Vec<Option<Arc<ActiveModel>>>) {
+    pub fn exchange(&self, models: Vec<Option<Arc<LoadedModel>>>) {
         let mut cameras = self.lock();
         let mut models = models.into_iter();
         for camera in cameras.iter_mut() {
@@ -173,19 +173,19 @@ impl Shadow {
     /// Nothing that it says from now on counts any more: parts that wait are left out and counted,
     /// and whatever disagreements are passed on with is dropped. Never waits.
     pub fn stop(&self) {
-        self.outlet.is_closed.store(true, Ordering::SeqCst);
+        self.sink.is_closed.store(true, Ordering::SeqCst);
         // If it is held, the thread looks at the flag next.
-        if let Ok(mut way) = self.outlet.way.try_lock() {
+        if let Ok(mut way) = self.sink.way.try_lock() {
             *way = None;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<CameraShadow>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<ShadowedCamera>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Outlet {
+impl DisagreementSink {
     /// Whether anybody wants to hear of disagreements; drops the way there if not.
     fn is_open(&self) -> bool {
         let is_open = !self.is_closed.load(Ordering::SeqCst);
@@ -200,7 +200,7 @@ impl Outlet {
     }
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for DisagreementSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outlet")
             .field("is_closed", &self.is_closed)
@@ -210,7 +210,7 @@ impl fmt::Debug for Outlet {
 
 /// Why a part has no score.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ShadowError {
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
     #[error(transparent)]
@@ -218,27 +218,27 @@ enum Failure {
 }
 
 /// What a model's input is made with.
-struct Prepared {
-    model: Weak<ActiveModel>,
+struct ShadowInput {
+    model: Weak<LoadedModel>,
     preprocessor: Preprocessor,
     tensor: Vec<u8>,
 }
 
 /// The thread.
-struct Stage {
-    cameras: Vec<ShadowCamera>,
+struct ShadowStage {
+    cameras: Vec<CameraSetup>,
     /// In the order of the cameras.
-    prepared: Vec<Option<Prepared>>,
-    shared: Arc<Mutex<Vec<CameraShadow>>>,
-    jobs: Receiver<Job>,
-    outlet: Arc<Outlet>,
+    prepared: Vec<Option<ShadowInput>>,
+    shared: Arc<Mutex<Vec<ShadowedCamera>>>,
+    jobs: Receiver<ShadowJob>,
+    sink: Arc<DisagreementSink>,
     failures: Throttle,
 }
 
-impl Stage {
+impl ShadowStage {
     fn run(mut self) {
-        while let Some(Job { part, model }) = self.jobs.recv() {
-            if !self.outlet.is_open() {
+        while let Some(ShadowJob { part, model }) = self.jobs.recv() {
+            if !self.sink.is_open() {
                 self.count(part.camera, |counts| counts.skipped += 1);
                 continue;
             }
@@ -277,15 +277,16 @@ impl Stage {
         &mut self,
         camera: usize,
         image: &RgbImage,
-        model: &Arc<ActiveModel>,
-    ) -> Result<f32, Failure> {
-        let same = |prepared: &Prepared| std::ptr::eq(prepared.model.as_ptr(), Arc::as_ptr(model));
+        model: &Arc<LoadedModel>,
+    ) -> Result<f32, ShadowError> {
+        let same =
+            |prepared: &ShadowInput| std::ptr::eq(prepared.model.as_ptr(), Arc::as_ptr(model));
         let prepared = match &mut self.prepared[camera] {
             Some(prepared) if same(prepared) => prepared,
             slot => {
                 let geometry = self.cameras[camera].geometry.unwrap_or(model.geometry);
                 let preprocessor = Preprocessor::new(model.input_size(), geometry);
-                slot.insert(Prepared {
+                slot.insert(ShadowInput {
                     model: Arc::downgrade(model),
                     tensor: vec![0; preprocessor.tensor_len()],
                     preprocessor,
@@ -296,8 +297,8 @@ impl Stage {
         Ok(model.run(&prepared.tensor)?.score)
     }
 
-    fn disagree(&self, part: JudgedPart, model: &ActiveModel, verdict: Verdict, score: f32) {
-        let mut way = self.outlet.lock();
+    fn disagree(&self, part: JudgedPart, model: &LoadedModel, verdict: Verdict, score: f32) {
+        let mut way = self.sink.lock();
         let Some(pass_on) = &mut *way else {
             return self.count(part.camera, |counts| counts.skipped += 1);
         };
@@ -323,6 +324,6 @@ impl Stage {
         });
         drop(way);
         // It may have been closed meanwhile.
-        self.outlet.is_open();
+        self.sink.is_open();
     }
 }

@@ -10,11 +10,11 @@ use super::{brief, given, name, object, time};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take no parts until further notice.
-    Pause(Which),
+    Pause(CameraSelector),
     /// Go on.
-    Resume(Which),
+    Resume(CameraSelector),
     /// Keep the next picture, whatever its verdict.
-    Snapshot(Which),
+    Snapshot(CameraSelector),
     /// Read the configuration again, and exchange what has changed.
     Reload,
     /// Score the golden inputs with the models in use.
@@ -22,7 +22,7 @@ pub enum Command {
     /// Another threshold from the same calibration.
     Threshold {
         /// Of which cameras.
-        which: Which,
+        which: CameraSelector,
         /// The share of good parts that may be rejected, 0 to 1.
         false_reject_rate: f64,
     },
@@ -30,7 +30,7 @@ pub enum Command {
 
 /// Which cameras a command is about: one, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Which {
+pub struct CameraSelector {
     /// The name of the one.
     pub camera: Option<String>,
 }
@@ -44,20 +44,20 @@ impl Command {
     pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
         match verb {
             "pause" => read(payload, |ForSome { camera, sent_at }| {
-                Ok((Self::Pause(Which { camera }), sent_at))
+                Ok((Self::Pause(CameraSelector { camera }), sent_at))
             }),
             "resume" => read(payload, |ForSome { camera, sent_at }| {
-                Ok((Self::Resume(Which { camera }), sent_at))
+                Ok((Self::Resume(CameraSelector { camera }), sent_at))
             }),
             "snapshot" => read(payload, |ForSome { camera, sent_at }| {
-                Ok((Self::Snapshot(Which { camera }), sent_at))
+                Ok((Self::Snapshot(CameraSelector { camera }), sent_at))
             }),
             "reload" => read(payload, |ForAll { sent_at }| Ok((Self::Reload, sent_at))),
             "selftest" => read(payload, |ForAll { sent_at }| Ok((Self::SelfTest, sent_at))),
             "threshold" => read(payload, |it: Threshold| {
                 let missing = "`false_reject_rate` is missing; it is a share, 0 to 1";
                 let command = Self::Threshold {
-                    which: Which { camera: it.camera },
+                    which: CameraSelector { camera: it.camera },
                     false_reject_rate: it.false_reject_rate.ok_or(missing)?,
                 };
                 Ok((command, it.sent_at))
@@ -114,11 +114,11 @@ mod tests {
 
     #[test]
     fn a_command_is_read_from_verb_and_payload() {
-        let top = Which {
+        let top = CameraSelector {
             camera: Some("top".to_owned()),
         };
         let cases = [
-            ("pause", "", Command::Pause(Which::default())),
+            ("pause", "", Command::Pause(CameraSelector::default())),
             (
                 "resume",
                 r#"{"camera":"top"}"#,

@@ -14,7 +14,7 @@ use ndarray::{Array1, Array2, ArrayView4, Axis};
 
 use super::gaussian::Gaussian;
 use super::{BATCH, BaselineError};
-use crate::features::{FeatureError, FeatureSet};
+use crate::features::{CachedFeatureError, FeatureSet};
 use crate::maps::Maps;
 use crate::transform::{self, TransformKind};
 
@@ -64,8 +64,8 @@ impl Padim {
         SplitMix64::new(seed).shuffle(&mut order);
         order.truncate(CHANNELS);
         let transform = transform::fit(TransformKind::Standardise, train)?;
-        let mut moments: Vec<Moments> = (0..height * width)
-            .map(|_| Moments::new(order.len()))
+        let mut moments: Vec<VectorMoments> = (0..height * width)
+            .map(|_| VectorMoments::new(order.len()))
             .collect();
         for batch in train.batches(BATCH) {
             let maps = chosen(&transform, &order, batch?);
@@ -77,7 +77,8 @@ impl Padim {
             method: "PaDiM",
             images: train.len(),
         };
-        let places: Option<Vec<Gaussian>> = moments.into_iter().map(Moments::gaussian).collect();
+        let places: Option<Vec<Gaussian>> =
+            moments.into_iter().map(VectorMoments::gaussian).collect();
         Ok(Self {
             transform,
             channels: order,
@@ -89,7 +90,7 @@ impl Padim {
     ///
     /// # Errors
     /// If features cannot be read.
-    pub fn maps(&self, test: &FeatureSet) -> Result<Vec<Vec<f64>>, FeatureError> {
+    pub fn maps(&self, test: &FeatureSet) -> Result<Vec<Vec<f64>>, CachedFeatureError> {
         let mut maps = Vec::with_capacity(test.len());
         for batch in test.batches(BATCH) {
             let features = chosen(&self.transform, &self.channels, batch?);
@@ -123,13 +124,13 @@ fn vectors_at(maps: ArrayView4<f32>, place: usize) -> Array2<f64> {
 }
 
 /// Running sums of vectors and their products.
-struct Moments {
+struct VectorMoments {
     count: usize,
     sum: Array1<f64>,
     products: Array2<f64>,
 }
 
-impl Moments {
+impl VectorMoments {
     fn new(channels: usize) -> Self {
         Self {
             count: 0,

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::login::{self, Password};
 use super::{
     Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, Login, MqttSettings,
-    MqttVersion, Overflow, Secret, SourceSettings, Trigger, TriggerKind, TriggerMode,
+    MqttVersion, Overflow, Secret, SourceSettings, TriggerConfig, TriggerKind, TriggerMode,
     TriggerSettings, ValidConfig,
 };
 use crate::logging;
@@ -321,7 +321,7 @@ impl Camera {
 /// Triggers of one camera that may wait for the model, and that its inbox takes.
 pub(crate) const LONGEST_QUEUE: usize = 1024;
 
-impl Trigger {
+impl TriggerConfig {
     fn validate(&self, camera: &str, document: &Document) -> Result<TriggerSettings, ConfigError> {
         let key = |name: &str| format!("{camera}.trigger.{name}");
         let mode = match (self.mode, self.interval) {

@@ -130,7 +130,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
 
     // More than fits: the reserve is never touched, the oldest make room.
     for seq in 0..150 {
-        assert!(evidence.admit(exhibit(seq, 64)).is_some());
+        assert!(evidence.admit(item(seq, 64)).is_some());
         assert!(writer.step());
         assert!(mount.free() >= reserve, "{}", mount.free());
         assert_usage_is_true(&evidence, &folder);
@@ -141,7 +141,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
 
     // Somebody else takes what the reserve was for: evidence makes room, the oldest first.
     mount.fill(16 * BLOCK);
-    assert!(evidence.admit(exhibit(150, 64)).is_some());
+    assert!(evidence.admit(item(150, 64)).is_some());
     assert!(writer.step());
     let after = kept(&folder);
     assert_eq!(after.last(), Some(&150));
@@ -151,7 +151,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     let mut seq = 151;
     let promised = loop {
         mount.fill(0);
-        let promised = evidence.admit(exhibit(seq, 64)).unwrap();
+        let promised = evidence.admit(item(seq, 64)).unwrap();
         assert!(writer.step());
         if evidence.usage().suspended.is_some() {
             break promised;
@@ -162,7 +162,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     let cause = evidence.usage().suspended.unwrap();
     assert!(cause.contains("256.0 KiB have to stay free"), "{cause}");
     for left_out in 1..9 {
-        assert_eq!(evidence.admit(exhibit(seq + left_out, 64)), None);
+        assert_eq!(evidence.admit(item(seq + left_out, 64)), None);
         assert!(writer.step());
     }
     assert_eq!(evidence.usage().dropped, 8);
@@ -174,7 +174,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     assert_eq!(evidence.usage().suspended, None);
     let file = folder.join(&promised.path);
     assert_eq!(pixels_digest(&file), promised.sha256);
-    assert!(evidence.admit(exhibit(seq + 9, 64)).is_some());
+    assert!(evidence.admit(item(seq + 9, 64)).is_some());
     assert!(writer.step());
     assert_eq!(kept(&folder), [seq, seq + 9]);
     assert_usage_is_true(&evidence, &folder);
@@ -185,15 +185,15 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
 fn of_picture_and_heatmap_either_both_are_there_or_none() {
     let folder = TempDir::new().unwrap();
     let (evidence, mut writer) = open(settings(folder.path()));
-    let exhibit = Exhibit {
+    let item = EvidenceItem {
         anomaly: anomaly(9.0),
-        ..exhibit(1, 16)
+        ..item(1, 16)
     };
-    let path = name::picture(&name::stem(&exhibit));
+    let path = name::picture(&name::stem(&item));
     let (day, name) = path.rsplit_once('/').unwrap();
     let in_the_way = folder.path().join(day).join(name::unfinished(name));
     fs::create_dir_all(&in_the_way).unwrap();
-    assert!(evidence.admit(exhibit).is_some());
+    assert!(evidence.admit(item).is_some());
     assert!(writer.step());
     assert!(evidence.usage().suspended.unwrap().contains(name));
     assert_eq!(files(folder.path()).len(), 0);
@@ -210,7 +210,7 @@ fn what_a_slow_disk_left_out_is_said_with_its_number() {
     let _listening = log.listen();
     let (evidence, mut writer) = open(settings(folder.path()));
     let mut overwhelm = || {
-        let left_out = (0..40).filter(|&seq| evidence.admit(exhibit(seq, 8)).is_none());
+        let left_out = (0..40).filter(|&seq| evidence.admit(item(seq, 8)).is_none());
         let left_out = left_out.count();
         assert!((0..32).all(|_| writer.step()));
         left_out
@@ -233,9 +233,9 @@ fn a_disk_that_is_full_to_the_last_block_leaves_no_torn_file() {
     // folders, which nobody can foresee to the last one.
     let (evidence, mut writer) = open(settings(&folder));
     for seq in 0..100 {
-        evidence.admit(Exhibit {
+        evidence.admit(EvidenceItem {
             anomaly: anomaly(0.0),
-            ..exhibit(seq, 40 + seq as usize % 30)
+            ..item(seq, 40 + seq as usize % 30)
         });
         assert!(writer.step());
         for path in files(&folder).keys() {
@@ -254,7 +254,7 @@ fn a_file_system_without_room_for_more_files_makes_the_oldest_go() {
     };
     let (evidence, mut writer) = open(settings(mount.path()));
     for seq in 0..40 {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
         assert!(writer.step());
         assert_eq!(evidence.usage().suspended, None);
         assert_usage_is_true(&evidence, mount.path());
@@ -274,7 +274,7 @@ fn evidence_leaves_files_for_others_to_make() {
     let (evidence, mut writer) = open(settings(&folder));
     let left = || rustix::fs::statvfs(mount.path()).unwrap().f_favail;
     for seq in 0..80 {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
         assert!(writer.step());
         assert!(left() >= 8, "{} are left", left());
     }
@@ -289,7 +289,7 @@ fn evidence_leaves_files_for_others_to_make() {
             made += 1;
             fs::write(foreign.join(made.to_string()), "").unwrap();
         }
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
         assert!(writer.step());
         seq += 1;
     }
@@ -308,7 +308,7 @@ fn a_read_only_disk_suspends_evidence_until_it_can_be_written_to() {
     let folder = disk.path().join("evidence");
     let (evidence, mut writer) = open(settings(&folder));
     assert!(mount(&folder, "ro"));
-    let promised = evidence.admit(exhibit(1, 8)).unwrap();
+    let promised = evidence.admit(item(1, 8)).unwrap();
     assert!(writer.step() && writer.step() && writer.step());
     let cause = evidence.usage().suspended.unwrap();
     assert!(cause.contains("Read-only file system"), "{cause}");
@@ -326,7 +326,7 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
     let folder = parent.path().join("evidence");
     let (evidence, mut writer) = open(settings(&folder));
     let mut write = |seq| {
-        let said = evidence.admit(exhibit(seq, 8));
+        let said = evidence.admit(item(seq, 8));
         assert!(writer.step());
         (said.map(|said| said.path), evidence.usage())
     };
@@ -355,7 +355,7 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
     assert_eq!(write(6).0, None);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
-    // The attempt that succeeds comes before the next exhibit is looked at.
+    // The attempt that succeeds comes before the next item is looked at.
     assert_eq!(write(7).1.suspended, None);
     assert!(folder.join(promised.unwrap()).exists());
     assert_eq!(kept(&folder), [2, 4, 5]);
@@ -371,7 +371,7 @@ fn files_that_somebody_else_deleted_do_not_count_for_long() {
         ..settings(folder.path())
     });
     let mut write = |seq| {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
         assert!(writer.step());
     };
     (0..40).for_each(&mut write);
@@ -390,11 +390,11 @@ fn a_folder_that_cannot_be_used_at_the_start_does_not_stop_it() {
     fs::write(&folder, "in the way").unwrap();
     let (evidence, mut writer) = open(settings(&folder));
     assert!(evidence.usage().suspended.is_some());
-    assert_eq!(evidence.admit(exhibit(1, 8)), None);
+    assert_eq!(evidence.admit(item(1, 8)), None);
     assert!(writer.step());
     fs::remove_file(&folder).unwrap();
     assert!(writer.step());
-    assert!(evidence.admit(exhibit(2, 8)).is_some());
+    assert!(evidence.admit(item(2, 8)).is_some());
     assert!(writer.step());
     assert_eq!(kept(&folder), [2]);
 }
@@ -405,11 +405,11 @@ fn the_end_does_not_wait_for_a_disk_that_takes_nothing() {
     let folder = parent.path().join("evidence");
     let log = Log::default();
     let _listening = log.listen();
-    let (evidence, writer) = Evidence::open(settings(&folder)).unwrap();
+    let (evidence, writer) = EvidenceSink::open(settings(&folder)).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     fs::write(&folder, "in the way").unwrap();
     for seq in 0..5 {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
     }
     drop(evidence);
     writer.run();
@@ -426,7 +426,7 @@ fn an_end_after_the_disk_came_back_writes_everything() {
     fs::remove_dir_all(&folder).unwrap();
     fs::write(&folder, "in the way").unwrap();
     for seq in 0..5 {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
     }
     assert!(writer.step());
     assert!(evidence.usage().suspended.is_some());

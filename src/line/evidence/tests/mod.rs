@@ -39,8 +39,8 @@ fn settings(folder: &Path) -> EvidenceSettings {
 }
 
 /// A writer that waits for nothing, to be driven step by step.
-fn open(settings: EvidenceSettings) -> (Evidence, EvidenceWriter) {
-    let (evidence, mut writer) = Evidence::open(settings).unwrap();
+fn open(settings: EvidenceSettings) -> (EvidenceSink, EvidenceWriter) {
+    let (evidence, mut writer) = EvidenceSink::open(settings).unwrap();
     writer.sweep = Duration::ZERO;
     writer.retry = Duration::ZERO;
     writer.settled = Duration::ZERO;
@@ -61,9 +61,9 @@ fn picture(side: usize, seed: u64) -> Arc<RgbImage> {
 }
 
 /// A part of the camera `top`, taken `seq` seconds after a moment one hour ago.
-fn exhibit(seq: u64, side: usize) -> Exhibit {
+fn item(seq: u64, side: usize) -> EvidenceItem {
     let began = Timestamp::now() - Duration::from_hours(1);
-    Exhibit {
+    EvidenceItem {
         camera: "top".to_owned(),
         seq,
         series: "a1b2".to_owned(),
@@ -110,7 +110,7 @@ fn kept(folder: &Path) -> Vec<u64> {
     numbers.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn assert_usage_is_true(evidence: &Evidence, folder: &Path) {
+fn assert_usage_is_true(evidence: &EvidenceSink, folder: &Path) {
     let files = files(folder);
     let usage = evidence.usage();
     assert_eq!(usage.files, files.len() as u64);
@@ -149,38 +149,38 @@ fn ng_and_undecided_parts_are_wanted_and_ok_parts_by_a_sample_that_repeats() {
 #[test]
 fn everything_admitted_is_written_before_the_writer_ends_with_the_digest_that_was_said() {
     let folder = TempDir::new().unwrap();
-    let (evidence, writer) = Evidence::open(settings(folder.path())).unwrap();
+    let (evidence, writer) = EvidenceSink::open(settings(folder.path())).unwrap();
     let writer = thread::spawn(move || writer.run());
-    let exhibits: Vec<_> = (0..12)
-        .map(|seq| Exhibit {
+    let items: Vec<_> = (0..12)
+        .map(|seq| EvidenceItem {
             verdict: [Verdict::Ok, Verdict::Ng, LATE][seq as usize % 3],
             anomaly: anomaly(9.0).filter(|_| seq % 2 == 0),
-            ..exhibit(seq, 40)
+            ..item(seq, 40)
         })
         .collect();
-    let said: Vec<_> = exhibits
+    let said: Vec<_> = items
         .iter()
-        .map(|exhibit| evidence.admit(exhibit.clone()).unwrap())
+        .map(|item| evidence.admit(item.clone()).unwrap())
         .collect();
     let clone = evidence.clone();
     drop(evidence);
     drop(clone);
     writer.join().unwrap();
 
-    for (exhibit, said) in exhibits.iter().zip(&said) {
-        let day = exhibit.captured.to_string();
-        let what = ["ok", "ng", "late"][exhibit.seq as usize % 3];
-        let (seq, series) = (exhibit.seq, &exhibit.series);
+    for (item, said) in items.iter().zip(&said) {
+        let day = item.captured.to_string();
+        let what = ["ok", "ng", "late"][item.seq as usize % 3];
+        let (seq, series) = (item.seq, &item.series);
         let expected = format!("top/{}/{seq:012}-{what}-{series}.png", &day[..10]);
         assert_eq!(said.path, expected);
         let decoded = decode_file(&folder.path().join(&said.path), None).unwrap();
         assert_eq!(digest::sha256(decoded.pixels()), said.sha256);
-        assert_eq!(&decoded, &*exhibit.picture);
+        assert_eq!(&decoded, &*item.picture);
 
         let heatmap = folder.path().join(said.path.replace(".png", ".map.png"));
-        assert_eq!(heatmap.exists(), exhibit.anomaly.is_some());
-        if let Some(anomaly) = &exhibit.anomaly {
-            let drawn = overlay(&exhibit.picture, &anomaly.map, anomaly.threshold);
+        assert_eq!(heatmap.exists(), item.anomaly.is_some());
+        if let Some(anomaly) = &item.anomaly {
+            let drawn = overlay(&item.picture, &anomaly.map, anomaly.threshold);
             assert_eq!(decode_file(&heatmap, None).unwrap(), drawn);
         }
     }
@@ -202,10 +202,10 @@ proptest! {
         });
         let mut sizes = BTreeMap::new();
         for (seq, &(side, is_top, has_map)) in (0..).zip(&sides) {
-            let admitted = evidence.admit(Exhibit {
+            let admitted = evidence.admit(EvidenceItem {
                 camera: if is_top { "top" } else { "side" }.to_owned(),
                 anomaly: anomaly(9.0).filter(|_| has_map),
-                ..exhibit(seq, side)
+                ..item(seq, side)
             });
             prop_assert!(writer.step());
             let files = files(folder.path());
@@ -242,9 +242,9 @@ fn a_heatmap_is_left_out_where_the_quota_holds_the_picture_alone() {
         max_size: png_bound(Size::new(64, 64)),
         ..settings(folder.path())
     });
-    let said = evidence.admit(Exhibit {
+    let said = evidence.admit(EvidenceItem {
         anomaly: anomaly(0.0),
-        ..exhibit(1, 64)
+        ..item(1, 64)
     });
     assert!(writer.step());
     let files: Vec<_> = files(folder.path()).into_keys().collect();
@@ -258,8 +258,8 @@ fn a_picture_larger_than_the_quota_is_refused_and_counted() {
         max_size: 10_000,
         ..settings(folder.path())
     });
-    assert_eq!(evidence.admit(exhibit(1, 64)), None);
-    assert!(evidence.admit(exhibit(2, 32)).is_some());
+    assert_eq!(evidence.admit(item(1, 64)), None);
+    assert!(evidence.admit(item(2, 32)).is_some());
     assert!(writer.step());
     let usage = evidence.usage();
     assert_eq!((usage.files, usage.dropped), (1, 1));
@@ -273,7 +273,7 @@ fn in_the_first_hour_nothing_goes_by_its_age() {
         ..settings(folder.path())
     });
     writer.settled = Duration::from_secs(3600);
-    assert!(evidence.admit(exhibit(1, 8)).is_some());
+    assert!(evidence.admit(item(1, 8)).is_some());
     writer.step();
     writer.step();
     assert!(!files(folder.path()).is_empty());
@@ -284,10 +284,10 @@ fn files_older_than_the_limit_go_although_nothing_is_written() {
     let folder = TempDir::new().unwrap();
     let (evidence, mut writer) = open(settings(folder.path()));
     for (seq, days) in [(1, 40), (2, 31), (3, 29), (4, 0)] {
-        evidence.admit(Exhibit {
+        evidence.admit(EvidenceItem {
             captured: Timestamp::now() - Duration::from_hours(24 * days),
             anomaly: anomaly(9.0),
-            ..exhibit(seq, 16)
+            ..item(seq, 16)
         });
         assert!(writer.step());
     }
@@ -308,9 +308,9 @@ fn after_a_restart_what_is_there_counts_and_goes_first() {
     };
     let (evidence, mut writer) = open(limits(1 << 30));
     for seq in 1..=4 {
-        evidence.admit(Exhibit {
+        evidence.admit(EvidenceItem {
             anomaly: anomaly(9.0).filter(|_| seq == 3),
-            ..exhibit(seq, 32)
+            ..item(seq, 32)
         });
         assert!(writer.step());
     }
@@ -321,7 +321,7 @@ fn after_a_restart_what_is_there_counts_and_goes_first() {
     let (evidence, mut writer) = open(limits(before.bytes));
     assert_eq!(evidence.usage(), before);
     for seq in 5..=6 {
-        evidence.admit(exhibit(seq, 32));
+        evidence.admit(item(seq, 32));
         assert!(writer.step());
         assert_usage_is_true(&evidence, folder.path());
     }
@@ -361,7 +361,7 @@ fn an_unfinished_file_is_removed_at_the_start_and_a_foreign_one_never() {
     assert!(!torn.exists());
     assert_eq!(evidence.usage().files, 1);
     for seq in 2..20 {
-        assert!(evidence.admit(exhibit(seq, 8)).is_some());
+        assert!(evidence.admit(item(seq, 8)).is_some());
         assert!(writer.step());
     }
     assert!(!own.exists());
@@ -377,13 +377,13 @@ fn a_number_that_comes_again_replaces_its_picture_and_heatmap() {
     let (evidence, mut writer) = open(settings(folder.path()));
     let captured = Timestamp::now();
     let mut admit = |side, anomaly, captured| {
-        let exhibit = Exhibit {
+        let item = EvidenceItem {
             captured,
             anomaly,
             picture: picture(side, side as u64),
-            ..exhibit(7, side)
+            ..item(7, side)
         };
-        let said = evidence.admit(exhibit).unwrap();
+        let said = evidence.admit(item).unwrap();
         assert!(writer.step());
         assert_usage_is_true(&evidence, folder.path());
         said
@@ -403,11 +403,11 @@ fn a_numbering_that_begins_anew_on_the_same_day_replaces_no_picture() {
     let (evidence, mut writer) = open(settings(folder.path()));
     let mut paths = BTreeSet::new();
     for series in ["0123456789ab", "ba9876543210"] {
-        let exhibit = Exhibit {
+        let item = EvidenceItem {
             series: series.to_owned(),
-            ..exhibit(1, 16)
+            ..item(1, 16)
         };
-        paths.insert(evidence.admit(exhibit).unwrap().path);
+        paths.insert(evidence.admit(item).unwrap().path);
         assert!(writer.step());
         assert_usage_is_true(&evidence, folder.path());
     }
@@ -424,20 +424,20 @@ fn what_does_not_fit_into_memory_is_refused_at_once_and_counted() {
     let folder = TempDir::new().unwrap();
     let (evidence, mut writer) = open(settings(folder.path()));
     // Small ones are limited by number, large ones by bytes; a single one always has room.
-    let small = exhibit(1, 8);
+    let small = item(1, 8);
     let admitted = (0..100).filter(|_| evidence.admit(small.clone()).is_some());
     assert_eq!(admitted.count(), 32);
     assert!((0..32).all(|_| writer.step()));
-    let large = Exhibit {
+    let large = EvidenceItem {
         picture: Arc::new(RgbImage::new(Size::new(4096, 2048), vec![7; 3 << 23]).unwrap()),
-        ..exhibit(2, 1)
+        ..item(2, 1)
     };
     let admitted = (0..10).filter(|_| evidence.admit(large.clone()).is_some());
     assert_eq!(admitted.count(), 2);
     assert!((0..2).all(|_| writer.step()));
-    let huge = Exhibit {
+    let huge = EvidenceItem {
         picture: Arc::new(RgbImage::new(Size::new(4096, 6000), vec![7; 3 * 4096 * 6000]).unwrap()),
-        ..exhibit(3, 1)
+        ..item(3, 1)
     };
     assert!(evidence.admit(huge.clone()).is_some());
     assert!(evidence.admit(huge).is_none());
@@ -448,7 +448,7 @@ fn what_does_not_fit_into_memory_is_refused_at_once_and_counted() {
 fn two_stations_cannot_share_a_folder() {
     let folder = TempDir::new().unwrap();
     let (evidence, writer) = open(settings(folder.path()));
-    let error = Evidence::open(settings(folder.path())).unwrap_err();
+    let error = EvidenceSink::open(settings(folder.path())).unwrap_err();
     assert!(matches!(error, EvidenceError::InUse { .. }));
     assert!(error.to_string().contains(folder.path().to_str().unwrap()));
     drop((evidence, writer));

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use flawd_core::verdict::Reason;
 
-use super::matcher::{Answer, Wanted};
+use super::matcher::{Matched, Wanted};
 use super::{Admit, Part, Pending, in_time};
 use crate::line::pipeline::infer::decide::Undecided;
 use crate::line::pipeline::part::frame::{Frame, Sink};
-use crate::line::pipeline::part::model::ActiveModel;
+use crate::line::pipeline::part::model::LoadedModel;
 use crate::line::pipeline::part::trigger::{Deadline, Trigger};
 
 pub(crate) const NO_RECIPE: &str = "this camera has no such recipe";
@@ -60,10 +60,10 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    pub(crate) fn settle(&mut self, answers: Vec<Answer<Pending, Frame>>) {
+    pub(crate) fn settle(&mut self, answers: Vec<Matched<Pending, Frame>>) {
         for answer in answers {
             match answer {
-                Answer::Match {
+                Matched::Match {
                     item,
                     frame,
                     moment,
@@ -72,7 +72,7 @@ impl<S: Sink> Admit<S> {
                         pending: Some(item),
                         moment: Some(moment),
                         frame,
-                        flaw: None,
+                        undecided: None,
                     });
                     if self.state.ready.len() > self.rules.trigger.queue
                         && let Some(oldest) = self.state.ready.pop_front()
@@ -82,28 +82,28 @@ impl<S: Sink> Admit<S> {
                         self.undecided(pending, Reason::Overrun, why);
                     }
                 }
-                Answer::Unmatched(pending) if pending.is_due(Instant::now()) => {
+                Matched::Unmatched(pending) if pending.is_due(Instant::now()) => {
                     let why = "no frame near enough to the trigger came before the deadline";
                     self.undecided(pending, Reason::Late, why);
                 }
-                Answer::Unmatched(pending) => {
+                Matched::Unmatched(pending) => {
                     let why = "no frame was taken near enough to the trigger";
                     self.undecided(pending, Reason::TriggerUnmatched, why);
                 }
                 // Whether the camera is lost shows only when it has owed a frame for too long.
-                Answer::NoFrame(pending) if pending.is_due(Instant::now()) => {
+                Matched::NoFrame(pending) if pending.is_due(Instant::now()) => {
                     let why = "the camera has given no frame before the deadline";
                     self.undecided(pending, Reason::Late, why);
                 }
-                Answer::NoFrame(pending) => {
+                Matched::NoFrame(pending) => {
                     let why = "the camera has given no frame since the trigger";
                     self.undecided(pending, Reason::CameraLost, why);
                 }
-                Answer::Overrun(pending) => {
+                Matched::Overrun(pending) => {
                     let why = "newer triggers came faster than the camera gives frames";
                     self.undecided(pending, Reason::Overrun, why);
                 }
-                Answer::Unused(_) => self.counters.unused.increment(),
+                Matched::Unused(_) => self.counters.unused.increment(),
             }
         }
     }
@@ -131,11 +131,11 @@ impl<S: Sink> Admit<S> {
             .accept(undecided.into_inspection(&self.rules.name));
     }
 
-    pub(crate) fn model(&self, recipe: Option<&str>) -> Option<Arc<ActiveModel>> {
+    pub(crate) fn model(&self, recipe: Option<&str>) -> Option<Arc<LoadedModel>> {
         self.state.models.as_ref()?.select(recipe).cloned()
     }
 
-    pub(crate) fn is_standard(&self, model: &Arc<ActiveModel>) -> bool {
+    pub(crate) fn is_standard(&self, model: &Arc<LoadedModel>) -> bool {
         let models = self.state.models.as_ref();
         models.is_some_and(|models| Arc::ptr_eq(&models.standard, model))
     }

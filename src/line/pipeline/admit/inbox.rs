@@ -21,7 +21,7 @@ const TRIGGERS: usize = LONGEST_QUEUE;
 /// The inbox of one camera; clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox {
-    shared: Arc<Shared>,
+    shared: Arc<InboxShared>,
 }
 
 /// Why a trigger was not taken; it will get no verdict.
@@ -37,7 +37,7 @@ pub enum NotTaken {
 
 /// What the daemon may tell a camera's stage.
 #[derive(Debug)]
-pub enum Order {
+pub enum Control {
     /// The next part is judged by these models.
     Use(ModelSet),
     /// Take no parts until further notice.
@@ -50,12 +50,12 @@ pub enum Order {
 
 /// What has arrived since the last look.
 #[derive(Debug, Default)]
-pub(crate) struct News {
+pub(crate) struct Arrived {
     pub(crate) frame: Option<Frame>,
     pub(crate) triggers: Vec<Trigger>,
-    pub(crate) orders: Vec<Order>,
+    pub(crate) orders: Vec<Control>,
     /// The camera gave no frames, and perhaps does again.
-    pub(crate) lost: Option<Loss>,
+    pub(crate) lost: Option<CameraOutage>,
     /// The source has given its last frame, which has been seen here.
     pub(crate) is_exhausted: bool,
     /// The pipeline is to end.
@@ -64,7 +64,7 @@ pub(crate) struct News {
 
 /// A time without a camera.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
+pub(crate) struct CameraOutage {
     /// Why it gave no frames.
     pub(crate) why: String,
     /// The frame that comes with this news was taken after it.
@@ -72,8 +72,8 @@ pub(crate) struct Loss {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct InboxShared {
+    state: Mutex<InboxState>,
     /// For the stage: something has arrived.
     arrived: Condvar,
     /// For capture: a frame is wanted, or the end has come.
@@ -81,8 +81,8 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    news: News,
+struct InboxState {
+    news: Arrived,
     /// Something has changed elsewhere that the stage wants to know of.
     is_nudged: bool,
     /// Nobody will look any more.
@@ -96,12 +96,12 @@ impl Inbox {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         // No code that could panic runs under this lock, so a poisoned one is still consistent.
         (self.shared.state.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut InboxState)) {
         change(&mut self.lock());
         self.shared.arrived.notify_one();
     }
@@ -126,7 +126,7 @@ impl Inbox {
     }
 
     /// The daemon says something.
-    pub fn order(&self, order: Order) {
+    pub fn order(&self, order: Control) {
         self.change(|state| state.news.orders.push(order));
     }
 
@@ -160,7 +160,7 @@ impl Inbox {
     /// The camera gives no frames; the next frame says that it does again.
     pub(crate) fn camera_lost(&self, why: String) {
         self.change(|state| {
-            state.news.lost = Some(Loss {
+            state.news.lost = Some(CameraOutage {
                 why,
                 is_over: false,
             });
@@ -211,7 +211,7 @@ impl Inbox {
     }
 
     /// Waits until something arrives, at most until `until`; takes all of it.
-    pub(crate) fn wait(&self, until: Option<Instant>) -> News {
+    pub(crate) fn wait(&self, until: Option<Instant>) -> Arrived {
         let mut state = self.lock();
         while state.has_nothing_new() {
             state = match until {
@@ -236,9 +236,9 @@ impl Inbox {
     }
 }
 
-impl State {
+impl InboxState {
     fn has_nothing_new(&self) -> bool {
-        let News {
+        let Arrived {
             frame,
             triggers,
             orders,

@@ -32,7 +32,7 @@ pub(crate) struct Wanted<T> {
 
 /// What became of a trigger or a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answer<T, F> {
+pub(crate) enum Matched<T, F> {
     /// The frame of a trigger.
     Match {
         /// The trigger.
@@ -75,17 +75,17 @@ impl<T, F> Matcher<T, F> {
     }
 
     /// A trigger comes.
-    pub(crate) fn want(&mut self, wanted: Wanted<T>, answers: &mut Vec<Answer<T, F>>) {
+    pub(crate) fn want(&mut self, wanted: Wanted<T>, answers: &mut Vec<Matched<T, F>>) {
         self.waiting.push_back(wanted);
         self.settle(answers);
         while self.waiting.len() > self.capacity {
             let oldest = self.waiting.pop_front();
-            answers.extend(oldest.map(|oldest| Answer::Overrun(oldest.item)));
+            answers.extend(oldest.map(|oldest| Matched::Overrun(oldest.item)));
         }
     }
 
     /// A frame comes, taken at `captured`.
-    pub(crate) fn offer(&mut self, captured: Instant, frame: F, answers: &mut Vec<Answer<T, F>>) {
+    pub(crate) fn offer(&mut self, captured: Instant, frame: F, answers: &mut Vec<Matched<T, F>>) {
         for wanted in &mut self.waiting {
             wanted.saw_frame = true;
         }
@@ -99,12 +99,12 @@ impl<T, F> Matcher<T, F> {
             self.give_newest(answers);
         }
         let unused = self.newest.replace((captured, frame));
-        answers.extend(unused.map(|(_, frame)| Answer::Unused(frame)));
+        answers.extend(unused.map(|(_, frame)| Matched::Unused(frame)));
         self.settle(answers);
     }
 
     /// Time passes.
-    pub(crate) fn expire(&mut self, now: Instant, answers: &mut Vec<Answer<T, F>>) {
+    pub(crate) fn expire(&mut self, now: Instant, answers: &mut Vec<Matched<T, F>>) {
         let mut index = 0;
         while let Some(wanted) = self.waiting.get(index) {
             if now < wanted.give_up {
@@ -120,13 +120,13 @@ impl<T, F> Matcher<T, F> {
                 return;
             };
             answers.push(match self.newest.take_if(|_| fits) {
-                Some((_, frame)) => Answer::Match {
+                Some((_, frame)) => Matched::Match {
                     item: wanted.item,
                     frame,
                     moment: wanted.moment,
                 },
-                None if wanted.saw_frame => Answer::Unmatched(wanted.item),
-                None => Answer::NoFrame(wanted.item),
+                None if wanted.saw_frame => Matched::Unmatched(wanted.item),
+                None => Matched::NoFrame(wanted.item),
             });
         }
     }
@@ -149,7 +149,7 @@ impl<T, F> Matcher<T, F> {
     }
 
     /// Answers every trigger whose moment the newest frame has reached.
-    fn settle(&mut self, answers: &mut Vec<Answer<T, F>>) {
+    fn settle(&mut self, answers: &mut Vec<Matched<T, F>>) {
         while let Some(front) = self.waiting.front()
             && let Some((newest, _)) = self.newest
             && newest >= front.moment
@@ -157,16 +157,16 @@ impl<T, F> Matcher<T, F> {
             if newest - front.moment <= self.tolerance {
                 self.give_newest(answers);
             } else if let Some(front) = self.waiting.pop_front() {
-                answers.push(Answer::Unmatched(front.item));
+                answers.push(Matched::Unmatched(front.item));
             }
         }
     }
 
-    fn give_newest(&mut self, answers: &mut Vec<Answer<T, F>>) {
+    fn give_newest(&mut self, answers: &mut Vec<Matched<T, F>>) {
         if let Some((_, frame)) = self.newest.take()
             && let Some(Wanted { item, moment, .. }) = self.waiting.pop_front()
         {
-            answers.push(Answer::Match {
+            answers.push(Matched::Match {
                 item,
                 frame,
                 moment,
@@ -192,7 +192,7 @@ mod tests {
     struct Line {
         start: Instant,
         matcher: Matcher<u64, u64>,
-        answers: Vec<Answer<u64, u64>>,
+        answers: Vec<Matched<u64, u64>>,
     }
 
     impl Line {
@@ -224,7 +224,7 @@ mod tests {
         /// Pairs of trigger and frame.
         fn matches(&self) -> Vec<(u64, u64)> {
             let pairs = self.answers.iter().filter_map(|answer| match answer {
-                Answer::Match { item, frame, .. } => Some((*item, *frame)),
+                Matched::Match { item, frame, .. } => Some((*item, *frame)),
                 _ => None,
             });
             pairs.collect()
@@ -248,7 +248,7 @@ mod tests {
         line.trigger(100, 1000);
         line.frame(79);
         line.frame(121);
-        assert!(line.answers.contains(&Answer::Unmatched(100)));
+        assert!(line.answers.contains(&Matched::Unmatched(100)));
         assert!(line.matches().is_empty());
     }
 
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(line.matches(), [(100, 90)]);
         line.trigger(200, 250);
         line.expire(250);
-        assert_eq!(line.answers.last(), Some(&Answer::NoFrame(200)));
+        assert_eq!(line.answers.last(), Some(&Matched::NoFrame(200)));
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         let mut line = Line::new(50, 1);
         line.trigger(100, 1000);
         line.trigger(101, 1000);
-        assert_eq!(line.answers, [Answer::Overrun(100)]);
+        assert_eq!(line.answers, [Matched::Overrun(100)]);
     }
 
     proptest! {
@@ -318,15 +318,15 @@ mod tests {
             let mut frames = BTreeSet::new();
             for answer in &line.answers {
                 match answer {
-                    Answer::Match { item, frame, .. } => {
+                    Matched::Match { item, frame, .. } => {
                         prop_assert!(item.abs_diff(*frame) <= tolerance);
                         prop_assert!(frames.insert(*frame), "frame {} twice", frame);
                         answered.push(*item);
                     }
-                    Answer::Unmatched(item) | Answer::NoFrame(item) | Answer::Overrun(item) => {
+                    Matched::Unmatched(item) | Matched::NoFrame(item) | Matched::Overrun(item) => {
                         answered.push(*item);
                     }
-                    Answer::Unused(frame) => prop_assert!(frames.insert(*frame)),
+                    Matched::Unused(frame) => prop_assert!(frames.insert(*frame)),
                 }
             }
             answered.sort_unstable();

@@ -14,15 +14,15 @@ use flawd_core::verdict::Reason;
 use tracing::{info, warn};
 
 use super::channels::link::Sender;
-use super::event::{Event, EventSender};
-use super::part::frame::{Flaw, Frame, Prepared, Sink};
+use super::event::{DaemonEvent, EventSender};
+use super::part::frame::{AdmittedPart, Frame, NoDecision, Sink};
 use super::part::model::ModelSet;
 use super::part::moment::Moment;
 use super::part::trigger::{Deadline, Trigger};
 use crate::line::config::{TriggerMode, TriggerSettings};
 use crate::line::monitor::counters::Counters;
 use crate::line::monitor::progress::Progress;
-use inbox::{Inbox, News, Order};
+use inbox::{Arrived, Control, Inbox};
 use matcher::Matcher;
 use preprocess::Preprocess;
 
@@ -38,7 +38,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
 /// What the stage goes by.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct AdmitRules {
     /// The camera's number.
     pub(crate) camera: usize,
     /// The camera's name.
@@ -57,19 +57,19 @@ pub(crate) struct Rules {
 
 /// The stage of one camera.
 pub(crate) struct Admit<S> {
-    pub(crate) rules: Rules,
+    pub(crate) rules: AdmitRules,
     pub(crate) inbox: Inbox,
     pub(crate) preprocess: Preprocess,
-    pub(crate) prepared: Sender<Prepared>,
+    pub(crate) prepared: Sender<AdmittedPart>,
     pub(crate) sink: S,
     pub(crate) counters: Counters,
     pub(crate) events: EventSender,
     pub(crate) progress: Progress,
-    state: State,
+    state: AdmitState,
 }
 
 /// What changes while the stage runs.
-struct State {
+struct AdmitState {
     models: Option<ModelSet>,
     matcher: Matcher<Pending, Frame>,
     /// Parts with a frame, waiting for a free tensor.
@@ -113,22 +113,22 @@ struct Part {
     /// The moment that the trigger asked for.
     moment: Option<Instant>,
     frame: Frame,
-    flaw: Option<Flaw>,
+    undecided: Option<NoDecision>,
 }
 
 /// What an [`Admit`] is made of, besides its rules.
-pub(crate) struct Wiring<S> {
+pub(crate) struct AdmitDeps<S> {
     pub(crate) inbox: Inbox,
     pub(crate) preprocess: Preprocess,
-    pub(crate) prepared: Sender<Prepared>,
+    pub(crate) prepared: Sender<AdmittedPart>,
     pub(crate) sink: S,
     pub(crate) counters: Counters,
     pub(crate) events: EventSender,
 }
 
 impl<S: Sink> Admit<S> {
-    pub(crate) fn new(rules: Rules, wiring: Wiring<S>) -> Self {
-        let Wiring {
+    pub(crate) fn new(rules: AdmitRules, wiring: AdmitDeps<S>) -> Self {
+        let AdmitDeps {
             inbox,
             preprocess,
             prepared,
@@ -143,7 +143,7 @@ impl<S: Sink> Admit<S> {
         } = rules.trigger;
         Self {
             progress: Progress::new(format!("adm-{}", rules.name)),
-            state: State {
+            state: AdmitState {
                 models: None,
                 matcher: Matcher::new(match_within, queue),
                 ready: VecDeque::new(),
@@ -200,7 +200,7 @@ impl<S: Sink> Admit<S> {
             && (self.prepared).peek(|parts| parts.iter().all(|it| it.ticket.camera != camera))
     }
 
-    fn take(&mut self, news: News) {
+    fn take(&mut self, news: Arrived) {
         for order in news.orders {
             self.obey(order);
         }
@@ -234,9 +234,9 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, order: Control) {
         match order {
-            Order::Use(models) => {
+            Control::Use(models) => {
                 self.preprocess.keep_for(&models);
                 if self.state.models.replace(models).is_none() {
                     self.start_timer();
@@ -246,15 +246,15 @@ impl<S: Sink> Admit<S> {
                     }
                 }
             }
-            Order::Pause => {
+            Control::Pause => {
                 self.state.is_paused = true;
                 self.abandon(Reason::Paused, "inspection was paused");
             }
-            Order::Resume => {
+            Control::Resume => {
                 self.state.is_paused = false;
                 self.start_timer();
             }
-            Order::Snapshot => self.state.snapshot_wanted = true,
+            Control::Snapshot => self.state.snapshot_wanted = true,
         }
     }
 
@@ -272,10 +272,11 @@ impl<S: Sink> Admit<S> {
         self.state.owed_since = (!self.rules.on_demand).then(Instant::now);
         if std::mem::take(&mut self.state.is_lost) {
             info!(camera = self.rules.name, "Camera found again");
-            self.events.send(Event::CameraFound(self.rules.camera));
+            self.events
+                .send(DaemonEvent::CameraFound(self.rules.camera));
         }
         if !std::mem::replace(&mut self.state.has_seen_frame, true) {
-            self.events.send(Event::FirstFrame(self.rules.camera));
+            self.events.send(DaemonEvent::FirstFrame(self.rules.camera));
         }
     }
 
@@ -292,7 +293,7 @@ impl<S: Sink> Admit<S> {
         }
         let age = frame.at_hand.duration_since(frame.captured.monotonic);
         let is_stale = !self.rules.on_demand && age > self.rules.frame_timeout;
-        let flaw = is_stale.then(|| Flaw {
+        let undecided = is_stale.then(|| NoDecision {
             reason: Reason::FrameStale,
             detail: format!("the picture was {age:.1?} old when the camera gave it"),
         });
@@ -300,7 +301,7 @@ impl<S: Sink> Admit<S> {
             pending: None,
             moment: None,
             frame,
-            flaw,
+            undecided,
         });
         if self.state.ready.len() > 1 {
             self.state.ready.pop_front();
@@ -334,7 +335,7 @@ impl<S: Sink> Admit<S> {
                 ..
             }) = self.state.ready.remove(index)
             {
-                let Flaw { reason, detail } = Flaw::not_free();
+                let NoDecision { reason, detail } = NoDecision::not_free();
                 self.undecided(pending, reason, &detail);
             }
         }
@@ -345,7 +346,7 @@ impl<S: Sink> Admit<S> {
         }
         if self.state.exhausted == Some(false) && self.state.ready.is_empty() {
             self.state.exhausted = Some(true);
-            self.events.send(Event::Exhausted(self.rules.camera));
+            self.events.send(DaemonEvent::Exhausted(self.rules.camera));
         }
     }
 
@@ -362,7 +363,7 @@ impl<S: Sink> Admit<S> {
     fn lose_camera(&mut self, why: &str) {
         if !std::mem::replace(&mut self.state.is_lost, true) {
             warn!(camera = self.rules.name, error = why, "Camera lost");
-            self.events.send(Event::CameraLost(self.rules.camera));
+            self.events.send(DaemonEvent::CameraLost(self.rules.camera));
         }
         self.abandon(Reason::CameraLost, why);
     }

@@ -13,8 +13,8 @@ use flawd_core::verdict::Reason;
 use super::inbox::Inbox;
 use crate::line::config::CameraSettings;
 use crate::line::pipeline::channels::pool::{Pool, Pooled};
-use crate::line::pipeline::part::frame::{Flaw, Tensor};
-use crate::line::pipeline::part::model::{ActiveModel, ModelSet};
+use crate::line::pipeline::part::frame::{NoDecision, Tensor};
+use crate::line::pipeline::part::model::{LoadedModel, ModelSet};
 
 /// Tensors of one camera: one in the model, one being filled. A third would only be older.
 pub(crate) const TENSORS: usize = 2;
@@ -68,31 +68,31 @@ impl Preprocess {
         &mut self,
         part: Option<&Arc<str>>,
         picture: &Result<Arc<RgbImage>, String>,
-        model: &ActiveModel,
+        model: &LoadedModel,
         tensor: &mut Tensor,
-    ) -> Result<(), Flaw> {
-        let flaw = |detail| Flaw {
+    ) -> Result<(), NoDecision> {
+        let undecided = |detail| NoDecision {
             reason: Reason::ImageQuality,
             detail,
         };
         let gate = self.gate;
-        let picture = (picture.as_ref()).map_err(|problem| flaw(problem.clone()))?;
+        let picture = (picture.as_ref()).map_err(|problem| undecided(problem.clone()))?;
         let fitted = self.fitted(model);
         tensor.resize(fitted.preprocessor.target().area() * 3, 0);
-        (fitted.preprocessor.run(picture, tensor)).map_err(|error| flaw(error.to_string()))?;
+        (fitted.preprocessor.run(picture, tensor)).map_err(|error| undecided(error.to_string()))?;
         if gate && fitted.is_frozen(part, tensor) {
             let detail = format!("the camera has given the same picture {FROZEN} times");
-            return Err(flaw(detail));
+            return Err(undecided(detail));
         }
         if let Some(limits) = model.judge.quality.filter(|_| gate) {
             let measured = quality::measure(tensor, model.input_size());
-            (limits.check(measured)).map_err(|error| flaw(error.to_string()))?;
+            (limits.check(measured)).map_err(|error| undecided(error.to_string()))?;
         }
         Ok(())
     }
 
     /// What is cut out of a picture for this model.
-    pub(crate) fn geometry(&self, model: &ActiveModel) -> Geometry {
+    pub(crate) fn geometry(&self, model: &LoadedModel) -> Geometry {
         self.geometry.unwrap_or(model.geometry)
     }
 
@@ -102,7 +102,7 @@ impl Preprocess {
         self.fitted.retain(|it| wanted.contains(&it.makes()));
     }
 
-    fn fitted(&mut self, model: &ActiveModel) -> &mut Fitted {
+    fn fitted(&mut self, model: &LoadedModel) -> &mut Fitted {
         let wanted = self.wants(model);
         let found = self.fitted.iter().position(|it| it.makes() == wanted);
         let index = found.unwrap_or_else(|| {
@@ -117,7 +117,7 @@ impl Preprocess {
         &mut self.fitted[index]
     }
 
-    fn wants(&self, model: &ActiveModel) -> (Size, Geometry) {
+    fn wants(&self, model: &LoadedModel) -> (Size, Geometry) {
         (model.input_size(), self.geometry(model))
     }
 }

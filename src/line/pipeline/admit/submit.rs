@@ -9,8 +9,8 @@ use flawd_core::verdict::Reason;
 use super::answer::NO_RECIPE;
 use super::{Admit, in_time};
 use crate::line::pipeline::channels::link::Closed;
-use crate::line::pipeline::infer::decide::Outcome;
-use crate::line::pipeline::part::frame::{Flaw, Frame, Pixels, Prepared, Sink, Ticket};
+use crate::line::pipeline::infer::decide::Inferred;
+use crate::line::pipeline::part::frame::{AdmittedPart, Frame, NoDecision, Pixels, Sink, Ticket};
 use crate::line::pipeline::part::trigger::Deadline;
 
 impl<S: Sink> Admit<S> {
@@ -44,8 +44,8 @@ impl<S: Sink> Admit<S> {
             } = part.frame;
             let at_depth = |pixels: Pixels| pixels.at(model.depth).map_err(|it| it.to_string());
             let picture = image.and_then(at_depth);
-            let flaw = match part.flaw {
-                Some(flaw) => Some(flaw),
+            let undecided = match part.undecided {
+                Some(undecided) => Some(undecided),
                 None => (self.preprocess)
                     .run(name.as_ref(), &picture, &model, &mut tensor)
                     .err(),
@@ -77,11 +77,11 @@ impl<S: Sink> Admit<S> {
                 begun,
                 finished: Instant::now(),
             };
-            let prepared = Prepared {
+            let prepared = AdmittedPart {
                 ticket,
                 model,
                 tensor,
-                flaw,
+                undecided,
             };
             if let Err(Closed(part)) = self.prepared.send(prepared) {
                 // Inference ends after this stage, so this is owed to the part and never seen.
@@ -98,16 +98,17 @@ impl<S: Sink> Admit<S> {
             ticket.camera == camera && ticket.answer_by.is_some_and(|answer_by| answer_by <= now)
         };
         for mut part in self.prepared.take_back(|part| is_due(&part.ticket)) {
-            let Flaw { reason, detail } = part.flaw.take().unwrap_or_else(Flaw::not_free);
+            let NoDecision { reason, detail } =
+                part.undecided.take().unwrap_or_else(NoDecision::not_free);
             self.end(part, reason, detail);
         }
     }
 
     /// The verdict on a part that never came to the model.
-    fn end(&mut self, part: Prepared, reason: Reason, detail: String) {
+    fn end(&mut self, part: AdmittedPart, reason: Reason, detail: String) {
         let now = Instant::now();
-        let outcome = Outcome {
-            prediction: Err(Flaw { reason, detail }),
+        let outcome = Inferred {
+            prediction: Err(NoDecision { reason, detail }),
             begun: now,
             finished: now,
         };

@@ -32,7 +32,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
     let inbox = Inbox::new();
     let (ends, inspections) = mpsc::channel();
     let (prepared, _model) = link(NonZeroUsize::MIN, crate::line::config::Overflow::Block);
-    let rules = Rules {
+    let rules = AdmitRules {
         camera: 0,
         name: settings.name.clone(),
         deadline: None,
@@ -41,7 +41,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
         on_demand: true,
         may_be_idle: false,
     };
-    let wiring = Wiring {
+    let wiring = AdmitDeps {
         preprocess: Preprocess::new(settings, inbox.clone()),
         inbox,
         prepared,
@@ -62,7 +62,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
         }),
         moment: Some(received.monotonic),
         frame: Frame::new(None, Ok(image), received),
-        flaw: None,
+        undecided: None,
     });
 
     assert_eq!(admit.wake(), Some(answer_by));

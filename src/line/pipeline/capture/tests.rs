@@ -6,7 +6,7 @@ use std::thread;
 use flawd_core::image::{RgbImage, Size};
 
 use super::*;
-use crate::line::pipeline::admit::inbox::News;
+use crate::line::pipeline::admit::inbox::Arrived;
 use crate::line::pipeline::part::moment::Moment;
 
 /// What a source answers, in order; after the last it is exhausted.
@@ -53,7 +53,7 @@ fn stage(steps: &[Step], on_demand: bool) -> Capture {
 }
 
 /// The next thing that arrives.
-fn next(inbox: &Inbox) -> News {
+fn next(inbox: &Inbox) -> Arrived {
     inbox.wait(None)
 }
 

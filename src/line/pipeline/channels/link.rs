@@ -18,13 +18,13 @@ use crate::line::config::Overflow;
 /// The sending end; clones feed the same link.
 #[derive(Debug)]
 pub struct Sender<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<LinkShared<T>>,
 }
 
 /// The receiving end; there is one.
 #[derive(Debug)]
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<LinkShared<T>>,
 }
 
 /// The receiver is gone; the item comes back.
@@ -43,8 +43,8 @@ pub enum Received<T> {
 }
 
 #[derive(Debug)]
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct LinkShared<T> {
+    state: Mutex<LinkState<T>>,
     item_arrived: Condvar,
     room_made: Condvar,
     capacity: usize,
@@ -52,23 +52,23 @@ struct Shared<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct LinkState<T> {
     items: VecDeque<T>,
     senders: usize,
     has_receiver: bool,
 }
 
-impl<T> State<T> {
+impl<T> LinkState<T> {
     /// Whether there is nothing to take and something may come.
-    fn may_bring(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         self.items.is_empty() && self.senders > 0
     }
 }
 
 /// A link that holds at most `capacity` items.
 pub fn link<T>(capacity: NonZeroUsize, overflow: Overflow) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared {
-        state: Mutex::new(State {
+    let shared = Arc::new(LinkShared {
+        state: Mutex::new(LinkState {
             items: VecDeque::with_capacity(capacity.get()),
             senders: 1,
             has_receiver: true,
@@ -84,13 +84,16 @@ pub fn link<T>(capacity: NonZeroUsize, overflow: Overflow) -> (Sender<T>, Receiv
     (sender, Receiver { shared })
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+impl<T> LinkShared<T> {
+    fn lock(&self) -> MutexGuard<'_, LinkState<T>> {
         // No code that could panic runs under this lock, so a poisoned one is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_for_room<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+    fn wait_for_room<'a>(
+        &self,
+        state: MutexGuard<'a, LinkState<T>>,
+    ) -> MutexGuard<'a, LinkState<T>> {
         self.room_made
             .wait_while(state, |state| {
                 state.items.len() >= self.capacity && state.has_receiver
@@ -150,7 +153,7 @@ impl<T> Sender<T> {
 
     /// Puts an item in whatever is there, without waiting: for the few that have to arrive and
     /// are bounded by something else. Says whether anybody can receive it.
-    pub fn force(&self, item: T) -> bool {
+    pub fn send_unbounded(&self, item: T) -> bool {
         let mut state = self.shared.lock();
         let is_taken = state.has_receiver;
         if is_taken {
@@ -168,7 +171,7 @@ impl<T> Receiver<T> {
         let state = self
             .shared
             .item_arrived
-            .wait_while(self.shared.lock(), |state| state.may_bring())
+            .wait_while(self.shared.lock(), |state| state.is_waiting())
             .unwrap_or_else(PoisonError::into_inner);
         self.take(state)
     }
@@ -182,7 +185,7 @@ impl<T> Receiver<T> {
         let (state, _) = self
             .shared
             .item_arrived
-            .wait_timeout_while(self.shared.lock(), left, |state| state.may_bring())
+            .wait_timeout_while(self.shared.lock(), left, |state| state.is_waiting())
             .unwrap_or_else(PoisonError::into_inner);
         let is_closed = state.senders == 0;
         match self.take(state) {
@@ -197,7 +200,7 @@ impl<T> Receiver<T> {
         self.take(self.shared.lock())
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<T> {
+    fn take(&self, mut state: MutexGuard<'_, LinkState<T>>) -> Option<T> {
         let item = state.items.pop_front();
         drop(state);
         self.shared.room_made.notify_all();
@@ -279,14 +282,14 @@ mod tests {
     fn what_is_forced_in_waits_for_no_room() {
         let (sender, receiver) = link(capacity(1), Overflow::Block);
         sender.send(1).unwrap();
-        assert!(sender.force(2));
+        assert!(sender.send_unbounded(2));
         assert_eq!(
             (receiver.try_recv(), receiver.try_recv()),
             (Some(1), Some(2))
         );
         assert_eq!(receiver.try_recv(), None);
         drop(receiver);
-        assert!(!sender.force(3));
+        assert!(!sender.send_unbounded(3));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Hands out buffers of one kind.
 #[derive(Debug)]
 pub struct Pool<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<PoolShared<T>>,
 }
 
-struct Shared<T> {
+struct PoolShared<T> {
     free: Mutex<Vec<T>>,
     returned: Box<dyn Fn() + Send + Sync>,
 }
@@ -23,14 +23,14 @@ struct Shared<T> {
 pub struct Pooled<T> {
     /// Present until dropped.
     buffer: Option<T>,
-    shared: Arc<Shared<T>>,
+    shared: Arc<PoolShared<T>>,
 }
 
 impl<T> Pool<T> {
     /// A pool of these buffers; `returned` is called whenever one has come back.
     pub fn new(buffers: Vec<T>, returned: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PoolShared {
                 free: Mutex::new(buffers),
                 returned: Box::new(returned),
             }),
@@ -48,7 +48,7 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T> fmt::Debug for Shared<T> {
+impl<T> fmt::Debug for PoolShared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }

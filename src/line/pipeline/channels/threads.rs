@@ -9,13 +9,13 @@ use std::{io, thread};
 ///
 /// A panic in one ends the whole process (see `main`), so a thread that is gone has finished.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Threads {
     running: BTreeSet<String>,
     finished_sender: mpsc::Sender<String>,
     finished: mpsc::Receiver<String>,
 }
 
-impl Crew {
+impl Threads {
     /// Nobody yet.
     pub fn new() -> Self {
         let (finished_sender, finished) = mpsc::channel();
@@ -75,7 +75,7 @@ impl Crew {
     }
 }
 
-impl Default for Crew {
+impl Default for Threads {
     fn default() -> Self {
         Self::new()
     }
@@ -89,11 +89,11 @@ mod tests {
 
     #[test]
     fn a_crew_that_has_finished_is_joined() {
-        let mut crew = Crew::new();
-        crew.spawn("one", || ()).unwrap();
-        crew.spawn("two", || ()).unwrap();
+        let mut threads = Threads::new();
+        threads.spawn("one", || ()).unwrap();
+        threads.spawn("two", || ()).unwrap();
         assert_eq!(
-            crew.join_until(Instant::now() + Duration::from_secs(60)),
+            threads.join_until(Instant::now() + Duration::from_secs(60)),
             Ok(())
         );
     }
@@ -101,13 +101,14 @@ mod tests {
     #[test]
     fn the_one_that_hangs_is_named() {
         let (_keep, never) = mpsc::channel::<()>();
-        let mut crew = Crew::new();
-        crew.spawn("hangs", move || {
-            never.recv().ok();
-        })
-        .unwrap();
+        let mut threads = Threads::new();
+        threads
+            .spawn("hangs", move || {
+                never.recv().ok();
+            })
+            .unwrap();
         assert_eq!(
-            crew.join_until(Instant::now()),
+            threads.join_until(Instant::now()),
             Err(vec!["hangs".to_owned()])
         );
     }

@@ -10,15 +10,15 @@ use flawd_core::regions::{Region, regions};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::Prediction;
 
-use crate::line::pipeline::part::frame::{Flaw, Inspection, Ticket};
-use crate::line::pipeline::part::model::{ActiveModel, Judge};
+use crate::line::pipeline::part::frame::{Inspection, NoDecision, Ticket};
+use crate::line::pipeline::part::model::{Judge, LoadedModel};
 use crate::line::pipeline::part::trigger::{Deadline, Trigger, milliseconds};
 
 /// What inference made of a frame.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct Inferred {
     /// The model's answer, or why there is none.
-    pub(crate) prediction: Result<Prediction, Flaw>,
+    pub(crate) prediction: Result<Prediction, NoDecision>,
     /// When inference began.
     pub(crate) begun: Instant,
     /// When inference ended; this is when the verdict is reached.
@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
 impl Judge {
     /// The one verdict on a part. A result after its deadline keeps its score, but decides
     /// nothing: the actuator has let the part pass or fail by its own rule already.
-    pub(crate) fn decide(&self, camera: &str, ticket: Ticket, outcome: Outcome) -> Inspection {
+    pub(crate) fn decide(&self, camera: &str, ticket: Ticket, outcome: Inferred) -> Inspection {
         let remaining_ms = (ticket.deadline).map(|it| it.remaining_ms(outcome.finished));
         let is_late = remaining_ms.is_some_and(|remaining| remaining < 0.0);
         let latency_ms = latency(&ticket, &outcome);
@@ -40,7 +40,11 @@ impl Judge {
                 let verdict = Verdict::from_score(prediction.score, &self.calibration);
                 (verdict, None, Some(prediction))
             }
-            Err(flaw) => (Verdict::NoDecision(flaw.reason), Some(flaw.detail), None),
+            Err(undecided) => (
+                Verdict::NoDecision(undecided.reason),
+                Some(undecided.detail),
+                None,
+            ),
         };
         let score = prediction.as_ref().map(|prediction| prediction.score);
         let regions = match (verdict, &prediction) {
@@ -105,7 +109,7 @@ pub(crate) struct Undecided {
     pub(crate) reason: Reason,
     pub(crate) detail: String,
     /// What would have judged it, if one is loaded.
-    pub(crate) model: Option<Arc<ActiveModel>>,
+    pub(crate) model: Option<Arc<LoadedModel>>,
     /// When this was found.
     pub(crate) now: Instant,
 }
@@ -154,7 +158,7 @@ impl Undecided {
 }
 
 /// Where the time went.
-fn latency(ticket: &Ticket, outcome: &Outcome) -> LatencyMs {
+fn latency(ticket: &Ticket, outcome: &Inferred) -> LatencyMs {
     let captured = ticket.captured.monotonic;
     let waited_before = milliseconds(ticket.at_hand, ticket.begun);
     let waited_after = milliseconds(ticket.finished, outcome.begun);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     /// A frame that took 10 ms for each of: capture, waiting, preprocessing, waiting, inference.
-    fn decide(deadline: Option<Duration>, prediction: Result<f32, Flaw>) -> Inspection {
+    fn decide(deadline: Option<Duration>, prediction: Result<f32, NoDecision>) -> Inspection {
         let captured = Moment::now();
         let after = |ms| captured.monotonic + Duration::from_millis(ms);
         let ticket = Ticket {
@@ -217,7 +221,7 @@ mod tests {
             begun: after(20),
             finished: after(30),
         };
-        let outcome = Outcome {
+        let outcome = Inferred {
             prediction: prediction.map(|score| Prediction {
                 score,
                 anomaly_map: AnomalyMap::new(Size::new(1, 1), vec![score]).unwrap(),
@@ -246,11 +250,11 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_result_says_why() {
-        let flaw = Flaw {
+        let undecided = NoDecision {
             reason: Reason::ImageQuality,
             detail: "cut short".to_owned(),
         };
-        let verdict = decide(None, Err(flaw)).verdict;
+        let verdict = decide(None, Err(undecided)).verdict;
         assert_eq!(verdict.verdict, Verdict::NoDecision(Reason::ImageQuality));
         assert_eq!(verdict.detail.as_deref(), Some("cut short"));
         assert_eq!((verdict.score, verdict.latency_ms.infer), (None, None));

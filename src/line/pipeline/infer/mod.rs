@@ -10,16 +10,16 @@ use std::time::Instant;
 use flawd_core::verdict::Reason;
 
 use super::channels::link::Receiver;
-use super::part::frame::{Flaw, Inspection, Prepared, Sink};
+use super::part::frame::{AdmittedPart, Inspection, NoDecision, Sink};
 use crate::line::monitor::progress::Progress;
 use crate::messages::with_causes;
-use decide::Outcome;
+use decide::Inferred;
 
 /// The stage.
 pub(crate) struct Infer<S> {
     /// The cameras' names, in order.
     pub(crate) cameras: Vec<String>,
-    pub(crate) prepared: Receiver<Prepared>,
+    pub(crate) prepared: Receiver<AdmittedPart>,
     pub(crate) sink: S,
     pub(crate) progress: Progress,
 }
@@ -35,23 +35,23 @@ impl<S: Sink> Infer<S> {
         }
     }
 
-    fn judge(&mut self, mut prepared: Prepared) {
+    fn judge(&mut self, mut prepared: AdmittedPart) {
         let begun = Instant::now();
         let deadline = prepared.ticket.deadline;
-        let flaw = match prepared.flaw.take() {
-            Some(flaw) => Some(flaw),
+        let undecided = match prepared.undecided.take() {
+            Some(undecided) => Some(undecided),
             // Its camera takes it back before; this one has slipped through in between.
-            None if deadline.is_some_and(|it| it.monotonic < begun) => Some(Flaw::not_free()),
+            None if deadline.is_some_and(|it| it.monotonic < begun) => Some(NoDecision::not_free()),
             None => None,
         };
-        let prediction = match flaw {
-            Some(flaw) => Err(flaw),
-            None => (prepared.model.run(&prepared.tensor)).map_err(|error| Flaw {
+        let prediction = match undecided {
+            Some(undecided) => Err(undecided),
+            None => (prepared.model.run(&prepared.tensor)).map_err(|error| NoDecision {
                 reason: Reason::ModelError,
                 detail: with_causes(&error),
             }),
         };
-        let outcome = Outcome {
+        let outcome = Inferred {
             prediction,
             begun,
             finished: Instant::now(),
@@ -62,9 +62,9 @@ impl<S: Sink> Infer<S> {
     }
 }
 
-impl Prepared {
+impl AdmittedPart {
     /// The one verdict on it. Its tensor is free from here on.
-    pub(crate) fn end(self, camera: &str, outcome: Outcome) -> Inspection {
+    pub(crate) fn end(self, camera: &str, outcome: Inferred) -> Inspection {
         drop(self.tensor);
         let mut inspection = self.model.judge.decide(camera, self.ticket, outcome);
         inspection.model = Some(self.model);

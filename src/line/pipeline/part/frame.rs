@@ -1,4 +1,4 @@
-//! What travels from stage to stage: `Frame → Prepared → Inspection`, and the times it carries.
+//! What travels from stage to stage: `Frame → AdmittedPart → Inspection`, and the times it carries.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use flawd_core::image::RgbImage;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::{Reason, Verdict};
 
-use super::model::ActiveModel;
+use super::model::LoadedModel;
 use super::moment::Moment;
 use super::reply::Reply;
 use super::trigger::{Deadline, Trigger};
@@ -94,16 +94,16 @@ impl Frame {
 
 /// A part that was admitted to inspection: from here on it ends in exactly one verdict.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct AdmittedPart {
     /// Which part this is.
     pub(crate) ticket: Ticket,
     /// What judges it.
-    pub(crate) model: Arc<ActiveModel>,
-    /// The model's input. A part with a flaw holds one as well: so the tensors of a camera bound
+    pub(crate) model: Arc<LoadedModel>,
+    /// The model's input. A part that gets no decision holds one as well: so the tensors of a camera bound
     /// what is on its way to the model.
     pub(crate) tensor: Pooled<Tensor>,
     /// Why there is nothing to look at in it, if so.
-    pub(crate) flaw: Option<Flaw>,
+    pub(crate) undecided: Option<NoDecision>,
 }
 
 /// Which part an inspection is about, and when its steps were taken.
@@ -144,14 +144,14 @@ pub(crate) type Tensor = Vec<u8>;
 
 /// Why a part ends without a decision.
 #[derive(Debug)]
-pub(crate) struct Flaw {
+pub(crate) struct NoDecision {
     /// For the actuator.
     pub(crate) reason: Reason,
     /// For people.
     pub(crate) detail: String,
 }
 
-impl Flaw {
+impl NoDecision {
     /// The deadline has come before the model was free.
     pub(crate) fn not_free() -> Self {
         Self {
@@ -185,7 +185,7 @@ pub struct Inspection {
     /// Where the part is unusual, if the model got that far.
     pub anomaly_map: Option<AnomalyMap>,
     /// What judged it.
-    pub model: Option<Arc<ActiveModel>>,
+    pub model: Option<Arc<LoadedModel>>,
 }
 
 impl Inspection {

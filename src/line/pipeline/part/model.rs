@@ -30,7 +30,7 @@ pub struct Judge {
 }
 
 /// A loaded model with all that its scores mean something by.
-pub struct ActiveModel {
+pub struct LoadedModel {
     /// What makes verdicts of its scores.
     pub judge: Judge,
     /// What is cut out of the picture before, where the camera says nothing else.
@@ -42,7 +42,7 @@ pub struct ActiveModel {
     session: Arc<Mutex<Model>>,
 }
 
-impl ActiveModel {
+impl LoadedModel {
     /// A model that has been proven with its golden inputs.
     pub fn new(model: Model, judge: Judge, geometry: Geometry) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl ActiveModel {
     }
 }
 
-impl fmt::Debug for ActiveModel {
+impl fmt::Debug for LoadedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ActiveModel")
             .field("judge", &self.judge.model)
@@ -98,19 +98,19 @@ impl fmt::Debug for ActiveModel {
 #[derive(Clone, Debug)]
 pub struct ModelSet {
     /// For parts that ask for no recipe.
-    pub standard: Arc<ActiveModel>,
+    pub standard: Arc<LoadedModel>,
     /// For parts that ask for one.
-    pub recipes: BTreeMap<String, Arc<ActiveModel>>,
+    pub recipes: BTreeMap<String, Arc<LoadedModel>>,
 }
 
 impl ModelSet {
     /// Every model in it.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<ActiveModel>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
         std::iter::once(&self.standard).chain(self.recipes.values())
     }
 
     /// The model for a recipe. Where no recipes are set up, every one is only a name to be echoed.
-    pub fn select(&self, recipe: Option<&str>) -> Option<&Arc<ActiveModel>> {
+    pub fn select(&self, recipe: Option<&str>) -> Option<&Arc<LoadedModel>> {
         match recipe {
             Some(recipe) if !self.recipes.is_empty() => self.recipes.get(recipe),
             _ => Some(&self.standard),

@@ -16,7 +16,7 @@ pub enum Stored {
 
 /// Which part an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part<'a> {
+pub struct PartRef<'a> {
     /// Name of the camera.
     pub camera: &'a str,
     /// The number of its verdict.
@@ -40,14 +40,14 @@ impl Stored {
     }
 
     /// Which part it is about.
-    pub fn part(&self) -> Part<'_> {
+    pub fn part(&self) -> PartRef<'_> {
         match self {
-            Self::Verdict(event) => Part {
+            Self::Verdict(event) => PartRef {
                 camera: &event.data.camera,
                 seq: event.data.seq,
                 part_id: event.data.part_id.as_deref(),
             },
-            Self::Disagreement(event) => Part {
+            Self::Disagreement(event) => PartRef {
                 camera: &event.data.camera,
                 seq: event.data.seq,
                 part_id: event.data.part_id.as_deref(),

@@ -25,11 +25,11 @@ const REMEMBERED: usize = 64;
 /// What is known of response topics.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    suspects: VecDeque<Suspect>,
+    suspects: VecDeque<SuspectTopic>,
 }
 
 #[derive(Debug)]
-struct Suspect {
+struct SuspectTopic {
     topic: String,
     strikes: u32,
     last: Instant,
@@ -57,7 +57,7 @@ impl Answers {
                 suspect.last = now;
                 continue;
             }
-            self.suspects.push_back(Suspect {
+            self.suspects.push_back(SuspectTopic {
                 topic: name.to_owned(),
                 strikes: 1,
                 last: now,

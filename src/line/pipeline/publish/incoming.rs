@@ -16,7 +16,7 @@ use crate::line::monitor::counters::Counters;
 use crate::line::monitor::{MessageOutcome, Metrics};
 use crate::line::pipeline::admit::inbox::{Inbox, NotTaken};
 use crate::line::pipeline::channels::log_limit::Throttle;
-use crate::line::pipeline::event::{Event, EventSender};
+use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::moment::Moment;
 use crate::line::pipeline::part::trigger::Trigger;
 
@@ -54,9 +54,9 @@ pub struct TriggerTarget {
 
 /// Reads messages and passes them on.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct Inbound {
     root: String,
-    targets: Vec<(TriggerTarget, Recent)>,
+    targets: Vec<(TriggerTarget, SeenIds)>,
     events: EventSender,
     metrics: Metrics,
     commands_refused: u64,
@@ -74,16 +74,16 @@ struct Allowance {
 }
 
 /// Why a message is refused, for counting and for people.
-type Refusal = (MessageOutcome, String);
+type MessageRefusal = (MessageOutcome, String);
 
 /// The part ids of the last triggers.
 #[derive(Debug, Default)]
-struct Recent {
+struct SeenIds {
     order: VecDeque<String>,
     ids: HashSet<String>,
 }
 
-impl Intake {
+impl Inbound {
     pub(crate) fn new(
         root: &str,
         targets: Vec<TriggerTarget>,
@@ -94,7 +94,7 @@ impl Intake {
             root: root.to_owned(),
             targets: targets
                 .into_iter()
-                .map(|it| (it, Recent::default()))
+                .map(|it| (it, SeenIds::default()))
                 .collect(),
             events,
             metrics,
@@ -161,7 +161,7 @@ impl Intake {
         index: usize,
         message: &Incoming,
         received: Moment,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         refuse_too_long(message)?;
         let request = TriggerRequest::parse(&message.payload)
@@ -196,7 +196,7 @@ impl Intake {
     }
 
     /// What cannot be read or is old is answered all the same, so that nobody waits for it.
-    fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), Refusal> {
+    fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         if !self.allowance.take(Instant::now()) {
             let problem = "more commands come than can be followed".to_owned();
@@ -217,7 +217,7 @@ impl Intake {
             info!(?command, suppressed, "Command received");
         }
         let taken = read.as_ref().map(|_| ()).map_err(Clone::clone);
-        self.events.send(Event::Command {
+        self.events.send(DaemonEvent::Command {
             command: read.map_err(|(_, problem)| problem),
             reply: message.reply.clone(),
         });
@@ -230,14 +230,14 @@ impl Intake {
     }
 }
 
-fn outcome(taken: Result<(), Refusal>) -> (MessageOutcome, Option<String>) {
+fn outcome(taken: Result<(), MessageRefusal>) -> (MessageOutcome, Option<String>) {
     match taken {
         Ok(()) => (MessageOutcome::Accepted, None),
         Err((outcome, problem)) => (outcome, Some(problem)),
     }
 }
 
-fn refuse_retained(message: &Incoming) -> Result<(), Refusal> {
+fn refuse_retained(message: &Incoming) -> Result<(), MessageRefusal> {
     if message.retained {
         return Err((MessageOutcome::Retained, RETAINED.to_owned()));
     }
@@ -245,7 +245,7 @@ fn refuse_retained(message: &Incoming) -> Result<(), Refusal> {
 }
 
 /// Refuses what was skipped unread.
-fn refuse_too_long(message: &Incoming) -> Result<(), Refusal> {
+fn refuse_too_long(message: &Incoming) -> Result<(), MessageRefusal> {
     match message.too_long {
         None => Ok(()),
         Some(size) => {
@@ -260,7 +260,7 @@ fn refuse_stale(
     sent_at: Option<Timestamp>,
     max_age: Duration,
     received: Moment,
-) -> Result<(), Refusal> {
+) -> Result<(), MessageRefusal> {
     let age = sent_at.map(|sent_at| received.wall.duration_since(sent_at));
     match age {
         Some(age) if age.unsigned_abs() > max_age => {
@@ -288,7 +288,7 @@ impl Allowance {
     }
 }
 
-impl Recent {
+impl SeenIds {
     /// Remembers an id; `false` if it is remembered already.
     fn remember(&mut self, id: &str) -> bool {
         if !self.ids.insert(id.to_owned()) {
@@ -313,9 +313,9 @@ mod tests {
     fn more_commands_than_can_be_followed_are_refused_and_counted() {
         let (events, received) = event::channel();
         let metrics = Metrics::new(["top"]);
-        let mut intake = Intake::new("flawd/press", Vec::new(), events, metrics);
+        let mut inbound = Inbound::new("flawd/press", Vec::new(), events, metrics);
         for _ in 0..10_000 {
-            intake.take(Incoming {
+            inbound.take(Incoming {
                 topic: "flawd/press/cmd/reload".to_owned(),
                 payload: Vec::new(),
                 retained: false,
@@ -327,8 +327,8 @@ mod tests {
         // One more every half second, however long that took.
         let followed = received.try_iter().count() as u64;
         assert!(followed >= u64::from(COMMANDS), "{followed}");
-        assert_eq!(followed + intake.commands_refused(), 10_000);
-        assert!(intake.commands_refused() > 0);
+        assert_eq!(followed + inbound.commands_refused(), 10_000);
+        assert!(inbound.commands_refused() > 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) struct VerdictId {
 
 /// What a message is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum About {
+pub(crate) enum Subject {
     /// A verdict in real time.
     Verdict(VerdictId),
     /// A record of the journal.
@@ -37,7 +37,7 @@ pub(crate) enum About {
 
 /// The messages of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct InFlight {
     handed_over: VecDeque<Open>,
     /// In the order of the wire; packet ids are not.
     on_the_wire: VecDeque<(u16, Open)>,
@@ -46,14 +46,14 @@ pub(crate) struct Ledger {
 /// A message that is not acknowledged.
 #[derive(Debug)]
 struct Open {
-    about: About,
+    about: Subject,
     /// When it should have been.
     due: Instant,
 }
 
-impl Ledger {
+impl InFlight {
     /// A message was handed to the client; it should be acknowledged by `due`.
-    pub(crate) fn hand_over(&mut self, about: About, due: Instant) {
+    pub(crate) fn hand_over(&mut self, about: Subject, due: Instant) {
         self.handed_over.push_back(Open { about, due });
     }
 
@@ -67,10 +67,10 @@ impl Ledger {
     }
 
     /// A message was acknowledged, one way or the other; returns what it was about.
-    pub(crate) fn acknowledged(&mut self, packet: u16) -> About {
+    pub(crate) fn acknowledged(&mut self, packet: u16) -> Subject {
         let place = self.on_the_wire.iter().position(|(it, _)| *it == packet);
         let open = place.and_then(|place| self.on_the_wire.remove(place));
-        open.map_or(About::Nothing, |(_, open)| open.about)
+        open.map_or(Subject::Nothing, |(_, open)| open.about)
     }
 
     /// Messages that have been handed over and are not acknowledged.
@@ -80,7 +80,7 @@ impl Ledger {
 
     /// What is on the wire and has been for longest. Brokers answer in order: where one ends the
     /// connection over a message, it is this one.
-    pub(crate) fn oldest(&self) -> Option<&About> {
+    pub(crate) fn oldest(&self) -> Option<&Subject> {
         self.on_the_wire.front().map(|(_, open)| &open.about)
     }
 
@@ -98,8 +98,8 @@ impl Ledger {
             .map(|(_, open)| open)
             .chain(waiting)
             .filter_map(|open| match open.about {
-                About::Verdict(verdict) => Some(verdict),
-                About::Record(_) | About::Answer(_) | About::Nothing => None,
+                Subject::Verdict(verdict) => Some(verdict),
+                Subject::Record(_) | Subject::Answer(_) | Subject::Nothing => None,
             })
             .collect();
         verdicts.sort_unstable();
@@ -178,49 +178,49 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_when_the_connection_breaks_is_abandoned() {
-        let mut ledger = Ledger::default();
+        let mut in_flight = InFlight::default();
         let due = Instant::now();
         for seq in [1, 1, 2, 3] {
-            ledger.hand_over(About::Verdict(verdict(seq)), due);
+            in_flight.hand_over(Subject::Verdict(verdict(seq)), due);
         }
-        ledger.hand_over(About::Answer("plc/answers".to_owned()), due);
+        in_flight.hand_over(Subject::Answer("plc/answers".to_owned()), due);
         // Both messages about verdict 1 and the one about 2 leave; 2 and half of 1 are confirmed.
         for packet in 1..=3 {
-            ledger.sent(packet);
+            in_flight.sent(packet);
         }
-        assert_eq!(ledger.acknowledged(1), About::Verdict(verdict(1)));
-        assert_eq!(ledger.acknowledged(3), About::Verdict(verdict(2)));
-        assert_eq!(ledger.open(), 3);
-        assert_eq!(ledger.abandon(), [verdict(1), verdict(3)]);
-        assert_eq!(ledger.open(), 0);
+        assert_eq!(in_flight.acknowledged(1), Subject::Verdict(verdict(1)));
+        assert_eq!(in_flight.acknowledged(3), Subject::Verdict(verdict(2)));
+        assert_eq!(in_flight.open(), 3);
+        assert_eq!(in_flight.abandon(), [verdict(1), verdict(3)]);
+        assert_eq!(in_flight.open(), 0);
     }
 
     #[test]
     fn a_message_without_acknowledgement_is_done_when_it_is_sent() {
-        let mut ledger = Ledger::default();
-        ledger.hand_over(About::Nothing, Instant::now());
-        ledger.sent(0);
-        assert_eq!((ledger.open(), ledger.due()), (0, None));
+        let mut in_flight = InFlight::default();
+        in_flight.hand_over(Subject::Nothing, Instant::now());
+        in_flight.sent(0);
+        assert_eq!((in_flight.open(), in_flight.due()), (0, None));
     }
 
     #[test]
     fn the_message_that_is_due_first_counts_whether_it_has_left_or_not() {
-        let mut ledger = Ledger::default();
+        let mut in_flight = InFlight::default();
         let now = Instant::now();
         let [soon, later, last] = [1, 2, 3].map(|it| now + Duration::from_secs(it));
-        ledger.hand_over(About::Verdict(verdict(1)), later);
-        ledger.hand_over(About::Nothing, last);
-        ledger.hand_over(About::Verdict(verdict(2)), soon);
+        in_flight.hand_over(Subject::Verdict(verdict(1)), later);
+        in_flight.hand_over(Subject::Nothing, last);
+        in_flight.hand_over(Subject::Verdict(verdict(2)), soon);
         // Packet ids begin anew now and then.
-        ledger.sent(20);
-        ledger.sent(1);
-        assert_eq!(ledger.due(), Some(soon));
-        assert_eq!(ledger.oldest(), Some(&About::Verdict(verdict(1))));
-        ledger.sent(2);
-        ledger.acknowledged(2);
-        assert_eq!(ledger.due(), Some(later));
-        ledger.acknowledged(20);
-        assert_eq!(ledger.oldest(), Some(&About::Nothing));
+        in_flight.sent(20);
+        in_flight.sent(1);
+        assert_eq!(in_flight.due(), Some(soon));
+        assert_eq!(in_flight.oldest(), Some(&Subject::Verdict(verdict(1))));
+        in_flight.sent(2);
+        in_flight.acknowledged(2);
+        assert_eq!(in_flight.due(), Some(later));
+        in_flight.acknowledged(20);
+        assert_eq!(in_flight.oldest(), Some(&Subject::Nothing));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use flawd_core::event::{Event, EventData, Heartbeat, State, Status};
 use flawd_core::verdict::{Reason, Verdict};
 
 use super::connection::Message;
-use super::{Answer, Recorded};
+use super::{CommandAnswer, Recorded};
 use crate::line::config::MqttVersion;
 use crate::line::pipeline::part::reply::Reply;
 use crate::line::pipeline::part::stored::Stored;
@@ -23,7 +23,7 @@ pub(crate) struct Writer {
 
 /// What is said of one verdict.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct VerdictMessages {
     pub(crate) actuator: Option<Message>,
     pub(crate) everyone: Message,
     pub(crate) asker: Option<Message>,
@@ -70,7 +70,7 @@ impl Writer {
     }
 
     /// The answer to a command: for everyone, and for who has asked.
-    pub(crate) fn answer(&self, answer: Answer) -> (Option<Message>, Option<Message>) {
+    pub(crate) fn answer(&self, answer: CommandAnswer) -> (Option<Message>, Option<Message>) {
         let message = self.plain(answer.topic.unwrap_or_default(), answer.payload);
         let asker = answer.reply.map(|reply| to_asker(&message, reply));
         (answer.topic.map(|_| message), asker)
@@ -91,7 +91,7 @@ impl Writer {
     /// What is said of a verdict that is worth something for `left`, in the order of sending: to
     /// the actuator of defects, to everyone, and last to who has asked, on a topic that the broker
     /// may not bear.
-    pub(crate) fn verdict(&self, recorded: Recorded, left: Duration) -> Said {
+    pub(crate) fn verdict(&self, recorded: Recorded, left: Duration) -> VerdictMessages {
         let data = &recorded.event.data;
         let everyone = Message {
             expiry: Some(left),
@@ -100,7 +100,7 @@ impl Writer {
                 &recorded.event,
             )
         };
-        Said {
+        VerdictMessages {
             actuator: (data.verdict == Verdict::Ng).then(|| Message {
                 topic: format!("{}/{}/defect", self.root, data.camera),
                 ..everyone.clone()

@@ -8,7 +8,7 @@
 //! The *record* of a verdict is another thing: it lies in the journal until the broker has taken it,
 //! is asked for by credit, and goes out in order, behind what is said in real time.
 //!
-//! What comes in, triggers and commands, is read by [`intake`] and passed on at once.
+//! What comes in, triggers and commands, is read by [`inbound`] and passed on at once.
 //!
 //! Order on every connection: last will (with the connection itself), subscriptions, `state`,
 //! then `online`, so
@@ -23,7 +23,7 @@ use flawd_core::event::{Event as CloudEvent, ModelData, Phase, VerdictData};
 use flawd_journal::Entry;
 use tokio::sync::mpsc;
 
-use super::channels::threads::Crew;
+use super::channels::threads::Threads;
 use super::event::EventSender;
 use crate::line::config::MqttSettings;
 use crate::line::event_loop;
@@ -47,7 +47,7 @@ mod task;
 pub use super::part::reply::Reply;
 pub use incoming::TriggerTarget;
 
-use incoming::Intake;
+use incoming::Inbound;
 use inflight::Undelivered;
 use task::Task;
 
@@ -57,7 +57,7 @@ const INBOX: usize = 256;
 
 /// What the daemon says about itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct DaemonStatus {
     /// Where it is in its life.
     pub phase: Phase,
     /// Why it judges no parts; `None` if it does.
@@ -102,7 +102,7 @@ pub(crate) struct Recorded {
 
 /// An answer to a command.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct CommandAnswer {
     /// The topic under the root that everyone hears it on, where everyone does.
     pub topic: Option<&'static str>,
     /// JSON.
@@ -115,28 +115,28 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     verdicts: mpsc::Sender<Box<Recorded>>,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Request>,
     undelivered: UndeliveredByCamera,
     progress: Progress,
 }
 
 /// The publisher's end of that way.
-pub struct Orders {
+pub struct Requests {
     verdicts: mpsc::Receiver<Box<Recorded>>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<Request>,
     undelivered: UndeliveredByCamera,
 }
 
 /// What the publisher is asked to do, besides saying verdicts. Each is bounded by something else:
 /// records by the credit that was given, the rest by how often the daemon has news.
 #[derive(Debug)]
-enum Order {
+enum Request {
     Records {
         generation: u64,
         entries: Vec<Entry>,
     },
-    Report(Report),
-    Answer(Answer),
+    Report(DaemonStatus),
+    Answer(CommandAnswer),
     /// The pipeline gets on, although there may be no verdict to show for it.
     Beat,
     /// Show that orders are taken, by dropping this.
@@ -153,7 +153,7 @@ struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
 pub type FirstAttempt = Result<(), String>;
 
 /// The way to a publisher that is yet to be started, for so many cameras.
-pub fn channel(cameras: usize) -> (Publisher, Orders) {
+pub fn channel(cameras: usize) -> (Publisher, Requests) {
     let (verdict_sender, verdicts) = mpsc::channel(INBOX);
     let (order_sender, orders) = mpsc::unbounded_channel();
     let undelivered = UndeliveredByCamera::new(cameras);
@@ -163,7 +163,7 @@ pub fn channel(cameras: usize) -> (Publisher, Orders) {
         undelivered: undelivered.clone(),
         progress: Progress::new("publish"),
     };
-    let orders = Orders {
+    let orders = Requests {
         verdicts,
         orders,
         undelivered,
@@ -172,38 +172,41 @@ pub fn channel(cameras: usize) -> (Publisher, Orders) {
 }
 
 /// What the publisher is built from.
-pub(crate) struct Plan {
+pub(crate) struct PublisherDeps {
     pub(crate) settings: MqttSettings,
     pub(crate) cameras: Vec<CameraInfo>,
-    pub(crate) report: Report,
-    pub(crate) orders: Orders,
+    pub(crate) report: DaemonStatus,
+    pub(crate) orders: Requests,
     pub(crate) backlog: Backlog,
     pub(crate) triggers: Vec<TriggerTarget>,
     pub(crate) events: EventSender,
     pub(crate) metrics: Metrics,
 }
 
-/// Starts the publisher on a thread of `crew`.
+/// Starts the publisher on a thread of `threads`.
 ///
 /// The receiver gets one message, when the first attempt to connect has ended either way.
 ///
 /// # Errors
 /// When the system has no thread or no event queue to give.
-pub(crate) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receiver<FirstAttempt>> {
+pub(crate) fn start(
+    threads: &mut Threads,
+    plan: PublisherDeps,
+) -> io::Result<std_mpsc::Receiver<FirstAttempt>> {
     let runtime = event_loop::new()?;
     let (first_sender, first_attempt) = std_mpsc::channel();
-    let intake = Intake::new(
+    let inbound = Inbound::new(
         &plan.settings.root,
         plan.triggers,
         plan.events.clone(),
         plan.metrics.clone(),
     );
-    let Orders {
+    let Requests {
         verdicts,
         orders,
         undelivered,
     } = plan.orders;
-    let task = Task::new(task::Parts {
+    let task = Task::new(task::TaskDeps {
         settings: plan.settings,
         cameras: plan.cameras,
         report: plan.report,
@@ -211,29 +214,29 @@ pub(crate) fn start(crew: &mut Crew, plan: Plan) -> io::Result<std_mpsc::Receive
         orders,
         undelivered,
         backlog: plan.backlog,
-        intake,
+        inbound,
         events: plan.events,
         first_attempt: first_sender,
         metrics: plan.metrics,
     });
-    crew.spawn("publish", move || runtime.block_on(task.run()))?;
+    threads.spawn("publish", move || runtime.block_on(task.run()))?;
     Ok(first_attempt)
 }
 
 impl Publisher {
     /// Says something new about the daemon.
-    pub fn report(&self, report: Report) {
-        self.order(Order::Report(report));
+    pub fn report(&self, report: DaemonStatus) {
+        self.order(Request::Report(report));
     }
 
     /// Answers a command.
-    pub fn answer(&self, answer: Answer) {
-        self.order(Order::Answer(answer));
+    pub fn answer(&self, answer: CommandAnswer) {
+        self.order(Request::Answer(answer));
     }
 
     /// Says that the pipeline gets on.
     pub fn beat(&self) {
-        self.order(Order::Beat);
+        self.order(Request::Beat);
     }
 
     /// Shows for how long a sign of life is owed. The publisher is not at one item after another,
@@ -245,7 +248,7 @@ impl Publisher {
     /// Asks for a sign of life, unless one is owed already.
     pub fn ask_for_a_sign(&self) {
         if self.progress.busy_for().is_none() {
-            self.order(Order::Sign(self.progress.begin()));
+            self.order(Request::Sign(self.progress.begin()));
         }
     }
 
@@ -259,7 +262,7 @@ impl Publisher {
 
     /// Hands over records that were asked for.
     pub(crate) fn records(&self, generation: u64, entries: Vec<Entry>) {
-        self.order(Order::Records {
+        self.order(Request::Records {
             generation,
             entries,
         });
@@ -267,10 +270,10 @@ impl Publisher {
 
     /// No verdict will come any more.
     pub(crate) fn finish(&self) {
-        self.order(Order::Finish);
+        self.order(Request::Finish);
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: Request) {
         // A publisher that has finished does not mind.
         self.orders.send(order).ok();
     }
@@ -298,7 +301,7 @@ mod tests {
         publisher.ask_for_a_sign();
         publisher.ask_for_a_sign();
         assert!(owes());
-        assert!(matches!(orders.orders.try_recv(), Ok(Order::Sign(_))));
+        assert!(matches!(orders.orders.try_recv(), Ok(Request::Sign(_))));
         assert!(!owes());
         assert!(orders.orders.try_recv().is_err(), "one sign is enough");
         publisher.ask_for_a_sign();

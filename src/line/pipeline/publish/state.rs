@@ -7,11 +7,11 @@ use flawd_core::event::{Beat, CameraState, EvidenceState, Heartbeat, RecordsStat
 use jiff::Timestamp;
 
 use super::inflight::Undelivered;
-use super::{CameraInfo, CameraReport, Report};
+use super::{CameraInfo, CameraReport, DaemonStatus};
 
 /// What is said in `state`.
 pub(crate) fn state(
-    report: &Report,
+    report: &DaemonStatus,
     cameras: &[CameraInfo],
     undelivered: &[Undelivered],
     commands_refused: u64,

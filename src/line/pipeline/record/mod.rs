@@ -27,9 +27,9 @@ use super::channels::log_limit::Throttle;
 use super::part::frame::{Inspection, Sink};
 use super::publish::backlog::{Backlog, BacklogRequest, JournalStatus, SharedStatus};
 use super::publish::{Publisher, Recorded};
-use super::shadow::{Disagreement, Shadow, ShadowCamera};
+use super::shadow::{CameraSetup, Disagreement, Shadow};
 use crate::line::config::Overflow;
-use crate::line::evidence::Evidence;
+use crate::line::evidence::EvidenceSink;
 use crate::line::monitor::Metrics;
 use crate::line::monitor::counters::Counters;
 use crate::line::monitor::progress::Progress;
@@ -38,8 +38,8 @@ use crate::messages::with_causes;
 pub use super::part::stored::Stored;
 pub use observers::FALSE_ALARM_RATE;
 
-use observers::{DriftWatch, Keeper};
-use reader::{Fed, Feed};
+use observers::{DriftWatch, EvidenceSampler};
+use reader::{JournalReader, ReadAhead};
 
 /// Verdicts that may wait for the disk; then the stages before it wait.
 const WAITING: usize = 64;
@@ -51,11 +51,11 @@ const GROUP: usize = 64;
 /// last is dropped, no verdict will come any more.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    inner: Arc<LastWord>,
+    inner: Arc<CloseOnDrop>,
 }
 
 #[derive(Debug)]
-struct LastWord {
+struct CloseOnDrop {
     entries: Sender<Input>,
 }
 
@@ -81,18 +81,18 @@ pub(crate) struct Record {
     pub(crate) publisher: Publisher,
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
-    keeper: Keeper,
+    keeper: EvidenceSampler,
     drift: Vec<DriftWatch>,
     /// None once no verdict will come any more.
     shadow: Option<Shadow>,
     status: SharedStatus,
     inputs: Receiver<Input>,
-    feed: Feed,
+    reader: JournalReader,
     flaws: Throttle,
 }
 
 /// What [`Record::prepare`] makes: the stage, and the ways to it.
-pub(crate) struct Parts {
+pub(crate) struct PreparedRecord {
     pub(crate) record: Record,
     pub(crate) recorder: Recorder,
     pub(crate) backlog: Backlog,
@@ -100,14 +100,14 @@ pub(crate) struct Parts {
 }
 
 /// What [`Record::prepare`] takes.
-pub(crate) struct Plan {
+pub(crate) struct RecordDeps {
     /// First levels of every topic.
     pub(crate) root: String,
     /// In the order of the configuration.
-    pub(crate) cameras: Vec<(ShadowCamera, Counters)>,
+    pub(crate) cameras: Vec<(CameraSetup, Counters)>,
     pub(crate) journal: Journal,
     /// Keeps pictures, where any are to be kept.
-    pub(crate) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<EvidenceSink>,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: Metrics,
 }
@@ -117,8 +117,8 @@ impl Record {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(crate) fn prepare(plan: Plan) -> io::Result<Parts> {
-        let Plan {
+    pub(crate) fn prepare(plan: RecordDeps) -> io::Result<PreparedRecord> {
+        let RecordDeps {
             root,
             cameras,
             journal,
@@ -131,7 +131,7 @@ impl Record {
         let status = SharedStatus::of(&journal);
         let ask = entries.clone();
         let ask = move |request| {
-            ask.force(Input::Backlog(request));
+            ask.send_unbounded(Input::Backlog(request));
         };
         let backlog = Backlog::new(ask, status.clone());
         let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
@@ -140,8 +140,8 @@ impl Record {
             root,
             drift: counters.iter().map(|_| DriftWatch::default()).collect(),
             cameras: counters,
-            feed: Feed::new(&journal),
-            keeper: Keeper {
+            reader: JournalReader::new(&journal),
+            keeper: EvidenceSampler {
                 evidence,
                 series: journal.id().to_owned(),
             },
@@ -157,9 +157,9 @@ impl Record {
         // Whoever looks before the first verdict sees what the last run has left.
         record.note_status(None);
         let recorder = Recorder {
-            inner: Arc::new(LastWord { entries }),
+            inner: Arc::new(CloseOnDrop { entries }),
         };
-        Ok(Parts {
+        Ok(PreparedRecord {
             record,
             recorder,
             backlog,
@@ -171,7 +171,7 @@ impl Record {
     pub(crate) fn run(mut self) {
         let progress = self.progress.clone();
         loop {
-            let input = self.inputs.recv_until(self.feed.retry_at(&self.journal));
+            let input = self.inputs.recv_until(self.reader.retry_at(&self.journal));
             let working = progress.begin();
             let mut group = Vec::new();
             match input {
@@ -187,7 +187,7 @@ impl Record {
             if !group.is_empty() {
                 self.record(group);
             }
-            self.feed();
+            self.reader();
             drop(working);
         }
         if let Err(error) = self.journal.close() {
@@ -213,9 +213,9 @@ impl Record {
                 self.publisher.finish();
             }
             Input::Backlog(BacklogRequest::Rewind { generation }) => {
-                self.feed.rewind(generation, &self.journal);
+                self.reader.rewind(generation, &self.journal);
             }
-            Input::Backlog(BacklogRequest::Credit(more)) => self.feed.credit(more),
+            Input::Backlog(BacklogRequest::Credit(more)) => self.reader.credit(more),
             Input::Backlog(BacklogRequest::Taken(position)) => {
                 self.journal.acknowledge(position);
                 self.note_status(self.failing());
@@ -351,11 +351,13 @@ impl Record {
     }
 
     /// Gives the publisher as many records as it has room for.
-    fn feed(&mut self) {
-        while let Some(fed) = self.feed.next(&mut self.journal, Instant::now()) {
+    fn reader(&mut self) {
+        while let Some(fed) = self.reader.next(&mut self.journal, Instant::now()) {
             match fed {
-                Fed::Records(generation, entries) => self.publisher.records(generation, entries),
-                Fed::GivenUp => self.note_status(self.failing()),
+                ReadAhead::Records(generation, entries) => {
+                    self.publisher.records(generation, entries)
+                }
+                ReadAhead::GivenUp => self.note_status(self.failing()),
             }
         }
     }
@@ -369,8 +371,8 @@ impl Sink for Recorder {
     }
 }
 
-impl Drop for LastWord {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.entries.force(Input::NoMore);
+        self.entries.send_unbounded(Input::NoMore);
     }
 }

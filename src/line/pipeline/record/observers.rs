@@ -9,24 +9,24 @@ use flawd_core::event::{DisagreementData, DriftData, Event, EvidenceData, Eviden
 use tracing::warn;
 
 use super::Input;
-use crate::line::evidence::{Anomaly, Evidence, Exhibit};
+use crate::line::evidence::{Anomaly, EvidenceItem, EvidenceSink};
 use crate::line::pipeline::channels::link::Sender;
 use crate::line::pipeline::part::frame::Inspection;
-use crate::line::pipeline::part::model::ActiveModel;
-use crate::line::pipeline::shadow::{self, Disagreement, JudgedPart, Shadow, ShadowCamera};
+use crate::line::pipeline::part::model::LoadedModel;
+use crate::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart, Shadow};
 
 /// The probability of a false drift alarm in an epoch of [`flawd_core::drift::EPOCH`] good parts.
 pub const FALSE_ALARM_RATE: f64 = 0.01;
 
 /// Keeps the pictures of parts that somebody will want to look at.
 #[derive(Clone, Debug)]
-pub(crate) struct Keeper {
-    pub(crate) evidence: Option<Evidence>,
+pub(crate) struct EvidenceSampler {
+    pub(crate) evidence: Option<EvidenceSink>,
     /// The journal's name: it gives the numbers.
     pub(crate) series: String,
 }
 
-impl Keeper {
+impl EvidenceSampler {
     /// Puts the picture of a numbered verdict on its way to the disk, if it is to be kept.
     pub(crate) fn keep(&self, inspection: &Inspection) -> Option<EvidenceData> {
         let evidence = self.evidence.as_ref()?;
@@ -35,7 +35,7 @@ impl Keeper {
             inspection.is_snapshot || evidence.wants(data.verdict, &data.camera, data.seq);
         let picture = inspection.picture.as_ref().filter(|_| is_wanted)?;
         let map = inspection.anomaly_map.clone();
-        evidence.admit(Exhibit {
+        evidence.admit(EvidenceItem {
             camera: data.camera.clone(),
             seq: data.seq,
             series: self.series.clone(),
@@ -65,7 +65,7 @@ impl Keeper {
     fn keep_disagreement(&self, disagreement: &Disagreement) -> Option<EvidenceData> {
         let evidence = self.evidence.as_ref()?;
         let data = &disagreement.data;
-        evidence.admit(Exhibit {
+        evidence.admit(EvidenceItem {
             camera: data.camera.clone(),
             seq: data.seq,
             series: self.series.clone(),
@@ -80,7 +80,7 @@ impl Keeper {
 /// Watches whether one camera's good parts still score like those of the calibration.
 #[derive(Debug, Default)]
 pub(crate) struct DriftWatch {
-    watched: Option<(Arc<ActiveModel>, Drift)>,
+    watched: Option<(Arc<LoadedModel>, Drift)>,
 }
 
 impl DriftWatch {
@@ -92,7 +92,7 @@ impl DriftWatch {
         let model = inspection.model.as_ref()?;
         let verdict = &inspection.verdict;
         let score = verdict.score.filter(|_| inspection.is_standard)?;
-        let is_watched = |(watched, _): &(Arc<ActiveModel>, _)| Arc::ptr_eq(watched, model);
+        let is_watched = |(watched, _): &(Arc<LoadedModel>, _)| Arc::ptr_eq(watched, model);
         if !self.watched.as_ref().is_some_and(is_watched) {
             let calibration = &model.judge.calibration;
             // The seed only breaks ties; the same line gives the same course twice.
@@ -121,7 +121,7 @@ impl DriftWatch {
 /// Starts the shadow's thread, which has no model yet and hands its disagreements to the record
 /// stage.
 pub(crate) fn start_shadow(
-    cameras: Vec<ShadowCamera>,
+    cameras: Vec<CameraSetup>,
     entries: Sender<Input>,
 ) -> io::Result<Shadow> {
     let models = cameras.iter().map(|_| None).collect();
@@ -160,7 +160,7 @@ pub(crate) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
 /// The event of a disagreement. Where the verdict was no reason to keep the picture, this is.
 pub(crate) fn disagreement(
     it: Disagreement,
-    keeper: &Keeper,
+    keeper: &EvidenceSampler,
     journal: &str,
     root: &str,
 ) -> Event<DisagreementData> {

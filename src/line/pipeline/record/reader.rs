@@ -21,18 +21,18 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The publisher's place in the journal.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub(crate) struct JournalReader {
     generation: u64,
     /// One past the last that it was given.
     next: Position,
     /// How many more it has room for.
     credit: usize,
-    trouble: Option<Trouble>,
+    trouble: Option<ReadFailure>,
 }
 
 /// The next entries cannot be read.
 #[derive(Debug)]
-struct Trouble {
+struct ReadFailure {
     since: Instant,
     /// When to try again; none where it waits for an acknowledgement.
     again: Option<Instant>,
@@ -40,14 +40,14 @@ struct Trouble {
 
 /// What there is for the publisher.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fed {
+pub(crate) enum ReadAhead {
     /// Entries, for this generation.
     Records(u64, Vec<Entry>),
     /// Entries were given up; there may be others.
     GivenUp,
 }
 
-impl Feed {
+impl JournalReader {
     /// At the beginning of the journal, without credit.
     pub(crate) fn new(journal: &Journal) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Feed {
     }
 
     /// What the publisher gets at `now`; `None` if it gets nothing before something else happens.
-    pub(crate) fn next(&mut self, journal: &mut Journal, now: Instant) -> Option<Fed> {
+    pub(crate) fn next(&mut self, journal: &mut Journal, now: Instant) -> Option<ReadAhead> {
         let is_time = self.trouble.as_ref().and_then(|it| it.again) <= Some(now);
         if self.credit == 0 || self.next >= journal.end() || !is_time {
             return None;
@@ -89,14 +89,16 @@ impl Feed {
                 self.trouble = None;
                 self.next = entries.last()?.position.next();
                 self.credit = self.credit.saturating_sub(entries.len());
-                Some(Fed::Records(self.generation, entries))
+                Some(ReadAhead::Records(self.generation, entries))
             }
-            Err(error) => self.meet(&error, journal, now).then_some(Fed::GivenUp),
+            Err(error) => self
+                .on_read_error(&error, journal, now)
+                .then_some(ReadAhead::GivenUp),
         }
     }
 
     /// Entries cannot be read; says whether they were given up.
-    fn meet(&mut self, error: &ReadError, journal: &mut Journal, now: Instant) -> bool {
+    fn on_read_error(&mut self, error: &ReadError, journal: &mut Journal, now: Instant) -> bool {
         if self.trouble.is_none() {
             error!(
                 error = with_causes(error),
@@ -105,12 +107,12 @@ impl Feed {
         }
         let since = self.trouble.as_ref().map_or(now, |it| it.since);
         let again = None;
-        self.trouble = Some(Trouble { since, again });
+        self.trouble = Some(ReadFailure { since, again });
         if journal.oldest() < self.next {
             return false;
         }
         if !is_lasting(error) && now.duration_since(since) < PATIENCE {
-            self.trouble = Some(Trouble {
+            self.trouble = Some(ReadFailure {
                 since,
                 again: Some(now + PAUSE),
             });
@@ -157,9 +159,9 @@ mod tests {
         last
     }
 
-    fn numbers(fed: Option<Fed>) -> Vec<u64> {
+    fn numbers(fed: Option<ReadAhead>) -> Vec<u64> {
         match fed {
-            Some(Fed::Records(_, entries)) => {
+            Some(ReadAhead::Records(_, entries)) => {
                 entries.iter().map(|entry| entry.position.get()).collect()
             }
             other => panic!("{other:?}"),
@@ -188,18 +190,18 @@ mod tests {
         let last = append(&mut journal, &[b'x'; 1000], 20);
         damage(folder.path(), b"a bad one");
 
-        let mut feed = Feed::new(&journal);
+        let mut reader = JournalReader::new(&journal);
         let now = Instant::now();
-        feed.credit(100);
-        assert_eq!(numbers(feed.next(&mut journal, now)), [0, 1, 2]);
+        reader.credit(100);
+        assert_eq!(numbers(reader.next(&mut journal, now)), [0, 1, 2]);
         // Those are on their way; nothing is given up before they have been taken.
-        assert_eq!(feed.next(&mut journal, now), None);
+        assert_eq!(reader.next(&mut journal, now), None);
         journal.acknowledge(Position::new(1));
-        assert_eq!(feed.next(&mut journal, now), None);
+        assert_eq!(reader.next(&mut journal, now), None);
         assert_eq!((journal.oldest(), journal.dropped()), (Position::new(2), 0));
         journal.acknowledge(Position::new(2));
-        assert_eq!(feed.next(&mut journal, now), Some(Fed::GivenUp));
-        let resumed = numbers(feed.next(&mut journal, now));
+        assert_eq!(reader.next(&mut journal, now), Some(ReadAhead::GivenUp));
+        let resumed = numbers(reader.next(&mut journal, now));
         assert_eq!(resumed.last(), Some(&last.get()));
         // What is lost with it is counted, and nothing else is lost.
         assert_eq!(journal.dropped(), resumed[0] - 3);
@@ -215,23 +217,23 @@ mod tests {
         append(&mut journal, b"behind it", 5);
         damage(folder.path(), b"a bad one");
 
-        let mut feed = Feed::new(&journal);
+        let mut reader = JournalReader::new(&journal);
         let now = Instant::now();
-        feed.credit(100);
-        assert_eq!(numbers(feed.next(&mut journal, now)), [0, 1, 2]);
+        reader.credit(100);
+        assert_eq!(numbers(reader.next(&mut journal, now)), [0, 1, 2]);
         append(&mut journal, b"later", 2);
         journal.acknowledge(Position::new(2));
-        assert_eq!(feed.next(&mut journal, now), Some(Fed::GivenUp));
+        assert_eq!(reader.next(&mut journal, now), Some(ReadAhead::GivenUp));
         assert_eq!(journal.dropped(), 1);
         append(&mut journal, b"still later", 2);
         let mut fed = Vec::new();
-        while let Some(records) = feed.next(&mut journal, now) {
+        while let Some(records) = reader.next(&mut journal, now) {
             fed.extend(numbers(Some(records)));
         }
         assert_eq!(fed, (4..13).collect::<Vec<_>>());
-        feed.rewind(1, &journal);
-        feed.credit(100);
-        assert_eq!(numbers(feed.next(&mut journal, now)), fed);
+        reader.rewind(1, &journal);
+        reader.credit(100);
+        assert_eq!(numbers(reader.next(&mut journal, now)), fed);
     }
 
     /// As a disk does that stumbles: the folder is there, and what is in it cannot be read.
@@ -240,21 +242,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = journal(folder.path());
         append(&mut journal, b"entry", 1);
-        let mut feed = Feed::new(&journal);
-        feed.credit(1);
+        let mut reader = JournalReader::new(&journal);
+        reader.credit(1);
         let now = Instant::now();
-        assert_eq!(feed.retry_at(&journal), None);
+        assert_eq!(reader.retry_at(&journal), None);
         let error = ReadError {
             position: Position::new(0),
             skip_to: Position::new(1),
             file: folder.path().to_owned(),
             source: io::Error::from(io::ErrorKind::TimedOut),
         };
-        assert!(!feed.meet(&error, &mut journal, now));
-        assert_eq!(feed.retry_at(&journal), Some(now + PAUSE));
-        assert_eq!(feed.next(&mut journal, now), None);
-        assert_eq!(numbers(feed.next(&mut journal, now + PAUSE)), [0]);
-        assert_eq!(feed.retry_at(&journal), None);
+        assert!(!reader.on_read_error(&error, &mut journal, now));
+        assert_eq!(reader.retry_at(&journal), Some(now + PAUSE));
+        assert_eq!(reader.next(&mut journal, now), None);
+        assert_eq!(numbers(reader.next(&mut journal, now + PAUSE)), [0]);
+        assert_eq!(reader.retry_at(&journal), None);
     }
 
     #[test]
@@ -262,17 +264,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = journal(folder.path());
         append(&mut journal, b"entry", 5);
-        let mut feed = Feed::new(&journal);
+        let mut reader = JournalReader::new(&journal);
         let now = Instant::now();
-        feed.credit(3);
-        assert_eq!(numbers(feed.next(&mut journal, now)), [0, 1, 2]);
-        assert_eq!(feed.next(&mut journal, now), None);
+        reader.credit(3);
+        assert_eq!(numbers(reader.next(&mut journal, now)), [0, 1, 2]);
+        assert_eq!(reader.next(&mut journal, now), None);
         journal.acknowledge(Position::new(0));
-        feed.rewind(7, &journal);
-        assert_eq!(feed.next(&mut journal, now), None);
-        feed.credit(2);
-        let fed = feed.next(&mut journal, now);
-        assert!(matches!(fed, Some(Fed::Records(7, _))), "{fed:?}");
+        reader.rewind(7, &journal);
+        assert_eq!(reader.next(&mut journal, now), None);
+        reader.credit(2);
+        let fed = reader.next(&mut journal, now);
+        assert!(matches!(fed, Some(ReadAhead::Records(7, _))), "{fed:?}");
         assert_eq!(numbers(fed), [1, 2]);
     }
 }

@@ -134,10 +134,10 @@ impl Device {
     }
 
     /// Starts to stream.
-    pub(crate) fn stream(self) -> io::Result<Stream> {
+    pub(crate) fn stream(self) -> io::Result<DeviceStream> {
         let request = self.request_buffers(BUFFERS)?;
         // From here on it is let go of again, also where a step fails.
-        let mut stream = Stream {
+        let mut stream = DeviceStream {
             device: self,
             buffers: Vec::new(),
         };
@@ -209,7 +209,7 @@ fn described(index: u32) -> v4l2_buffer {
 }
 
 /// A device that streams; dropped, it ends.
-pub(crate) struct Stream {
+pub(crate) struct DeviceStream {
     device: Device,
     buffers: Vec<Mapping>,
 }
@@ -226,7 +226,7 @@ pub(crate) struct Filled<'a> {
     pub(crate) taken: Option<Duration>,
 }
 
-impl Stream {
+impl DeviceStream {
     /// Gives the next frame to `read`, and `None` if there is none within `patience`.
     pub(crate) fn next<T>(
         &mut self,
@@ -264,7 +264,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for DeviceStream {
     fn drop(&mut self) {
         // A device that is gone refuses all of it, and then there is nothing to let go of.
         let mut kind = CAPTURE;

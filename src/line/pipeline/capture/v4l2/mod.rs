@@ -22,7 +22,7 @@ use crate::line::monitor::counters::Counter;
 use crate::line::pipeline::part::frame::Frame;
 use crate::line::pipeline::part::moment::Moment;
 use device::{Device, Filled};
-use reader::{Frames, Reader};
+use reader::{DeviceReader, Frames};
 
 mod agreed;
 mod device;
@@ -44,7 +44,7 @@ const OLDEST: Duration = Duration::from_secs(60);
 pub struct V4l2Source {
     device: PathBuf,
     options: V4l2,
-    reader: Reader<Layout, (RawFrame, Moment)>,
+    reader: DeviceReader<Layout, (RawFrame, Moment)>,
     layout: Layout,
     frames: Frames<(RawFrame, Moment)>,
     /// Frames that the reader has displaced, and how many of them have been told.
@@ -59,7 +59,7 @@ impl V4l2Source {
     /// [`OpenError::Camera`].
     pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
         let displaced = Counter::default();
-        let mut reader = Reader::new("v4l2".to_owned(), OPEN_PATIENCE);
+        let mut reader = DeviceReader::new("v4l2".to_owned(), OPEN_PATIENCE);
         let (layout, frames) =
             start(&mut reader, device, options, &displaced).map_err(|problem| {
                 OpenError::Camera {
@@ -110,7 +110,7 @@ impl Source for V4l2Source {
 
 /// Opens the camera and streams, on the reader's thread.
 fn start(
-    reader: &mut Reader<Layout, (RawFrame, Moment)>,
+    reader: &mut DeviceReader<Layout, (RawFrame, Moment)>,
     device: &Path,
     options: &V4l2,
     displaced: &Counter,

@@ -21,7 +21,7 @@ type Opening<O, T> = (mpsc::Receiver<Result<O, String>>, Frames<T>);
 
 /// A thread that opens a device, tells what it found, and passes frames on until it fails.
 #[derive(Debug)]
-pub(crate) struct Reader<O, T> {
+pub(crate) struct DeviceReader<O, T> {
     name: String,
     /// How long opening a device may take.
     patience: Duration,
@@ -30,7 +30,7 @@ pub(crate) struct Reader<O, T> {
     opening: Option<Opening<O, T>>,
 }
 
-impl<O: Send + 'static, T: Send + 'static> Reader<O, T> {
+impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
     /// No thread yet.
     pub(crate) fn new(name: String, patience: Duration) -> Self {
         Self {
@@ -151,11 +151,12 @@ mod tests {
 
     #[test]
     fn a_device_that_hangs_when_it_is_opened_is_not_opened_twice() {
-        let mut reader = Reader::<&str, u32>::new("test".to_owned(), Duration::from_millis(1));
+        let mut reader =
+            DeviceReader::<&str, u32>::new("test".to_owned(), Duration::from_millis(1));
         let opened = Arc::new(AtomicUsize::new(0));
         let (go_on, held) = mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
-        let start = |reader: &mut Reader<&'static str, u32>| {
+        let start = |reader: &mut DeviceReader<&'static str, u32>| {
             let (opened, held) = (opened.clone(), held.clone());
             let open = move || -> Result<(&str, Next), String> {
                 opened.fetch_add(1, Ordering::Relaxed);
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_device_that_its_driver_holds_is_not_opened_again() {
-        let mut reader = Reader::<(), u32>::new("test".to_owned(), Duration::from_secs(60));
+        let mut reader = DeviceReader::<(), u32>::new("test".to_owned(), Duration::from_secs(60));
         let (go_on, held) = mpsc::channel::<()>();
         let open = move || -> Result<((), Next), String> {
             Ok((

@@ -66,7 +66,10 @@ impl Header {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
     /// The answer to CONNECT.
-    Accepted { code: u8, said: Said<'a> },
+    Accepted {
+        code: u8,
+        said: BrokerProperties<'a>,
+    },
     /// A message's acknowledgement.
     Acknowledged { number: u16, code: u8 },
     /// The answer to a subscription, topic by topic.
@@ -74,12 +77,15 @@ pub(crate) enum Packet<'a> {
     /// The answer to a probe.
     Alive,
     /// The broker ends the connection.
-    Ended { code: u8, said: Said<'a> },
+    Ended {
+        code: u8,
+        said: BrokerProperties<'a>,
+    },
 }
 
 /// What a broker may say in properties, as far as it matters here.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said<'a> {
+pub(crate) struct BrokerProperties<'a> {
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) maximum_packet: Option<u32>,
     pub(crate) maximum_qos: Option<u8>,
@@ -109,7 +115,7 @@ pub(crate) fn packet(
     header: Header,
     body: &[u8],
 ) -> Result<Packet<'_>, Malformed> {
-    let mut body = Reader(body);
+    let mut body = PacketReader(body);
     Ok(match header.first {
         0x20 => {
             // Whether there is a session: there is none, it was to be a clean one.
@@ -151,7 +157,7 @@ pub(crate) fn message_head(
     if qos > 1 {
         return Err(Malformed("a message of a quality that was not asked for"));
     }
-    let mut reader = Reader(body);
+    let mut reader = PacketReader(body);
     let mut read = || {
         let topic = reader.field()?;
         let number = if qos > 0 {
@@ -177,17 +183,20 @@ pub(crate) fn message_head(
 
 impl<'a> MessageHead<'a> {
     /// Properties and payload.
-    pub(crate) fn rest(&self, version: MqttVersion) -> Result<(Said<'a>, &'a [u8]), Malformed> {
-        let mut reader = Reader(self.rest);
+    pub(crate) fn rest(
+        &self,
+        version: MqttVersion,
+    ) -> Result<(BrokerProperties<'a>, &'a [u8]), Malformed> {
+        let mut reader = PacketReader(self.rest);
         let said = reader.said(version)?;
         Ok((said, reader.0))
     }
 }
 
 /// What is left to read of a packet, or of a part of one.
-struct Reader<'a>(&'a [u8]);
+struct PacketReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> PacketReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) =
             (self.0.split_at_checked(length)).ok_or(Malformed("a packet that ends too early"))?;
@@ -227,8 +236,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Properties, which only version 5 has. Where a packet may end before them, it has none.
-    fn said(&mut self, version: MqttVersion) -> Result<Said<'a>, Malformed> {
-        let mut said = Said::default();
+    fn said(&mut self, version: MqttVersion) -> Result<BrokerProperties<'a>, Malformed> {
+        let mut said = BrokerProperties::default();
         if version == MqttVersion::V3 || self.0.is_empty() {
             return Ok(said);
         }
@@ -241,7 +250,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One property by its number (MQTT 5, 2.2.2.2).
-    fn property(&mut self, said: &mut Said<'a>) -> Result<(), Malformed> {
+    fn property(&mut self, said: &mut BrokerProperties<'a>) -> Result<(), Malformed> {
         match self.byte()? {
             0x13 => said.keep_alive = Some(self.number()?),
             0x21 => said.receive_maximum = Some(self.number()?),

@@ -2,7 +2,7 @@
 //!
 //! A verdict that waits is a verdict on a part that is long gone. So nothing waits here that is
 //! not known outside: a message is in the [`Session`]'s queue, or on the wire and listed in
-//! [`Ledger`](super::inflight::Ledger), and whatever is still here when the connection ends, the
+//! [`InFlight`](super::inflight::Ledger), and whatever is still here when the connection ends, the
 //! kernel's buffer included, goes with it.
 //!
 //! ```text
@@ -26,7 +26,7 @@ use tokio::{select, time};
 
 use crate::line::config::{MqttSettings, Secret};
 use crate::line::pipeline::part::reply::Reply;
-use dial::{Dialled, Stream, dial, look_up};
+use dial::{ByteStream, Dialled, dial, look_up};
 use failure::Failure;
 use session::Session;
 
@@ -84,7 +84,7 @@ pub(crate) struct Incoming {
 
 /// What the broker takes on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct BrokerLimits {
     /// Longest packet in bytes, all of it counted: the broker's limit or our own, whichever is
     /// lower. MQTT 3.1.1 has no word for the broker's.
     pub(crate) packet: u32,
@@ -92,7 +92,7 @@ pub(crate) struct Limits {
     pub(crate) receive_maximum: u16,
 }
 
-impl Default for Limits {
+impl Default for BrokerLimits {
     /// Those of a broker that says nothing of its own.
     fn default() -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Default for Limits {
 
 /// Why the broker did not take a message; it has dropped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct PublishRefusal {
     /// As the standard calls it (MQTT 5, 2.4).
     pub(crate) reason: &'static str,
     /// It may be this message alone that the broker does not want: the next one may be taken. It
@@ -114,9 +114,9 @@ pub(crate) struct Refusal {
 
 /// What happens on a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Happening {
+pub(crate) enum ConnectionEvent {
     /// The broker has accepted it.
-    Connected(Limits),
+    Connected(BrokerLimits),
     /// The next message, in the order handed over, is on the wire; its packet id, 0 without
     /// acknowledgement.
     Sent(u16),
@@ -125,7 +125,7 @@ pub(crate) enum Happening {
         /// Which one.
         packet: u16,
         /// Why it was refused; `None` if it was taken.
-        refused: Option<Refusal>,
+        refused: Option<PublishRefusal>,
     },
     /// The broker has answered a subscription.
     Subscribed {
@@ -170,9 +170,9 @@ pub(crate) struct Connection {
 /// How far it is.
 enum Link {
     Dialling(Pin<Box<dyn Future<Output = Result<Dialled, Failure>>>>),
-    Open(Stream),
+    Open(ByteStream),
     /// Everything is said; the broker is to close its end.
-    Leaving(Stream),
+    Leaving(ByteStream),
     Over,
 }
 
@@ -196,12 +196,12 @@ impl Connection {
     }
 
     /// Asks for every message on these topics, at least once each, behind everything handed over
-    /// so far; [`Happening::Subscribed`] is the answer. It lasts as long as this connection.
+    /// so far; [`ConnectionEvent::Subscribed`] is the answer. It lasts as long as this connection.
     pub(crate) fn subscribe(&self, topics: &[String]) -> Result<(), NotSent> {
         self.session.borrow_mut().subscribe(topics)
     }
 
-    /// Says farewell behind everything handed over so far; [`Happening::Disconnected`] is the
+    /// Says farewell behind everything handed over so far; [`ConnectionEvent::Disconnected`] is the
     /// answer.
     pub(crate) fn disconnect(&self) -> Result<(), NotSent> {
         self.session.borrow_mut().disconnect()
@@ -219,28 +219,28 @@ impl Connection {
     }
 
     /// The next thing that has happened already: what came in one piece is told one by one.
-    pub(crate) fn at_hand(&mut self) -> Option<Happening> {
-        let happening = self.session.get_mut().happening()?;
-        if let Happening::Connected(_) = happening {
+    pub(crate) fn at_hand(&mut self) -> Option<ConnectionEvent> {
+        let event = self.session.get_mut().event()?;
+        if let ConnectionEvent::Connected(_) = event {
             self.has_heard = true;
             self.due = time::Instant::now() + self.pace();
         }
-        Some(happening)
+        Some(event)
     }
 
     /// The next thing that happens; safe to drop before it has.
-    pub(crate) async fn next(&mut self) -> Happening {
+    pub(crate) async fn next(&mut self) -> ConnectionEvent {
         loop {
             // What came in one piece with the end, an acknowledgement for example, has come all the
             // same, and is told first.
-            if let Some(happening) = self.at_hand() {
-                return happening;
+            if let Some(event) = self.at_hand() {
+                return event;
             }
             if let Err(failure) = self.step().await {
                 let is_accepted = self.session.get_mut().is_accepted();
                 let last = match std::mem::replace(&mut self.link, Link::Over) {
-                    Link::Leaving(_) => Happening::Disconnected,
-                    _ => Happening::Lost(failure.explain(&self.settings, is_accepted)),
+                    Link::Leaving(_) => ConnectionEvent::Disconnected,
+                    _ => ConnectionEvent::Lost(failure.explain(&self.settings, is_accepted)),
                 };
                 self.session.get_mut().tell(last);
             }
@@ -274,7 +274,7 @@ impl Connection {
     }
 
     /// The stream is there: what is said first.
-    fn enter(&mut self, stream: Stream, password: Option<&Secret>) -> Result<(), Failure> {
+    fn enter(&mut self, stream: ByteStream, password: Option<&Secret>) -> Result<(), Failure> {
         let (topic, will) = &self.will;
         let username = self.settings.login.as_ref().map(|login| &*login.username);
         let connect = encode::connect(&self.settings, username.zip(password), topic, will)
@@ -324,7 +324,7 @@ impl Connection {
 /// Moves bytes both ways as far as they go; returns whether any came in, and notes when there were
 /// none to come.
 fn exchange(
-    stream: &mut Stream,
+    stream: &mut ByteStream,
     session: &mut Session,
     read_all: &mut Option<time::Instant>,
     context: &mut Context<'_>,
@@ -355,7 +355,7 @@ const PIECE: usize = 1 << 15;
 
 /// Takes what has come in, one piece.
 fn receive(
-    stream: &mut Stream,
+    stream: &mut ByteStream,
     session: &mut Session,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Failure>> {
@@ -373,7 +373,7 @@ fn receive(
 
 /// Sends what there is; ready when all of it has been passed on just now.
 fn send(
-    stream: &mut Stream,
+    stream: &mut ByteStream,
     session: &mut Session,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
@@ -397,7 +397,7 @@ fn send(
 /// Closes this end, so that what was said last arrives, and waits for the broker to close its own.
 /// Only then is it known to have heard the farewell.
 fn wait_for_end(
-    stream: &mut Stream,
+    stream: &mut ByteStream,
     session: &mut Session,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Failure>> {

@@ -1,6 +1,6 @@
 //! Reason codes by their names in the standard (MQTT 5, 2.4), and what they mean for the sender.
 
-use super::Refusal;
+use super::PublishRefusal;
 use crate::line::config::MqttVersion;
 
 /// Codes from here on say that something failed.
@@ -52,8 +52,8 @@ pub(crate) fn name(code: u8) -> &'static str {
 }
 
 /// Why a message was refused; `None` if it was taken.
-pub(crate) fn publish_refusal(code: u8) -> Option<Refusal> {
-    (code >= FAILURE).then(|| Refusal {
+pub(crate) fn publish_refusal(code: u8) -> Option<PublishRefusal> {
+    (code >= FAILURE).then(|| PublishRefusal {
         reason: name(code),
         // Not authorized, topic name invalid, packet identifier in use, retain or QoS not
         // supported: true of every message on the same topic, or of none. Any other may be about

@@ -57,15 +57,15 @@ fn client<T>(work: impl Future<Output = T>) -> T {
 async fn connected(settings: &MqttSettings) -> Connection {
     let mut connection = Connection::open(settings, "flawd/press/status", "offline");
     let first = connection.next().await;
-    assert!(matches!(first, Happening::Connected(_)), "{first:?}");
+    assert!(matches!(first, ConnectionEvent::Connected(_)), "{first:?}");
     connection
 }
 
 async fn received(connection: &mut Connection) -> Incoming {
     loop {
         match connection.next().await {
-            Happening::Received(incoming) => return incoming,
-            Happening::Lost(cause) => panic!("{cause}"),
+            ConnectionEvent::Received(incoming) => return incoming,
+            ConnectionEvent::Lost(cause) => panic!("{cause}"),
             _ => {}
         }
     }
@@ -75,7 +75,7 @@ async fn refused_topics(connection: &mut Connection, topics: &[&str]) -> Vec<Str
     let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
     connection.subscribe(&topics).unwrap();
     match connection.next().await {
-        Happening::Subscribed { refused } => refused,
+        ConnectionEvent::Subscribed { refused } => refused,
         other => panic!("{other:?}"),
     }
 }
@@ -245,14 +245,14 @@ fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
                 ..request("t")
             };
             connection.publish(message).unwrap();
-            let Happening::Sent(packet) = connection.next().await else {
+            let ConnectionEvent::Sent(packet) = connection.next().await else {
                 panic!("it is not sent");
             };
             assert_eq!(
                 connection.next().await,
-                Happening::Acknowledged {
+                ConnectionEvent::Acknowledged {
                     packet,
-                    refused: name.map(|(reason, about_payload)| Refusal {
+                    refused: name.map(|(reason, about_payload)| PublishRefusal {
                         reason,
                         about_payload
                     })
@@ -276,11 +276,11 @@ fn what_the_broker_would_not_take_for_its_size_is_not_sent_to_the_byte() {
     );
     client(async {
         let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
-        let limits = Limits {
+        let limits = BrokerLimits {
             packet: 100,
             receive_maximum: 3,
         };
-        assert_eq!(connection.next().await, Happening::Connected(limits));
+        assert_eq!(connection.next().await, ConnectionEvent::Connected(limits));
         let message = |length| Message {
             payload: vec![b'x'; length],
             ..request("t")
@@ -294,7 +294,7 @@ fn what_the_broker_would_not_take_for_its_size_is_not_sent_to_the_byte() {
             })
         );
         connection.publish(message(90)).unwrap();
-        assert!(matches!(connection.next().await, Happening::Sent(_)));
+        assert!(matches!(connection.next().await, ConnectionEvent::Sent(_)));
     });
     broker.join().unwrap();
 }
@@ -376,10 +376,13 @@ fn a_broker_that_wants_no_keep_alive_is_probed_at_our_pace() {
         let mut connection = connected(&settings).await;
         received(&mut connection).await;
         connection.publish(request("t")).unwrap();
-        assert!(matches!(connection.next().await, Happening::Sent(_)));
+        assert!(matches!(connection.next().await, ConnectionEvent::Sent(_)));
         let acknowledged = connection.next().await;
         assert!(
-            matches!(acknowledged, Happening::Acknowledged { refused: None, .. }),
+            matches!(
+                acknowledged,
+                ConnectionEvent::Acknowledged { refused: None, .. }
+            ),
             "{acknowledged:?}"
         );
     });
@@ -469,7 +472,7 @@ fn cause_of_the_end(version: MqttVersion, connack: &'static [u8], last: &'static
     let cause = client(async {
         let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
         loop {
-            if let Happening::Lost(cause) = connection.next().await {
+            if let ConnectionEvent::Lost(cause) = connection.next().await {
                 return cause;
             }
         }
@@ -546,8 +549,8 @@ fn no_more_messages_are_on_the_wire_than_the_broker_takes() {
         let mut taken = 0;
         while taken < 4 {
             match connection.next().await {
-                Happening::Acknowledged { refused: None, .. } => taken += 1,
-                Happening::Sent(_) => {}
+                ConnectionEvent::Acknowledged { refused: None, .. } => taken += 1,
+                ConnectionEvent::Sent(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -572,9 +575,9 @@ fn a_farewell_is_over_when_the_broker_has_closed_its_end() {
             Ok(()),
             "it waits, and is not sent"
         );
-        assert!(matches!(connection.next().await, Happening::Sent(_)));
+        assert!(matches!(connection.next().await, ConnectionEvent::Sent(_)));
         assert_eq!(received(&mut connection).await.payload, b"last");
-        assert_eq!(connection.next().await, Happening::Disconnected);
+        assert_eq!(connection.next().await, ConnectionEvent::Disconnected);
     });
     broker.join().unwrap();
 }
@@ -600,7 +603,7 @@ fn what_the_kernel_holds_of_a_connection_that_is_cut_is_never_delivered() {
             };
             connection.publish(message).unwrap();
             match time::timeout(Duration::from_millis(300), connection.next()).await {
-                Ok(Happening::Sent(_)) => {}
+                Ok(ConnectionEvent::Sent(_)) => {}
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => break,
             }

@@ -1,7 +1,7 @@
 //! Records on their way from the journal to the broker: in order, each until it is taken.
 //!
 //! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
-//! before it. One that is refused stops the row: what came behind it is sent again behind it, after
+//! before it. One that is refused stops the outbox: what came behind it is sent again behind it, after
 //! a pause, so that the order holds and nothing is lost while somebody repairs an access list.
 //!
 //! A record that the broker will never take must not stop the others for ever. But neither may it
@@ -30,9 +30,9 @@ const TRIES: u32 = 2;
 /// verdicts that are on their way, so there has to be peace in between. Not measured.
 const PEACE: Duration = Duration::from_secs(120);
 
-/// The row of one daemon, over all its connections.
+/// The outbox of one daemon, over all its connections.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct Outbox {
     generation: u64,
     waiting: VecDeque<Entry>,
     /// In order.
@@ -42,7 +42,7 @@ pub(crate) struct Row {
     /// The broker has taken everything before this one.
     reached: Position,
     refused: Option<Refused>,
-    suspects: BTreeMap<Position, Suspect>,
+    suspects: BTreeMap<Position, SuspectRecord>,
     /// Records that were set aside.
     set_aside: u64,
     backoff: Backoff,
@@ -52,11 +52,11 @@ pub(crate) struct Row {
 #[derive(Debug)]
 struct OnTheWay {
     entry: Entry,
-    stage: Stage,
+    stage: RecordStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum RecordStage {
     Sent,
     PassedOver,
     /// The broker has taken it, or it was set aside.
@@ -72,7 +72,7 @@ struct Refused {
 
 /// A record that the broker has something against.
 #[derive(Debug, Default)]
-struct Suspect {
+struct SuspectRecord {
     tries: u32,
     /// The broker has taken another one meanwhile.
     is_alone: bool,
@@ -91,15 +91,15 @@ pub(crate) enum Objection {
 
 /// What follows from an answer to a record.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct RecordOutcome {
     /// The broker will get none up to this one any more, if that is news.
     pub(crate) through: Option<Position>,
     /// This record is given up.
     pub(crate) set_aside: Option<Entry>,
 }
 
-impl Row {
-    /// An empty row; `backoff` spaces the attempts after a refusal.
+impl Outbox {
+    /// An empty outbox; `backoff` spaces the attempts after a refusal.
     pub(crate) fn new(backoff: Backoff) -> Self {
         Self {
             generation: 0,
@@ -131,7 +131,7 @@ impl Row {
         }
         // While the broker refuses, one record is enough to see whether it still does.
         let ahead = if self.refused.is_some() { 1 } else { AHEAD };
-        let is_held = |it: &&OnTheWay| it.stage != Stage::PassedOver;
+        let is_held = |it: &&OnTheWay| it.stage != RecordStage::PassedOver;
         let on_the_way = self.on_the_way.iter().filter(is_held).count();
         let held = self.waiting.len() + on_the_way + self.asked;
         let more = ahead.checked_sub(held).filter(|&more| more * 2 >= ahead)?;
@@ -157,27 +157,27 @@ impl Row {
             let suspect = self.suspects.get(&entry.position);
             let passes = suspect.is_some_and(|it| it.tries >= TRIES && !it.is_alone);
             let stage = if passes {
-                Stage::PassedOver
+                RecordStage::PassedOver
             } else {
-                Stage::Sent
+                RecordStage::Sent
             };
             self.on_the_way.push_back(OnTheWay { entry, stage });
-            if stage == Stage::Sent {
+            if stage == RecordStage::Sent {
                 return self.on_the_way.back().map(|it| &it.entry);
             }
         }
     }
 
     /// The broker has taken a record.
-    pub(crate) fn taken(&mut self, position: Position, now: Instant) -> Progress {
+    pub(crate) fn taken(&mut self, position: Position, now: Instant) -> RecordOutcome {
         let Some(place) = self.place(position) else {
-            return Progress::default();
+            return RecordOutcome::default();
         };
-        self.on_the_way[place].stage = Stage::Done;
+        self.on_the_way[place].stage = RecordStage::Done;
         self.suspects.remove(&position);
         let before = self.on_the_way.range(..place);
         let passed_over: Vec<_> = before
-            .filter(|it| it.stage == Stage::PassedOver)
+            .filter(|it| it.stage == RecordStage::PassedOver)
             .map(|it| it.entry.position)
             .collect();
         for position in &passed_over {
@@ -199,13 +199,13 @@ impl Row {
             self.backoff.succeed();
             self.peace.succeed();
         }
-        Progress {
+        RecordOutcome {
             through,
             set_aside: None,
         }
     }
 
-    /// The broker does not take a record; the row stands still until [`Self::retry_at`], unless
+    /// The broker does not take a record; the outbox stands still until [`Self::retry_at`], unless
     /// this was the last attempt.
     pub(crate) fn refused(
         &mut self,
@@ -213,10 +213,10 @@ impl Row {
         objection: Objection,
         reason: String,
         now: Instant,
-    ) -> Progress {
+    ) -> RecordOutcome {
         // What follows on the wire behind a refused record is refused as well, once is enough.
         if self.retry_at().is_some() {
-            return Progress::default();
+            return RecordOutcome::default();
         }
         let mut tries = 0;
         if objection != Objection::Client {
@@ -238,20 +238,20 @@ impl Row {
         };
         let again = Some(now + pause);
         self.refused = Some(Refused { reason, again });
-        Progress::default()
+        RecordOutcome::default()
     }
 
     /// Gives up a record that is on its way and cannot arrive.
-    pub(crate) fn set_aside(&mut self, position: Position) -> Progress {
+    pub(crate) fn set_aside(&mut self, position: Position) -> RecordOutcome {
         let Some(place) = self.place(position) else {
-            return Progress::default();
+            return RecordOutcome::default();
         };
         self.suspects.remove(&position);
         self.set_aside += 1;
         let on_the_way = &mut self.on_the_way[place];
-        on_the_way.stage = Stage::Done;
+        on_the_way.stage = RecordStage::Done;
         let set_aside = Some(on_the_way.entry.clone());
-        Progress {
+        RecordOutcome {
             through: self.advance(),
             set_aside,
         }
@@ -261,7 +261,7 @@ impl Row {
     fn advance(&mut self) -> Option<Position> {
         let mut through = None;
         while let Some(first) = self.on_the_way.front()
-            && first.stage == Stage::Done
+            && first.stage == RecordStage::Done
         {
             through = Some(first.entry.position);
             self.reached = first.entry.position.next();
@@ -272,7 +272,7 @@ impl Row {
     }
 
     fn place(&self, position: Position) -> Option<usize> {
-        let fits = |it: &OnTheWay| it.entry.position == position && it.stage != Stage::Done;
+        let fits = |it: &OnTheWay| it.entry.position == position && it.stage != RecordStage::Done;
         self.on_the_way.iter().position(fits)
     }
 

@@ -1,4 +1,4 @@
-//! The row by itself, and in surroundings where everything happens in any order.
+//! The outbox alone, and in surroundings where everything happens in any order.
 
 use proptest::prelude::*;
 
@@ -13,216 +13,219 @@ fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
         .collect()
 }
 
-fn row() -> Row {
-    Row::new(Backoff::new(Duration::from_secs(1)))
+fn outbox() -> Outbox {
+    Outbox::new(Backoff::new(Duration::from_secs(1)))
 }
 
-fn send_all(row: &mut Row) -> Vec<u64> {
-    std::iter::from_fn(|| row.send_next().map(|it| it.position.get())).collect()
+fn send_all(outbox: &mut Outbox) -> Vec<u64> {
+    std::iter::from_fn(|| outbox.send_next().map(|it| it.position.get())).collect()
 }
 
-fn taken(row: &mut Row, number: u64) -> Option<u64> {
-    let progress = row.taken(Position::new(number), Instant::now());
+fn taken(outbox: &mut Outbox, number: u64) -> Option<u64> {
+    let progress = outbox.taken(Position::new(number), Instant::now());
     assert_eq!(progress.set_aside, None);
     progress.through.map(Position::get)
 }
 
-/// The broker refuses a record; the row starts over when it is time.
-fn refuse(row: &mut Row, number: u64, objection: Objection) -> Progress {
+/// The broker refuses a record; the outbox starts over when it is time.
+fn refuse(outbox: &mut Outbox, number: u64, objection: Objection) -> RecordOutcome {
     let now = Instant::now();
-    let progress = row.refused(Position::new(number), objection, "no".to_owned(), now);
-    again(row);
+    let progress = outbox.refused(Position::new(number), objection, "no".to_owned(), now);
+    again(outbox);
     progress
 }
 
 /// The journal starts over, and gives these.
-fn again(row: &mut Row) {
-    row.start_over();
-    row.try_again();
+fn again(outbox: &mut Outbox) {
+    outbox.start_over();
+    outbox.try_again();
 }
 
-fn give(row: &mut Row, numbers: std::ops::Range<u64>) {
-    row.demand();
-    row.arrived(row.generation, entries(numbers));
+fn give(outbox: &mut Outbox, numbers: std::ops::Range<u64>) {
+    outbox.demand();
+    outbox.arrived(outbox.generation, entries(numbers));
 }
 
 #[test]
 fn a_record_is_done_when_it_and_all_before_it_are_taken() {
-    let mut row = row();
-    assert_eq!(row.demand(), Some(AHEAD));
-    row.arrived(0, entries(5..8));
-    assert_eq!(send_all(&mut row), [5, 6, 7]);
-    assert_eq!(taken(&mut row, 6), None);
-    assert_eq!(taken(&mut row, 5), Some(6));
-    assert_eq!(taken(&mut row, 5), None);
-    assert_eq!(taken(&mut row, 7), Some(7));
-    assert_eq!(row.reached(), Position::new(8));
+    let mut outbox = outbox();
+    assert_eq!(outbox.demand(), Some(AHEAD));
+    outbox.arrived(0, entries(5..8));
+    assert_eq!(send_all(&mut outbox), [5, 6, 7]);
+    assert_eq!(taken(&mut outbox, 6), None);
+    assert_eq!(taken(&mut outbox, 5), Some(6));
+    assert_eq!(taken(&mut outbox, 5), None);
+    assert_eq!(taken(&mut outbox, 7), Some(7));
+    assert_eq!(outbox.reached(), Position::new(8));
 }
 
 #[test]
 fn what_was_asked_for_before_a_new_start_is_left_aside() {
-    let mut row = row();
-    row.demand();
-    let generation = row.start_over();
-    row.arrived(generation - 1, entries(0..3));
-    assert!(send_all(&mut row).is_empty());
-    row.demand();
-    row.arrived(generation, entries(0..3));
-    assert_eq!(send_all(&mut row), [0, 1, 2]);
+    let mut outbox = outbox();
+    outbox.demand();
+    let generation = outbox.start_over();
+    outbox.arrived(generation - 1, entries(0..3));
+    assert!(send_all(&mut outbox).is_empty());
+    outbox.demand();
+    outbox.arrived(generation, entries(0..3));
+    assert_eq!(send_all(&mut outbox), [0, 1, 2]);
 }
 
 #[test]
 fn a_refusal_stops_the_row_and_one_record_tries_the_ground() {
-    let mut row = row();
-    row.demand();
-    row.arrived(0, entries(0..3));
-    assert_eq!(row.send_next().unwrap().position, Position::new(0));
+    let mut outbox = outbox();
+    outbox.demand();
+    outbox.arrived(0, entries(0..3));
+    assert_eq!(outbox.send_next().unwrap().position, Position::new(0));
     let now = Instant::now();
     let reason = "not authorized".to_owned();
-    row.refused(Position::new(0), Objection::Client, reason, now);
-    assert_eq!(row.refusal(), Some("not authorized"));
-    assert!(send_all(&mut row).is_empty());
-    assert_eq!(row.demand(), None);
-    assert!(row.retry_at().unwrap() > now);
+    outbox.refused(Position::new(0), Objection::Client, reason, now);
+    assert_eq!(outbox.refusal(), Some("not authorized"));
+    assert!(send_all(&mut outbox).is_empty());
+    assert_eq!(outbox.demand(), None);
+    assert!(outbox.retry_at().unwrap() > now);
 
-    let generation = row.start_over();
-    row.try_again();
-    assert_eq!(row.demand(), Some(1));
-    row.arrived(generation, entries(0..1));
-    assert_eq!(send_all(&mut row), [0]);
-    assert_eq!(row.demand(), None);
-    assert_eq!(taken(&mut row, 0), Some(0));
-    assert_eq!(row.refusal(), None);
-    assert_eq!(row.demand(), Some(AHEAD));
+    let generation = outbox.start_over();
+    outbox.try_again();
+    assert_eq!(outbox.demand(), Some(1));
+    outbox.arrived(generation, entries(0..1));
+    assert_eq!(send_all(&mut outbox), [0]);
+    assert_eq!(outbox.demand(), None);
+    assert_eq!(taken(&mut outbox, 0), Some(0));
+    assert_eq!(outbox.refusal(), None);
+    assert_eq!(outbox.demand(), Some(AHEAD));
 }
 
 #[test]
 fn a_record_is_set_aside_when_the_broker_takes_others_and_refuses_it_again() {
     for objection in [Objection::Content, Objection::End] {
-        let mut row = row();
+        let mut outbox = outbox();
         for _ in 0..TRIES {
-            give(&mut row, 0..1);
-            assert_eq!(send_all(&mut row), [0]);
-            assert_eq!(refuse(&mut row, 0, objection), Progress::default());
+            give(&mut outbox, 0..1);
+            assert_eq!(send_all(&mut outbox), [0]);
+            assert_eq!(refuse(&mut outbox, 0, objection), RecordOutcome::default());
         }
         // The next one is tried, and taken.
-        give(&mut row, 0..2);
-        assert_eq!(send_all(&mut row), [1]);
-        assert_eq!(taken(&mut row, 1), None);
-        assert!(row.retry_at().is_some());
-        again(&mut row);
-        give(&mut row, 0..1);
-        assert_eq!(send_all(&mut row), [0]);
-        let progress = refuse(&mut row, 0, objection);
+        give(&mut outbox, 0..2);
+        assert_eq!(send_all(&mut outbox), [1]);
+        assert_eq!(taken(&mut outbox, 1), None);
+        assert!(outbox.retry_at().is_some());
+        again(&mut outbox);
+        give(&mut outbox, 0..1);
+        assert_eq!(send_all(&mut outbox), [0]);
+        let progress = refuse(&mut outbox, 0, objection);
         assert_eq!(progress.through, Some(Position::new(0)));
         assert_eq!(progress.set_aside.unwrap().position, Position::new(0));
-        assert_eq!(row.count_set_aside(), 1);
-        give(&mut row, 1..2);
-        assert_eq!(send_all(&mut row), [1]);
-        assert_eq!(taken(&mut row, 1), Some(1));
-        assert_eq!(row.refusal(), None);
+        assert_eq!(outbox.count_set_aside(), 1);
+        give(&mut outbox, 1..2);
+        assert_eq!(send_all(&mut outbox), [1]);
+        assert_eq!(taken(&mut outbox, 1), Some(1));
+        assert_eq!(outbox.refusal(), None);
     }
 }
 
 #[test]
 fn a_broker_that_takes_no_record_for_what_is_in_it_costs_none() {
-    let mut row = row();
+    let mut outbox = outbox();
     let mut oldest_tries = 0;
     for _ in 0..1000 {
-        give(&mut row, 0..100);
-        let sent = send_all(&mut row);
+        give(&mut outbox, 0..100);
+        let sent = send_all(&mut outbox);
         oldest_tries += u64::from(sent.first() == Some(&0));
         let first = *sent.first().expect("something is always tried");
-        assert_eq!(refuse(&mut row, first, Objection::Content).set_aside, None);
+        assert_eq!(
+            refuse(&mut outbox, first, Objection::Content).set_aside,
+            None
+        );
     }
     assert!(oldest_tries > 10, "{oldest_tries}");
-    assert_eq!(row.count_set_aside(), 0);
+    assert_eq!(outbox.count_set_aside(), 0);
     // It was a quota, and is over.
-    while row.reached() < Position::new(100) {
-        let next = row.reached().get();
-        give(&mut row, next..100);
-        let first = *send_all(&mut row).first().expect("something is tried");
-        taken(&mut row, first);
-        again(&mut row);
+    while outbox.reached() < Position::new(100) {
+        let next = outbox.reached().get();
+        give(&mut outbox, next..100);
+        let first = *send_all(&mut outbox).first().expect("something is tried");
+        taken(&mut outbox, first);
+        again(&mut outbox);
     }
-    assert_eq!(row.count_set_aside(), 0);
+    assert_eq!(outbox.count_set_aside(), 0);
 }
 
 #[test]
 fn a_record_that_was_on_its_way_when_a_broker_was_restarted_twice_is_taken_by_the_third() {
-    let mut row = row();
+    let mut outbox = outbox();
     for _ in 0..TRIES {
-        give(&mut row, 0..3);
-        assert_eq!(send_all(&mut row).first(), Some(&0));
-        refuse(&mut row, 0, Objection::End);
+        give(&mut outbox, 0..3);
+        assert_eq!(send_all(&mut outbox).first(), Some(&0));
+        refuse(&mut outbox, 0, Objection::End);
     }
-    give(&mut row, 0..2);
-    assert_eq!(send_all(&mut row), [1]);
-    taken(&mut row, 1);
-    again(&mut row);
-    give(&mut row, 0..1);
-    assert_eq!(send_all(&mut row), [0]);
-    assert_eq!(taken(&mut row, 0), Some(0));
-    assert_eq!(row.count_set_aside(), 0);
+    give(&mut outbox, 0..2);
+    assert_eq!(send_all(&mut outbox), [1]);
+    taken(&mut outbox, 1);
+    again(&mut outbox);
+    give(&mut outbox, 0..1);
+    assert_eq!(send_all(&mut outbox), [0]);
+    assert_eq!(taken(&mut outbox, 0), Some(0));
+    assert_eq!(outbox.count_set_aside(), 0);
 }
 
 #[test]
 fn a_record_that_ends_connections_is_not_sent_again_before_there_was_peace() {
-    let mut row = row();
+    let mut outbox = outbox();
     let now = Instant::now();
     for longest in [Duration::from_secs(1), PEACE] {
-        give(&mut row, 0..1);
-        send_all(&mut row);
-        row.refused(Position::new(0), Objection::End, "gone".to_owned(), now);
-        let pause = row.retry_at().unwrap() - now;
+        give(&mut outbox, 0..1);
+        send_all(&mut outbox);
+        outbox.refused(Position::new(0), Objection::End, "gone".to_owned(), now);
+        let pause = outbox.retry_at().unwrap() - now;
         assert!(pause <= longest && pause >= longest / 8, "{pause:?}");
-        again(&mut row);
+        again(&mut outbox);
     }
 }
 
 #[test]
 fn a_record_that_cannot_be_sent_is_set_aside_and_holds_up_none() {
-    let mut row = row();
-    give(&mut row, 0..3);
-    assert_eq!(send_all(&mut row), [0, 1, 2]);
-    let progress = row.set_aside(Position::new(1));
+    let mut outbox = outbox();
+    give(&mut outbox, 0..3);
+    assert_eq!(send_all(&mut outbox), [0, 1, 2]);
+    let progress = outbox.set_aside(Position::new(1));
     assert_eq!(progress.through, None);
     assert!(progress.set_aside.is_some());
-    assert_eq!(row.set_aside(Position::new(1)), Progress::default());
-    assert_eq!(taken(&mut row, 0), Some(1));
-    assert_eq!(taken(&mut row, 2), Some(2));
-    assert_eq!(row.refusal(), None);
+    assert_eq!(outbox.set_aside(Position::new(1)), RecordOutcome::default());
+    assert_eq!(taken(&mut outbox, 0), Some(1));
+    assert_eq!(taken(&mut outbox, 2), Some(2));
+    assert_eq!(outbox.refusal(), None);
 }
 
 #[test]
 fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
-    let mut row = row();
-    row.demand();
-    row.arrived(0, entries(0..2));
-    send_all(&mut row);
+    let mut outbox = outbox();
+    outbox.demand();
+    outbox.arrived(0, entries(0..2));
+    send_all(&mut outbox);
     // Brokers have to answer in order; this one does not.
     let reason = "not authorized".to_owned();
-    row.refused(Position::new(1), Objection::Client, reason, Instant::now());
-    assert_eq!(taken(&mut row, 0), Some(0));
-    assert_eq!(row.refusal(), Some("not authorized"));
-    assert!(row.retry_at().is_some(), "nobody would try it again");
+    outbox.refused(Position::new(1), Objection::Client, reason, Instant::now());
+    assert_eq!(taken(&mut outbox, 0), Some(0));
+    assert_eq!(outbox.refusal(), Some("not authorized"));
+    assert!(outbox.retry_at().is_some(), "nobody would try it again");
 }
 
 /// A journal, a broker that takes records in order and refuses them while its access list is
-/// wrong, some of them always, and connections that break: everything around the row, as simple
+/// wrong, some of them always, and connections that break: everything around the outbox, as simple
 /// as it can be.
 #[derive(Debug)]
 struct Surroundings {
-    row: Row,
+    outbox: Outbox,
     generation: u64,
     now: Instant,
     /// Entries of the journal, and up to where they are deleted.
     end: u64,
     oldest: u64,
-    /// Where the row reads on, and how many it has asked for.
+    /// Where the outbox reads on, and how many it has asked for.
     read: u64,
     credit: usize,
-    /// Read, and not yet handed to the row.
+    /// Read, and not yet handed to the outbox.
     read_out: VecDeque<(u64, Vec<Entry>)>,
     /// On the wire, and answers on their way back.
     wire: VecDeque<u64>,
@@ -238,7 +241,7 @@ struct Surroundings {
 impl Surroundings {
     fn new(bad: Vec<(u64, Objection)>) -> Self {
         Self {
-            row: row(),
+            outbox: outbox(),
             generation: 0,
             now: Instant::now(),
             end: 0,
@@ -261,7 +264,7 @@ impl Surroundings {
             1 => self.read(),
             2 => {
                 if let Some((generation, entries)) = self.read_out.pop_front() {
-                    self.row.arrived(generation, entries);
+                    self.outbox.arrived(generation, entries);
                 }
             }
             3 => self.send(),
@@ -286,10 +289,10 @@ impl Surroundings {
     }
 
     fn send(&mut self) {
-        if let Some(entry) = self.row.send_next() {
+        if let Some(entry) = self.outbox.send_next() {
             self.wire.push_back(entry.position.get());
         }
-        self.credit += self.row.demand().unwrap_or(0);
+        self.credit += self.outbox.demand().unwrap_or(0);
     }
 
     fn objection(&self, number: u64) -> Option<Objection> {
@@ -323,7 +326,7 @@ impl Surroundings {
         match self.answers.pop_front() {
             Some((number, Some(objection))) => self.object(number, objection),
             Some((number, None)) => {
-                let progress = self.row.taken(Position::new(number), self.now);
+                let progress = self.outbox.taken(Position::new(number), self.now);
                 self.note(progress);
             }
             None => {}
@@ -333,12 +336,12 @@ impl Surroundings {
     fn object(&mut self, number: u64, objection: Objection) {
         let reason = format!("refuses {number}");
         let position = Position::new(number);
-        let progress = self.row.refused(position, objection, reason, self.now);
-        assert!(self.row.refusal().is_some());
+        let progress = self.outbox.refused(position, objection, reason, self.now);
+        assert!(self.outbox.refusal().is_some());
         self.note(progress);
     }
 
-    fn note(&mut self, progress: Progress) {
+    fn note(&mut self, progress: RecordOutcome) {
         let set_aside = progress.set_aside.map(|it| it.position.get());
         self.set_aside.extend(set_aside);
         if let Some(through) = progress.through {
@@ -353,17 +356,17 @@ impl Surroundings {
     }
 
     fn start_over(&mut self) {
-        self.generation = self.row.start_over();
+        self.generation = self.outbox.start_over();
         self.read = self.oldest;
         self.credit = 0;
     }
 
     /// The pause after a refusal passes.
     fn wait(&mut self) {
-        if let Some(again) = self.row.retry_at() {
+        if let Some(again) = self.outbox.retry_at() {
             self.now = again;
             self.start_over();
-            self.row.try_again();
+            self.outbox.try_again();
         }
     }
 
@@ -375,7 +378,7 @@ impl Surroundings {
         let is_done = |number| self.arrived.contains(&number) || self.is_bad(number);
         assert!((0..self.oldest).all(is_done), "deleted, and never taken");
         assert!(self.set_aside.iter().all(|it| self.is_bad(*it)));
-        assert!(self.row.waiting.len() + self.row.on_the_way.len() <= 2 * AHEAD);
+        assert!(self.outbox.waiting.len() + self.outbox.on_the_way.len() <= 2 * AHEAD);
     }
 
     /// The broker takes everything that it ever takes from now on: everything arrives.
@@ -421,8 +424,8 @@ proptest! {
         }
         around.settle();
         prop_assert_eq!(around.oldest, around.end);
-        prop_assert_eq!(around.row.refusal(), None);
-        prop_assert_eq!(around.row.reached(), Position::new(around.oldest));
+        prop_assert_eq!(around.outbox.refusal(), None);
+        prop_assert_eq!(around.outbox.reached(), Position::new(around.oldest));
         let mut first = Vec::new();
         for &number in &around.arrived {
             if !first.contains(&number) {

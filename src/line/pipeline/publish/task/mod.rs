@@ -17,13 +17,15 @@ use tracing::{debug, error, info, warn};
 use super::answers::Answers;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
-use super::connection::{Connection, Happening, Limits};
-use super::incoming::Intake;
-use super::inflight::Ledger;
+use super::connection::{BrokerLimits, Connection, ConnectionEvent};
+use super::incoming::Inbound;
+use super::inflight::InFlight;
 use super::message::Writer;
-use super::outbox::Row;
+use super::outbox::Outbox;
 use super::reconnect::{Loss, Reconnect};
-use super::{CameraInfo, FirstAttempt, INBOX, Order, Recorded, Report, UndeliveredByCamera, state};
+use super::{
+    CameraInfo, DaemonStatus, FirstAttempt, INBOX, Recorded, Request, UndeliveredByCamera, state,
+};
 use crate::line::config::MqttSettings;
 use crate::line::monitor::Metrics;
 use crate::line::pipeline::channels::log_limit::Throttle;
@@ -55,12 +57,12 @@ const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// The publisher.
 pub(crate) struct Task {
-    parts: Parts,
+    parts: TaskDeps,
     writer: Writer,
-    ledger: Ledger,
+    in_flight: InFlight,
     window: Window,
     waiting: VecDeque<(Recorded, Instant)>,
-    row: Row,
+    outbox: Outbox,
     answers: Answers,
     /// The last verdict of each camera, and when it was reached.
     last: Vec<Option<(u64, Instant)>>,
@@ -92,15 +94,15 @@ struct Window {
 }
 
 /// What the publisher is made of.
-pub(crate) struct Parts {
+pub(crate) struct TaskDeps {
     pub(crate) settings: MqttSettings,
     pub(crate) cameras: Vec<CameraInfo>,
-    pub(crate) report: Report,
+    pub(crate) report: DaemonStatus,
     pub(crate) verdicts: mpsc::Receiver<Box<Recorded>>,
-    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) orders: mpsc::UnboundedReceiver<Request>,
     pub(crate) undelivered: UndeliveredByCamera,
     pub(crate) backlog: Backlog,
-    pub(crate) intake: Intake,
+    pub(crate) inbound: Inbound,
     pub(crate) events: EventSender,
     pub(crate) first_attempt: std_mpsc::Sender<FirstAttempt>,
     pub(crate) metrics: Metrics,
@@ -119,23 +121,23 @@ pub(crate) enum Ended {
 }
 
 /// What there is to do next.
-enum Next {
-    Happening(Happening),
+enum NextStep {
+    Happening(ConnectionEvent),
     Verdict(Box<Recorded>),
-    Order(Order),
+    Order(Request),
     /// A moment has come.
     Time,
 }
 
 impl Task {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: TaskDeps) -> Self {
         let settings = &parts.settings;
         Self {
             writer: Writer::new(&settings.root, settings.version, settings.expiry),
-            ledger: Ledger::default(),
-            window: Window::of(Limits::default()),
+            in_flight: InFlight::default(),
+            window: Window::of(BrokerLimits::default()),
             waiting: VecDeque::new(),
-            row: Row::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
+            outbox: Outbox::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
             answers: Answers::default(),
             last: vec![None; parts.cameras.len()],
             heartbeat_due: Instant::now(),
@@ -208,7 +210,7 @@ impl Task {
     async fn use_up(
         &mut self,
         mut connection: Connection,
-        limits: Limits,
+        limits: BrokerLimits,
         reconnect: &mut Reconnect,
     ) -> Option<Duration> {
         let begun = Instant::now();
@@ -238,19 +240,19 @@ impl Task {
     }
 
     /// One attempt to connect; `None` if there is nothing more to say.
-    async fn connect(&mut self) -> Option<Result<(Connection, Limits), String>> {
+    async fn connect(&mut self) -> Option<Result<(Connection, BrokerLimits), String>> {
         let topic = self.writer.status_topic();
         let will = Status::Offline.as_str();
         let mut connection = Connection::open(&self.parts.settings, &topic, will);
         while !self.is_finishing {
             match self.next(Some(&mut connection), None).await {
-                Next::Happening(Happening::Connected(limits)) => {
+                NextStep::Happening(ConnectionEvent::Connected(limits)) => {
                     return Some(Ok((connection, limits)));
                 }
-                Next::Happening(Happening::Lost(cause)) => return Some(Err(cause)),
-                Next::Verdict(recorded) => self.take_offline(&recorded),
-                Next::Order(order) => self.take_order(order, None),
-                Next::Happening(_) | Next::Time => {}
+                NextStep::Happening(ConnectionEvent::Lost(cause)) => return Some(Err(cause)),
+                NextStep::Verdict(recorded) => self.take_offline(&recorded),
+                NextStep::Order(order) => self.take_order(order, None),
+                NextStep::Happening(_) | NextStep::Time => {}
             }
         }
         None
@@ -261,21 +263,25 @@ impl Task {
         let until = Instant::now() + pause;
         while !self.is_finishing {
             match self.next(None, Some(until)).await {
-                Next::Time => return true,
-                Next::Verdict(recorded) => self.take_offline(&recorded),
-                Next::Order(order) => self.take_order(order, None),
-                Next::Happening(_) => {}
+                NextStep::Time => return true,
+                NextStep::Verdict(recorded) => self.take_offline(&recorded),
+                NextStep::Order(order) => self.take_order(order, None),
+                NextStep::Happening(_) => {}
             }
         }
         false
     }
 
     /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
-    /// without a pause does not silence this side. Whoever takes one happening or one verdict then
+    /// without a pause does not silence this side. Whoever takes one event or one verdict then
     /// takes all that came with it. Verdicts go before orders, as [`Self::take_order`] makes sure:
     /// the order to finish finds none behind it, and no record is said before its verdict.
-    async fn next(&mut self, connection: Option<&mut Connection>, until: Option<Instant>) -> Next {
-        let happening = async {
+    async fn next(
+        &mut self,
+        connection: Option<&mut Connection>,
+        until: Option<Instant>,
+    ) -> NextStep {
+        let event = async {
             match connection {
                 Some(connection) => connection.next().await,
                 None => std::future::pending().await,
@@ -290,20 +296,20 @@ impl Task {
         let own = async {
             select! {
                 biased;
-                Some(recorded) = self.parts.verdicts.recv() => Next::Verdict(recorded),
-                order = self.parts.orders.recv() => Next::Order(order.unwrap_or(Order::Finish)),
+                Some(recorded) = self.parts.verdicts.recv() => NextStep::Verdict(recorded),
+                order = self.parts.orders.recv() => NextStep::Order(order.unwrap_or(Request::Finish)),
             }
         };
         select! {
-            happening = happening => Next::Happening(happening),
+            event = event => NextStep::Happening(event),
             own = own => own,
-            () = moment => Next::Time,
+            () = moment => NextStep::Time,
         }
     }
 
     /// Publishes on this connection until it or the work ends.
     async fn serve(&mut self, connection: &mut Connection) -> Ended {
-        if connection.subscribe(&self.parts.intake.topics()).is_err() {
+        if connection.subscribe(&self.parts.inbound.topics()).is_err() {
             return Ended::Lost("the client does not take a subscription".to_owned());
         }
         self.subscribed_by = Some(self.due());
@@ -316,25 +322,34 @@ impl Task {
             if let Some(ended) = self.overdue(connection) {
                 return ended;
             }
-            if self.row.retry_at().is_some_and(|at| at <= Instant::now()) {
+            if self
+                .outbox
+                .retry_at()
+                .is_some_and(|at| at <= Instant::now())
+            {
                 self.start_row_over();
-                self.row.try_again();
+                self.outbox.try_again();
             }
             self.submit(connection);
-            let until = self.row.retry_at().into_iter().chain(self.due_at()).min();
+            let until = self
+                .outbox
+                .retry_at()
+                .into_iter()
+                .chain(self.due_at())
+                .min();
             match self.next(Some(connection), until).await {
-                Next::Happening(happening) => {
-                    if let Some(ended) = self.note_all(happening, connection) {
+                NextStep::Happening(event) => {
+                    if let Some(ended) = self.note_all(event, connection) {
                         return ended;
                     }
                 }
-                Next::Verdict(recorded) => {
+                NextStep::Verdict(recorded) => {
                     self.take_verdicts(*recorded);
                     self.submit(connection);
                     self.publish_heartbeat(connection);
                 }
-                Next::Order(order) => self.take_order(order, Some(connection)),
-                Next::Time => {}
+                NextStep::Order(order) => self.take_order(order, Some(connection)),
+                NextStep::Time => {}
             }
         }
         self.finish(connection).await
@@ -359,7 +374,7 @@ impl Task {
                     self.submit_records(connection);
                 }
             }
-            if self.waiting.is_empty() && self.ledger.open() == 0 && !records_wait {
+            if self.waiting.is_empty() && self.in_flight.open() == 0 && !records_wait {
                 if is_said {
                     break;
                 }
@@ -373,15 +388,15 @@ impl Task {
             let until = records_wait.then_some(records_until);
             let until = until.into_iter().chain(self.due_at()).min();
             match time::timeout_at(deadline.into(), self.next(Some(connection), until)).await {
-                Ok(Next::Happening(happening)) => {
-                    if let Some(ended) = self.note_all(happening, connection) {
+                Ok(NextStep::Happening(event)) => {
+                    if let Some(ended) = self.note_all(event, connection) {
                         return ended;
                     }
                 }
-                Ok(Next::Verdict(recorded)) => self.take_verdicts(*recorded),
+                Ok(NextStep::Verdict(recorded)) => self.take_verdicts(*recorded),
                 // Once nobody can order anything any more, that is all there is to hear.
-                Ok(Next::Order(order)) => self.take_order(order, Some(connection)),
-                Ok(Next::Time) => {}
+                Ok(NextStep::Order(order)) => self.take_order(order, Some(connection)),
+                Ok(NextStep::Time) => {}
                 Err(_) => {
                     warn!("The broker does not confirm the end");
                     return Ended::Unfinished;
@@ -396,9 +411,9 @@ impl Task {
             let farewell = async {
                 loop {
                     match connection.next().await {
-                        Happening::Disconnected | Happening::Lost(_) => return,
+                        ConnectionEvent::Disconnected | ConnectionEvent::Lost(_) => return,
                         // It is refused, and counted.
-                        Happening::Received(message) => self.parts.intake.take(message),
+                        ConnectionEvent::Received(message) => self.parts.inbound.take(message),
                         _ => {}
                     }
                 }
@@ -413,7 +428,7 @@ impl Task {
 
     /// When something should have been acknowledged.
     fn due_at(&self) -> Option<Instant> {
-        self.ledger
+        self.in_flight
             .due()
             .into_iter()
             .chain(self.subscribed_by)
@@ -421,7 +436,7 @@ impl Task {
     }
 
     /// Does what the daemon asks for; an order that needs a connection is let go without one.
-    fn take_order(&mut self, order: Order, connection: Option<&mut Connection>) {
+    fn take_order(&mut self, order: Request, connection: Option<&mut Connection>) {
         // Both may have come between two looks: first for verdicts, then for orders.
         for _ in 0..INBOX {
             match (self.parts.verdicts.try_recv(), &connection) {
@@ -431,22 +446,22 @@ impl Task {
             }
         }
         match (order, connection) {
-            (Order::Finish, _) => self.is_finishing = true,
-            (Order::Sign(owed), _) => drop(owed),
-            (Order::Report(report), connection) => {
+            (Request::Finish, _) => self.is_finishing = true,
+            (Request::Sign(owed), _) => drop(owed),
+            (Request::Report(report), connection) => {
                 self.parts.report = report;
                 if let Some(connection) = connection {
                     self.publish_state(connection);
                 }
             }
             (
-                Order::Records {
+                Request::Records {
                     generation,
                     entries,
                 },
                 Some(_),
-            ) => self.row.arrived(generation, entries),
-            (Order::Answer(answer), Some(connection)) => {
+            ) => self.outbox.arrived(generation, entries),
+            (Request::Answer(answer), Some(connection)) => {
                 let (everyone, asker) = self.writer.answer(answer);
                 if let Some(message) = everyone {
                     self.publish_own(connection, message);
@@ -455,8 +470,8 @@ impl Task {
                     self.answer(connection, message, self.due());
                 }
             }
-            (Order::Beat, Some(connection)) => self.publish_heartbeat(connection),
-            (Order::Records { .. } | Order::Answer(_) | Order::Beat, None) => {}
+            (Request::Beat, Some(connection)) => self.publish_heartbeat(connection),
+            (Request::Records { .. } | Request::Answer(_) | Request::Beat, None) => {}
         }
     }
 
@@ -467,7 +482,7 @@ impl Task {
 }
 
 impl Window {
-    fn of(limits: Limits) -> Self {
+    fn of(limits: BrokerLimits) -> Self {
         let all = WINDOW.min(limits.receive_maximum.max(1).into());
         Self {
             all,

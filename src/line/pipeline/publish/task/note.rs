@@ -6,22 +6,22 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Ended, Task};
-use crate::line::pipeline::event::Event;
+use crate::line::pipeline::event::DaemonEvent;
 use crate::line::pipeline::part::stored::Stored;
-use crate::line::pipeline::publish::connection::{Connection, Happening, Refusal};
-use crate::line::pipeline::publish::inflight::About;
-use crate::line::pipeline::publish::outbox::{Objection, Progress};
+use crate::line::pipeline::publish::connection::{Connection, ConnectionEvent, PublishRefusal};
+use crate::line::pipeline::publish::inflight::Subject;
+use crate::line::pipeline::publish::outbox::{Objection, RecordOutcome};
 
 impl Task {
     /// Notes what happened on the connection, and all that came with it; `Some` if it is over.
     pub(crate) fn note_all(
         &mut self,
-        first: Happening,
+        first: ConnectionEvent,
         connection: &mut Connection,
     ) -> Option<Ended> {
         let mut next = Some(first);
-        while let Some(happening) = next {
-            let ended = self.note(happening, connection);
+        while let Some(event) = next {
+            let ended = self.note(event, connection);
             if ended.is_some() {
                 return ended;
             }
@@ -30,29 +30,29 @@ impl Task {
         None
     }
 
-    fn note(&mut self, happening: Happening, connection: &Connection) -> Option<Ended> {
-        match happening {
-            Happening::Sent(packet) => self.ledger.sent(packet),
-            Happening::Acknowledged { packet, refused } => {
+    fn note(&mut self, event: ConnectionEvent, connection: &Connection) -> Option<Ended> {
+        match event {
+            ConnectionEvent::Sent(packet) => self.in_flight.sent(packet),
+            ConnectionEvent::Acknowledged { packet, refused } => {
                 if !std::mem::replace(&mut self.is_of_use, true) {
                     self.parts.metrics.mqtt_connected(true);
                 }
-                match (self.ledger.acknowledged(packet), refused) {
+                match (self.in_flight.acknowledged(packet), refused) {
                     (about, Some(refusal)) => self.note_refusal(about, refusal, connection),
-                    (About::Record(position), None) => {
-                        let progress = self.row.taken(position, Instant::now());
+                    (Subject::Record(position), None) => {
+                        let progress = self.outbox.taken(position, Instant::now());
                         if self.note_progress(progress) {
                             self.publish_headline(connection);
                         }
                     }
-                    (About::Answer(topic), None) => self.answers.taken(&topic),
-                    (About::Verdict(_) | About::Nothing, None) => {}
+                    (Subject::Answer(topic), None) => self.answers.taken(&topic),
+                    (Subject::Verdict(_) | Subject::Nothing, None) => {}
                 }
             }
-            Happening::Subscribed { refused } => self.note_subscriptions(&refused),
-            Happening::Received(message) => self.parts.intake.take(message),
-            Happening::Lost(cause) => return Some(Ended::Lost(cause)),
-            Happening::Connected(_) | Happening::Disconnected => {}
+            ConnectionEvent::Subscribed { refused } => self.note_subscriptions(&refused),
+            ConnectionEvent::Received(message) => self.parts.inbound.take(message),
+            ConnectionEvent::Lost(cause) => return Some(Ended::Lost(cause)),
+            ConnectionEvent::Connected(_) | ConnectionEvent::Disconnected => {}
         }
         None
     }
@@ -64,7 +64,7 @@ impl Task {
         if refused.is_none() && !std::mem::replace(&mut self.subscriptions_said, true) {
             // There are brokers that accept what they will never serve.
             info!(
-                topics = self.parts.intake.topics().join(", "),
+                topics = self.parts.inbound.topics().join(", "),
                 "Subscriptions accepted; only a message that arrives shows that the broker's \
                  access rules let it through"
             );
@@ -77,14 +77,14 @@ impl Task {
         }
         self.parts
             .events
-            .send(Event::Subscriptions(refused.clone()));
+            .send(DaemonEvent::Subscriptions(refused.clone()));
         self.subscriptions_refused = refused;
     }
 
-    fn note_refusal(&mut self, about: About, refusal: Refusal, connection: &Connection) {
+    fn note_refusal(&mut self, about: Subject, refusal: PublishRefusal, connection: &Connection) {
         let reason = refusal.reason;
         match about {
-            About::Record(position) => {
+            Subject::Record(position) => {
                 let objection = if refusal.about_payload {
                     Objection::Content
                 } else {
@@ -93,18 +93,18 @@ impl Task {
                 self.say_refusal(reason);
                 let now = Instant::now();
                 let progress = self
-                    .row
+                    .outbox
                     .refused(position, objection, reason.to_owned(), now);
                 self.note_set_aside(progress, reason);
                 self.publish_headline(connection);
             }
-            About::Verdict(verdict) => {
+            Subject::Verdict(verdict) => {
                 self.say_refusal(reason);
                 self.count_undelivered(verdict);
             }
-            About::Nothing => self.say_refusal(reason),
+            Subject::Nothing => self.say_refusal(reason),
             // The verdict has been said to everyone else.
-            About::Answer(topic) => {
+            Subject::Answer(topic) => {
                 if let Some(suppressed) = self.answer_refusals.permit() {
                     warn!(
                         topic,
@@ -125,7 +125,7 @@ impl Task {
     }
 
     /// Passes on how far the broker has come with the records; whether it has come further.
-    pub(crate) fn note_progress(&mut self, progress: Progress) -> bool {
+    pub(crate) fn note_progress(&mut self, progress: RecordOutcome) -> bool {
         if let Some(through) = progress.through {
             self.parts.backlog.taken(through);
         }
@@ -133,11 +133,11 @@ impl Task {
     }
 
     /// Says which record was given up, if one was.
-    pub(crate) fn note_set_aside(&mut self, progress: Progress, reason: &str) {
+    pub(crate) fn note_set_aside(&mut self, progress: RecordOutcome, reason: &str) {
         if let Some(entry) = &progress.set_aside {
             self.parts
                 .metrics
-                .records_set_aside(self.row.count_set_aside());
+                .records_set_aside(self.outbox.count_set_aside());
             if let Some(suppressed) = self.set_aside.permit() {
                 let about = Stored::from_json(&entry.payload).ok();
                 let about = about.as_ref().map(Stored::part);
@@ -171,17 +171,18 @@ impl Task {
     /// next. A record is held back before it is sent again, so that verdicts do not depend on it.
     pub(crate) fn blame(&mut self, ended: &Ended) {
         let now = Instant::now();
-        match (self.ledger.oldest().cloned(), ended) {
-            (Some(About::Record(position)), Ended::Lost(cause)) => {
+        match (self.in_flight.oldest().cloned(), ended) {
+            (Some(Subject::Record(position)), Ended::Lost(cause)) => {
                 let reason = format!("the connection ended there: {cause}");
-                let progress = (self.row).refused(position, Objection::End, reason.clone(), now);
+                let progress = (self.outbox).refused(position, Objection::End, reason.clone(), now);
                 self.note_set_aside(progress, &reason);
             }
-            (Some(About::Record(position)), Ended::Stalled) => {
+            (Some(Subject::Record(position)), Ended::Stalled) => {
                 let reason = "it is not acknowledged".to_owned();
-                self.row.refused(position, Objection::Client, reason, now);
+                self.outbox
+                    .refused(position, Objection::Client, reason, now);
             }
-            (Some(About::Answer(topic)), Ended::Lost(cause)) => {
+            (Some(Subject::Answer(topic)), Ended::Lost(cause)) => {
                 self.blame_answer(&topic, cause, now);
             }
             _ => {}

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! verdict ─► waiting ─┐
-//!                     ├─ as much as the window has room for ─► broker ─► ledger
-//! journal ─► row ─────┘
+//!                     ├─ as much as the window has room for ─► broker ─► in_flight
+//! journal ─► outbox ──┘
 //! ```
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::{Task, WAITING};
 use crate::line::pipeline::part::stored::Stored;
 use crate::line::pipeline::publish::Recorded;
 use crate::line::pipeline::publish::connection::{Connection, Message, NotSent};
-use crate::line::pipeline::publish::inflight::{About, VerdictId};
+use crate::line::pipeline::publish::inflight::{Subject, VerdictId};
 
 /// The way to the broker and back, when a verdict's deadline is up before it can have been
 /// acknowledged. As long as a TCP that has not measured it yet waits for one (RFC 6298).
@@ -60,7 +60,7 @@ impl Task {
     }
 
     pub(crate) fn submit_verdicts(&mut self, connection: &Connection) {
-        while self.ledger.open() < self.window.all
+        while self.in_flight.open() < self.window.all
             && let Some((recorded, expires)) = self.waiting.pop_front()
         {
             self.submit_verdict(connection, recorded, expires);
@@ -68,8 +68,8 @@ impl Task {
     }
 
     pub(crate) fn submit_records(&mut self, connection: &Connection) {
-        while self.ledger.open() < self.window.records
-            && let Some(entry) = self.row.send_next()
+        while self.in_flight.open() < self.window.records
+            && let Some(entry) = self.outbox.send_next()
         {
             let (position, stored) = (entry.position, Stored::from_json(&entry.payload));
             match stored {
@@ -80,12 +80,12 @@ impl Task {
                         %error,
                         "A record of the journal cannot be read and is left out"
                     );
-                    let progress = self.row.taken(position, Instant::now());
+                    let progress = self.outbox.taken(position, Instant::now());
                     self.note_progress(progress);
                 }
             }
         }
-        if let Some(more) = self.row.demand() {
+        if let Some(more) = self.outbox.demand() {
             self.parts.backlog.credit(more);
         }
     }
@@ -111,7 +111,7 @@ impl Task {
         let due = now + left.max(ROUND_TRIP).min(self.parts.settings.stall_timeout);
         let said = self.writer.verdict(it, left);
         for message in said.actuator.into_iter().chain([said.everyone]) {
-            self.publish(connection, message, About::Verdict(verdict), due);
+            self.publish(connection, message, Subject::Verdict(verdict), due);
         }
         if let Some(message) = said.asker {
             self.answer(connection, message, due);
@@ -123,39 +123,39 @@ impl Task {
         let is_old = self.parts.backlog.is_from_before(position)
             || age.unsigned_abs() > self.parts.settings.expiry;
         let message = self.writer.stored(stored, is_old);
-        self.publish(connection, message, About::Record(position), self.due());
+        self.publish(connection, message, Subject::Record(position), self.due());
     }
 
     /// Answers who has asked for something, unless the broker is known to end connections over it.
     pub(crate) fn answer(&mut self, connection: &Connection, message: Message, due: Instant) {
         if self.answers.may_go(&message.topic, Instant::now()) {
-            let about = About::Answer(message.topic.clone());
+            let about = Subject::Answer(message.topic.clone());
             self.publish(connection, message, about, due);
         }
     }
 
     pub(crate) fn start_row_over(&mut self) {
-        let generation = self.row.start_over();
+        let generation = self.outbox.start_over();
         self.parts.backlog.rewind(generation);
     }
 
     /// Whether the journal holds nothing that the broker would take now.
     pub(crate) fn records_are_done(&self) -> bool {
-        self.row.refusal().is_some() || self.parts.backlog.is_done(self.row.reached())
+        self.outbox.refusal().is_some() || self.parts.backlog.is_done(self.outbox.reached())
     }
 
     /// Publishes something that is published again anyway.
     pub(crate) fn publish_own(&mut self, connection: &Connection, message: Message) {
-        self.publish(connection, message, About::Nothing, self.due());
+        self.publish(connection, message, Subject::Nothing, self.due());
     }
 
     /// Hands a message to the client, which has to be acknowledged by `due`.
-    fn publish(&mut self, connection: &Connection, message: Message, about: About, due: Instant) {
+    fn publish(&mut self, connection: &Connection, message: Message, about: Subject, due: Instant) {
         match connection.publish(message) {
-            Ok(()) => self.ledger.hand_over(about, due),
+            Ok(()) => self.in_flight.hand_over(about, due),
             Err(NotSent::Full) => {
                 // The connection is gone or will be: a record stays in the journal.
-                if let About::Verdict(verdict) = about {
+                if let Subject::Verdict(verdict) = about {
                     self.count_undelivered(verdict);
                 }
             }
@@ -164,14 +164,14 @@ impl Task {
     }
 
     /// A message that would end the connection. Without it everything else goes on.
-    fn leave_out(&mut self, about: &About, size: usize, limit: u32) {
-        if let About::Record(position) = about {
+    fn leave_out(&mut self, about: &Subject, size: usize, limit: u32) {
+        if let Subject::Record(position) = about {
             let reason = format!("it takes {size} bytes and the broker takes {limit}");
-            let progress = self.row.set_aside(*position);
+            let progress = self.outbox.set_aside(*position);
             return self.note_set_aside(progress, &reason);
         }
         let (camera, seq) = match about {
-            About::Verdict(verdict) => {
+            Subject::Verdict(verdict) => {
                 self.count_undelivered(*verdict);
                 (
                     Some(self.parts.cameras[verdict.camera].name.as_str()),
@@ -181,7 +181,7 @@ impl Task {
             _ => (None, None),
         };
         let answer = match about {
-            About::Answer(topic) => Some(topic.as_str()),
+            Subject::Answer(topic) => Some(topic.as_str()),
             _ => None,
         };
         if let Some(suppressed) = self.too_large.permit() {
@@ -195,7 +195,7 @@ impl Task {
     /// The connection is gone, and with it every verdict that was on its way.
     pub(crate) fn abandon(&mut self) {
         let waiting = self.waiting.drain(..).map(|(it, _)| verdict_id(&it));
-        let mut verdicts = self.ledger.abandon();
+        let mut verdicts = self.in_flight.abandon();
         verdicts.extend(waiting);
         let mut undelivered = self.parts.undelivered.lock();
         for verdict in verdicts {

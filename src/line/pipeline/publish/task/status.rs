@@ -50,13 +50,13 @@ impl Task {
     }
 
     fn state(&self) -> State {
-        let mut records = self.parts.backlog.status(self.row.reached());
-        records.refused = self.row.refusal().map(str::to_owned);
-        records.set_aside = self.row.count_set_aside();
+        let mut records = self.parts.backlog.status(self.outbox.reached());
+        records.refused = self.outbox.refusal().map(str::to_owned);
+        records.set_aside = self.outbox.count_set_aside();
         let evidence = self.parts.backlog.evidence();
         let undelivered = self.parts.undelivered.lock();
         let cameras = &self.parts.cameras;
-        let commands_refused = self.parts.intake.commands_refused();
+        let commands_refused = self.parts.inbound.commands_refused();
         state::state(
             &self.parts.report,
             cameras,

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
 use crate::line::config::{FileError, MqttSettings, Secret};
-use crate::line::pipeline::channels::threads::Crew;
+use crate::line::pipeline::channels::threads::Threads;
 
 /// How long an address is tried alone before the next one is tried beside it: what RFC 8305,
 /// section 8, recommends.
@@ -36,10 +36,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const RECEIVE_BUFFER: u32 = 1 << 18;
 
 /// Bytes both ways. Closing it drops what the kernel has not sent.
-pub(crate) type Stream = Pin<Box<dyn Bytes>>;
+pub(crate) type ByteStream = Pin<Box<dyn Bytes>>;
 
 /// A stream to the broker, and the password that is to be said on it, where there is one.
-pub(crate) type Dialled = (Stream, Option<Secret>);
+pub(crate) type Dialled = (ByteStream, Option<Secret>);
 
 /// Bytes both ways.
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send {}
@@ -207,7 +207,7 @@ async fn encrypt(
     socket: TcpStream,
     host: String,
     tls: Arc<ClientConfig>,
-) -> Result<Stream, Failure> {
+) -> Result<ByteStream, Failure> {
     let name =
         ServerName::try_from(host).map_err(|error| Failure::Handshake(io::Error::other(error)))?;
     let connector = TlsConnector::from(tls);
@@ -231,7 +231,7 @@ async fn apart<T: Send + 'static>(
 ) -> io::Result<T> {
     let turn = Arc::clone(turn).lock_owned().await;
     let (sender, receiver) = oneshot::channel();
-    Crew::spawn_detached(name, move || {
+    Threads::spawn_detached(name, move || {
         // Nobody may be there any more to hear it.
         sender.send(work()).ok();
         drop(turn);

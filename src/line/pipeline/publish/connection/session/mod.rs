@@ -1,9 +1,9 @@
-//! What is said on one connection: messages become bytes, bytes become happenings. No I/O.
+//! What is said on one connection: messages become bytes, bytes become events. No I/O.
 //!
 //! ```text
 //! publish, subscribe ─► queue ─► out ─► (socket)
 //!                         as much as the broker takes at a time
-//! (socket) ─► input ─► happenings
+//! (socket) ─► input ─► events
 //! ```
 //!
 //! One bad message must not take the verdicts along: a message that cannot be read is confirmed,
@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::decode::{self, Header, Malformed, MessageHead, Packet, Said};
+use super::decode::{self, BrokerProperties, Header, Malformed, MessageHead, Packet};
 use super::encode::{self, Outgoing};
 use super::failure::Failure;
 use super::{
-    CAPACITY, Happening, IN_FLIGHT, Incoming, Limits, Message, NotSent, PACKET_LIMIT, reason,
+    BrokerLimits, CAPACITY, ConnectionEvent, IN_FLIGHT, Incoming, Message, NotSent, PACKET_LIMIT,
+    reason,
 };
 use crate::line::config::{MqttSettings, MqttVersion};
 use crate::line::pipeline::channels::log_limit::Throttle;
@@ -41,14 +42,14 @@ const SHOWN: usize = 120;
 pub(crate) struct Session {
     version: MqttVersion,
     root: String,
-    limits: Limits,
+    limits: BrokerLimits,
     is_accepted: bool,
     /// In seconds, where the broker says how often it wants to hear from us.
     keep_alive: Option<u16>,
     queue: VecDeque<Queued>,
     out: Vec<u8>,
     /// What has happened when all of `out` is on the wire.
-    when_sent: VecDeque<Happening>,
+    when_sent: VecDeque<ConnectionEvent>,
     /// The socket has taken bytes and need not have passed them on.
     is_unflushed: bool,
     /// The farewell is in `out` or has left it.
@@ -60,7 +61,7 @@ pub(crate) struct Session {
     in_flight: BTreeSet<u16>,
     /// Subscriptions that are not answered yet.
     asked: BTreeMap<u16, Vec<String>>,
-    happenings: VecDeque<Happening>,
+    events: VecDeque<ConnectionEvent>,
     complaints: Throttle,
 }
 
@@ -77,7 +78,7 @@ impl Session {
         Self {
             version: settings.version,
             root: settings.root.clone(),
-            limits: Limits::default(),
+            limits: BrokerLimits::default(),
             is_accepted: false,
             keep_alive: None,
             queue: VecDeque::new(),
@@ -90,7 +91,7 @@ impl Session {
             last_number: 0,
             in_flight: BTreeSet::new(),
             asked: BTreeMap::new(),
-            happenings: VecDeque::new(),
+            events: VecDeque::new(),
             complaints: Throttle::new(Duration::from_secs(60)),
         }
     }
@@ -130,13 +131,13 @@ impl Session {
     }
 
     /// Adds what happened outside of what is said.
-    pub(crate) fn tell(&mut self, happening: Happening) {
-        self.happenings.push_back(happening);
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+        self.events.push_back(event);
     }
 
     /// The oldest thing that has happened and was not told.
-    pub(crate) fn happening(&mut self) -> Option<Happening> {
-        self.happenings.pop_front()
+    pub(crate) fn event(&mut self) -> Option<ConnectionEvent> {
+        self.events.pop_front()
     }
 
     /// Whether the broker has let us in.
@@ -187,7 +188,7 @@ impl Session {
                     0
                 };
                 self.out.extend(packet.with_number(number));
-                self.when_sent.push_back(Happening::Sent(number));
+                self.when_sent.push_back(ConnectionEvent::Sent(number));
             }
             Queued::Subscription(packet, topics) => {
                 let number = self.free_number();
@@ -225,7 +226,7 @@ impl Session {
     /// The socket has passed on everything that it took.
     pub(crate) fn flushed(&mut self) {
         self.is_unflushed = false;
-        self.happenings.append(&mut self.when_sent);
+        self.events.append(&mut self.when_sent);
     }
 
     /// Takes what the socket has received.
@@ -281,7 +282,7 @@ impl Session {
             (Packet::Acknowledged { number, code }, true) => {
                 // One that nothing waits for says nothing.
                 if self.in_flight.remove(&number) {
-                    self.happenings.push_back(Happening::Acknowledged {
+                    self.events.push_back(ConnectionEvent::Acknowledged {
                         packet: number,
                         refused: reason::publish_refusal(code),
                     });
@@ -294,24 +295,24 @@ impl Session {
     }
 
     /// CONNACK.
-    fn enter(&mut self, code: u8, said: &Said<'_>) -> Result<(), Failure> {
+    fn enter(&mut self, code: u8, said: &BrokerProperties<'_>) -> Result<(), Failure> {
         if let Some(reason) = reason::connect_refusal(self.version, code) {
             return Err(Failure::Refused(with_detail(reason, said)));
         }
         let forbidden = match said {
-            Said {
+            BrokerProperties {
                 receive_maximum: Some(0),
                 ..
             } => Some("takes no message at all (Receive Maximum 0), which MQTT 5 forbids"),
-            Said {
+            BrokerProperties {
                 maximum_packet: Some(0),
                 ..
             } => Some("takes no packet at all (Maximum Packet Size 0), which MQTT 5 forbids"),
-            Said {
+            BrokerProperties {
                 maximum_qos: Some(0),
                 ..
             } => Some("does not support QoS 1 (Maximum QoS 0)"),
-            Said {
+            BrokerProperties {
                 retain_available: Some(0),
                 ..
             } => Some("does not support retained messages (Retain Available 0)"),
@@ -320,14 +321,15 @@ impl Session {
         if let Some(problem) = forbidden {
             return Err(Failure::Other(format!("the broker {problem}")));
         }
-        let ours = Limits::default();
-        self.limits = Limits {
+        let ours = BrokerLimits::default();
+        self.limits = BrokerLimits {
             packet: (said.maximum_packet).map_or(ours.packet, |theirs| theirs.min(ours.packet)),
             receive_maximum: said.receive_maximum.unwrap_or(ours.receive_maximum),
         };
         self.keep_alive = said.keep_alive;
         self.is_accepted = true;
-        self.happenings.push_back(Happening::Connected(self.limits));
+        self.events
+            .push_back(ConnectionEvent::Connected(self.limits));
         Ok(())
     }
 
@@ -342,7 +344,8 @@ impl Session {
         let refused = (topics.iter().zip(reasons))
             .filter_map(|(topic, reason)| Some(format!("{topic}: {}", reason?)))
             .collect();
-        self.happenings.push_back(Happening::Subscribed { refused });
+        self.events
+            .push_back(ConnectionEvent::Subscribed { refused });
     }
 
     fn confirm(&mut self, message: &MessageHead<'_>) {
@@ -375,7 +378,7 @@ impl Session {
                 })
                 .ok()
         });
-        self.happenings.push_back(Happening::Received(Incoming {
+        self.events.push_back(ConnectionEvent::Received(Incoming {
             topic,
             payload: payload.to_vec(),
             too_long: None,
@@ -388,7 +391,7 @@ impl Session {
     fn read_message<'a>(
         &self,
         message: &MessageHead<'a>,
-    ) -> Result<(String, Said<'a>, &'a [u8]), Malformed> {
+    ) -> Result<(String, BrokerProperties<'a>, &'a [u8]), Malformed> {
         let (said, payload) = message.rest(self.version)?;
         let topic = decode::text(message.topic)?;
         Ok((topic.to_owned(), said, payload))
@@ -405,7 +408,7 @@ impl Session {
         };
         self.confirm(&message);
         match decode::text(message.topic) {
-            Ok(topic) => self.happenings.push_back(Happening::Received(Incoming {
+            Ok(topic) => self.events.push_back(ConnectionEvent::Received(Incoming {
                 topic: topic.to_owned(),
                 payload: Vec::new(),
                 too_long: Some(header.size()),
@@ -435,7 +438,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// A reason, and what the broker has to say about it.
-fn with_detail(reason: &str, said: &Said<'_>) -> String {
+fn with_detail(reason: &str, said: &BrokerProperties<'_>) -> String {
     match said.reason {
         Some(detail) => format!("{reason} ({})", shown(detail)),
         None => reason.to_owned(),

@@ -100,7 +100,7 @@ proptest! {
                 break;
             }
         }
-        while session.happening().is_some() {}
+        while session.event().is_some() {}
     }
 
     /// A message arrives as it was sent, however the network cuts it.
@@ -112,7 +112,7 @@ proptest! {
         piece in 1..64_usize,
     ) {
         let mut session = accepted(MqttVersion::V5);
-        session.happening();
+        session.event();
         let properties = PublishProperties {
             payload_format_indicator: Some(1),
             message_expiry_interval: Some(7),
@@ -127,7 +127,7 @@ proptest! {
         for piece in written(&TheirPacket::Publish(publish)).chunks(piece) {
             session.receive(piece).unwrap();
         }
-        let expected = Happening::Received(Incoming {
+        let expected = ConnectionEvent::Received(Incoming {
             topic,
             payload,
             too_long: None,
@@ -135,8 +135,8 @@ proptest! {
             duplicate: false,
             reply: Some(Reply { topic: "plc/answer".to_owned(), correlation: Some(correlation) }),
         });
-        prop_assert_eq!(session.happening(), Some(expected));
-        prop_assert_eq!(session.happening(), None);
+        prop_assert_eq!(session.event(), Some(expected));
+        prop_assert_eq!(session.event(), None);
     }
 
     /// And another library reads what we write.
@@ -212,10 +212,10 @@ fn what_a_broker_says_of_itself_is_understood() {
         properties: Some(properties),
     });
     session.receive(&written(&connack)).unwrap();
-    let limits = Limits {
+    let limits = BrokerLimits {
         packet: 900,
         receive_maximum: 7,
     };
-    assert_eq!(session.happening(), Some(Happening::Connected(limits)));
+    assert_eq!(session.event(), Some(ConnectionEvent::Connected(limits)));
     assert_eq!(session.keep_alive(), Some(Duration::from_secs(5)));
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flawd::bundle::scorer::ScorerError;
 use flawd::bundle::{Bundle, BundleError, GoldenInput, Thresholds};
 use flawd::line::config::{Document, ValidConfig};
-use flawd::line::models::{Fleet, FleetError, Refusal, Step};
+use flawd::line::models::{BundleRefusal, LoadStep, LoadedModels, ModelsError};
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_onnx::{ModelError, Runtime};
 use jiff::Timestamp;
@@ -52,8 +52,8 @@ impl Plant {
         ValidConfig::parse(&document, &BTreeMap::new()).unwrap()
     }
 
-    fn load(&self, bundles: &[&Path], extra: &str) -> Result<Fleet, FleetError> {
-        Fleet::load(&self.config(bundles, extra), &runtime(), &mut |_| ())
+    fn load(&self, bundles: &[&Path], extra: &str) -> Result<LoadedModels, ModelsError> {
+        LoadedModels::load(&self.config(bundles, extra), &runtime(), &mut |_| ())
     }
 }
 
@@ -93,9 +93,9 @@ fn change_manifest(folder: &Path, from: &str, to: &str) {
 }
 
 /// What is wrong with which bundle, of which camera.
-fn refusal(refused: Result<Fleet, FleetError>) -> (PathBuf, String, Refusal) {
+fn refusal(refused: Result<LoadedModels, ModelsError>) -> (PathBuf, String, BundleRefusal) {
     match refused {
-        Err(FleetError::Refused {
+        Err(ModelsError::Refused {
             bundle,
             used_by,
             source,
@@ -110,8 +110,8 @@ fn cameras_with_the_same_bundle_share_one_model_however_they_name_it() {
     let link = plant.folder.path().join("link");
     std::os::unix::fs::symlink(bundle::path(), &link).unwrap();
     let copy = plant.copy("copy");
-    let fleet = plant.load(&[bundle::path(), &link, &copy], "").unwrap();
-    let [a, b, c] = &fleet.model_sets()[..] else {
+    let models = plant.load(&[bundle::path(), &link, &copy], "").unwrap();
+    let [a, b, c] = &models.model_sets()[..] else {
         panic!("there are three cameras");
     };
     assert!(Arc::ptr_eq(&a.standard, &b.standard));
@@ -124,8 +124,8 @@ fn bundles_with_the_same_model_share_its_session_and_keep_their_thresholds() {
     let copy = plant.copy("strict");
     let scores = Bundle::open(&copy).unwrap().calibration().scores().to_vec();
     recalibrate(&copy, Calibration::from_scores(scores, 0.5).unwrap(), 1.0);
-    let fleet = plant.load(&[bundle::path(), &copy], "").unwrap();
-    let [a, b] = &fleet.model_sets()[..] else {
+    let models = plant.load(&[bundle::path(), &copy], "").unwrap();
+    let [a, b] = &models.model_sets()[..] else {
         panic!("there are two cameras");
     };
     assert!(a.standard.shares_session_with(&b.standard));
@@ -149,9 +149,9 @@ fn a_recipe_picks_its_bundle_and_a_shadow_has_a_session_of_its_own() {
         bundle::path().display(),
         other.display()
     );
-    let fleet = plant.load(&[bundle::path()], &extra).unwrap();
-    let sets = fleet.model_sets();
-    let digest = |model: &flawd::line::pipeline::part::model::ActiveModel| model.judge.model.digest;
+    let models = plant.load(&[bundle::path()], &extra).unwrap();
+    let sets = models.model_sets();
+    let digest = |model: &flawd::line::pipeline::part::model::LoadedModel| model.judge.model.digest;
     let expected = |path: &Path| Bundle::open(path).unwrap().manifest().model.digest;
     assert_eq!(
         digest(sets[0].select(None).unwrap()),
@@ -161,7 +161,7 @@ fn a_recipe_picks_its_bundle_and_a_shadow_has_a_session_of_its_own() {
     assert_eq!(digest(m8), expected(other));
     assert!(sets[0].select(Some("M9")).is_none());
 
-    let shadows = fleet.shadows();
+    let shadows = models.shadows();
     assert!(shadows[0].is_none());
     let shadow = shadows[1].as_ref().unwrap();
     assert_eq!(digest(shadow), expected(other));
@@ -173,18 +173,18 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
     let plant = Plant::new();
     let [still, exchanged] = [plant.copy("still"), plant.copy("exchanged")];
     let config = plant.config(&[&still, &exchanged], "");
-    let fleet = Fleet::load(&config, &runtime(), &mut |_| ()).unwrap();
+    let models = LoadedModels::load(&config, &runtime(), &mut |_| ()).unwrap();
     fs::remove_dir_all(&exchanged).unwrap();
     bundle::copy_folder(bundle::other(), &exchanged);
 
     let mut steps = Vec::new();
-    let next = fleet.reload(&config, &runtime(), &mut |step| {
+    let next = models.reload(&config, &runtime(), &mut |step| {
         steps.push(match step {
-            Step::Loading(place) => ("loading", place.to_owned()),
-            Step::BuildingEngine(place) => ("building", place.to_owned()),
-            Step::EngineBuilt(place, _) => ("built", place.to_owned()),
-            Step::Ready(place) => ("ready", place.to_owned()),
-            Step::Kept(place) => ("kept", place.to_owned()),
+            LoadStep::Loading(place) => ("loading", place.to_owned()),
+            LoadStep::BuildingEngine(place) => ("building", place.to_owned()),
+            LoadStep::EngineBuilt(place, _) => ("built", place.to_owned()),
+            LoadStep::Ready(place) => ("ready", place.to_owned()),
+            LoadStep::Kept(place) => ("kept", place.to_owned()),
         });
     });
     let expected = [
@@ -194,7 +194,7 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
         ("ready", exchanged),
     ];
     assert_eq!(steps, expected);
-    let (old, new) = (fleet.model_sets(), next.unwrap().model_sets());
+    let (old, new) = (models.model_sets(), next.unwrap().model_sets());
     assert!(Arc::ptr_eq(&old[0].standard, &new[0].standard));
     assert!(!new[1].standard.shares_session_with(&old[1].standard));
     assert_ne!(
@@ -206,11 +206,11 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
 #[test]
 fn other_settings_of_the_session_load_the_model_again() {
     let plant = Plant::new();
-    let fleet = plant.load(&[bundle::path()], "").unwrap();
+    let models = plant.load(&[bundle::path()], "").unwrap();
     let mut config = plant.config(&[bundle::path()], "");
     config.inference.session.intra_threads = 1;
-    let next = fleet.reload(&config, &runtime(), &mut |_| ()).unwrap();
-    let (old, new) = (fleet.model_sets(), next.model_sets());
+    let next = models.reload(&config, &runtime(), &mut |_| ()).unwrap();
+    let (old, new) = (models.model_sets(), next.model_sets());
     assert!(!new[0].standard.shares_session_with(&old[0].standard));
 }
 
@@ -220,8 +220,8 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
     let plant = Plant::new();
     let copy = plant.copy("bundle");
     let config = plant.config(&[bundle::path(), &copy], "");
-    let fleet = Fleet::load(&config, &runtime(), &mut |_| ()).unwrap();
-    let before = fleet.self_test();
+    let models = LoadedModels::load(&config, &runtime(), &mut |_| ()).unwrap();
+    let before = models.self_test();
     let digest = Bundle::open(&copy).unwrap().manifest().model.digest;
     let golden = Bundle::open(&copy).unwrap().manifest().golden[0].clone();
     let cut_short = |copy: &Path| {
@@ -230,16 +230,21 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
         fs::write(&model, &bytes[..bytes.len() / 2]).unwrap();
     };
 
-    type Case<'a> = (&'a str, &'a dyn Fn(&Path), fn(&Refusal) -> bool);
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), fn(&BundleRefusal) -> bool);
     let cases: [Case<'_>; 6] = [
         ("a model that is cut short", &cut_short, |refusal| {
-            matches!(refusal, Refusal::Bundle(BundleError::WrongDigest { path, .. })
+            matches!(refusal, BundleRefusal::Bundle(BundleError::WrongDigest { path, .. })
                 if path.ends_with("model.onnx"))
         }),
         (
             "a wrong digest in the manifest",
             &|copy| change_manifest(copy, &digest.hex(), &"0".repeat(64)),
-            |refusal| matches!(refusal, Refusal::Bundle(BundleError::WrongDigest { .. })),
+            |refusal| {
+                matches!(
+                    refusal,
+                    BundleRefusal::Bundle(BundleError::WrongDigest { .. })
+                )
+            },
         ),
         (
             "a damaged model with the right digest",
@@ -251,7 +256,7 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
             |refusal| {
                 matches!(
                     refusal,
-                    Refusal::Model(ScorerError::Model(ModelError::Damaged { .. }))
+                    BundleRefusal::Model(ScorerError::Model(ModelError::Damaged { .. }))
                 )
             },
         ),
@@ -261,7 +266,12 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
                 let edited = format!("score = {}", golden.score * 1.5);
                 change_manifest(copy, &format!("score = {}", golden.score), &edited);
             },
-            |refusal| matches!(refusal, Refusal::Model(ScorerError::NotReproduced { .. })),
+            |refusal| {
+                matches!(
+                    refusal,
+                    BundleRefusal::Model(ScorerError::NotReproduced { .. })
+                )
+            },
         ),
         (
             "a verdict that flips within tolerance",
@@ -270,23 +280,33 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
                 let calibration = Calibration::from_scores(between, 0.1).unwrap();
                 recalibrate(copy, calibration, 1.005);
             },
-            |refusal| matches!(refusal, Refusal::Model(ScorerError::VerdictFlipped { .. })),
+            |refusal| {
+                matches!(
+                    refusal,
+                    BundleRefusal::Model(ScorerError::VerdictFlipped { .. })
+                )
+            },
         ),
         (
             "no bundle",
             &|copy| fs::remove_file(copy.join("bundle.toml")).unwrap(),
-            |refusal| matches!(refusal, Refusal::Bundle(BundleError::NotABundle { .. })),
+            |refusal| {
+                matches!(
+                    refusal,
+                    BundleRefusal::Bundle(BundleError::NotABundle { .. })
+                )
+            },
         ),
     ];
     for (what, damage, is_expected) in cases {
         fs::remove_dir_all(&copy).unwrap();
         bundle::copy_folder(bundle::path(), &copy);
         damage(&copy);
-        let (named, used_by, refusal) = refusal(fleet.reload(&config, &runtime(), &mut |_| ()));
+        let (named, used_by, refusal) = refusal(models.reload(&config, &runtime(), &mut |_| ()));
         assert!(is_expected(&refusal), "{what}: {refusal:?}");
         assert_eq!((named, &*used_by), (copy.clone(), "camera.b"), "{what}");
     }
-    assert_eq!(fleet.self_test(), before, "the old fleet is as it was");
+    assert_eq!(models.self_test(), before, "the old fleet is as it was");
 }
 
 #[test]
@@ -295,8 +315,9 @@ fn a_provider_that_cannot_be_had_refuses_the_bundle_and_is_named() {
     let mut config = plant.config(&[bundle::path()], "");
     config.inference.session.providers = vec!["tensorrt".parse().unwrap()];
     config.inference.engines = Some(plant.folder.path().join("engines"));
-    let (_, _, refusal) = refusal(Fleet::load(&config, &runtime(), &mut |_| ()));
-    let Refusal::Model(ScorerError::Model(ModelError::Provider { provider, .. })) = refusal else {
+    let (_, _, refusal) = refusal(LoadedModels::load(&config, &runtime(), &mut |_| ()));
+    let BundleRefusal::Model(ScorerError::Model(ModelError::Provider { provider, .. })) = refusal
+    else {
         panic!("{refusal:?}");
     };
     assert_eq!(provider, "tensorrt");
@@ -310,10 +331,10 @@ fn the_self_test_scores_every_model_once_through_its_live_session() {
         "[camera.a.recipe.M8]\nbundle = \"{}\"\n",
         bundle::other().display()
     );
-    let fleet = plant.load(&[&copy, &copy], &extra).unwrap();
+    let models = plant.load(&[&copy, &copy], &extra).unwrap();
     // What was loaded is tested, whatever lies in its place by now.
     fs::remove_dir_all(&copy).unwrap();
-    let report = fleet.self_test();
+    let report = models.self_test();
     assert!(report.passed, "{report:?}");
     let users: Vec<_> = report
         .models
@@ -345,17 +366,17 @@ fn the_self_test_scores_every_model_once_through_its_live_session() {
 fn another_threshold_needs_no_loading_and_holds_for_the_camera_that_it_was_asked_for() {
     let plant = Plant::new();
     let config = plant.config(&[bundle::path(), bundle::path()], "");
-    let fleet = Fleet::load(&config, &runtime(), &mut |_| ()).unwrap();
+    let models = LoadedModels::load(&config, &runtime(), &mut |_| ()).unwrap();
     let bundles = Bundle::open(bundle::path()).unwrap().calibration().clone();
     let expected = Calibration::from_scores(bundles.scores().to_vec(), 0.5).unwrap();
 
-    let old = fleet.model_sets();
-    let one = fleet.recalibrated(Some("b"), 0.5).unwrap().model_sets();
+    let old = models.model_sets();
+    let one = models.recalibrated(Some("b"), 0.5).unwrap().model_sets();
     assert!(Arc::ptr_eq(&old[0].standard, &one[0].standard));
     assert_eq!(one[1].standard.judge.calibration, expected);
     assert!(one[1].standard.shares_session_with(&old[1].standard));
 
-    let all = fleet.recalibrated(None, 0.5).unwrap();
+    let all = models.recalibrated(None, 0.5).unwrap();
     let sets = all.model_sets();
     assert!(Arc::ptr_eq(&sets[0].standard, &sets[1].standard));
     assert_eq!(sets[0].standard.judge.calibration, expected);
@@ -372,16 +393,16 @@ fn another_threshold_needs_no_loading_and_holds_for_the_camera_that_it_was_asked
 #[test]
 fn a_threshold_that_cannot_be_promised_and_a_camera_that_is_not_there_are_refused() {
     let plant = Plant::new();
-    let fleet = plant.load(&[bundle::path()], "").unwrap();
-    let too_low = fleet.recalibrated(None, 1e-6).unwrap_err();
-    let FleetError::Threshold { source, .. } = &too_low else {
+    let models = plant.load(&[bundle::path()], "").unwrap();
+    let too_low = models.recalibrated(None, 1e-6).unwrap_err();
+    let ModelsError::Threshold { source, .. } = &too_low else {
         panic!("{too_low:?}");
     };
     assert!(
         matches!(source, CalibrationError::TooFewScores { .. }),
         "{source}"
     );
-    let nobody = fleet.recalibrated(Some("z"), 0.5).unwrap_err().to_string();
+    let nobody = models.recalibrated(Some("z"), 0.5).unwrap_err().to_string();
     assert_eq!(nobody, "there is no camera `z`; there are a");
 }
 
@@ -395,9 +416,9 @@ fn a_threshold_that_was_set_between_two_devices_scores_fails_no_self_test() {
     let scores = [[golden.score * 1.0025; 10], [far; 10]].concat();
     let calibration = Calibration::from_scores(scores, 0.1).unwrap();
     recalibrate(&copy, calibration, 1.005);
-    let fleet = plant.load(&[&copy], "").unwrap();
-    assert!(fleet.self_test().passed);
-    let report = fleet.recalibrated(None, 0.6).unwrap().self_test();
+    let models = plant.load(&[&copy], "").unwrap();
+    assert!(models.self_test().passed);
+    let report = models.recalibrated(None, 0.6).unwrap().self_test();
     let threshold = report.models[0].threshold;
     let mut golden = report.models[0].golden.iter();
     let is_between = golden.any(|it| (it.score.unwrap() > threshold) != (it.expected > threshold));
