@@ -96,12 +96,7 @@ impl AblateArgs {
             base: Variant {
                 view: FeatureView::ALL,
                 cross_scale: true,
-                hidden: flow.hidden,
-                kernels: flow.kernels,
-                clamp: flow.clamp,
-                permutation: flow.permutation,
-                transform: flow.transform,
-                settings: flow.training,
+                flow,
             },
             seeds: (1..=self.seeds).collect(),
             groups,

@@ -16,13 +16,11 @@ use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::Calibration;
 use flawd_core::event::VerdictData;
 use flawd_core::image::Size;
-use flawd_core::permutation::PermutationKind;
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
 use flawd_onnx::{FeatureChoice, Runtime};
-use flawd_train::adam::AdamSettings;
-use flawd_train::trainer::{Schedule, TrainingSettings};
-use flawd_train::transform::TransformKind;
+use flawd_train::settings::FlowSettings;
+use flawd_train::trainer::TrainingSettings;
 
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
@@ -195,6 +193,7 @@ fn prepare(out: &Path) -> anyhow::Result<()> {
 
 /// Trains, exports and calibrates; the bundle lies in `OUT/bundle`.
 fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibration> {
+    let edge = FlowSettings::edge(args.seed);
     let plan = TrainingPlan {
         images: args.out.join("parts"),
         features: FeaturePlan {
@@ -206,22 +205,15 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             cache: args.out.join("cache"),
         },
         map: MapKind::default(),
-        hidden: 48,
-        kernels: vec![3; 3],
-        clamp: 3.0,
-        permutation: PermutationKind::default(),
-        transform: TransformKind::Standardise,
-        settings: TrainingSettings {
-            epochs: args.epochs as usize,
-            least_steps: 0,
-            batch: 16,
-            seed: args.seed,
-            adam: AdamSettings {
-                learning_rate: 2e-3,
-                epsilon: 1e-6,
-                ..AdamSettings::default()
+        flow: FlowSettings {
+            hidden: 48,
+            kernels: vec![3; 3],
+            training: TrainingSettings {
+                epochs: args.epochs as usize,
+                least_steps: 0,
+                ..edge.training
             },
-            schedule: Schedule::Cosine,
+            ..edge
         },
         hold_out: HoldOut::Share(HOLD_OUT),
         promise: calibration::PromiseTarget {

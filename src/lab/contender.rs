@@ -3,12 +3,10 @@
 use std::ops::ControlFlow;
 
 use flawd_core::flow::SCALES;
-use flawd_core::permutation::PermutationKind;
-use flawd_train::adam::AdamSettings;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::FeatureSet;
-use flawd_train::trainer::{EpochError, Schedule, StepReport, TrainingSettings};
-use flawd_train::transform::TransformKind;
+use flawd_train::settings::FlowSettings;
+use flawd_train::trainer::{EpochError, StepReport, TrainingSettings};
 use flawd_train::variant::{Variant, VariantScores};
 use flawd_train::view::{FeatureForm, FeatureView};
 
@@ -96,7 +94,7 @@ impl Contender {
     /// The seed, where something is drawn.
     pub fn seed(&self) -> Option<u64> {
         match self {
-            Self::Flow(variant) => Some(variant.settings.seed),
+            Self::Flow(variant) => Some(variant.flow.training.seed),
             Self::Padim(seed) => Some(*seed),
             Self::Gaussian(_) | Self::Neighbour => None,
         }
@@ -105,7 +103,7 @@ impl Contender {
     /// The same with another seed; itself where nothing is drawn.
     pub fn with_seed(mut self, seed: u64) -> Self {
         match &mut self {
-            Self::Flow(variant) => variant.settings.seed = seed,
+            Self::Flow(variant) => variant.flow.training.seed = seed,
             Self::Padim(own) => *own = seed,
             Self::Gaussian(_) | Self::Neighbour => {}
         }
@@ -181,28 +179,22 @@ impl Method {
 /// on the spatial means of three scales, fully connected because its maps are 1x1.
 ///
 /// Unlike there: subnets have one hidden layer and not three, with a gain that begins at 0; means
-/// are standardised; the optimiser is that of the recipe `edge`; and images are neither trained
+/// are standardised; the optimiser is that of the preset `edge`; and images are neither trained
 /// nor scored under several rotations.
 fn differnet(seed: u64) -> Variant {
+    let edge = FlowSettings::edge(seed);
     Variant {
         view: all(FeatureForm::Means),
         cross_scale: true,
-        hidden: DIFFERNET_HIDDEN,
-        kernels: vec![1; DIFFERNET_BLOCKS],
-        clamp: 3.0,
-        permutation: PermutationKind::default(),
-        transform: TransformKind::Standardise,
-        settings: TrainingSettings {
-            epochs: DIFFERNET_EPOCHS,
-            least_steps: 0,
-            batch: 16,
-            seed,
-            adam: AdamSettings {
-                learning_rate: 2e-3,
-                epsilon: 1e-6,
-                ..AdamSettings::default()
+        flow: FlowSettings {
+            hidden: DIFFERNET_HIDDEN,
+            kernels: vec![1; DIFFERNET_BLOCKS],
+            training: TrainingSettings {
+                epochs: DIFFERNET_EPOCHS,
+                least_steps: 0,
+                ..edge.training
             },
-            schedule: Schedule::Cosine,
+            ..edge
         },
     }
 }

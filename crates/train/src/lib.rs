@@ -13,6 +13,7 @@ pub mod view;
 pub mod adam;
 pub mod baseline;
 pub mod checkpoint;
+pub mod settings;
 pub mod trainer;
 pub mod variant;
 

@@ -6,11 +6,11 @@
 use std::ops::ControlFlow;
 
 use flawd_core::flow::FlowSpec;
-use flawd_core::permutation::PermutationKind;
 
 use crate::features::FeatureSet;
-use crate::trainer::{EpochError, StepReport, Trainer, TrainingSettings};
-use crate::transform::{self, TransformKind};
+use crate::settings::FlowSettings;
+use crate::trainer::{EpochError, StepReport, Trainer};
+use crate::transform;
 use crate::view::FeatureView;
 
 /// Everything that the scores of a variant depend on, besides the images.
@@ -20,18 +20,8 @@ pub struct Variant {
     pub view: FeatureView,
     /// Whether its scales are linked.
     pub cross_scale: bool,
-    /// Hidden channels of the subnets.
-    pub hidden: usize,
-    /// Kernel size of each coupling block.
-    pub kernels: Vec<usize>,
-    /// Limit of the log-scales.
-    pub clamp: f32,
-    /// Which generator draws the permutations.
-    pub permutation: PermutationKind,
-    /// What happens to the features before the flow.
-    pub transform: TransformKind,
-    /// Epochs, batch, optimiser, seed.
-    pub settings: TrainingSettings,
+    /// How it is built and trained.
+    pub flow: FlowSettings,
 }
 
 /// What a trained variant gave.
@@ -54,10 +44,10 @@ impl Variant {
         let shapes = features.seen_as(self.view.clone()).shapes();
         FlowSpec {
             channels: shapes[0][0],
-            hidden: self.hidden,
-            kernels: self.kernels.clone(),
-            clamp: self.clamp,
-            permutation: self.permutation,
+            hidden: self.flow.hidden,
+            kernels: self.flow.kernels.clone(),
+            clamp: self.flow.clamp,
+            permutation: self.flow.permutation,
             scales: shapes.len(),
             cross_scale: self.cross_scale,
         }
@@ -77,9 +67,9 @@ impl Variant {
             train.seen_as(self.view.clone()),
             test.seen_as(self.view.clone()),
         );
-        let transform = transform::fit(self.transform, &train)?;
+        let transform = transform::fit(self.flow.transform, &train)?;
         let spec = self.spec(&train);
-        let mut trainer = Trainer::new(spec, self.settings.clone(), &train, &transform)?;
+        let mut trainer = Trainer::new(spec, self.flow.training.clone(), &train, &transform)?;
         while !trainer.is_finished() {
             trainer.epoch(&mut observe)?;
         }

@@ -3,12 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use flawd_core::permutation::PermutationKind;
-use flawd_train::adam::AdamSettings;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::{FeatureCache, FeatureSet, ImageFeatures};
-use flawd_train::trainer::{EpochError, Schedule, TrainingSettings};
-use flawd_train::transform::TransformKind;
+use flawd_train::settings::FlowSettings;
+use flawd_train::trainer::{EpochError, TrainingSettings};
 use flawd_train::variant::Variant;
 use flawd_train::view::{FeatureForm, FeatureView};
 use ndarray::Array3;
@@ -122,28 +120,23 @@ fn a_padim_map_is_local_and_its_highest_place_is_the_score() {
 
 /// The head of DifferNet: a fully connected flow on pooled features.
 fn head(epochs: usize, seed: u64) -> Variant {
+    let edge = FlowSettings::edge(seed);
     Variant {
         view: FeatureView {
             scales: 0..3,
             form: FeatureForm::Means,
         },
         cross_scale: true,
-        hidden: 8,
-        kernels: vec![1; 8],
-        clamp: 3.0,
-        permutation: PermutationKind::NumpyLegacy,
-        transform: TransformKind::Standardise,
-        settings: TrainingSettings {
-            epochs,
-            least_steps: 0,
-            batch: 5,
-            seed,
-            adam: AdamSettings {
-                learning_rate: 2e-3,
-                epsilon: 1e-6,
-                ..AdamSettings::default()
+        flow: FlowSettings {
+            hidden: 8,
+            kernels: vec![1; 8],
+            training: TrainingSettings {
+                epochs,
+                least_steps: 0,
+                batch: 5,
+                ..edge.training
             },
-            schedule: Schedule::Cosine,
+            ..edge
         },
     }
 }

@@ -1,24 +1,24 @@
-//! The flow and its training as arguments: a named recipe, and flags that change it.
+//! The flow and its training as arguments: a preset, and flags that change it.
 
 use clap::{Args, ValueEnum};
 use flawd_core::permutation::PermutationKind;
 use flawd_train::adam::AdamSettings;
-use flawd_train::trainer::{Schedule, TrainingSettings};
+use flawd_train::settings::FlowSettings;
+use flawd_train::trainer::Schedule;
 use flawd_train::transform::TransformKind;
 
 use crate::commands::numbers;
 
-/// Optimiser steps of [`Recipe::Edge`] at least, so that a flow of few images is trained to its end
-/// too; docs/training.md measures it.
-const LEAST_STEPS: usize = 750;
-
-/// What the flow is and how it is trained. Whatever is not given comes from the recipe.
+/// What the flow is and how it is trained. Whatever is not given comes from the preset.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Flow and optimiser (defaults come from the recipe)")]
+#[command(next_help_heading = "Flow and optimiser (defaults come from the preset)")]
 pub(crate) struct FlowArgs {
     /// Settings to start from
-    #[arg(long, value_enum, default_value_t = Recipe::Edge)]
-    recipe: Recipe,
+    #[arg(long, value_enum, default_value_t = Preset::Edge)]
+    preset: Preset,
+    /// The name that `--preset` had before
+    #[arg(long, value_enum, hide = true, conflicts_with = "preset")]
+    recipe: Option<Preset>,
     /// Passes over the training images; 20 with `edge`, or as many as make 750 steps where the images
     /// are few
     #[arg(long, value_name = "N")]
@@ -63,7 +63,7 @@ pub(crate) struct FlowArgs {
 
 /// Named settings.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Recipe {
+enum Preset {
     /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
     Edge,
     /// The settings of the published code: full width, raw features, no schedule, 240 epochs
@@ -94,59 +94,17 @@ enum ScheduleArg {
     Cosine,
 }
 
-/// A flow's shape and its training, without the data.
-pub(crate) struct FlowSettings {
-    pub(crate) hidden: usize,
-    pub(crate) kernels: Vec<usize>,
-    pub(crate) clamp: f32,
-    pub(crate) permutation: PermutationKind,
-    pub(crate) transform: TransformKind,
-    pub(crate) training: TrainingSettings,
-}
-
-impl Recipe {
+impl Preset {
     fn settings(self, seed: u64) -> FlowSettings {
         match self {
-            Self::Edge => FlowSettings {
-                hidden: 64,
-                kernels: vec![3; 4],
-                clamp: 3.0,
-                permutation: PermutationKind::default(),
-                transform: TransformKind::Standardise,
-                training: TrainingSettings {
-                    epochs: 20,
-                    least_steps: LEAST_STEPS,
-                    batch: 16,
-                    seed,
-                    adam: AdamSettings {
-                        learning_rate: 2e-3,
-                        epsilon: 1e-6,
-                        ..AdamSettings::default()
-                    },
-                    schedule: Schedule::Cosine,
-                },
-            },
-            Self::Published => FlowSettings {
-                hidden: 1024,
-                kernels: vec![3, 3, 3, 5],
-                clamp: 3.0,
-                permutation: PermutationKind::default(),
-                transform: TransformKind::None,
-                training: TrainingSettings {
-                    epochs: 240,
-                    least_steps: 0,
-                    batch: 16,
-                    seed,
-                    adam: AdamSettings::default(),
-                    schedule: Schedule::Constant,
-                },
-            },
+            Self::Edge => FlowSettings::edge(seed),
+            Self::Published => FlowSettings::published(seed),
         }
     }
 }
 
 impl FlowArgs {
-    /// The recipe with what was given instead.
+    /// The preset with what was given instead.
     ///
     /// # Errors
     /// If there would be nothing to train, or a number is out of its range.
@@ -156,7 +114,12 @@ impl FlowArgs {
                 *setting = given;
             }
         }
-        let mut settings = self.recipe.settings(seed);
+        if self.recipe.is_some() {
+            eprintln!(
+                "flawd: --recipe is called --preset now, and will be gone in a later version"
+            );
+        }
+        let mut settings = self.recipe.unwrap_or(self.preset).settings(seed);
         set(&mut settings.hidden, self.hidden);
         set(&mut settings.kernels, self.kernels);
         set(&mut settings.clamp, self.clamp);
@@ -273,6 +236,15 @@ mod tests {
         assert_eq!(epochs(&[], 60), 188, "4 steps each, 752 in all");
         assert_eq!(epochs(&["--batch", "4"], 60), 50, "15 steps each");
         assert_eq!(epochs(&["--epochs", "3"], 60), 3);
+        assert_eq!(epochs(&["--preset", "published"], 60), 240);
+    }
+
+    #[test]
+    fn the_name_that_preset_had_before_means_the_same() {
         assert_eq!(epochs(&["--recipe", "published"], 60), 240);
+        let both = ["flawd", "--recipe", "edge", "--preset", "edge"];
+        Command::try_parse_from(both)
+            .map(|_| ())
+            .expect_err("one is enough");
     }
 }

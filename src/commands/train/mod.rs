@@ -87,12 +87,7 @@ impl TrainArgs {
             images: self.images,
             features: self.features.plan()?,
             map: self.map.kind(),
-            hidden: flow.hidden,
-            kernels: flow.kernels,
-            clamp: flow.clamp,
-            permutation: flow.permutation,
-            transform: flow.transform,
-            settings: flow.training,
+            flow,
             hold_out: match self.cross_calibrate {
                 Some(folds) => HoldOut::Folds(folds),
                 None => HoldOut::Share(self.hold_out),

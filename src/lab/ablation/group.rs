@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use flawd_core::flow::SCALES;
+use flawd_train::settings::FlowSettings;
 use flawd_train::variant::Variant;
 use flawd_train::view::{FeatureForm, FeatureView};
 
@@ -74,25 +75,25 @@ impl Group {
             Self::Fusion => fusion(base),
             Self::Blocks => {
                 let entry = |blocks| {
-                    let kernels = if blocks == base.kernels.len() {
-                        base.kernels.clone()
+                    let kernels = if blocks == base.flow.kernels.len() {
+                        base.flow.kernels.clone()
                     } else {
                         resized(base, blocks)
                     };
                     with_kernels(base, format!("{blocks}"), kernels)
                 };
-                let own = base.kernels.len();
+                let own = base.flow.kernels.len();
                 with(&BLOCKS, own).into_iter().map(entry).collect()
             }
             Self::Kernel => {
                 let entry = |kernel| {
-                    let mut kernels = base.kernels.clone();
+                    let mut kernels = base.flow.kernels.clone();
                     if let Some(last) = kernels.last_mut() {
                         *last = kernel;
                     }
                     with_kernels(base, format!("{kernel}x{kernel}"), kernels)
                 };
-                let own = base.kernels.last().copied();
+                let own = base.flow.kernels.last().copied();
                 let kernels = own.map_or(KERNELS.to_vec(), |own| with(&KERNELS, own));
                 kernels.into_iter().map(entry).collect()
             }
@@ -159,7 +160,7 @@ fn with(tried: &[usize], own: usize) -> Vec<usize> {
 
 /// As many kernels as there are to be blocks: the base's first, and at the end its last.
 fn resized(base: &Variant, blocks: usize) -> Vec<usize> {
-    let (Some(&first), Some(&last)) = (base.kernels.first(), base.kernels.last()) else {
+    let (Some(&first), Some(&last)) = (base.flow.kernels.first(), base.flow.kernels.last()) else {
         return Vec::new();
     };
     let mut kernels = vec![first; blocks - 1];
@@ -171,7 +172,10 @@ fn with_kernels(base: &Variant, name: String, kernels: Vec<usize>) -> Entry {
     flow(
         &name,
         Variant {
-            kernels,
+            flow: FlowSettings {
+                kernels,
+                ..base.flow.clone()
+            },
             ..base.clone()
         },
     )
@@ -202,29 +206,15 @@ fn baselines() -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use flawd_core::permutation::PermutationKind;
-    use flawd_train::adam::AdamSettings;
-    use flawd_train::trainer::{Schedule, TrainingSettings};
-    use flawd_train::transform::TransformKind;
-
     use super::*;
 
     fn base() -> Variant {
         Variant {
             view: FeatureView::ALL,
             cross_scale: true,
-            hidden: 8,
-            kernels: vec![3, 3, 3, 5],
-            clamp: 3.0,
-            permutation: PermutationKind::default(),
-            transform: TransformKind::Standardise,
-            settings: TrainingSettings {
-                epochs: 2,
-                least_steps: 0,
-                batch: 4,
-                seed: 1,
-                adam: AdamSettings::default(),
-                schedule: Schedule::Constant,
+            flow: FlowSettings {
+                hidden: 8,
+                ..FlowSettings::published(1)
             },
         }
     }
@@ -234,13 +224,17 @@ mod tests {
     fn the_flow_that_is_varied_is_in_every_group_of_variants_once() {
         for kernels in [&[3, 3, 3, 5][..], &[3; 5], &[7; 4], &[3, 5, 3, 3]] {
             let kernels = kernels.to_vec();
-            let base = Variant { kernels, ..base() };
+            let flow = FlowSettings {
+                kernels,
+                ..base().flow
+            };
+            let base = Variant { flow, ..base() };
             let is_base = |entry: &&Entry| entry.contender == Contender::Flow(base.clone());
             for group in Group::ALL {
                 let entries = group.entries(&base);
                 let count = entries.iter().filter(is_base).count();
                 let expected = usize::from(group != Group::Baselines);
-                assert_eq!(count, expected, "{group:?} of {:?}", base.kernels);
+                assert_eq!(count, expected, "{group:?} of {:?}", base.flow.kernels);
             }
         }
     }
@@ -248,7 +242,7 @@ mod tests {
     #[test]
     fn blocks_keep_the_last_kernel() {
         assert_eq!(resized(&base(), 1), [5]);
-        assert_eq!(resized(&base(), 4), base().kernels);
+        assert_eq!(resized(&base(), 4), base().flow.kernels);
         assert_eq!(resized(&base(), 6), [3, 3, 3, 3, 3, 5]);
     }
 }

@@ -206,7 +206,7 @@ pub fn ablate(
         size: source.spec.size,
         training_images: train.len(),
         test_images: test.len(),
-        settings: plan.base.settings.clone(),
+        settings: plan.base.flow.training.clone(),
         groups,
     })
 }
@@ -309,7 +309,7 @@ impl Bench<'_> {
     ) -> Result<SavedRun, AblationError> {
         let start = Instant::now();
         let epochs = match contender {
-            Contender::Flow(variant) => variant.settings.epochs_over(self.train.len()),
+            Contender::Flow(variant) => variant.flow.training.epochs_over(self.train.len()),
             _ => 0,
         };
         let mut tell = |step| observe(AblationStep::Trains { at, epochs, step });

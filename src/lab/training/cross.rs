@@ -96,7 +96,7 @@ pub(crate) fn fingerprints(
 
 /// Those of the flow of a fold: its own seed, and as many steps as the flow that ships takes.
 fn settings(session: &Session, number: usize, images: usize) -> TrainingSettings {
-    let mut settings = session.plan.settings.clone();
+    let mut settings = session.plan.flow.training.clone();
     settings.seed = settings.seed.wrapping_add(number as u64 + 1);
     settings.least_steps = steps(&settings, images);
     settings

@@ -35,9 +35,8 @@ use std::time::Duration;
 
 use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::{Calibration, CalibrationMethod};
-use flawd_core::permutation::PermutationKind;
-use flawd_train::trainer::{EpochReport, StepReport, TrainingSettings};
-use flawd_train::transform::TransformKind;
+use flawd_train::settings::FlowSettings;
+use flawd_train::trainer::{EpochReport, StepReport};
 
 use super::calibration::{PromiseTarget, Selection};
 use super::dataset::LeftOut;
@@ -53,18 +52,8 @@ pub struct TrainingPlan {
     pub features: FeaturePlan,
     /// How the model makes its anomaly map.
     pub map: MapKind,
-    /// Hidden channels of the flow's subnets.
-    pub hidden: usize,
-    /// Kernel size of each coupling block.
-    pub kernels: Vec<usize>,
-    /// Limit of the flow's log-scales.
-    pub clamp: f32,
-    /// Which generator draws the flow's permutations.
-    pub permutation: PermutationKind,
-    /// What happens to the features before the flow.
-    pub transform: TransformKind,
-    /// Epochs, batch, optimiser, seed.
-    pub settings: TrainingSettings,
+    /// How the flow is built and trained.
+    pub flow: FlowSettings,
     /// Which images calibrate.
     pub hold_out: HoldOut,
     /// What the threshold promises.

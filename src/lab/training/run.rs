@@ -144,7 +144,7 @@ pub(crate) fn fingerprint(
     let keys: Vec<&str> = training.iter().map(|image| image.key.as_str()).collect();
     let inputs = format!(
         "{:?} {spec:?} {:?} {} {keys:?}",
-        settings, plan.transform, source.graph_digest
+        settings, plan.flow.transform, source.graph_digest
     );
     sha256(inputs.as_bytes()).hex()[..16].to_owned()
 }

@@ -54,10 +54,10 @@ pub(crate) fn flow_spec(
 ) -> Result<FlowSpec, FeaturesError> {
     Ok(FlowSpec {
         channels: source.channels()?,
-        hidden: plan.hidden,
-        kernels: plan.kernels.clone(),
-        clamp: plan.clamp,
-        permutation: plan.permutation,
+        hidden: plan.flow.hidden,
+        kernels: plan.flow.kernels.clone(),
+        clamp: plan.flow.clamp,
+        permutation: plan.flow.permutation,
         scales: SCALES,
         cross_scale: true,
     })

@@ -92,7 +92,8 @@ impl Shipment<'_> {
         } = self;
         let (plan, source) = (session.plan, session.source);
         let file = source.backbone.path().file_name().unwrap_or_default();
-        let settings = toml::Table::try_from(&plan.settings).expect("settings are plain numbers");
+        let settings =
+            toml::Table::try_from(&plan.flow.training).expect("settings are plain numbers");
         Manifest {
             format: manifest::FORMAT,
             name: plan.name.clone(),
@@ -115,8 +116,8 @@ impl Shipment<'_> {
             training: Some(TrainingRecord {
                 images: self.training.len(),
                 data: record.training_files.expect("the list was written"),
-                transform: plan.transform.to_string(),
-                seed: plan.settings.seed,
+                transform: plan.flow.transform.to_string(),
+                seed: plan.flow.training.seed,
                 epochs: trained.epochs.len(),
                 final_loss: trained.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
                 losses: trained.epochs.iter().map(|epoch| epoch.loss).collect(),

@@ -99,7 +99,13 @@ pub fn train(
         HoldOut::Share(_) => None,
         HoldOut::Folds(folds) => Some(cross::out_of_fold(&session, &training, folds, observe)?),
     };
-    let trained = Trained::train(&session, &training, &plan.settings, held_out.len(), observe)?;
+    let trained = Trained::train(
+        &session,
+        &training,
+        &plan.flow.training,
+        held_out.len(),
+        observe,
+    )?;
     let shipment = Shipment {
         session: &session,
         trained: &trained,
@@ -136,7 +142,7 @@ fn deal(
     plan: &TrainingPlan,
     images: Vec<FeatureImage>,
 ) -> Result<(Vec<FeatureImage>, Vec<FeatureImage>), TrainingError> {
-    let images = shuffle(images, plan.settings.seed);
+    let images = shuffle(images, plan.flow.training.seed);
     let (mut training, mut held_out) = match plan.hold_out {
         HoldOut::Share(share) => split(images, share),
         HoldOut::Folds(_) => (images, Vec::new()),
@@ -161,7 +167,7 @@ fn lock(session: &Session, training: &[FeatureImage]) -> Result<Vec<Lock>, Train
         HoldOut::Share(_) => Vec::new(),
         HoldOut::Folds(folds) => cross::fingerprints(session, training, folds)?,
     };
-    runs.push(session.fingerprint(training, &session.plan.settings)?);
+    runs.push(session.fingerprint(training, &session.plan.flow.training)?);
     let path = |run: &String| session.runs().join(format!("{run}.lock"));
     runs.iter().map(|run| Lock::take(&path(run))).collect()
 }

@@ -50,7 +50,7 @@ impl Trained {
         observe: &mut TrainingObserver,
     ) -> Result<Self, TrainingError> {
         let set = session.source.set(training)?;
-        let transform = transform::fit(session.plan.transform, &set)?;
+        let transform = transform::fit(session.plan.flow.transform, &set)?;
         let fingerprint = session.fingerprint(training, settings)?;
         let checkpoint = session.checkpoint(&fingerprint);
         let run = Run {

@@ -1,0 +1,72 @@
+//! A flow's shape and its training, and the two presets of docs/training.md.
+
+use flawd_core::permutation::PermutationKind;
+
+use crate::adam::AdamSettings;
+use crate::trainer::{Schedule, TrainingSettings};
+use crate::transform::TransformKind;
+
+/// Optimiser steps of [`FlowSettings::edge`] at least, so that a flow of few images is trained to
+/// its end too; docs/training.md measures it.
+const LEAST_STEPS: usize = 750;
+
+/// Everything about a flow but what it is trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSettings {
+    /// Hidden channels of the subnets.
+    pub hidden: usize,
+    /// Kernel size of each coupling block, an odd number.
+    pub kernels: Vec<usize>,
+    /// Limit of the soft clamp on the log-scales.
+    pub clamp: f32,
+    /// Which generator draws the permutations.
+    pub permutation: PermutationKind,
+    /// What happens to the features before the flow.
+    pub transform: TransformKind,
+    /// Epochs, batch, optimiser, seed.
+    pub training: TrainingSettings,
+}
+
+impl FlowSettings {
+    /// Small and fast to train on a CPU, for edge devices.
+    pub fn edge(seed: u64) -> Self {
+        Self {
+            hidden: 64,
+            kernels: vec![3; 4],
+            clamp: 3.0,
+            permutation: PermutationKind::default(),
+            transform: TransformKind::Standardise,
+            training: TrainingSettings {
+                epochs: 20,
+                least_steps: LEAST_STEPS,
+                batch: 16,
+                seed,
+                adam: AdamSettings {
+                    learning_rate: 2e-3,
+                    epsilon: 1e-6,
+                    ..AdamSettings::default()
+                },
+                schedule: Schedule::Cosine,
+            },
+        }
+    }
+
+    /// The settings of the published code: full width, raw features, no schedule, 240 epochs.
+    pub fn published(seed: u64) -> Self {
+        Self {
+            hidden: 1024,
+            kernels: vec![3, 3, 3, 5],
+            clamp: 3.0,
+            permutation: PermutationKind::default(),
+            transform: TransformKind::None,
+            training: TrainingSettings {
+                epochs: 240,
+                least_steps: 0,
+                batch: 16,
+                seed,
+                adam: AdamSettings::default(),
+                schedule: Schedule::Constant,
+            },
+        }
+    }
+}
