@@ -14,7 +14,7 @@ use flawd_core::quality::{self, Measured};
 use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
 
 use super::{Bundle, BundleError};
-use crate::pictures::decode::{DecodeError, decode_file};
+use crate::pictures::decode::DecodeError;
 
 /// Why a picture has no score, or a model is not fit to give one.
 #[derive(Debug, thiserror::Error)]
@@ -203,16 +203,6 @@ impl Scorer {
             prediction,
             measured,
         })
-    }
-
-    /// Decodes an image file and scores it; returns the picture as well.
-    ///
-    /// # Errors
-    /// If it cannot be decoded, or as [`Self::score`].
-    pub fn score_file(&mut self, path: &Path) -> Result<(RgbImage, Prediction), ScorerError> {
-        let image = decode_file(path, self.depth)?;
-        let prediction = self.score(&image)?;
-        Ok((image, prediction))
     }
 
     /// Scores the golden inputs of `bundle`: proof that this device computes what the bundle was

@@ -125,7 +125,11 @@ impl StopFlag {
     fn listen() -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                128 + signal,
+                Arc::clone(&stop),
+            )?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         Ok(Self(stop))

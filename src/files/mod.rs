@@ -4,4 +4,5 @@
 pub mod atomic;
 pub mod cache;
 pub mod digest;
+pub mod directories;
 pub mod path_text;

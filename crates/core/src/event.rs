@@ -105,6 +105,32 @@ pub struct VerdictData {
     pub evidence: Option<EvidenceData>,
 }
 
+impl VerdictData {
+    /// A verdict of which nothing else is known: no number yet, no trigger, no score, no model.
+    pub fn new(camera: impl Into<String>, verdict: Verdict) -> Self {
+        Self {
+            camera: camera.into(),
+            seq: 0,
+            verdict,
+            detail: None,
+            part_id: None,
+            recipe: None,
+            triggered_at: None,
+            match_offset_ms: None,
+            deadline: None,
+            remaining_ms: None,
+            captured_at: None,
+            score: None,
+            threshold: None,
+            p_value: None,
+            latency_ms: LatencyMs::default(),
+            model: None,
+            regions: Vec::new(),
+            evidence: None,
+        }
+    }
+}
+
 /// Where the picture of a part is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceData {

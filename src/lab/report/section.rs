@@ -1,6 +1,8 @@
 //! Everything about one category: summary, scores, promise, kinds of defects, pictures, training,
 //! provenance.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use flawd_core::calibration::CalibrationMethod;
 use flawd_core::evaluation::{KeptPromise, Ranking, Rate};
 
@@ -13,7 +15,6 @@ use super::{Page, Section, comparison, provenance, summary};
 use crate::files::path_text;
 use crate::lab::dataset::GOOD;
 use crate::lab::evaluation::{Evaluation, Metrics};
-use crate::pictures::encode::base64;
 
 /// The rates that another calibration of the same scores could promise, if they are enough.
 const OTHER_RATES: [f64; 5] = [0.005, 0.01, 0.02, 0.05, 0.1];
@@ -358,7 +359,7 @@ fn card(section: &Section<'_>, shown: &Shown) -> String {
     let image = |bytes: &[u8], what: &str| {
         format!(
             "<img src=\"data:image/jpeg;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{what} {path}\" />",
-            base64(bytes),
+            BASE64_STANDARD.encode(bytes),
             shown.size.width,
             shown.size.height
         )

@@ -26,7 +26,7 @@ use super::evidence::{EvidenceError, EvidenceSink};
 use super::models::{LoadedModels, ModelsError};
 use super::monitor::progress::Progress;
 use super::monitor::{Health, ListenError, Metrics, Server};
-use super::pipeline::capture::{self, OpenError};
+use super::pipeline::capture::{self, SourceError};
 use super::pipeline::channels::log_limit::Throttle;
 use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{DaemonEvent, EventSender};
@@ -92,7 +92,7 @@ pub enum DaemonError {
         /// Its name.
         camera: String,
         /// Why it cannot be opened.
-        source: OpenError,
+        source: SourceError,
     },
     /// The broker, where it is required.
     #[error(
@@ -133,6 +133,10 @@ impl DaemonError {
             }
             | Self::Evidence(EvidenceError::InUse { .. }) => Kind::Unavailable,
             Self::Config(_)
+            | Self::Source {
+                source: SourceError::NotBuilt { .. },
+                ..
+            }
             | Self::Bundle(_)
             | Self::Runtime(_)
             | Self::Scorer(_)
@@ -184,8 +188,14 @@ impl Daemon {
     /// Opens what a configuration names that is no hardware; it was read from `configuration`.
     ///
     /// # Errors
-    /// [`DaemonError`] for the bundles or the library.
+    /// [`DaemonError`] for the bundles, the library, or a source that this program lacks.
     pub fn open(configuration: &Path, config: ValidConfig) -> Result<Self, DaemonError> {
+        for camera in &config.cameras {
+            capture::check(&camera.source).map_err(|source| DaemonError::Source {
+                camera: camera.name.clone(),
+                source,
+            })?;
+        }
         let mut bundles = BTreeMap::new();
         for folder in config.cameras.iter().flat_map(|it| it.models.folders()) {
             if !bundles.contains_key(folder) {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{BUILDING, EngineKey, Engines, Record};
+use super::{BUILDING, EngineKey, EngineRecord, Engines};
 
 /// A folder with an engine, or with the remains of a build.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<KeptEngine>> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         if is_engine_name(&name) || is_abandoned_build(&folder, &name) {
             kept.push(KeptEngine {
-                key: Record::read(&folder).map(|record| record.key),
+                key: EngineRecord::read(&folder).map(|record| record.key),
                 bytes: size(&folder),
                 folder,
             });

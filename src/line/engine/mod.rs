@@ -70,7 +70,7 @@ pub enum EngineError {
 
 /// Why a bundle's model is not ready to score.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum EngineOpenError {
     /// The model.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
@@ -96,7 +96,7 @@ struct Draft {
 /// What `engine.toml` says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct EngineRecord {
     key: EngineKey,
     /// Digests by the files' names.
     files: BTreeMap<String, Digest>,
@@ -106,14 +106,14 @@ struct Record {
 /// TensorRT is listed; `building` is called before one is built, which takes minutes.
 ///
 /// # Errors
-/// [`OpenError`] for the model or its engine.
+/// [`EngineOpenError`] for the model or its engine.
 pub fn open_scorer(
     bundle: &Bundle,
     runtime: &Runtime,
     options: &SessionOptions,
     engines: Option<&Engines>,
     building: &mut dyn FnMut(),
-) -> Result<Scorer, OpenError> {
+) -> Result<Scorer, EngineOpenError> {
     let (Some(engines), Some(tensorrt)) = (engines, tensorrt(options)) else {
         return Ok(Scorer::open(bundle, runtime, options)?);
     };
@@ -183,8 +183,9 @@ impl Engines {
     }
 
     /// True if the engine is there, so that loading the model takes seconds instead of minutes.
-    pub fn is_built(&self, key: &EngineKey) -> bool {
-        Record::read(&self.place(key)).is_some_and(|record| record.key == *key)
+    #[cfg(test)]
+    fn is_built(&self, key: &EngineKey) -> bool {
+        EngineRecord::read(&self.place(key)).is_some_and(|record| record.key == *key)
     }
 
     /// Digest of the record of a kept engine; none if it is not there.
@@ -206,10 +207,10 @@ impl Engines {
         key: &EngineKey,
         model: &Path,
         building: &mut dyn FnMut(),
-        mut open: impl FnMut(&Path) -> Result<T, OpenError>,
-    ) -> Result<T, OpenError> {
+        mut open: impl FnMut(&Path) -> Result<T, EngineOpenError>,
+    ) -> Result<T, EngineOpenError> {
         let place = self.place(key);
-        if let Some(record) = Record::read(&place).filter(|record| record.key == *key) {
+        if let Some(record) = EngineRecord::read(&place).filter(|record| record.key == *key) {
             match record.damaged_file(&place) {
                 None => match open(&place) {
                     Ok(session) => return Ok(session),
@@ -267,7 +268,7 @@ impl Engines {
             machine == Some((&key.machine, key.device))
         });
         for kept in same_machine {
-            let Some(record) = Record::read(&kept.folder) else {
+            let Some(record) = EngineRecord::read(&kept.folder) else {
                 continue;
             };
             let timings = record.files.keys().filter(|file| file.ends_with(".timing"));
@@ -297,7 +298,7 @@ impl Engines {
                 model: model.to_owned(),
             });
         }
-        let record = Record {
+        let record = EngineRecord {
             key: key.clone(),
             files,
         };
@@ -336,7 +337,7 @@ impl Engines {
     }
 }
 
-impl Record {
+impl EngineRecord {
     /// The record in a folder; none where there is no engine.
     fn read(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join(RECORD)).ok()?;

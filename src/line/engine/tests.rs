@@ -34,7 +34,7 @@ impl Bench {
     }
 
     /// Loads the engine of a model; where there is none, a build writes one of this content.
-    fn load(&self, engines: &Engines, model: u8, built: &[u8]) -> Result<Vec<u8>, OpenError> {
+    fn load(&self, engines: &Engines, model: u8, built: &[u8]) -> Result<Vec<u8>, EngineOpenError> {
         let open = |folder: &Path| {
             let engine = folder.join("graph_fp16_sm89.engine");
             if !engine.exists() {
@@ -137,12 +137,15 @@ fn an_engine_that_cannot_be_loaded_is_built_anew() {
 fn a_build_that_fails_leaves_nothing_behind() {
     let bench = Bench::new();
     let engines = bench.engines("540");
-    let open = |folder: &Path| -> Result<(), OpenError> {
+    let open = |folder: &Path| -> Result<(), EngineOpenError> {
         fs::write(folder.join("half.engine"), "half").unwrap();
         Err(wrong())
     };
     let failed = engines.load(&key(&engines, 1), Path::new(MODEL), &mut || (), open);
-    assert!(matches!(failed, Err(OpenError::Scorer(_))), "{failed:?}");
+    assert!(
+        matches!(failed, Err(EngineOpenError::Scorer(_))),
+        "{failed:?}"
+    );
     assert!(bench.names().is_empty());
 }
 
@@ -155,7 +158,7 @@ fn a_session_without_an_engine_is_refused() {
         Ok(())
     };
     let refused = engines.load(&key(&engines, 1), Path::new(MODEL), &mut || (), open);
-    let OpenError::Engine(error) = refused.unwrap_err() else {
+    let EngineOpenError::Engine(error) = refused.unwrap_err() else {
         panic!("the engine is what is missing");
     };
     assert!(error.to_string().contains(MODEL), "{error}");
@@ -243,8 +246,8 @@ fn what_is_stale_is_listed_with_the_reason_and_nothing_else_is() {
     assert!(!abandoned.exists() && in_progress.exists());
 }
 
-fn wrong() -> OpenError {
-    OpenError::Scorer(ScorerError::Model(flawd_onnx::ModelError::NotFinite(
+fn wrong() -> EngineOpenError {
+    EngineOpenError::Scorer(ScorerError::Model(flawd_onnx::ModelError::NotFinite(
         f32::NAN,
     )))
 }

@@ -16,7 +16,7 @@ use super::{BundleRefusal, CameraModels, LoadStep, ModelInUse, ModelsError};
 use crate::bundle::scorer::ScorerError;
 use crate::bundle::{Bundle, BundleError};
 use crate::line::config::{CameraSettings, InferenceSettings};
-use crate::line::engine::{self, Engines, Machine, OpenError};
+use crate::line::engine::{self, EngineOpenError, Engines, Machine};
 use crate::line::pipeline::part::model::{Judge, LoadedModel};
 
 /// A bundle that was loaded and proven.
@@ -199,7 +199,7 @@ impl<'a> Loader<'a> {
         &mut self,
         bundle: &Bundle,
         options: &SessionOptions,
-    ) -> Result<LoadedModel, OpenError> {
+    ) -> Result<LoadedModel, EngineOpenError> {
         let progress = &mut *self.progress;
         let mut begun = None;
         let mut building = || {

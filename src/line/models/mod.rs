@@ -20,7 +20,7 @@ use flawd_core::depth::Depth;
 use flawd_onnx::Runtime;
 
 use super::config::ValidConfig;
-use super::engine::{EngineError, OpenError};
+use super::engine::{EngineError, EngineOpenError};
 use super::pipeline::part::model::{Judge, LoadedModel, ModelSet};
 use crate::bundle::BundleError;
 use crate::bundle::scorer::ScorerError;
@@ -90,11 +90,11 @@ pub enum BundleRefusal {
     Engine(#[from] EngineError),
 }
 
-impl From<OpenError> for BundleRefusal {
-    fn from(error: OpenError) -> Self {
+impl From<EngineOpenError> for BundleRefusal {
+    fn from(error: EngineOpenError) -> Self {
         match error {
-            OpenError::Scorer(error) => Self::Model(error),
-            OpenError::Engine(error) => Self::Engine(error),
+            EngineOpenError::Scorer(error) => Self::Model(error),
+            EngineOpenError::Engine(error) => Self::Engine(error),
         }
     }
 }

@@ -12,20 +12,10 @@ use crate::line::monitor::counters::Counters;
 
 fn data(verdict: Verdict, score: Option<f32>, threshold: f32) -> VerdictData {
     VerdictData {
-        camera: "top".to_owned(),
         seq: 1,
-        verdict,
-        detail: None,
         part_id: Some("SN123".to_owned()),
-        recipe: None,
-        triggered_at: None,
-        match_offset_ms: None,
-        deadline: None,
-        remaining_ms: None,
-        captured_at: None,
         score,
         threshold: Some(threshold),
-        p_value: None,
         latency_ms: LatencyMs {
             capture: Some(3.0),
             queue: Some(0.5),
@@ -33,9 +23,7 @@ fn data(verdict: Verdict, score: Option<f32>, threshold: f32) -> VerdictData {
             infer: Some(40.0),
             total: 51.5,
         },
-        model: None,
-        regions: Vec::new(),
-        evidence: None,
+        ..VerdictData::new("top", verdict)
     }
 }
 

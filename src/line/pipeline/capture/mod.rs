@@ -8,6 +8,7 @@
 //! Why a folder and a synthetic line wait to be asked while a camera does not: the first two can,
 //! and a replay that skips parts under load would not give the same verdicts twice.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -19,12 +20,15 @@ use crate::line::config::SourceSettings;
 use crate::line::monitor::counters::Counters;
 
 mod folder;
+#[cfg(feature = "v4l2")]
 mod pixels;
 mod synthetic;
+#[cfg(feature = "v4l2")]
 mod v4l2;
 
 pub use folder::FolderSource;
 pub use synthetic::SyntheticSource;
+#[cfg(feature = "v4l2")]
 pub use v4l2::V4l2Source;
 
 /// Gives one frame after the other.
@@ -59,7 +63,7 @@ pub struct CameraLost(pub String);
 
 /// Why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum SourceError {
     /// The folder, or something in it.
     #[error("cannot list the images of the folder {}", path.display())]
     Folder {
@@ -87,13 +91,43 @@ pub enum OpenError {
         /// Why not.
         problem: String,
     },
+    /// A camera, in a build without that source.
+    #[error(
+        "this flawd was built without cameras, and {} is one: build it with the feature `v4l2`, \
+         which takes libclang", device.display()
+    )]
+    NotBuilt {
+        /// Its device node.
+        device: std::path::PathBuf,
+    },
+}
+
+impl SourceError {
+    fn not_built(device: &Path) -> Self {
+        Self::NotBuilt {
+            device: device.to_owned(),
+        }
+    }
+}
+
+/// Whether this program has the source that the settings name.
+///
+/// # Errors
+/// [`SourceError::NotBuilt`].
+pub fn check(settings: &SourceSettings) -> Result<(), SourceError> {
+    match settings {
+        SourceSettings::V4l2 { device, .. } if !cfg!(feature = "v4l2") => {
+            Err(SourceError::not_built(device))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens what the settings name. A camera is opened for real; it starts to stream at once.
 ///
 /// # Errors
-/// [`OpenError`].
-pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, OpenError> {
+/// [`SourceError`].
+pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, SourceError> {
     Ok(match settings {
         SourceSettings::Folder {
             path, watch: true, ..
@@ -110,7 +144,10 @@ pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, OpenError> {
             let line = SyntheticSource::new(*size, *seed, *defect_rate, *parts)?;
             Box::new(line.with_faults(*faults))
         }
+        #[cfg(feature = "v4l2")]
         SourceSettings::V4l2 { device, options } => Box::new(V4l2Source::open(device, options)?),
+        #[cfg(not(feature = "v4l2"))]
+        SourceSettings::V4l2 { device, .. } => return Err(SourceError::not_built(device)),
     })
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 use flawd_core::image::{RgbImage, Size};
 
 use super::*;
+use crate::line::config::V4l2;
 use crate::line::pipeline::admit::inbox::Arrived;
 use crate::line::pipeline::part::moment::Moment;
 
@@ -150,4 +151,27 @@ fn what_a_source_gives_up_itself_is_captured_and_overrun() {
     capture.run();
     // And the second of the two that it gave took the first one's place.
     assert_eq!((counters.captured.get(), counters.overrun.get()), (5, 4));
+}
+
+#[test]
+fn a_camera_is_refused_by_name_in_a_program_that_has_none() {
+    let device = Path::new("/dev/video9");
+    let settings = SourceSettings::V4l2 {
+        device: device.to_owned(),
+        options: V4l2::default(),
+    };
+    let checked = check(&settings).map_err(|error| error.to_string());
+    if cfg!(feature = "v4l2") {
+        assert_eq!(checked, Ok(()));
+    } else {
+        let problem = checked.unwrap_err();
+        assert!(
+            problem.contains("/dev/video9") && problem.contains("`v4l2`"),
+            "{problem}"
+        );
+        let opened = open(&settings)
+            .map(|_| ())
+            .map_err(|error| error.to_string());
+        assert_eq!(opened, Err(problem));
+    }
 }

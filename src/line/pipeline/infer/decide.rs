@@ -68,9 +68,6 @@ impl Judge {
             anomaly_map: prediction.map(|prediction| prediction.anomaly_map),
             model: None,
             verdict: VerdictData {
-                camera: camera.to_owned(),
-                seq: 0,
-                verdict,
                 detail,
                 part_id: part_id.or_else(|| ticket.part.as_deref().map(str::to_owned)),
                 recipe,
@@ -85,7 +82,7 @@ impl Judge {
                 latency_ms,
                 model: Some(self.model.clone()),
                 regions,
-                evidence: None,
+                ..VerdictData::new(camera, verdict)
             },
         }
     }
@@ -130,27 +127,19 @@ impl Undecided {
             is_standard: false,
             anomaly_map: None,
             verdict: VerdictData {
-                camera: camera.to_owned(),
-                seq: 0,
-                verdict: Verdict::NoDecision(self.reason),
                 detail: Some(self.detail),
                 part_id: trigger.part_id,
                 recipe: trigger.recipe,
                 triggered_at: Some(trigger.received.wall),
-                match_offset_ms: None,
                 deadline: self.deadline.map(|deadline| deadline.wall),
                 remaining_ms: self.deadline.map(|it| it.remaining_ms(self.now)),
-                captured_at: None,
-                score: None,
                 threshold: judge.map(|judge| judge.calibration.threshold()),
-                p_value: None,
                 latency_ms: LatencyMs {
                     total: milliseconds(trigger.received.monotonic, self.now),
                     ..LatencyMs::default()
                 },
                 model: judge.map(|judge| judge.model.clone()),
-                regions: Vec::new(),
-                evidence: None,
+                ..VerdictData::new(camera, Verdict::NoDecision(self.reason))
             },
             model: self.model,
         }

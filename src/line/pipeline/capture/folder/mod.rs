@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::{CameraLost, OpenError, Source};
+use super::{CameraLost, Source, SourceError};
 use crate::files::path_text;
 use crate::files::path_text::by_ending;
 use crate::line::pipeline::part::frame::Frame;
@@ -45,14 +45,14 @@ impl FolderSource {
     /// Lists the images of `folder`, which come once, or again and again.
     ///
     /// # Errors
-    /// [`OpenError::Folder`] if it cannot be listed, [`OpenError::NoImages`] if there are none.
-    pub fn open(folder: &Path, repeat: bool) -> Result<Self, OpenError> {
-        let images = sorted(folder).map_err(|source| OpenError::Folder {
+    /// [`SourceError::Folder`] if it cannot be listed, [`SourceError::NoImages`] if there are none.
+    pub fn open(folder: &Path, repeat: bool) -> Result<Self, SourceError> {
+        let images = sorted(folder).map_err(|source| SourceError::Folder {
             path: folder.to_owned(),
             source,
         })?;
         if images.is_empty() {
-            return Err(OpenError::NoImages {
+            return Err(SourceError::NoImages {
                 path: folder.to_owned(),
                 extensions: decode::EXTENSIONS.join(", "),
             });
@@ -73,8 +73,8 @@ impl FolderSource {
     /// Lists the images of `folder`, of which there may be none, and waits for others.
     ///
     /// # Errors
-    /// [`OpenError::Folder`] if it cannot be listed or watched.
-    pub fn watch(folder: &Path) -> Result<Self, OpenError> {
+    /// [`SourceError::Folder`] if it cannot be listed or watched.
+    pub fn watch(folder: &Path) -> Result<Self, SourceError> {
         let mut source = Self {
             folder: folder.to_owned(),
             images: VecDeque::new(),
@@ -82,7 +82,7 @@ impl FolderSource {
         };
         source
             .begin_to_watch()
-            .map_err(|source| OpenError::Folder {
+            .map_err(|source| SourceError::Folder {
                 path: folder.to_owned(),
                 source,
             })?;
@@ -308,8 +308,8 @@ mod tests {
     fn a_folder_without_images_or_that_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let error = FolderSource::open(folder.path(), false).unwrap_err();
-        assert!(matches!(error, OpenError::NoImages { .. }), "{error}");
+        assert!(matches!(error, SourceError::NoImages { .. }), "{error}");
         let error = FolderSource::open(&folder.path().join("gone"), false).unwrap_err();
-        assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+        assert!(matches!(error, SourceError::Folder { .. }), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::pixels::{Layout, RawFrame};
-use super::{CameraLost, OpenError, Source};
+use super::{CameraLost, Source, SourceError};
 use crate::line::config::V4l2;
 use crate::line::monitor::counters::Counter;
 use crate::line::pipeline::part::frame::Frame;
@@ -56,13 +56,13 @@ impl V4l2Source {
     /// Opens the camera and starts the stream.
     ///
     /// # Errors
-    /// [`OpenError::Camera`].
-    pub fn open(device: &Path, options: &V4l2) -> Result<Self, OpenError> {
+    /// [`SourceError::Camera`].
+    pub fn open(device: &Path, options: &V4l2) -> Result<Self, SourceError> {
         let displaced = Counter::default();
         let mut reader = DeviceReader::new("v4l2".to_owned(), OPEN_PATIENCE);
         let (layout, frames) =
             start(&mut reader, device, options, &displaced).map_err(|problem| {
-                OpenError::Camera {
+                SourceError::Camera {
                     device: device.to_owned(),
                     problem,
                 }

@@ -1,0 +1,115 @@
+//! Which folders the service manager, or the user, has for flawd.
+//!
+//! A function of the environment alone; it looks at no disk.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What a folder is for, and the variables that name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose {
+    /// Set by systemd for a unit with such a folder; several are joined by colons (systemd.exec(5)),
+    /// and the first is taken.
+    unit: &'static str,
+    /// The base of the user's (XDG Base Directory Specification 0.8).
+    user: &'static str,
+    /// That base below the home folder, where the variable names none.
+    default: &'static str,
+}
+
+/// What has to survive a restart.
+pub const STATE: Purpose = Purpose {
+    unit: "STATE_DIRECTORY",
+    user: "XDG_STATE_HOME",
+    default: ".local/state",
+};
+
+/// What can be made again.
+pub const CACHE: Purpose = Purpose {
+    unit: "CACHE_DIRECTORY",
+    user: "XDG_CACHE_HOME",
+    default: ".cache",
+};
+
+/// A folder for flawd. It need not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// The unit's, which is this process's alone.
+    Unit(PathBuf),
+    /// `flawd` in the user's, which all processes of the user share.
+    User(PathBuf),
+}
+
+impl Directory {
+    /// Its path.
+    pub fn into_path(self) -> PathBuf {
+        match self {
+            Self::Unit(path) | Self::User(path) => path,
+        }
+    }
+}
+
+impl Purpose {
+    /// The folder by the environment: the service manager's, else the user's. `None` if it names
+    /// neither; a path that is empty or relative counts as absent, as the specification demands.
+    pub fn folder(self, variable: impl Fn(&str) -> Option<OsString>) -> Option<Directory> {
+        let first = |name: &str| {
+            let path = env::split_paths(&variable(name)?).next()?;
+            path.is_absolute().then_some(path)
+        };
+        if let Some(unit) = first(self.unit) {
+            return Some(Directory::Unit(unit));
+        }
+        let base = first(self.user).or_else(|| Some(first("HOME")?.join(self.default)))?;
+        Some(Directory::User(base.join("flawd")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(purpose: Purpose, variables: &[(&str, &str)]) -> Option<Directory> {
+        purpose.folder(|asked| {
+            let (_, value) = variables.iter().find(|(name, _)| *name == asked)?;
+            Some(OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_service_managers_folder_takes_precedence_over_the_users() {
+        let all = [
+            ("CACHE_DIRECTORY", "/var/cache/flawd:/var/cache/other"),
+            ("XDG_CACHE_HOME", "/cache"),
+            ("HOME", "/home/ann"),
+        ];
+        let expected = [
+            Directory::Unit("/var/cache/flawd".into()),
+            Directory::User("/cache/flawd".into()),
+            Directory::User("/home/ann/.cache/flawd".into()),
+        ];
+        for (skipped, expected) in expected.into_iter().enumerate() {
+            assert_eq!(found(CACHE, &all[skipped..]), Some(expected));
+        }
+        assert_eq!(found(CACHE, &[]), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_empty_or_relative_counts_as_absent() {
+        for nothing in ["", "state"] {
+            for (purpose, unit, user) in [
+                (STATE, "STATE_DIRECTORY", "XDG_STATE_HOME"),
+                (CACHE, "CACHE_DIRECTORY", "XDG_CACHE_HOME"),
+            ] {
+                let variables = [(unit, nothing), (user, nothing), ("HOME", "/home/ann")];
+                let expected = format!("/home/ann/{}/flawd", purpose.default);
+                assert_eq!(
+                    found(purpose, &variables),
+                    Some(Directory::User(expected.into()))
+                );
+                assert_eq!(found(purpose, &variables[..2]), None);
+            }
+        }
+    }
+}
