@@ -275,7 +275,8 @@ fn every_invariant_names_tests_that_are_there() {
         let is_name = |word: &&str| word.contains('_') || word.ends_with(".rs");
         for word in quoted(line).filter(is_name) {
             if word.ends_with(".rs") {
-                file = Some(&sources[word]);
+                let text = sources.get(word);
+                file = Some(text.unwrap_or_else(|| panic!("there is no {word}")));
                 continue;
             }
             let file = file.expect("a test is named behind its file");

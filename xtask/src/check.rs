@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::process::Step;
-use crate::{fuzz, packages, setup};
+use crate::{fuzz, packages, setup, slowest};
 
 /// Runs all checks, cheapest first, and stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
@@ -28,7 +28,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         "warnings",
     ])
     .run()?;
-    cargo(&["test", "--workspace", "--locked"]).run()?;
+    slowest::test(root, &["test", "--workspace", "--locked"])?;
     fuzz::run(root, &fuzz::Wanted::smoke())?;
     cargo(&[
         "doc",

@@ -10,6 +10,8 @@ mod fuzz;
 mod onnxruntime;
 mod packages;
 mod process;
+mod slowest;
+mod wider;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,11 +31,16 @@ usage: cargo xtask <command>
                  otherwise
   fuzz TARGET --input FILE
                  feeds one file
+  msrv, without-cameras, aarch64, minimal-versions, advisories
+                 what the workflows check beside `test`: with the oldest compiler, without
+                 libclang, for the boards, with the oldest dependencies, and for known
+                 vulnerabilities (takes cargo-deny)
   setup          only installs what is missing: Debian packages and ONNX Runtime";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(code) = fuzz::compile(&arguments) {
+    // cargo calls this program for the compiler, and for test programs.
+    if let Some(code) = fuzz::compile(&arguments).or_else(|| slowest::run(&arguments)) {
         return code;
     }
     let outcome = match arguments.split_first() {
@@ -47,6 +54,11 @@ fn main() -> ExitCode {
             None => return misused(),
         },
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
+        Some((command, [])) if command == "msrv" => wider::msrv(&root()),
+        Some((command, [])) if command == "without-cameras" => wider::without_cameras(&root()),
+        Some((command, [])) if command == "aarch64" => wider::aarch64(&root()),
+        Some((command, [])) if command == "advisories" => wider::advisories(&root()),
+        Some((command, [])) if command == "minimal-versions" => wider::minimal_versions(&root()),
         Some((command, _)) if command == "help" || command == "--help" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -604,3 +604,15 @@ fn for_each_key(tree: &serde_json::Value, visit: &mut impl FnMut(&str)) {
         }
     }
 }
+
+/// The blocks of the guide, one behind the other, are one file.
+#[test]
+fn the_configuration_of_the_guide_to_a_first_camera_is_valid() {
+    let guide = include_str!("../../../../docs/guide/first-camera.md");
+    let blocks = guide.split("```toml\n").skip(1);
+    let text: String = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    let config = parse_with(&text, &[]).unwrap();
+    let camera = &config.cameras[0];
+    assert_eq!(camera.deadline, Some(Duration::from_millis(300)));
+    assert!(matches!(camera.source, SourceSettings::V4l2 { .. }));
+}
