@@ -1,10 +1,13 @@
-//! The command line as types. Nothing here touches the world.
+//! The command line as types. Nothing here reads a file or prints.
 
-use clap::{Parser, Subcommand};
+use std::fmt::Write;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::args::runtime::ConfigArgs;
 use crate::commands::{
-    ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, model, predict, train,
+    ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, generate, model, predict,
+    train,
 };
 use crate::pictures::decode::DEFAULT_MEGAPIXELS;
 
@@ -29,7 +32,62 @@ pub struct Cli {
     pub max_megapixels: u32,
 }
 
-/// One variant a verb; each has its arguments in the file of that verb.
+/// The verbs in the order of the help, under the life that they belong to.
+const HEADINGS: [(&str, &[&str]); 3] = [
+    (
+        "Make a model",
+        &[
+            "train",
+            "calibrate",
+            "evaluate",
+            "ablate",
+            "predict",
+            "model",
+            "backbone",
+            "cache",
+        ],
+    ),
+    ("Run the line", &["run", "check", "doctor", "bench"]),
+    ("More", &["demo", "help"]),
+];
+
+impl Cli {
+    /// The command line's definition, which help, completions and manual pages are made from.
+    pub fn definition() -> clap::Command {
+        let command = Self::command();
+        let width = command
+            .get_subcommands()
+            .map(|verb| verb.get_name().len())
+            .max()
+            .unwrap_or(0);
+        let mut verbs = String::new();
+        for (heading, names) in HEADINGS {
+            writeln!(verbs, "{heading}:").expect("a string takes it");
+            for name in names {
+                let verb = command.find_subcommand(name);
+                let about = match verb.and_then(clap::Command::get_about) {
+                    Some(about) => about.to_string(),
+                    None => "Print this message or the help of a command".to_owned(),
+                };
+                writeln!(verbs, "  {name:width$}  {about}").expect("a string takes it");
+            }
+            verbs.push('\n');
+        }
+        command.help_template(format!(
+            "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}Options:\n{{options}}"
+        ))
+    }
+
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// What clap has to say: what is wrong, or the help that was asked for.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::definition().try_get_matches()?)
+    }
+}
+
+/// One variant per verb; each has its arguments in the file of that verb.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn good parts and write a calibrated bundle
@@ -48,14 +106,42 @@ pub enum Command {
     Check(ConfigArgs),
     /// Print what a bug report needs: machine, software, configuration, surroundings
     Doctor(doctor::DoctorArgs),
-    /// Measure latency a stage and throughput on this machine
+    /// Measure throughput and per-stage latency on this machine
     Bench(bench::BenchArgs),
     /// Show the whole story on a synthetic line, with nothing attached
     Demo(demo::DemoArgs),
-    /// Look into bundles, verify them, build their engines
+    /// Inspect, verify and import bundles, and build their engines
     Model(model::ModelArgs),
     /// Write the network that features come from
     Backbone(backbone::BackboneArgs),
-    /// Show what is kept so that work goes on faster, and clear it
+    /// Show what the cache holds, and clear it
     Cache(cache::CacheArgs),
+    /// Write manual pages or a shell's completions
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_lists_every_verb_once_with_what_it_does() {
+        let command = Cli::definition();
+        let help = command.clone().render_help().to_string();
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let about = verb
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let line = |line: &&str| {
+                line.trim_start()
+                    .starts_with(&format!("{} ", verb.get_name()))
+            };
+            let lines: Vec<_> = help.lines().filter(line).collect();
+            assert_eq!(lines.len(), 1, "{help}");
+            assert!(lines[0].ends_with(&about), "{help}");
+        }
+        command.debug_assert();
+    }
 }

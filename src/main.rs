@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use clap::Parser;
 use flawd::cli::{Cli, Command};
 use flawd::commands::failure::Failure;
 use flawd::exit_code::Kind;
@@ -17,7 +16,7 @@ use signal_hook::consts::SIGPIPE;
 fn main() -> ! {
     keep_to_ourselves();
     exit_with_bug_code_on_panic();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(answer) => leave(print_clap_answer(&answer)),
     };
@@ -48,6 +47,7 @@ fn main() -> ! {
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),
         Command::Cache(args) => commands::cache::run(args),
+        Command::Generate(args) => commands::generate::run(&args),
     };
     match outcome {
         Ok(()) => leave(0),

@@ -27,7 +27,7 @@ fn target(name: &str) -> &'static Target {
     found.expect("there is a target of this name")
 }
 
-/// Feeds inputs in a thread of their own, and says which one panics or does not end.
+/// Feeds inputs in their own thread, and says which one panics or does not end.
 fn feed_all(target: &'static Target, inputs: impl Iterator<Item = Vec<u8>> + Send + 'static) {
     let current = Arc::new(Mutex::new(Vec::new()));
     let fed = Arc::clone(&current);

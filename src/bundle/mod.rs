@@ -51,7 +51,7 @@ const GOLDEN: &str = "golden";
 pub enum BundleError {
     /// There is nothing, or something else.
     #[error(
-        "{} is no bundle: {}; `flawd train` and `flawd model import` make bundles", path.display(),
+        "{} is not a bundle: {}; `flawd train` and `flawd model import` make bundles", path.display(),
         what_is_at(path)
     )]
     NotABundle {
@@ -117,7 +117,7 @@ pub enum BundleError {
     Encode(#[from] image::ImageError),
     /// The place for a new bundle is taken by something else.
     #[error(
-        "{} is there and is no bundle, so it is not overwritten: choose another place, or remove \
+        "{} exists and is not a bundle, so it is not overwritten: choose another place, or remove \
          it first",
         path.display()
     )]
@@ -205,7 +205,7 @@ impl Bundle {
         &self.folder
     }
 
-    /// What it says of itself.
+    /// What it states about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -376,7 +376,8 @@ impl Bundle {
         Ok(())
     }
 
-    /// What an older manifest spoke of is only clutter, so that failing to remove it is no error.
+    /// What an older manifest spoke of is only clutter, so that failing to remove it is not an
+    /// error.
     fn remove_unused_golden(&self) {
         let used: HashSet<&str> = self
             .manifest
@@ -426,7 +427,7 @@ fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {
     }
 }
 
-/// What there is in place of a bundle, for people.
+/// What there is in place of a bundle, human-readable.
 fn what_is_at(path: &Path) -> String {
     let around = path.parent().filter(|folder| Bundle::is_at(folder));
     match (fs::metadata(path), around) {

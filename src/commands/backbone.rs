@@ -172,7 +172,7 @@ impl BuildArgs {
 /// A stage after which features are put out.
 fn stage(text: &str) -> Result<usize, String> {
     let known = text.parse().ok().filter(|stage| (0..=7).contains(stage));
-    known.ok_or_else(|| format!("`{text}` is no stage: 0 for the stem, or 1 to 7"))
+    known.ok_or_else(|| format!("`{text}` is not a stage: 0 for the stem, or 1 to 7"))
 }
 
 fn write_filter_bank(out: &Path) -> Outcome {

@@ -387,7 +387,7 @@ fn sighting(data: &VerdictData) -> anyhow::Result<Sighting> {
     let part = data.part_id.as_deref().context("a verdict names no part")?;
     let index = part
         .parse()
-        .with_context(|| format!("the part id `{part}` is no number"))?;
+        .with_context(|| format!("the part id `{part}` is not a number"))?;
     Ok(Sighting {
         seq: data.seq,
         index,

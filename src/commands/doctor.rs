@@ -17,7 +17,7 @@ pub struct DoctorArgs {
 /// Examines and prints. What is broken is a part of the report, and no failure of the command.
 ///
 /// # Errors
-/// None but what cannot happen: a report that is no JSON.
+/// None but what cannot happen: a report that is not JSON.
 pub fn run(args: DoctorArgs) -> Outcome {
     let report = doctor::examine(&args.config.config);
     if args.json {

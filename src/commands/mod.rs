@@ -13,6 +13,7 @@ pub mod check;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
+pub mod generate;
 pub mod model;
 pub mod predict;
 pub mod run;
@@ -108,7 +109,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The numbers between commas; none where one of them is no number.
+/// The numbers between commas; none where one of them is not a number.
 fn numbers<T: FromStr>(text: &str) -> Vec<T> {
     let numbers: Option<Vec<T>> = text
         .split(',')

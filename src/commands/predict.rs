@@ -139,8 +139,8 @@ fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(images)
 }
 
-/// Where each image's heatmap is written. Names are often numbers that begin anew in each folder,
-/// so the folder's name goes before them where they are not enough.
+/// Where each image's heatmap is written. Names are often numbers that begin again in each folder,
+/// so the folder's name takes precedence over them where they are not enough.
 fn places(images: &[PathBuf], out: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let name = |image: &Path| {
         // The whole name, so that part.png and part.jpg do not overwrite each other.

@@ -23,7 +23,7 @@ pub enum ProcessError {
     /// This program cannot be started a second time.
     #[error("cannot start the daemon")]
     Start(#[source] io::Error),
-    /// It ended with an error of its own.
+    /// It ended with its own error.
     #[error("the daemon ended with {status}; its log is {}", log.display())]
     Failed {
         /// How it ended.

@@ -24,8 +24,8 @@ pub enum SubscriberError {
     /// The client's own end.
     #[error("the subscriber's client has ended")]
     Ended,
-    /// A payload that is no verdict.
-    #[error("the message on {topic} is no verdict")]
+    /// A payload that is not a verdict.
+    #[error("the message on {topic} is not a verdict")]
     Payload {
         /// Where it was published.
         topic: String,

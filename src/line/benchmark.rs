@@ -46,8 +46,8 @@ pub struct Options {
     pub frames: usize,
     /// Turns that they are divided into, at least 1.
     pub rounds: usize,
-    /// Verdicts are written to a journal and pictures are kept, as `flawd run` does; both in a
-    /// folder of its own, which goes with the measurement.
+    /// Verdicts are written to a journal and pictures are kept, as `flawd run` does; both in its
+    /// own folder, which goes with the measurement.
     pub record: bool,
     /// Verdicts go to the configured broker as well, which takes a journal.
     pub publish: bool,
@@ -288,7 +288,7 @@ fn prepare(
     pictures.iter().map(prepare).collect()
 }
 
-/// Journal and publisher as in `flawd run`, with the journal in a folder of its own.
+/// Journal and publisher as in `flawd run`, with the journal in its own folder.
 fn open_outlet(
     threads: &mut Threads,
     daemon: &Daemon,
@@ -369,7 +369,7 @@ impl Sink for LatencyRecorder {
             (None, Some(why)) => Err(BenchmarkError::NotJudged(why.clone())),
             (None, None) => Err(BenchmarkError::NotJudged(verdict.verdict.to_string())),
         };
-        // A measurement that has failed does not listen any more.
+        // A measurement that has failed no longer listens.
         self.seen.send(seen).ok();
         if let Some(recorder) = &mut self.recorder {
             recorder.accept(inspection);

@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
     let mut general = None;
     let mut directives = Vec::new();
     for directive in text.split(',').map(str::trim) {
-        // A span's name has a syntax of its own, which the library checks.
+        // A span's name has its own syntax, which the library checks.
         if directive.contains('[') {
             directives.push(directive.to_owned());
             continue;
@@ -66,7 +66,7 @@ fn likely_level(name: &str) -> Option<&'static str> {
     form.or_else(|| nearest(name, LEVELS))
 }
 
-/// The objection to a word without a level, which is a target's name where it is no level.
+/// The objection to a word without a level, which is a target's name where it is not a level.
 fn bare(word: &str, objection: String) -> String {
     let is_target = word.contains("::") || TARGETS.contains(&word);
     if is_target {

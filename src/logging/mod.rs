@@ -70,7 +70,10 @@ pub fn init() -> Result<(), LogError> {
     let wanted = from_environment()?.unwrap_or(Log::default().level);
     filter::parse(&wanted).map_err(LogError::Filter)?;
     let writer = LineWriter::start(io::stderr(), |dropped| {
-        warn!(dropped, "Log lines were dropped, because nobody read them");
+        warn!(
+            dropped,
+            "Log lines were dropped, because they were not read"
+        );
     })?;
     let (subscriber, handles) = subscriber(&Log::default(), &writer);
     if subscriber.try_init().is_ok() {

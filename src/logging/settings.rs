@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// A level, or a filter in `tracing`'s syntax. The variable `FLAWD_LOG` goes before it.
+    /// A level, or a filter in `tracing`'s syntax. The variable `FLAWD_LOG` takes precedence over
+    /// it.
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,

@@ -1,5 +1,5 @@
-//! Takes log lines off the stages that write them: a thread of its own hands them to standard
-//! error, so that a reader that has stopped reading holds up that thread and nothing else.
+//! Takes log lines off the stages that write them: its own thread hands them to standard error, so
+//! that a reader that has stopped reading holds up that thread and nothing else.
 //!
 //! ```text
 //! stages, client, ONNX Runtime ──line──► buffer ──batch──► thread `log` ──► standard error

@@ -89,7 +89,7 @@ pub fn overlay(image: &RgbImage, map: &AnomalyMap, threshold: f32) -> RgbImage {
 
 /// The pixel with the colour for `strength` over it, 1 being the anchor.
 fn blend(pixel: &[u8], strength: f32) -> [u8; CHANNELS] {
-    // The comparison is also false for what is no number, as with an anchor of 0.
+    // The comparison is also false for what is not a number, as with an anchor of 0.
     let covered = strength > 1.0;
     let place = (strength.log2() / DOUBLINGS).clamp(0.0, 1.0);
     let mix = |[from, to]: [f32; 2], share: f32| from + (to - from) * share;

@@ -173,7 +173,7 @@ fn what_does_not_fit_is_said_with_the_way_out() {
     )
     .failed(64, &["efficientnet-b9", "efficientnet-b7"]);
     build(&torchvision, &out, "--padding torchvision --stage 8")
-        .failed(64, &["`8` is no stage", "to 7"]);
+        .failed(64, &["`8` is not a stage", "to 7"]);
     build(&torchvision, &out, "--padding torchvision --resolution 456")
         .failed(64, &["--padding lukemelas"]);
     build(&torchvision, &out, "--padding torchvision --epsilon 0").failed(64, &["epsilon"]);

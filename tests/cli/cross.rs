@@ -258,7 +258,7 @@ fn folds_that_make_no_calibration_are_refused_before_training() {
         78,
         &["all 11 images", "at least 99"],
     );
-    refused("--cross-calibrate 1", 64, &["`1` is no number of folds"]);
+    refused("--cross-calibrate 1", 64, &["`1` is not a number of folds"]);
     refused(
         "--cross-calibrate 5 --hold-out 0.3",
         64,

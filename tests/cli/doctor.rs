@@ -25,7 +25,8 @@ fn station(port: u16, extra: &str) -> TempDir {
     folder
 }
 
-/// What the doctor says, for people and as JSON, with these variables set. It always ends with 0.
+/// What the doctor says, human-readable and as JSON, with these variables set. It always ends with
+/// 0.
 fn examine(folder: &Path, variables: &[(&str, &str)]) -> (String, Value) {
     let run = |json: Option<&str>| {
         let output = Command::new(env!("CARGO_BIN_EXE_flawd"))

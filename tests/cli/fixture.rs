@@ -211,7 +211,7 @@ pub(crate) fn bundle() -> &'static Path {
     })
 }
 
-/// A copy of [`bundle`] in a folder of its own.
+/// A copy of [`bundle`] in its own folder.
 pub(crate) fn copy_of_bundle() -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     copy_folder(bundle(), copy.path());

@@ -69,7 +69,7 @@ const PREDICT: [Row<'_>; 24] = [
     (
         "predict nowhere part.png",
         78,
-        &["nowhere is no bundle", "No such file", "flawd train"],
+        &["nowhere is not a bundle", "No such file", "flawd train"],
     ),
     (
         "predict part.png bundle",
@@ -84,7 +84,7 @@ const PREDICT: [Row<'_>; 24] = [
     (
         "predict folder part.png",
         78,
-        &["folder is no bundle", "has no file bundle.toml"],
+        &["folder is not a bundle", "has no file bundle.toml"],
     ),
     (
         "predict bundle/bundle.toml part.png",
@@ -297,7 +297,7 @@ const BACKBONE: [Row<'_>; 12] = [
     (
         "backbone build --padding torchvision --out x.onnx --weights empty --stage x",
         64,
-        &["`x` is no stage", "1 to 7"],
+        &["`x` is not a stage", "1 to 7"],
     ),
     (
         "backbone build --padding none --out x.onnx --weights empty",
@@ -360,7 +360,7 @@ fn a_name_that_is_no_text_is_shown() {
             OsString::from_vec(b"\xe4.png".to_vec()),
         ],
     ] {
-        flawd(arguments).failed(78, &["\u{fffd} is no bundle", "No such file"]);
+        flawd(arguments).failed(78, &["\u{fffd} is not a bundle", "No such file"]);
     }
 }
 

@@ -75,7 +75,7 @@ fn a_manifest_with_an_unknown_key_or_a_newer_format_is_refused() {
 
 #[test]
 fn a_folder_that_is_no_bundle_is_said_to_be_none() {
-    flawd(arguments!["model", "inspect", data()]).failed(78, &["is no bundle"]);
+    flawd(arguments!["model", "inspect", data()]).failed(78, &["is not a bundle"]);
 }
 
 #[test]

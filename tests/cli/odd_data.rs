@@ -1,5 +1,5 @@
-//! Data sets as people have them: masks in other forms, folders of other names, files that are no
-//! pictures, names that are no text. What is meant is found, and what is not used is said.
+//! Data sets as people have them: masks in other forms, folders of other names, files that are not
+//! pictures, names that are not text. What is meant is found, and what is not used is said.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -46,7 +46,7 @@ fn pixels(report: &Value) -> Vec<f64> {
     all.flat_map(numbers).collect()
 }
 
-/// Writes each mask anew: `number` counts them from 0, `stem` is `000`.
+/// Writes each mask again: `number` counts them from 0, `stem` is `000`.
 fn rewrite(folder: &Path, write: impl Fn(usize, &Path, &str, DynamicImage)) {
     let mut number = 0;
     for kind in DefectKind::ALL {
@@ -266,7 +266,7 @@ fn what_an_evaluation_does_not_use_is_named_with_its_number() {
     }
 }
 
-/// Names that are no text, as an archive from another system leaves them.
+/// Names that are not text, as an archive from another system leaves them.
 fn with_odd_names(folder: &Path) {
     for name in [&b"gut_\xe4.png"[..], b"gut_\xe5.png"] {
         let good = folder.join("test/good");
@@ -345,7 +345,7 @@ fn the_folder_that_is_wrong_is_the_one_that_is_blamed() {
     flawd(arguments).failed(64, &said);
 }
 
-/// Twenty files that are no pictures, before all others, so that there are lines to wait for.
+/// Twenty files that are not pictures, before all others, so that there are lines to wait for.
 fn with_broken_ones(folder: &Path) {
     for number in 0..20 {
         fs::write(folder.join(format!("000_{number:02}.png")), b"").expect("writable");

@@ -330,7 +330,9 @@ fn a_place_that_is_taken_or_not_writable_is_found_before_training() {
     let workshop = Workshop::new(4);
     fs::create_dir(workshop.bundle()).expect("writable");
     fs::write(workshop.path("bundle/precious.txt"), "mine").expect("writable");
-    workshop.train("").failed(1, &["is there and is no bundle"]);
+    workshop
+        .train("")
+        .failed(1, &["exists and is not a bundle"]);
     assert!(workshop.path("bundle/precious.txt").exists());
     // Not even root can make a folder there.
     workshop

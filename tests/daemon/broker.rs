@@ -103,7 +103,7 @@ impl Broker {
         drop(probe);
     }
 
-    /// Lets the broker stand still: its connections stay open and nothing happens on them.
+    /// Lets the broker stall: its connections stay open and nothing happens on them.
     pub(crate) fn freeze(&self) {
         self.process
             .as_ref()
@@ -119,7 +119,7 @@ impl Broker {
             .signal("CONT");
     }
 
-    /// Waits until a client without a name of its own has subscribed.
+    /// Waits until a client without its own name has subscribed.
     pub(crate) fn until_subscribed(&self) {
         let broker = self.process.as_ref().expect("the broker runs");
         broker.wait_for_line("a subscription", |line| line.contains("SUBACK to auto-"));

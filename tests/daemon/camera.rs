@@ -73,7 +73,7 @@ fn check(heard: &[Heard], asked: usize) {
             continue;
         }
         let reason = it.payload["reason"].as_str().unwrap();
-        // A machine that stands still for a while gives the others too.
+        // A machine that stalls for a while gives the others too.
         let others = ["overrun", "late", "trigger_unmatched"];
         assert!(reason == "camera_lost" || others.contains(&reason));
         if it.payload["captured_at"].is_null() {

@@ -24,7 +24,7 @@ fn replay(broker: &Broker, extra: &str) -> Station {
     ))
 }
 
-/// Copies every test picture to the station's `parts/`, and adds one that is no part at all;
+/// Copies every test picture to the station's `parts/`, and adds one that is not a part at all;
 /// returns their names in order.
 fn lay_out_parts(station: &Station) -> Vec<String> {
     let foreign = "foreign/stripes.png".to_owned();
@@ -265,7 +265,7 @@ fn an_image_that_cannot_be_decoded_is_named_and_ends_without_a_decision() {
     assert!(daemon.seen().contains("No decision"), "{}", daemon.seen());
 }
 
-/// A folder with one image that comes again and again is no frozen camera.
+/// A folder with one image that comes again and again is not a frozen camera.
 #[test]
 fn a_file_that_is_shown_again_is_judged_again() {
     let broker = Broker::start();
@@ -320,7 +320,7 @@ fn a_watched_folder_may_be_empty_and_each_image_that_comes_is_judged() {
         let verdict = messages.last().unwrap();
         assert_eq!(verdict.payload["part_id"], format!("{number}-{name}"));
         assert!(verdict.payload["score"].is_number(), "{}", verdict.payload);
-        // A folder into which nothing comes is no lost camera.
+        // A folder into which nothing comes is not a lost camera.
         let states = of_kind(&messages, "state").into_iter();
         let not_ready = states.filter(|it| it.payload["ready"] == false).count();
         assert_eq!(not_ready, 0, "{messages:?}");

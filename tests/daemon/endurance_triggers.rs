@@ -20,7 +20,7 @@ const WINDOW: usize = 12;
 /// Triggers that are sent in the very moment of an end.
 const AT_THE_END: usize = 40;
 
-/// For how long the network stands still: less than what ends a connection.
+/// For how long the network stalls: less than what ends a connection.
 const STALL: Duration = Duration::from_millis(500);
 
 /// What happens on the line.
@@ -34,7 +34,7 @@ enum Disturbance {
     Reload,
     /// Inspection is paused for a while.
     Pause,
-    /// The network stands still for a while.
+    /// The network stalls for a while.
     Stall,
 }
 

@@ -38,7 +38,7 @@ fn expected(folder: &Path, pictures: &Path) -> (String, Expected) {
     (bundle.manifest().model.digest.to_string(), expected)
 }
 
-/// A running line whose bundle lies in a folder of its own, to be exchanged.
+/// A running line whose bundle lies in its own folder, to be exchanged.
 struct Line {
     broker: Broker,
     subscriber: Subscriber,

@@ -114,7 +114,8 @@ struct Outage {
     last: u64,
 }
 
-/// Whether this says that the daemon has just connected, and is no copy that the broker has kept.
+/// Whether this says that the daemon has just connected, and is not a copy that the broker has
+/// kept.
 fn is_online(message: &Message) -> bool {
     message.kind() == "status" && message.payload == "online" && !message.retained
 }
@@ -191,7 +192,7 @@ fn kill_the_broker(kills: u64, records: u64) {
             seq(message, "record") >= Some(goal) && time(&message.payload["captured_at"]) > back
         }));
         if kill % 2 == 1 {
-            // What is published to a broker that stands still is never acknowledged.
+            // What is published to a broker that stalls is never acknowledged.
             broker.freeze();
             wait_for_verdicts(&daemon, 20);
         }

@@ -1,5 +1,5 @@
-//! A network between flawd and the broker that can stand still: for as long as it is held, nothing
-//! passes and nothing breaks.
+//! A network between flawd and the broker that can stall: for as long as it is held, nothing passes
+//! and nothing breaks.
 //!
 //! ```text
 //! flawd ──► kernel ──► relay ──► kernel ──► mosquitto

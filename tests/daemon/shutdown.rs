@@ -70,7 +70,7 @@ fn a_second_signal_ends_the_process_at_once() {
     let station = line(&broker);
     let mut daemon = station.run();
     subscriber.until("a verdict", |message| message.kind() == "verdict");
-    // A broker that stands still keeps the farewell waiting.
+    // A broker that stalls keeps the clean disconnect waiting.
     broker.freeze();
     daemon.terminate();
     daemon.wait_for_line("the first signal", |line| line.contains("Asked to stop"));

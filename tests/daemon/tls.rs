@@ -23,7 +23,7 @@ use crate::station::{Station, errors};
 const PASSWORD: &str = "correct-horse";
 const WRONG_PASSWORD: &str = "battery-staple";
 
-/// Every certificate and key that a test may want, made anew.
+/// Every certificate and key that a test may want, made again.
 struct Pki {
     folder: TempDir,
 }

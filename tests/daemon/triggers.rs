@@ -64,7 +64,7 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
         }
         let is_judged = message.payload["score"].is_number();
         heard.push(message);
-        // Where the machine stood still until all were late, nobody is left to be followed.
+        // Where the machine stalled until all were late, nobody is left to be followed.
         if is_judged || heard.len() == asked {
             on_credit += 2;
         }
@@ -77,7 +77,7 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
             .or_default() += 1;
     }
     println!("{kinds:?}");
-    // Where the machine stood still until the deadline, not even a frame came in time.
+    // Where the machine stalled until the deadline, not even a frame came in time.
     let allowed = [
         "ok",
         "ng",
@@ -278,7 +278,7 @@ fn a_streaming_camera_gives_each_trigger_the_frame_that_fits_in_time() {
     controller.until_ready();
     let (mut asked, mut judged) = (0, 0);
     while judged < 10 {
-        // On a machine that stands still now and then, pictures come late; not all of them.
+        // On a machine that stalls now and then, pictures come late; not all of them.
         assert!(asked < 500, "{judged} of {asked}");
         controller.publish(TRIGGER, format!(r#"{{"part_id":"part-{asked}"}}"#), false);
         asked += 1;
@@ -330,7 +330,7 @@ fn a_timer_asks_for_a_verdict_every_so_often() {
         .map(|it| it.payload["triggered_at"].as_str().unwrap())
         .map(|it| it.parse().unwrap())
         .collect();
-    // Where the machine stood still, two may follow each other closely.
+    // Where the machine stalled, two may follow each other closely.
     let took = times[9].duration_since(times[0]);
     assert!(took >= SignedDuration::from_millis(600), "{took:?}");
 }

@@ -87,7 +87,7 @@ fn deep(levels: &[u8]) -> Vec<u8> {
     levels.iter().flat_map(|&level| [level, level]).collect()
 }
 
-/// `base` with `bytes` in the place of its own from `at`.
+/// `base` with `bytes` in its own place from `at`.
 fn with(mut base: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     base[at..at + bytes.len()].copy_from_slice(bytes);
     base

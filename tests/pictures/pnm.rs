@@ -166,7 +166,7 @@ pub(super) fn cases() -> Vec<Case> {
             Refused(&["60000x60000", "--max-megapixels"]),
         ),
         case(
-            "a size that is no number",
+            "a size that is not a number",
             binary("P5 three 2 255\n", &GREYS),
             Refused(&["damaged"]),
         ),

@@ -26,7 +26,7 @@ fn wide(levels: &[u8]) -> Vec<u16> {
     levels.iter().map(|&level| u16::from(level) * 257).collect()
 }
 
-/// LZW with codes of nine bits: the table begins anew before it would need ten.
+/// LZW with codes of nine bits: the table begins again before it would need ten.
 fn lzw(bytes: &[u8]) -> Vec<u8> {
     let mut bits = Vec::new();
     let mut code = |code: u16| bits.extend((0..9).rev().map(|bit| (code >> bit & 1) as u8));

@@ -50,7 +50,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// rustfmt and clippy are no part of rustup's minimal profile.
+/// rustfmt and clippy are not part of rustup's minimal profile.
 fn need_components(root: &Path) -> Result<(), String> {
     for component in ["fmt", "clippy"] {
         if Step::new("cargo", &[component, "--version"])

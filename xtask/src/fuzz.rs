@@ -137,7 +137,7 @@ pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives the input that ended the program a name of its own; none if another run holds the file.
+/// Gives the input that ended the program its own name; none if another run holds the file.
 fn put_aside(root: &Path, target: &str) -> Option<PathBuf> {
     let folder = root.join("fuzz/runs").join(target);
     let current = folder.join("current");

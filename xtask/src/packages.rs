@@ -9,15 +9,15 @@ use crate::process::Step;
 /// To build: the camera bindings are generated from the kernel's header through libclang.
 pub(crate) const BUILD: &[&str] = &["libclang-dev"];
 
-/// To build and to test: the tests start brokers of their own from the mosquitto package, and
-/// speak TLS 1.2 with openssl.
+/// To build and to test: the tests start their own brokers from the mosquitto package, and speak
+/// TLS 1.2 with openssl.
 pub(crate) const ALL: &[&str] = &["libclang-dev", "mosquitto", "mosquitto-clients", "openssl"];
 
 /// Installs what is missing of these packages.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     if Step::new("dpkg-query", &["--version"]).answer().is_none() {
         return Err(format!(
-            "this is no Debian (there is no dpkg-query), so nothing can be installed here. Needed \
+            "this is not Debian (there is no dpkg-query), so nothing can be installed here. Needed \
              are libclang for the build, and the programs mosquitto, mosquitto_pub and \
              mosquitto_sub for the tests. With them, and ONNX Runtime's library named by \
              FLAWD_ONNXRUNTIME, `cargo test --workspace` runs without this program. The Debian \

@@ -35,7 +35,7 @@ pub struct Calibration {
 /// Why scores make no calibration.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum CalibrationError {
-    /// The asked rate is no probability that a threshold could keep.
+    /// The asked rate is not a probability that a threshold could keep.
     #[error("a false-reject rate lies between 0 and 1, for example 0.01; {0} does not")]
     BadRate(f64),
     /// A score is not a number or infinite.
@@ -62,7 +62,7 @@ pub enum CalibrationError {
     },
     /// So many folds cannot have given so many scores.
     #[error(
-        "{n} images make no {folds} folds: a cross-calibration takes at least 2, and no more than images"
+        "{n} images cannot make {folds} folds: a cross-calibration takes at least 2, and no more than images"
     )]
     BadFolds {
         /// The folds asked for.
@@ -264,7 +264,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// The promise and its small print, for people.
+    /// The promise and its small print, human-readable.
     pub fn promise(&self) -> String {
         let n = self.n();
         let alpha = match self.asked {
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(accept(9, 0.0), Err(CalibrationError::BadRate(0.0)));
     }
 
-    /// What a bundle says of itself, also when it is read again.
+    /// What a bundle states about itself, also when it is read again.
     #[test]
     fn a_rate_that_gave_way_is_stored_and_said_with_the_images_that_it_takes() {
         let scores = (1..=42).map(|score| score as f32).collect();

@@ -17,7 +17,7 @@ pub struct Depth(u8);
 
 /// A number of bits that no [`Depth`] has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0} is no depth: 8 to 16 bits, such as 12")]
+#[error("{0} is not a depth: 8 to 16 bits, such as 12")]
 pub struct NoDepth(u8);
 
 impl TryFrom<u8> for Depth {

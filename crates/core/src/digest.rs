@@ -11,7 +11,7 @@ pub struct Digest([u8; 32]);
 
 /// A string that is no [`Digest`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no digest: `sha256:` and 64 hexadecimal digits are expected")]
+#[error("`{0}` is not a digest: `sha256:` and 64 hexadecimal digits are expected")]
 pub struct DigestError(String);
 
 impl Digest {

@@ -21,21 +21,21 @@
 //! and 415; a quarter mostly not, or after thousands.
 //!
 //! **Only scores below the threshold count**, of the line and of the calibration alike: what a
-//! defect scores is no drift. Those on the threshold are left out, because the threshold is itself
-//! one of the calibration scores, and given its value only those strictly below it are
-//! exchangeable with one another. Where drift carries most parts above the threshold, little is
-//! left to see here: that is what the rate of rejects is for.
+//! defect scores is not drift. Those on the threshold are left out, because the threshold is itself
+//! one of the calibration scores, and given its value only those strictly below it are exchangeable
+//! with one another. Where drift carries most parts above the threshold, little is left to see
+//! here: that is what the rate of rejects is for.
 //!
 //! **A cross-calibration is not compared with.** Its scores come from other models than the one in
-//! use, which usually scores new good parts lower: that difference is no drift. The watch then ranks
-//! among the earlier scores of the line alone, and what changed before it began is not seen.
+//! use, which usually scores new good parts lower: that difference is not drift. The watch then
+//! ranks among the earlier scores of the line alone, and what changed before it began is not seen.
 //!
 //! Equal scores are put in order by lot, so that a p-value is uniform also where there are ties.
 
 use crate::calibration::{Calibration, CalibrationMethod};
 use crate::random::SplitMix64;
 
-/// Scores after which everything starts anew: this bounds memory, and how long ago the scores may
+/// Scores after which everything starts again: this bounds memory, and how long ago the scores may
 /// be with which a new one is compared.
 pub const EPOCH: u64 = 20_000;
 
@@ -48,7 +48,7 @@ const JUMP: f64 = 0.01;
 /// Why drift cannot be watched.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum DriftError {
-    /// The rate is no probability that an alarm could keep.
+    /// The rate is not a probability that an alarm could keep.
     #[error("a rate of false drift alarms lies between 0 and 1, for example 0.01; {0} does not")]
     BadRate(f64),
 }
@@ -116,12 +116,12 @@ impl Drift {
     }
 
     /// Takes the score of the next part, whatever its verdict: one that is not below the
-    /// calibration's threshold, or is no number, changes nothing.
+    /// calibration's threshold, or is not a number, changes nothing.
     ///
     /// Costs a binary search and the move of what is above the score, in at most [`EPOCH`] scores
     /// and those of the calibration.
     pub fn observe(&mut self, score: f32) -> DriftState {
-        // False also for what is no number.
+        // False also for what is not a number.
         let counts = score < self.limit;
         if !counts {
             return self.state;
@@ -228,8 +228,8 @@ mod tests {
         Calibration::from_scores(scores, 0.05).expect("enough scores")
     }
 
-    /// The promise: over runs of exchangeable parts, each with a calibration of its own, the share
-    /// that ever raises an alarm is at most the rate; for distinct scores and for tied ones.
+    /// The promise: over runs of exchangeable parts, each with its own calibration, the share that
+    /// ever raises an alarm is at most the rate; for distinct scores and for tied ones.
     #[test]
     fn false_alarms_are_as_rare_as_promised() {
         const RUNS: usize = 400;

@@ -46,7 +46,7 @@ pub struct VerdictData {
     /// `verdict`, and `reason` where it is `no_decision`.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// More about a reason, for people.
+    /// More about a reason, human-readable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The part: the trigger's id, or the file name where the source is a folder.
@@ -361,7 +361,7 @@ impl Status {
 pub struct State {
     /// True if parts are being judged.
     pub ready: bool,
-    /// Why not, for people, where `ready` is false.
+    /// Why not, human-readable, where `ready` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Where the daemon is in its life.

@@ -42,7 +42,7 @@ impl fmt::Display for Size {
 /// A string that is no [`Size`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no size: write HxW, height first, for example 384x512, or one number for a square"
+    "`{0}` is not a size: write HxW, height first, for example 384x512, or one number for a square"
 )]
 pub struct SizeError(String);
 

@@ -31,7 +31,7 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// Name of the bundle, for people and messages.
+    /// Name of the bundle, for operators and messages.
     pub name: String,
     /// Counts the bundle's changes.
     pub version: BundleVersion,
@@ -285,7 +285,7 @@ impl fmt::Display for BundleVersion {
 
 /// A string that is no [`BundleVersion`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no version: three numbers such as 1.0.0 are expected")]
+#[error("`{0}` is not a version: three numbers such as 1.0.0 are expected")]
 pub struct BundleVersionError(String);
 
 impl FromStr for BundleVersion {
@@ -318,10 +318,10 @@ impl<'de> Deserialize<'de> for BundleVersion {
     }
 }
 
-/// Why a text is no manifest.
+/// Why a text is not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// The text is no TOML, lacks something, or has something unknown; line and key are named.
+    /// The text is not TOML, lacks something, or has something unknown; line and key are named.
     #[error("{0}install the bundle again, as a whole, or correct what was changed in it")]
     Syntax(#[from] toml::de::Error),
     /// Written by a newer flawd.

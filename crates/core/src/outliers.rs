@@ -13,9 +13,9 @@
 //! with those above it, so that several odd pictures do not hide each other.
 //!
 //! **False alarms.** [`FALSE_ALARM`] a calibration, all ranks together, if the tail is exponential;
-//! fewer if it is lighter, as that of a normal distribution, and more if it is heavier or has a
-//! group of its own far out. Scores of good parts are skewed, which is why their logarithms are
-//! compared; what was measured on real pictures is in `docs/training.md`.
+//! fewer if it is lighter, as that of a normal distribution, and more if it is heavier or has its
+//! own group far out. Scores of good parts are skewed, which is why their logarithms are compared;
+//! what was measured on real pictures is in `docs/training.md`.
 
 /// How often a calibration of good pictures is refused, if the logarithms of their scores have an
 /// exponential tail. Black frames and torn files have chances far below it; real scores have heavier
@@ -30,7 +30,7 @@ const AT_LEAST: usize = 3;
 const SPACINGS: usize = 2;
 
 /// How many of the highest scores stand apart from the others; 0 where there are too few to tell.
-/// At most a tenth of them, or three: more are no odd pictures, but another kind of part.
+/// At most a tenth of them, or three: more are not odd pictures, but another kind of part.
 pub fn standing_apart(scores: &[f32]) -> usize {
     let log = |score: &f32| f64::from(score.max(f32::MIN_POSITIVE)).ln();
     let mut logs: Vec<f64> = scores.iter().map(log).collect();

@@ -54,7 +54,7 @@ pub enum Rotation {
     ThreeQuarters,
 }
 
-/// An angle that is no quarter turn.
+/// An angle that is not a quarter turn.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a rotation is 0, 90, 180 or 270 degrees, not {0}")]
 pub struct RotationError(u16);

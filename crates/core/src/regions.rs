@@ -176,7 +176,7 @@ impl PixelCalibration {
         self.0.scores()
     }
 
-    /// The promise and its small print, for people.
+    /// The promise and its small print, human-readable.
     pub fn promise(&self) -> String {
         let (alpha, n) = (shown(self.alpha()), self.n());
         match self.0.method() {

@@ -51,7 +51,7 @@ impl TriggerRequest {
     /// Reads a payload, which may be empty.
     ///
     /// # Errors
-    /// What is wrong with it, for people.
+    /// What is wrong with it, human-readable.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
         object(payload)
     }
@@ -60,7 +60,7 @@ impl TriggerRequest {
 /// Reads a payload that is one object, or empty, which is the same as one without members.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// What is wrong with it, human-readable.
 fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
     if payload.is_empty() {
         return Ok(T::default());
@@ -147,7 +147,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
     let text = String::deserialize(deserializer)?;
     let moment = Some(&text).filter(|text| is_rfc_3339(text));
     let moment = moment.and_then(|text| text.parse().ok());
-    let problem = || format!("{:?} is no time as in RFC 3339", brief(&text));
+    let problem = || format!("{:?} is not a time of RFC 3339", brief(&text));
     moment.map(Some).ok_or_else(|| D::Error::custom(problem()))
 }
 

@@ -222,7 +222,7 @@ mod tests {
             png(&TWELVE),
             black_is_zero(&TWELVE, None),
             pgm(65535, &TWELVE),
-            // A white that is no depth's says nothing but what was there.
+            // A white that is not a depth's says nothing but what was there.
             black_is_zero(&TWELVE, Some(4094)),
             with_sbit(&png(&TWELVE), 16),
         ] {

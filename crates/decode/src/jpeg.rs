@@ -67,7 +67,7 @@ pub enum JpegError {
     /// More data than blocks.
     #[error(
         "{bytes} bytes are left behind its last block, so data was lost or changed: copy or take it \
-         again, or save it anew if it looks right"
+         again, or save it again if it looks right"
     )]
     LeftOver {
         /// How much is left.
@@ -86,7 +86,7 @@ pub enum JpegError {
     #[error(transparent)]
     TooLittle(#[from] TooLittle),
     /// What the decoder said.
-    #[error("it is damaged, or of a kind that is not read: {0}; copy it again, or save it anew")]
+    #[error("it is damaged, or of a kind that is not read: {0}; copy or save it again")]
     Decoder(String),
 }
 

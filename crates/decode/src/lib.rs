@@ -104,16 +104,14 @@ pub enum Problem {
     )]
     UnknownFormat,
     /// What a decoder said.
-    #[error(
-        "it is damaged, or of a kind that is not read: {0}; copy it again, or save it anew as PNG"
-    )]
+    #[error("it is damaged, or of a kind that is not read: {0}; copy it again, or save it as PNG")]
     Damaged(String),
     /// A JPEG.
     #[error(transparent)]
     Jpeg(#[from] JpegError),
     /// The decoder would need more memory than a picture within the limit does.
     #[error(
-        "decoding it takes more memory than a picture of {limit} megapixels: save it anew, or raise \
+        "decoding it takes more memory than a picture of {limit} megapixels: save it again, or raise \
          --max-megapixels"
     )]
     Memory {
@@ -148,7 +146,7 @@ pub enum Problem {
     /// The first picture of the file is not the one that is meant.
     #[error(
         "its first picture, of {size}, is a thumbnail of another one in the file: save the full \
-         picture as a file of its own"
+         picture as a separate file"
     )]
     Thumbnail {
         /// Of the first one.
@@ -179,7 +177,7 @@ pub fn decode_file(path: &Path, depth: Option<Depth>) -> Result<RgbImage, Decode
 /// The content of an image file, for those who need its digest as well.
 ///
 /// # Errors
-/// Where it cannot be read, is no regular file, or longer than any picture that is admitted.
+/// Where it cannot be read, is not a regular file, or longer than any picture that is admitted.
 pub fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
     let unreadable = |source| DecodeError::Unreadable {
         path: path.to_owned(),

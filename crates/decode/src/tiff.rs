@@ -54,8 +54,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
             }
             Ok((other, false)) if other == first => {
                 return Err(Problem::Unsupported(
-                    "a TIFF with several pictures of one size: save the one that is meant as a \
-                     file of its own"
+                    "a TIFF with several pictures of one size: save the one that is meant as a separate file"
                         .to_owned(),
                 ));
             }

@@ -24,7 +24,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     };
     if canvas.first().is_some_and(|flags| flags & ANIMATED > 0) {
         return Err(Problem::Unsupported(
-            "a WebP with an animation: save the picture that is meant as a file of its own"
+            "a WebP with an animation: save the picture that is meant as a separate file"
                 .to_owned(),
         ));
     }

@@ -35,7 +35,7 @@ pub struct TensorFile {
 /// A tensor that was not read yet.
 struct Entry {
     shape: Vec<usize>,
-    /// Its elements, or the name of their type where they are no floating-point numbers.
+    /// Its elements, or the name of their type where they are not floating-point numbers.
     elements: Result<Elements, String>,
     place: Place,
 }
@@ -378,7 +378,7 @@ impl TensorFile {
 }
 
 /// What an error of the reader of PyTorch's files means for whoever gave the file. Where an archive
-/// has given its pickle, the checksum was right: what is then wrong with it is no damage.
+/// has given its pickle, the checksum was right: what is then wrong with it is not damage.
 pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
     let reason = error.to_string();
     let path = path.to_owned();

@@ -6,7 +6,7 @@
 //!            └── over the position (u64), the length and the body
 //! ```
 //! The position is not stored: entries of a segment follow each other. It is in the checksum, so
-//! that bytes at a wrong place are no entry. A length of 0 is the end.
+//! that bytes at a wrong place are not an entry. A length of 0 is the end.
 
 use crate::bytes::{ByteReader, put_text, put_u32, put_u64};
 

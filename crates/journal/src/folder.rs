@@ -109,7 +109,7 @@ impl Folder {
             Ok(file)
         };
         attempt().inspect_err(|_| {
-            // It takes room on a full disk. Where this fails too, the next attempt begins it anew.
+            // It takes room on a full disk. Where this fails too, the next attempt begins it again.
             drop(fs::remove_file(&unfinished));
         })
     }
@@ -130,7 +130,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes the lock again where someone has deleted its file, and perhaps made the folder anew.
+    /// Takes the lock again where someone has deleted its file, and perhaps made the folder again.
     fn hold(&mut self) -> io::Result<()> {
         if self.lock.metadata()?.nlink() > 0 {
             return Ok(());

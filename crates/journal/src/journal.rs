@@ -42,7 +42,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the capacity is below [`MIN_CAPACITY`], the journal is open elsewhere, it is of a newer
-    /// format, or the folder cannot be written. Damage is no error.
+    /// format, or the folder cannot be written. Damage is not an error.
     pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
         if options.capacity < MIN_CAPACITY {
             return Err(OpenError::Capacity {
@@ -65,8 +65,8 @@ impl Journal {
         &self.recovery
     }
 
-    /// The journal's name: 12 hexadecimal digits, drawn at random when it was made. A journal
-    /// that begins anew has another one, so that name, stream and number together never repeat.
+    /// The journal's name: 12 hexadecimal digits, drawn at random when it was made. A journal that
+    /// begins again has another one, so that name, stream and number together never repeat.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.store.record.id

@@ -27,7 +27,7 @@ pub struct Recovery {
     pub lost: u64,
     /// Segments of which something is damaged or missing, or was not given back by the disk.
     pub damaged_segments: u64,
-    /// Bytes after the last entry that were no whole entry, and were cut off. Without damage this
+    /// Bytes after the last entry that were not a whole entry, and were cut off. Without damage this
     /// is what the end of the process or of the power left of a commit.
     pub cut_bytes: u64,
     /// True if entries were found, and no readable head: acknowledged entries may come again.
@@ -224,7 +224,8 @@ fn count_losses(found: &[Found], record: &Record, written: Option<u64>, report: 
     report.lost += written.unwrap_or(0).saturating_sub(reached);
 }
 
-/// Cuts off what is no entry, and opens the segment for more. One that is damaged is left as it is.
+/// Cuts off what is not an entry, and opens the segment for more. One that is damaged is left as it
+/// is.
 fn repair(
     folder: &Folder,
     newest: &Found,

@@ -2,7 +2,7 @@
 //!
 //! An entry does not say its position, but its checksum is over it. So every place that could be
 //! the start of an entry is tried, with every position that it could have: an entry takes at least
-//! [`SMALLEST`] bytes, so that not many can have been where the damage is. Text and zeros are no
+//! [`SMALLEST`] bytes, so that not many can have been where the damage is. Text and zeros are not
 //! start of an entry, so there are few such places, unless someone makes them: [`EFFORT`] ends
 //! that.
 

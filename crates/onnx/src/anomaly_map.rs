@@ -10,9 +10,9 @@ use crate::names::ANOMALY_MAP;
 /// model's input: the cube root of their product, `exp((ln e0 + ln e1 + ln e2) / 3)`.
 ///
 /// The sum of logarithms neither overflows nor vanishes where the product would, least of all in
-/// half precision; an energy of 0 gives -∞ and with it 0, as the product would. Each scale is brought
-/// to the size of the input before: a product of interpolated maps is no interpolated product, and
-/// at no coarser grid is the result anomalib's.
+/// half precision; an energy of 0 gives -∞ and with it 0, as the product would. Each scale is
+/// brought to the size of the input before: a product of interpolated maps is not an interpolated
+/// product, and at no coarser grid is the result anomalib's.
 pub(crate) fn add_geometric_mean(
     builder: &mut GraphBuilder,
     energies: &[Value; SCALES],
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Energies of 1e12 are the most that a flow can give, and their product is no number of half
+    /// Energies of 1e12 are the most that a flow can give, and their product is not a number of half
     /// precision; energies of 1e-30 have a product that `f32` cannot hold.
     #[test]
     fn the_product_map_has_the_units_of_its_scales_and_neither_overflows_nor_vanishes() {

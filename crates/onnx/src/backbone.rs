@@ -38,8 +38,8 @@ pub enum BackboneError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes are no ONNX model.
-    #[error("{} is no ONNX model, or is cut short: copy or download it again", path.display())]
+    /// The bytes are not an ONNX model.
+    #[error("{} is not an ONNX model, or is cut short: copy or download it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -1,9 +1,9 @@
 //! Writes ONNX graphs, one method an operator.
 //!
 //! A [`GraphBuilder`] collects nodes and constants and encodes them as a model file. It gives every
-//! value a name of its own, writes each operator in the form that the chosen operator set wants,
-//! and adds nothing by itself: what a graph means is its callers' business. It checks no shapes;
-//! the runtime that loads the file does.
+//! value its own name, writes each operator in the form that the chosen operator set wants, and
+//! adds nothing by itself: what a graph means is its callers' business. It checks no shapes; the
+//! runtime that loads the file does.
 
 use std::collections::HashSet;
 
@@ -422,7 +422,7 @@ impl GraphBuilder {
         self.graph.node.push(node);
     }
 
-    /// Adds a constant of another file under a name of its own.
+    /// Adds a constant of another file under its own name.
     pub(crate) fn copied_constant(&mut self, name: &str, mut tensor: TensorProto) -> Value {
         let value = self.fresh(name);
         tensor.name = Some(value.0.clone());

@@ -55,7 +55,7 @@ pub struct FeatureChoice {
 }
 
 impl FeatureChoice {
-    /// Completes the choice from what `backbone` says of itself.
+    /// Completes the choice from what `backbone` states about itself.
     ///
     /// # Errors
     /// If there are several outputs and none was chosen, or nobody says how to normalise.
@@ -119,7 +119,7 @@ pub enum FeatureError {
         /// The outputs there are.
         available: Vec<String>,
     },
-    /// An output that is no feature map.
+    /// An output that is not a feature map.
     #[error(
         "the backbone's output `{output}` has shape {shape:?}, and a map [1, channels, h, w] is needed"
     )]
@@ -198,7 +198,7 @@ impl FeatureSpec {
     /// The maps that this gives with `backbone`, computed without running it.
     ///
     /// # Errors
-    /// If an output does not exist or is no map, or the size does not divide.
+    /// If an output does not exist or is not a map, or the size does not divide.
     pub fn shape(&self, backbone: &Backbone) -> Result<FeatureShape, FeatureError> {
         self.check_outputs(backbone)?;
         // The strides show at a size that every common stride divides; padding only adds a cell.

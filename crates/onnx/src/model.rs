@@ -87,7 +87,7 @@ impl Model {
     /// Scores one image of [`Self::input_size`]: RGB bytes, row by row.
     ///
     /// # Errors
-    /// If the image has another size, the run fails, or the results are no finite numbers.
+    /// If the image has another size, the run fails, or the results are not finite numbers.
     pub fn run(&mut self, tensor: &[u8]) -> Result<Prediction, ModelError> {
         let map_size = self.map_size;
         let outputs = self.binding.run(tensor)?;

@@ -37,7 +37,7 @@ pub struct TensorRtOptions {
     pub device: u32,
     /// Lets TensorRT compute in half precision where that is faster.
     pub fp16: bool,
-    /// Folder that keeps built engines; none: built anew at every start, which takes minutes.
+    /// Folder that keeps built engines; none: built again at every start, which takes minutes.
     pub engine_cache: Option<PathBuf>,
     /// Folder that keeps measured kernel timings, which make the next build faster.
     pub timing_cache: Option<PathBuf>,
@@ -119,9 +119,9 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A name that is no provider's.
+/// A name that is not a provider's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no execution provider: choose cpu, cuda or tensorrt")]
+#[error("`{0}` is not an execution provider: choose cpu, cuda or tensorrt")]
 pub struct UnknownProvider(String);
 
 impl FromStr for Provider {

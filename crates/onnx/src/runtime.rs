@@ -175,8 +175,8 @@ impl Runtime {
         ort::info()
     }
 
-    /// Names of the execution providers that this build of the library has in it. One that is
-    /// here may still lack a driver or a library of its own.
+    /// Names of the execution providers that this build of the library has in it. One that is here
+    /// may still lack a driver or its own library.
     pub fn providers(&self) -> Vec<&'static str> {
         let known = [
             ("tensorrt", ep::TensorRT::is_available()),

@@ -46,7 +46,7 @@ pub enum ModelError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes are no ONNX model.
+    /// The bytes are not an ONNX model.
     #[error("{} is damaged or cut short: install or export it again", path.display())]
     Damaged {
         /// The file.
@@ -63,7 +63,7 @@ pub enum ModelError {
         source: Error,
     },
     /// An ONNX model, but not of the kind asked for.
-    #[error("{} is no model of flawd's: {what}", path.display())]
+    #[error("{} is not a model of flawd's: {what}", path.display())]
     WrongKind {
         /// The file.
         path: PathBuf,
@@ -98,10 +98,10 @@ pub enum ModelError {
     /// A run failed.
     #[error("ONNX Runtime failed to run the model")]
     Run(#[source] Error),
-    /// A score that is no number.
+    /// A score that is not a number.
     #[error("the model's score is {0}, not a finite number")]
     NotFinite(f32),
-    /// A map that is no map.
+    /// An output that is not a map.
     #[error("the model's anomaly map cannot be used")]
     Map(#[from] AnomalyMapError),
 }

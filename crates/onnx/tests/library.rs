@@ -87,8 +87,8 @@ fn a_library_that_is_too_old_is_an_error_with_its_version() {
     }
 }
 
-/// The program is copied to where no library is near it, and looks for one there. (By a process of
-/// its own: a file that this one has written is busy while another test's child still holds it.)
+/// The program is copied to where no library is near it, and looks for one there. (By its own
+/// process: a file that this one has written is busy while another test's child still holds it.)
 #[test]
 fn a_library_that_is_nowhere_is_an_error_with_the_places() {
     const CHILD: &str = "FLAWD_TEST_LIBRARY_IS_NOWHERE";

@@ -156,7 +156,7 @@ impl Checkpoint {
         let adam = Adam {
             steps: entry(STEPS)?
                 .parse()
-                .map_err(|_| "its step count is no number")?,
+                .map_err(|_| "its step count is not a number")?,
             mean: vector(MEAN)?,
             square: vector(SQUARE)?,
         };

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `e(s) = clamp · 0.636 · atan(s / clamp)` bounds the log-scale. The log-determinant of the
-//! Jacobian is the sum of all `e(s)`. The output is finally cut to ±10⁶, which is no part of the
+//! Jacobian is the sum of all `e(s)`. The output is finally cut to ±10⁶, which is not part of the
 //! log-determinant and passes no gradient where it bites.
 
 use flawd_core::flow::{CouplingLayout, OUTPUT_LIMIT, SOFT_CLAMP_FACTOR};

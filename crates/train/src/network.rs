@@ -164,7 +164,7 @@ impl Latents {
     }
 
     /// The anomaly score of each sample: the mean of `z² / 2` over all latents of all scales. The
-    /// log-determinant is no part of it.
+    /// log-determinant is not part of it.
     pub fn scores(&self) -> Vec<f64> {
         let dimensions = self.dimensions() as f64;
         self.squared_norms()

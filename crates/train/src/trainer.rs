@@ -89,7 +89,7 @@ pub enum EpochError {
     /// Features could not be read.
     #[error(transparent)]
     Features(#[from] CachedFeatureError),
-    /// The loss or its gradient is no number any more.
+    /// The loss or its gradient is not a number any more.
     #[error(
         "the {what} is not finite in epoch {epoch}, step {step}; \
          try a lower learning rate or another feature transform"

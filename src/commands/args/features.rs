@@ -147,7 +147,7 @@ pub(crate) fn failure(error: FeaturesError) -> Failure {
 
 /// A number of bits.
 fn depth(text: &str) -> Result<Depth, String> {
-    let bits: u8 = (text.parse()).map_err(|_| format!("`{text}` is no number of bits"))?;
+    let bits: u8 = (text.parse()).map_err(|_| format!("`{text}` is not a number of bits"))?;
     Depth::try_from(bits).map_err(|error| error.to_string())
 }
 
@@ -161,7 +161,7 @@ fn region(text: &str) -> Result<RegionOfInterest, String> {
             height,
         }),
         _ => Err(format!(
-            "`{text}` is no region: four whole numbers such as 320,40,640,480"
+            "`{text}` is not a region: four whole numbers such as 320,40,640,480"
         )),
     }
 }
@@ -170,6 +170,6 @@ fn region(text: &str) -> Result<RegionOfInterest, String> {
 fn rotation(text: &str) -> Result<Rotation, String> {
     let degrees: u16 = text
         .parse()
-        .map_err(|_| format!("`{text}` is no number of degrees"))?;
+        .map_err(|_| format!("`{text}` is not a number of degrees"))?;
     Rotation::try_from(degrees).map_err(|error| error.to_string())
 }

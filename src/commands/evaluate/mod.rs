@@ -29,7 +29,7 @@ use comparison::{CompareArgs, compare};
 /// Arguments of `flawd evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The bundle, or a folder of bundles, each of which is evaluated on the folder of its own name
+    /// The bundle, or a folder of bundles, each of which is evaluated on the folder of the same name
     bundle: PathBuf,
     /// Folder in the MVTec AD layout: test/good, test/<defect>, ground_truth/<defect>; or a folder
     /// of such folders
@@ -67,7 +67,7 @@ fn splits(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(splits @ 10..=100_000) => Ok(splits),
         _ => Err(format!(
-            "`{text}` is no number of splits from 10 to 100000: from fewer, nothing can be said of \
+            "`{text}` is not a number of splits from 10 to 100000: from fewer, nothing can be said of \
              their mean"
         )),
     }

@@ -106,7 +106,7 @@ fn folds(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(folds) if folds >= 2 => Ok(folds),
         _ => Err(format!(
-            "`{text}` is no number of folds: 2 at least, 5 is usual"
+            "`{text}` is not a number of folds: 2 at least, 5 is usual"
         )),
     }
 }

@@ -130,7 +130,7 @@ pub enum DatasetError {
     },
     /// Two pictures of one name, of which one may be the mask of the other.
     #[error(
-        "{} may be the mask of {}, or a picture of its own: call it {}_mask if it is the mask, and \
+        "{} may be the mask of {}, or a separate picture: call it {}_mask if it is the mask, and \
          something else if it is not",
         second.display(), first.display(),
         first.file_stem().unwrap_or_default().to_string_lossy()
@@ -253,7 +253,7 @@ struct Entries {
     /// Files that end like images. One that cannot be looked at is among them, so that it is
     /// missed by its name when it is opened.
     images: Vec<PathBuf>,
-    /// Files that do not end like images, and what is no file and no folder.
+    /// Files that do not end like images, and what is neither a file nor a folder.
     other: Vec<PathBuf>,
 }
 

@@ -121,7 +121,7 @@ fn good_folder(
     }
 }
 
-/// The samples of one folder, with the masks of its own kind.
+/// The samples of one folder, with masks of its own kind.
 fn kind_samples(folder: &Path, is_good: bool, masks: &mut Masks) -> Result<TestSet, DatasetError> {
     let name = name(folder);
     let mut entries = Entries::of(folder)?;

@@ -34,7 +34,7 @@ pub enum EvaluationTarget {
     Several {
         /// By name; at least one.
         categories: Vec<Category>,
-        /// Folders with labelled images for which there is no bundle.
+        /// Folders with labelled images for which there is not a bundle.
         left_out: Vec<String>,
     },
 }
@@ -56,7 +56,7 @@ pub enum CategoryError {
     /// A bundle has nothing to be evaluated on.
     #[error(
         "there are no images for the bundle {}: {} has no folder `test`; each bundle of {} is \
-         evaluated on the folder of its own name",
+         evaluated on the folder of the same name",
         bundle.display(),
         data.display(),
         bundle.parent().unwrap_or(bundle).display()
@@ -74,7 +74,7 @@ impl EvaluationTarget {
     /// yet.
     ///
     /// # Errors
-    /// If `bundle` is no bundle and holds none, a folder cannot be listed, or one of several bundles has no folder of its name.
+    /// If `bundle` is not a bundle and holds none, a folder cannot be listed, or one of several bundles has no folder of its name.
     pub fn find(bundle: &Path, data: &Path) -> Result<Self, CategoryError> {
         let named = |name: String, bundle: &Path, data: PathBuf| Category {
             name,

@@ -214,7 +214,7 @@ impl FeatureSource {
     /// The features of images that were extracted.
     ///
     /// # Errors
-    /// If there are none, or the first one's are not there any more.
+    /// If there are none, or the first one's are no longer there.
     pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, CachedFeatureError> {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)

@@ -9,9 +9,9 @@ use super::plot::{Anchor, Axis, Plot, Scale, Unit};
 /// Bars of a histogram, from the lowest to the highest score.
 const BARS: f64 = 44.0;
 
-/// Scores of good parts upwards and of defects downwards, each as a share of its own kind, with
-/// the threshold between what passes and what is rejected. Scores of defects are heavy-tailed, so
-/// the highest ones stand together in a last bar.
+/// Scores of good parts upwards and of defects downwards, each as a share of its own kind, with the
+/// threshold between what passes and what is rejected. Scores of defects are heavy-tailed, so the
+/// highest ones stand together in a last bar.
 pub(crate) fn histogram(scores: Scores<'_>) -> String {
     let bars = Bars::new(scores);
     let sides = [
@@ -86,7 +86,7 @@ struct Bars {
     threshold: f64,
     width: f64,
     first: i32,
-    /// What is higher stands in a bar of its own.
+    /// What is higher stands in its own bar.
     last: i32,
 }
 

@@ -47,7 +47,7 @@ pub struct Section<'a> {
     pub name: &'a str,
     /// What was measured.
     pub report: &'a Evaluation,
-    /// What the bundle says of itself.
+    /// What the bundle states about itself.
     pub manifest: &'a Manifest,
     /// Digest of the manifest, and by it of the whole bundle.
     pub bundle: Digest,

@@ -44,7 +44,7 @@ pub(crate) fn of_several(page: &Page<'_>) -> String {
     if !left_out.is_empty() {
         let names: Vec<String> = left_out.iter().map(|name| escape(name)).collect();
         html += &format!(
-            "<p class=\"warning\"><strong>Not evaluated</strong>, because there is no bundle of that \
+            "<p class=\"warning\"><strong>Not evaluated</strong>, because there is not a bundle of that \
              name: {}. The mean is over the others.</p>\n",
             names.join(", ")
         );
@@ -310,7 +310,7 @@ pub(crate) fn not_claimed(page: &Page<'_>) -> String {
         "All numbers are about parts that come from the same process as these pictures. Another batch, \
          lamp, lens or position of the camera is another process."
             .to_owned(),
-        "An interval counts every picture as a part of its own. Several pictures of one part make it \
+        "An interval counts every picture as a separate part. Several pictures of one part make it \
          narrower than it should be."
             .to_owned(),
     ];
@@ -325,7 +325,7 @@ pub(crate) fn not_claimed(page: &Page<'_>) -> String {
              intervals."
         ));
     }
-    items.push("Visual inspection is no safety device.".to_owned());
+    items.push("Visual inspection is not a safety device.".to_owned());
     let items: String = items
         .iter()
         .map(|item| format!("<li>{item}</li>\n"))

@@ -96,7 +96,7 @@ mod tests {
         );
         drop(first);
         assert!(!path.exists());
-        // What a killed process left is no lock.
+        // What a killed process left is not a lock.
         fs::write(&path, "1").expect("writable");
         drop(Lock::take(&path).expect("it is free again"));
         assert!(!path.exists());

@@ -27,7 +27,7 @@ pub enum ConfigError {
         /// What is wrong with the file.
         source: FileError,
     },
-    /// Something in the file that is no TOML, no key of ours, or of the wrong type.
+    /// Something in the file that is not TOML, not a known key, or of the wrong type.
     #[error("{}:{line}:{column}: {problem}", path.display())]
     Text {
         /// Which file.

@@ -159,7 +159,7 @@ pub struct Camera {
     #[serde(with = "compact::optional")]
     pub frame_timeout: Option<Duration>,
     /// Which part of the picture is inspected, and how it is turned. Where it is not given, what
-    /// the bundle was trained with; where it is, that is left aside.
+    /// the bundle was trained with; where it is, that is ignored.
     pub geometry: Option<Geometry>,
     /// The bundle's folder; where it is not given, that of `[inference]`.
     pub bundle: Option<PathBuf>,

@@ -56,7 +56,7 @@ impl Inference {
             mebibytes
                 .map(|mebibytes| {
                     bytes(mebibytes).ok_or_else(|| {
-                        document.value_error(key, format!("{mebibytes} MiB is no limit"))
+                        document.value_error(key, format!("{mebibytes} MiB is not a limit"))
                     })
                 })
                 .transpose()

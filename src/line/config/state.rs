@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use crate::files::directories::{Directory, STATE};
 
 /// The state folder of `station` by the environment: the service manager's, which runs one station,
-/// so that its name is no part of the path; else the station's in the user's ([`STATE`]). `None` if
-/// the environment names neither.
+/// so that its name is not part of the path; else the station's in the user's ([`STATE`]). `None`
+/// if the environment names neither.
 pub(crate) fn default_folder(
     station: &str,
     variables: &BTreeMap<String, String>,

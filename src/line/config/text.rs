@@ -145,7 +145,7 @@ fn is_scoped(host: &str) -> bool {
     address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// What speaks against a name that is no address.
+/// What speaks against a name that is not an address.
 fn name_problem(host: &str) -> Option<String> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);

@@ -1,8 +1,8 @@
 //! The wall clock, which the messages carry: does it jump, and is it synchronised?
 //!
 //! Every duration and every deadline is measured on the monotonic clock, so a jump changes no
-//! verdict; but it makes times in messages incomparable with those before, which somebody has to
-//! be told. A machine that was suspended looks the same: its monotonic clock stood still.
+//! verdict; but it makes times in messages incomparable with those before, which somebody has to be
+//! told. A machine that was suspended looks the same: its monotonic clock stalled.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use tracing::warn;
 
 use crate::line::monitor::Metrics;
 
-/// A difference below this is no jump. Clock daemons slew, which moves both clocks alike, and step
-/// from an offset of 0.128 s (ntpd) or 0.4 s (systemd-timesyncd) on; and between the readings of
-/// the two clocks the thread may be interrupted for some milliseconds.
+/// A difference below this is not a jump. Clock daemons slew, which moves both clocks alike, and
+/// step from an offset of 0.128 s (ntpd) or 0.4 s (systemd-timesyncd) on; and between the readings
+/// of the two clocks the thread may be interrupted for some milliseconds.
 const SHORTEST_JUMP: SignedDuration = SignedDuration::from_millis(500);
 
 /// How long what is known about synchronisation counts: time servers are asked every half minute

@@ -144,7 +144,7 @@ impl DaemonError {
             | Self::Journal { .. }
             | Self::Evidence(_) => Kind::Config,
             Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
-            // These write to the disk, and a disk that does not answer is no bug.
+            // These write to the disk, and a disk that does not answer is not a bug.
             Self::Overdue { laggards, .. }
                 if laggards.iter().all(|it| WRITERS.contains(&&**it)) =>
             {
@@ -185,7 +185,7 @@ impl Daemon {
         Self::open(configuration, config)
     }
 
-    /// Opens what a configuration names that is no hardware; it was read from `configuration`.
+    /// Opens what a configuration names that is not hardware; it was read from `configuration`.
     ///
     /// # Errors
     /// [`DaemonError`] for the bundles, the library, or a source that this program lacks.
@@ -392,7 +392,7 @@ pub fn await_broker(
     mqtt: &MqttSettings,
     first: &mpsc::Receiver<FirstAttempt>,
 ) -> Result<(), DaemonError> {
-    // The attempt has a limit of its own; this one is for the way back from it.
+    // The attempt has its own limit; this one is for the way back from it.
     let limit = mqtt.connect_timeout + Duration::from_secs(1);
     let cause = match first.recv_timeout(limit) {
         Ok(Ok(())) => return Ok(()),

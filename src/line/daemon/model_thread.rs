@@ -1,4 +1,4 @@
-//! Loads, tests and exchanges models on a thread of its own, so that parts are judged meanwhile.
+//! Loads, tests and exchanges models on its own thread, so that parts are judged meanwhile.
 //!
 //! One job after the other, in order, and at most [`WAITING`] of those that somebody asks for. What comes of each is fetched by the watch, which an event
 //! wakes; it alone decides what to do with it.
@@ -58,7 +58,7 @@ pub(crate) struct Reload {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum JobOutcome {
-    /// What takes time at the moment, for people; none: nothing any more.
+    /// What takes time at the moment, human-readable; none: nothing any more.
     Busy(Option<String>),
     /// The models of this configuration are in order.
     Loaded(Box<ValidConfig>, LoadedModels, Reload),
@@ -197,13 +197,13 @@ impl Worker {
     }
 
     fn say(&self, outcome: JobOutcome) {
-        // A daemon that stops does not listen any more.
+        // A daemon that stops no longer listens.
         self.results.send(outcome).ok();
         self.events.send(DaemonEvent::Models);
     }
 }
 
-/// Tells what was done; says what takes time from now on, for people, where the step begins.
+/// Tells what was done; says what takes time from now on, human-readable, where the step begins.
 fn note(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
     match step {
         LoadStep::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),

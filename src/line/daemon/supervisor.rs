@@ -58,7 +58,7 @@ pub(crate) struct Supervisor {
     pub(crate) complaints: Throttle,
 }
 
-/// What came of a command, for who has asked.
+/// What came of a command, for the requester.
 #[derive(Debug, Serialize)]
 struct CommandResult {
     ok: bool,
@@ -230,7 +230,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Says what came of a command: in the log if nothing did, and to who has asked.
+    /// Says what came of a command: in the log if nothing did, and to the requester.
     fn finish(&mut self, done: Result<(), String>, reply: Option<Reply>) {
         if let Err(problem) = &done
             && let Some(suppressed) = self.complaints.permit()
@@ -240,7 +240,7 @@ impl Supervisor {
         self.answer(done, reply);
     }
 
-    /// Answers who has asked, if anyone has.
+    /// Answers the requester, if anyone has.
     fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
         let result = CommandResult {
             ok: done.is_ok(),

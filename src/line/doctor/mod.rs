@@ -150,7 +150,7 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = child.stdout.take();
     let text = within_patience(move || {
         let mut text = String::new();
-        // What is no UTF-8 was not meant for us.
+        // What is not UTF-8 was not meant for us.
         output.map(|mut output| output.read_to_string(&mut text).ok());
         text
     });

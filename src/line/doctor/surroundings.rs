@@ -62,10 +62,10 @@ pub(crate) fn service() -> Vec<Finding> {
     ]
 }
 
-/// The variables that flawd reads. Of those that go before the file, what is shown is the value
-/// of the key that they set, as the configuration itself would show it; so a secret is masked
-/// because it is one, and the value of a mistyped name, which may be meant as a secret, is not
-/// shown at all.
+/// The variables that flawd reads. Of those that take precedence over the file, what is shown is
+/// the value of the key that they set, as the configuration itself would show it; so a secret is
+/// masked because it is one, and the value of a mistyped name, which may be meant as a secret, is
+/// not shown at all.
 pub(crate) fn environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Vec<Finding> {

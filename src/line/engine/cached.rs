@@ -19,7 +19,7 @@ pub struct KeptEngine {
 
 impl Engines {
     /// Every engine in the folder, and every remains of one, in the order of their names. What is
-    /// no engine of flawd's, and what a running process builds at this moment, is left out.
+    /// not an engine of flawd's, and what a running process builds at this moment, is left out.
     ///
     /// # Errors
     /// If the folder is there and cannot be listed.

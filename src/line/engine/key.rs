@@ -43,7 +43,7 @@ impl EngineKey {
         format!("{}-{}", &self.model.hex()[..16], &rest.hex()[..16])
     }
 
-    /// What sets it apart from another one, for people.
+    /// What sets it apart from another one, human-readable.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let differs = |name: &str, here: &dyn ToString, there: &dyn ToString| {
             let (here, there) = (here.to_string(), there.to_string());

@@ -7,7 +7,7 @@
 //! ```
 //! A build takes minutes and may be interrupted at any of them, so an engine is built in a hidden
 //! folder and appears by one rename, whole or not at all. Another driver, TensorRT, GPU or setting
-//! is another key and thus another folder: after an update the engine is built anew instead of
+//! is another key and thus another folder: after an update the engine is built again instead of
 //! loaded wrong.
 
 use std::collections::BTreeMap;
@@ -218,13 +218,13 @@ impl Engines {
                     Err(error) => warn!(
                         engine = %place.display(),
                         error = crate::messages::with_causes(&error),
-                        "Building the engine anew, because the kept one cannot be loaded"
+                        "Building the engine again, because the kept one cannot be loaded"
                     ),
                 },
                 Some(file) => warn!(
                     engine = %place.display(),
                     file,
-                    "Building the engine anew, because the kept one is damaged"
+                    "Building the engine again, because the kept one is damaged"
                 ),
             }
         }
@@ -259,8 +259,8 @@ impl Engines {
         make().map_err(self.not_kept())
     }
 
-    /// What TensorRT measured for another model on this machine makes a build faster. That it
-    /// does not is no error.
+    /// What TensorRT measured for another model on this machine makes a build faster. That it does
+    /// not is not an error.
     fn copy_timings(&self, key: &EngineKey, draft: &Path) {
         let kept = cached::list(&self.folder).unwrap_or_default();
         let same_machine = kept.iter().filter(|kept| {
@@ -321,7 +321,7 @@ impl Engines {
         if !unknown.is_empty() {
             warn!(
                 unknown = unknown.join(", "),
-                "The engine's key is incomplete; build it anew by hand after an update of these"
+                "The engine's key is incomplete; build it again by hand after an update of these"
             );
         }
         // Its folder has moved; there is nothing left to remove.

@@ -1,4 +1,4 @@
-//! What is kept and what is built anew. TensorRT is not needed for that: whatever puts a file into
+//! What is kept and what is built again. TensorRT is not needed for that: whatever puts a file into
 //! the folder that it is told has built an engine.
 
 use std::cell::Cell;

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 pub enum EvidenceError {
     /// Two stations, one folder.
     #[error(
-        "another running station keeps its evidence in {}; give each a folder of its own",
+        "another running station keeps its evidence in {}; give each its own folder",
         folder.display()
     )]
     InUse {

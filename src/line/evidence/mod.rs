@@ -104,8 +104,8 @@ impl EvidenceSink {
     /// Counts what is in the folder, which is made where it is missing, and removes what an
     /// earlier run left unfinished. The writer has to be [run](EvidenceWriter::run) by a thread.
     ///
-    /// A folder that cannot be used is no error here: inspection must begin all the same. Evidence
-    /// is then suspended, says so, and begins when the folder can be used.
+    /// A folder that cannot be used is not an error here: inspection must begin all the same.
+    /// Evidence is then suspended, says so, and begins when the folder can be used.
     ///
     /// # Errors
     /// [`EvidenceError::InUse`]: the folder belongs to another station that is running.

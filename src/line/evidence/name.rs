@@ -5,7 +5,7 @@
 //!                                                                            .map.png  its heatmap
 //!                      .<either name>.part                                             unfinished
 //! ```
-//! The series is the name of whatever gave the number, so that a numbering that begins anew on the
+//! The series is the name of whatever gave the number, so that a numbering that begins again on the
 //! same day takes nobody's place. Files of earlier versions have none.
 //!
 //! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does

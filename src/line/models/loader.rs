@@ -194,7 +194,7 @@ impl<'a> Loader<'a> {
         Ok(loaded)
     }
 
-    /// The bundle's model in a session of its own.
+    /// The bundle's model in its own session.
     fn open(
         &mut self,
         bundle: &Bundle,

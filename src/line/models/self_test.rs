@@ -54,14 +54,14 @@ pub struct GoldenReport {
     /// The score now; absent where the model gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
-    /// What is wrong, for people; absent where nothing is.
+    /// What is wrong, human-readable; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
 impl LoadedModels {
     /// Scores the golden inputs of every model through the session that judges parts. A part that
-    /// comes meanwhile waits for at most one golden input; so this is for a thread of its own.
+    /// comes meanwhile waits for at most one golden input; so this is for its own thread.
     pub fn self_test(&self) -> SelfTestReport {
         let mut tested: Vec<(&ModelInUse, Vec<String>)> = Vec::new();
         for (used_by, member) in self.cameras.iter().flat_map(CameraModels::named) {

@@ -35,7 +35,7 @@ struct HealthState {
 pub struct Condition {
     /// True if parts are being judged.
     pub ready: bool,
-    /// Why not, for people.
+    /// Why not, human-readable.
     pub reason: Option<String>,
     /// Where the daemon is in its life.
     pub phase: Phase,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing here waits for the pipeline and the pipeline waits for nothing here: a count is an
-//! atomic addition, and the server has a thread of its own. Knows nothing of cameras, brokers or
-//! files beyond their names and numbers.
+//! atomic addition, and the server has its own thread. Knows nothing of cameras, brokers or files
+//! beyond their names and numbers.
 
 pub mod counters;
 pub mod health;

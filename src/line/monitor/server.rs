@@ -165,7 +165,7 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: ClientLimits) {
                         debug!("A client of the monitor was too slow");
                     }
                 }));
-                // Whoever has asked already is answered before anybody else comes in.
+                // A request in hand is answered before another one is taken.
                 task::yield_now().await;
             }
             Err(error) => {

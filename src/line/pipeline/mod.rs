@@ -215,7 +215,7 @@ impl Line {
 }
 
 /// Starts capture, admission and inference, the last stage first. Nothing is judged before
-/// [`Control::Use`](admit::inbox::Order::Use) has brought a model.
+/// [`Control::Use`](admit::inbox::Control::Use) has brought a model.
 ///
 /// # Errors
 /// When the system has no thread to give.
@@ -254,7 +254,7 @@ pub fn start_line<S: Sink + 'static>(
                 name: settings.name.clone(),
                 deadline: settings.deadline,
                 trigger: settings.trigger.clone(),
-                // A source with a pace of its own owes no frame before its next one is due.
+                // A source with its own pace owes no frame before its next one is due.
                 frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
                 on_demand,
                 may_be_idle: settings.may_be_idle(),

@@ -5,9 +5,9 @@
 //! verdict ─► offer ──4 parts──► shadow: preprocess → score → compare ──► disagreement
 //!            never waits        (one thread for all cameras)
 //! ```
-//! It has sessions of its own and a queue of its own, in which the newest part wins: the line
-//! never waits for it, and neither does the end. Parts that it had no time for are counted. It
-//! knows nothing of journals and topics.
+//! It has sessions of its own and its own queue, in which the newest part wins: the line never
+//! waits for it, and neither does the end. Parts that it had no time for are counted. It knows
+//! nothing of journals and topics.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};

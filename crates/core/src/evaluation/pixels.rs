@@ -210,7 +210,7 @@ mod tests {
         let pixels = pixels.ranking().expect("both kinds are there");
         let ranking = Ranking::new(&good, &defect).expect("both kinds are there");
         assert_eq!(pixels.auroc(), ranking.auroc());
-        // 1e6 is no number of 16 bits behind the leading one, so its bin begins below it.
+        // 1e6 is not a number of 16 bits behind the leading one, so its bin begins below it.
         assert_eq!(pixels.f1_max(), ranking.f1_max());
         assert!(PixelCounts::default().ranking().is_none());
     }

@@ -70,7 +70,7 @@ impl Ranking {
         Self::from_groups(groups)
     }
 
-    /// From groups in descending order, each with a score of its own.
+    /// From groups in descending order, each with its own score.
     pub(super) fn from_groups(groups: Vec<Group>) -> Option<Self> {
         let good = groups.iter().map(|group| group.good).sum();
         let defect = groups.iter().map(|group| group.defect).sum();

@@ -143,7 +143,7 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             }
             "additionalProperties" => {
                 let known = keywords.get("properties").map(members);
-                // What is said of objects holds for everything else; `type` is a keyword of its own.
+                // What is said of objects holds for everything else; `type` is a keyword too.
                 for (name, value) in value.as_object().into_iter().flatten() {
                     if known.is_none_or(|known| !known.contains_key(name)) {
                         check(argument, value).map_err(|why| format!("{name}: {why}"))?;

@@ -40,7 +40,7 @@ impl Command {
     /// its payload says so.
     ///
     /// # Errors
-    /// What is wrong with it, for people.
+    /// What is wrong with it, human-readable.
     pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
         match verb {
             "pause" => read(payload, |ForSome { camera, sent_at }| {

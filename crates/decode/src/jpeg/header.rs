@@ -1,4 +1,4 @@
-//! The segments of a JPEG in their order: what it says of itself, and every scan walked.
+//! The segments of a JPEG in their order: what it states about itself, and every scan walked.
 
 use flawd_core::image::Size;
 

@@ -8,7 +8,7 @@ use super::JpegError;
 use super::frame::{Component, Frame, Kind};
 use super::huffman::{Bits, Huffman, Stop};
 
-/// What a scan says of itself.
+/// What a scan states about itself.
 pub(super) struct Scan<'a> {
     /// Indices into the frame's components, with their tables for the first and the further
     /// coefficients. A table that this kind of scan does not need may be missing.

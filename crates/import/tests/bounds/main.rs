@@ -73,7 +73,7 @@ fn whole_files_are_well_within_the_bounds() {
     }
 }
 
-/// Every byte that is no number of a tensor, set to what counts and lengths go wrong with.
+/// Every byte that is not a number of a tensor, set to what counts and lengths go wrong with.
 #[test]
 fn no_changed_byte_takes_more_than_the_file_warrants() {
     for bytes in whole() {

@@ -123,7 +123,7 @@ fn a_file_that_is_cut_short_is_said_to_be() {
     }
 }
 
-/// What flawd does not read is no damage of the user's; what is wanted is said.
+/// What flawd does not read is not damage of the user's; what is wanted is said.
 #[test]
 fn a_whole_file_of_another_form_is_not_called_damaged() {
     let all = original();

@@ -80,7 +80,7 @@ fn fail(error: Errno) -> c_int {
     unsafe extern "C" {
         fn __errno_location() -> *mut c_int;
     }
-    // SAFETY: the C library gives each thread a place of its own for its last error.
+    // SAFETY: the C library gives each thread its own place for its last error.
     unsafe { *__errno_location() = error.raw_os_error() };
     -1
 }

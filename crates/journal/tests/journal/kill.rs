@@ -133,7 +133,7 @@ fn what_a_killed_process_had_committed_is_there_and_no_number_comes_twice() {
             for pair in numbers.windows(2) {
                 assert_eq!(pair[1], pair[0] + 1, "{stream}, kill {kill}");
             }
-            // Committed and not said any more counts too.
+            // Committed and no longer said counts too.
             if let Some(&newest) = numbers.last() {
                 let known = last.entry(stream.to_owned()).or_default();
                 *known = newest.max(*known);

@@ -78,7 +78,7 @@ pub enum EfficientNetError {
     #[error("no stage was chosen: ask for one of 0 (the stem) to {STAGES}")]
     NoStage,
     /// A stage that is not there.
-    #[error("there is no stage {asked}: the weights have 0 (the stem) to {last}")]
+    #[error("there is not a stage {asked}: the weights have 0 (the stem) to {last}")]
     UnknownStage {
         /// The stage.
         asked: usize,

@@ -57,7 +57,7 @@ pub fn output_name(stage: usize) -> String {
 
 impl EfficientNet {
     /// Checks that `tensors` are the weights of an EfficientNet: of `variant`, or else of whatever
-    /// widths and depths they have. Head and classifier are left aside, and so is every counter of
+    /// widths and depths they have. Head and classifier are ignored, and so is every counter of
     /// training steps; the last stages may be absent.
     ///
     /// # Errors

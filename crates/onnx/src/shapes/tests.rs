@@ -1,5 +1,5 @@
 //! The rules agree with what ONNX Runtime computes when it runs the node. (Its own prediction is
-//! no measure: up to operator set 21 it is one too many for some pools that round up.)
+//! not a measure: up to operator set 21 it is one too many for some pools that round up.)
 
 use std::collections::HashMap;
 

@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// `[samples, channels]`, with scales and dependencies of their own.
+    /// `[samples, channels]`, with scales and their own dependencies.
     fn made_up(samples: usize, channels: usize) -> Array2<f64> {
         Array2::from_shape_fn((samples, channels), |(i, c)| {
             let (i, c) = (i as f64, c as f64);

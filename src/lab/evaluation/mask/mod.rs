@@ -22,7 +22,7 @@ const FAINT: u16 = 16 * 257;
 /// a photograph or a heat map. Those of the magnetic tiles in docs/training.md have 0.9 % at most.
 const SOFT_AT_MOST: f64 = 0.25;
 
-/// More levels in areas than this are no labels of kinds of defects.
+/// More levels in areas than this are not labels of kinds of defects.
 const LABELS: usize = 16;
 
 /// How far the proportions of a mask may be from those of its picture: a side that was rounded.

@@ -127,7 +127,7 @@ fn values_out_of_range_are_reported_at_their_line() {
     for (extra, expected) in [
         (
             "rate = 0.0",
-            ":10: camera.top.folder.rate: 0 is no rate a second",
+            ":10: camera.top.folder.rate: 0 is not a rate per second",
         ),
         (
             "[camera.top.trigger]\nqueue = 0",
@@ -153,7 +153,7 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[mqtt]\nconnect_timeout = \"1500ms\"",
-            ":11: mqtt.connect_timeout: 1s 500ms is no whole number of seconds",
+            ":11: mqtt.connect_timeout: 1s 500ms is not a whole number of seconds",
         ),
         (
             "[mqtt]\nexpiry = \"500000000000h\"",
@@ -174,7 +174,7 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[camera.side.synthetic]\nrate = 1e-12",
-            ":11: camera.side.synthetic.rate: 0.000000000001 is no rate a second",
+            ":11: camera.side.synthetic.rate: 0.000000000001 is not a rate per second",
         ),
         (
             "[camera.side.synthetic.fault]\nloss = { after = 1, lasts = \"9000h\" }",
@@ -183,7 +183,7 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[camera.state.synthetic]",
-            ":10: camera.state: `state` is a topic of its own; give the camera another name",
+            ":10: camera.state: `state` is a topic already; give the camera another name",
         ),
         (
             "[camera.top.synthetic]",
@@ -213,7 +213,7 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[evidence]\nok_share = 1.5",
-            ":11: evidence.ok_share: 1.5 is no share; it lies between 0 and 1",
+            ":11: evidence.ok_share: 1.5 is not a share between 0 and 1",
         ),
     ] {
         let problem = refused(&format!("{MINIMAL}{extra}\n"));
@@ -510,7 +510,7 @@ fn providers_get_the_settings_of_their_sections() {
     let none = text.replace("memory_limit_mib = 512", "memory_limit_mib = 0");
     assert_eq!(
         refused(&none),
-        "/etc/flawd/flawd.toml:12: inference.tensorrt.memory_limit_mib: 0 MiB is no limit"
+        "/etc/flawd/flawd.toml:12: inference.tensorrt.memory_limit_mib: 0 MiB is not a limit"
     );
 }
 

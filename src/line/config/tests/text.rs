@@ -25,7 +25,7 @@ fn a_text_that_never_connects_is_refused_at_its_key() {
             "mqtt.host: holds a space or a control",
         ),
         (&long_host, "mqtt.host: has 70000 bytes"),
-        ("port = 0", "mqtt.port: 0 is no port"),
+        ("port = 0", "mqtt.port: 0 is not a port"),
         ("client_id = \"\"", "mqtt.client_id: is empty"),
         (
             "client_id = \" line\"",

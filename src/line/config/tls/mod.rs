@@ -48,7 +48,7 @@ struct Identity {
 }
 
 impl TlsSettings {
-    /// Whether this end can show a certificate of its own.
+    /// Whether this end can show its own certificate.
     pub fn has_certificate(&self) -> bool {
         self.identity.is_some()
     }
@@ -120,7 +120,7 @@ impl TlsSettings {
         let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON);
         let objection =
             |certificate| objection(certificate, now).or_else(|| objection(certificate, soon));
-        // The broker's clock decides, so it is no error here.
+        // The broker's clock decides, so it is not an error here.
         if let Some(objection) = chain.first().and_then(objection) {
             warn!(%path, "The client certificate {objection}");
         }

@@ -45,11 +45,11 @@ pub(crate) fn private_key(
         let is_encrypted = String::from_utf8_lossy(&bytes).contains("ENCRYPTED");
         let problem = match binary(&bytes) {
             _ if is_encrypted => {
-                "the key is encrypted, and nobody is there to enter the password; decrypt it with \
+                "the key is encrypted, and the password cannot be entered here; decrypt it with \
                  openssl pkey, and keep it where only flawd can read it"
                     .to_owned()
             }
-            Some(Binary::Pkcs12) => format!("holds no private key by itself; {}", pkcs12(path)),
+            Some(Binary::Pkcs12) => format!("holds no private key; {}", pkcs12(path)),
             Some(Binary::Other) => format!(
                 "holds no private key that can be read; if it is DER, make it PEM: openssl pkey \
                  -inform der -in {0} -out {0}.pem",
@@ -65,7 +65,7 @@ pub(crate) fn private_key(
     })
 }
 
-/// What is no text.
+/// What is not text.
 enum Binary {
     /// Certificate and key in one, as browsers and Windows export them.
     Pkcs12,

@@ -116,7 +116,9 @@ impl Config {
         document.check_text("mqtt.client_id", &client_id)?;
         document.check_host("mqtt.host", &mqtt.host)?;
         if mqtt.port == Some(0) {
-            return Err(document.value_error("mqtt.port", "0 is no port that a broker listens on"));
+            return Err(
+                document.value_error("mqtt.port", "0 is not a port that a broker listens on")
+            );
         }
         for (key, value, range) in [
             ("mqtt.keep_alive", mqtt.keep_alive, KEEP_ALIVE),
@@ -133,7 +135,7 @@ impl Config {
             ("mqtt.connect_timeout", mqtt.connect_timeout),
         ] {
             if value.subsec_nanos() != 0 {
-                let problem = format!("{} is no whole number of seconds", friendly(value));
+                let problem = format!("{} is not a whole number of seconds", friendly(value));
                 return Err(document.value_error(key, problem));
             }
         }
@@ -224,7 +226,7 @@ impl Camera {
         if RESERVED_LEVELS.contains(&name) {
             return Err(document.value_error(
                 &key,
-                format!("`{name}` is a topic of its own; give the camera another name"),
+                format!("`{name}` is a topic already; give the camera another name"),
             ));
         }
         let source = match (&self.folder, &self.synthetic, &self.v4l2) {
@@ -421,7 +423,7 @@ impl Document {
 
     fn check_share(&self, key: &str, share: f64) -> Result<(), ConfigError> {
         if !(0.0..=1.0).contains(&share) {
-            let problem = format!("{share} is no share; it lies between 0 and 1");
+            let problem = format!("{share} is not a share between 0 and 1");
             return Err(self.value_error(key, problem));
         }
         Ok(())
@@ -433,7 +435,7 @@ impl Document {
             Duration::try_from_secs_f64(1.0 / rate)
                 .ok()
                 .filter(|interval| !interval.is_zero() && *interval <= LONGEST)
-                .ok_or_else(|| self.value_error(key, format!("{rate} is no rate a second")))
+                .ok_or_else(|| self.value_error(key, format!("{rate} is not a rate per second")))
         })
         .transpose()
     }

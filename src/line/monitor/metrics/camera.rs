@@ -18,8 +18,8 @@ use crate::line::monitor::counters::Counters;
 /// Relative, because the threshold is what gives a score its meaning: it differs by orders of
 /// magnitude from model to model, and it changes under a running daemon with a new model, another
 /// recipe or a command. With bounds in the score's own unit every such change would start new
-/// buckets, and those of two cameras could not be added. Dense around 1, where parts change
-/// sides and where drift shows first; the bucket up to 1 is exactly the parts whose score is no
+/// buckets, and those of two cameras could not be added. Dense around 1, where parts change sides
+/// and where drift shows first; the bucket up to 1 is exactly the parts whose score is not a
 /// defect.
 const SCORE_BUCKETS: [f64; 16] = [
     0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0,

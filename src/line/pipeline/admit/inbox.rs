@@ -106,8 +106,8 @@ impl Inbox {
         self.shared.arrived.notify_one();
     }
 
-    /// A part wants a verdict, and gets exactly one from here on: those that are beyond the
-    /// stage's queue are turned away with a verdict of their own.
+    /// A part wants a verdict, and gets exactly one from here on: those that are beyond the stage's
+    /// queue are turned away with their own verdict.
     ///
     /// # Errors
     /// [`NotTaken`]: it gets none.

@@ -1,7 +1,7 @@
 //! The second stage: which parts are inspected. Brings triggers and frames together, prepares the
 //! pictures, and answers at once for every part that cannot be judged.
 //!
-//! This is where "exactly one verdict a part" is kept: a trigger that comes in here leaves either
+//! This is where "exactly one verdict per part" is kept: a trigger that comes in here leaves either
 //! with a frame, towards the model, or with a reason, towards the record. So the stage never waits
 //! for one thing only: not for the camera, which may hang, and not for the model, which may be
 //! slow. It sleeps until something arrives or the next moment comes at which somebody has to be

@@ -85,7 +85,7 @@ impl<S: Sink> Admit<S> {
             };
             if let Err(Closed(part)) = self.prepared.send(prepared) {
                 // Inference ends after this stage, so this is owed to the part and never seen.
-                let why = "nothing judges parts any more".to_owned();
+                let why = "parts are no longer judged".to_owned();
                 self.end(part, Reason::Shutdown, why);
             }
         }

@@ -1,4 +1,4 @@
-//! The first stage: takes pictures, at its own pace, on a thread of its own.
+//! The first stage: takes pictures, at its own pace, on its own thread.
 //!
 //! A [`Source`] only knows how to give the next frame. Pace, counting, and the search for a camera
 //! that has gone away are the same for all and live here. A source may hang in its driver for
@@ -38,7 +38,7 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// [`CameraLost`]: no frame will come until [`reopen`](Self::reopen) has succeeded. A single
-    /// picture that cannot be read is no error but a [`Frame`] that says so.
+    /// picture that cannot be read is not an error but a [`Frame`] that says so.
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost>;
 
     /// Frames that the source gave up for newer ones since this was last asked; they were captured
@@ -194,7 +194,7 @@ impl Capture {
                 return;
             }
             if let Some(interval) = self.interval {
-                // After a wait the pace starts anew; nothing is caught up in a burst.
+                // After a wait the pace starts again; nothing is caught up in a burst.
                 due = (due + interval).max(Instant::now());
             }
             let Some(frame) = self.next_frame() else {

@@ -78,7 +78,7 @@ impl LoadedModel {
     /// Scores one image of [`Self::input_size`]; waits while another thread does.
     ///
     /// # Errors
-    /// If the run fails or its results are no finite numbers.
+    /// If the run fails or its results are not finite numbers.
     pub fn run(&self, tensor: &[u8]) -> Result<Prediction, ModelError> {
         // A panic ends the process, so a poisoned lock is never met by a part.
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@
 use flawd_core::event::is_unfit;
 
 /// Bytes of a response topic at most, and of correlation data: they are kept with each part until
-/// it has its verdict. Brokers set limits of their own, some of them lower, and end the connection
+/// it has its verdict. Brokers set their own limits, some of them lower, and end the connection
 /// above them.
 const LONGEST: usize = 1024;
 

@@ -45,7 +45,7 @@ impl Backoff {
         nominal / 2 + nominal / 2 * u32::try_from(share).unwrap_or(0) / 1024
     }
 
-    /// Counts a success: the series starts anew.
+    /// Counts a success: the series starts again.
     pub(crate) fn succeed(&mut self) {
         self.failures = 0;
     }

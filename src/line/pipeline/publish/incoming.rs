@@ -32,7 +32,7 @@ const COMMAND_INTERVAL: Duration = Duration::from_millis(500);
 const REMEMBERED: usize = 1024;
 
 /// Why a message is refused that the broker has kept.
-const RETAINED: &str = "it is a retained one, so nobody knows how old it is";
+const RETAINED: &str = "it is retained, so its age is not known";
 
 /// Where a camera's triggers go.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ struct Allowance {
     since: Instant,
 }
 
-/// Why a message is refused, for counting and for people.
+/// Why a message is refused, for counting, and in words.
 type MessageRefusal = (MessageOutcome, String);
 
 /// The part ids of the last triggers.
@@ -168,7 +168,7 @@ impl Inbound {
             .map_err(|problem| (MessageOutcome::Invalid, problem))?;
         let (target, recent) = &mut self.targets[index];
         if target.require_sent_at && request.sent_at.is_none() {
-            let problem = "it has no `sent_at`, so nobody knows how long it was on its way";
+            let problem = "it has no `sent_at`, so it is not known how long it was on its way";
             return Err((MessageOutcome::Undated, problem.to_owned()));
         }
         refuse_stale(request.sent_at, target.max_age, received)?;

@@ -7,7 +7,7 @@
 //! have arrived all the same: "not known to be delivered" is all that a sender can say.
 //!
 //! Every message has a moment by which it has to be acknowledged. When the oldest is overdue, the
-//! connection stands still, and what is queued on it grows old.
+//! connection stalls, and what is queued on it grows old.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -211,7 +211,7 @@ mod tests {
         in_flight.hand_over(Subject::Verdict(verdict(1)), later);
         in_flight.hand_over(Subject::Nothing, last);
         in_flight.hand_over(Subject::Verdict(verdict(2)), soon);
-        // Packet ids begin anew now and then.
+        // Packet ids begin again now and then.
         in_flight.sent(20);
         in_flight.sent(1);
         assert_eq!(in_flight.due(), Some(soon));

@@ -69,7 +69,7 @@ impl Writer {
         }
     }
 
-    /// The answer to a command: for everyone, and for who has asked.
+    /// The answer to a command: for everyone, and for the requester.
     pub(crate) fn answer(&self, answer: CommandAnswer) -> (Option<Message>, Option<Message>) {
         let message = self.plain(answer.topic.unwrap_or_default(), answer.payload);
         let asker = answer.reply.map(|reply| to_asker(&message, reply));
@@ -89,7 +89,7 @@ impl Writer {
     }
 
     /// What is said of a verdict that is worth something for `left`, in the order of sending: to
-    /// the actuator of defects, to everyone, and last to who has asked, on a topic that the broker
+    /// the actuator of defects, to everyone, and last to the requester, on a topic that the broker
     /// may not bear.
     pub(crate) fn verdict(&self, recorded: Recorded, left: Duration) -> VerdictMessages {
         let data = &recorded.event.data;
@@ -157,7 +157,7 @@ impl Writer {
     }
 }
 
-/// The same message for who has asked for it.
+/// The same message for the requester.
 fn to_asker(message: &Message, reply: Reply) -> Message {
     Message {
         topic: reply.topic,

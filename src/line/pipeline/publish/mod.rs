@@ -10,10 +10,9 @@
 //!
 //! What comes in, triggers and commands, is read by [`inbound`] and passed on at once.
 //!
-//! Order on every connection: last will (with the connection itself), subscriptions, `state`,
-//! then `online`, so
-//! that who sees `online` may trust `state`. On a clean end: verdicts that are on their way,
-//! `state`, `stopped`, farewell, which makes the broker forget the will.
+//! Order on every connection: last will (with the connection itself), subscriptions, `state`, then
+//! `online`, so that a subscriber that sees `online` can rely on `state`. On a clean end: verdicts that are on
+//! their way, `state`, `stopped`, DISCONNECT, which makes the broker forget the will.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};

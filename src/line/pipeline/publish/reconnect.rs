@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_secs(6);
 /// Shortest pause; the jitter may take off a half.
 const SHORTEST: Duration = Duration::from_millis(250);
 
-/// The loss from which on this is no coincidence any more.
+/// The loss from which on this is not a coincidence any more.
 const STRANGE: u32 = 3;
 
 /// The pace of connections.
@@ -94,7 +94,7 @@ impl Reconnect {
 }
 
 impl Loss {
-    /// Whether this is the moment to say that it is no coincidence: once in each row of losses.
+    /// Whether this is the moment to say that it is not a coincidence: once in each row of losses.
     pub(crate) fn is_strange(self) -> bool {
         self.number == STRANGE
     }

@@ -86,7 +86,7 @@ pub(crate) struct DriftWatch {
 impl DriftWatch {
     /// Takes the end of an inspection; where the evidence stands, if it says anything.
     ///
-    /// Another model, or the same with another threshold, begins anew. Parts that a recipe's model
+    /// Another model, or the same with another threshold, begins again. Parts that a recipe's model
     /// judges are another population, so only those of the camera's own model are watched.
     pub(crate) fn observe(&mut self, inspection: &Inspection) -> Option<DriftData> {
         let model = inspection.model.as_ref()?;
@@ -107,7 +107,7 @@ impl DriftWatch {
                 camera = verdict.camera,
                 martingale_log10 = state.martingale_log10,
                 parts = state.observed,
-                "Good parts do not score like those of the calibration any more"
+                "Good parts no longer score like those of the calibration"
             );
         }
         Some(DriftData {

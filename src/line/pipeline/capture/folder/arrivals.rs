@@ -82,7 +82,7 @@ impl Arrivals {
             .name("watch".to_owned())
             .spawn(move || {
                 if let Err(error) = watch(&sender) {
-                    warn!(folder = %folder.display(), %error, "The folder cannot be watched any more");
+                    warn!(folder = %folder.display(), %error, "The folder can no longer be watched");
                 }
             })?;
         Ok(Self { arrived })

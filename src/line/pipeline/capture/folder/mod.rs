@@ -159,7 +159,7 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
             files = other.len(),
             endings = by_ending(&other),
             used = images.len(),
-            "Files of the folder are no images by their names and are not inspected"
+            "Files of the folder are not images by their names and are not inspected"
         );
     }
     images.sort_unstable();

@@ -92,7 +92,7 @@ fn is_rate(asked: u32, (numerator, denominator): (u32, u32)) -> bool {
     numerator > 0 && asked.abs_diff(given) * 100 <= asked
 }
 
-/// What a device offers, for people.
+/// What a device offers, human-readable.
 fn offer(device: &Device, options: &V4l2) -> String {
     let formats: Vec<_> = device.formats().into_iter().map(text).collect();
     let sizes = device

@@ -1,8 +1,8 @@
 //! The source `v4l2`: a camera of the machine.
 //!
 //! A thread of its own opens the camera and passes its frames on, the newest one alone: a driver
-//! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with a
-//! trigger of its own may be silent; whoever owes a frame is watched by the next stage.
+//! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with its
+//! own trigger may be silent; whoever owes a frame is watched by the next stage.
 //!
 //! ```text
 //! reader: one thread per device                          capture stage

@@ -17,7 +17,7 @@ impl Malformed {
 
 /// Text, which has to be UTF-8.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed("text that is no UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))
 }
 
 /// The first bytes of a packet.

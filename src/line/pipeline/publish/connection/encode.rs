@@ -13,7 +13,7 @@ const SUBSCRIBE: u8 = 0x82;
 /// A probe.
 pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 
-/// The farewell: the broker forgets the will.
+/// The clean disconnect: the broker forgets the will.
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// Messages that the broker may send before the first of them is confirmed. They are confirmed as
@@ -26,7 +26,7 @@ const LONGEST_FIELD: usize = 0xFFFF;
 
 /// What a subscription asks for beside QoS 1. Nothing that this daemon publishes is meant for
 /// itself; what is published to be retained says so, even when it comes at once; and what lay with
-/// the broker since yesterday is no request of today.
+/// the broker since yesterday is not a request of today.
 const NO_LOCAL_AS_PUBLISHED_NOTHING_RETAINED: u8 = 0b10_1100;
 
 /// A packet that has its number, or gets it when it leaves.

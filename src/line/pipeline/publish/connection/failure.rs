@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     Broken(io::Error),
     /// The broker closed it without a word.
     Closed,
-    /// What came is no MQTT, or not what should have come.
+    /// What came is not MQTT, or not what should have come.
     Garbled(String),
     /// Anything else, in words.
     Other(String),
@@ -69,10 +69,10 @@ impl Failure {
             (Self::Closed, tls) if is_first => closed_at_first(port, tls.as_ref()),
             (Self::Closed, _) => "the broker closed the connection".to_owned(),
             (Self::Garbled(_), None) if is_first => format!(
-                "what came back is no MQTT; does the broker want TLS on port {port} (section \
+                "the answer is not MQTT; does the broker want TLS on port {port} (section \
                  [mqtt.tls])?"
             ),
-            (Self::Garbled(problem), _) => format!("what the broker sent is no MQTT: {problem}"),
+            (Self::Garbled(problem), _) => format!("what the broker sent is not MQTT: {problem}"),
             (Self::Handshake(error) | Self::Broken(error), _) => error.to_string(),
         }
     }
@@ -117,7 +117,7 @@ fn explain_tls(error: &io::Error, settings: &MqttSettings) -> String {
         Some(RustlsError::InvalidCertificate(problem)) => explain_certificate(problem, host),
         Some(RustlsError::AlertReceived(alert)) => explain_alert(*alert, settings),
         Some(RustlsError::InvalidMessage(_)) => format!(
-            "what came back is no TLS; does the broker speak TLS on port {}?",
+            "the answer is not TLS; does the broker speak TLS on port {}?",
             settings.port
         ),
         Some(RustlsError::PeerIncompatible(problem)) => format!(

@@ -2,7 +2,7 @@
 //!
 //! A verdict that waits is a verdict on a part that is long gone. So nothing waits here that is
 //! not known outside: a message is in the [`Session`]'s queue, or on the wire and listed in
-//! [`InFlight`](super::inflight::Ledger), and whatever is still here when the connection ends, the
+//! [`InFlight`](super::inflight::InFlight), and whatever is still here when the connection ends, the
 //! kernel's buffer included, goes with it.
 //!
 //! ```text
@@ -134,7 +134,7 @@ pub(crate) enum ConnectionEvent {
     },
     /// A message on a subscribed topic.
     Received(Incoming),
-    /// The broker has taken the farewell: it will not publish the will.
+    /// The broker has taken the clean disconnect: it will not publish the will.
     Disconnected,
     /// It has ended, or never came about. Nothing else follows.
     Lost(String),
@@ -143,7 +143,7 @@ pub(crate) enum ConnectionEvent {
 /// Why a message was not handed over. Nothing of it has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotSent {
-    /// [`CAPACITY`] others wait, or the farewell has been said.
+    /// [`CAPACITY`] others wait, or the clean disconnect was handed over.
     Full,
     /// The packet, or a text in it, would have `size` bytes, and `limit` is as much as goes: the
     /// broker would end the connection.
@@ -201,14 +201,14 @@ impl Connection {
         self.session.borrow_mut().subscribe(topics)
     }
 
-    /// Says farewell behind everything handed over so far; [`ConnectionEvent::Disconnected`] is the
-    /// answer.
+    /// Disconnects cleanly, behind everything handed over so far;
+    /// [`ConnectionEvent::Disconnected`] is the answer.
     pub(crate) fn disconnect(&self) -> Result<(), NotSent> {
         self.session.borrow_mut().disconnect()
     }
 
-    /// Ends a connection that stands still, so that nothing that is queued for it is delivered
-    /// later: not here, and not in the kernel, which tells the broker so with a reset.
+    /// Ends a connection that stalls, so that nothing that is queued for it is delivered later: not
+    /// here, and not in the kernel, which tells the broker so with a reset.
     pub(crate) fn cut(self) {
         drop(self);
     }
@@ -395,7 +395,7 @@ fn send(
 }
 
 /// Closes this end, so that what was said last arrives, and waits for the broker to close its own.
-/// Only then is it known to have heard the farewell.
+/// Only then is it known to have received the clean disconnect.
 fn wait_for_end(
     stream: &mut ByteStream,
     session: &mut Session,

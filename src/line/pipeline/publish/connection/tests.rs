@@ -345,7 +345,7 @@ fn a_response_topic_that_would_do_harm_is_dropped_and_the_message_is_not() {
             let properties = [&[8], &text(topic)[..]].concat();
             broker.write(PUBLISH, &message(&[], &properties, topic));
         }
-        // A topic that is no UTF-8 takes its message with it.
+        // A topic that is not UTF-8 takes its message with it.
         broker.write(PUBLISH, &[0, 1, 0xFF, 0]);
         broker.write(PUBLISH, &message(&[], &[], b"last"));
     });
@@ -445,7 +445,7 @@ fn a_message_that_is_too_long_is_skipped_confirmed_and_said_and_nothing_else_end
 fn a_message_that_cannot_be_read_is_confirmed_and_left_aside() {
     let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
         // Properties that end beyond the packet, one that does not exist, one that is cut off, and
-        // a topic that is no UTF-8.
+        // a topic that is not UTF-8.
         for bad in [
             &[0, 1, b't', 0, 1, 99][..],
             &[0, 1, b't', 0, 2, 2, 0x7E, 0],
@@ -505,7 +505,7 @@ fn a_broker_that_says_what_cannot_be_is_called_so() {
             &[0xE0, 7, 0x8B, 5, 0x1F, 0, 2, b'b', b'\n'],
             "server shutting down (b\\n)",
         ),
-        (&[], &[0xF0, 0], "what the broker sent is no MQTT"),
+        (&[], &[0xF0, 0], "what the broker sent is not MQTT"),
         (
             &[],
             &[PUBLISH, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
@@ -587,7 +587,7 @@ fn what_the_kernel_holds_of_a_connection_that_is_cut_is_never_delivered() {
     const SIZE: usize = 1 << 19;
     let (cut, is_cut) = std::sync::mpsc::channel();
     let (settings, broker) = Script::play(MqttVersion::V3, &[], move |broker| {
-        // It stands still until the other end has given up.
+        // It stalls until the other end has given up.
         is_cut.recv().unwrap();
         let mut received = Vec::new();
         let end = broker.stream.read_to_end(&mut received);
@@ -668,7 +668,7 @@ impl Mosquitto {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let running = lines.any(|line| line.unwrap().ends_with(" running"));
         assert!(running, "it ended");
-        // It must not stand still because nobody reads what it says.
+        // It must not stall because nobody reads what it says.
         thread::spawn(move || lines.for_each(drop));
         Self { process, port }
     }

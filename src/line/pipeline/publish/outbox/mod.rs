@@ -81,7 +81,7 @@ struct SuspectRecord {
 /// Why the broker does not take a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
-    /// This client may not publish it, or the broker stands still: it says nothing about the record.
+    /// This client may not publish it, or the broker stalls: it says nothing about the record.
     Client,
     /// For what is in it.
     Content,
@@ -139,7 +139,7 @@ impl Outbox {
         Some(more)
     }
 
-    /// Records arrive from the journal; those asked for before a new start are left aside.
+    /// Records arrive from the journal; those asked for before a new start are ignored.
     pub(crate) fn arrived(&mut self, generation: u64, entries: Vec<Entry>) {
         if generation == self.generation {
             self.asked = self.asked.saturating_sub(entries.len());
@@ -205,8 +205,8 @@ impl Outbox {
         }
     }
 
-    /// The broker does not take a record; the outbox stands still until [`Self::retry_at`], unless
-    /// this was the last attempt.
+    /// The broker does not take a record; the outbox stalls until [`Self::retry_at`], unless this
+    /// was the last attempt.
     pub(crate) fn refused(
         &mut self,
         position: Position,

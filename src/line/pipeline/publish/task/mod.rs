@@ -44,7 +44,7 @@ const PER: Duration = Duration::from_secs(60);
 /// Verdicts that may wait for room in the window; then the oldest gives way.
 const WAITING: usize = 256;
 
-/// At the end, how long records and verdicts on their way may take, and then the farewell.
+/// At the end, how long records and verdicts on their way may take, and then the clean disconnect.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What it may be when connections do not last; the broker's own log has more to say.
@@ -108,7 +108,7 @@ pub(crate) struct TaskDeps {
     pub(crate) metrics: Metrics,
 }
 
-/// Why a connection is not served any more.
+/// Why a connection is no longer served.
 pub(crate) enum Ended {
     /// There will be no more orders, and the broker has everything.
     Finished,
@@ -274,8 +274,9 @@ impl Task {
 
     /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
     /// without a pause does not silence this side. Whoever takes one event or one verdict then
-    /// takes all that came with it. Verdicts go before orders, as [`Self::take_order`] makes sure:
-    /// the order to finish finds none behind it, and no record is said before its verdict.
+    /// takes all that came with it. Verdicts take precedence over orders, as [`Self::take_order`]
+    /// makes sure: the order to finish finds none behind it, and no record is said before its
+    /// verdict.
     async fn next(
         &mut self,
         connection: Option<&mut Connection>,
@@ -419,7 +420,7 @@ impl Task {
                 }
             };
             if time::timeout_at(deadline.into(), farewell).await.is_err() {
-                warn!("The broker does not take the farewell");
+                warn!("The broker does not take the clean disconnect");
                 return Ended::Unfinished;
             }
         }

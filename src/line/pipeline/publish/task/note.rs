@@ -1,5 +1,5 @@
 //! What the broker says, and what follows from it: for records that it does not take, for response
-//! topics that it does not bear, and for a connection that stands still.
+//! topics that it does not bear, and for a connection that stalls.
 
 use std::time::Instant;
 

@@ -126,7 +126,7 @@ impl Task {
         self.publish(connection, message, Subject::Record(position), self.due());
     }
 
-    /// Answers who has asked for something, unless the broker is known to end connections over it.
+    /// Answers the requester for something, unless the broker is known to end connections over it.
     pub(crate) fn answer(&mut self, connection: &Connection, message: Message, due: Instant) {
         if self.answers.may_go(&message.topic, Instant::now()) {
             let about = Subject::Answer(message.topic.clone());

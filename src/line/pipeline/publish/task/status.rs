@@ -1,4 +1,4 @@
-//! What the publisher says of itself: state, heartbeat, and what it could not deliver.
+//! What the publisher states about itself: state, heartbeat, and what it could not deliver.
 
 use std::time::Instant;
 

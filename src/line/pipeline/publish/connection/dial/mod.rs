@@ -4,7 +4,7 @@
 //! next one with a head start of [`HEAD_START`] for those before it (RFC 8305).
 //!
 //! What may block for longer than anybody wants to wait (name servers, files on a network) runs on
-//! a thread of its own that is not waited for; see [`apart`].
+//! its own thread that is not waited for; see [`apart`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -196,8 +196,8 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    // The kernel's buffer is a queue: whoever gives up a connection that stands still does not want
-    // what is in it to be delivered later. A farewell waits until the broker has closed its end.
+    // The kernel's buffer is a queue: whoever gives up a connection that stalls does not want what
+    // is in it to be delivered later. A clean disconnect waits until the broker has closed its end.
     stream.set_zero_linger()?;
     Ok(stream)
 }

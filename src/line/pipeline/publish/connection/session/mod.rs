@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One bad message must not take the verdicts along: a message that cannot be read is confirmed,
-//! said and left aside, and one that is too long is skipped by its length. Anything else that
-//! cannot be read ends the connection.
+//! said and ignored, and one that is too long is skipped by its length. Anything else that cannot
+//! be read ends the connection.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(crate) struct Session {
     when_sent: VecDeque<ConnectionEvent>,
     /// The socket has taken bytes and need not have passed them on.
     is_unflushed: bool,
-    /// The farewell is in `out` or has left it.
+    /// The clean disconnect is in `out` or has left it.
     is_leaving: bool,
     input: Vec<u8>,
     /// Bytes of a packet that are still to come, and not wanted.
@@ -117,7 +117,7 @@ impl Session {
         self.enqueue(Queued::Subscription(packet, topics.to_vec()))
     }
 
-    /// Says farewell behind everything that was handed over so far.
+    /// Disconnects cleanly, behind everything that was handed over so far.
     pub(crate) fn disconnect(&mut self) -> Result<(), NotSent> {
         self.enqueue(Queued::Farewell)
     }
@@ -151,7 +151,7 @@ impl Session {
         Some(Duration::from_secs(seconds.into()))
     }
 
-    /// Whether the farewell is on the wire, and nothing behind it.
+    /// Whether the clean disconnect is on the wire, and nothing behind it.
     pub(crate) fn has_left(&self) -> bool {
         self.is_leaving && self.out.is_empty() && !self.is_unflushed
     }
@@ -425,7 +425,7 @@ impl Session {
         if let Some(suppressed) = self.complaints.permit() {
             warn!(
                 topic,
-                problem, suppressed, "A message that cannot be read is left aside"
+                problem, suppressed, "A message that cannot be read is ignored"
             );
         }
     }
