@@ -47,7 +47,7 @@ fn main() -> ! {
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),
         Command::Cache(args) => commands::cache::run(args),
-        Command::Generate(args) => commands::generate::run(&args),
+        Command::Generate(args) => commands::generate::run(&args, Cli::definition()),
     };
     match outcome {
         Ok(()) => leave(0),
@@ -63,15 +63,15 @@ fn leave_with(failure: &Failure) -> ! {
 
 /// Ends the process where it stands. The C library's `exit` would first destroy the global objects
 /// of ONNX Runtime, and a daemon that is stopped while a thread still loads a model would crash in
-/// them: nobody waits for that thread, because building an engine takes minutes.
+/// them: that thread is not waited for, because building an engine takes minutes.
 fn leave(code: u8) -> ! {
     logging::say_last("");
-    // Whoever read it may be gone.
+    // The reader may be gone.
     stdout().flush().ok();
     signal_hook::low_level::exit(code.into())
 }
 
-/// A command whose output nobody reads any more (`flawd predict … | head`) ends, as others do, with
+/// A command whose output is no longer read (`flawd predict … | head`) ends, as others do, with
 /// what a shell gives for SIGPIPE. Rust ignores that signal, and would panic at the next line.
 fn end_with_the_reader() {
     let always = Arc::new(AtomicBool::new(true));
@@ -95,14 +95,14 @@ fn keep_to_ourselves() {
 /// Prints what clap has to say: help and version are a success, everything else is wrong usage.
 fn print_clap_answer(answer: &clap::Error) -> u8 {
     let wrong_usage = answer.use_stderr();
-    // Where even the terminal is gone there is nobody left to tell.
+    // Where even the terminal is gone nothing is left to report to.
     answer.print().ok();
     if wrong_usage { Kind::Usage.code() } else { 0 }
 }
 
-/// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not
-/// go on looking alive. It is reported behind the log, and not by the usual hook, because that one
-/// waits for whoever reads standard error.
+/// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not go on
+/// looking alive. It is reported behind the log, and not by the usual hook, because that one waits
+/// for the reader of standard error.
 fn exit_with_bug_code_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = thread::current();

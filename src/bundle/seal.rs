@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
-/// Identity of a file and the times of its last changes. Whoever writes to it, puts another one in
-/// its place or renames it changes this: the time of a change (`ctime`) cannot be set.
+/// Identity of a file and the times of its last changes. A process that writes to it, puts another
+/// one in its place or renames it changes this: the time of a change (`ctime`) cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     file: (u64, u64),

@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 use super::failure::{Failure, Outcome};
-use crate::cli::Cli;
 
 /// Arguments of `flawd generate`.
 #[derive(Debug, Args)]
@@ -37,12 +36,11 @@ enum What {
     Zsh,
 }
 
-/// Runs the command.
+/// Runs the command, on the definition of the whole command line.
 ///
 /// # Errors
 /// If no folder is named for the pages, or they cannot be written.
-pub fn run(args: &GenerateArgs) -> Outcome {
-    let mut command = Cli::definition();
+pub fn run(args: &GenerateArgs, mut command: clap::Command) -> Outcome {
     let shell = match args.what {
         What::Man => return pages(command, args.folder.as_deref()),
         What::Bash => Shell::Bash,

@@ -35,7 +35,7 @@ impl ProgressLine {
             return;
         }
         eprint!("\r\x1b[K{text}");
-        // Where standard error is gone there is nobody left to tell.
+        // Where standard error is gone nothing is left to report to.
         io::stderr().flush().ok();
         self.is_open = true;
         self.last = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! An MQTT broker inside this process, on a loopback port that nobody else uses.
+//! An MQTT broker inside this process, on a loopback port that no other program uses.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

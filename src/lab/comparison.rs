@@ -61,7 +61,7 @@ pub enum ComparisonError {
     /// Cached features cannot be read.
     #[error(transparent)]
     Cache(#[from] CachedFeatureError),
-    /// Nobody knows which images trained the bundle's flow.
+    /// It is not known which images trained the bundle's flow.
     #[error(
         "the bundle's flow was imported, so the images that trained it are not known: other \
          methods can be compared with a bundle that `flawd train` made"

@@ -353,7 +353,7 @@ impl Source for Round {
     }
 }
 
-/// Notes the latencies of every verdict that the model had a part in, and passes it on if somebody
+/// Notes the latencies of every verdict that the model had a part in, and passes it on if a caller
 /// wants it.
 #[derive(Clone)]
 struct LatencyRecorder {

@@ -1,10 +1,10 @@
 //! Log lines: where they go, how they look, which of them are wanted.
 //!
 //! Logging starts before the configuration is read, so that reading it can be logged; when it has
-//! been read, [`configure`] exchanges filter and form in place. Lines go to standard error, so
-//! that standard output holds results alone; [`writer`] sees to it that nobody waits for their
-//! reader. Under systemd each line begins with its priority, as `sd-daemon(3)` has it, and has no
-//! time, which the journal adds. Nothing here knows what a line is about.
+//! been read, [`configure`] exchanges filter and form in place. Lines go to standard error, so that
+//! standard output holds results alone; [`writer`] sees to it that nothing waits for their reader.
+//! Under systemd each line begins with its priority, as `sd-daemon(3)` has it, and has no time,
+//! which the journal adds. Nothing here knows what a line is about.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -92,14 +92,14 @@ pub fn configure(log: &Log) {
     }
 }
 
-/// Log lines that nobody read, since the start.
+/// Log lines that were not read, since the start.
 pub fn dropped_lines() -> u64 {
     WRITER.get().map_or(0, LineWriter::dropped)
 }
 
 /// Prints the last words of a process on standard error, behind everything that was logged, and
-/// waits until all of it is written; but no longer than a second, because there may be nobody who
-/// reads it.
+/// waits until all of it is written; but no longer than a second, because there may be no process
+/// that reads it.
 pub fn say_last(text: &str) {
     match WRITER.get() {
         Some(writer) => {

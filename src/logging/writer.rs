@@ -226,7 +226,7 @@ mod tests {
         let (mut writer, mut reader, _said) = writer();
         flood(&mut writer);
         writer.push_last("the end\n");
-        // Returns although nobody reads.
+        // Returns although there is no reader.
         writer.drain(Duration::from_millis(1));
         let reading = thread::spawn(move || {
             let mut text = Vec::new();

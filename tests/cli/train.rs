@@ -396,7 +396,7 @@ fn a_second_training_of_the_same_is_refused_while_the_first_one_runs() {
     workshop.train("--seed 7").succeeded();
     running.kill();
 
-    // What a killed one leaves holds up nobody, and is listed and cleared.
+    // What a killed one leaves holds up no other, and is listed and cleared.
     let list = || flawd(arguments!["cache", "--cache", workshop.path("cache")]).succeeded();
     let listed = list().stdout;
     assert!(

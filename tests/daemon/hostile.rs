@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::scripted::{Answer, Packet, Scripted, Seen, request};
 use crate::station::Station;
 
-/// A line that goes by itself; `more` are further keys of `[mqtt]`, and sections behind it.
+/// A line that goes on its own; `more` are further keys of `[mqtt]`, and sections behind it.
 fn line(port: u16, more: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\

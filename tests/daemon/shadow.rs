@@ -1,4 +1,4 @@
-//! The model in the shadow, with real sessions: what it disagrees with, and that nobody waits for
+//! The model in the shadow, with real sessions: what it disagrees with, and that is not waited for
 //! it.
 
 use std::sync::{Arc, mpsc};

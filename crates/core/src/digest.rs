@@ -1,4 +1,4 @@
-//! SHA-256 digests as values. Computing them is for whoever holds the bytes.
+//! SHA-256 digests as values. Computing them is the caller's business.
 
 use std::fmt;
 use std::str::FromStr;

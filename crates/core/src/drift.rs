@@ -4,9 +4,9 @@
 //! score ─► rank among calibration and earlier scores ─► p-value ─► bet against it ─► capital ─► alarm
 //! ```
 //! As long as the scores are exchangeable with those of the calibration, their p-values are
-//! independent and uniform, and whoever bets against that at fair odds does not get rich: the
-//! capital is a martingale, and by Ville's inequality it ever reaches 1/δ with a probability of at
-//! most δ, however often one looks. So capital of 1/δ is an alarm with a known rate of false ones.
+//! independent and uniform, and who bets against that at fair odds does not get rich: the capital
+//! is a martingale, and by Ville's inequality it ever reaches 1/δ with a probability of at most δ,
+//! however often one looks. So capital of 1/δ is an alarm with a known rate of false ones.
 //!
 //! **The rank is among the calibration scores and the earlier scores of the line.** Against the
 //! calibration scores alone the p-values would share one error, that of so many scores standing

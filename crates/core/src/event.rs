@@ -66,7 +66,7 @@ pub struct VerdictData {
     /// picture is the older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_offset_ms: Option<f64>,
-    /// The moment after which nobody wants to know any more, where there is one.
+    /// The moment after which the verdict is worthless, where there is one.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -141,7 +141,7 @@ pub struct EvidenceData {
     pub sha256: Digest,
 }
 
-/// A verdict as it is journalled and sent until somebody has taken it.
+/// A verdict as it is journalled and sent until it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordData {
     /// What was said in real time.
@@ -398,7 +398,7 @@ pub struct CameraState {
     pub captured: u64,
     /// Frames that a newer one replaced before they were looked at.
     pub overrun: u64,
-    /// Frames that nobody asked for: no trigger, no model yet, or inspection is paused.
+    /// Frames that were not asked for: no trigger, no model yet, or inspection is paused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unused: u64,
     /// Verdicts `ok`.

@@ -2,7 +2,7 @@
 //!
 //! With few scores the threshold is one of the highest, so a black frame, a torn file or a defect
 //! among the good pictures makes a line that rejects nothing. The rule of the promise cannot help:
-//! it holds for parts that are like those pictures. So whoever calibrates is told, and decides.
+//! it holds for parts that are like those pictures. So the user is told, and decides.
 //!
 //! **The rule.** Let x₁ ≥ x₂ ≥ … be the logarithms of the scores. If their upper tail is
 //! exponential, the spacings r·(xᵣ − xᵣ₊₁) are independent and exponential with one mean (Rényi, "On

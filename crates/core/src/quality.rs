@@ -258,8 +258,8 @@ impl Moments {
 /// Notices a camera that sends the same picture again and again.
 ///
 /// The noise of a sensor makes two equal pictures practically impossible, so a row of them comes
-/// from a buffer that nobody fills. Pictures are compared byte by byte with a copy of the last
-/// one: two that differ mostly do so within the first bytes.
+/// from a buffer that is no longer filled. Pictures are compared byte by byte with a copy of the
+/// last one: two that differ mostly do so within the first bytes.
 #[derive(Clone, Debug)]
 pub struct FrozenPicture {
     limit: usize,

@@ -1,6 +1,6 @@
 //! What may be asked from outside, read strictly: the payloads of triggers and commands.
 //!
-//! Anybody whom the broker lets publish writes these. So each is one JSON object of bounded size
+//! Any client that the broker lets publish writes these. So each is one JSON object of bounded size
 //! with the fields of its schema, each at most once and of its own kind; anything else is refused,
 //! with a reason that is short enough for a log line. Knows neither topics nor cameras.
 
@@ -80,7 +80,7 @@ fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
     }
 }
 
-/// As much of somebody else's text as is worth a place in a log line.
+/// As much of foreign text as is worth a place in a log line.
 pub fn brief(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),

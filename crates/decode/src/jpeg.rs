@@ -1,11 +1,11 @@
 //! JPEG, and the frames of cameras that send it: checked first, then decoded.
 //!
-//! The decoder is lenient: it fills up with grey what is missing, and a picture of a part that
-//! nobody took would get a verdict. Its strict mode asks no more than once a row of blocks whether
+//! The decoder is lenient: it fills up with grey what is missing, and a picture of a part that was
+//! not taken would get a verdict. Its strict mode asks no more than once a row of blocks whether
 //! data was missing, and not at all whether too much was left. So the entropy-coded data is walked
-//! before: every scan has to have every block, restart markers their order, and nothing may be
-//! left over. The walk costs
-//! about half as much again as the decoding (real images of 24 to 60 KB, a loaded machine).
+//! before: every scan has to have every block, restart markers their order, and nothing may be left
+//! over. The walk costs about half as much again as the decoding (real images of 24 to 60 KB, a
+//! loaded machine).
 //!
 //! ```text
 //! bytes ─► header: segments, size, tables ─► scan: every block of every scan ─► zune-jpeg ─► RGB

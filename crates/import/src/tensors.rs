@@ -377,8 +377,8 @@ impl TensorFile {
     }
 }
 
-/// What an error of the reader of PyTorch's files means for whoever gave the file. Where an archive
-/// has given its pickle, the checksum was right: what is then wrong with it is not damage.
+/// What an error of the reader of PyTorch's files means for the user. Where an archive has given
+/// its pickle, the checksum was right: what is then wrong with it is not damage.
 pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
     let reason = error.to_string();
     let path = path.to_owned();

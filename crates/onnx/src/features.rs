@@ -58,7 +58,7 @@ impl FeatureChoice {
     /// Completes the choice from what `backbone` states about itself.
     ///
     /// # Errors
-    /// If there are several outputs and none was chosen, or nobody says how to normalise.
+    /// If there are several outputs and none was chosen, or the normalisation is not known.
     pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
         let path = || backbone.path().to_owned();
         let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {

@@ -1,8 +1,8 @@
 //! Which pictures of a calibration stand apart from the others, and what was decided about them.
 //!
 //! Leaving a picture out because of its score would break the promise, which holds for scores that
-//! nobody chose; keeping a black frame makes a line that rejects nothing. So flawd does neither on
-//! its own: it names the pictures and refuses, the user decides, and the bundle says what.
+//! were not chosen; keeping a black frame makes a line that rejects nothing. So flawd does neither
+//! on its own: it names the pictures and refuses, the user decides, and the bundle says what.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn is_meant(given: &Path, path: &Path) -> bool {
     given == path || path.file_name() == Some(given.as_os_str())
 }
 
-/// Pictures stand apart from the others, and nobody accepted them.
+/// Pictures stand apart from the others, and were not accepted.
 #[derive(Debug)]
 pub struct StandApart {
     /// Each one's file and how it stands apart.

@@ -1,7 +1,7 @@
 //! From image files to feature maps in the cache: what training, comparing and ablating begin with.
 //!
-//! Features are kept under a name that differs whenever they would, so that whoever asks for the
-//! same picture through the same backbone at the same size finds them. Nothing here knows what the
+//! Features are kept under a name that differs whenever they would, so that a request for the same
+//! picture through the same backbone at the same size finds them. Nothing here knows what the
 //! features are for.
 
 use std::ops::ControlFlow;

@@ -25,8 +25,8 @@ const LONGEST: usize = 320;
 /// JPEG quality of the pictures.
 const QUALITY: u8 = 82;
 
-/// Colour of an outline: a blue that is told from the overlay's yellow and red also by whoever sees
-/// no difference between red and green.
+/// Colour of an outline: a blue that is told from the overlay's yellow and red also by those who
+/// see no difference between red and green.
 const OUTLINE: [u8; CHANNELS] = [0, 114, 255];
 
 /// Why a picture cannot be kept.

@@ -292,7 +292,7 @@ impl Plot {
         }
     }
 
-    /// The SVG element; `told` says in a sentence what is to be seen, for whoever cannot see it.
+    /// The SVG element; `told` says in a sentence what is to be seen, for those who cannot see it.
     pub(crate) fn svg(self, told: &str) -> String {
         let Self { width, height, .. } = self;
         let mut svg = format!(

@@ -4,8 +4,8 @@
 //! ```text
 //! CACHE/runs/<fingerprint>.lock    locked (flock) as long as the run lasts, then removed
 //! ```
-//! The lock is the system's, so it goes with the process, however that ends; what is left of a killed
-//! one is an empty file that holds up nobody.
+//! The lock is the system's, so it goes with the process, however that ends; what is left of a
+//! killed one is an empty file that holds up no other.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -1,5 +1,5 @@
 //! `[inference]`, and which bundles a camera's parts are judged by: from what was written to what
-//! will be done. Whether there is a bundle in a folder is for whoever opens it.
+//! will be done. Whether there is a bundle in a folder is for the opener.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -104,7 +104,7 @@ fn same_but_for_case<'a>(
     Some(found)
 }
 
-/// A variable of ours that has no key in it, or one of somebody else's.
+/// A variable of ours that has no key in it, or one of another program's.
 fn check_foreign(
     name: &str,
     rest: &str,

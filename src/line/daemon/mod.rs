@@ -261,7 +261,7 @@ impl Daemon {
         Ok(OpenCamera::new(settings, source))
     }
 
-    /// Opens the journal, which nobody else may have open.
+    /// Opens the journal, which no other process may have open.
     ///
     /// # Errors
     /// [`DaemonError::Journal`].

@@ -1,7 +1,8 @@
 //! Loads, tests and exchanges models on its own thread, so that parts are judged meanwhile.
 //!
-//! One job after the other, in order, and at most [`WAITING`] of those that somebody asks for. What comes of each is fetched by the watch, which an event
-//! wakes; it alone decides what to do with it.
+//! One job after the other, in order, and at most [`WAITING`] of those that were asked for. What
+//! comes of each is fetched by the watch, which an event wakes; it alone decides what to do with
+//! it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -80,8 +81,8 @@ pub(crate) struct Models {
 }
 
 impl Models {
-    /// Starts the thread. Nobody waits for its end: loading a model cannot be interrupted, and
-    /// is worth nothing any more when the daemon stops.
+    /// Starts the thread. Its end is not waited for: loading a model cannot be interrupted, and is
+    /// worth nothing any more when the daemon stops.
     ///
     /// # Errors
     /// When the system has no thread to give.

@@ -8,7 +8,7 @@ use flawd_core::event::Phase;
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     cameras: Vec<String>,
-    /// Whether parts come by themselves; otherwise somebody asks for each.
+    /// Whether parts come on their own; otherwise each is asked for.
     comes_by_itself: bool,
     /// Cameras that have not given a frame yet.
     pub(crate) expected: BTreeSet<usize>,

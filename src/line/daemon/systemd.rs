@@ -17,7 +17,7 @@ const MORE_TIME: Duration = Duration::from_secs(60);
 /// hold up the end.
 const LAST_NEWS: Duration = Duration::from_secs(1);
 
-/// The service manager, or nobody.
+/// The service manager, if any.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     watchdog: Option<Duration>,

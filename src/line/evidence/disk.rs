@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::name;
 use crate::files::atomic::sync_folder;
 
-/// Whoever holds a lock on this file writes to the folder.
+/// The holder of a lock on this file writes to the folder.
 const LOCK: &str = ".lock";
 
 /// A folder that is locked for as long as this lives.
@@ -17,7 +17,7 @@ const LOCK: &str = ".lock";
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Locks the folder, or says at once that somebody else has.
+    /// Locks the folder, or says at once that another process has.
     pub(crate) fn take(folder: &Path) -> Result<Self, TryLockError> {
         let file = File::options()
             .create(true)

@@ -1,4 +1,4 @@
-//! Evidence: pictures and anomaly maps of judged parts on disk, for whoever asks later what the
+//! Evidence: pictures and anomaly maps of judged parts on disk, for those who ask later what the
 //! part looked like.
 //!
 //! ```text

@@ -6,10 +6,10 @@
 //!                      .<either name>.part                                             unfinished
 //! ```
 //! The series is the name of whatever gave the number, so that a numbering that begins again on the
-//! same day takes nobody's place. Files of earlier versions have none.
+//! same day takes no other's place. Files of earlier versions have none.
 //!
-//! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does
-//! not have such a name, to the letter, belongs to somebody else and is left alone. The part's id
+//! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does not
+//! have such a name, to the letter, belongs to another program and is left alone. The part's id
 //! comes from outside and is in no name.
 
 use flawd_core::verdict::{Reason, Verdict};
@@ -60,7 +60,7 @@ pub(crate) enum Ours<'a> {
     Unfinished,
 }
 
-/// What a file in a day's folder is; `None` for somebody else's.
+/// What a file in a day's folder is; `None` for a foreign file.
 pub(crate) fn file(name: &str) -> Option<Ours<'_>> {
     if let Some(inner) = name.strip_prefix('.') {
         let inner = inner.strip_suffix(".part")?;

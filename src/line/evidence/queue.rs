@@ -55,7 +55,7 @@ pub(crate) enum NextItem {
     Exhibit(EvidenceItem),
     /// Nothing in time.
     Timeout,
-    /// No more will come: nobody can send, and the queue is empty or not to be taken from.
+    /// No more will come: there is no sender, and the queue is empty or not to be taken from.
     Closed,
 }
 

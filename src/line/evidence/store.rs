@@ -63,7 +63,7 @@ pub(crate) struct Store {
     /// By age, the oldest first, and stem.
     index: BTreeMap<(SystemTime, Box<str>), Kept>,
     total: Kept,
-    /// Somebody else deleted files, so the counts are wrong.
+    /// Another process deleted files, so the counts are wrong.
     is_outdated: bool,
 }
 
@@ -104,7 +104,7 @@ impl Store {
         self.total.bytes
     }
 
-    /// False if the folder is gone or another one, or its files were deleted by somebody else:
+    /// False if the folder is gone or another one, or its files were deleted by another process:
     /// then it has to be opened again.
     pub(crate) fn is_current(&self) -> bool {
         !self.is_outdated && disk::identity(&self.folder).is_ok_and(|found| found == self.identity)

@@ -45,7 +45,7 @@ pub enum ModelsError {
         /// What is wrong.
         source: Box<BundleRefusal>,
     },
-    /// Nobody has this name.
+    /// There is none of this name.
     #[error("there is no camera `{camera}`; there are {}", cameras.join(", "))]
     NoSuchCamera {
         /// The name that was asked for.

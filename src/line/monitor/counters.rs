@@ -53,7 +53,7 @@ pub struct Counters {
     pub captured: Counter,
     /// Frames that were replaced by a newer one before they were looked at.
     pub overrun: Counter,
-    /// Frames that nobody has asked for: no trigger, no model yet, or inspection is paused.
+    /// Frames that were not asked for: no trigger, no model yet, or inspection is paused.
     pub unused: Counter,
     /// Verdicts `ok`.
     pub ok: Counter,

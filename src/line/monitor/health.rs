@@ -17,8 +17,7 @@ use super::progress::Progress;
 /// large model on a small board.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How the daemon is; clones are the same one. Whoever watches the pipeline writes it, and
-/// whoever asks reads it.
+/// How the daemon is; clones are the same one. The supervisor writes it, and clients read it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Mutex<HealthState>>);
 

@@ -291,7 +291,7 @@ mod tests {
     /// Everything that comes back for these bytes; a connection that is reset has an end too.
     fn exchange(server: &Server, request: &[u8]) -> String {
         let mut stream = connect(server);
-        // Whoever is too slow is cut off; then there is no answer.
+        // A client that is too slow is cut off; then there is no answer.
         stream.write_all(request).ok();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok();
@@ -378,7 +378,7 @@ mod tests {
             // It may have been sent away already.
             stream.write_all(b"GET /metrics").ok();
         }
-        // Whoever asks has no more time than they, and a busy machine may take it away.
+        // A client has no more time than they, and a busy machine may take it away.
         let begun = Instant::now();
         while get(&server, "/metrics").0 != 200 {
             assert!(begun.elapsed() < PATIENCE, "the others are not served");

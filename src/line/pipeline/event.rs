@@ -17,7 +17,7 @@ pub enum DaemonEvent {
     CameraFound(usize),
     /// A source has given its last frame, and all of them are on their way to the model.
     Exhausted(usize),
-    /// Somebody asks for something over the broker.
+    /// A command or request arrived from the broker.
     Command {
         /// What, or why that cannot be known.
         command: Result<Command, String>,

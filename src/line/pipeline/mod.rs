@@ -13,7 +13,7 @@
 //! the broker is asynchronous, and its runtime stays inside [`publish`].
 //!
 //! What may be lost, and where it is counted: a frame that a newer one displaces (`overrun`) or
-//! that nobody asks for (`unused`); a verdict in real time that the broker does not take
+//! that were not asked for (`unused`); a verdict in real time that the broker does not take
 //! (`undelivered`); a record that the disk does not take (`unwritten`) or that gives way in a full
 //! journal (`dropped`). Nothing else.
 
@@ -279,7 +279,7 @@ pub fn start_line<S: Sink + 'static>(
         };
         stages.push(admit.progress.clone());
         threads.spawn(format!("adm-{}", settings.name), move || admit.run())?;
-        // It may hang in its driver, so nobody waits for its end.
+        // It may hang in its driver, so its end is not waited for.
         Threads::spawn_detached(format!("cap-{}", settings.name), move || capture.run())?;
     }
     Ok(Line {

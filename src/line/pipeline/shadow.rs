@@ -106,7 +106,7 @@ struct ShadowJob {
     model: Arc<LoadedModel>,
 }
 
-/// Starts the thread `shadow`, for whose end nobody waits: a model may take longer for one part
+/// Starts the thread `shadow`, whose end is not waited for: a model may take longer for one part
 /// than a shutdown may. `models` are in the order of `cameras`, none where a camera has no shadow;
 /// `disagreement` runs on the thread and may take its time.
 ///
@@ -186,7 +186,7 @@ impl Shadow {
 }
 
 impl DisagreementSink {
-    /// Whether anybody wants to hear of disagreements; drops the way there if not.
+    /// Whether disagreements are wanted; drops the way there if not.
     fn is_open(&self) -> bool {
         let is_open = !self.is_closed.load(Ordering::SeqCst);
         if !is_open {

@@ -203,7 +203,7 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 /// Whether the schema has a word on every field. Subscribers ignore what they do not know, so a
-/// validator would let a field pass that nobody has described.
+/// validator would let a field pass that is not described.
 fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {

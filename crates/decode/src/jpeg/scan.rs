@@ -1,6 +1,6 @@
 //! The entropy-coded data of one scan, walked without decoding it: is every block there?
 //!
-//! A decoder fills up with something what is missing, and a part that nobody photographed gets a
+//! A decoder fills up with something what is missing, and a part that was not photographed gets a
 //! verdict. This walk reads the same codes, finds the end of every block, and so knows whether the
 //! data ends before the last one, goes on behind it, or has lost step.
 

@@ -168,7 +168,7 @@ fn a_variable_that_was_meant_for_us_and_is_none_is_named_with_the_right_one() {
         assert!(problem.contains(said), "{name}: {problem}");
         assert!(!problem.contains("1884"), "{name}: {problem}");
     }
-    // Somebody else's.
+    // Another program's.
     assert!(with_variable(MINIMAL, "FLAWD_IMAGE_TAG").is_ok());
     assert!(with_variable(MINIMAL, "FLAWDY_MQTT_PORT").is_ok());
 }

@@ -3,8 +3,8 @@
 //! The files are read at the start, so that a wrong one is found before anything runs, and again
 //! at each connection, so that a certificate that was renewed is used from the next one on.
 //!
-//! Trust is explicit: `ca` says which certificates may stand behind the broker's, and nothing
-//! else counts, not even the system's. Whoever wants those names their file.
+//! Trust is explicit: `ca` says which certificates may stand behind the broker's, and nothing else
+//! counts, not even the system's. To have those as well, name their file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

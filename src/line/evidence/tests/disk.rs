@@ -33,7 +33,7 @@ impl Mount {
         system.f_bavail * system.f_frsize
     }
 
-    /// Somebody else takes space until this much is free.
+    /// Another process takes space until this much is free.
     fn fill(&self, leave: u64) {
         let foreign = fs::File::options()
             .create(true)
@@ -139,7 +139,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     assert_eq!(before.last(), Some(&149));
     assert!(before.len() > 50 && before[0] > 0, "{before:?}");
 
-    // Somebody else takes what the reserve was for: evidence makes room, the oldest first.
+    // Another process takes what the reserve was for: evidence makes room, the oldest first.
     mount.fill(16 * BLOCK);
     assert!(evidence.admit(item(150, 64)).is_some());
     assert!(writer.step());
@@ -279,7 +279,7 @@ fn evidence_leaves_files_for_others_to_make() {
         assert!(left() >= 8, "{} are left", left());
     }
     assert_eq!(kept(&folder).last(), Some(&79));
-    // Somebody else takes them all: evidence goes first, and then it is said what is missing.
+    // Another process takes them all: evidence goes first, and then it is said what is missing.
     let foreign = mount.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     let mut made = 0;

@@ -19,7 +19,7 @@ mod disk;
 
 const LATE: Verdict = Verdict::NoDecision(Reason::Late);
 
-/// Somebody who listens always. Whether anybody does is looked up when a line is logged for the
+/// A listener that is always there. Whether one does is looked up when a line is logged for the
 /// first time, and a test that listens to its own thread would lose a line that another thread
 /// looks up at the same moment for nobody.
 static LISTENER: LazyLock<tracing::Dispatch> = LazyLock::new(|| {

@@ -33,7 +33,7 @@ const DROP_REASONS: [&str; 2] = ["overrun", "unused"];
 pub enum MessageOutcome {
     /// It is acted on.
     Accepted,
-    /// Refused: the broker had kept it for whoever comes.
+    /// Refused: the broker had kept it for later subscribers.
     Retained,
     /// Refused: by its own words it is too old.
     Stale,

@@ -5,7 +5,7 @@
 //! is right. The handles are looked up at construction: what a stage calls is an addition to an
 //! atomic, or to a histogram behind a lock that only a scrape holds besides.
 //!
-//! Part ids never become labels: a series each would fill the memory of whoever scrapes.
+//! Part ids never become labels: a series each would fill the scraper's memory.
 
 use std::fmt;
 use std::sync::Arc;

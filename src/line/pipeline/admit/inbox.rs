@@ -85,7 +85,7 @@ struct InboxState {
     news: Arrived,
     /// Something has changed elsewhere that the stage wants to know of.
     is_nudged: bool,
-    /// Nobody will look any more.
+    /// The stage has ended.
     has_ended: bool,
     is_frame_wanted: bool,
 }

@@ -4,7 +4,7 @@
 //! This is where "exactly one verdict per part" is kept: a trigger that comes in here leaves either
 //! with a frame, towards the model, or with a reason, towards the record. So the stage never waits
 //! for one thing only: not for the camera, which may hang, and not for the model, which may be
-//! slow. It sleeps until something arrives or the next moment comes at which somebody has to be
+//! slow. It sleeps until something arrives or the next moment comes at which a request has to be
 //! answered.
 
 use std::collections::VecDeque;
@@ -240,7 +240,7 @@ impl<S: Sink> Admit<S> {
                 self.preprocess.keep_for(&models);
                 if self.state.models.replace(models).is_none() {
                     self.start_timer();
-                    // Nobody has taken frames so far.
+                    // No frames were taken so far.
                     if !self.rules.on_demand {
                         self.state.owed_since = Some(Instant::now());
                     }
@@ -309,7 +309,7 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// Answers whoever has waited long enough, and notices when the camera owes a frame.
+    /// Answers requests that have waited long enough, and notices when the camera owes a frame.
     fn keep_time(&mut self, now: Instant) {
         if let (Some(due), TriggerMode::Interval(interval)) =
             (self.state.timer, self.rules.trigger.mode)

@@ -1,9 +1,9 @@
 //! The first stage: takes pictures, at its own pace, on its own thread.
 //!
 //! A [`Source`] only knows how to give the next frame. Pace, counting, and the search for a camera
-//! that has gone away are the same for all and live here. A source may hang in its driver for
-//! ever, so nobody waits for this thread: the next stage watches the time, and a shutdown leaves
-//! the thread behind.
+//! that has gone away are the same for all and live here. A source may hang in its driver for ever,
+//! so this thread is not waited for: the next stage watches the time, and a shutdown leaves the
+//! thread behind.
 //!
 //! Why a folder and a synthetic line wait to be asked while a camera does not: the first two can,
 //! and a replay that skips parts under load would not give the same verdicts twice.

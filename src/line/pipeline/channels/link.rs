@@ -107,7 +107,7 @@ impl<T> Sender<T> {
     /// which the caller has to count; under [`Overflow::Block`] it waits and gives back nothing.
     ///
     /// # Errors
-    /// [`Closed`] with the item, when nobody can receive it.
+    /// [`Closed`] with the item, when there is no receiver.
     pub fn send(&self, item: T) -> Result<Option<T>, Closed<T>> {
         let mut state = self.shared.lock();
         if self.shared.overflow == Overflow::Block {
@@ -151,8 +151,8 @@ impl<T> Sender<T> {
         look(&self.shared.lock().items)
     }
 
-    /// Puts an item in whatever is there, without waiting: for the few that have to arrive and
-    /// are bounded by something else. Says whether anybody can receive it.
+    /// Puts an item in whatever is there, without waiting: for the few that have to arrive and are
+    /// bounded by something else. Returns `false` if there is no receiver.
     pub fn send_unbounded(&self, item: T) -> bool {
         let mut state = self.shared.lock();
         let is_taken = state.has_receiver;
@@ -228,7 +228,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.has_receiver = false;
-        // Items may hold buffers of a pool that somebody waits for.
+        // Items may hold buffers of a pool that are waited for.
         let left = std::mem::take(&mut state.items);
         drop(state);
         drop(left);

@@ -1,7 +1,7 @@
 //! One token that says "take no more work in".
 //!
-//! Only those who would otherwise start something new look at it: capture, and whoever waits
-//! between two attempts. Every other stage ends because its input has closed.
+//! Only those who would otherwise start something new look at it: capture, and what waits between
+//! two attempts. Every other stage ends because its input has closed.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,12 +13,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A token that nobody has requested yet.
+    /// A token that was not requested yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Requests the shutdown and wakes whoever waits.
+    /// Requests the shutdown and wakes all that wait.
     pub fn request(&self) {
         let (requested, changed) = &*self.shared;
         *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -16,7 +16,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Nobody yet.
+    /// None yet.
     pub fn new() -> Self {
         let (finished_sender, finished) = mpsc::channel();
         Self {
@@ -40,14 +40,14 @@ impl Threads {
         let own_name = name.clone();
         thread::Builder::new().name(name.clone()).spawn(move || {
             body();
-            // Nobody listens any more when the grace period is over.
+            // There is no listener left when the grace period is over.
             finished.send(own_name).ok();
         })?;
         self.running.insert(name);
         Ok(())
     }
 
-    /// Starts a thread that nobody waits for, because it may hang in a driver for ever.
+    /// Starts a thread that is not waited for, because it may hang in a driver for ever.
     ///
     /// # Errors
     /// When the system has no thread to give.

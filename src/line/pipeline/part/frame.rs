@@ -73,7 +73,7 @@ impl Frame {
         Self::of(part, pixels, captured)
     }
 
-    /// The same with a picture that somebody else has as well.
+    /// The same with a picture that has other holders.
     pub fn shared(
         part: Option<Arc<str>>,
         image: Result<Arc<RgbImage>, String>,
@@ -117,7 +117,7 @@ pub(crate) struct Ticket {
     pub(crate) part: Option<Arc<str>>,
     /// From the moment that the trigger asked for until the picture was taken, in milliseconds.
     pub(crate) match_offset_ms: Option<f64>,
-    /// After which nobody wants to know any more.
+    /// After which the verdict is worthless.
     pub(crate) deadline: Option<Deadline>,
     /// When it has to be answered if no model has it by then, to be told in time.
     pub(crate) answer_by: Option<Instant>,
@@ -170,7 +170,7 @@ pub struct Inspection {
     pub verdict: VerdictData,
     /// When it happened: the picture was taken, or was asked for where there is none.
     pub time: Moment,
-    /// The moment after which nobody wants to know any more.
+    /// The moment after which the verdict is worthless.
     pub deadline: Option<Instant>,
     /// Where the asker wants to be answered.
     pub reply: Option<Reply>,

@@ -1,7 +1,7 @@
 //! Where an answer is wanted: what MQTT 5 calls response topic and correlation data.
 //!
-//! Whoever may send a trigger may name any topic here, and it is the daemon that publishes there,
-//! with the daemon's rights. So a topic is checked before anything else sees it.
+//! Any client that may send a trigger may name any topic here, and it is the daemon that publishes
+//! there, with the daemon's rights. So a topic is checked before anything else sees it.
 
 use flawd_core::event::is_unfit;
 

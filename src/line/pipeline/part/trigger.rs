@@ -37,7 +37,7 @@ impl Trigger {
     }
 }
 
-/// The moment after which nobody wants a verdict any more, on both clocks.
+/// The moment after which a verdict is worthless, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     /// For messages.

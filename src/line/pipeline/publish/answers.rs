@@ -1,7 +1,7 @@
 //! Response topics that the broker has ended connections for.
 //!
-//! Whoever may send a trigger names the topic of the answer, and there are brokers that end the
-//! connection of a client that publishes where it may not, or on a topic that they do not bear.
+//! Any client that may send a trigger names the topic of the answer, and there are brokers that end
+//! the connection of a client that publishes where it may not, or on a topic that they do not bear.
 //! Then the answer to one costs all others their verdicts. So a topic that was the oldest thing on
 //! the wire twice when a connection ended is left alone for a while. Requesters may have their own
 //! topic for each request, so the levels above are watched as well, with twice the patience for

@@ -29,7 +29,7 @@ pub(crate) struct Backlog {
     begin: Position,
 }
 
-/// How the journal is doing; shared with whoever says it.
+/// How the journal is doing; shared with those who report it.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedStatus(Arc<Mutex<JournalStatus>>);
 
@@ -65,7 +65,7 @@ impl Backlog {
         position < self.begin
     }
 
-    /// Starts over with the oldest record that nobody has taken.
+    /// Starts over with the oldest record that was not acknowledged.
     pub(crate) fn rewind(&self, generation: u64) {
         (self.ask)(BacklogRequest::Rewind { generation });
     }

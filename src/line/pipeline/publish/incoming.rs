@@ -1,8 +1,8 @@
 //! What comes in from the broker: triggers to their cameras, commands to the daemon.
 //!
-//! A message is taken only if somebody has just sent it to us. One that the broker has kept
-//! (retained), one that says itself that it is old, and one that is delivered a second time are
-//! refused and counted: acting on them would judge or reject the wrong part.
+//! A message is taken only if it has just been sent. One that the broker has kept (retained), one
+//! that says itself that it is old, and one that is delivered a second time are refused and
+//! counted: acting on them would judge or reject the wrong part.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -195,7 +195,7 @@ impl Inbound {
         })
     }
 
-    /// What cannot be read or is old is answered all the same, so that nobody waits for it.
+    /// What cannot be read or is old is answered all the same, so that no requester waits for it.
     fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         if !self.allowance.take(Instant::now()) {

@@ -152,7 +152,7 @@ impl Undelivered {
         self.count
     }
 
-    /// Whether there is something that nobody has been told.
+    /// Whether there is something that was not reported.
     pub(crate) fn is_unsaid(&self) -> bool {
         !self.is_said && self.latest.is_some()
     }

@@ -79,7 +79,7 @@ impl Writer {
     /// The moment from which a verdict is not worth being said.
     pub(crate) fn expires(&self, recorded: &Recorded, received: Instant) -> Instant {
         match (recorded.deadline, recorded.event.data.verdict) {
-            // Whoever counts verdicts still wants to be told that a part has none.
+            // Subscribers that count verdicts still have to be told that a part has none.
             (None, Verdict::NoDecision(_)) | (_, Verdict::NoDecision(Reason::Late)) => {
                 received + self.expiry
             }

@@ -3,7 +3,7 @@
 //! One thread with a small asynchronous runtime of its own. The record stage pushes into a queue
 //! and never waits for the network. A verdict is worth something only now, for the part that is in
 //! front of the actuator: so what cannot be sent now is not kept and sent later, it is *counted*,
-//! by camera and by range of `seq`, and said in the log and in `state` once somebody listens.
+//! by camera and by range of `seq`, and said in the log and in `state` once there is a connection.
 //!
 //! The *record* of a verdict is another thing: it lies in the journal until the broker has taken it,
 //! is asked for by credit, and goes out in order, behind what is said in real time.
@@ -93,7 +93,7 @@ pub(crate) struct Recorded {
     pub(crate) event: CloudEvent<VerdictData>,
     /// The picture was taken, or was asked for where there is none.
     pub(crate) time: Instant,
-    /// The moment after which nobody wants to know any more.
+    /// The moment after which the verdict is worthless.
     pub(crate) deadline: Option<Instant>,
     /// Where the asker wants to be answered.
     pub(crate) reply: Option<Reply>,

@@ -2,9 +2,9 @@
 //! then said.
 //!
 //! One thread, which alone owns the journal: numbers are given in the order of the verdicts, and
-//! nobody else waits for the disk. Whatever has come in while the disk was busy is committed
-//! together, so a slow disk makes the groups larger and not the line slower. The publisher asks
-//! for records by credit and says what the broker has taken; it never touches the disk itself.
+//! nothing else waits for the disk. Whatever has come in while the disk was busy is committed
+//! together, so a slow disk makes the groups larger and not the line slower. The publisher asks for
+//! records by credit and says what the broker has taken; it never touches the disk itself.
 //!
 //! Inspection does not end where the journal cannot be written: the verdict is said, the loss is
 //! counted and said as well.
@@ -154,7 +154,7 @@ impl Record {
             inputs,
             flaws: Throttle::new(Duration::from_secs(60)),
         };
-        // Whoever looks before the first verdict sees what the last run has left.
+        // A look before the first verdict shows what the last run has left.
         record.note_status(None);
         let recorder = Recorder {
             inner: Arc::new(CloseOnDrop { entries }),

@@ -18,7 +18,7 @@ use crate::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart,
 /// The probability of a false drift alarm in an epoch of [`flawd_core::drift::EPOCH`] good parts.
 pub const FALSE_ALARM_RATE: f64 = 0.01;
 
-/// Keeps the pictures of parts that somebody will want to look at.
+/// Keeps the pictures of parts that are worth a look.
 #[derive(Clone, Debug)]
 pub(crate) struct EvidenceSampler {
     pub(crate) evidence: Option<EvidenceSink>,

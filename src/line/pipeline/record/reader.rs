@@ -58,7 +58,7 @@ impl JournalReader {
         }
     }
 
-    /// Starts over with the oldest entry that nobody has taken.
+    /// Starts over with the oldest entry that was not acknowledged.
     pub(crate) fn rewind(&mut self, generation: u64, journal: &Journal) {
         self.generation = generation;
         self.next = journal.oldest();

@@ -2,7 +2,7 @@
 //!
 //! A thread of its own opens the camera and passes its frames on, the newest one alone: a driver
 //! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with its
-//! own trigger may be silent; whoever owes a frame is watched by the next stage.
+//! own trigger may be silent; a camera that owes a frame is watched by the next stage.
 //!
 //! ```text
 //! reader: one thread per device                          capture stage

@@ -127,7 +127,7 @@ fn control(node: &Path, setting: &str) {
     assert!(status.unwrap().success(), "{setting}");
 }
 
-/// Whoever owes a frame is watched by the next stage; the reader waits, and goes on.
+/// A camera that owes a frame is watched by the next stage; the reader waits, and goes on.
 fn a_camera_that_gives_nothing_is_no_error(node: &Path) {
     let mut source = open(node, &options(PixelFormat::Yuyv));
     next(&mut source).unwrap();

@@ -668,7 +668,7 @@ impl Mosquitto {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let running = lines.any(|line| line.unwrap().ends_with(" running"));
         assert!(running, "it ended");
-        // It must not stall because nobody reads what it says.
+        // It must not stall because its output is not read.
         thread::spawn(move || lines.for_each(drop));
         Self { process, port }
     }

@@ -1,8 +1,8 @@
 //! Records on their way from the journal to the broker: in order, each until it is taken.
 //!
 //! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
-//! before it. One that is refused stops the outbox: what came behind it is sent again behind it, after
-//! a pause, so that the order holds and nothing is lost while somebody repairs an access list.
+//! before it. One that is refused stops the outbox: what came behind it is sent again behind it,
+//! after a pause, so that the order holds and nothing is lost while an access list is repaired.
 //!
 //! A record that the broker will never take must not stop the others for ever. But neither may it
 //! be given up because the broker takes none at all, or was restarted twice at the wrong moment. So

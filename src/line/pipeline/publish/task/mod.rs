@@ -69,9 +69,9 @@ pub(crate) struct Task {
     heartbeat_due: Instant,
     /// When the broker should have answered the subscription that it has not answered.
     subscribed_by: Option<Instant>,
-    /// Why the broker lets nobody ask us for anything, as it was last heard.
+    /// Why the broker refuses our subscriptions, as it was last heard.
     subscriptions_refused: Option<String>,
-    /// It was said that the broker lets somebody ask us, and what that is worth.
+    /// It was said that the broker accepts our subscriptions, and what that is worth.
     subscriptions_said: bool,
     /// The broker has acknowledged something on this connection.
     is_of_use: bool,
@@ -395,7 +395,7 @@ impl Task {
                     }
                 }
                 Ok(NextStep::Verdict(recorded)) => self.take_verdicts(*recorded),
-                // Once nobody can order anything any more, that is all there is to hear.
+                // Once no request can come any more, that is all there is to hear.
                 Ok(NextStep::Order(order)) => self.take_order(order, Some(connection)),
                 Ok(NextStep::Time) => {}
                 Err(_) => {

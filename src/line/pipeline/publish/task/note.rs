@@ -57,7 +57,7 @@ impl Task {
         None
     }
 
-    /// Whoever says whether the daemon is ready is told, so that all say the same.
+    /// The daemon's readiness is told, so that all say the same.
     fn note_subscriptions(&mut self, refused: &[String]) {
         self.subscribed_by = None;
         let refused = (!refused.is_empty()).then(|| refused.join(", "));

@@ -95,7 +95,7 @@ impl Task {
         let verdict = verdict_id(&it);
         let mut left = expires.saturating_duration_since(now);
         if left.is_zero() {
-            // Too late for the actuator, but whoever counts verdicts is owed one.
+            // Too late for the actuator, but subscribers that count verdicts are owed one.
             let verdict_word = &mut it.event.data.verdict;
             if it.deadline.is_none() || *verdict_word == Verdict::NoDecision(Reason::Late) {
                 return self.count_undelivered(verdict);

@@ -3,8 +3,8 @@
 //! A name may have several addresses, and one of them may swallow packets: they are raced, each
 //! next one with a head start of [`HEAD_START`] for those before it (RFC 8305).
 //!
-//! What may block for longer than anybody wants to wait (name servers, files on a network) runs on
-//! its own thread that is not waited for; see [`apart`].
+//! What may block for longer than is acceptable (name servers, files on a network) runs on its own
+//! thread that is not waited for; see [`apart`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -232,7 +232,7 @@ async fn apart<T: Send + 'static>(
     let turn = Arc::clone(turn).lock_owned().await;
     let (sender, receiver) = oneshot::channel();
     Threads::spawn_detached(name, move || {
-        // Nobody may be there any more to hear it.
+        // The receiver may be gone.
         sender.send(work()).ok();
         drop(turn);
     })?;

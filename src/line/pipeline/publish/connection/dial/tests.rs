@@ -87,7 +87,7 @@ fn name_servers_that_do_not_answer_are_said_and_hold_up_no_end() {
         ..settings(MqttVersion::V5, 1)
     };
     let (keep, never) = mpsc::channel::<()>();
-    // `getaddrinfo` may take for ever, for all that anybody knows.
+    // `getaddrinfo` may take for ever, as far as is known.
     let look_up = move |_: &str, _| {
         never.recv().ok();
         Ok(Vec::new())

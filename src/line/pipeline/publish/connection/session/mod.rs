@@ -34,7 +34,7 @@ const BATCH: usize = 1 << 14;
 /// not listen would fill the memory with confirmations.
 const OUT_LIMIT: usize = 1 << 16;
 
-/// How many letters of somebody else's text are worth a place in the log.
+/// How many letters of foreign text are worth a place in the log.
 const SHOWN: usize = 120;
 
 /// One connection's state.
