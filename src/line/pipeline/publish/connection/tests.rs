@@ -523,7 +523,7 @@ fn a_broker_that_says_what_cannot_be_is_called_so() {
         assert!(cause.contains(said), "{said}: {cause}");
     }
     let cause = cause_of_the_end(MqttVersion::V3, &[], &[0xE0, 0]);
-    assert!(cause.contains("no MQTT"), "{cause}");
+    assert!(cause.contains("not MQTT"), "{cause}");
 }
 
 #[test]
