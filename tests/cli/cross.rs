@@ -251,7 +251,7 @@ fn folds_that_make_no_calibration_are_refused_before_training() {
     refused(
         "--cross-calibrate 12 --false-reject-rate 0.2",
         78,
-        &["all 11 images", "11 images make no 12 folds"],
+        &["all 11 images", "11 images cannot make 12 folds"],
     );
     refused(
         "--cross-calibrate 5 --false-reject-rate 0.01",

@@ -331,7 +331,7 @@ fn the_folder_that_is_wrong_is_the_one_that_is_blamed() {
     let bundles = none.path().join("bundles");
     fs::create_dir(&bundles).expect("writable");
     for wrong in [&bundles, &none.path().join("nosuch")] {
-        let said = [wrong.to_str().expect("text"), "no bundle"];
+        let said = [wrong.to_str().expect("text"), "not a bundle"];
         flawd(arguments!["evaluate", wrong, none.path()]).failed(78, &said);
     }
     let nowhere = none.path().join("nowhere");

@@ -424,17 +424,17 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "a picture of the same size behind",
             pages(LITTLE, &[colours(), grey()]),
-            Refused(&["several pictures", "file of its own"]),
+            Refused(&["several pictures", "separate file"]),
         ),
         case(
             "a larger picture behind",
             pages(LITTLE, &[colours(), larger()]),
-            Refused(&["thumbnail", "2x3", "file of its own"]),
+            Refused(&["thumbnail", "2x3", "separate file"]),
         ),
         case(
             "a thumbnail first",
             pages(LITTLE, &[grey().tag(254, &[1]), larger()]),
-            Refused(&["thumbnail", "file of its own"]),
+            Refused(&["thumbnail", "separate file"]),
         ),
         case(
             "a thumbnail alone",

@@ -91,12 +91,12 @@ pub(super) fn cases() -> Vec<Case> {
                 frame(&opaque()),
                 frame(&black()),
             ]),
-            Refused(&["animation", "file of its own"]),
+            Refused(&["animation", "separate file"]),
         ),
         case(
             "an animation without pictures",
             file(&[extended(ANIMATED, 3, 2), control()]),
-            Refused(&["animation", "file of its own"]),
+            Refused(&["animation", "separate file"]),
         ),
         case(
             "an unknown chunk",

@@ -518,7 +518,7 @@ mod tests {
             (format!("folds = 3\n{stored}"), "has no `folds`"),
             (
                 format!("folds = 9\n{}", stored.replace("split", "cross")),
-                "no 9 folds",
+                "cannot make 9 folds",
             ),
         ] {
             let error = toml::from_str::<Calibration>(&changed).expect_err("it makes no sense");
