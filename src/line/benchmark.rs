@@ -1,12 +1,12 @@
-//! How fast this build is on this machine: latency a stage, and the whole pipeline beside a bare
-//! loop over the same model.
+//! Measures how fast this build is on this machine: per-stage latency, and the whole pipeline
+//! compared with a bare loop over the same model.
 //!
-//! What is measured is the daemon's own pipeline. Its pictures are decoded before, and its
-//! verdicts are only counted (and published, if asked for), so the comparison says what stages,
-//! links and bookkeeping cost on top of the model. Both sides take turns in short rounds, because
-//! a machine's speed drifts; the ratio is the median of the rounds' ratios.
+//! What is measured is the daemon's own pipeline. Its pictures are decoded beforehand, and its
+//! verdicts are only counted (and published, if requested), so the comparison shows what stages,
+//! links and bookkeeping cost on top of the model. Both sides take turns in short rounds, because a
+//! machine's speed drifts; the ratio is the median of the rounds' ratios.
 //!
-//! There are two sessions over one model file: one in the pipeline's thread, one for the loop.
+//! There are two sessions over one model file: one in the pipeline's thread, one in the loop.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -33,36 +33,36 @@ use super::pipeline::part::moment::Moment;
 use super::pipeline::publish::{CameraReport, DaemonStatus};
 use super::pipeline::{self, OpenCamera, OutletPlan, record};
 
-/// Different pictures that go round.
+/// Number of different pictures that are cycled through.
 const PICTURES: usize = 16;
 
-/// Frames before the first round, for caches and allocators to settle.
+/// Frames before the first round, so that caches and allocators settle.
 const WARM_UP: usize = 8;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Frames through the pipeline in all, at least 1.
+    /// Total frames through the pipeline, at least 1.
     pub frames: usize,
-    /// Turns that they are divided into, at least 1.
+    /// Rounds that they are divided into, at least 1.
     pub rounds: usize,
-    /// Verdicts are written to a journal and pictures are kept, as `flawd run` does; both in its
-    /// own folder, which goes with the measurement.
+    /// Whether verdicts are written to a journal and pictures are kept, as `flawd run` does; both
+    /// in a separate folder that is deleted after the measurement.
     pub record: bool,
-    /// Verdicts go to the configured broker as well, which takes a journal.
+    /// Whether verdicts are also sent to the configured broker, which requires a journal.
     pub publish: bool,
 }
 
-/// What was measured.
+/// The results of a measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
     /// Frames through the pipeline, without the warm-up.
     pub frames: usize,
-    /// The turns they were divided into.
+    /// The rounds they were divided into.
     pub rounds: usize,
-    /// Frames a second through the pipeline: median of the rounds.
+    /// Frames per second through the pipeline: median of the rounds.
     pub pipeline_fps: f64,
-    /// Frames a second through the bare loop: median of the rounds.
+    /// Frames per second through the bare loop: median of the rounds.
     pub session_fps: f64,
     /// Pipeline to bare loop: median of the rounds' ratios.
     pub ratio: f64,
@@ -70,9 +70,9 @@ pub struct Measurement {
     pub latency_ms: Latencies,
     /// Memory of the whole process.
     pub resident_kib: Resident,
-    /// Which model, on what.
+    /// The model and what it runs on.
     pub model: ModelData,
-    /// Size of the pictures, as the camera gives them.
+    /// Size of the pictures, as delivered by the camera.
     pub picture: String,
     /// Cores of the machine.
     pub cores: usize,
@@ -93,7 +93,7 @@ pub struct Latencies {
     pub total: Percentiles,
 }
 
-/// Half of all values, and all but one in a hundred, are no larger.
+/// Half of all values, and 99 in 100, are no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
     /// The median.
@@ -115,13 +115,13 @@ pub struct Resident {
     pub peak: u64,
 }
 
-/// Why nothing was measured.
+/// An error that prevents a measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchmarkError {
     /// The daemon's parts.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
-    /// The camera gave no picture.
+    /// The camera delivered no picture.
     #[error("camera `{0}` gave no picture that can be used")]
     NoPictures(String),
     /// A picture that the model cannot take.
@@ -133,10 +133,10 @@ pub enum BenchmarkError {
     /// A thread, or the process's own record.
     #[error("the system refuses a thread or its record of this process")]
     System(#[from] io::Error),
-    /// A part without a score: the model did not run, and there is nothing to compare.
+    /// A part without a score: the model did not run, so there is nothing to compare.
     #[error("a picture was not judged, so nothing is measured: {0}")]
     NotJudged(String),
-    /// The pipeline ended in the middle.
+    /// The pipeline ended before the measurement was complete.
     #[error("the pipeline ended before the last frame")]
     Ended,
 }
@@ -162,7 +162,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     camera.settings.overflow = Overflow::Block;
     // What the line would refuse costs the model as much, and the loop beside it refuses nothing.
     camera.settings.quality_gate = false;
-    // A part that is late costs the model nothing, and would not be measured.
+    // A late part costs the model nothing, and would not be measured.
     camera.settings.deadline = None;
     camera.settings.trigger.mode = TriggerMode::FreeRun;
     camera.source = Box::new(Round {
@@ -173,7 +173,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     let cameras = vec![camera];
     let mut threads = Threads::new();
     let (events, _woken) = event::channel();
-    // Its folder goes when the measurement has ended.
+    // Its folder is deleted after the measurement.
     let delivery = (options.record || options.publish)
         .then(|| open_outlet(&mut threads, daemon, &cameras, &events, options.publish))
         .transpose()?;
@@ -255,7 +255,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     })
 }
 
-/// The first pictures that the camera gives.
+/// Takes the first pictures that the camera delivers.
 fn take_pictures(
     camera: &mut OpenCamera,
     depth: Option<Depth>,
@@ -272,7 +272,7 @@ fn take_pictures(
     Ok(pictures)
 }
 
-/// The model's inputs for the bare loop.
+/// Prepares the model's inputs for the bare loop.
 fn prepare(
     pictures: &[Arc<RgbImage>],
     camera: &OpenCamera,
@@ -288,7 +288,7 @@ fn prepare(
     pictures.iter().map(prepare).collect()
 }
 
-/// Journal and publisher as in `flawd run`, with the journal in its own folder.
+/// Opens journal and publisher as in `flawd run`, with the journal in its own folder.
 fn open_outlet(
     threads: &mut Threads,
     daemon: &Daemon,
@@ -334,7 +334,7 @@ fn open_outlet(
     Ok((delivery.recorder, folder))
 }
 
-/// The same pictures again and again, each when it is allowed.
+/// The same pictures over and over, each released when it is allowed.
 struct Round {
     pictures: Arc<[Arc<RgbImage>]>,
     next: usize,
@@ -353,8 +353,8 @@ impl Source for Round {
     }
 }
 
-/// Notes the latencies of every verdict that the model had a part in, and passes it on if a caller
-/// wants it.
+/// Notes the latencies of every verdict that involved the model, and passes it on if a caller wants
+/// it.
 #[derive(Clone)]
 struct LatencyRecorder {
     seen: mpsc::Sender<Result<LatencyMs, BenchmarkError>>,
@@ -377,7 +377,7 @@ impl Sink for LatencyRecorder {
     }
 }
 
-/// `frames` in at most `rounds` parts of nearly the same size, none of them empty.
+/// Splits `frames` into at most `rounds` parts of nearly the same size, none of them empty.
 fn shares(frames: usize, rounds: usize) -> impl Iterator<Item = usize> {
     let until = move |round: usize| frames * round / rounds;
     (0..rounds)
@@ -401,7 +401,7 @@ impl Latencies {
 }
 
 impl Percentiles {
-    /// By nearest rank; 0 of nothing.
+    /// Computes percentiles by nearest rank; 0 for an empty list.
     fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let rank = |percent: usize| {
@@ -419,7 +419,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     Percentiles::of(values.collect()).p50
 }
 
-/// Resident memory of this process in KiB, now and at its highest.
+/// Returns the resident memory of this process in KiB: current and peak.
 fn resident() -> io::Result<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {

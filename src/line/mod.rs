@@ -1,7 +1,7 @@
-//! The second life: frames and triggers become verdicts, records and evidence.
+//! The second phase: frames and triggers become verdicts, records and evidence.
 //!
 //! From the bottom up: config, monitor ← evidence, engine ← pipeline ← models ← daemon ← doctor,
-//! benchmark. Nothing here knows how a bundle was trained.
+//! benchmark. Nothing here depends on how a bundle was trained.
 
 pub mod benchmark;
 pub mod config;

@@ -37,7 +37,7 @@ fn parts_that_score_unlike_the_calibration_raise_the_alarm_and_others_do_not() {
     with_higher_calibration(&station);
     let mut daemon = station.run();
     daemon.wait_for_line("the alarm", |line| {
-        line.contains("Good parts do not score like those of the calibration")
+        line.contains("Good parts no longer score like those of the calibration")
             && line.contains("camera=\"changed\"")
     });
     let drift = |camera: &str, it: &crate::broker::Message| {

@@ -211,7 +211,7 @@ fn retained_stale_and_unreadable_triggers_are_refused_and_counted() {
     controller.until_ready();
     let retained = r#"{"part_id":"kept"}"#;
     controller.publish(TRIGGER, retained, true);
-    daemon.wait_for_line("a refusal", |line| line.contains("it is a retained one"));
+    daemon.wait_for_line("a refusal", |line| line.contains("it is retained"));
     let refused = [
         (
             r#"{"part_id":"stale","sent_at":"2020-01-01T00:00:00Z"}"#,

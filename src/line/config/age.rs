@@ -1,7 +1,7 @@
 //! Ages of files: durations in which days and weeks are allowed, a day being 24 hours.
 //!
-//! The other durations of the configuration stop at hours, because a day may have 23 or 25; for
-//! how long a picture is kept that is of no importance, and `"720h"` is hard to read.
+//! The other durations of the configuration stop at hours, because a day may have 23 or 25. That
+//! does not matter for how long a picture is kept, and `"720h"` is hard to read.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use jiff::{Span, SpanRelativeTo};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Writes the duration in hours and less.
+/// Writes the duration in hours and smaller units.
 pub(crate) fn serialize<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     compact::required::serialize(age, serializer)
 }
 
-/// Reads for example `"30d"`, `"2w 1d"`, `"36h"`.
+/// Reads a duration such as `"30d"`, `"2w 1d"` or `"36h"`.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {

@@ -11,18 +11,18 @@ use crate::messages::{names_in, nearest};
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file itself.
+    /// The file cannot be read.
     #[error("cannot read the configuration {}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A file that a key names.
+    /// A file that a key names cannot be used.
     #[error("{place}")]
     File {
-        /// The configuration file, with the line of the key.
+        /// The configuration file, and the line of the key.
         place: String,
         /// What is wrong with the file.
         source: FileError,
@@ -36,10 +36,10 @@ pub enum ConfigError {
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// What is wrong, with the nearest right name where there is one.
+        /// What is wrong, with the closest valid name, if any.
         problem: String,
     },
-    /// A variable that names no key of ours or holds a value of the wrong type.
+    /// A variable that matches no key of ours or holds a value of the wrong type.
     #[error("environment variable {variable}: {problem}")]
     Environment {
         /// Its name.
@@ -47,10 +47,10 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
-    /// A value that is missing, out of range, or at odds with another.
+    /// A value that is missing, out of range, or in conflict with another.
     #[error("{place}: {key}: {problem}")]
     Value {
-        /// The file, with the line where the key or its section stands in it.
+        /// The file, and the line of the key or its section, if it is in the file.
         place: String,
         /// The key's path, for example `mqtt.port`.
         key: String,
@@ -59,7 +59,7 @@ pub enum ConfigError {
     },
 }
 
-/// The text of a configuration file, for as long as errors may have to point into it.
+/// The text of a configuration file, kept for as long as errors may have to point into it.
 #[derive(Clone, Debug)]
 pub struct Document {
     path: PathBuf,
@@ -79,7 +79,8 @@ impl Document {
         Ok(Self::new(path, text))
     }
 
-    /// A document that is not, or not yet, a file; relative paths in it start at `path`'s folder.
+    /// Creates a document that is not, or not yet, a file; relative paths in it start at `path`'s
+    /// folder.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -87,12 +88,12 @@ impl Document {
         }
     }
 
-    /// The folder that relative paths in the configuration start from.
+    /// Returns the folder that relative paths in the configuration start from.
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// An error about the value of `key`, which is a path such as `mqtt.port`.
+    /// Creates an error about the value of `key`, a path such as `mqtt.port`.
     pub(crate) fn value_error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             place: self.place(key),
@@ -101,7 +102,7 @@ impl Document {
         }
     }
 
-    /// An error about a file that a key names.
+    /// Creates an error about a file that a key names.
     pub(crate) fn refuse(&self, error: FileError) -> ConfigError {
         let key = match &error {
             FileError::Unreadable { key, .. } | FileError::Unusable { key, .. } => key,
@@ -112,7 +113,7 @@ impl Document {
         }
     }
 
-    /// The file, with the line where `key` or its section stands in it.
+    /// Returns the file, and the line of `key` or its section, if it is in the file.
     fn place(&self, key: &str) -> String {
         let path = self.path.display();
         match self.offset_of(key) {
@@ -132,7 +133,7 @@ impl Document {
         }
     }
 
-    /// Line and column of a byte offset, both counted from 1.
+    /// Returns line and column of a byte offset, both counted from 1.
     fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -140,7 +141,7 @@ impl Document {
         (line, before[line_start..].chars().count() + 1)
     }
 
-    /// Where `key`, or else the innermost of its sections, is written.
+    /// Finds where `key`, or else its innermost section, is written.
     fn offset_of(&self, key: &str) -> Option<usize> {
         let document = DeTable::parse(&self.text).ok()?;
         let mut table = document.get_ref();
@@ -159,7 +160,7 @@ impl Document {
     }
 }
 
-/// A parser's message, with the nearest right name where it is about a name.
+/// Returns a parser's message, with the closest valid name if it is about a name.
 pub(crate) fn explain(message: &str) -> String {
     let Some((typed, candidates)) = names_in(message) else {
         return message.to_owned();

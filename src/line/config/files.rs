@@ -1,6 +1,6 @@
-//! Reads the small files that the operator has written: the configuration, a password,
-//! certificates. Bounded, because a path may lead to something that has no end; and tolerant of
-//! the mark that some editors put in front of a text.
+//! Reads the small files that the operator writes: the configuration, a password, certificates.
+//! Reads are bounded, because a path may lead to something endless; and a byte order mark, which
+//! some editors put at the start of a text, is tolerated.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 /// Why a file that a key of the configuration names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{key}: cannot read {}", path.display())]
     Unreadable {
         /// The key's path, for example `mqtt.password_file`.
         key: &'static str,
         /// Which file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// What is in it is of no use.
+    /// The file's content is unusable.
     #[error("{key}: {}: {problem}", path.display())]
     Unusable {
         /// The key's path.
         key: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What is wrong, and the way out.
+        /// What is wrong, and how to fix it.
         problem: String,
     },
 }
@@ -41,17 +41,17 @@ impl FileError {
     }
 }
 
-/// Far above the certificates of every authority there is, which are 220 KiB.
+/// Far more than the certificates of all public authorities, which take 220 KiB.
 const LONGEST: u64 = 16 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What is in the file that `key` names, without a byte order mark.
+/// Reads the file that `key` names, without a byte order mark.
 pub(crate) fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
     bytes(path).map_err(|source| unreadable(key, path, source))
 }
 
-/// The text in the file that `key` names, without a byte order mark. No error quotes it.
+/// Reads the text of the file that `key` names, without a byte order mark. No error quotes it.
 pub(crate) fn read_text(key: &'static str, path: &Path) -> Result<String, FileError> {
     text(path).map_err(|source| unreadable(key, path, source))
 }
@@ -64,10 +64,10 @@ fn unreadable(key: &'static str, path: &Path, source: io::Error) -> FileError {
     }
 }
 
-/// What is in a file, without a byte order mark.
+/// Reads a file, without a byte order mark.
 ///
 /// # Errors
-/// What the system says, or that the file is too long.
+/// The system's error, or that the file is too long.
 pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
@@ -83,7 +83,7 @@ pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text in a file, without a byte order mark.
+/// Reads a file as text, without a byte order mark.
 ///
 /// # Errors
 /// As [`bytes`], and for anything but UTF-8. The text is never quoted.

@@ -1,11 +1,12 @@
-//! A list that the environment can hold too: `["cuda", "cpu"]` in the file, `cuda,cpu` there.
+//! A list that an environment variable can also hold: `["cuda", "cpu"]` in the file, `cuda,cpu`
+//! there.
 
 use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{SeqAccess, Visitor};
 
-/// Deserializes a sequence of strings, or one string with commas.
+/// Deserializes a sequence of strings, or one comma-separated string.
 pub(crate) fn strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(Strings)
 }

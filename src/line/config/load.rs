@@ -1,9 +1,9 @@
-//! From a file and the environment to a [`Config`], with errors that say where.
+//! From a file and the environment to a [`Config`], with errors that state the place.
 //!
-//! The file is parsed twice on purpose. Strictly and alone first, because only then does the
-//! parser know the line of a mistake; then together with the environment by the `config` crate,
-//! which knows how to lay one over the other but not where a key was written. A mistake that the
-//! second pass finds can thus only come from a variable, and trying them one by one names it.
+//! The file is parsed twice on purpose. First strictly and alone, because only then does the parser
+//! know the line of a mistake; then together with the environment by the `config` crate, which can
+//! merge the two but does not know where a key was written. A mistake that only the second pass
+//! finds must come from a variable, and trying the variables one by one names it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,18 +15,19 @@ use super::variables::{self, ENVIRONMENT_PREFIX, SEPARATOR};
 use super::{Config, ValidConfig};
 
 impl ValidConfig {
-    /// Reads, parses and validates a configuration file, with the environment laid over it.
+    /// Reads, parses and validates a configuration file; environment variables take precedence over
+    /// it.
     ///
     /// # Errors
-    /// [`ConfigError`], with file and line where there is one.
+    /// [`ConfigError`], with file and line if known.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&Document::read(path)?, &variables::of_the_process()?)
     }
 
-    /// Parses and validates a document, with these variables laid over it.
+    /// Parses and validates a document; these variables take precedence over it.
     ///
     /// # Errors
-    /// [`ConfigError`], with file and line where there is one.
+    /// [`ConfigError`], with file and line if known.
     pub fn parse(
         document: &Document,
         variables: &BTreeMap<String, String>,
@@ -37,10 +38,10 @@ impl ValidConfig {
 }
 
 impl Config {
-    /// Parses a document, with these variables laid over it.
+    /// Parses a document; these variables take precedence over it.
     ///
     /// # Errors
-    /// [`ConfigError`], with file and line where there is one.
+    /// [`ConfigError`], with file and line if known.
     pub fn parse(
         document: &Document,
         variables: &BTreeMap<String, String>,
@@ -65,8 +66,8 @@ impl Config {
         for variable in &variables {
             layer(document, std::slice::from_ref(variable)).map_err(|error| {
                 let (name, value) = variable;
-                // A parser quotes the text that it did not expect, and the text that stands in
-                // the wrong variable may be a password.
+                // A parser quotes unexpected text, and the value of the wrong variable may be a
+                // password.
                 let problem = error.to_string().replace(&format!("{value:?}"), "***");
                 ConfigError::Environment {
                     variable: name.clone(),
@@ -81,7 +82,7 @@ impl Config {
     }
 }
 
-/// The document with the variables laid over it.
+/// Merges the variables into the document.
 fn layer(
     document: &Document,
     variables: &[(String, String)],

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{FileError, Secret, files};
 
-/// MQTT writes no longer password.
+/// MQTT cannot encode a longer password.
 const LONGEST: usize = u16::MAX as usize;
 
-/// The account, and where its password is.
+/// The account, and the place of its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// User name.
@@ -15,17 +15,17 @@ pub struct Login {
     pub(crate) password: Password,
 }
 
-/// Where a password is.
+/// The place of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Password {
-    /// In the environment, or nowhere: then it is empty.
+    /// From the environment, or unset: then it is empty.
     Given(Secret),
     /// In the first line of a file, which the configuration's `key` names.
     File { key: &'static str, path: PathBuf },
 }
 
 impl Login {
-    /// The password. A file is read each time, so that one that was changed is used from the next
+    /// Returns the password. A file is read each time, so that a changed one is used from the next
     /// connection on.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Login {
         }
     }
 
-    /// The file, if there is one.
+    /// Returns the password's file, if any.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.password {
             Password::Given(_) => None,
@@ -59,7 +59,7 @@ fn first_line(key: &'static str, path: &Path) -> Result<Secret, FileError> {
     }
 }
 
-/// What speaks against a password.
+/// Returns what makes a password unusable, if anything.
 pub(crate) fn problem(password: &str) -> Option<&'static str> {
     if password.is_empty() {
         Some("is empty")

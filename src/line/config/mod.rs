@@ -1,14 +1,14 @@
-//! What the operator may set: the sections and keys of `flawd.toml`, and nothing about how
-//! they are used.
+//! What the operator can set: the sections and keys of `flawd.toml`, and nothing about how they are
+//! used.
 //!
-//! Three steps, each a type, so that none can be skipped: text → [`Config`] (every key optional,
-//! what was written) → [`ValidConfig`] (nothing optional that is needed, what will be done).
-//! [`load`] takes the first, [`validate`] the second. Neither opens a bundle, a device or a
-//! socket: that is the daemon's build step.
+//! Three steps, each a type, so that none can be skipped: text → [`Config`] (every key optional, as
+//! written) → [`ValidConfig`] (everything required is present, as it takes effect). [`load`] takes
+//! the first, [`validate`] the second. Neither opens a bundle, a device or a socket: that is the
+//! daemon's build step.
 //!
-//! Every key has a default or is checked for presence in [`validate`], never by serde: so the
-//! file alone can be parsed strictly (which gives errors their line) although a required key may
-//! still come from the environment.
+//! Every key has a default or is checked for presence in [`validate`], never by serde: so the file
+//! alone can be parsed strictly (which gives errors their line) although a required key may still
+//! come from the environment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -55,15 +55,15 @@ pub use variables::ENVIRONMENT_PREFIX;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Who this daemon is.
+    /// This daemon's identity.
     pub station: Station,
-    /// Which model, and what runs it.
+    /// The model, and what runs it.
     pub inference: Inference,
     /// The cameras by name; the name is a level of the MQTT topics.
     pub camera: BTreeMap<String, Camera>,
     /// The broker.
     pub mqtt: Mqtt,
-    /// Records on disk until the broker has taken them.
+    /// Records on disk until the broker has acknowledged them.
     pub journal: Journal,
     /// Pictures of judged parts on disk.
     pub evidence: Evidence,
@@ -73,7 +73,7 @@ pub struct Config {
     pub monitor: Monitor,
 }
 
-/// `[station]`: who this daemon is.
+/// `[station]`: this daemon's identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Station {
@@ -81,12 +81,12 @@ pub struct Station {
     pub name: Option<String>,
     /// The folder for what has to survive a restart. Default: see [`state`].
     pub state: Option<PathBuf>,
-    /// How long a shutdown may take before what is left is given up.
+    /// How long a shutdown may take before the rest is abandoned.
     #[serde(with = "compact::required")]
     pub grace_period: Duration,
 }
 
-/// `[inference]`: which model, and what runs it.
+/// `[inference]`: the model, and what runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inference {
@@ -94,17 +94,17 @@ pub struct Inference {
     pub bundle: Option<PathBuf>,
     /// A second bundle that scores every part as well and decides nothing.
     pub shadow: Option<PathBuf>,
-    /// ONNX Runtime's shared library; searched for where it is not given.
+    /// ONNX Runtime's shared library; searched for if unset.
     pub onnxruntime: Option<PathBuf>,
-    /// Execution providers in order of preference. One that cannot be had is an error: there is
-    /// no silent fallback to the processor.
+    /// Execution providers in order of preference. An unavailable one is an error: there is no
+    /// silent fallback to the processor.
     #[serde(deserialize_with = "list::strings")]
     pub providers: Vec<String>,
-    /// Threads of the CPU provider; 0 takes every core.
+    /// Threads of the CPU provider; 0 uses every core.
     pub threads: usize,
-    /// The provider `tensorrt`.
+    /// Settings of the provider `tensorrt`.
     pub tensorrt: TensorRt,
-    /// The provider `cuda`.
+    /// Settings of the provider `cuda`.
     pub cuda: Cuda,
 }
 
@@ -116,7 +116,7 @@ pub struct TensorRt {
     pub fp16: bool,
     /// Folder that keeps built engines; default: `engines` in flawd's cache folder.
     pub cache: Option<PathBuf>,
-    /// Limit of the scratch memory of build and run, in MiB; TensorRT's own where not given.
+    /// Limit of the scratch memory for build and run, in MiB; defaults to TensorRT's own limit.
     pub memory_limit_mib: Option<u64>,
     /// Which GPU, counted from 0.
     pub device: u32,
@@ -126,51 +126,51 @@ pub struct TensorRt {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cuda {
-    /// Limit of the memory arena, in MiB; all of the GPU's where not given.
+    /// Limit of the memory arena, in MiB; defaults to all of the GPU's memory.
     pub memory_limit_mib: Option<u64>,
     /// Which GPU, counted from 0.
     pub device: u32,
 }
 
-/// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` says where its
+/// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` sets where its
 /// frames come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Camera {
     /// Image files.
     pub folder: Option<Folder>,
-    /// A made-up line of parts.
+    /// A simulated line of parts.
     pub synthetic: Option<Synthetic>,
-    /// A camera of the machine.
+    /// A camera attached to the machine.
     pub v4l2: Option<V4l2>,
-    /// What happens to a frame when the one before it still waits. Default: `block` for `folder`
-    /// and `synthetic`, which can wait; `newest-wins` for `v4l2`, which cannot.
+    /// What happens to a frame when the previous one is still waiting. Default: `block` for
+    /// `folder` and `synthetic`, which can wait; `newest-wins` for `v4l2`, which cannot.
     pub overflow: Option<Overflow>,
-    /// How long a verdict is worth something, from the trigger on or, in free run, from the
-    /// picture on; later ones are `no_decision: late`. A trigger may say something else.
+    /// How long a verdict is useful, counted from the trigger or, in free run, from the picture;
+    /// later ones are `no_decision: late`. A trigger may set another value.
     #[serde(with = "compact::optional")]
     pub deadline: Option<Duration>,
-    /// What asks for verdicts.
+    /// What requests verdicts.
     pub trigger: TriggerConfig,
-    /// Pictures that are darker, brighter or less sharp than any good one, and pictures of a
-    /// camera that has frozen, are `no_decision: image_quality`. Default: true.
+    /// Whether pictures that are darker, brighter or less sharp than any good one, and pictures of
+    /// a camera that has frozen, are `no_decision: image_quality`. Default: true.
     pub quality_gate: Option<bool>,
-    /// A camera that owes a frame for this long counts as lost.
+    /// A camera whose frame is overdue for this long counts as lost.
     #[serde(with = "compact::optional")]
     pub frame_timeout: Option<Duration>,
-    /// Which part of the picture is inspected, and how it is turned. Where it is not given, what
-    /// the bundle was trained with; where it is, that is ignored.
+    /// Region of interest, rotation and flip. Defaults to those the bundle was trained with; if
+    /// set, replaces them as a whole.
     pub geometry: Option<Geometry>,
-    /// The bundle's folder; where it is not given, that of `[inference]`.
+    /// The bundle's folder; defaults to that of `[inference]`.
     pub bundle: Option<PathBuf>,
-    /// A second bundle that scores this camera's parts as well and decides nothing. Where it is
-    /// not given and the camera has no bundle of its own, that of `[inference]`.
+    /// A second bundle that scores this camera's parts as well and decides nothing. If unset, and
+    /// the camera has no bundle of its own, defaults to that of `[inference]`.
     pub shadow: Option<PathBuf>,
-    /// What a trigger may ask for, by the name that it says.
+    /// The recipes that a trigger may request, by name.
     pub recipe: BTreeMap<String, Recipe>,
 }
 
-/// `[camera.<name>.recipe.<recipe>]`: what judges the parts whose trigger asks for this recipe.
+/// `[camera.<name>.recipe.<recipe>]`: what judges the parts whose trigger requests this recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -178,7 +178,7 @@ pub struct Recipe {
     pub bundle: Option<PathBuf>,
 }
 
-/// `[camera.<name>.trigger]`: what asks for verdicts, and which frame a trigger gets.
+/// `[camera.<name>.trigger]`: what requests verdicts, and which frame a trigger gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriggerConfig {
@@ -190,30 +190,29 @@ pub struct TriggerConfig {
     /// From the trigger until the part is in front of the camera.
     #[serde(with = "compact::required")]
     pub delay: Duration,
-    /// A frame that was taken further off shows another part: `no_decision: trigger_unmatched`.
+    /// A frame taken further away in time shows another part: `no_decision: trigger_unmatched`.
     #[serde(with = "compact::required")]
     pub match_within: Duration,
-    /// Triggers that may wait for the camera, and as many for the model; then the oldest gives
-    /// way: `no_decision: overrun`.
+    /// How many triggers may wait for the camera, and how many for the model. Beyond that, the
+    /// oldest is dropped: `no_decision: overrun`.
     pub queue: usize,
-    /// Triggers without `sent_at` are refused, with `mode = "mqtt"`.
+    /// Whether triggers without `sent_at` are refused, with `mode = "mqtt"`.
     pub require_sent_at: bool,
-    /// A trigger that was sent longer ago by its `sent_at`, or will be sent in this time, is
-    /// refused.
+    /// A trigger whose `sent_at` is further than this in the past or in the future is refused.
     #[serde(with = "compact::required")]
     pub max_age: Duration,
 }
 
-/// What asks for verdicts.
+/// What requests verdicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggerKind {
     /// Every frame is a part.
     #[default]
     FreeRun,
-    /// A part every so often.
+    /// One part per interval.
     Interval,
-    /// A part a message.
+    /// One part per message.
     Mqtt,
 }
 
@@ -221,9 +220,9 @@ pub enum TriggerKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// The source waits. Nothing is lost, and the line's speed is the model's.
+    /// The source waits. Nothing is lost, and the line runs at the model's speed.
     Block,
-    /// The frame that waits is dropped and counted; the new one takes its place.
+    /// The waiting frame is dropped and counted; the new one takes its place.
     NewestWins,
 }
 
@@ -231,13 +230,13 @@ pub enum Overflow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folder {
-    /// The folder; its sub-folders are walked as well. Required.
+    /// The folder; its subfolders are included. Required.
     pub path: Option<PathBuf>,
-    /// Images a second; as fast as they are consumed where it is not given.
+    /// Images per second; if unset, as fast as they are consumed.
     pub rate: Option<f64>,
-    /// Starts again after the last image. Otherwise the daemon ends there, with exit code 0.
+    /// Starts again after the last image. Otherwise the daemon then exits, with code 0.
     pub repeat: bool,
-    /// Goes on with the images that come later, when they are whole. Not with `repeat`.
+    /// Continues with images that arrive later, once they are complete. Not with `repeat`.
     pub watch: bool,
 }
 
@@ -245,35 +244,35 @@ pub struct Folder {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Synthetic {
-    /// The same seed gives the same parts.
+    /// The same seed produces the same parts.
     pub seed: u64,
-    /// Parts a second; as fast as they are consumed where it is not given.
+    /// Parts per second; if unset, as fast as they are consumed.
     pub rate: Option<f64>,
-    /// How many parts; endless where it is not given.
+    /// How many parts; endless if unset.
     pub parts: Option<u64>,
-    /// Share of the parts that has a defect, 0 to 1.
+    /// Fraction of parts that have a defect, 0 to 1.
     pub defect_rate: Option<f64>,
     /// Size of the images, `HxW`.
     pub size: Option<Size>,
-    /// What goes wrong with its camera.
+    /// Faults of its camera.
     pub fault: Fault,
 }
 
-/// `[camera.<name>.synthetic.fault]`: an outage to rehearse. Each fault comes once.
+/// `[camera.<name>.synthetic.fault]`: an outage to rehearse. Each fault occurs once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     /// The camera hangs.
     pub stall: Option<Outage>,
-    /// The camera is gone.
+    /// The camera disappears.
     pub loss: Option<Outage>,
     /// Pictures are nearly black.
     pub dark: Option<Spell>,
-    /// The same picture again and again.
+    /// The same picture is repeated.
     pub frozen: Option<Spell>,
 }
 
-/// A time without pictures.
+/// A period without pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outage {
@@ -284,33 +283,33 @@ pub struct Outage {
     pub lasts: Option<Duration>,
 }
 
-/// A row of bad pictures.
+/// A series of bad pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spell {
     /// Parts before it begins. Required.
     pub after: Option<u64>,
-    /// How many parts it has. Required.
+    /// How many parts it affects. Required.
     pub parts: Option<u64>,
 }
 
-/// `[camera.<name>.v4l2]`: a camera of the machine.
+/// `[camera.<name>.v4l2]`: a camera attached to the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct V4l2 {
     /// The device node, for example `/dev/video0`, or a link to one. Required.
     pub device: Option<PathBuf>,
-    /// Pixel format asked of the camera.
+    /// Pixel format requested from the camera.
     pub format: PixelFormat,
-    /// Width asked of the camera, in pixels.
+    /// Width requested from the camera, in pixels.
     pub width: u32,
-    /// Height asked of the camera, in pixels.
+    /// Height requested from the camera, in pixels.
     pub height: u32,
-    /// Frames a second asked of the camera.
+    /// Frames per second requested from the camera.
     pub rate: u32,
 }
 
-/// Pixel formats that can be asked of a camera.
+/// Pixel formats that can be requested from a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelFormat {
@@ -322,11 +321,11 @@ pub enum PixelFormat {
     Nv12,
     /// Grey, 8 bits.
     Grey,
-    /// Grey, 10 bits in two bytes, of which the 8 high ones count.
+    /// Grey, 10 bits in two bytes, of which the 8 high ones are used.
     Y10,
-    /// Grey, 12 bits in two bytes, of which the 8 high ones count.
+    /// Grey, 12 bits in two bytes, of which the 8 high ones are used.
     Y12,
-    /// Grey, 16 bits, of which the 8 high ones count.
+    /// Grey, 16 bits, of which the 8 high ones are used.
     Y16,
 }
 
@@ -336,13 +335,13 @@ pub enum PixelFormat {
 pub struct Mqtt {
     /// The broker's name or address.
     pub host: String,
-    /// The broker's port; default 1883, with `tls` 8883.
+    /// The broker's port; default 1883, or 8883 with `tls`.
     pub port: Option<u16>,
     /// Protocol version, `5` or `3.1.1`.
     pub version: String,
     /// First levels of every topic; default `flawd/<station>`.
     pub root: Option<String>,
-    /// Must differ for each client of a broker; default `flawd-<station>`.
+    /// Must be unique among the broker's clients; default `flawd-<station>`.
     pub client_id: Option<String>,
     /// User name.
     pub username: Option<String>,
@@ -352,26 +351,27 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// Name of the systemd credential that holds the password.
     pub password_credential: Option<String>,
-    /// Encryption, and who the two ends are. Without this section everything travels in the clear.
+    /// Encryption, and authentication of both ends. Without this section the connection is not
+    /// encrypted.
     pub tls: Option<Tls>,
-    /// A broker that cannot be reached at start ends the daemon with exit code 69. Otherwise it
-    /// inspects, goes on trying, and counts what it could not deliver.
+    /// Whether a broker that cannot be reached at start ends the daemon with exit code 69. If not,
+    /// it inspects, keeps trying, and counts what it could not deliver.
     pub required_at_start: bool,
     /// How long one attempt to connect may take.
     #[serde(with = "compact::required")]
     pub connect_timeout: Duration,
-    /// Longest pause between two attempts; they start at a quarter second and double.
+    /// Longest pause between two attempts; pauses start at a quarter of a second and double.
     #[serde(with = "compact::required")]
     pub reconnect_max: Duration,
-    /// Silence after which the connection is probed; at least 5 s.
+    /// Idle time after which the connection is probed; at least 5 s.
     #[serde(with = "compact::required")]
     pub keep_alive: Duration,
-    /// A verdict is worthless after this long: the broker drops it, and it is not sent late.
-    /// With a deadline, what is left of the deadline takes its place.
+    /// A verdict is worthless after this long: the broker drops it, and it is not sent late. With a
+    /// deadline, the rest of the deadline takes its place.
     #[serde(with = "compact::required")]
     pub expiry: Duration,
-    /// How long the broker may take to acknowledge a verdict; then the connection is cut, so that
-    /// nothing of what is queued on it arrives late. At least 1 s.
+    /// How long the broker may take to acknowledge a verdict. After that the connection is cut, so
+    /// that nothing queued on it arrives late. At least 1 s.
     #[serde(with = "compact::required")]
     pub stall_timeout: Duration,
     /// Shortest pause between two heartbeats.
@@ -379,13 +379,13 @@ pub struct Mqtt {
     pub heartbeat: Duration,
 }
 
-/// `[mqtt.tls]`: encryption, and who the two ends are. Files are PEM.
+/// `[mqtt.tls]`: encryption, and authentication of both ends. Files are PEM.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
-    /// Certificates one of which has to stand behind the broker's. Required.
+    /// Trusted authorities; the broker's certificate must be issued by one of them. Required.
     pub ca: Option<PathBuf>,
-    /// This client's certificate, with the ones between it and its authority behind it.
+    /// This client's certificate, followed by its intermediate certificates.
     pub certificate: Option<PathBuf>,
     /// The certificate's private key, not encrypted.
     pub key: Option<PathBuf>,
@@ -393,11 +393,11 @@ pub struct Tls {
     pub key_credential: Option<String>,
 }
 
-/// `[journal]`: records on disk until the broker has taken them.
+/// `[journal]`: records on disk until the broker has acknowledged them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Journal {
-    /// Bytes on disk at most; when they are used, the oldest records go.
+    /// Maximum bytes on disk; when they are used up, the oldest records are deleted.
     pub capacity: ByteSize,
     /// When a record counts as written.
     pub sync: Durability,
@@ -407,10 +407,10 @@ pub struct Journal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// When the disk says so: it survives a power cut.
+    /// When the disk confirms it: it survives a power cut.
     #[default]
     Always,
-    /// When the operating system has it: it survives the daemon's end, but no power cut.
+    /// When the operating system has it: it survives the daemon's end, but not a power cut.
     System,
 }
 
@@ -429,16 +429,16 @@ impl From<Durability> for flawd_journal::Durability {
 pub struct Evidence {
     /// Whether pictures are kept at all.
     pub enabled: bool,
-    /// Where; default `evidence` in the station's state folder.
+    /// The folder; default `evidence` in the station's state folder.
     pub folder: Option<PathBuf>,
-    /// Bytes of all files at most; when they are used, the oldest files go.
+    /// Maximum bytes of all files; when they are used up, the oldest files are deleted.
     pub max_size: ByteSize,
-    /// Older files go.
+    /// Older files are deleted.
     #[serde(with = "age")]
     pub max_age: Duration,
-    /// Bytes of the file system that stay free, besides those that the journal may need.
+    /// Bytes of the file system that stay free, in addition to those that the journal may need.
     pub keep_free: ByteSize,
-    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1. Those of `ng` and
+    /// Fraction of parts with verdict `ok` whose pictures are kept, 0 to 1. Those of `ng` and
     /// `no_decision` are always kept.
     pub ok_share: f64,
 }
@@ -447,8 +447,7 @@ pub struct Evidence {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Monitor {
-    /// Address and port to listen on, for example `127.0.0.1:9464`; nothing is served where it is
-    /// not given.
+    /// Address and port to listen on, for example `127.0.0.1:9464`; if unset, nothing is served.
     pub listen: Option<SocketAddr>,
 }
 
@@ -495,10 +494,10 @@ impl Default for TriggerConfig {
             delay: Duration::ZERO,
             match_within: Duration::from_millis(100),
             queue: 4,
-            // Off, because controllers without a clock send triggers as well.
+            // Off, because controllers without a clock also send triggers.
             require_sent_at: false,
-            // Above what two clocks without a time server differ by soon after they were set, and
-            // far too long for a fast line.
+            // More than two clocks without a time server differ soon after they were set, and far
+            // too long for a fast line.
             max_age: Duration::from_secs(2),
         }
     }
@@ -534,8 +533,8 @@ impl Default for Mqtt {
             reconnect_max: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             expiry: Duration::from_secs(10),
-            // A packet that is lost three times in a row is still waited for: TCP repeats it after
-            // 0.2, 0.4, 0.8 and 1.6 s.
+            // Long enough for a packet that is lost three times in a row: TCP repeats it after 0.2,
+            // 0.4, 0.8 and 1.6 s.
             stall_timeout: Duration::from_secs(3),
             heartbeat: Duration::from_secs(1),
         }
@@ -545,8 +544,8 @@ impl Default for Mqtt {
 impl Default for Journal {
     fn default() -> Self {
         Self {
-            // Some 60,000 records of a kilobyte: ten parts a second for more than an hour and
-            // a half without the broker.
+            // Some 60,000 records of one kilobyte: ten parts per second for more than an hour and a
+            // half without the broker.
             capacity: ByteSize::mib(64),
             sync: Durability::Always,
         }

@@ -1,5 +1,5 @@
-//! `[inference]`, and which bundles a camera's parts are judged by: from what was written to what
-//! will be done. Whether there is a bundle in a folder is for the opener.
+//! `[inference]`, and which bundles judge a camera's parts: from what was written to what takes
+//! effect. Whether a folder holds a bundle is checked when it is opened.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Config {
 }
 
 impl Inference {
-    /// A provider of this name with its settings.
+    /// Builds the provider of this name with its settings.
     fn provider(&self, name: &str, document: &Document) -> Result<Provider, ConfigError> {
         let bytes = |key: &str, mebibytes: Option<u64>| {
             let bytes = |mebibytes: u64| {
@@ -100,7 +100,7 @@ impl Inference {
 }
 
 impl Camera {
-    /// The bundles of the camera whose section is `key`.
+    /// Resolves the bundles of the camera whose section is `key`.
     pub(crate) fn validate_models(
         &self,
         key: &str,
@@ -126,7 +126,7 @@ impl Camera {
         let own = |name: &str, path: &Option<PathBuf>| {
             document.optional_path(&format!("{key}.{name}"), path.as_deref())
         };
-        // What stands beside a bundle is compared with that bundle and with no other.
+        // A shadow is compared with the bundle that it belongs to and with no other.
         let inherited = match self.bundle {
             None => inference.shadow.clone(),
             Some(_) => None,

@@ -1,10 +1,10 @@
-//! A value that no log line, error message or printed configuration may show.
+//! A value that must not appear in any log line, error message or printed configuration.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A password. Its `Debug` and `Serialize` show a mask; [`Secret::reveal`] is the only way out.
+/// A password. Its `Debug` and `Serialize` show a mask; only [`Secret::reveal`] returns it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -12,12 +12,12 @@ pub struct Secret(String);
 const MASK: &str = "***";
 
 impl Secret {
-    /// Takes a value into hiding.
+    /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that sends it.
+    /// Returns the value itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! What the daemon is built from: the configuration after [`validate`](super::validate), where
-//! nothing that is needed is optional and every default has been resolved.
+//! What the daemon is built from: the configuration after [`validate`](super::validate), in which
+//! everything required is present and every default is resolved.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,17 +24,17 @@ pub struct ValidConfig {
     pub state: PathBuf,
     /// How long a shutdown may take.
     pub grace_period: Duration,
-    /// Which model, and what runs it.
+    /// The model, and what runs it.
     pub inference: InferenceSettings,
     /// At least one.
     pub cameras: Vec<CameraSettings>,
     /// The broker.
     pub mqtt: MqttSettings,
-    /// What was in the files that `[mqtt]` names when they were last read, by their paths.
+    /// Digests of the files that `[mqtt]` names, as last read, by path.
     pub mqtt_files: BTreeMap<PathBuf, Digest>,
-    /// Records on disk until the broker has taken them.
+    /// Records on disk until the broker has acknowledged them.
     pub journal: JournalSettings,
-    /// Pictures of judged parts on disk; none: they are not kept.
+    /// Pictures of judged parts on disk; `None` if they are not kept.
     pub evidence: Option<EvidenceSettings>,
     /// What is logged.
     pub log: Log,
@@ -42,18 +42,18 @@ pub struct ValidConfig {
     pub monitor: Monitor,
 }
 
-/// Which model, and what runs it.
+/// The model, and what runs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferenceSettings {
     /// The bundle's folder.
     pub bundle: PathBuf,
     /// The bundle that scores the parts of `bundle` as well, and decides nothing.
     pub shadow: Option<PathBuf>,
-    /// ONNX Runtime's shared library, where the operator named one.
+    /// ONNX Runtime's shared library, if the operator named one.
     pub onnxruntime: Option<PathBuf>,
     /// Providers and threads.
     pub session: SessionOptions,
-    /// The folder of all TensorRT engines; given wherever `session` lists TensorRT.
+    /// The folder of all TensorRT engines; set if `session` lists TensorRT.
     pub engines: Option<PathBuf>,
 }
 
@@ -64,17 +64,17 @@ pub struct CameraSettings {
     pub name: String,
     /// Where its frames come from.
     pub source: SourceSettings,
-    /// What happens to a frame that arrives while the one before it still waits.
+    /// What happens to a frame that arrives while the previous one is still waiting.
     pub overflow: Overflow,
-    /// How long a verdict is worth something.
+    /// How long a verdict is useful.
     pub deadline: Option<Duration>,
-    /// What asks for verdicts.
+    /// What requests verdicts.
     pub trigger: TriggerSettings,
-    /// Whether pictures are refused that cannot be judged.
+    /// Whether pictures that cannot be judged are refused.
     pub quality_gate: bool,
-    /// A camera that owes a frame for this long counts as lost.
+    /// A camera whose frame is overdue for this long counts as lost.
     pub frame_timeout: Duration,
-    /// Which part of the picture is inspected; none: as the bundle was made for.
+    /// Region of interest, rotation and flip; `None` for those the bundle was trained with.
     pub geometry: Option<Geometry>,
     /// Which bundles judge its parts.
     pub models: ModelSettings,
@@ -83,16 +83,16 @@ pub struct CameraSettings {
 /// The folders of the bundles that judge one camera's parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelSettings {
-    /// For parts that ask for no recipe.
+    /// For parts that request no recipe.
     pub bundle: PathBuf,
-    /// For parts that ask for one, by its name.
+    /// For parts that request a recipe, by its name.
     pub recipes: BTreeMap<String, PathBuf>,
     /// Scores the parts that `bundle` judges, and decides nothing.
     pub shadow: Option<PathBuf>,
 }
 
 impl ModelSettings {
-    /// Every folder that is named here.
+    /// Returns every folder that is named here.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
         let judges = std::iter::once(&self.bundle).chain(self.recipes.values());
         judges.chain(&self.shadow).map(PathBuf::as_path)
@@ -100,9 +100,9 @@ impl ModelSettings {
 }
 
 impl ValidConfig {
-    /// As much of `new` as can be exchanged while parts are judged, which is the models, the log
-    /// and what is in files; and the sections in which `new` differs in something else, which
-    /// stays as it is until a restart.
+    /// Applies what can be exchanged while parts are judged: the models, the log and the contents
+    /// of files. Also returns the sections in which `new` differs otherwise, which stay unchanged
+    /// until a restart.
     pub fn exchange(&self, new: &Self) -> (Self, Vec<String>) {
         let station = |config: &Self| {
             let station = config.station.clone();
@@ -154,7 +154,7 @@ impl ValidConfig {
         (exchanged, kept)
     }
 
-    /// The files that `[mqtt]` names in both and whose contents differ.
+    /// Returns the files that `[mqtt]` names in both and whose contents differ.
     pub fn changed_files<'a>(&'a self, new: &'a Self) -> impl Iterator<Item = &'a Path> {
         let files = new.mqtt_files.iter();
         let changed = files.filter(|(path, digest)| {
@@ -170,11 +170,12 @@ impl ValidConfig {
 }
 
 impl MqttSettings {
-    /// What is in the files that are named here.
+    /// Returns the digests of the files that are named here.
     pub(crate) fn digests(&self) -> BTreeMap<PathBuf, Digest> {
         let password = self.login.iter().filter_map(Login::file);
         let tls = self.tls.iter().flat_map(TlsSettings::files);
-        // They have just been read; one that is gone meanwhile is missed at the next connection.
+        // They have just been read; one that has disappeared since is reported at the next
+        // connection.
         password
             .chain(tls)
             .filter_map(|path| Some((path.to_owned(), digest::sha256(&files::bytes(path).ok()?))))
@@ -183,42 +184,42 @@ impl MqttSettings {
 }
 
 impl CameraSettings {
-    /// Whether the source may give nothing for any time although nothing is wrong.
+    /// Returns whether the source may deliver nothing for any length of time without a fault.
     pub fn may_be_idle(&self) -> bool {
         matches!(self.source, SourceSettings::Folder { watch: true, .. })
     }
 
-    /// Whether frames are taken when they are asked for, instead of as fast as they come.
+    /// Returns whether frames are taken on request instead of as fast as they come.
     pub fn is_on_demand(&self) -> bool {
         self.overflow == Overflow::Block
     }
 }
 
-/// What asks for verdicts, and which frame a trigger gets.
+/// What requests verdicts, and which frame a trigger gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TriggerSettings {
-    /// What asks.
+    /// The kind of trigger.
     pub mode: TriggerMode,
     /// From the trigger until the part is in front of the camera.
     pub delay: Duration,
-    /// How far off a frame may be taken.
+    /// How far from the trigger's time a frame may be taken.
     pub match_within: Duration,
     /// Triggers that may wait, at least 1.
     pub queue: usize,
-    /// Triggers over MQTT have to say when they were sent.
+    /// Whether triggers over MQTT must state when they were sent.
     pub require_sent_at: bool,
-    /// How far from now that may be, either way.
+    /// How far from now that time may be, in either direction.
     pub max_age: Duration,
 }
 
-/// What asks for verdicts.
+/// What requests verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerMode {
     /// Every frame is a part.
     FreeRun,
-    /// A part every so often.
+    /// One part per interval.
     Interval(Duration),
-    /// A part a message.
+    /// One part per message.
     Mqtt,
 }
 
@@ -227,35 +228,35 @@ pub enum TriggerMode {
 pub enum SourceSettings {
     /// Image files.
     Folder {
-        /// Walked with its sub-folders.
+        /// The folder; its subfolders are included.
         path: PathBuf,
-        /// Time from one image to the next; none: as fast as they are consumed.
+        /// Time from one image to the next; `None` for as fast as they are consumed.
         interval: Option<Duration>,
         /// Starts again after the last image.
         repeat: bool,
         /// Waits for other images after the last one.
         watch: bool,
     },
-    /// A made-up line.
+    /// A simulated line.
     Synthetic {
-        /// The same seed gives the same parts.
+        /// The same seed produces the same parts.
         seed: u64,
-        /// Time from one part to the next; none: as fast as they are consumed.
+        /// Time from one part to the next; `None` for as fast as they are consumed.
         interval: Option<Duration>,
-        /// How many parts; none: endless.
+        /// How many parts; `None` for endless.
         parts: Option<u64>,
-        /// Share of the parts that has a defect.
+        /// Fraction of parts that have a defect.
         defect_rate: f64,
         /// Size of the images.
         size: Size,
-        /// What goes wrong with its camera.
+        /// Faults of its camera.
         faults: Faults,
     },
-    /// A camera of the machine.
+    /// A camera attached to the machine.
     V4l2 {
         /// Its device node, or a link to one.
         device: PathBuf,
-        /// What is asked of it.
+        /// What is requested from it.
         options: V4l2,
     },
 }
@@ -271,11 +272,11 @@ pub struct MqttSettings {
     pub version: MqttVersion,
     /// First levels of every topic.
     pub root: String,
-    /// Differs for each client of the broker.
+    /// Unique among the broker's clients.
     pub client_id: String,
-    /// User name and password; `None`: neither is sent.
+    /// User name and password; `None` if neither is sent.
     pub login: Option<Login>,
-    /// How the connection is encrypted; none: it is not.
+    /// How the connection is encrypted; `None` if it is not.
     pub tls: Option<TlsSettings>,
     /// Whether a start without the broker is an error.
     pub required_at_start: bool,
@@ -283,7 +284,7 @@ pub struct MqttSettings {
     pub connect_timeout: Duration,
     /// Longest pause between two attempts.
     pub reconnect_max: Duration,
-    /// Silence after which the connection is probed.
+    /// Idle time after which the connection is probed.
     pub keep_alive: Duration,
     /// Age at which a verdict is worthless.
     pub expiry: Duration,
@@ -293,12 +294,12 @@ pub struct MqttSettings {
     pub heartbeat: Duration,
 }
 
-/// Records on disk until the broker has taken them.
+/// Records on disk until the broker has acknowledged them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalSettings {
-    /// Where; need not exist yet.
+    /// The folder; need not exist yet.
     pub folder: PathBuf,
-    /// Bytes on disk at most.
+    /// Maximum bytes on disk.
     pub capacity: u64,
     /// When a record counts as written.
     pub durability: Durability,
@@ -307,16 +308,15 @@ pub struct JournalSettings {
 /// Pictures of judged parts on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvidenceSettings {
-    /// Where; need not exist yet.
+    /// The folder; need not exist yet.
     pub folder: PathBuf,
-    /// Bytes of all files at most.
+    /// Maximum bytes of all files.
     pub max_size: u64,
-    /// Older files go.
+    /// Older files are deleted.
     pub max_age: Duration,
-    /// Share of the parts with verdict `ok` whose pictures are kept, 0 to 1.
+    /// Fraction of parts with verdict `ok` whose pictures are kept, 0 to 1.
     pub ok_share: f64,
-    /// Bytes of the file system that are never taken: what the journal may still need, and a
-    /// margin.
+    /// Bytes of the file system that are never used: what the journal may still need, and a margin.
     pub reserve: u64,
 }
 

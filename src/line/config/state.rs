@@ -1,6 +1,6 @@
-//! Where a station keeps what has to survive a restart, where its operator names no folder.
+//! The default folder for what a station keeps across restarts.
 //!
-//! A function of the environment alone; it looks at no disk.
+//! Depends on the environment alone; the disk is not read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use crate::files::directories::{Directory, STATE};
 
-/// The state folder of `station` by the environment: the service manager's, which runs one station,
-/// so that its name is not part of the path; else the station's in the user's ([`STATE`]). `None`
-/// if the environment names neither.
+/// Returns the state folder of `station` according to the environment: the service manager's, which
+/// runs one station, so that the station's name is not part of the path; otherwise the station's
+/// folder in the user's ([`STATE`]). `None` if the environment names neither.
 pub(crate) fn default_folder(
     station: &str,
     variables: &BTreeMap<String, String>,

@@ -1,5 +1,5 @@
-//! Texts that the operator writes: what no broker, resolver or file system takes is found here, and
-//! not at the first attempt to connect.
+//! Texts that the operator writes: what no broker, resolver or file system accepts is found here,
+//! and not at the first attempt to connect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use flawd_core::event::LONGEST_NAME;
 
 use super::{ConfigError, Document};
 
-/// MQTT writes no longer text.
+/// MQTT cannot encode a longer text.
 const LONGEST_TEXT: usize = u16::MAX as usize;
 
-/// Levels of `mqtt.root`, which leaves room for all that comes below it.
+/// Maximum levels of `mqtt.root`, which leaves room for all levels below it.
 const MOST_LEVELS: usize = 32;
 
-/// Longest name that the domain name system knows, and longest part of one (RFC 1035, 2.3.4).
+/// Longest name in the domain name system, and longest label in one (RFC 1035, 2.3.4).
 const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
 impl Document {
-    /// A text that MQTT can write, and that somebody has meant.
+    /// Checks that MQTT can encode a text, and that it is plausible.
     pub(crate) fn check_text(&self, key: &str, text: &str) -> Result<(), ConfigError> {
         let problem = if text.is_empty() {
             "is empty"
@@ -35,7 +35,7 @@ impl Document {
         Err(self.value_error(key, problem))
     }
 
-    /// Names become levels of MQTT topics and parts of environment variables.
+    /// Checks a name that becomes a level of MQTT topics and a part of environment variables.
     pub(crate) fn check_topic_level(&self, key: &str, name: &str) -> Result<(), ConfigError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if name.len() > LONGEST_NAME {
@@ -51,7 +51,7 @@ impl Document {
         Ok(())
     }
 
-    /// The first levels of every topic.
+    /// Checks the first levels of every topic.
     pub(crate) fn check_root(&self, key: &str, root: &str) -> Result<(), ConfigError> {
         for level in root.split('/') {
             self.check_topic_level(key, level)?;
@@ -63,7 +63,7 @@ impl Document {
         Ok(())
     }
 
-    /// A name or address that a resolver can be asked for.
+    /// Checks that a resolver accepts a name or address.
     pub(crate) fn check_host(&self, key: &str, host: &str) -> Result<(), ConfigError> {
         match host_problem(host) {
             None => Ok(()),
@@ -71,7 +71,8 @@ impl Document {
         }
     }
 
-    /// The path that `key` names; a relative one starts at the configuration file's folder.
+    /// Resolves the path that `key` names; a relative one starts at the configuration file's
+    /// folder.
     pub(crate) fn path(&self, key: &str, path: &Path) -> Result<PathBuf, ConfigError> {
         let text = path.as_os_str().as_encoded_bytes();
         if text.is_empty() {
@@ -83,7 +84,7 @@ impl Document {
         Ok(self.folder().join(path))
     }
 
-    /// As [`Self::path`], where there is one.
+    /// As [`Self::path`], if there is one.
     pub(crate) fn optional_path(
         &self,
         key: &str,
@@ -93,7 +94,7 @@ impl Document {
     }
 }
 
-/// What speaks against this name of a broker.
+/// Returns what makes a broker's name unusable, if anything.
 fn host_problem(host: &str) -> Option<String> {
     if host.is_empty() {
         return Some("is empty; it is the broker's name or address".to_owned());
@@ -139,13 +140,13 @@ fn host_problem(host: &str) -> Option<String> {
     name_problem(host)
 }
 
-/// Whether this is an address with the interface that it holds on, such as `fe80::1%eth0`.
+/// Returns whether this is an address with its interface, such as `fe80::1%eth0`.
 fn is_scoped(host: &str) -> bool {
     let address = host.split_once('%').map(|(address, _)| address);
     address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// What speaks against a name that is not an address.
+/// Returns what makes a name that is not an address unusable, if anything.
 fn name_problem(host: &str) -> Option<String> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
@@ -162,7 +163,7 @@ fn name_problem(host: &str) -> Option<String> {
     }
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = last.chars().all(|digit| digit.is_ascii_digit());
-    // Resolvers take `10.1` for 10.0.0.1, and `1883` for 0.0.7.91.
+    // Resolvers read `10.1` as 10.0.0.1, and `1883` as 0.0.7.91.
     if is_number && name.parse::<Ipv4Addr>().is_err() {
         return Some(format!("`{host}` is not an address"));
     }

@@ -12,10 +12,11 @@ use crate::messages;
 /// Variables `FLAWD__SECTION__KEY` take precedence over the file's keys.
 pub const ENVIRONMENT_PREFIX: &str = "FLAWD";
 
-/// Between the levels of a key in a variable's name.
+/// Separates the levels of a key in a variable's name.
 pub(crate) const SEPARATOR: &str = "__";
 
-/// The environment of this process. What is not UTF-8 belongs to others, but for ours.
+/// Reads the environment of this process. Variables that are not UTF-8 are ignored, except for
+/// ours.
 ///
 /// # Errors
 /// [`ConfigError::Environment`].
@@ -36,7 +37,7 @@ pub(crate) fn of_the_process() -> Result<BTreeMap<String, String>, ConfigError> 
     Ok(variables)
 }
 
-/// Refuses variables that look like ours and would do nothing, or something else than they say.
+/// Refuses variables that look like ours and would have no effect, or another one than intended.
 ///
 /// # Errors
 /// [`ConfigError::Environment`].
@@ -50,7 +51,7 @@ pub(crate) fn check(
             continue;
         };
         if let Some(path) = rest.strip_prefix(SEPARATOR) {
-            // Upper and lower case are the same to what reads them.
+            // They are read regardless of case.
             let path = path.to_lowercase();
             check_case(name, &path, from_file)?;
             if let Some(other) = paths.insert(path, name) {
@@ -63,8 +64,8 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// A name that is free, such as a camera's, is made of lower case in a variable; so it would make
-/// a second one beside that of the file.
+/// Checks the case of a free name, such as a camera's. A variable's name is lower case, so it would
+/// create a second entry beside that of the file.
 fn check_case(variable: &str, path: &str, from_file: &Config) -> Result<(), ConfigError> {
     let mut levels = path.split(SEPARATOR);
     let (Some("camera"), Some(camera)) = (levels.next(), levels.next()) else {
@@ -92,7 +93,7 @@ fn check_case(variable: &str, path: &str, from_file: &Config) -> Result<(), Conf
     }
 }
 
-/// The name that is this one in lower case, if this one is not there.
+/// Returns the name that equals this one except for case, if this one is absent.
 fn same_but_for_case<'a>(
     lower: &str,
     mut names: impl Iterator<Item = &'a String> + Clone,
@@ -104,7 +105,7 @@ fn same_but_for_case<'a>(
     Some(found)
 }
 
-/// A variable of ours that has no key in it, or one of another program's.
+/// Checks a variable with our prefix that has no key in it, or belongs to another program.
 fn check_foreign(
     name: &str,
     rest: &str,
@@ -142,8 +143,8 @@ fn check_foreign(
     }
 }
 
-/// Whether this comes from a service of Kubernetes: each has its address in variables of every
-/// container beside it, and one that is called `flawd` has them under our prefix.
+/// Returns whether this comes from a Kubernetes service: each has its address in variables of every
+/// container beside it, and one named `flawd` has them under our prefix.
 fn is_kubernetes(name: &str, variables: &BTreeMap<String, String>) -> bool {
     let mut services = variables
         .keys()

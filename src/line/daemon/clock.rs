@@ -1,8 +1,8 @@
 //! The wall clock, which the messages carry: does it jump, and is it synchronised?
 //!
 //! Every duration and every deadline is measured on the monotonic clock, so a jump changes no
-//! verdict; but it makes times in messages incomparable with those before, which somebody has to be
-//! told. A machine that was suspended looks the same: its monotonic clock stalled.
+//! verdict. But times in messages can then no longer be compared with earlier ones, so a jump must
+//! be reported. A machine that was suspended looks the same: its monotonic clock stalled.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,16 +12,16 @@ use tracing::warn;
 
 use crate::line::monitor::Metrics;
 
-/// A difference below this is not a jump. Clock daemons slew, which moves both clocks alike, and
-/// step from an offset of 0.128 s (ntpd) or 0.4 s (systemd-timesyncd) on; and between the readings
+/// A smaller difference is not a jump. Clock daemons slew, which moves both clocks alike, and step
+/// from an offset of 0.128 s (ntpd) or 0.4 s (systemd-timesyncd) upwards; and between the readings
 /// of the two clocks the thread may be interrupted for some milliseconds.
 const SHORTEST_JUMP: SignedDuration = SignedDuration::from_millis(500);
 
-/// How long what is known about synchronisation counts: time servers are asked every half minute
-/// at the most.
+/// How long a known synchronisation state is valid: time servers are polled every half minute at
+/// most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The folder that systemd-timesyncd has while it runs, and the file that it makes in it once the
+/// The folder that systemd-timesyncd has while it runs, and the file that it creates in it once the
 /// clock is right; systemd-timesyncd.service(8).
 const TIMESYNC: &str = "systemd/timesync";
 const SYNCHRONISED: &str = "synchronized";
@@ -29,21 +29,21 @@ const SYNCHRONISED: &str = "synchronized";
 /// The wall clock was set, or the machine slept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
-    /// What the time would be without the jump.
+    /// The time without the jump.
     pub(crate) expected: Timestamp,
-    /// What it is.
+    /// The actual time.
     pub(crate) actual: Timestamp,
 }
 
-/// Compares the two clocks each time it is asked.
+/// Compares the two clocks at each call.
 #[derive(Debug, Default)]
 pub(crate) struct ClockWatch {
     last: Option<(Timestamp, Instant)>,
 }
 
 impl ClockWatch {
-    /// Whether the wall clock has jumped since the last look; `wall` and `monotonic` are the same
-    /// moment.
+    /// Returns the jump of the wall clock since the last call, if any; `wall` and `monotonic` are
+    /// the same moment.
     pub(crate) fn look(&mut self, wall: Timestamp, monotonic: Instant) -> Option<Jump> {
         let (last_wall, last_monotonic) = self.last.replace((wall, monotonic))?;
         let passed = monotonic.saturating_duration_since(last_monotonic);
@@ -58,13 +58,13 @@ impl ClockWatch {
 }
 
 impl Jump {
-    /// How far; negative if the clock was set back.
+    /// Returns the size of the jump; negative if the clock was set back.
     pub(crate) fn by(self) -> SignedDuration {
         self.actual.duration_since(self.expected)
     }
 }
 
-/// The clock as the daemon watches it: says each jump once.
+/// The clock as the daemon monitors it: logs each jump once.
 #[derive(Debug)]
 pub(crate) struct Clock {
     watch: ClockWatch,
@@ -74,7 +74,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that has not been looked at yet.
+    /// Creates a clock that has not been checked yet.
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self {
             watch: ClockWatch::default(),
@@ -84,7 +84,7 @@ impl Clock {
         }
     }
 
-    /// Looks at the clock; true if it is synchronised, none if that cannot be known.
+    /// Checks the clock; returns `true` if it is synchronised, `None` if unknown.
     pub(crate) fn look(&mut self) -> Option<bool> {
         let now = Instant::now();
         if let Some(jump) = self.watch.look(Timestamp::now(), now) {
@@ -108,11 +108,11 @@ impl Clock {
     }
 }
 
-/// Whether the system's clock is synchronised, as systemd-timesyncd says in files below `run`;
-/// none where another program, or none, keeps the clock.
+/// Returns whether the system's clock is synchronised, according to systemd-timesyncd's files below
+/// `run`; `None` if another program, or none, keeps the clock.
 ///
-/// The kernel would know for all of them, but `adjtimex` is among the calls that set the clock,
-/// and those are closed to a hardened unit (`ProtectClock=`).
+/// The kernel would know in every case, but `adjtimex` is among the calls that set the clock, and
+/// those are blocked in a hardened unit (`ProtectClock=`).
 pub(crate) fn synchronised(run: &Path) -> Option<bool> {
     let folder = run.join(TIMESYNC);
     folder.is_dir().then(|| folder.join(SYNCHRONISED).exists())
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks at both clocks after these many milliseconds of each.
+    /// Checks both clocks after this many milliseconds of each.
     fn jump_after(wall_ms: i64, monotonic_ms: u64) -> Option<Jump> {
         let (wall, monotonic) = (Timestamp::UNIX_EPOCH, Instant::now());
         let mut watch = ClockWatch::default();

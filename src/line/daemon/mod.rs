@@ -1,15 +1,15 @@
-//! The order of the daemon's life: parse → validate → prepare → build → run → drain. Knows
-//! signals, systemd and exit codes; knows nothing of pixels, tensors or topics.
+//! The order of the daemon's life: parse → validate → prepare → build → run → drain. Handles
+//! signals, systemd and exit codes; contains nothing about pixels, tensors or topics.
 //!
-//! [`Daemon::prepare`] is all of the start that touches no hardware, so `flawd check` is exactly
-//! that; `flawd run` goes on from there. What can be wrong is found in this order: configuration,
-//! bundles, runtime library, journal (78), cameras (69), broker where it is required (69). Then
-//! the pipeline starts, and answers triggers with `engine_building` while the models are loaded
-//! and proven; if they are not fit, the daemon ends (78). Where the environment may mend the
-//! cause, a full disk for example, the code is 69 in every case.
+//! [`Daemon::prepare`] is everything at start that touches no hardware, so `flawd check` is exactly
+//! that; `flawd run` continues from there. Errors are found in this order: configuration, bundles,
+//! runtime library, journal (78), cameras (69), broker if required (69). Then the pipeline starts,
+//! and answers triggers with `engine_building` while the models are loaded and proven; if they are
+//! not fit, the daemon exits (78). If the environment may fix the cause, for example a full disk,
+//! the code is always 69.
 //!
-//! A shutdown admits nothing more; everything behind drains because its input closes, and the
-//! publisher says goodbye last. What does not end within the grace period is named.
+//! A shutdown admits nothing more; every later stage drains because its input closes, and the
+//! publisher disconnects last. Whatever does not finish within the grace period is named.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -57,7 +57,7 @@ use systemd::ServiceManager;
 /// The threads that wait for the disk.
 const WRITERS: [&str; 2] = ["evidence", "record"];
 
-/// Why the daemon did not start, or did not end well.
+/// Why the daemon did not start, or did not shut down cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The configuration.
@@ -80,10 +80,10 @@ pub enum DaemonError {
     Journal {
         /// Its folder.
         folder: PathBuf,
-        /// Why not.
+        /// The cause.
         source: flawd_journal::OpenError,
     },
-    /// The pictures that are to be kept.
+    /// Evidence cannot be kept.
     #[error("cannot keep pictures")]
     Evidence(#[from] EvidenceError),
     /// A camera.
@@ -91,10 +91,10 @@ pub enum DaemonError {
     Source {
         /// Its name.
         camera: String,
-        /// Why it cannot be opened.
+        /// The cause.
         source: SourceError,
     },
-    /// The broker, where it is required.
+    /// The broker cannot be reached and is required.
     #[error(
         "the broker {host}:{port} cannot be reached ({cause}), and mqtt.required_at_start is set"
     )]
@@ -103,7 +103,7 @@ pub enum DaemonError {
         host: String,
         /// Its port.
         port: u16,
-        /// What happened.
+        /// The cause.
         cause: String,
     },
     /// The address for metrics and health.
@@ -112,21 +112,21 @@ pub enum DaemonError {
     /// The operating system.
     #[error("the system refuses a thread or an event queue")]
     System(#[from] io::Error),
-    /// The grace period is over.
+    /// The grace period has expired.
     #[error("not finished within the grace period of {grace_period:?}: {}", laggards.join(", "))]
     Overdue {
-        /// How long they had.
+        /// The grace period.
         grace_period: Duration,
-        /// The threads that still run.
+        /// The threads that are still running.
         laggards: Vec<String>,
     },
 }
 
 impl DaemonError {
-    /// The exit code that it deserves.
+    /// Returns the kind of error, which determines the exit code.
     pub fn kind(&self) -> Kind {
         let place = match self {
-            // The other process may end.
+            // The other process may exit.
             Self::Journal {
                 source: flawd_journal::OpenError::Locked { .. },
                 ..
@@ -144,7 +144,7 @@ impl DaemonError {
             | Self::Journal { .. }
             | Self::Evidence(_) => Kind::Config,
             Self::Source { .. } | Self::Broker { .. } | Self::Monitor(_) => Kind::Unavailable,
-            // These write to the disk, and a disk that does not answer is not a bug.
+            // These write to the disk, and a disk that does not respond is not a bug.
             Self::Overdue { laggards, .. }
                 if laggards.iter().all(|it| WRITERS.contains(&&**it)) =>
             {
@@ -156,23 +156,23 @@ impl DaemonError {
     }
 }
 
-/// A daemon of which everything but the hardware has been seen to.
+/// A daemon with everything prepared but the hardware.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Where the configuration was read, and will be again.
+    /// The configuration's path, for reloads.
     configuration: PathBuf,
     config: ValidConfig,
-    /// By their folders.
+    /// The bundles by folder.
     bundles: BTreeMap<PathBuf, Bundle>,
     runtime: Runtime,
 }
 
 impl Daemon {
-    /// Reads the configuration, opens every bundle in it with every digest verified, and loads
-    /// ONNX Runtime's library. Touches neither camera nor broker nor accelerator.
+    /// Reads the configuration, opens every bundle in it with every digest verified, and loads ONNX
+    /// Runtime's library. Does not touch cameras, broker or accelerator.
     ///
     /// # Errors
-    /// [`DaemonError`] for whichever of these fails first.
+    /// [`DaemonError`] for the first of these that fails.
     pub fn prepare(configuration: &Path) -> Result<Self, DaemonError> {
         let config = ValidConfig::load(configuration)?;
         logging::configure(&config.log);
@@ -185,7 +185,7 @@ impl Daemon {
         Self::open(configuration, config)
     }
 
-    /// Opens what a configuration names that is not hardware; it was read from `configuration`.
+    /// Opens everything that a configuration, read from `configuration`, names except the hardware.
     ///
     /// # Errors
     /// [`DaemonError`] for the bundles, the library, or a source that this program lacks.
@@ -211,22 +211,22 @@ impl Daemon {
         })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &ValidConfig {
         &self.config
     }
 
-    /// The bundles, by their folders.
+    /// Returns the bundles, by folder.
     pub fn bundles(&self) -> &BTreeMap<PathBuf, Bundle> {
         &self.bundles
     }
 
-    /// ONNX Runtime.
+    /// Returns ONNX Runtime.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// Loads the models of all cameras, proven with their golden inputs.
+    /// Loads the models of all cameras and proves them with their golden inputs.
     ///
     /// # Errors
     /// [`DaemonError::Models`].
@@ -238,7 +238,7 @@ impl Daemon {
         )?)
     }
 
-    /// Loads the first camera's model a second time, without anything around it.
+    /// Loads the first camera's model a second time, on its own.
     ///
     /// # Errors
     /// [`DaemonError::Scorer`].
@@ -285,12 +285,12 @@ impl Daemon {
         Ok(journal)
     }
 
-    /// Inspects until a signal comes or the last source is exhausted, and drains.
+    /// Inspects until a signal arrives or the last source is exhausted, then drains.
     ///
-    /// `events` are what wakes the daemon: the pipeline sends to them, and so may signals.
+    /// `events` wakes the daemon: the pipeline sends to it, and signals may too.
     ///
     /// # Errors
-    /// [`DaemonError`] for what is not there at start, or not finished at the end.
+    /// [`DaemonError`] for what is unavailable at start, or unfinished at the end.
     pub fn run(
         self,
         events: &EventSender,
@@ -383,8 +383,8 @@ impl Daemon {
     }
 }
 
-/// Waits until the first attempt to connect has ended, so that a short replay is not over before
-/// the connection is there.
+/// Waits until the first attempt to connect has ended, so that a short replay does not finish
+/// before the connection is up.
 ///
 /// # Errors
 /// [`DaemonError::Broker`] if it failed and the configuration requires the broker.
@@ -392,7 +392,7 @@ pub fn await_broker(
     mqtt: &MqttSettings,
     first: &mpsc::Receiver<FirstAttempt>,
 ) -> Result<(), DaemonError> {
-    // The attempt has its own limit; this one is for the way back from it.
+    // The attempt has its own limit; this one covers reporting its result.
     let limit = mqtt.connect_timeout + Duration::from_secs(1);
     let cause = match first.recv_timeout(limit) {
         Ok(Ok(())) => return Ok(()),
@@ -410,7 +410,7 @@ pub fn await_broker(
     Ok(())
 }
 
-/// What has to come before these cameras' parts are judged.
+/// Creates the conditions that must be met before these cameras' parts are judged.
 fn readiness(cameras: &[OpenCamera]) -> Readiness {
     let settings = || cameras.iter().map(|camera| &camera.settings);
     let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));

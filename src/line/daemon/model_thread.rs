@@ -1,8 +1,7 @@
-//! Loads, tests and exchanges models on its own thread, so that parts are judged meanwhile.
+//! Loads, tests and exchanges models on a separate thread, while parts are being judged.
 //!
-//! One job after the other, in order, and at most [`WAITING`] of those that were asked for. What
-//! comes of each is fetched by the watch, which an event wakes; it alone decides what to do with
-//! it.
+//! Jobs run one after the other, in order; at most [`WAITING`] requested ones wait. The supervisor,
+//! woken by an event, fetches each result; it alone decides what to do with it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -18,17 +17,17 @@ use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::reply::Reply;
 use crate::messages::with_causes;
 
-/// Jobs that may wait. Each takes from some milliseconds to minutes.
+/// Maximum jobs that may wait. Each takes from some milliseconds to minutes.
 const WAITING: usize = 8;
 
-/// What is to be done.
+/// A job for the models' thread.
 #[derive(Debug)]
 pub(crate) enum ModelJob {
-    /// Load what this configuration names; what has not changed is kept.
+    /// Load what this configuration names; unchanged models are kept.
     Load(Box<ValidConfig>, Reload),
     /// Score the golden inputs with the models in use.
     SelfTest(Option<Reply>),
-    /// Another threshold from the same calibration.
+    /// Set another threshold from the same calibration.
     Recalibrate {
         camera: Option<String>,
         false_reject_rate: f64,
@@ -37,7 +36,7 @@ pub(crate) enum ModelJob {
 }
 
 impl ModelJob {
-    /// Where an answer is wanted.
+    /// Returns where to send the answer, if one is wanted.
     pub(crate) fn into_reply(self) -> Option<Reply> {
         match self {
             Self::Load(_, Reload { reply, .. })
@@ -47,45 +46,45 @@ impl ModelJob {
     }
 }
 
-/// What is to be said when the models of a reload are loaded.
+/// What to report when the models of a reload are loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Reload {
-    /// Who has asked.
+    /// The requester.
     pub(crate) reply: Option<Reply>,
-    /// The sections that stay as they are until a restart.
+    /// The sections that stay unchanged until a restart.
     pub(crate) kept: Vec<String>,
 }
 
-/// What came of it.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) enum JobOutcome {
-    /// What takes time at the moment, human-readable; none: nothing any more.
+    /// The time-consuming step in progress, human-readable; `None` if it has ended.
     Busy(Option<String>),
-    /// The models of this configuration are in order.
+    /// The models of this configuration are loaded.
     Loaded(Box<ValidConfig>, LoadedModels, Reload),
-    /// They are not; those in use go on.
+    /// They are not; those in use stay.
     NotLoaded(ModelsError, Reload),
     /// The golden inputs were scored.
     Tested(SelfTestReport, Option<Reply>),
-    /// The same models with another threshold, or why not.
+    /// The same models with another threshold, or why that failed.
     Recalibrated(Result<LoadedModels, String>, Option<Reply>),
 }
 
-/// The way to the thread; it ends when this is dropped and its job is done.
+/// The handle to the thread, which ends when this is dropped and its job is done.
 #[derive(Debug)]
 pub(crate) struct Models {
     jobs: mpsc::Sender<ModelJob>,
     outcomes: mpsc::Receiver<JobOutcome>,
-    /// How many jobs were given and not begun.
+    /// How many jobs were submitted and not started.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Models {
-    /// Starts the thread. Its end is not waited for: loading a model cannot be interrupted, and is
-    /// worth nothing any more when the daemon stops.
+    /// Starts the thread. Its end is not waited for: loading a model cannot be interrupted, and its
+    /// result is useless when the daemon stops.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If the system cannot create a thread.
     pub(crate) fn start(
         runtime: Runtime,
         events: EventSender,
@@ -112,17 +111,17 @@ impl Models {
         })
     }
 
-    /// Gives it something to do.
+    /// Submits a job.
     pub(crate) fn order(&self, job: ModelJob) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // The thread listens as long as this lives.
         self.jobs.send(job).ok();
     }
 
-    /// The same for who asks from outside.
+    /// Submits a job for an external requester.
     ///
     /// # Errors
-    /// The job, where too many wait already.
+    /// The job, if too many are already waiting.
     pub(crate) fn request(&self, job: ModelJob) -> Result<(), ModelJob> {
         if self.waiting.load(Ordering::Relaxed) >= WAITING {
             return Err(job);
@@ -131,7 +130,7 @@ impl Models {
         Ok(())
     }
 
-    /// What has come of it so far, oldest first.
+    /// Returns the results so far, oldest first.
     pub(crate) fn fetch(&self) -> impl Iterator<Item = JobOutcome> + '_ {
         self.outcomes.try_iter()
     }
@@ -198,13 +197,14 @@ impl Worker {
     }
 
     fn say(&self, outcome: JobOutcome) {
-        // A daemon that stops no longer listens.
+        // A daemon that is stopping no longer listens.
         self.results.send(outcome).ok();
         self.events.send(DaemonEvent::Models);
     }
 }
 
-/// Tells what was done; says what takes time from now on, human-readable, where the step begins.
+/// Logs what was done; returns a human-readable description if the step is the start of something
+/// that takes time.
 fn note(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
     match step {
         LoadStep::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),

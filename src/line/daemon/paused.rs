@@ -1,8 +1,8 @@
-//! Which cameras are paused, on the disk: a pause outlives a restart and a crash, since whoever
-//! asked for it may have a hand in the machine.
+//! Stores on disk which cameras are paused: a pause outlives a restart and a crash, since the
+//! person who requested it may have a hand in the machine.
 //!
-//! A file `paused` in the station's state folder has a camera's name a line; it is there only while
-//! one is paused.
+//! A file `paused` in the station's state folder lists one camera name per line; it exists only
+//! while a camera is paused.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::files::atomic;
 pub(crate) struct PausedFile(PathBuf);
 
 impl PausedFile {
-    /// In this state folder.
+    /// Uses this state folder.
     pub(crate) fn new(state: &Path) -> Self {
         Self(state.join("paused"))
     }
 
-    /// Where it is.
+    /// Returns the file's path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Names of the cameras that were paused when it was last written.
+    /// Returns the names of the cameras that were paused when it was last written.
     ///
     /// # Errors
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub(crate) fn read(&self) -> io::Result<BTreeSet<String>> {
         match fs::read_to_string(&self.0) {
             Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
@@ -37,10 +37,10 @@ impl PausedFile {
         }
     }
 
-    /// Keeps the names of these cameras, on the disk when it returns.
+    /// Writes the names of these cameras; they are on the disk when it returns.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing to the disk fails.
     pub(crate) fn write<'a>(&self, cameras: impl Iterator<Item = &'a str>) -> io::Result<()> {
         let text: String = cameras.flat_map(|name| [name, "\n"]).collect();
         if !text.is_empty() {

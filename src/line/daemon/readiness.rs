@@ -1,19 +1,19 @@
-//! Is the daemon judging parts, and if not, why: pure bookkeeping over what was heard.
+//! Whether the daemon is judging parts, and if not, why: pure bookkeeping over reported events.
 
 use std::collections::BTreeSet;
 
 use flawd_core::event::Phase;
 
-/// What is known of the cameras and the models.
+/// The known state of the cameras and the models.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     cameras: Vec<String>,
-    /// Whether parts come on their own; otherwise each is asked for.
+    /// Whether parts come on their own; otherwise each is requested.
     comes_by_itself: bool,
-    /// Cameras that have not given a frame yet.
+    /// Cameras that have not delivered a frame yet.
     pub(crate) expected: BTreeSet<usize>,
     pub(crate) lost: BTreeSet<usize>,
-    /// Cameras that may still give frames.
+    /// Cameras that may still deliver frames.
     pub(crate) running: BTreeSet<usize>,
     pub(crate) paused: BTreeSet<usize>,
     /// A stage that is stuck.
@@ -21,15 +21,16 @@ pub(crate) struct Readiness {
     /// What the models' thread is busy with.
     pub(crate) busy: Option<String>,
     pub(crate) has_models: bool,
-    /// The golden inputs did not score as they should when they were last tried.
+    /// Whether the golden inputs failed their last self-test.
     pub(crate) failed_self_test: bool,
-    /// Why the broker refuses subscriptions, so that none can ask for parts; `None` if it does not,
-    /// as far as is known.
+    /// Why the broker refuses subscriptions, so that parts cannot be requested; `None` if it does
+    /// not, as far as is known.
     pub(crate) refused: Option<String>,
 }
 
 impl Readiness {
-    /// At the start; `expected` are the cameras that give frames without being asked.
+    /// Creates the state at start; `expected` are the cameras that deliver frames without being
+    /// asked.
     pub(crate) fn new(
         cameras: Vec<String>,
         expected: BTreeSet<usize>,
@@ -50,7 +51,7 @@ impl Readiness {
         }
     }
 
-    /// Where the daemon is in its life, and why it judges no parts: the worst reason first.
+    /// Returns the phase of the daemon's life, and why it judges no parts: the worst reason first.
     pub(crate) fn judge(&self) -> (Phase, Option<String>) {
         if let Some(stage) = &self.hanging {
             (Phase::Error, Some(format!("the stage {stage} hangs")))

@@ -1,5 +1,5 @@
-//! The first SIGTERM or SIGINT asks for the end, the second ends the process where it stands.
-//! SIGHUP asks for the configuration to be read again.
+//! The first SIGTERM or SIGINT requests a shutdown, the second ends the process immediately. SIGHUP
+//! requests a reload of the configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,11 +15,11 @@ use crate::line::pipeline::event::{DaemonEvent, EventSender};
 /// Listens from now on, on a thread that ends with the process.
 ///
 /// # Errors
-/// When the system does not let us listen.
+/// If the system refuses the handlers.
 pub fn listen(events: EventSender) -> io::Result<()> {
     let has_asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        // In this order: the first of a kind finds the flag unset and sets it, the next of either
+        // In this order: the first of a kind finds the flag unset and sets it; the next of either
         // kind finds it set and ends the process within the handler, whatever hangs.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&has_asked))?;
         flag::register(signal, Arc::clone(&has_asked))?;

@@ -1,5 +1,5 @@
-//! What the main thread does while parts are judged: waits for events, does what is asked for,
-//! and tells the broker and the service manager whether the daemon is ready and why not.
+//! What the main thread does while parts are judged: waits for events, executes requests, and
+//! reports to the broker and the service manager whether the daemon is ready and why not.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -28,21 +28,21 @@ use crate::line::pipeline::shadow::Shadow;
 use crate::logging;
 use crate::messages::with_causes;
 
-/// How often health is looked at where no watchdog asks for more.
+/// How often health is checked, unless a watchdog requires it more often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The watch over a running pipeline.
+/// Supervises a running pipeline.
 pub(crate) struct Supervisor {
-    /// Read again on request.
+    /// The configuration's path, for reloads.
     pub(crate) configuration: PathBuf,
-    /// As it is in use.
+    /// The configuration in use.
     pub(crate) config: ValidConfig,
     /// By camera, in the order of the configuration.
     pub(crate) inboxes: Vec<Inbox>,
     pub(crate) shadow: Shadow,
     pub(crate) paused: PausedFile,
     pub(crate) stages: Vec<Progress>,
-    /// Its own, for who asks after its health.
+    /// Its own progress, for health queries.
     pub(crate) progress: Progress,
     pub(crate) publisher: Publisher,
     pub(crate) models: Models,
@@ -58,7 +58,7 @@ pub(crate) struct Supervisor {
     pub(crate) complaints: Throttle,
 }
 
-/// What came of a command, for the requester.
+/// The result of a command, as sent to the requester.
 #[derive(Debug, Serialize)]
 struct CommandResult {
     ok: bool,
@@ -67,10 +67,11 @@ struct CommandResult {
 }
 
 impl Supervisor {
-    /// Watches until a signal comes or the last source is exhausted; then says that it stops.
+    /// Supervises until a signal arrives or the last source is exhausted; then reports that it is
+    /// stopping.
     ///
     /// # Errors
-    /// If there are no models to begin with.
+    /// If there are no models to start with.
     pub(crate) fn until_stopped(
         &mut self,
         events: &Receiver<DaemonEvent>,
@@ -170,7 +171,7 @@ impl Supervisor {
         self.inboxes[camera].order(Control::Pause);
     }
 
-    /// Pauses what was paused when the daemon ended last.
+    /// Pauses the cameras that were paused when the daemon last stopped.
     fn stay_paused(&mut self) {
         let paused = self.paused.read().unwrap_or_else(|error| {
             let file = self.paused.path().display();
@@ -191,7 +192,7 @@ impl Supervisor {
         }
     }
 
-    /// Keeps what is paused for the next start.
+    /// Saves which cameras are paused for the next start.
     fn keep_paused(&self) -> Result<(), String> {
         let paused = self.readiness.paused.iter();
         let names = paused.map(|&camera| self.config.cameras[camera].name.as_str());
@@ -230,7 +231,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Says what came of a command: in the log if nothing did, and to the requester.
+    /// Reports the result of a command: to the log if it failed, and to the requester.
     fn finish(&mut self, done: Result<(), String>, reply: Option<Reply>) {
         if let Err(problem) = &done
             && let Some(suppressed) = self.complaints.permit()
@@ -240,7 +241,7 @@ impl Supervisor {
         self.answer(done, reply);
     }
 
-    /// Answers the requester, if anyone has.
+    /// Answers the requester, if there is one.
     fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
         let result = CommandResult {
             ok: done.is_ok(),
@@ -253,9 +254,9 @@ impl Supervisor {
         });
     }
 
-    /// Reads the configuration again. What can be exchanged while parts are judged is, once the
-    /// models are proven; the sections that take a restart are named. A mistake leaves everything
-    /// as it is. Who has asked is answered when that is known.
+    /// Reloads the configuration. What can be exchanged while parts are judged is exchanged once
+    /// the models are proven; the sections that need a restart are named. An error leaves
+    /// everything unchanged. The requester is answered once the outcome is known.
     fn reload(&mut self, reply: Option<Reply>) {
         match ValidConfig::load(&self.configuration) {
             Ok(new) => {
@@ -273,7 +274,7 @@ impl Supervisor {
         }
     }
 
-    /// Says what came of a reload whose models are in use.
+    /// Reports the result of a reload whose models are in use.
     fn finish_reload(&self, Reload { reply, kept }: Reload) {
         if kept.is_empty() {
             return self.answer(Ok(()), reply);
@@ -295,7 +296,7 @@ impl Supervisor {
         self.answer(Err(problem), reply);
     }
 
-    /// Does what the models' thread has news for.
+    /// Handles the results of the models' thread.
     fn fetch_models(&mut self) -> Result<(), ModelsError> {
         let outcomes: Vec<_> = self.models.fetch().collect();
         for outcome in outcomes {
@@ -334,11 +335,11 @@ impl Supervisor {
         Ok(())
     }
 
-    /// From the next part on these models judge.
+    /// Judges by these models from the next part on.
     fn use_models(&mut self, models: &LoadedModels) {
         self.readiness.has_models = true;
         if self.readiness.failed_self_test {
-            // A model that was kept may be what failed: only its golden inputs can tell.
+            // A kept model may be the one that failed: only its golden inputs can tell.
             self.models.order(ModelJob::SelfTest(None));
         }
         self.shadow.exchange(models.shadows());
@@ -360,7 +361,7 @@ impl Supervisor {
         }
     }
 
-    /// Looks whether the pipeline gets on, and says what is new.
+    /// Checks whether the pipeline makes progress, and reports changes.
     fn poll(&mut self) {
         self.look_at_health();
         self.synchronised = self.clock.look();
@@ -368,7 +369,7 @@ impl Supervisor {
         self.say(phase, not_ready);
     }
 
-    /// Feeds the watchdog, and says so to subscribers, only while no stage hangs.
+    /// Feeds the watchdog and sends a heartbeat to subscribers, only while no stage hangs.
     fn look_at_health(&mut self) {
         self.publisher.ask_for_a_sign();
         let hanging = health::laggard(&self.stages, health::PATIENCE).map(Progress::stage);
@@ -391,7 +392,7 @@ impl Supervisor {
         self.readiness.hanging = hanging.map(str::to_owned);
     }
 
-    /// Says what is new.
+    /// Reports changes.
     fn say(&mut self, phase: Phase, not_ready: Option<String>) {
         let report = DaemonStatus {
             phase,

@@ -1,7 +1,7 @@
-//! What the service manager is told. Without one every call does nothing.
+//! Messages to the service manager. Without one every call does nothing.
 //!
-//! A thread of its own tells it, so that a manager that does not read holds up nothing. What is
-//! not told yet is kept as one state, of which the newest counts, and not as a queue.
+//! A separate thread sends them, so that a manager that does not read blocks nothing. Unsent
+//! messages are kept as one state, of which the newest counts, and not as a queue.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use std::{io, thread};
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
-/// How much more time for the start is asked for at a time.
+/// How much more time for the start is requested at a time.
 const MORE_TIME: Duration = Duration::from_secs(60);
 
-/// How long the last news may take. The manager needs microseconds; one that does not read would
-/// hold up the end.
+/// How long the last message may take. The manager needs microseconds; one that does not read would
+/// delay the end.
 const LAST_NEWS: Duration = Duration::from_secs(1);
 
 /// The service manager, if any.
@@ -24,14 +24,14 @@ pub(crate) struct ServiceManager {
     unsent: Option<Arc<Unsent>>,
 }
 
-/// Where news waits for the thread.
+/// Where messages wait for the thread.
 #[derive(Debug, Default)]
 struct Unsent {
     news: Mutex<ManagerNews>,
     changed: Condvar,
 }
 
-/// What the manager has not been told yet.
+/// What has not been sent to the manager yet.
 #[derive(Debug, Default)]
 struct ManagerNews {
     is_ready: bool,
@@ -39,15 +39,15 @@ struct ManagerNews {
     is_alive: bool,
     needs_time: bool,
     status: Option<String>,
-    /// The thread has taken news and not told it yet.
+    /// Whether the thread has taken messages and not sent them yet.
     is_being_told: bool,
 }
 
 impl ServiceManager {
-    /// As the environment has it.
+    /// Creates the manager that the environment names.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If the system cannot create a thread.
     pub(crate) fn from_environment() -> io::Result<Self> {
         let unsent = std::env::var_os("NOTIFY_SOCKET").map(|_| Arc::new(Unsent::default()));
         if let Some(unsent) = &unsent {
@@ -62,36 +62,36 @@ impl ServiceManager {
         })
     }
 
-    /// After how long without a sign of life the process is restarted.
+    /// Returns after how long without a sign of life the process is restarted.
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Start-up is finished.
+    /// Reports that start-up is finished.
     pub(crate) fn ready(&self) {
         self.add(|news| news.is_ready = true);
     }
 
-    /// A line for `systemctl status`.
+    /// Sets the line for `systemctl status`.
     pub(crate) fn status(&self, status: &str) {
-        // The protocol ends a value with its line.
+        // In the protocol a value ends with its line.
         let status = status.replace('\n', " ");
         self.add(|news| news.status = Some(status));
     }
 
-    /// A sign of life.
+    /// Sends a sign of life.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.add(|news| news.is_alive = true);
         }
     }
 
-    /// Start-up goes on and takes its time: the limit counts from now on.
+    /// Reports that start-up continues and takes time: the limit counts from now on.
     pub(crate) fn extend_start(&self) {
         self.add(|news| news.needs_time = true);
     }
 
-    /// The shutdown has begun.
+    /// Reports that the shutdown has begun.
     pub(crate) fn stopping(&self) {
         self.add(|news| news.is_stopping = true);
     }
@@ -104,7 +104,7 @@ impl ServiceManager {
     }
 }
 
-/// The last news is told before the end.
+/// Sends the last messages before the end.
 impl Drop for ServiceManager {
     fn drop(&mut self) {
         if let Some(unsent) = &self.unsent {
@@ -120,8 +120,8 @@ impl Drop for ServiceManager {
 }
 
 impl Unsent {
-    /// Tells what there is to tell, until the process ends; says once that it cannot, and once
-    /// that it can again.
+    /// Sends pending messages until the process ends; logs once that it cannot, and once that it
+    /// can again.
     fn tell(&self) {
         let mut is_failing = false;
         loop {

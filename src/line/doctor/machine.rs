@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 
 use super::{Finding, ask};
 
-/// What TensorRT and CUDA consist of, as far as inference needs it.
+/// The libraries of TensorRT and CUDA that inference needs.
 const LIBRARIES: [&str; 5] = [
     "libnvinfer.so.",
     "libcudart.so.",
@@ -16,7 +16,7 @@ const LIBRARIES: [&str; 5] = [
     "libcuda.so.",
 ];
 
-/// System, processor, memory, and what of a GPU there is.
+/// Examines system, processor, memory, and the GPU if there is one.
 pub(crate) fn examine(root: &Path) -> Vec<Finding> {
     let text = |path: &str| first_line(&root.join(path));
     let mut findings = vec![
@@ -52,7 +52,7 @@ pub(crate) fn examine(root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// The video devices, with what the kernel calls them.
+/// Lists the video devices, with the kernel's names for them.
 pub(crate) fn cameras(root: &Path) -> Vec<Finding> {
     let nodes = entries(&root.join("dev"))
         .into_iter()
@@ -74,7 +74,7 @@ pub(crate) fn cameras(root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Whether this user may use a device.
+/// Reports whether this user may use a device.
 pub(crate) fn permission(node: &Path) -> String {
     match access(node, Access::READ_OK | Access::WRITE_OK) {
         Ok(()) => "may be used".to_owned(),
@@ -84,7 +84,7 @@ pub(crate) fn permission(node: &Path) -> String {
 
 fn processor(root: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    // On ARM there is no name, and the board says what it is.
+    // On ARM there is no name, and the board is named instead.
     let name = value(&root.join("proc/cpuinfo"), "model name");
     let name = name.map_or_else(
         || std::env::consts::ARCH.to_owned(),
@@ -127,7 +127,7 @@ fn gpu_nodes(root: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What the system's loader finds, and what lies in the folders of `LD_LIBRARY_PATH`.
+/// Lists what the system's loader finds, and what is in the folders of `LD_LIBRARY_PATH`.
 fn libraries() -> String {
     let cache = ask("ldconfig", &["-p"]).or_else(|_| ask("/sbin/ldconfig", &["-p"]));
     let cached = cache.unwrap_or_default();
@@ -155,7 +155,7 @@ fn has_prefix(path: &Path, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// What lies in a folder, in order; nothing if there is none.
+/// Lists a folder, in order; empty if it does not exist.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
@@ -163,14 +163,14 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A file's first line; the kernel ends some with a zero byte.
+/// Returns a file's first line; the kernel ends some with a zero byte.
 fn first_line(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().next()?.trim_matches(['\0', ' ']);
     (!line.is_empty()).then(|| line.to_owned())
 }
 
-/// What stands behind `name` in the first line that begins with it.
+/// Returns what follows `name` in the first line that begins with it.
 fn value(file: &Path, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -185,7 +185,7 @@ fn unknown() -> String {
 mod tests {
     use super::*;
 
-    /// A machine made of these files.
+    /// Creates a machine from these files.
     fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {

@@ -1,8 +1,8 @@
 //! What a bug report needs: machine, software, configuration and surroundings, as they are.
 //!
-//! Looks and never touches: opens no camera, loads no model, logs in nowhere. Whatever is broken
-//! is a finding like any other and stops nothing. Secrets are masked where they come from: the
-//! configuration is shown as it serialises, and a variable as the key that it sets.
+//! Read-only: opens no camera, loads no model, logs in nowhere. Anything broken is a finding like
+//! any other and stops nothing. Secrets are masked at the source: the configuration is shown as it
+//! serialises, and a variable as the key that it sets.
 
 use std::fmt::Display;
 use std::io::Read;
@@ -18,8 +18,8 @@ mod machine;
 mod station;
 mod surroundings;
 
-/// No question may hold up the report for longer than this: a name server that is away, a bus
-/// that does not answer.
+/// No query may delay the report for longer than this: a name server that is down, a bus that does
+/// not answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Everything that was found.
@@ -29,7 +29,7 @@ pub struct DoctorReport {
     pub sections: Vec<Section>,
 }
 
-/// What belongs together.
+/// A group of related findings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Section {
     /// Its heading.
@@ -38,19 +38,19 @@ pub struct Section {
     pub findings: Vec<Finding>,
 }
 
-/// One thing that was looked at.
+/// One thing that was examined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// What was examined.
     pub subject: String,
-    /// True if flawd cannot work with it as it is configured.
+    /// True if flawd cannot work with it as configured.
     pub broken: bool,
-    /// How it is; may have several lines.
+    /// Its state; may have several lines.
     pub text: String,
 }
 
 impl DoctorReport {
-    /// How many findings are broken.
+    /// Returns how many findings are broken.
     pub fn broken(&self) -> usize {
         let findings = self.sections.iter().flat_map(|section| &section.findings);
         findings.filter(|finding| finding.broken).count()
@@ -74,7 +74,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything; `configuration` is the daemon's file.
+/// Examines everything; `configuration` is the daemon's file.
 pub fn examine(configuration: &Path) -> DoctorReport {
     let root = Path::new("/");
     let mut sections = vec![
@@ -131,14 +131,14 @@ fn program() -> Vec<Finding> {
     ]
 }
 
-/// What `question` answers, unless it takes too long; then its thread is left to itself.
+/// Returns the answer of `question`, unless it takes too long; then its thread is abandoned.
 fn within_patience<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, answer) = mpsc::channel();
     thread::spawn(move || sender.send(question()).ok());
     answer.recv_timeout(PATIENCE).ok()
 }
 
-/// What another program prints, or why it prints nothing.
+/// Returns what another program prints, or why it prints nothing.
 fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut child = Command::new(program)
         .args(arguments)
@@ -150,7 +150,7 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = child.stdout.take();
     let text = within_patience(move || {
         let mut text = String::new();
-        // What is not UTF-8 was not meant for us.
+        // Output that is not UTF-8 is ignored.
         output.map(|mut output| output.read_to_string(&mut text).ok());
         text
     });

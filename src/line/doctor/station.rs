@@ -1,5 +1,5 @@
-//! What the configuration asks for, and whether it is there: bundles, ONNX Runtime, devices,
-//! broker, state folder.
+//! What the configuration names, and whether it is there: bundles, ONNX Runtime, devices, broker,
+//! state folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::line::config::{Config, ConfigError, Document, SourceSettings, ValidConfig};
 use crate::messages::with_causes;
 
-/// Everything that the configuration leads to.
+/// Examines everything that the configuration names.
 pub(crate) fn examine(path: &Path) -> Vec<Section> {
     let (valid, configuration) = configuration(path);
     let library = valid
@@ -53,7 +53,7 @@ pub(crate) fn examine(path: &Path) -> Vec<Section> {
     sections
 }
 
-/// Whether the file is valid, and what it says together with the environment.
+/// Reports whether the file is valid, and its content merged with the environment.
 fn configuration(path: &Path) -> (Option<ValidConfig>, Vec<Finding>) {
     let variables: BTreeMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -77,7 +77,7 @@ fn configuration(path: &Path) -> (Option<ValidConfig>, Vec<Finding>) {
     }
 }
 
-/// The configuration with every default, as it serialises: secrets mask themselves.
+/// Returns the configuration with every default, as it serialises: secrets mask themselves.
 fn effective(config: &Config) -> Finding {
     match toml::to_string(config) {
         Ok(text) => Finding::new("effective", text.trim_end()),
@@ -110,7 +110,7 @@ fn runtime(named: Option<&Path>) -> Vec<Finding> {
     ]
 }
 
-/// Every bundle that the configuration names, each once.
+/// Examines every bundle that the configuration names, each once.
 fn bundles(config: &ValidConfig) -> Vec<Finding> {
     let models = config.cameras.iter().map(|camera| &camera.models);
     let folders: BTreeSet<&PathBuf> = models
@@ -141,7 +141,7 @@ fn bundles(config: &ValidConfig) -> Vec<Finding> {
     findings
 }
 
-/// Whether there is what the cameras are to be opened from. Nothing is opened.
+/// Reports whether the cameras' sources exist. Nothing is opened.
 fn sources(config: &ValidConfig) -> Vec<Finding> {
     let look = |camera: &crate::line::config::CameraSettings| {
         let name = camera.name.clone();
@@ -168,7 +168,7 @@ fn sources(config: &ValidConfig) -> Vec<Finding> {
     config.cameras.iter().map(look).collect()
 }
 
-/// Whether the name resolves and somebody listens; nothing is said to him.
+/// Reports whether the name resolves and the port accepts connections; nothing is sent.
 fn broker(host: &str, port: u16) -> Vec<Finding> {
     let address = format!("{host}:{port}");
     let question = (host.to_owned(), port);
@@ -206,10 +206,10 @@ fn broker(host: &str, port: u16) -> Vec<Finding> {
     findings
 }
 
-/// The folder that survives restarts: its file system, and what is free there.
+/// Reports on the folder that survives restarts: its file system, and the free space on it.
 fn state(folder: &Path) -> Vec<Finding> {
     let subject = folder.display().to_string();
-    // It is made by the daemon; until then what counts is where it will lie.
+    // The daemon creates it; until then what counts is where it will be.
     let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else {
         return vec![Finding::broken(
             subject,
@@ -239,7 +239,8 @@ fn state(folder: &Path) -> Vec<Finding> {
     vec![Finding::new(subject, text)]
 }
 
-/// The type of the file system that `path` lies on; `mounts` is in the form of proc_pid_mountinfo(5).
+/// Returns the type of the file system that `path` is on; `mounts` is in the format of
+/// proc_pid_mountinfo(5).
 fn file_system(mounts: &str, path: &Path) -> Option<String> {
     let mount = |line: &str| {
         let (before, behind) = line.split_once(" - ")?;
@@ -248,7 +249,7 @@ fn file_system(mounts: &str, path: &Path) -> Option<String> {
         path.starts_with(&point)
             .then_some((point.as_os_str().len(), kind))
     };
-    // Where several are mounted on one point, the last one is seen.
+    // If several are mounted on one point, the last one is seen.
     let (_, kind) = mounts
         .lines()
         .filter_map(mount)

@@ -1,4 +1,4 @@
-//! What the daemon runs under: clock, service manager, variables.
+//! The daemon's surroundings: clock, service manager, variables.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,10 +10,10 @@ use super::{Finding, ask};
 use crate::line::config::{Config, Document, ENVIRONMENT_PREFIX};
 use crate::line::daemon::clock;
 
-/// What of the unit's state a reader wants to know.
+/// The properties of the unit that matter in a report.
 const UNIT_PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts";
 
-/// Variables that are shown besides those of the configuration.
+/// Variables that are shown in addition to those of the configuration.
 const PLAIN_VARIABLES: [&str; 4] = [
     "FLAWD_LOG",
     "FLAWD_MAX_MEGAPIXELS",
@@ -21,12 +21,12 @@ const PLAIN_VARIABLES: [&str; 4] = [
     "LD_LIBRARY_PATH",
 ];
 
-/// The time, and who keeps it.
+/// Reports the time, and what keeps it.
 pub(crate) fn clock() -> Vec<Finding> {
     let synchronised = match clock::synchronised(Path::new("/run")) {
         Some(true) => "yes, says systemd-timesyncd".to_owned(),
         Some(false) => "no, says systemd-timesyncd".to_owned(),
-        // It asks the kernel, so it knows of chrony and others too.
+        // It asks the kernel, so it also covers chrony and others.
         None => match ask("timedatectl", &["show", "-p", "NTPSynchronized", "--value"]) {
             Ok(answer) => format!("{answer}, says timedatectl; flawd itself cannot know"),
             Err(problem) => format!("not known ({problem})"),
@@ -38,7 +38,7 @@ pub(crate) fn clock() -> Vec<Finding> {
     ]
 }
 
-/// The service manager, and how the unit is.
+/// Reports on the service manager and the state of the unit.
 pub(crate) fn service() -> Vec<Finding> {
     let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
     let unit = ask(
@@ -62,8 +62,8 @@ pub(crate) fn service() -> Vec<Finding> {
     ]
 }
 
-/// The variables that flawd reads. Of those that take precedence over the file, what is shown is
-/// the value of the key that they set, as the configuration itself would show it; so a secret is
+/// Reports the variables that flawd reads. For those that take precedence over the file, the value
+/// of the key that they set is shown, as the configuration itself would show it; so a secret is
 /// masked because it is one, and the value of a mistyped name, which may be meant as a secret, is
 /// not shown at all.
 pub(crate) fn environment(
@@ -94,7 +94,7 @@ pub(crate) fn environment(
     findings
 }
 
-/// What the configuration shows for `key` when this variable alone sets it.
+/// Returns what the configuration shows for `key` when this variable alone sets it.
 fn shown(name: &str, key: &str, value: String) -> Option<String> {
     let alone = BTreeMap::from([(name.to_owned(), value)]);
     let config = Config::parse(&Document::new("", ""), &alone).ok()?;

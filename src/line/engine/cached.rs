@@ -1,4 +1,4 @@
-//! The engines that lie in a folder, and which of them are of no use any more.
+//! The engines in a folder, and which of them are no longer useful.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,26 +9,26 @@ use super::{BUILDING, EngineKey, EngineRecord, Engines};
 /// A folder with an engine, or with the remains of a build.
 #[derive(Clone, Debug)]
 pub struct KeptEngine {
-    /// Where it lies.
+    /// Its path.
     pub folder: PathBuf,
-    /// What it was built for; none if the build did not end.
+    /// What it was built for; `None` if the build did not finish.
     pub key: Option<EngineKey>,
-    /// Space that its files take.
+    /// Bytes that its files take.
     pub bytes: u64,
 }
 
 impl Engines {
-    /// Every engine in the folder, and every remains of one, in the order of their names. What is
-    /// not an engine of flawd's, and what a running process builds at this moment, is left out.
+    /// Lists every engine and every unfinished build in the folder, ordered by name. Anything that
+    /// is not a flawd engine, and builds in progress, are left out.
     ///
     /// # Errors
-    /// If the folder is there and cannot be listed.
+    /// If the folder exists and cannot be listed.
     pub fn list(&self) -> io::Result<Vec<KeptEngine>> {
         list(&self.folder)
     }
 
-    /// Why an engine is of no use any more; none if it may be. An engine of another model is of
-    /// use unless `wanted` has every key that is.
+    /// Returns why an engine is no longer useful; `None` if it may be. An engine of another model
+    /// counts as useful unless `wanted` has every useful key.
     pub fn why_stale(
         &self,
         kept: &KeptEngine,
@@ -59,7 +59,7 @@ impl KeptEngine {
     /// Removes it.
     ///
     /// # Errors
-    /// If the system does not let it go.
+    /// If the system refuses to delete it.
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.folder)
     }
@@ -86,14 +86,14 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<KeptEngine>> {
     Ok(kept)
 }
 
-/// As [`EngineKey::folder_name`] makes them.
+/// Returns whether this is a name as made by [`EngineKey::folder_name`].
 fn is_engine_name(name: &str) -> bool {
     let is_digest = |part: &str| part.len() == 16 && part.chars().all(|c| c.is_ascii_hexdigit());
     name.split_once('-')
         .is_some_and(|(model, rest)| is_digest(model) && is_digest(rest))
 }
 
-/// The folders in which a process built that is gone.
+/// Lists the build folders whose process has ended.
 pub(crate) fn abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let kept = list(folder)?.into_iter().map(|kept| kept.folder);
     let is_build = |folder: &PathBuf| {
@@ -103,13 +103,14 @@ pub(crate) fn abandoned(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(kept.filter(is_build).collect())
 }
 
-/// True for a folder in which a process built that is gone: it would hold the lock. Its number
-/// says nothing, as another process may have the same, and in a container always has.
+/// Returns whether this is a build folder whose process has ended: a live one would hold the lock.
+/// The process ID proves nothing, as another process may have the same, and in a container always
+/// has.
 fn is_abandoned_build(folder: &Path, name: &str) -> bool {
     name.starts_with(BUILDING) && File::open(folder).is_ok_and(|folder| folder.try_lock().is_ok())
 }
 
-/// Files of which the size cannot be read count nothing.
+/// Returns the total size; files whose size cannot be read count as 0.
 fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries

@@ -1,4 +1,4 @@
-//! By what an engine is kept: everything that it holds for and nothing else.
+//! The key of an engine: everything that it depends on and nothing else.
 
 use flawd_core::digest::Digest;
 use flawd_onnx::TensorRtOptions;
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use super::machine::Machine;
 use crate::files::digest::sha256;
 
-/// What an engine was built for. With another key it is another engine.
+/// What an engine was built for. Another key means another engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineKey {
     /// Digest of the model file.
     pub model: Digest,
-    /// Half precision where that is faster.
+    /// Whether half precision is used when that is faster.
     pub fp16: bool,
-    /// Limit of the scratch memory in bytes; none: TensorRT's own.
+    /// Limit of the scratch memory in bytes; `None` for TensorRT's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<usize>,
     /// Which of the machine's GPUs, counted from 0.
     pub device: u32,
-    /// What it runs on.
+    /// The machine that it runs on.
     pub machine: Machine,
 }
 
 impl EngineKey {
-    /// The key of a model's engine on a machine.
+    /// Creates the key of a model's engine on a machine.
     pub fn new(model: Digest, options: &TensorRtOptions, machine: &Machine) -> Self {
         Self {
             model,
@@ -36,14 +36,14 @@ impl EngineKey {
         }
     }
 
-    /// The folder that keeps the engine: the beginnings of two digests, the model's and that of
-    /// the rest.
+    /// Returns the name of the engine's folder: the beginnings of two digests, the model's and that
+    /// of the rest.
     pub fn folder_name(&self) -> String {
         let rest = sha256(self.text().as_bytes());
         format!("{}-{}", &self.model.hex()[..16], &rest.hex()[..16])
     }
 
-    /// What sets it apart from another one, human-readable.
+    /// Returns its differences from another key, human-readable.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let differs = |name: &str, here: &dyn ToString, there: &dyn ToString| {
             let (here, there) = (here.to_string(), there.to_string());

@@ -1,6 +1,6 @@
-//! What an engine depends on besides its model: the versions of the software below it, and the
-//! GPU. Read from files that are there without any of NVIDIA's tools; what cannot be read is said
-//! to be [`UNKNOWN`], never guessed.
+//! What an engine depends on besides its model: the versions of the underlying software, and the
+//! GPU. Read from files that exist without any of NVIDIA's tools; what cannot be read is
+//! [`UNKNOWN`], never guessed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Stands for what cannot be read.
 pub const UNKNOWN: &str = "unknown";
 
-/// Folders in which libraries lie without being named anywhere.
+/// Folders in which libraries are found without being configured anywhere.
 const LIBRARY_FOLDERS: [&str; 8] = [
     "lib",
     "usr/lib",
@@ -24,16 +24,16 @@ const LIBRARY_FOLDERS: [&str; 8] = [
     "usr/local/cuda/lib64",
 ];
 
-/// The library that is TensorRT.
+/// The TensorRT library.
 const TENSORRT: &str = "libnvinfer.so.";
 
-/// The machine as an engine sees it.
+/// The machine, as far as engines depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// Version and commit of ONNX Runtime.
     pub onnxruntime: String,
-    /// Version of TensorRT; each one that is installed, where there are several.
+    /// Version of TensorRT; all of them, if several are installed.
     pub tensorrt: String,
     /// Version of NVIDIA's driver; on a Jetson also of the system that it is a part of.
     pub driver: String,
@@ -42,7 +42,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine.
+    /// Reads the properties of this machine.
     pub fn read(runtime: &Runtime) -> Self {
         let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let beside = runtime.library().parent().map(Path::to_owned);
@@ -53,7 +53,7 @@ impl Machine {
         }
     }
 
-    /// What can be read below `root`, with TensorRT searched in `folders` as well.
+    /// Reads what is below `root`; TensorRT is also searched for in `folders`.
     fn read_below(root: &Path, folders: Vec<PathBuf>) -> Self {
         Self {
             onnxruntime: UNKNOWN.to_owned(),
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Names of what could not be read: a change of it goes unnoticed.
+    /// Returns the names of what could not be read: changes to it go unnoticed.
     pub fn unknown(&self) -> Vec<&'static str> {
         [
             ("ONNX Runtime", &self.onnxruntime),
@@ -87,7 +87,7 @@ fn joined(found: impl IntoIterator<Item = String>) -> String {
     }
 }
 
-/// The version at the end of the library's name, and the commit that the library names itself.
+/// Returns the version at the end of the library's name, and the commit that the library reports.
 fn onnxruntime(library: &Path, build_info: &str) -> String {
     let name = library.file_name().unwrap_or_default().to_string_lossy();
     let version = name
@@ -100,7 +100,7 @@ fn onnxruntime(library: &Path, build_info: &str) -> String {
     joined(version.into_iter().chain(commit))
 }
 
-/// The versions of every TensorRT that the system's loader may find.
+/// Returns the versions of every TensorRT that the system's loader may find.
 fn tensorrt(root: &Path, mut folders: Vec<PathBuf>) -> BTreeSet<String> {
     let configured = fs::read_dir(root.join("etc/ld.so.conf.d"));
     for file in configured.into_iter().flatten().flatten() {
@@ -126,14 +126,14 @@ fn tensorrt(root: &Path, mut folders: Vec<PathBuf>) -> BTreeSet<String> {
         if version.contains('.') {
             return Some(version.to_owned());
         }
-        // Python's packages have the first number alone; the size tells their versions apart.
+        // Python's packages have only the major version; the size tells their versions apart.
         let bytes = fs::metadata(&file).ok()?.len();
         Some(format!("{version} ({bytes} bytes)"))
     };
     files.filter_map(|entry| library(entry.path())).collect()
 }
 
-/// The kernel module's version; on a Jetson also the release of its system.
+/// Returns the kernel module's version; on a Jetson also the release of its system.
 fn driver(root: &Path) -> Vec<String> {
     let module = fs::read_to_string(root.join("sys/module/nvidia/version"))
         .ok()
@@ -149,7 +149,8 @@ fn driver(root: &Path) -> Vec<String> {
     module.into_iter().chain(release).collect()
 }
 
-/// The version in the first line of `/proc/driver/nvidia/version`, which names the module before.
+/// Extracts the version from the first line of `/proc/driver/nvidia/version`, where it follows the
+/// module's name.
 fn driver_version(text: &str) -> Option<String> {
     let line = text
         .lines()
@@ -159,7 +160,7 @@ fn driver_version(text: &str) -> Option<String> {
     line.split_whitespace().find(is_version).map(str::to_owned)
 }
 
-/// `R36.4.7` out of `# R36 (release), REVISION: 4.7, …`.
+/// Extracts `R36.4.7` from `# R36 (release), REVISION: 4.7, …`.
 fn jetson_release(text: &str) -> Option<String> {
     let major = text.split_whitespace().find(|word| {
         word.strip_prefix('R')
@@ -169,7 +170,7 @@ fn jetson_release(text: &str) -> Option<String> {
     Some(format!("{major}.{revision}"))
 }
 
-/// The names of the GPUs, or the board's where the GPU is a part of it.
+/// Returns the names of the GPUs, or the board's name if the GPU is a part of it.
 fn gpus(root: &Path) -> BTreeSet<String> {
     let cards = fs::read_dir(root.join("proc/driver/nvidia/gpus"));
     let cards = cards.into_iter().flatten().flatten();
@@ -196,7 +197,7 @@ fn gpus(root: &Path) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    /// A file system with these files.
+    /// Creates a file system with these files.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {

@@ -1,14 +1,14 @@
-//! TensorRT engines: built once for a model and a machine, kept, and never loaded for another.
+//! TensorRT engines: built once per model and machine, kept, and never loaded for another.
 //!
 //! ```text
 //! CACHE/<model>-<the rest of the key>/engine.toml   what it holds for, and the files' digests
 //!                                    /*.engine      what TensorRT built
 //!                                    /*.timing      what it measured meanwhile
 //! ```
-//! A build takes minutes and may be interrupted at any of them, so an engine is built in a hidden
-//! folder and appears by one rename, whole or not at all. Another driver, TensorRT, GPU or setting
-//! is another key and thus another folder: after an update the engine is built again instead of
-//! loaded wrong.
+//! A build takes minutes and may be interrupted at any time, so an engine is built in a hidden
+//! folder and appears by one rename, complete or not at all. Another driver, TensorRT, GPU or
+//! setting gives another key and thus another folder: after an update the engine is rebuilt instead
+//! of being loaded wrongly.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -39,7 +39,7 @@ pub use machine::{Machine, UNKNOWN};
 /// The file that makes a folder an engine.
 const RECORD: &str = "engine.toml";
 
-/// Begins the name of a folder in which a process builds, and which it has locked.
+/// Prefix of the name of a folder in which a process builds, and which it has locked.
 const BUILDING: &str = ".building-";
 
 /// Why there is no engine.
@@ -51,12 +51,12 @@ pub enum EngineError {
         path.display()
     )]
     NotKept {
-        /// The place.
+        /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The session came without an engine.
+    /// The session was created without an engine.
     #[error(
         "TensorRT built no engine of {}: it takes no part of this model, so the other providers \
          alone would run it; leave `tensorrt` out of the providers",
@@ -86,24 +86,24 @@ pub struct Engines {
     machine: Machine,
 }
 
-/// A folder in which an engine is built. The lock goes with the process, whatever ends it.
+/// A folder in which an engine is built. The lock is released with the process, however it ends.
 #[derive(Debug)]
 struct Draft {
     folder: TempDir,
     _lock: File,
 }
 
-/// What `engine.toml` says.
+/// The content of `engine.toml`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EngineRecord {
     key: EngineKey,
-    /// Digests by the files' names.
+    /// Digests by file name.
     files: BTreeMap<String, Digest>,
 }
 
-/// Loads a bundle's model by the listed providers, with TensorRT's engine from `engines`, where
-/// TensorRT is listed; `building` is called before one is built, which takes minutes.
+/// Loads a bundle's model with the listed providers, and with TensorRT's engine from `engines` if
+/// TensorRT is listed; `building` is called before an engine is built, which takes minutes.
 ///
 /// # Errors
 /// [`EngineOpenError`] for the model or its engine.
@@ -124,8 +124,8 @@ pub fn open_scorer(
     })
 }
 
-/// Digest of the record of the engine that [`open_scorer`] loads for a bundle, which has the
-/// digests of its files; none where no engine is in use.
+/// Returns the digest of the record of the engine that [`open_scorer`] loads for a bundle, which
+/// has the digests of its files; `None` if no engine is in use.
 pub fn digest(
     bundle: &Bundle,
     options: &SessionOptions,
@@ -136,7 +136,7 @@ pub fn digest(
     engines.digest(&key)
 }
 
-/// TensorRT's settings, where it is listed.
+/// Returns TensorRT's settings, if it is listed.
 pub fn tensorrt(options: &SessionOptions) -> Option<&TensorRtOptions> {
     options
         .providers
@@ -159,7 +159,7 @@ fn with_engine_folder(options: &SessionOptions, folder: &Path) -> SessionOptions
 }
 
 impl Engines {
-    /// The engines in `folder`, which need not exist yet.
+    /// Creates the store of the engines in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>, machine: Machine) -> Self {
         Self {
             folder: folder.into(),
@@ -167,28 +167,29 @@ impl Engines {
         }
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The machine that they are built for.
+    /// Returns the machine that they are built for.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// The key of a model's engine.
+    /// Returns the key of a model's engine.
     pub fn key(&self, model: Digest, options: &TensorRtOptions) -> EngineKey {
         EngineKey::new(model, options, &self.machine)
     }
 
-    /// True if the engine is there, so that loading the model takes seconds instead of minutes.
+    /// Returns whether the engine is there, so that loading the model takes seconds instead of
+    /// minutes.
     #[cfg(test)]
     fn is_built(&self, key: &EngineKey) -> bool {
         EngineRecord::read(&self.place(key)).is_some_and(|record| record.key == *key)
     }
 
-    /// Digest of the record of a kept engine; none if it is not there.
+    /// Returns the digest of the record of a kept engine; `None` if it is not there.
     fn digest(&self, key: &EngineKey) -> Option<Digest> {
         sha256_file(&self.place(key).join(RECORD)).ok()
     }
@@ -197,11 +198,11 @@ impl Engines {
         self.folder.join(key.folder_name())
     }
 
-    /// Opens a session with `open`, which is told the folder for engines: one with the engine of
-    /// this key where it was kept and is whole, else an empty one that is kept afterwards.
+    /// Opens a session with `open`, which receives the folder for engines: one with the engine of
+    /// this key if it was kept and is intact, otherwise an empty one that is kept afterwards.
     ///
     /// # Errors
-    /// What `open` says, or [`EngineError`].
+    /// The error of `open`, or [`EngineError`].
     fn load<T>(
         &self,
         key: &EngineKey,
@@ -214,7 +215,7 @@ impl Engines {
             match record.damaged_file(&place) {
                 None => match open(&place) {
                     Ok(session) => return Ok(session),
-                    // Something that the key does not know of has changed.
+                    // Something that is not part of the key has changed.
                     Err(error) => warn!(
                         engine = %place.display(),
                         error = crate::messages::with_causes(&error),
@@ -236,17 +237,17 @@ impl Engines {
         Ok(session)
     }
 
-    /// A folder to build in. What builds left that were cut off goes.
+    /// Creates a folder to build in, and removes those of interrupted builds.
     fn draft(&self) -> Result<Draft, EngineError> {
         let make = || {
             fs::create_dir_all(&self.folder)?;
             for abandoned in cached::abandoned(&self.folder)? {
-                // It only takes room.
+                // It only takes up space.
                 fs::remove_dir_all(abandoned).ok();
             }
             let folder = tempfile::Builder::new()
                 .prefix(&format!("{BUILDING}{}-", std::process::id()))
-                // Like every other folder, so that the service may use what was built by hand.
+                // Like every other folder, so that the service can use what was built by hand.
                 .permissions(Permissions::from_mode(0o755))
                 .tempdir_in(&self.folder)?;
             let lock = File::open(folder.path())?;
@@ -259,8 +260,8 @@ impl Engines {
         make().map_err(self.not_kept())
     }
 
-    /// What TensorRT measured for another model on this machine makes a build faster. That it does
-    /// not is not an error.
+    /// Copies TensorRT's measurements for another model on this machine, which make a build faster.
+    /// Failing to is not an error.
     fn copy_timings(&self, key: &EngineKey, draft: &Path) {
         let kept = cached::list(&self.folder).unwrap_or_default();
         let same_machine = kept.iter().filter(|kept| {
@@ -280,7 +281,7 @@ impl Engines {
         }
     }
 
-    /// Gives what was built its record and its place.
+    /// Writes the record of a finished build and moves it to its final place.
     fn keep(&self, key: &EngineKey, model: &Path, draft: Draft) -> Result<(), EngineError> {
         let describe = || -> io::Result<BTreeMap<String, Digest>> {
             let mut files = BTreeMap::new();
@@ -338,13 +339,13 @@ impl Engines {
 }
 
 impl EngineRecord {
-    /// The record in a folder; none where there is no engine.
+    /// Reads the record in a folder; `None` if there is no engine.
     fn read(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join(RECORD)).ok()?;
         toml::from_str(&text).ok()
     }
 
-    /// The first file that is not what it was.
+    /// Returns the first file that has changed.
     fn damaged_file(&self, folder: &Path) -> Option<&str> {
         let mut files = self.files.keys();
         files

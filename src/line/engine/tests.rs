@@ -1,5 +1,5 @@
-//! What is kept and what is built again. TensorRT is not needed for that: whatever puts a file into
-//! the folder that it is told has built an engine.
+//! What is kept and what is rebuilt. TensorRT is not needed for that: anything that writes a file
+//! into the given folder counts as having built an engine.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ impl Bench {
         }
     }
 
-    /// The engines of this machine, with another driver.
+    /// Returns the engines of this machine, with another driver.
     fn engines(&self, driver: &str) -> Engines {
         let machine = Machine {
             onnxruntime: "1.32.0".to_owned(),
@@ -33,7 +33,7 @@ impl Bench {
         Engines::new(self.folder.path().join("engines"), machine)
     }
 
-    /// Loads the engine of a model; where there is none, a build writes one of this content.
+    /// Loads the engine of a model; if there is none, a build writes one with this content.
     fn load(&self, engines: &Engines, model: u8, built: &[u8]) -> Result<Vec<u8>, EngineOpenError> {
         let open = |folder: &Path| {
             let engine = folder.join("graph_fp16_sm89.engine");
@@ -199,7 +199,7 @@ fn what_is_stale_is_listed_with_the_reason_and_nothing_else_is() {
     for (machine, model) in [(&old, 1), (&engines, 1), (&engines, 2), (&old, 3)] {
         bench.load(machine, model, b"plan").unwrap();
     }
-    // Its number is that of a process that is there, and does not build.
+    // Its number is that of a live process that is not building.
     let own = std::process::id();
     let abandoned = engines.folder().join(format!(".building-{own}-gone"));
     let in_progress = engines.folder().join(format!(".building-{own}-x"));
@@ -240,7 +240,7 @@ fn what_is_stale_is_listed_with_the_reason_and_nothing_else_is() {
     assert!(stale(false).is_empty());
     assert!(in_progress.exists() && foreign.exists() && unnamed.exists());
 
-    // What is left of a build goes with the next one.
+    // The remains of a build are removed by the next one.
     fs::create_dir(&abandoned).unwrap();
     bench.load(&engines, 9, b"plan").unwrap();
     assert!(!abandoned.exists() && in_progress.exists());

@@ -1,4 +1,5 @@
-//! Single steps on the file system: a lock, a look at a folder, a file that is whole or not there.
+//! Single operations on the file system: a lock, a folder listing, a file that is complete or
+//! absent.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ const LOCK: &str = ".lock";
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Locks the folder, or says at once that another process has.
+    /// Locks the folder, or fails at once if another process has it.
     pub(crate) fn take(folder: &Path) -> Result<Self, TryLockError> {
         let file = File::options()
             .create(true)
@@ -31,20 +32,20 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Closing the file would not be enough: a child process that is just being started has it
-    /// open too, and holds the lock with it.
+    /// Closing the file would not be enough: a child process that is just being started has it open
+    /// too, and holds the lock with it.
     fn drop(&mut self) {
         self.0.unlock().ok();
     }
 }
 
-/// What tells one folder from another in its place.
+/// Returns what distinguishes a folder from another one in its place.
 pub(crate) fn identity(folder: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::metadata(folder)?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Names of the folders in `folder` that can be ours; links are not followed.
+/// Lists the names of the folders in `folder` that can be ours; links are not followed.
 pub(crate) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -59,8 +60,8 @@ pub(crate) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Ve
     Ok(found)
 }
 
-/// Writes a file under another name and renames it when it is on the disk, so that not even a
-/// power cut leaves half of it. Gives back the time that it got.
+/// Writes a file under another name and renames it when it is on the disk, so that not even a power
+/// cut leaves half of it. Returns its time stamp on the disk.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Result<SystemTime> {
     let folder = path.parent().expect("a file is in a folder");
     let name = path.file_name().expect("a file has a name");
@@ -72,7 +73,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
         file.set_modified(time)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
-        // The name is on the disk as well, or a power cut takes the file with it.
+        // The name must be on the disk as well, or a power cut removes the file.
         sync_folder(folder)?;
         file.metadata()?.modified()
     };
@@ -81,7 +82,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
     })
 }
 
-/// Makes a folder and those above it, each on the disk in the one above it.
+/// Creates a folder and its parents, each synced in its parent.
 fn make_folders(folder: &Path) -> io::Result<()> {
     match fs::create_dir(folder) {
         Ok(()) => {}

@@ -1,4 +1,4 @@
-//! Why evidence cannot be kept, in the operator's words.
+//! Why evidence cannot be kept, in the operator's terms.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 /// Why evidence cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    /// Two stations, one folder.
+    /// Two stations use one folder.
     #[error(
         "another running station keeps its evidence in {}; give each its own folder",
         folder.display()
@@ -17,12 +17,12 @@ pub enum EvidenceError {
         /// The folder.
         folder: PathBuf,
     },
-    /// The folder, or one in it, cannot be made or read.
+    /// The folder, or one in it, cannot be created or read.
     #[error("cannot use the evidence folder {}", folder.display())]
     Folder {
         /// The evidence folder.
         folder: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A file cannot be written.
@@ -30,15 +30,15 @@ pub enum EvidenceError {
     Write {
         /// Which file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A file cannot be deleted, although it is too old or room is needed.
+    /// A file cannot be deleted, although it is too old or space is needed.
     #[error("cannot delete {}", path.display())]
     Delete {
         /// Which file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The file system is full, and no evidence is left to delete.
@@ -50,9 +50,9 @@ pub enum EvidenceError {
     NoRoom {
         /// The evidence folder.
         folder: PathBuf,
-        /// What is free.
+        /// Free bytes.
         free: ByteSize,
-        /// What has to stay free.
+        /// Bytes that must stay free.
         reserve: ByteSize,
     },
     /// The file system has no room for more files, and no evidence is left to delete.
@@ -64,15 +64,15 @@ pub enum EvidenceError {
     NoFiles {
         /// The evidence folder.
         folder: PathBuf,
-        /// How many are free.
+        /// Free files.
         free: u64,
-        /// How many have to stay free.
+        /// Files that must stay free.
         reserve: u64,
     },
 }
 
 impl EvidenceError {
-    /// Whether deleting files may help.
+    /// Returns whether deleting files may help.
     pub(crate) fn is_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Write { source, .. }

@@ -5,12 +5,12 @@
 //!                                                                            .map.png  its heatmap
 //!                      .<either name>.part                                             unfinished
 //! ```
-//! The series is the name of whatever gave the number, so that a numbering that begins again on the
-//! same day takes no other's place. Files of earlier versions have none.
+//! The series names the numbering, so that one that begins again on the same day overwrites no
+//! other's files. Files of earlier versions have none.
 //!
-//! A *stem* is a path without its ending; it names picture and heatmap together. Whatever does not
-//! have such a name, to the letter, belongs to another program and is left alone. The part's id
-//! comes from outside and is in no name.
+//! A *stem* is a path without its extension; it names picture and heatmap together. Files without
+//! exactly such a name belong to another program and are left alone. The part's id comes from
+//! outside and is not used in names.
 
 use flawd_core::verdict::{Reason, Verdict};
 use jiff::civil::Date;
@@ -21,7 +21,7 @@ use super::EvidenceItem;
 const PICTURE: &str = ".png";
 const MAP: &str = ".map.png";
 
-/// The stem of an item, relative to the evidence folder. The day is that of UTC.
+/// Returns the stem of an item, relative to the evidence folder. The day is in UTC.
 pub(crate) fn stem(item: &EvidenceItem) -> String {
     let day = Offset::UTC.to_datetime(item.captured).date();
     let what = what(item.verdict);
@@ -29,17 +29,17 @@ pub(crate) fn stem(item: &EvidenceItem) -> String {
     format!("{}/{day}/{seq:012}-{what}-{series}", item.camera)
 }
 
-/// The picture's path.
+/// Returns the picture's path.
 pub(crate) fn picture(stem: &str) -> String {
     format!("{stem}{PICTURE}")
 }
 
-/// The heatmap's path.
+/// Returns the heatmap's path.
 pub(crate) fn map(stem: &str) -> String {
     format!("{stem}{MAP}")
 }
 
-/// What a file is called until it is whole; `name` is the last part of its path.
+/// Returns a file's name until it is complete; `name` is the last component of its path.
 pub(crate) fn unfinished(name: &str) -> String {
     format!(".{name}.part")
 }
@@ -51,16 +51,16 @@ fn what(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A file of ours, by the last part of its path.
+/// A file of ours, by the last component of its path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ours<'a> {
-    /// A picture or a heatmap; the last part of its stem.
+    /// A picture or a heatmap; the last component of its stem.
     Whole(&'a str),
-    /// Left by a run that was cut off.
+    /// Left by an interrupted run.
     Unfinished,
 }
 
-/// What a file in a day's folder is; `None` for a foreign file.
+/// Classifies a file in a day's folder; `None` for a foreign file.
 pub(crate) fn file(name: &str) -> Option<Ours<'_>> {
     if let Some(inner) = name.strip_prefix('.') {
         let inner = inner.strip_suffix(".part")?;
@@ -86,13 +86,13 @@ fn whole(name: &str) -> Option<&str> {
     (is_known && seq == format!("{number:012}")).then_some(stem)
 }
 
-/// Whether a folder can be a camera's.
+/// Returns whether a folder can be a camera's.
 pub(crate) fn is_camera(name: &str) -> bool {
     let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b"-_".contains(&letter);
     !name.is_empty() && name.bytes().all(is_plain)
 }
 
-/// Whether a folder in a camera's can be a day's.
+/// Returns whether a folder in a camera's can be a day's.
 pub(crate) fn is_day(name: &str) -> bool {
     name.parse().is_ok_and(|day: Date| day.to_string() == name)
 }

@@ -1,8 +1,8 @@
-//! Where items wait for the writer: a queue with a limit in bytes and in number, and the counts
-//! that both sides see.
+//! Where items wait for the writer: a queue limited in bytes and in number, and the counts that
+//! both sides see.
 //!
-//! No plain bounded channel: the limit is memory, which an item holds until it is on disk, and
-//! while the disk takes nothing the writer waits with one item in hand and takes no next one.
+//! Not a plain bounded channel: the limit is memory, which an item holds until it is on disk, and
+//! while the disk accepts nothing the writer waits with one item in hand and takes no other.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use super::{EvidenceItem, EvidenceUsage};
 /// single item may be larger.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Exhibits that may wait. They are written when the daemon ends, within its grace period, and a
-/// small one takes as long as the disk takes to sync: 5 to 50 ms on flash (not measured on every
+/// Maximum items that may wait. They are written when the daemon ends, within its grace period, and
+/// a small one takes as long as the disk takes to sync: 5 to 50 ms on flash (not measured on every
 /// medium).
 const MOST_EXHIBITS: usize = 32;
 
-/// The queue, which both sides hold.
+/// The queue, shared by both sides.
 #[derive(Debug, Default)]
 pub(crate) struct EvidenceQueue {
     state: Mutex<QueueState>,
@@ -29,13 +29,13 @@ pub(crate) struct EvidenceQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     queue: VecDeque<EvidenceItem>,
-    /// Bytes and number of what was admitted and is not yet on disk, the one in the writer's
-    /// hands included.
+    /// Bytes and number of items that were admitted and are not yet on disk, including the one in
+    /// the writer's hands.
     held_bytes: usize,
     held: usize,
     is_closed: bool,
     usage: EvidenceUsage,
-    /// Exhibits left out since this was last said.
+    /// Items left out since this was last reported.
     unsaid: u64,
     said_too_large: bool,
 }
@@ -43,17 +43,17 @@ struct QueueState {
 /// Why an item is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EvidenceRefusal {
-    /// Nothing of its size will ever be kept.
+    /// No item of its size will ever be kept.
     TooLarge,
-    /// There is no room, or nothing can be written, at present.
+    /// There is no space, or nothing can be written, at present.
     NotNow,
 }
 
-/// What the writer finds.
+/// The result of waiting for an item.
 pub(crate) enum NextItem {
     /// The oldest item.
     Exhibit(EvidenceItem),
-    /// Nothing in time.
+    /// Nothing arrived in time.
     Timeout,
     /// No more will come: there is no sender, and the queue is empty or not to be taken from.
     Closed,
@@ -65,7 +65,7 @@ impl EvidenceQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits `patience` for an item; takes none if `is_busy`, but sees the end.
+    /// Waits up to `patience` for an item; takes none if `is_busy`, but notices the end.
     pub(crate) fn next(&self, patience: Duration, is_busy: bool) -> NextItem {
         let has_next = |state: &QueueState| !is_busy && !state.queue.is_empty();
         let (mut state, _) = self
@@ -84,7 +84,7 @@ impl EvidenceQueue {
         NextItem::Timeout
     }
 
-    /// An item of this weight is on disk, or given up.
+    /// Notes that an item of this weight is on disk, or abandoned.
     pub(crate) fn release(&self, weight: usize, is_kept: bool) {
         let mut state = self.lock();
         state.held_bytes -= weight;
@@ -92,7 +92,7 @@ impl EvidenceQueue {
         state.usage.dropped += u64::from(!is_kept);
     }
 
-    /// Gives up what waits, and says how much that was.
+    /// Abandons the waiting items, and returns how many there were.
     pub(crate) fn give_up(&self) -> u64 {
         let mut state = self.lock();
         let given_up = std::mem::take(&mut state.queue);
@@ -102,7 +102,7 @@ impl EvidenceQueue {
         given_up.len() as u64
     }
 
-    /// Says what is on disk, and why nothing can be written where that is so.
+    /// Reports what is on disk, and why nothing can be written, if so.
     pub(crate) fn report(&self, files: u64, bytes: u64, suspended: Option<String>) {
         let mut state = self.lock();
         state.usage.files = files;
@@ -110,13 +110,13 @@ impl EvidenceQueue {
         state.usage.suspended = suspended;
     }
 
-    /// How many items were left out since this was last asked.
+    /// Returns how many items were left out since the last call.
     pub(crate) fn take_unsaid(&self) -> u64 {
         std::mem::take(&mut self.lock().unsaid)
     }
 }
 
-/// The end that items come in at; after the last clone is gone, the queue is closed.
+/// The sending end; after the last clone is gone, the queue is closed.
 #[derive(Clone, Debug)]
 pub(crate) struct EvidenceSender(Arc<Closing>);
 
@@ -143,8 +143,8 @@ impl EvidenceSender {
         self.queue().lock().usage.clone()
     }
 
-    /// Counts an item that is left out. True if it is the first one for this reason, and the
-    /// reason is not one that the writer says.
+    /// Counts an item that is left out. Returns `true` if it is the first one for this reason, and
+    /// the writer does not report that reason itself.
     pub(crate) fn refuse(&self, refusal: EvidenceRefusal) -> bool {
         let mut state = self.queue().lock();
         state.usage.dropped += 1;
@@ -157,7 +157,8 @@ impl EvidenceSender {
         }
     }
 
-    /// Room for an item of this weight; `None`, and counted, where there is none.
+    /// Reserves space for an item of this weight; returns `None`, and counts the item, if there is
+    /// none.
     pub(crate) fn reserve(&self, weight: usize) -> Option<Reservation<'_>> {
         let queue = self.queue();
         let mut state = queue.lock();
@@ -174,7 +175,7 @@ impl EvidenceSender {
     }
 }
 
-/// Room on the queue that is kept for one item.
+/// Space in the queue that is reserved for one item.
 #[must_use]
 pub(crate) struct Reservation<'a>(&'a EvidenceQueue);
 

@@ -1,7 +1,7 @@
-//! The files: how many, how large, how old; a quota over them; and how one is written.
+//! The files: their number, size and age; a quota over them; and how one is written.
 //!
-//! The time of a file's last change is set to when its picture was taken, so that order and age
-//! survive a restart. Knows bytes and names, nothing of pictures. Belongs to one thread.
+//! A file's modification time is set to when its picture was taken, so that order and age survive a
+//! restart. Handles bytes and names, and contains nothing about pictures. Belongs to one thread.
 
 use std::collections::BTreeMap;
 use std::fs::{self, TryLockError};
@@ -15,14 +15,14 @@ use super::EvidenceError;
 use super::disk::{self, Lock};
 use super::name::{self, Ours};
 
-/// Files that others, the journal first of all, can still make when evidence has taken its own
-/// (not measured); less where the file system has room for few.
+/// Files that others, the journal above all, can still create when evidence has used its quota (not
+/// measured); fewer if the file system has room for few.
 const FILES_LEFT: u64 = 256;
 
 /// One item as files.
 #[derive(Debug)]
 pub(crate) struct EvidenceFiles {
-    /// Its name without endings.
+    /// Its name without extensions.
     pub(crate) stem: String,
     /// When the picture was taken.
     pub(crate) captured: SystemTime,
@@ -38,7 +38,7 @@ impl EvidenceFiles {
         self.files().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// Path and content; the picture comes last, so that it is there only with its heatmap.
+    /// Returns path and content; the picture comes last, so that it is there only with its heatmap.
     fn files(&self) -> impl Iterator<Item = (String, &[u8])> {
         let map = self.map.iter();
         map.map(|map| (name::map(&self.stem), map.as_slice()))
@@ -53,23 +53,23 @@ struct Kept {
     bytes: u64,
 }
 
-/// The folder, and what is in it.
+/// The folder and its contents.
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
     /// Device and inode, to notice that the folder was replaced, mounted over, or unmounted.
     identity: (u64, u64),
     _lock: Lock,
-    /// By age, the oldest first, and stem.
+    /// By age, oldest first, and stem.
     index: BTreeMap<(SystemTime, Box<str>), Kept>,
     total: Kept,
-    /// Another process deleted files, so the counts are wrong.
+    /// Whether another process deleted files, so that the counts are wrong.
     is_outdated: bool,
 }
 
 impl Store {
-    /// Opens the folder, which is made where it is missing, counts what is there, and removes what
-    /// is unfinished.
+    /// Opens the folder, which is created if missing, counts what is there, and removes unfinished
+    /// files.
     pub(crate) fn open(folder: &Path) -> Result<Self, EvidenceError> {
         let cannot_use = |source| EvidenceError::Folder {
             folder: folder.to_owned(),
@@ -94,18 +94,18 @@ impl Store {
         Ok(store)
     }
 
-    /// Number of files.
+    /// Returns the number of files.
     pub(crate) fn files(&self) -> u64 {
         self.total.files
     }
 
-    /// Bytes of all files.
+    /// Returns the bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.total.bytes
     }
 
-    /// False if the folder is gone or another one, or its files were deleted by another process:
-    /// then it has to be opened again.
+    /// Returns `false` if the folder is gone or was replaced, or its files were deleted by another
+    /// process: then it must be opened again.
     pub(crate) fn is_current(&self) -> bool {
         !self.is_outdated && disk::identity(&self.folder).is_ok_and(|found| found == self.identity)
     }
@@ -166,8 +166,9 @@ impl Store {
     }
 
     /// Writes an item, after deleting the oldest ones until all files together have at most
-    /// `max_size` bytes, and `reserve` bytes and some files of the file system stay free. Files of the same name
-    /// are replaced: their verdict was numbered, but the daemon ended before it was journalled.
+    /// `max_size` bytes, and `reserve` bytes and some files of the file system stay free. Files of
+    /// the same name are replaced: their verdict was numbered, but the daemon ended before it was
+    /// journalled.
     pub(crate) fn put(
         &mut self,
         files: &EvidenceFiles,
@@ -194,7 +195,7 @@ impl Store {
         }
     }
 
-    /// Deletes the oldest items until these files fit into what may be taken.
+    /// Deletes the oldest items until these files fit within the limits.
     fn make_room(&mut self, files: &EvidenceFiles, reserve: u64) -> Result<(), EvidenceError> {
         loop {
             let system = rustix::fs::statvfs(&self.folder).map_err(|error| {
@@ -210,7 +211,7 @@ impl Store {
                 .sum();
             // Two more for the folders.
             let has_blocks = free >= reserve.saturating_add(need + 2 * block);
-            // A file system that makes room for files as they come states none.
+            // A file system that allocates inodes on demand reports none.
             let files = FILES_LEFT.min(system.f_files / 8) + 4;
             let has_files = system.f_files == 0 || system.f_favail >= files;
             if has_blocks && has_files {
@@ -233,7 +234,7 @@ impl Store {
         }
     }
 
-    /// Writes the files of an item, all or none, and says what time they have on this disk, whose
+    /// Writes the files of an item, all or none, and returns their time stamp on this disk, whose
     /// clock may tick coarsely.
     fn write(&self, files: &EvidenceFiles) -> Result<SystemTime, EvidenceError> {
         let mut time = files.captured;
@@ -252,7 +253,7 @@ impl Store {
         Ok(time)
     }
 
-    /// Deletes the files with this stem, where there are some.
+    /// Deletes the files with this stem, if any.
     fn delete_namesake(&mut self, stem: &str) -> Result<(), EvidenceError> {
         let exists = [name::picture(stem), name::map(stem)]
             .iter()
@@ -260,7 +261,7 @@ impl Store {
         if !exists {
             return Ok(());
         }
-        // Rare enough to look through all of them.
+        // Rare enough to search all of them.
         let key = self.index.keys().find(|(_, other)| &**other == stem);
         match key.cloned() {
             Some(key) => self.delete(key),
@@ -268,7 +269,7 @@ impl Store {
         }
     }
 
-    /// Deletes the oldest item; false if there is none.
+    /// Deletes the oldest item; returns `false` if there is none.
     fn delete_oldest(&mut self) -> Result<bool, EvidenceError> {
         let Some((key, _)) = self.index.first_key_value() else {
             return Ok(false);
@@ -285,8 +286,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes picture and heatmap, and their folders when those are empty; says how many files
-    /// there were.
+    /// Deletes picture and heatmap, and their folders if empty; returns the number of files.
     fn delete_files(&self, stem: &str) -> Result<u64, EvidenceError> {
         let mut deleted = 0;
         for path in [name::picture(stem), name::map(stem)] {

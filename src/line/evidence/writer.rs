@@ -1,8 +1,8 @@
-//! The thread that writes: one item at a time, and once a minute a look at what has grown old.
+//! The thread that writes: one item at a time, and once a minute a check for old files.
 //!
-//! What it has in hand it keeps until it is written. While the disk does not take it, evidence is
-//! suspended: nothing more is admitted, what was admitted waits, and it tries again every few
-//! seconds. So every path that was promised comes true, unless the daemon ends first.
+//! It holds the current item until it is written. While the disk does not accept it, evidence is
+//! suspended: nothing more is admitted, what was admitted waits, and it retries every few seconds.
+//! So every promised path comes to exist, unless the daemon ends first.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,22 +16,22 @@ use crate::messages::with_causes;
 use crate::pictures::encode;
 use crate::pictures::heatmap::overlay;
 
-/// From one look at the ages of files to the next. They are kept for days.
+/// Time between two checks of the files' ages. They are kept for days.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// So long after the start nothing goes by its age: a clock that a board without a battery woke up
-/// with is right by then, if it ever will be.
+/// For this long after the start nothing is deleted by age: a wrong clock of a board without a
+/// battery is right by then, if it ever will be.
 const SETTLED: Duration = Duration::from_secs(3600);
 
-/// From one attempt at a disk that takes nothing to the next.
+/// Time between two attempts at a disk that accepts nothing.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Shortest time between two lines about pictures that were left out.
+/// Shortest time between two log lines about pictures that were left out.
 const SAY: Duration = Duration::from_secs(60);
 
-/// How much nicer the thread is than the others. A picture of 1280x720 with its heatmap takes some
+/// The thread's niceness, relative to the others. A picture of 1280x720 with its heatmap takes some
 /// 25 ms of processor time (measured on one core of an EPYC), which inspection may need itself; at
-/// 10 the thread gets a tenth of a core's time from a thread that wants all of it.
+/// 10 the thread gets a tenth of a core's time next to a thread that wants all of it.
 const NICER: i32 = 10;
 
 /// The thread's body.
@@ -39,7 +39,7 @@ const NICER: i32 = 10;
 pub struct EvidenceWriter {
     settings: Arc<EvidenceSettings>,
     queue: Arc<EvidenceQueue>,
-    /// None while the folder cannot be used.
+    /// `None` while the folder cannot be used.
     store: Option<Store>,
     in_hand: Option<InHand>,
     /// Why nothing can be written.
@@ -51,28 +51,28 @@ pub struct EvidenceWriter {
     pub(crate) retry: Duration,
 }
 
-/// The date by which pictures grow old: no later than the clock says, and no later than at the
-/// start and the time that has passed since. So a clock that is set forward, rightly or wrongly,
-/// makes nothing old that is not.
+/// The date by which pictures are aged: no later than the clock shows, and no later than the start
+/// plus the time that has passed since. So a clock that is set forward, rightly or wrongly, makes
+/// nothing old that is not.
 #[derive(Debug)]
 struct Calendar {
     begun: (SystemTime, Instant),
 }
 
 impl Calendar {
-    /// A calendar that begins at this moment, on both clocks.
+    /// Creates a calendar that begins at this moment, on both clocks.
     fn new(wall: SystemTime, monotonic: Instant) -> Self {
         Self {
             begun: (wall, monotonic),
         }
     }
 
-    /// Time since the beginning.
+    /// Returns the time since the beginning.
     fn passed(&self, monotonic: Instant) -> Duration {
         monotonic.saturating_duration_since(self.begun.1)
     }
 
-    /// The date at a later moment.
+    /// Returns the date at a later moment.
     fn today(&self, wall: SystemTime, monotonic: Instant) -> SystemTime {
         let expected = self.begun.0.checked_add(self.passed(monotonic));
         expected.map_or(wall, |expected| wall.min(expected))
@@ -113,8 +113,9 @@ impl EvidenceWriter {
         Ok(writer)
     }
 
-    /// Writes until every [`EvidenceSink`](super::Evidence) is gone and what was admitted is written.
-    /// What a disk that takes nothing holds up at that moment is given up, counted and said.
+    /// Writes until every [`EvidenceSink`](super::EvidenceSink) is gone and what was admitted is
+    /// written. Items that the disk does not accept at that moment are abandoned, counted and
+    /// reported.
     pub fn run(mut self) {
         if let Err(error) = be_nice() {
             debug!(%error, "Evidence writer keeps its priority");
@@ -122,8 +123,8 @@ impl EvidenceWriter {
         while self.step() {}
     }
 
-    /// Takes the next item, or waits for a while, then does what there is to do; false after
-    /// the last.
+    /// Takes the next item, or waits for a while, then does pending work; returns `false` after the
+    /// last item.
     pub(crate) fn step(&mut self) -> bool {
         let is_suspended = self.suspended.is_some();
         let patience = if is_suspended { self.retry } else { self.sweep };
@@ -141,7 +142,7 @@ impl EvidenceWriter {
         }
         self.say_left_out(!goes_on);
         self.report();
-        // After the attempt succeeded at last, what had to wait behind it has its turn.
+        // After an attempt finally succeeds, what had to wait behind it has its turn.
         let has_recovered = is_suspended && self.suspended.is_none();
         if goes_on || has_recovered {
             return true;
@@ -150,7 +151,7 @@ impl EvidenceWriter {
         false
     }
 
-    /// From pixels to files.
+    /// Converts pixels to files.
     fn pack(&self, item: EvidenceItem) -> EvidenceFiles {
         let picture = encode::png(&item.picture).expect("a camera's picture fits into a PNG");
         let map =
@@ -166,7 +167,7 @@ impl EvidenceWriter {
                         None
                     }
                 });
-        // A quota that is too small for both holds the picture at least: it was promised.
+        // A quota that is too small for both holds at least the picture: it was promised.
         debug_assert!(picture.len() as u64 <= png_bound(item.picture.size()));
         let left = self.settings.max_size.saturating_sub(picture.len() as u64);
         EvidenceFiles {
@@ -178,7 +179,7 @@ impl EvidenceWriter {
         }
     }
 
-    /// Everything that can fail: the folder, old files, and what is in hand.
+    /// Does everything that can fail: the folder, old files, and the item in hand.
     fn attempt(&mut self) -> Result<(), EvidenceError> {
         if self.store.as_ref().is_some_and(|store| !store.is_current()) {
             self.store = None;
@@ -217,8 +218,8 @@ impl EvidenceWriter {
         }
     }
 
-    /// Says that the disk is too slow, at the end in any case. While nothing can be written, that
-    /// was said already.
+    /// Reports that the disk is too slow, at the end in any case. While nothing can be written,
+    /// that has already been reported.
     fn say_left_out(&mut self, is_end: bool) {
         let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY) || is_end;
         if self.suspended.is_some() || !is_due {
@@ -255,7 +256,7 @@ impl EvidenceWriter {
     }
 }
 
-/// Lowers the priority of this thread: in Linux, other than in POSIX, each has its own.
+/// Lowers the priority of this thread: in Linux, unlike in POSIX, each has its own.
 fn be_nice() -> rustix::io::Result<i32> {
     rustix::process::nice(NICER)
 }

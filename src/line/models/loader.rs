@@ -1,4 +1,4 @@
-//! From the bundles that a configuration names to models that are proven, each loaded once.
+//! From the bundles that a configuration names to proven models, each loaded once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::line::pipeline::part::model::{Judge, LoadedModel};
 /// A bundle that was loaded and proven.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The digest of the manifest, which has the digest of everything else.
+    /// The digest of the manifest, which holds the digest of everything else.
     bundle: Digest,
     session: SessionKey,
     pub(crate) active: Arc<LoadedModel>,
@@ -30,7 +30,7 @@ pub(crate) struct Loaded {
     pub(crate) golden: Vec<Golden>,
 }
 
-/// What has to be the same for two bundles to share a session.
+/// What must be the same for two bundles to share a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SessionKey {
     model: Digest,
@@ -53,7 +53,7 @@ pub(crate) struct Loader<'a> {
     engines: Option<Engines>,
     /// What was loaded, before or by this loader.
     known: Vec<Arc<Loaded>>,
-    /// What this loader has verified, by its real place.
+    /// What this loader has verified, by canonical path.
     opened: HashMap<(PathBuf, Role), Arc<Loaded>>,
     progress: &'a mut dyn FnMut(LoadStep<'_>),
 }
@@ -100,7 +100,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A second opinion on the pictures that `standard` judges.
+    /// Loads the shadow, a second opinion on the pictures that `standard` judges.
     fn shadow(
         &mut self,
         bundle: &Path,
@@ -125,7 +125,7 @@ impl<'a> Loader<'a> {
         role: Role,
         used_by: &str,
     ) -> Result<ModelInUse, ModelsError> {
-        // A bundle may be exchanged by turning a link: all its files are to be of one bundle.
+        // A bundle may be exchanged by changing a link: all its files must be from one bundle.
         let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let key = (place, role);
         let loaded = match self.opened.get(&key) {
@@ -147,7 +147,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// The bundle at this place: verified, and loaded and proven unless it is known.
+    /// Returns the bundle at this place: verified, and loaded and proven unless it is known.
     fn obtain(&mut self, place: &Path, role: Role) -> Result<Arc<Loaded>, BundleRefusal> {
         (self.progress)(LoadStep::Loading(place));
         let bundle = Bundle::open(place)?;
@@ -194,7 +194,7 @@ impl<'a> Loader<'a> {
         Ok(loaded)
     }
 
-    /// The bundle's model in its own session.
+    /// Opens the bundle's model in its own session.
     fn open(
         &mut self,
         bundle: &Bundle,
@@ -220,7 +220,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The model of `active` with what this bundle, of the same model, says besides.
+/// Combines the session of `active` with the other settings of this bundle, which has the same
+/// model.
 fn share(active: &LoadedModel, bundle: &Bundle) -> Result<LoadedModel, ScorerError> {
     let stated = &bundle.manifest().model;
     if stated.input != active.input_size() {
@@ -252,7 +253,8 @@ fn judge(bundle: &Bundle, provider: &str, engine: Option<Digest>) -> Judge {
     }
 }
 
-/// A shadow runs on one thread: the cores are for the model that judges.
+/// Returns the session's options. A shadow runs on one thread: the cores are for the model that
+/// judges.
 fn session_options(options: &SessionOptions, role: Role) -> SessionOptions {
     match role {
         Role::Judge => options.clone(),

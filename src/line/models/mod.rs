@@ -6,9 +6,9 @@
 //!                        ▲                                            │
 //!                        └── what has not changed is kept ◄───────────┘ reload
 //! ```
-//! A set of models never changes: a reload, or another threshold, makes a second one beside it. So an
-//! error on the way leaves the first as it is, and nothing has to be rolled back. It knows nothing
-//! of threads, topics or parts; who exchanges the models between two parts is the pipeline.
+//! A set of models never changes: a reload, or another threshold, creates a second one beside it.
+//! So an error on the way leaves the first unchanged, and nothing has to be rolled back. Contains
+//! nothing about threads, topics or parts; the pipeline exchanges the models between two parts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use loader::{Loaded, Loader};
 
 pub use self_test::{GoldenReport, ModelReport, SelfTestReport};
 
-/// Why there are no models, or no others.
+/// Why models could not be loaded or exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
     /// A bundle is not fit to judge parts.
@@ -45,15 +45,15 @@ pub enum ModelsError {
         /// What is wrong.
         source: Box<BundleRefusal>,
     },
-    /// There is none of this name.
+    /// There is no camera of this name.
     #[error("there is no camera `{camera}`; there are {}", cameras.join(", "))]
     NoSuchCamera {
-        /// The name that was asked for.
+        /// The requested name.
         camera: String,
-        /// The names that there are.
+        /// The existing names.
         cameras: Vec<String>,
     },
-    /// The calibration scores do not give this threshold.
+    /// The calibration scores do not allow this threshold.
     #[error("no threshold of {bundle} for camera `{camera}`")]
     Threshold {
         /// The camera.
@@ -68,13 +68,13 @@ pub enum ModelsError {
 /// What is wrong with a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleRefusal {
-    /// It is not there, damaged, or not the one that its manifest speaks of.
+    /// It is missing, damaged, or does not match its manifest.
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// Its model cannot be loaded, or does not score here as it did where the bundle was made.
     #[error(transparent)]
     Model(#[from] ScorerError),
-    /// It is a shadow, and sees the pictures as the model that judges reads them.
+    /// It is a shadow, and would get the pictures in the depth of the model that judges.
     #[error(
         "it was trained with pictures of {own}, and the model that judges reads them by {judges}: \
          train both with the same --depth"
@@ -99,7 +99,7 @@ impl From<EngineOpenError> for BundleRefusal {
     }
 }
 
-/// What happens while models are loaded.
+/// A step in loading models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadStep<'a> {
     /// A bundle is verified, loaded and proven.
@@ -110,7 +110,7 @@ pub enum LoadStep<'a> {
     EngineBuilt(&'a Path, Duration),
     /// It is proven and ready.
     Ready(&'a Path),
-    /// It has not changed, so the loaded one goes on.
+    /// It has not changed, so the loaded one stays in use.
     Kept(&'a Path),
 }
 
@@ -129,8 +129,8 @@ struct CameraModels {
     shadow: Option<ModelInUse>,
 }
 
-/// A model in use, and the bundle that it comes from. The two differ in their thresholds after one
-/// was set by command.
+/// A model in use, and the bundle that it comes from. Their thresholds differ after one was set by
+/// command.
 #[derive(Clone, Debug)]
 struct ModelInUse {
     active: Arc<LoadedModel>,
@@ -138,9 +138,9 @@ struct ModelInUse {
 }
 
 impl LoadedModels {
-    /// Opens every bundle that the configuration names, loads its model, and proves with its
-    /// golden inputs that it scores here as it did where the bundle was made. `progress` is told
-    /// what is being done.
+    /// Opens every bundle that the configuration names, loads its model, and proves with its golden
+    /// inputs that it scores here as it did where the bundle was made. `progress` receives each
+    /// step.
     ///
     /// # Errors
     /// [`ModelsError`], which names the bundle and what is wrong with it.
@@ -152,12 +152,12 @@ impl LoadedModels {
         Self::assemble(config, runtime, Vec::new(), progress)
     }
 
-    /// The models of another configuration, or of the same one after a bundle was exchanged on the
-    /// disk. What has not changed is kept, and not loaded again; a threshold that was set by
-    /// command ends here, and the bundle's counts again.
+    /// Loads the models of another configuration, or of the same one after a bundle was exchanged
+    /// on the disk. Unchanged models are kept, and not loaded again; a threshold that was set by
+    /// command is reset to the bundle's.
     ///
     /// # Errors
-    /// As [`Self::load`]; these models are as they were, whatever happens.
+    /// As [`Self::load`]; these models stay unchanged in any case.
     pub fn reload(
         &self,
         config: &ValidConfig,
@@ -169,8 +169,8 @@ impl LoadedModels {
         Self::assemble(config, runtime, loaded, progress)
     }
 
-    /// The models with another threshold, from the calibration scores of the bundles, for one
-    /// camera or for all; its recipes' models get theirs by the same rate. Nothing is loaded.
+    /// Returns the models with another threshold, from the calibration scores of the bundles, for
+    /// one camera or for all; its recipes' models get theirs by the same rate. Nothing is loaded.
     ///
     /// # Errors
     /// If there is no such camera, or too few calibration images for this rate.
@@ -181,7 +181,7 @@ impl LoadedModels {
     ) -> Result<Self, ModelsError> {
         let mut models = self.clone();
         let mut found = false;
-        // Cameras that shared a model go on sharing one.
+        // Cameras that shared a model continue to share one.
         let mut done: Vec<(Arc<LoadedModel>, Arc<LoadedModel>)> = Vec::new();
         for models in &mut models.cameras {
             if camera.is_some_and(|camera| camera != models.name) {
@@ -214,7 +214,7 @@ impl LoadedModels {
         }
     }
 
-    /// What each camera's parts are judged by, in the order of the configuration.
+    /// Returns the models that judge each camera's parts, in the order of the configuration.
     pub fn model_sets(&self) -> Vec<ModelSet> {
         let set = |models: &CameraModels| ModelSet {
             standard: Arc::clone(&models.standard.active),
@@ -227,8 +227,8 @@ impl LoadedModels {
         self.cameras.iter().map(set).collect()
     }
 
-    /// What scores each camera's parts as well and decides nothing, in the order of the
-    /// configuration.
+    /// Returns each camera's shadow, which scores its parts as well and decides nothing, in the
+    /// order of the configuration.
     pub fn shadows(&self) -> Vec<Option<Arc<LoadedModel>>> {
         let shadow = |models: &CameraModels| {
             let shadow = models.shadow.as_ref();

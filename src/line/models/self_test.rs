@@ -1,4 +1,4 @@
-//! The golden inputs again, through the sessions that judge parts at this moment: decoded,
+//! Scores the golden inputs again, through the sessions that are judging parts: decoded,
 //! preprocessed and scored between two parts.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::pictures::decode;
 /// A golden input and its file's content.
 pub(crate) type Golden = (GoldenRecord, Vec<u8>);
 
-/// What the golden inputs score now.
+/// The current scores of the golden inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SelfTestReport {
     /// True if every model passed.
@@ -30,11 +30,11 @@ pub struct SelfTestReport {
 /// One model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelReport {
-    /// Which one.
+    /// The model.
     pub model: ModelData,
-    /// What it works for: `<camera>`, `<camera>.recipe.<recipe>`, `<camera>.shadow`.
+    /// Where it is used: `<camera>`, `<camera>.recipe.<recipe>`, `<camera>.shadow`.
     pub used_by: Vec<String>,
-    /// The score above which a part is a defect, as it is set now.
+    /// The score above which a part is a defect, as currently set.
     pub threshold: f32,
     /// True if every golden input passed.
     pub passed: bool,
@@ -49,19 +49,20 @@ pub struct GoldenReport {
     pub file: String,
     /// The score where the bundle was made.
     pub expected: f32,
-    /// Largest difference that is allowed.
+    /// Largest allowed difference.
     pub tolerance: f32,
-    /// The score now; absent where the model gave none.
+    /// The current score; absent if the model returned none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
-    /// What is wrong, human-readable; absent where nothing is.
+    /// What is wrong, human-readable; absent if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
 impl LoadedModels {
     /// Scores the golden inputs of every model through the session that judges parts. A part that
-    /// comes meanwhile waits for at most one golden input; so this is for its own thread.
+    /// arrives meanwhile waits for at most one golden input, so this should run on a separate
+    /// thread.
     pub fn self_test(&self) -> SelfTestReport {
         let mut tested: Vec<(&ModelInUse, Vec<String>)> = Vec::new();
         for (used_by, member) in self.cameras.iter().flat_map(CameraModels::named) {
@@ -85,7 +86,7 @@ impl LoadedModels {
 }
 
 impl CameraModels {
-    /// The models, with what they work for.
+    /// Returns the models, with where they are used.
     fn named(&self) -> impl Iterator<Item = (String, &ModelInUse)> {
         let camera = &self.name;
         let recipes = self.recipes.iter();
@@ -118,8 +119,8 @@ impl ModelInUse {
 
     fn test(&self, (golden, file): &Golden) -> GoldenReport {
         let score = score(&self.active, golden, file);
-        // The bundle's own, from which its golden scores keep their distance. A threshold that was
-        // set by command may lie on one, where the last bit of a score would flip its verdict.
+        // The bundle's own threshold, from which its golden scores keep their distance. One set by
+        // command may coincide with a score, where the last bit would flip its verdict.
         let calibration = &self.loaded.active.judge.calibration;
         let problem = match &score {
             Ok(score) => check_golden(golden, *score, calibration).err(),
@@ -138,7 +139,7 @@ impl ModelInUse {
     }
 }
 
-/// Proof that a model computes here what its bundle was calibrated with.
+/// Proves that a model computes here what its bundle was calibrated with.
 ///
 /// # Errors
 /// For the first golden input whose score is not reproduced or whose verdict flips.
@@ -149,7 +150,7 @@ pub(crate) fn prove(active: &LoadedModel, golden: &[Golden]) -> Result<(), Score
     })
 }
 
-/// The whole way of a picture: from its file to its score.
+/// Takes a picture all the way from its file to its score.
 fn score(active: &LoadedModel, golden: &GoldenRecord, file: &[u8]) -> Result<f32, ScorerError> {
     let image = decode::from_bytes(Path::new(&golden.file), file, None)?;
     let mut preprocessor = Preprocessor::new(active.input_size(), active.geometry);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flawd_core::event::{DriftData, ShadowState};
 
-/// A number that only grows; clones are the same number.
+/// A number that only grows; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -15,13 +15,13 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// Returns the current number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The last of a series of values; clones show the same one.
+/// The latest of a series of values; clones share it.
 #[derive(Clone, Debug)]
 pub struct Latest<T>(Arc<Mutex<Option<T>>>);
 
@@ -32,28 +32,28 @@ impl<T> Default for Latest<T> {
 }
 
 impl<T: Copy> Latest<T> {
-    /// Another value.
+    /// Sets another value.
     pub fn set(&self, value: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 
-    /// The last value, if there was any.
+    /// Returns the latest value, if any.
     pub fn get(&self) -> Option<T> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One camera's counters; clones count into the same ones.
+/// One camera's counters; clones share them.
 ///
-/// `captured = overrun + unused + inspected + those on their way`: nothing disappears uncounted.
-/// Verdicts are more than frames were inspected where triggers end without a frame.
+/// `captured = overrun + unused + inspected + those in flight`: nothing disappears uncounted. There
+/// are more verdicts than inspected frames if triggers end without a frame.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Frames that the source gave.
+    /// Frames that the source delivered.
     pub captured: Counter,
-    /// Frames that were replaced by a newer one before they were looked at.
+    /// Frames that were replaced by a newer one before they were processed.
     pub overrun: Counter,
-    /// Frames that were not asked for: no trigger, no model yet, or inspection is paused.
+    /// Frames that were not requested: no trigger, no model yet, or inspection is paused.
     pub unused: Counter,
     /// Verdicts `ok`.
     pub ok: Counter,
@@ -61,12 +61,12 @@ pub struct Counters {
     pub ng: Counter,
     /// Verdicts `no_decision`, whatever the reason.
     pub no_decision: Counter,
-    /// Triggers that were taken: each gets exactly one verdict.
+    /// Triggers that were accepted: each gets exactly one verdict.
     pub triggers_accepted: Counter,
     /// Triggers that were refused and get no verdict.
     pub triggers_refused: Counter,
     /// Whether good parts still score like those of the calibration.
     pub drift: Latest<DriftData>,
-    /// What the model in the shadow said.
+    /// The state of the shadow model.
     pub shadow: Latest<ShadowState>,
 }

@@ -1,9 +1,9 @@
-//! Is the daemon well? Judged from the stages' own notes at the moment of the question, never
-//! from a timer that would tick in a stage that hangs.
+//! The daemon's health. Judged from the stages' own notes at the moment of the query, never from a
+//! timer that would keep ticking in a stage that hangs.
 //!
 //! Two questions, as orchestrators ask them. *Healthy*: no stage hangs; otherwise a restart is the
 //! remedy, and systemd's watchdog is no longer fed. *Ready*: parts are judged; what is missing may
-//! come by itself, as a camera does that is plugged in again.
+//! come back on its own, such as a camera that is plugged in again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::progress::Progress;
 
-/// A stage at one item for longer than this hangs: inference takes milliseconds, or seconds for a
-/// large model on a small board.
+/// A stage that works on one item for longer than this hangs: inference takes milliseconds, or
+/// seconds for a large model on a small board.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How the daemon is; clones are the same one. The supervisor writes it, and clients read it.
+/// The daemon's health; clones share it. The supervisor writes it, and clients read it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Mutex<HealthState>>);
 
@@ -29,14 +29,14 @@ struct HealthState {
     patience: Duration,
 }
 
-/// An answer.
+/// The answer to a health query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition {
     /// True if parts are being judged.
     pub ready: bool,
     /// Why not, human-readable.
     pub reason: Option<String>,
-    /// Where the daemon is in its life.
+    /// The phase of the daemon's life.
     pub phase: Phase,
     /// False if a stage hangs.
     #[serde(skip)]
@@ -44,7 +44,7 @@ pub struct Condition {
 }
 
 impl Health {
-    /// A daemon that has only just started.
+    /// Creates the health of a daemon that has only just started.
     pub fn new() -> Self {
         Self::with_patience(PATIENCE)
     }
@@ -58,19 +58,19 @@ impl Health {
         })))
     }
 
-    /// From now on these stages are judged.
+    /// Judges these stages from now on.
     pub fn watch(&self, stages: Vec<Progress>) {
         self.lock().stages = stages;
     }
 
-    /// Says where the daemon is in its life, and why it judges no parts; none if it does.
+    /// Sets the phase of the daemon's life, and why it judges no parts; `None` if it does.
     pub fn report(&self, phase: Phase, not_ready: Option<&str>) {
         let mut state = self.lock();
         state.phase = phase;
         state.not_ready = not_ready.map(str::to_owned);
     }
 
-    /// How the daemon is now.
+    /// Returns the current health.
     pub fn condition(&self) -> Condition {
         let state = self.lock();
         if let Some(stage) = laggard(&state.stages, state.patience) {
@@ -100,7 +100,7 @@ impl Default for Health {
     }
 }
 
-/// The stage that has been at a single item for longer than `patience`, if there is one.
+/// Returns the stage that has worked on a single item for longer than `patience`, if any.
 pub(crate) fn laggard(stages: &[Progress], patience: Duration) -> Option<&Progress> {
     stages
         .iter()
@@ -111,7 +111,7 @@ pub(crate) fn laggard(stages: &[Progress], patience: Duration) -> Option<&Progre
 mod tests {
     use super::*;
 
-    /// Works on an item until its time is more than none.
+    /// Works on an item until a measurable time has passed.
     fn hang(stage: &Progress) -> crate::line::monitor::progress::Working {
         let working = stage.begin();
         while stage.busy_for() == Some(Duration::ZERO) {

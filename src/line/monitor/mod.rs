@@ -1,4 +1,4 @@
-//! What operators see from outside while the daemon runs: metrics, and whether it is well.
+//! What operators see from outside while the daemon runs: metrics and health.
 //!
 //! ```text
 //! counters, record, publish ─► Metrics ──┐
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing here waits for the pipeline and the pipeline waits for nothing here: a count is an
-//! atomic addition, and the server has its own thread. Knows nothing of cameras, brokers or files
-//! beyond their names and numbers.
+//! atomic addition, and the server has its own thread. Of cameras, brokers and files, only names
+//! and numbers are used.
 
 pub mod counters;
 pub mod health;

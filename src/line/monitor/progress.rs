@@ -1,14 +1,14 @@
-//! Who works on what since when: the facts from which health is judged.
+//! Which stage has been working on an item since when: the facts from which health is judged.
 //!
 //! A stage that waits for input is healthy however long it waits; one that has worked on a single
 //! item for seconds is not. So each stage notes when it begins and ends an item, and nothing runs
-//! on a timer that would go on ticking in a stage that hangs.
+//! on a timer that would keep ticking in a stage that hangs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The progress of one stage; clones note into the same place.
+/// The progress of one stage; clones share it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     shared: Arc<StageProgress>,
@@ -21,13 +21,13 @@ struct StageProgress {
     busy_since: AtomicU64,
 }
 
-/// An item being worked on; dropping it ends the work, wherever it has gone meanwhile.
+/// An item being worked on; dropping it, on any thread, ends the work.
 #[derive(Debug)]
 #[must_use]
 pub struct Working(Arc<StageProgress>);
 
 impl Progress {
-    /// The progress of the stage with this name.
+    /// Creates the progress of the stage with this name.
     pub fn new(stage: impl Into<String>) -> Self {
         Self {
             shared: Arc::new(StageProgress {
@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    /// The stage's name.
+    /// Returns the stage's name.
     pub fn stage(&self) -> &str {
         &self.shared.stage
     }
@@ -48,7 +48,8 @@ impl Progress {
         Working(Arc::clone(&self.shared))
     }
 
-    /// For how long the stage has been at its current item; `None` while it waits for one.
+    /// Returns how long the stage has been working on its current item; `None` while it waits for
+    /// one.
     pub fn busy_for(&self) -> Option<Duration> {
         match self.shared.busy_since.load(Ordering::Relaxed) {
             0 => None,
@@ -63,7 +64,7 @@ impl Drop for Working {
     }
 }
 
-/// Milliseconds since the first call, plus one, so that 0 is free to mean "never".
+/// Returns milliseconds since the first call, plus one, so that 0 can mean "never".
 fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let elapsed = START.get_or_init(Instant::now).elapsed();

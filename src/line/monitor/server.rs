@@ -1,10 +1,10 @@
-//! The HTTP server of `[monitor] listen`: three paths to read, nothing to change.
+//! The HTTP server of `[monitor] listen`: three read-only paths.
 //!
-//! A thread of its own with a small runtime, so that no client can hold up the pipeline. And no
-//! client can exhaust it: a connection is for one request, has a time limit from its first to its
-//! last byte, and there are so many at a time. If one more comes, the oldest gives way: what is
-//! asked is answered at once, so the oldest has said nothing, or does not read its answer. So a
-//! probe is answered however many connections stand idle.
+//! A separate thread with a small runtime, so that no client can block the pipeline. And no client
+//! can exhaust it: a connection serves one request, has a time limit from its first to its last
+//! byte, and their number is limited. If one more comes, the oldest is closed: requests are
+//! answered at once, so the oldest has sent nothing, or does not read its answer. So a probe is
+//! answered however many connections are idle.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -32,11 +32,11 @@ use super::metrics::Format;
 use super::{Health, Metrics};
 use crate::line::event_loop;
 
-/// How much one client, and all of them together, may take.
+/// How much one client, and all of them together, may use.
 #[derive(Clone, Copy, Debug)]
 struct ClientLimits {
-    /// Connections at a time, at least 1. A collector needs one, an orchestrator another; the rest
-    /// is for those that stand idle. Each takes a file descriptor and some 10 KiB (not measured).
+    /// Concurrent connections, at least 1. A collector needs one, an orchestrator another; the rest
+    /// is for idle ones. Each takes a file descriptor and some 10 KiB (not measured).
     connections: usize,
     /// From the connection to the last byte of the answer.
     time: Duration,
@@ -47,11 +47,11 @@ const LIMITS: ClientLimits = ClientLimits {
     time: Duration::from_secs(5),
 };
 
-/// Bytes of a request's head, and lines in it; a collector sends some hundred bytes.
+/// Bytes of a request's head, and lines in it; a collector sends about a hundred bytes.
 const LONGEST_HEAD: usize = 8192;
 const MOST_HEADERS: usize = 32;
 
-/// After the system refused a connection, for example for want of file descriptors.
+/// After the system refused a connection, for example for lack of file descriptors.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 
 /// Why there is no server.
@@ -62,7 +62,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -82,10 +82,11 @@ struct Pages {
 }
 
 impl Server {
-    /// Listens and serves from now on. Port 0 takes any that is free; see [`Self::address`].
+    /// Listens and serves from now on. Port 0 uses any free one; see [`Self::address`].
     ///
     /// # Errors
-    /// [`ListenError`] if the address is taken or none of this machine's, or there is no thread.
+    /// [`ListenError`] if the address is in use or does not belong to this machine, or no thread
+    /// can be created.
     pub fn start(
         address: SocketAddr,
         metrics: Metrics,
@@ -123,7 +124,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -133,7 +134,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in it has ended the process already.
+            // A panic in it has already ended the process.
             thread.join().ok();
         }
     }
@@ -165,12 +166,12 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: ClientLimits) {
                         debug!("A client of the monitor was too slow");
                     }
                 }));
-                // A request in hand is answered before another one is taken.
+                // A request in progress is answered before another one is accepted.
                 task::yield_now().await;
             }
             Err(error) => {
                 debug!(%error, "Cannot accept a client of the monitor");
-                // It may be for want of the file descriptor that the oldest client has.
+                // It may be for lack of the file descriptor that the oldest client has.
                 give_way(&mut clients);
                 time::sleep(PAUSE_AFTER_ERROR).await;
             }
@@ -178,7 +179,7 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, limits: ClientLimits) {
     }
 }
 
-/// Sends away the client that has been there for longest.
+/// Disconnects the oldest client.
 fn give_way(clients: &mut VecDeque<Client<()>>) {
     if let Some(oldest) = clients.pop_front() {
         debug!("A client of the monitor gave way to another one");
@@ -186,7 +187,7 @@ fn give_way(clients: &mut VecDeque<Client<()>>) {
     }
 }
 
-/// One request and its answer.
+/// Handles one request and its answer.
 async fn answer(stream: TcpStream, pages: Arc<Pages>) {
     let page = service_fn(move |request: Request<Incoming>| {
         let response = pages.get(&request);
@@ -196,7 +197,7 @@ async fn answer(stream: TcpStream, pages: Arc<Pages>) {
         .keep_alive(false)
         .max_buf_size(LONGEST_HEAD)
         .max_headers(MOST_HEADERS)
-        // There is a limit on the whole.
+        // The whole exchange has a limit.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), page)
         .await;
@@ -288,10 +289,10 @@ mod tests {
         stream
     }
 
-    /// Everything that comes back for these bytes; a connection that is reset has an end too.
+    /// Returns everything that comes back for these bytes; a reset connection also counts as ended.
     fn exchange(server: &Server, request: &[u8]) -> String {
         let mut stream = connect(server);
-        // A client that is too slow is cut off; then there is no answer.
+        // A client that is too slow is disconnected; then there is no answer.
         stream.write_all(request).ok();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok();
@@ -303,7 +304,7 @@ mod tests {
         parse(&exchange(server, request.as_bytes()))
     }
 
-    /// Status and body.
+    /// Returns status and body.
     fn parse(answer: &str) -> (u16, String) {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
         let status = head.split(' ').nth(1).unwrap_or_default();
@@ -375,10 +376,10 @@ mod tests {
         });
         let mut silent: Vec<_> = (0..5).map(|_| connect(&server)).collect();
         for stream in &mut silent {
-            // It may have been sent away already.
+            // It may have been disconnected already.
             stream.write_all(b"GET /metrics").ok();
         }
-        // A client has no more time than they, and a busy machine may take it away.
+        // A client has no more time than they, and a busy machine may use it up.
         let begun = Instant::now();
         while get(&server, "/metrics").0 != 200 {
             assert!(begun.elapsed() < PATIENCE, "the others are not served");
@@ -390,7 +391,7 @@ mod tests {
         }
     }
 
-    /// None of them ever has to go for its slowness.
+    /// None of them is ever disconnected for being slow.
     #[test]
     fn connections_that_stand_idle_give_way_to_a_probe() {
         let limits = ClientLimits {
@@ -402,7 +403,7 @@ mod tests {
         for number in 0..100 {
             let mut stream = connect(&server);
             if number % 2 == 0 {
-                // It may have been sent away already.
+                // It may have been disconnected already.
                 stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").ok();
             }
             idle.push(stream);

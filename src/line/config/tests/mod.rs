@@ -1,4 +1,4 @@
-//! What an operator sees of the configuration: what is accepted, and what is said when it is not.
+//! The configuration as the operator sees it: what is accepted, and the error if it is not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<ValidConfig, Con
     ValidConfig::parse(&Document::new("/etc/flawd/flawd.toml", text), &variables)
 }
 
-/// The message for a configuration that must be refused.
+/// Returns the message for a configuration that must be refused.
 fn refused(text: &str) -> String {
     parse_with(text, &[]).unwrap_err().to_string()
 }
@@ -309,7 +309,7 @@ fn a_password_in_the_file_is_refused_and_not_repeated() {
     assert!(!problem.contains("hunter2"), "{problem}");
 }
 
-/// The password that would be sent now.
+/// Returns the password that would be sent now.
 fn password(config: &ValidConfig) -> String {
     let login = config.mqtt.login.as_ref().unwrap();
     login.password().unwrap().reveal().to_owned()
@@ -531,7 +531,7 @@ fn the_shipped_file_and_every_example_load() {
     }
 }
 
-/// A configuration with every section that there can be.
+/// Returns a configuration with every possible section.
 fn every_section() -> Config {
     let outage = || {
         Some(Outage {
@@ -605,7 +605,7 @@ fn for_each_key(tree: &serde_json::Value, visit: &mut impl FnMut(&str)) {
     }
 }
 
-/// The blocks of the guide, one behind the other, are one file.
+/// The blocks of the guide, in sequence, are one file.
 #[test]
 fn the_configuration_of_the_guide_to_a_first_camera_is_valid() {
     let guide = include_str!("../../../../docs/guide/first-camera.md");

@@ -1,4 +1,4 @@
-//! Texts that no broker, resolver or file system takes, passwords, and variables that are none of
+//! Texts that no broker, resolver or file system accepts, passwords, and variables that are not
 //! ours.
 
 use super::*;
@@ -84,7 +84,7 @@ fn a_text_that_never_connects_is_refused_at_its_key() {
     }
 }
 
-/// The login of a station whose password file holds these bytes.
+/// Returns the login of a station whose password file holds these bytes.
 fn login(bytes: &[u8]) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");

@@ -1,10 +1,10 @@
 //! `[mqtt.tls]`: from the files that it names to what a connection needs.
 //!
-//! The files are read at the start, so that a wrong one is found before anything runs, and again
-//! at each connection, so that a certificate that was renewed is used from the next one on.
+//! The files are read at the start, so that an invalid one is found before anything runs, and again
+//! at each connection, so that a renewed certificate is used from the next one on.
 //!
-//! Trust is explicit: `ca` says which certificates may stand behind the broker's, and nothing else
-//! counts, not even the system's. To have those as well, name their file.
+//! Trust is explicit: `ca` lists the authorities that may have issued the broker's certificate, and
+//! nothing else counts, not even the system's. To include those, name their file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,17 +28,17 @@ const CERTIFICATE: &str = "mqtt.tls.certificate";
 const KEY: &str = "mqtt.tls.key";
 const CREDENTIAL: &str = "mqtt.tls.key_credential";
 
-/// A certificate that ends sooner than this is worth a warning.
+/// A certificate that expires sooner than this causes a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How a connection is encrypted, and what this end shows of itself: the files.
+/// How a connection is encrypted, and what this end presents: the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     ca: PathBuf,
     identity: Option<Identity>,
 }
 
-/// Where this end's certificate and key are.
+/// The files of this end's certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     certificate: PathBuf,
@@ -48,19 +48,19 @@ struct Identity {
 }
 
 impl TlsSettings {
-    /// Whether this end can show its own certificate.
+    /// Returns whether this end can present a certificate.
     pub fn has_certificate(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// The files.
+    /// Returns the files.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let identity = self.identity.iter();
         let own = identity.flat_map(|it| [&*it.certificate, &*it.key]);
         std::iter::once(&*self.ca).chain(own)
     }
 
-    /// Reads the files: what the client library needs.
+    /// Reads the files into what the client library needs.
     ///
     /// # Errors
     /// [`FileError`] for a file that cannot be read or used.
@@ -82,7 +82,7 @@ impl TlsSettings {
         Ok(Arc::new(config))
     }
 
-    /// The authorities, and how many certificates in their file cannot be used.
+    /// Reads the authorities; also returns how many certificates in their file cannot be used.
     fn roots(&self) -> Result<(RootCertStore, usize), FileError> {
         let mut roots = RootCertStore::empty();
         let mut unusable = Vec::new();
@@ -100,7 +100,7 @@ impl TlsSettings {
         }
     }
 
-    /// Says what does not stop a connection here and may do so elsewhere.
+    /// Warns about what does not prevent a connection here but may do so elsewhere.
     fn warn(&self) -> Result<(), FileError> {
         let (roots, unusable) = self.roots()?;
         if unusable > 0 {
@@ -144,7 +144,8 @@ impl Identity {
         pem::private_key(self.key_key, &self.key)
     }
 
-    /// What the library has against certificates and key, in words that lead out.
+    /// Translates the library's objection to certificates and key into a message that says how to
+    /// fix it.
     fn objection(
         &self,
         error: &Error,
@@ -183,7 +184,7 @@ impl Identity {
                     ),
                 ),
             },
-            // The key's parser speaks of kinds of keys, never of what is in one.
+            // The key's parser mentions kinds of keys, never a key's content.
             Error::General(problem) => {
                 FileError::unusable(self.key_key, &self.key, problem.clone())
             }
@@ -200,7 +201,7 @@ fn belongs_to(key: &PrivateKeyDer<'static>, certificate: &CertificateDer<'static
     })
 }
 
-/// The number, from 1, of the first certificate that is not followed by the one of its signer.
+/// Returns the number, from 1, of the first certificate that is not followed by its issuer's.
 fn first_gap(chain: &[CertificateDer<'static>]) -> Option<usize> {
     let follows = |pair: &[CertificateDer<'static>]| {
         let [this, next] = pair else { return true };
@@ -215,7 +216,7 @@ fn first_gap(chain: &[CertificateDer<'static>]) -> Option<usize> {
 }
 
 impl Tls {
-    /// Reads the files once; `host` is what the broker's certificate has to be for.
+    /// Reads the files once; `host` is the name that the broker's certificate must be valid for.
     pub(crate) fn validate(
         &self,
         host: &str,
@@ -285,11 +286,11 @@ impl Tls {
     }
 }
 
-/// What speaks against showing this certificate to a broker at that time.
+/// Returns what is wrong with presenting this certificate to a broker at that time, if anything.
 fn objection(certificate: &CertificateDer<'_>, time: UnixTime) -> Option<String> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
-    // Its authority is the broker's affair. Without one, what stands in the certificate itself is
-    // looked at first, and then the authority is missed.
+    // The broker checks the authority. Without one, the certificate itself is checked first, and
+    // only then is the missing authority reported.
     let verdict = certificate.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
         &[],
@@ -319,7 +320,7 @@ fn objection(certificate: &CertificateDer<'_>, time: UnixTime) -> Option<String>
     }
 }
 
-/// A date for people.
+/// Formats a human-readable date.
 pub(crate) fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).map_or_else(|_| "some day".to_owned(), |time| time.to_string())

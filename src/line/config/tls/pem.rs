@@ -1,5 +1,5 @@
-//! Certificates and keys out of the files that the operator has, and what is said of other files.
-//! No error quotes anything of a file but the names of what is in it.
+//! Reads certificates and keys from the operator's files, and describes other files. Errors quote
+//! nothing from a file but the names of what is in it.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::line::config::{FileError, files};
 
-/// The certificates in a file, at least one.
+/// Reads the certificates in a file, at least one.
 pub(crate) fn certificates(
     key: &'static str,
     path: &Path,
@@ -35,7 +35,7 @@ pub(crate) fn certificates(
     Err(unusable(format!("holds no certificate; {way_out}")))
 }
 
-/// The private key in a file.
+/// Reads the private key in a file.
 pub(crate) fn private_key(
     key: &'static str,
     path: &Path,
@@ -65,20 +65,20 @@ pub(crate) fn private_key(
     })
 }
 
-/// What is not text.
+/// A format that is not text.
 enum Binary {
-    /// Certificate and key in one, as browsers and Windows export them.
+    /// Certificate and key in one file, as browsers and Windows export them.
     Pkcs12,
     Other,
 }
 
-/// What a DER file is, by its first bytes: a sequence, and in PKCS#12 the version 3 in it
-/// (RFC 7292, 4).
+/// Identifies a DER file by its first bytes: a sequence, and in PKCS#12 the version 3 in it (RFC
+/// 7292, 4).
 fn binary(bytes: &[u8]) -> Option<Binary> {
     let (0x30, rest) = (*bytes.first()?, bytes.get(1..)?) else {
         return None;
     };
-    // The length is one byte, or has its own length in the first.
+    // The length is one byte, or the first byte gives the length of the length.
     let length = *rest.first()?;
     let skipped = if usize::from(length) + 1 == rest.len() {
         1
@@ -102,7 +102,7 @@ fn pkcs12(path: &Path) -> String {
     )
 }
 
-/// What is in a PEM file instead, if anything.
+/// Describes what a PEM file contains instead, if anything.
 fn contents(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let found: Vec<_> = text

@@ -1,4 +1,4 @@
-//! What is found in the files of `[mqtt.tls]`, and what is said of those that cannot be used.
+//! What is found in the files of `[mqtt.tls]`, and the errors for those that cannot be used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::*;
 use crate::line::config::{MqttSettings, ValidConfig};
 use crate::messages::with_causes;
 
-/// A folder with an authority, a client's certificate and key, and wrong things beside them.
+/// A folder with an authority, a client's certificate and key, and invalid files beside them.
 struct Files {
     folder: TempDir,
     variables: BTreeMap<String, String>,
@@ -61,7 +61,7 @@ impl Files {
         ValidConfig::parse(&document, &self.variables).map(|config| config.mqtt)
     }
 
-    /// What is said about it, without the folder's name.
+    /// Returns the error message, without the folder's name.
     fn refused(&self, mqtt: &str) -> String {
         let problem = with_causes(&self.validate(mqtt).unwrap_err());
         problem.replace(&format!("{}/", self.folder.path().display()), "")
@@ -141,7 +141,7 @@ fn a_certificate_that_was_renewed_is_used_and_makes_no_other_settings() {
     assert_eq!(names, ["client.key", "client.pem"]);
 }
 
-/// Three certificates of a chain, the end's first, and its key.
+/// Creates a chain of three certificates, the end entity's first, and its key.
 fn chain() -> ([String; 3], String) {
     let named = |name: &str, is_authority: bool| {
         let mut params = CertificateParams::new([]).unwrap();
@@ -183,8 +183,8 @@ fn a_chain_in_the_wrong_order_is_called_so() {
     assert_eq!(first_gap(&ders([&end, &root, &middle])), Some(1));
 }
 
-/// Runs `openssl` with these arguments in the folder of the files; `false`, and said, where there
-/// is none.
+/// Runs `openssl` with these arguments in the folder of the files; returns `false`, and says so, if
+/// it is not installed.
 fn openssl(files: &Files, arguments: &str) -> bool {
     let mut command = std::process::Command::new("openssl");
     let folder = files.folder.path();
@@ -245,7 +245,7 @@ fn files_of_another_form_are_called_by_it_with_the_way_out() {
         (identity("client.pem", "public.pem"), "in it is: PUBLIC KEY"),
     ];
     let one = CertificateDer::from_pem_file(files.folder.path().join("one.pem")).unwrap();
-    // Later versions of openssl write version 3 all the same.
+    // Later versions of openssl write version 3 anyway.
     if EndEntityCert::try_from(&one).is_err() {
         cases.push((identity("one.pem", "client.key"), "X.509 version 1"));
     }

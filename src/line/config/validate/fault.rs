@@ -1,4 +1,4 @@
-//! Faults of the synthetic line's camera: each with all that it needs.
+//! Faults of the synthetic line's camera: each with all the keys it needs.
 
 use super::ANY_TIME;
 use crate::line::config::{ConfigError, Document, Fault, Outage, Spell};

@@ -1,5 +1,5 @@
-//! From what was written to what will be done: presence, ranges, and keys that exclude each
-//! other. The result holds no option that the daemon would have to resolve.
+//! From what was written to what takes effect: presence, ranges, and keys that exclude each other.
+//! The result holds no option that the daemon would have to resolve.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,39 +20,40 @@ use crate::synthetic::{SyntheticLine, SyntheticOptions};
 mod fault;
 mod stores;
 
-/// From the shortest keep-alive that the client library takes to the longest that MQTT can write.
+/// From the shortest keep-alive that the client library accepts to the longest that MQTT can
+/// encode.
 const KEEP_ALIVE: Range = (Duration::from_secs(5), Duration::from_secs(u16::MAX as u64));
 
-/// What is waited for longer than this is not waited for; and clocks can add it to any moment.
+/// The longest duration: nothing is waited for longer, and clocks can add it to any moment.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
-/// Something that takes time.
+/// A duration that must not be zero.
 const SOME_TIME: Range = (Duration::from_micros(1), LONGEST);
 const MILLISECONDS: Range = (Duration::from_millis(1), LONGEST);
 const SECONDS: Range = (Duration::from_secs(1), LONGEST);
 
-/// Something that may take none.
+/// A duration that may be zero.
 const ANY_TIME: Range = (Duration::ZERO, LONGEST);
 
-/// Where brokers listen, by registration.
+/// The registered ports of brokers.
 const PORT: u16 = 1883;
 const TLS_PORT: u16 = 8883;
 
-/// A part is drawn this large where nothing else is asked for.
+/// Default size of a synthetic part.
 const SYNTHETIC_SIZE: Size = Size::new(256, 256);
 
-/// A tenth of the synthetic parts is defective where nothing else is asked for.
+/// Default fraction of synthetic parts that are defective.
 const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
 
-/// A camera at the slowest common rate gives five frames in this time.
+/// A camera at the slowest common rate delivers five frames in this time.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The shortest and the longest duration that a key may have.
 type Range = (Duration, Duration);
 
 impl Config {
-    /// Checks presence, ranges and combinations; `document` is where errors point to, `variables`
-    /// the environment, which says where state and credentials are.
+    /// Checks presence, ranges and combinations; `document` is where errors point to, and
+    /// `variables` is the environment, which gives the places of state and credentials.
     ///
     /// # Errors
     /// [`ConfigError::Value`], and [`ConfigError::File`] for a file that it names.
@@ -320,7 +321,7 @@ impl Camera {
     }
 }
 
-/// Triggers of one camera that may wait for the model, and that its inbox takes.
+/// Maximum triggers of one camera that may wait for the model, and that its inbox accepts.
 pub(crate) const LONGEST_QUEUE: usize = 1024;
 
 impl TriggerConfig {
@@ -377,7 +378,7 @@ impl TriggerConfig {
     }
 }
 
-/// Levels under the root that mean something else than a camera.
+/// Levels under the root that do not name a camera.
 const RESERVED_LEVELS: [&str; 5] = ["status", "state", "heartbeat", "selftest", "cmd"];
 
 impl Document {
@@ -385,7 +386,7 @@ impl Document {
         value.ok_or_else(|| self.value_error(key, "is missing"))
     }
 
-    /// Where systemd has laid the credential that `key` names.
+    /// Returns where systemd has put the credential that `key` names.
     pub(crate) fn credential(
         &self,
         key: &str,
@@ -406,7 +407,7 @@ impl Document {
         Ok(Path::new(folder).join(name))
     }
 
-    /// Both ends of the range are in it.
+    /// Checks that a duration is in the range, both ends included.
     fn check_duration(
         &self,
         key: &str,
@@ -429,7 +430,7 @@ impl Document {
         Ok(())
     }
 
-    /// Seconds from one frame to the next, out of frames a second.
+    /// Converts frames per second into the time from one frame to the next.
     fn interval(&self, key: &str, rate: Option<f64>) -> Result<Option<Duration>, ConfigError> {
         rate.map(|rate| {
             Duration::try_from_secs_f64(1.0 / rate)
@@ -441,7 +442,7 @@ impl Document {
     }
 }
 
-/// A duration as it is written in the file.
+/// Formats a duration as it is written in the file.
 fn friendly(duration: Duration) -> String {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     format!("{duration:#}")

@@ -1,4 +1,4 @@
-//! What is kept on disk: where, and how much of it.
+//! What is kept on disk: the place and the limits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::line::config::{
     Config, ConfigError, Document, EvidenceSettings, JournalSettings, state,
 };
 
-/// Less than this is a slip of the pen, for example a size without its unit.
+/// Less than this is a mistake, for example a size without its unit.
 const SMALLEST_STORE: ByteSize = ByteSize::mib(1);
 
 impl Config {

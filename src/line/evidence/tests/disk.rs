@@ -1,4 +1,4 @@
-//! Disks that fail: full, gone, read-only. Real ones where this runs as root.
+//! Disks that fail: full, gone, read-only. Real ones if this runs as root.
 
 use std::io;
 use std::process::Command;
@@ -10,11 +10,11 @@ use super::*;
 
 const BLOCK: u64 = 4096;
 
-/// A file system of its own, of this many bytes, for as long as it lives.
+/// A separate file system of this many bytes, for as long as this lives.
 struct Mount(TempDir);
 
 impl Mount {
-    /// `None`, and said, where this process may not mount one.
+    /// Returns `None`, and says so, if this process may not mount one.
     fn new(options: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         if mount(folder.path(), options) {
@@ -33,7 +33,7 @@ impl Mount {
         system.f_bavail * system.f_frsize
     }
 
-    /// Another process takes space until this much is free.
+    /// Fills space, as another process would, until this much is free.
     fn fill(&self, leave: u64) {
         let foreign = fs::File::options()
             .create(true)
@@ -63,8 +63,8 @@ fn mount(folder: &Path, options: &str) -> bool {
     done.is_ok_and(|output| output.status.success())
 }
 
-/// Takes the file system away from there, although a program that another test is starting just
-/// now may for a moment have the same files open as this process.
+/// Unmounts the file system, although a program that another test is just starting may for a moment
+/// have the same files open as this process.
 fn unmount(folder: &Path) -> bool {
     let done = Command::new("umount").arg("--lazy").arg(folder).status();
     done.is_ok_and(|status| status.success())
@@ -75,7 +75,7 @@ fn unmount(folder: &Path) -> bool {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Lines of this level so far.
+    /// Returns the number of lines of this level so far.
     fn count(&self, level: &str) -> usize {
         let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&text)
@@ -147,7 +147,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     assert_eq!(after.last(), Some(&150));
     assert!(after.len() < before.len() && mount.free() >= reserve);
 
-    // And goes on taking, until evidence has nothing left to delete. It is said once.
+    // And continues, until evidence has nothing left to delete. It is reported once.
     let mut seq = 151;
     let promised = loop {
         mount.fill(0);
@@ -168,7 +168,7 @@ fn when_the_disk_is_full_evidence_goes_first_then_it_is_said_once_and_goes_on_by
     assert_eq!(evidence.usage().dropped, 8);
     assert_eq!((log.count("ERROR"), log.count("WARN")), (1, 0));
 
-    // There is room again: what was promised appears.
+    // There is space again: what was promised appears.
     fs::remove_file(mount.foreign()).unwrap();
     assert!(writer.step());
     assert_eq!(evidence.usage().suspended, None);
@@ -230,7 +230,7 @@ fn a_disk_that_is_full_to_the_last_block_leaves_no_torn_file() {
     };
     let folder = mount.path().join("evidence");
     // Without a reserve the disk itself has to refuse: each file needs blocks for itself and for
-    // folders, which nobody can foresee to the last one.
+    // folders, which cannot be predicted exactly.
     let (evidence, mut writer) = open(settings(&folder));
     for seq in 0..100 {
         evidence.admit(EvidenceItem {
@@ -262,7 +262,7 @@ fn a_file_system_without_room_for_more_files_makes_the_oldest_go() {
     assert_eq!(kept(mount.path()).last(), Some(&39));
 }
 
-/// The journal makes files too.
+/// The journal creates files too.
 #[test]
 fn evidence_leaves_files_for_others_to_make() {
     let Some(mount) = Mount::new("size=1m,nr_inodes=64") else {
@@ -279,7 +279,8 @@ fn evidence_leaves_files_for_others_to_make() {
         assert!(left() >= 8, "{} are left", left());
     }
     assert_eq!(kept(&folder).last(), Some(&79));
-    // Another process takes them all: evidence goes first, and then it is said what is missing.
+    // Another process uses all of them: evidence yields first, and then what is missing is
+    // reported.
     let foreign = mount.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     let mut made = 0;
@@ -332,13 +333,13 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
     };
     write(1);
 
-    // Deleted: made again, and nothing of the old one counts.
+    // Deleted: created again, and nothing of the old one counts.
     fs::remove_dir_all(&folder).unwrap();
     let (said, usage) = write(2);
     assert_eq!(usage.files, 1);
     assert!(folder.join(said.unwrap()).exists());
 
-    // Another one in its place, as after mounting a disk: what is in that one counts.
+    // Another one in its place, as after mounting a disk: the contents of that one count.
     let aside = parent.path().join("aside");
     fs::rename(&folder, &aside).unwrap();
     write(3);
@@ -347,7 +348,7 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
     let (_, usage) = write(4);
     assert_eq!((usage.files, kept(&folder)), (2, vec![2, 4]));
 
-    // Cannot be made: suspended, until it can.
+    // Cannot be created: suspended, until it can.
     fs::rename(&folder, &aside).unwrap();
     fs::write(&folder, "in the way").unwrap();
     let (promised, usage) = write(5);
@@ -355,7 +356,7 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
     assert_eq!(write(6).0, None);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
-    // The attempt that succeeds comes before the next item is looked at.
+    // The attempt that succeeds comes before the next item is handled.
     assert_eq!(write(7).1.suspended, None);
     assert!(folder.join(promised.unwrap()).exists());
     assert_eq!(kept(&folder), [2, 4, 5]);
@@ -413,7 +414,7 @@ fn the_end_does_not_wait_for_a_disk_that_takes_nothing() {
     }
     drop(evidence);
     writer.run();
-    // Suspended, and given up: two lines.
+    // Suspended, and abandoned: two lines.
     assert_eq!(log.count("ERROR"), 2);
     assert_eq!(log.count("given_up=5"), 1);
 }

@@ -19,9 +19,9 @@ mod disk;
 
 const LATE: Verdict = Verdict::NoDecision(Reason::Late);
 
-/// A listener that is always there. Whether one does is looked up when a line is logged for the
-/// first time, and a test that listens to its own thread would lose a line that another thread
-/// looks up at the same moment for nobody.
+/// A listener that is always present. Whether one exists is looked up when a line is logged for the
+/// first time, and a test that listens only on its own thread would lose a line that another thread
+/// without a listener looks up at the same moment.
 static LISTENER: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
     let subscriber = tracing_subscriber::fmt().with_writer(std::io::sink);
     tracing::Dispatch::new(subscriber.finish())
@@ -38,7 +38,7 @@ fn settings(folder: &Path) -> EvidenceSettings {
     }
 }
 
-/// A writer that waits for nothing, to be driven step by step.
+/// Opens a writer without pauses, to be driven step by step.
 fn open(settings: EvidenceSettings) -> (EvidenceSink, EvidenceWriter) {
     let (evidence, mut writer) = EvidenceSink::open(settings).unwrap();
     writer.sweep = Duration::ZERO;
@@ -47,7 +47,7 @@ fn open(settings: EvidenceSettings) -> (EvidenceSink, EvidenceWriter) {
     (evidence, writer)
 }
 
-/// A picture that no encoder can compress.
+/// Creates a picture that no encoder can compress.
 fn picture(side: usize, seed: u64) -> Arc<RgbImage> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let pixels = std::iter::repeat_with(|| {
@@ -60,7 +60,7 @@ fn picture(side: usize, seed: u64) -> Arc<RgbImage> {
     Arc::new(RgbImage::new(size, pixels.take(3 * side * side).collect()).unwrap())
 }
 
-/// A part of the camera `top`, taken `seq` seconds after a moment one hour ago.
+/// Creates a part of the camera `top`, taken `seq` seconds after a moment one hour ago.
 fn item(seq: u64, side: usize) -> EvidenceItem {
     let began = Timestamp::now() - Duration::from_hours(1);
     EvidenceItem {
@@ -82,7 +82,7 @@ fn anomaly(value: f32) -> Option<Anomaly> {
     })
 }
 
-/// Every file below the folder but the lock, with its length.
+/// Returns every file below the folder except the lock, with its length.
 fn files(folder: &Path) -> BTreeMap<String, u64> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, u64>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -101,7 +101,7 @@ fn files(folder: &Path) -> BTreeMap<String, u64> {
     found
 }
 
-/// The numbers of the pictures that are there.
+/// Returns the numbers of the pictures that are there.
 fn kept(folder: &Path) -> Vec<u64> {
     let numbers = files(folder).into_keys().map(|path| {
         let (_, name) = path.rsplit_once('/').unwrap();
@@ -213,7 +213,7 @@ proptest! {
             prop_assert!(total <= max_size, "{total} of {max_size}");
             assert_usage_is_true(&evidence, folder.path());
             if let Some(said) = admitted {
-                // The promised picture is there, and with it its heatmap or none.
+                // The promised picture is there, and its heatmap if it has one.
                 prop_assert!(files.contains_key(&said.path));
                 let own = said.path.replace(".png", "");
                 let bytes = files.iter().filter(|(path, _)| path.starts_with(&own));
@@ -225,7 +225,7 @@ proptest! {
         let kept = kept(folder.path());
         let newest: Vec<u64> = sizes.keys().copied().skip(sizes.len() - kept.len()).collect();
         prop_assert_eq!(&kept, &newest);
-        // Nothing went without need: the next one would not have fitted.
+        // Nothing was deleted needlessly: the next one would not have fitted.
         if let Some((_, last_gone)) = sizes.iter().rev().nth(kept.len()) {
             let total: u64 = files(folder.path()).values().sum();
             prop_assert!(total + last_gone > max_size);
@@ -291,11 +291,11 @@ fn files_older_than_the_limit_go_although_nothing_is_written() {
         });
         assert!(writer.step());
     }
-    // Each was written, and went when the writer looked next.
+    // Each was written, and deleted at the writer's next check.
     assert!(writer.step());
     assert_eq!(kept(folder.path()), [3, 4]);
     assert_usage_is_true(&evidence, folder.path());
-    // Their folders went with them.
+    // Their folders were deleted with them.
     assert_eq!(fs::read_dir(folder.path().join("top")).unwrap().count(), 2);
 }
 
@@ -347,7 +347,7 @@ fn an_unfinished_file_is_removed_at_the_start_and_a_foreign_one_never() {
     for path in &foreign {
         fs::write(path, "mine").unwrap();
     }
-    // Old enough, and too much for the quota: everything of ours goes.
+    // Old enough, and too much for the quota: everything of ours is deleted.
     let own = day.join("000000000001-ng-a1b2.png");
     fs::write(&own, "ours").unwrap();
     let long_ago = std::time::SystemTime::now() - Duration::from_hours(24 * 365);
@@ -423,7 +423,7 @@ fn pixels_digest(path: &Path) -> Digest {
 fn what_does_not_fit_into_memory_is_refused_at_once_and_counted() {
     let folder = TempDir::new().unwrap();
     let (evidence, mut writer) = open(settings(folder.path()));
-    // Small ones are limited by number, large ones by bytes; a single one always has room.
+    // Small ones are limited by number, large ones by bytes; a single one always fits.
     let small = item(1, 8);
     let admitted = (0..100).filter(|_| evidence.admit(small.clone()).is_some());
     assert_eq!(admitted.count(), 32);

@@ -1,4 +1,4 @@
-//! The metrics of one camera: typed, so that no stage spells a label.
+//! The metrics of one camera: typed, so that no stage spells out a label.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,12 +15,11 @@ use crate::line::monitor::counters::Counters;
 
 /// Bounds for scores, as multiples of the threshold that the part was judged by.
 ///
-/// Relative, because the threshold is what gives a score its meaning: it differs by orders of
-/// magnitude from model to model, and it changes under a running daemon with a new model, another
-/// recipe or a command. With bounds in the score's own unit every such change would start new
-/// buckets, and those of two cameras could not be added. Dense around 1, where parts change sides
-/// and where drift shows first; the bucket up to 1 is exactly the parts whose score is not a
-/// defect.
+/// Relative, because the threshold gives a score its meaning: it differs by orders of magnitude
+/// from model to model, and it changes in a running daemon with a new model, another recipe or a
+/// command. With bounds in the score's own unit every such change would start new buckets, and
+/// those of two cameras could not be added. Dense around 1, where verdicts change and drift shows
+/// first; the bucket up to 1 holds exactly the parts whose score is not a defect.
 const SCORE_BUCKETS: [f64; 16] = [
     0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0,
 ];
@@ -28,29 +27,29 @@ const SCORE_BUCKETS: [f64; 16] = [
 /// Why frames were not inspected: those that [`Counters`] counts.
 const DROP_REASONS: [&str; 2] = ["overrun", "unused"];
 
-/// What became of a message that asks for something: a trigger or a command.
+/// The outcome of a message that requests something: a trigger or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageOutcome {
     /// It is acted on.
     Accepted,
-    /// Refused: the broker had kept it for later subscribers.
+    /// Refused: the broker had retained it for later subscribers.
     Retained,
-    /// Refused: by its own words it is too old.
+    /// Refused: too old by its own time stamp.
     Stale,
-    /// Refused: the same one again.
+    /// Refused: a repetition.
     Duplicate,
     /// Refused: unreadable.
     Invalid,
-    /// Refused: it does not say when it was sent, and has to.
+    /// Refused: it must state when it was sent, and does not.
     Undated,
-    /// Refused: more of them wait than may.
+    /// Refused: too many are waiting.
     Overrun,
-    /// Refused: flawd has stopped to inspect.
+    /// Refused: flawd has stopped inspecting.
     Shutdown,
 }
 
 impl MessageOutcome {
-    /// All of them, in the order of their declaration.
+    /// All of them, in order of declaration.
     pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Retained,
@@ -62,7 +61,7 @@ impl MessageOutcome {
         Self::Shutdown,
     ];
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -77,10 +76,10 @@ impl MessageOutcome {
     }
 }
 
-/// The steps of a part that have a latency in its verdict.
+/// The steps of a part whose latency is in its verdict.
 const STAGES: [&str; 4] = ["capture", "queue", "preprocess", "infer"];
 
-/// What the model in the shadow did.
+/// What the shadow model did.
 const SHADOW_OUTCOMES: [&str; 3] = ["agreed", "disagreed", "skipped"];
 
 /// A family of histograms.
@@ -191,7 +190,7 @@ fn scores() -> Histogram {
     Histogram::new(SCORE_BUCKETS)
 }
 
-/// Where everything about one camera is counted.
+/// Counts everything about one camera.
 pub struct CameraMetrics {
     name: String,
     counters: Mutex<Option<Counters>>,
@@ -209,7 +208,7 @@ pub struct CameraMetrics {
     martingale: FloatGauge,
     shadow: [Counter; SHADOW_OUTCOMES.len()],
     model_info: Family<Labels<5>, Gauge>,
-    /// The labels of the one series of `model_info` that is this camera's.
+    /// The labels of this camera's only series of `model_info`.
     model: Mutex<Option<Labels<5>>>,
 }
 
@@ -259,21 +258,21 @@ impl CameraMetrics {
         }
     }
 
-    /// The camera's name.
+    /// Returns the camera's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// From now on every scrape shows how many frames these counters have. The pipeline counts
-    /// them for `state` anyway, and two counts of one thing would differ some day.
+    /// Makes every scrape show these counters from now on. The pipeline counts frames for `state`
+    /// anyway, and two counts of the same thing would eventually differ.
     pub fn follow(&self, counters: Counters) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Some(counters);
     }
 
-    /// Takes over what the followed counters have now.
+    /// Copies the current values of the followed counters.
     pub(crate) fn refresh(&self) {
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        // The lock is held to the end: two scrapes at once must not add one difference twice.
+        // The lock is held to the end: two concurrent scrapes must not add one difference twice.
         if let Some(counters) = &*counters {
             set_total(&self.captured, counters.captured.get());
             let dropped = [&counters.overrun, &counters.unused];
@@ -283,7 +282,7 @@ impl CameraMetrics {
         }
     }
 
-    /// A part got its verdict: counts it, where its time went, its score, and whether it was late.
+    /// Counts a part's verdict, with its latencies, its score, and whether it was late.
     pub fn verdict(&self, data: &VerdictData) {
         match data.verdict {
             Verdict::Ok => self.ok.inc(),
@@ -305,8 +304,8 @@ impl CameraMetrics {
                 stage.observe(milliseconds / 1e3);
             }
         }
-        // What is not above the threshold gives at most 1, since a quotient of two `f32` in `f64`
-        // is not rounded across it. Of a threshold of 0 nothing is a multiple.
+        // A score that is not above the threshold gives at most 1, since a quotient of two `f32` in
+        // `f64` is not rounded across it. Nothing is a multiple of a threshold of 0.
         if let (Some(score), Some(threshold)) = (data.score, data.threshold)
             && threshold > 0.0
         {
@@ -314,7 +313,7 @@ impl CameraMetrics {
         }
     }
 
-    /// This model and this threshold judge from now on parts that ask for no recipe.
+    /// Sets the model and threshold that from now on judge parts that request no recipe.
     pub fn model(&self, model: &ModelData, threshold: f32) {
         self.threshold.set(threshold.into());
         let labels = [
@@ -332,18 +331,18 @@ impl CameraMetrics {
         *current = Some(labels);
     }
 
-    /// A trigger came.
+    /// Counts a trigger.
     pub fn trigger(&self, outcome: MessageOutcome) {
         self.triggers[outcome as usize].inc();
     }
 
-    /// The evidence for drift, as it is said in `state`.
+    /// Sets the drift metrics, as reported in `state`.
     pub fn drift(&self, drift: &DriftData) {
         self.drift.set(drift.alarm.into());
         self.martingale.set(drift.martingale_log10);
     }
 
-    /// The model in the shadow, as it is said in `state`.
+    /// Sets the shadow model's metrics, as reported in `state`.
     pub fn shadow(&self, shadow: &ShadowState) {
         let totals = [shadow.agreed, shadow.disagreed, shadow.skipped];
         for (counter, total) in self.shadow.iter().zip(totals) {

@@ -1,11 +1,11 @@
 //! Every number that the daemon exports, under the names of `docs/metrics.md`.
 //!
-//! [`Metrics`] is made once, with the names of the cameras, and needs no daemon around it. Every
-//! series but `flawd_model_info` is there from the beginning, so that a rate over the first event
-//! is right. The handles are looked up at construction: what a stage calls is an addition to an
-//! atomic, or to a histogram behind a lock that only a scrape holds besides.
+//! [`Metrics`] is created once, with the names of the cameras, and needs no daemon around it. Every
+//! series but `flawd_model_info` exists from the beginning, so that a rate over the first event is
+//! right. The handles are looked up at construction: a stage's call is an addition to an atomic, or
+//! to a histogram behind a lock that otherwise only a scrape holds.
 //!
-//! Part ids never become labels: a series each would fill the scraper's memory.
+//! Part ids never become labels: one series per id would fill the scraper's memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub use camera::{CameraMetrics, MessageOutcome};
 
 use camera::CameraFamilies;
 
-/// Before every name.
+/// Prefix of every name.
 const PREFIX: &str = "flawd";
 
 /// Bounds for durations, in seconds: 1 ms, below which no stage matters, to 2 s, above which no
@@ -37,10 +37,10 @@ const DURATION_BUCKETS: [f64; 11] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
 ];
 
-/// A gauge whose value need not be whole; `NaN` says that it is not known.
+/// A gauge for non-integer values; `NaN` if unknown.
 type FloatGauge = Gauge<f64, AtomicU64>;
 
-/// All metrics of one daemon; clones are the same ones.
+/// All metrics of one daemon; clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -63,7 +63,7 @@ struct Inner {
     log_lines_dropped: Counter,
 }
 
-/// What can become of a command; a second delivery does no harm.
+/// The possible outcomes of a command; a second delivery does no harm.
 const COMMAND_OUTCOMES: [MessageOutcome; 5] = [
     MessageOutcome::Accepted,
     MessageOutcome::Retained,
@@ -72,17 +72,17 @@ const COMMAND_OUTCOMES: [MessageOutcome; 5] = [
     MessageOutcome::Overrun,
 ];
 
-/// The two forms in which metrics are given out.
+/// The two output formats for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0, which Prometheus asks for.
+    /// OpenMetrics 1.0, which Prometheus requests.
     OpenMetrics,
     /// The older text format 0.0.4, which every collector reads.
     Prometheus,
 }
 
 impl Metrics {
-    /// The metrics of a daemon with these cameras, in the order of the configuration.
+    /// Creates the metrics of a daemon with these cameras, in the order of the configuration.
     pub fn new<N: Into<String>>(cameras: impl IntoIterator<Item = N>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let registry_ref = &mut registry;
@@ -191,15 +191,15 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// The metrics of one camera, in the order of the configuration.
+    /// Returns the metrics of one camera, in the order of the configuration.
     ///
     /// # Panics
-    /// If there are not so many cameras.
+    /// If there are not that many cameras.
     pub fn camera(&self, index: usize) -> &CameraMetrics {
         &self.0.cameras[index]
     }
 
-    /// Everything as text for a scrape.
+    /// Returns everything as text for a scrape.
     pub fn encode(&self, format: Format) -> String {
         self.0.cameras.iter().for_each(CameraMetrics::refresh);
         set_total(&self.0.log_lines_dropped, logging::dropped_lines());
@@ -212,19 +212,20 @@ impl Metrics {
         buffer
     }
 
-    /// A verdict was handed to the broker's connection this long after the picture was taken.
+    /// Records that a verdict was handed to the broker's connection this long after the picture was
+    /// taken.
     pub fn published(&self, since_capture: Duration) {
         self.0
             .capture_to_publish
             .observe(since_capture.as_secs_f64());
     }
 
-    /// Whether the broker is connected.
+    /// Sets whether the broker is connected.
     pub fn mqtt_connected(&self, connected: bool) {
         self.0.mqtt_connected.set(connected.into());
     }
 
-    /// The journal, as it is said in `state`.
+    /// Sets the journal's metrics, as reported in `state`.
     pub fn records(&self, records: &RecordsState) {
         self.0.journal_events.set(whole(records.pending));
         self.0.journal_bytes.set(whole(records.bytes));
@@ -234,46 +235,46 @@ impl Metrics {
         );
     }
 
-    /// How many records were set aside.
+    /// Counts records that were set aside.
     pub fn records_set_aside(&self, count: u64) {
         set_total(&self.0.records_set_aside, count);
     }
 
-    /// The kept pictures, as it is said in `state`.
+    /// Sets the metrics of the kept pictures, as reported in `state`.
     pub fn evidence(&self, evidence: &EvidenceState) {
         self.0.evidence_bytes.set(whole(evidence.bytes));
         set_total(&self.0.evidence_dropped, evidence.dropped);
     }
 
-    /// An inference engine was built in this time.
+    /// Records that an inference engine was built in this time.
     pub fn engine_built(&self, duration: Duration) {
         self.0.engine_build.set(duration.as_secs_f64());
     }
 
-    /// Whether parts are judged.
+    /// Sets whether parts are judged.
     pub fn ready(&self, ready: bool) {
         self.0.ready.set(ready.into());
     }
 
-    /// Whether the system's clock is synchronised, where that is known.
+    /// Sets whether the system's clock is synchronised, if known.
     pub fn clock_synchronised(&self, synchronised: Option<bool>) {
         let value = synchronised.map_or(f64::NAN, |yes| f64::from(u8::from(yes)));
         self.0.clock_synchronised.set(value);
     }
 
-    /// A command arrived.
+    /// Counts a command.
     pub fn command(&self, outcome: MessageOutcome) {
         self.0.commands.get_or_create(&by_outcome(outcome)).inc();
     }
 
-    /// The wall clock jumped.
+    /// Counts a jump of the wall clock.
     pub fn clock_jumped(&self) {
         self.0.clock_jumps.inc();
     }
 }
 
 impl Format {
-    /// What a client that sent this `Accept` header gets.
+    /// Returns the format for a client that sent this `Accept` header.
     pub fn accepted_by(accept: Option<&str>) -> Self {
         match accept {
             Some(types) if types.contains("application/openmetrics-text") => Self::OpenMetrics,
@@ -281,7 +282,7 @@ impl Format {
         }
     }
 
-    /// The content type to send it with.
+    /// Returns the content type to send it with.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -302,7 +303,7 @@ impl fmt::Debug for Metrics {
 /// The labels of a series, in the order in which they are written.
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// Registers a metric and gives it back. Counters get `_total` behind their name by themselves.
+/// Registers a metric and returns it. Counters automatically get `_total` appended to their name.
 fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M
 where
     M: Clone + Metric,
@@ -321,13 +322,13 @@ fn unknown() -> FloatGauge {
     gauge
 }
 
-/// Brings a counter to where another one, which counts the same, stands.
+/// Raises a counter to the value of another one, which counts the same.
 fn set_total(counter: &Counter, total: u64) {
-    // Only ever one thread reports a total, so that nothing is lost between the two.
+    // Only one thread ever reports a total, so nothing is lost between the two.
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
-/// The value for a gauge. A disk has no 2^63 bytes.
+/// Converts a value for a gauge. No disk has 2^63 bytes.
 fn whole(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -37,7 +37,7 @@ fn model(version: &str) -> ModelData {
     }
 }
 
-/// The value of the one series that is written like this.
+/// Returns the value of the one series that is written like this.
 #[track_caller]
 fn value(metrics: &Metrics, series: &str) -> f64 {
     let text = metrics.encode(Format::Prometheus);
@@ -51,7 +51,7 @@ fn value(metrics: &Metrics, series: &str) -> f64 {
     value.parse().unwrap()
 }
 
-/// Names and kinds of all families of a daemon that has done everything.
+/// Returns names and kinds of all families of a daemon that has done everything.
 fn families() -> Vec<(String, String)> {
     let metrics = Metrics::new(["top"]);
     metrics.camera(0).model(&model("1.0.0"), 2.5);
@@ -188,7 +188,7 @@ proptest! {
         factor in 0f32..3.0,
         steps in -3i32..=3,
     ) {
-        // Often some last places beside the threshold, where rounding would show.
+        // Often within a few last places of the threshold, where rounding would show.
         let near = f32::from_bits(threshold.to_bits().saturating_add_signed(steps));
         let far = threshold * factor;
         let metrics = Metrics::new(["top"]);
