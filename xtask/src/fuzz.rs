@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 
 use crate::process::Step;
 
-/// The readers, which `fuzz/src/target.rs` lists too.
+/// The readers, which `fuzz/src/target/mod.rs` lists too.
 const TARGETS: [&str; 6] = [
     "onnx",
     "checkpoint",

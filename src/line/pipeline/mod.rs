@@ -9,13 +9,13 @@
 //! ```
 //!
 //! Each stage is a blocking loop on a named thread, and ends when its input has closed: so a
-//! shutdown is "admit nothing more", and everything behind it drains in order. Only the client of
-//! the broker is asynchronous, and its runtime stays inside [`publish`].
+//! shutdown means "admit nothing more", and every later stage drains in order. Only the broker
+//! client is asynchronous, and its runtime stays inside [`publish`].
 //!
 //! What may be lost, and where it is counted: a frame that a newer one displaces (`overrun`) or
-//! that were not asked for (`unused`); a verdict in real time that the broker does not take
-//! (`undelivered`); a record that the disk does not take (`unwritten`) or that gives way in a full
-//! journal (`dropped`). Nothing else.
+//! that was not requested (`unused`); a verdict in real time that the broker does not accept
+//! (`undelivered`); a record that the disk does not accept (`unwritten`) or that is dropped from a
+//! full journal (`dropped`). Nothing else.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -54,20 +54,20 @@ use publish::{CameraInfo, DaemonStatus, FirstAttempt, Publisher, TriggerTarget};
 use record::{Record, Recorder};
 use shadow::{CameraSetup, Shadow};
 
-/// A camera that is open and has not begun.
+/// A camera that is open and has not started.
 pub struct OpenCamera {
     /// Its name, overflow policy, trigger and deadline.
     pub settings: CameraSettings,
     /// Its frames.
     pub source: Box<dyn Source>,
-    /// Where everything arrives that concerns it.
+    /// Where everything that concerns it arrives.
     pub inbox: Inbox,
-    /// Where it counts.
+    /// Its counters.
     pub counters: Counters,
 }
 
 impl OpenCamera {
-    /// A camera whose frames come from `source`.
+    /// Creates a camera whose frames come from `source`.
     pub fn new(settings: CameraSettings, source: Box<dyn Source>) -> Self {
         Self {
             settings,
@@ -77,7 +77,7 @@ impl OpenCamera {
         }
     }
 
-    /// What is published about it.
+    /// Returns what is published about it.
     pub fn info(&self) -> CameraInfo {
         CameraInfo {
             name: self.settings.name.clone(),
@@ -107,17 +107,17 @@ impl OpenCamera {
     }
 }
 
-/// The second half of the pipeline, where verdicts are written down and said.
+/// The second half of the pipeline, where verdicts are recorded and published.
 pub struct Delivery {
-    /// Where verdicts go in.
+    /// Accepts verdicts.
     pub recorder: Recorder,
-    /// Where the daemon speaks.
+    /// Publishes the daemon's messages.
     pub publisher: Publisher,
-    /// What scores parts and decides nothing; it has no models yet.
+    /// Scores parts and decides nothing; it has no models yet.
     pub shadow: Shadow,
-    /// Gets one message, when the first attempt to connect has ended either way.
+    /// Receives one message, when the first attempt to connect has ended either way.
     pub first_attempt: mpsc::Receiver<FirstAttempt>,
-    /// Whose progress shows health.
+    /// The stages whose progress determines health.
     pub stages: Vec<Progress>,
 }
 
@@ -125,20 +125,20 @@ pub struct Delivery {
 pub struct OutletPlan {
     /// The broker.
     pub mqtt: MqttSettings,
-    /// Where verdicts are written down.
+    /// Where verdicts are recorded.
     pub journal: Journal,
-    /// Where pictures are kept, if any are to be.
+    /// Where pictures are kept, if any.
     pub evidence: Option<(EvidenceSink, EvidenceWriter)>,
-    /// What is said of the daemon to begin with.
+    /// The initial status of the daemon.
     pub report: DaemonStatus,
     /// Where everything is counted.
     pub metrics: Metrics,
 }
 
-/// Starts the record stage with what hangs off it, and the publisher.
+/// Starts the record stage with its observers, and the publisher.
 ///
 /// # Errors
-/// When the system has no thread or no event queue to give.
+/// If the system cannot create a thread or an event queue.
 pub fn start_delivery(
     threads: &mut Threads,
     cameras: &[OpenCamera],
@@ -199,13 +199,13 @@ pub fn start_delivery(
 pub struct Line {
     /// By camera, in the order of the configuration.
     pub inboxes: Vec<Inbox>,
-    /// Whose progress shows health.
+    /// The stages whose progress determines health.
     pub stages: Vec<Progress>,
     shutdown: Shutdown,
 }
 
 impl Line {
-    /// Asks the stages to admit nothing more and to pass on what they have.
+    /// Tells the stages to admit nothing more and to pass on what they have.
     pub fn stop(&self) {
         self.shutdown.request();
         for inbox in &self.inboxes {
@@ -215,10 +215,10 @@ impl Line {
 }
 
 /// Starts capture, admission and inference, the last stage first. Nothing is judged before
-/// [`Control::Use`](admit::inbox::Control::Use) has brought a model.
+/// [`Control::Use`](admit::inbox::Control::Use) has set a model.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// If the system cannot create a thread.
 pub fn start_line<S: Sink + 'static>(
     threads: &mut Threads,
     cameras: Vec<OpenCamera>,

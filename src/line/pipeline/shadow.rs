@@ -1,13 +1,13 @@
-//! The model in the shadow: scores the parts that were judged, decides nothing, and says where it
-//! would have decided otherwise. So a new model can be watched on the line before it counts.
+//! The shadow model: scores the parts that were judged, decides nothing, and reports where it would
+//! have decided otherwise. So a new model can be observed on the line before it counts.
 //!
 //! ```text
 //! verdict ─► offer ──4 parts──► shadow: preprocess → score → compare ──► disagreement
 //!            never waits        (one thread for all cameras)
 //! ```
-//! It has sessions of its own and its own queue, in which the newest part wins: the line never
-//! waits for it, and neither does the end. Parts that it had no time for are counted. It knows
-//! nothing of journals and topics.
+//! It has its own sessions and its own queue, in which the newest part wins: the line never waits
+//! for it, and neither does the end. Parts that it had no time for are counted. It contains nothing
+//! about journals and topics.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,15 +30,17 @@ use super::part::moment::Moment;
 use crate::line::config::Overflow;
 use crate::messages::with_causes;
 
-/// Parts that may wait. Each holds its picture, and an older one is worth no more than a newer.
+/// Maximum parts that may wait. Each holds its picture, and an older one is worth no more than a
+/// newer.
 const WAITING: NonZeroUsize = NonZeroUsize::new(4).expect("it is not zero");
 
-/// What is fixed about a camera.
+/// The fixed settings of a camera.
 #[derive(Clone, Debug)]
 pub struct CameraSetup {
     /// Its name.
     pub name: String,
-    /// Which part of its picture is inspected; none: as the model in the shadow was made for.
+    /// Region of interest, rotation and flip; `None` for those the shadow's bundle was trained
+    /// with.
     pub geometry: Option<Geometry>,
 }
 
@@ -49,19 +51,19 @@ pub struct JudgedPart {
     pub camera: usize,
     /// The number of its verdict.
     pub seq: u64,
-    /// What it is called.
+    /// The line's name for it.
     pub part_id: Option<String>,
     /// When its picture was taken.
     pub captured: Moment,
     /// Its picture.
     pub image: Arc<RgbImage>,
-    /// What was decided.
+    /// The decision.
     pub live: Opinion,
     /// Where its picture is kept, if it is.
     pub evidence: Option<EvidenceData>,
 }
 
-/// A part on which the two do not agree.
+/// A part on which the two models disagree.
 #[derive(Clone, Debug)]
 pub struct Disagreement {
     /// The camera's number.
@@ -70,12 +72,12 @@ pub struct Disagreement {
     pub captured: Moment,
     /// Its picture.
     pub image: Arc<RgbImage>,
-    /// What each of the two says; not historical.
+    /// The verdicts of both; not historical.
     pub data: DisagreementData,
 }
 
-/// The way to the shadow; clones lead to the same one. It ends when the last is dropped, after
-/// what waits.
+/// The handle to the shadow; clones lead to the same one. It ends after the last is dropped and the
+/// queue is empty.
 #[derive(Clone, Debug)]
 pub struct Shadow {
     queue: Sender<ShadowJob>,
@@ -88,7 +90,7 @@ type Way = Box<dyn FnMut(Disagreement) + Send>;
 /// Where disagreements go until the end.
 struct DisagreementSink {
     is_closed: AtomicBool,
-    /// Held while a disagreement is passed on, which may take its time.
+    /// Held while a disagreement is passed on, which may take time.
     way: Mutex<Option<Way>>,
 }
 
@@ -107,11 +109,11 @@ struct ShadowJob {
 }
 
 /// Starts the thread `shadow`, whose end is not waited for: a model may take longer for one part
-/// than a shutdown may. `models` are in the order of `cameras`, none where a camera has no shadow;
-/// `disagreement` runs on the thread and may take its time.
+/// than a shutdown may. `models` are in the order of `cameras`, `None` if a camera has no shadow;
+/// `disagreement` runs on the thread and may take time.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// If the system cannot create a thread.
 pub fn start(
     cameras: Vec<CameraSetup>,
     models: Vec<Option<Arc<LoadedModel>>>,
@@ -140,7 +142,7 @@ pub fn start(
 }
 
 impl Shadow {
-    /// Hands a part over where its camera has a shadow and something was decided. Never waits.
+    /// Hands a part over if its camera has a shadow and something was decided. Never waits.
     pub fn offer(&self, part: JudgedPart) {
         if !matches!(part.live.verdict, Verdict::Ok | Verdict::Ng) {
             return;
@@ -154,7 +156,7 @@ impl Shadow {
         }
     }
 
-    /// Other models for the parts that are offered from now on, in the order of the cameras.
+    /// Sets the models for the parts that are offered from now on, in the order of the cameras.
     pub fn exchange(&self, models: Vec<Option<Arc<LoadedModel>>>) {
         let mut cameras = self.lock();
         let mut models = models.into_iter();
@@ -163,18 +165,19 @@ impl Shadow {
         }
     }
 
-    /// What it said of a camera's parts since the daemon started; none where it has no shadow.
+    /// Returns the shadow's results for a camera's parts since the daemon started; `None` if it has
+    /// no shadow.
     pub fn state(&self, camera: usize) -> Option<ShadowState> {
         let cameras = self.lock();
         let camera = &cameras[camera];
         camera.model.as_ref().map(|_| camera.counts)
     }
 
-    /// Nothing that it says from now on counts any more: parts that wait are left out and counted,
-    /// and whatever disagreements are passed on with is dropped. Never waits.
+    /// Discards all results from now on: waiting parts are left out and counted, and the callback
+    /// for disagreements is dropped. Never waits.
     pub fn stop(&self) {
         self.sink.is_closed.store(true, Ordering::SeqCst);
-        // If it is held, the thread looks at the flag next.
+        // If it is held, the thread checks the flag next.
         if let Ok(mut way) = self.sink.way.try_lock() {
             *way = None;
         }
@@ -186,7 +189,7 @@ impl Shadow {
 }
 
 impl DisagreementSink {
-    /// Whether disagreements are wanted; drops the way there if not.
+    /// Returns whether disagreements are wanted; drops the callback if not.
     fn is_open(&self) -> bool {
         let is_open = !self.is_closed.load(Ordering::SeqCst);
         if !is_open {
@@ -217,7 +220,7 @@ enum ShadowError {
     Model(#[from] ModelError),
 }
 
-/// What a model's input is made with.
+/// What is needed to prepare a model's input.
 struct ShadowInput {
     model: Weak<LoadedModel>,
     preprocessor: Preprocessor,

@@ -1,5 +1,4 @@
-//! Who is answered without a picture, and why: every trigger that cannot be served, at once and
-//! with its one verdict.
+//! Answers every trigger that cannot be served, at once and with its one verdict.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +37,7 @@ impl<S: Sink> Admit<S> {
         self.settle(answers);
     }
 
-    /// Why no trigger can be served now.
+    /// Returns why no trigger can be served now, if so.
     fn refusal(&self, recipe: Option<&str>) -> Option<(Reason, &'static str)> {
         let state = &self.state;
         let Some(models) = &state.models else {
@@ -90,7 +89,7 @@ impl<S: Sink> Admit<S> {
                     let why = "no frame was taken near enough to the trigger";
                     self.undecided(pending, Reason::TriggerUnmatched, why);
                 }
-                // Whether the camera is lost shows only when it has owed a frame for too long.
+                // Whether the camera is lost shows only when its frame is overdue for too long.
                 Matched::NoFrame(pending) if pending.is_due(Instant::now()) => {
                     let why = "the camera has given no frame before the deadline";
                     self.undecided(pending, Reason::Late, why);

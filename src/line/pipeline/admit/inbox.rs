@@ -1,8 +1,9 @@
-//! Where everything arrives that concerns one camera: frames, triggers, orders, bad news.
+//! Where everything that concerns one camera arrives: frames, triggers, control messages, camera
+//! losses.
 //!
 //! One lock and one place to wait, because the stage behind it has to react to whichever comes
-//! first, and must never wait for the camera alone. Frames have one slot, in which the newest
-//! wins; all else is kept in order. Triggers have a bound, and none is taken that would get no
+//! first, and must never wait for the camera alone. Frames have one slot, in which the newest wins;
+//! everything else is kept in order. Triggers are bounded, and none is accepted that would get no
 //! verdict.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,21 +14,21 @@ use crate::line::pipeline::part::frame::Frame;
 use crate::line::pipeline::part::model::ModelSet;
 use crate::line::pipeline::part::trigger::Trigger;
 
-/// Triggers that may lie here. The stage takes all of them each time it wakes, so that this many
-/// wait only where it is held up: by a disk that is slower than the triggers. At some 10 KiB for the
-/// longest ones that is 10 MiB a camera.
+/// Maximum triggers in the inbox. The stage takes all of them each time it wakes, so they
+/// accumulate only if it is held up by a disk that is slower than the triggers. At some 10 KiB for
+/// the longest ones that is 10 MiB per camera.
 const TRIGGERS: usize = LONGEST_QUEUE;
 
-/// The inbox of one camera; clones are the same one.
+/// The inbox of one camera; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox {
     shared: Arc<InboxShared>,
 }
 
-/// Why a trigger was not taken; it will get no verdict.
+/// Why a trigger was not accepted; it gets no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
-    /// The stage is held up, and as many wait as may.
+    /// The stage is held up, and the maximum number is waiting.
     #[error("{TRIGGERS} triggers wait to be looked at: they come faster than verdicts are written")]
     Full,
     /// The stage has ended.
@@ -35,39 +36,39 @@ pub enum NotTaken {
     Ended,
 }
 
-/// What the daemon may tell a camera's stage.
+/// What the daemon may send to a camera's stage.
 #[derive(Debug)]
 pub enum Control {
-    /// The next part is judged by these models.
+    /// Judge by these models from the next part on.
     Use(ModelSet),
     /// Take no parts until further notice.
     Pause,
-    /// Go on.
+    /// Resume.
     Resume,
     /// Keep the next picture as evidence, whatever its verdict.
     Snapshot,
 }
 
-/// What has arrived since the last look.
+/// What has arrived since the last call.
 #[derive(Debug, Default)]
 pub(crate) struct Arrived {
     pub(crate) frame: Option<Frame>,
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) orders: Vec<Control>,
-    /// The camera gave no frames, and perhaps does again.
+    /// The camera delivers no frames, and may do so again.
     pub(crate) lost: Option<CameraOutage>,
-    /// The source has given its last frame, which has been seen here.
+    /// The source has delivered its last frame, which has been seen here.
     pub(crate) is_exhausted: bool,
     /// The pipeline is to end.
     pub(crate) is_closing: bool,
 }
 
-/// A time without a camera.
+/// A period without a camera.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CameraOutage {
-    /// Why it gave no frames.
+    /// Why it delivered no frames.
     pub(crate) why: String,
-    /// The frame that comes with this news was taken after it.
+    /// The frame that comes with this report was taken after the outage.
     pub(crate) is_over: bool,
 }
 
@@ -76,14 +77,14 @@ struct InboxShared {
     state: Mutex<InboxState>,
     /// For the stage: something has arrived.
     arrived: Condvar,
-    /// For capture: a frame is wanted, or the end has come.
+    /// For capture: a frame is wanted, or the pipeline is ending.
     wanted: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct InboxState {
     news: Arrived,
-    /// Something has changed elsewhere that the stage wants to know of.
+    /// Something that the stage depends on has changed elsewhere.
     is_nudged: bool,
     /// The stage has ended.
     has_ended: bool,
@@ -91,7 +92,7 @@ struct InboxState {
 }
 
 impl Inbox {
-    /// An empty inbox.
+    /// Creates an empty inbox.
     pub fn new() -> Self {
         Self::default()
     }
@@ -106,11 +107,11 @@ impl Inbox {
         self.shared.arrived.notify_one();
     }
 
-    /// A part wants a verdict, and gets exactly one from here on: those that are beyond the stage's
-    /// queue are turned away with their own verdict.
+    /// Accepts a trigger, which gets exactly one verdict from here on: those beyond the stage's
+    /// queue are refused with their own verdict.
     ///
     /// # Errors
-    /// [`NotTaken`]: it gets none.
+    /// [`NotTaken`]: it gets no verdict.
     pub fn trigger(&self, trigger: Trigger) -> Result<(), NotTaken> {
         let mut state = self.lock();
         if state.has_ended {
@@ -125,12 +126,12 @@ impl Inbox {
         Ok(())
     }
 
-    /// The daemon says something.
+    /// Sends a control message from the daemon.
     pub fn order(&self, order: Control) {
         self.change(|state| state.news.orders.push(order));
     }
 
-    /// The pipeline is to end: no more frames are wanted.
+    /// Ends the pipeline: no more frames are wanted.
     pub fn close(&self) {
         self.change(|state| {
             state.news.is_closing = true;
@@ -139,10 +140,10 @@ impl Inbox {
         self.shared.wanted.notify_all();
     }
 
-    /// A frame comes; gives back the one that it displaces.
+    /// Puts in a frame; returns the one that it displaces.
     ///
     /// # Errors
-    /// The frame, where the stage has ended.
+    /// The frame, if the stage has ended.
     pub(crate) fn frame(&self, frame: Frame) -> Result<Option<Frame>, Frame> {
         let mut state = self.lock();
         if state.has_ended {
@@ -157,7 +158,7 @@ impl Inbox {
         Ok(displaced)
     }
 
-    /// The camera gives no frames; the next frame says that it does again.
+    /// Reports that the camera delivers no frames; the next frame ends the outage.
     pub(crate) fn camera_lost(&self, why: String) {
         self.change(|state| {
             state.news.lost = Some(CameraOutage {
@@ -167,7 +168,7 @@ impl Inbox {
         });
     }
 
-    /// The source has given its last frame.
+    /// Reports that the source has delivered its last frame.
     pub(crate) fn exhausted(&self) {
         self.change(|state| {
             state.news.is_exhausted = true;
@@ -175,18 +176,18 @@ impl Inbox {
         });
     }
 
-    /// Something that the stage waits for may have become possible.
+    /// Reports that something the stage waits for may have become possible.
     pub(crate) fn nudge(&self) {
         self.change(|state| state.is_nudged = true);
     }
 
-    /// Asks capture for one frame, where it gives frames only on demand.
+    /// Requests one frame from capture, if it delivers frames only on demand.
     pub(crate) fn want_frame(&self) {
         self.lock().is_frame_wanted = true;
         self.shared.wanted.notify_all();
     }
 
-    /// Waits until a frame is wanted; `false` once the pipeline is to end.
+    /// Waits until a frame is wanted; returns `false` once the pipeline is to end.
     pub(crate) fn wait_until_wanted(&self) -> bool {
         let mut state = self
             .shared
@@ -199,8 +200,8 @@ impl Inbox {
         !state.news.is_closing
     }
 
-    /// The stage ends: takes the triggers and the frame that have come since it looked, and none
-    /// after them are taken.
+    /// Ends the stage: returns the triggers and the frame that arrived since its last call; later
+    /// ones are refused.
     pub(crate) fn end(&self) -> (Vec<Trigger>, Option<Frame>) {
         let mut state = self.lock();
         state.has_ended = true;
@@ -229,7 +230,7 @@ impl Inbox {
         state.is_nudged = false;
         let (is_exhausted, is_closing) = (state.news.is_exhausted, state.news.is_closing);
         let news = std::mem::take(&mut state.news);
-        // These two are for good, but they are news only once.
+        // These two are permanent, but they are reported only once.
         state.news.is_closing = is_closing;
         state.news.is_exhausted = is_exhausted;
         news

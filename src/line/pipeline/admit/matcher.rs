@@ -1,9 +1,9 @@
-//! Which frame belongs to which trigger: arithmetic on moments, without a clock or a thread.
+//! Matches frames to triggers: arithmetic on moments, without a clock or a thread.
 //!
 //! A trigger wants the picture of one moment. Of the frames taken within the tolerance around it,
 //! it gets the nearest; a frame shows one part and is given to one trigger. Frames come in the
 //! order in which they were taken, so the first one at or after the moment settles the question:
-//! either it or the one before is the nearest there will ever be.
+//! either it or its predecessor is the nearest there will ever be.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,38 +17,38 @@ pub(crate) struct Matcher<T, F> {
     newest: Option<(Instant, F)>,
 }
 
-/// A trigger that waits.
+/// A waiting trigger.
 #[derive(Debug)]
 pub(crate) struct Wanted<T> {
-    /// Whatever the caller wants to have back.
+    /// An item that is returned to the caller.
     pub(crate) item: T,
-    /// The moment that the picture should be of.
+    /// The moment that the picture should show.
     pub(crate) moment: Instant,
-    /// When a frame would be of no use any more.
+    /// When a frame would no longer be useful.
     pub(crate) give_up: Instant,
     /// Whether any frame has come since.
     saw_frame: bool,
 }
 
-/// What became of a trigger or a frame.
+/// The outcome for a trigger or a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Matched<T, F> {
-    /// The frame of a trigger.
+    /// A trigger and its frame.
     Match {
         /// The trigger.
         item: T,
         /// Its frame.
         frame: F,
-        /// The moment that it asked for.
+        /// The moment that it requested.
         moment: Instant,
     },
     /// Frames have come, none of them within the tolerance.
     Unmatched(T),
     /// No frame at all has come since the trigger.
     NoFrame(T),
-    /// More triggers wait than are allowed; the oldest gives way.
+    /// More triggers wait than are allowed; the oldest is dropped.
     Overrun(T),
-    /// A frame that no trigger has asked for.
+    /// A frame that no trigger has requested.
     Unused(F),
 }
 
@@ -64,7 +64,8 @@ impl<T> Wanted<T> {
 }
 
 impl<T, F> Matcher<T, F> {
-    /// At most `capacity` triggers wait, each for a frame taken at most `tolerance` off.
+    /// Creates a matcher in which at most `capacity` triggers wait, each for a frame taken at most
+    /// `tolerance` from its moment.
     pub(crate) fn new(tolerance: Duration, capacity: usize) -> Self {
         Self {
             tolerance,
@@ -74,7 +75,7 @@ impl<T, F> Matcher<T, F> {
         }
     }
 
-    /// A trigger comes.
+    /// Adds a trigger.
     pub(crate) fn want(&mut self, wanted: Wanted<T>, answers: &mut Vec<Matched<T, F>>) {
         self.waiting.push_back(wanted);
         self.settle(answers);
@@ -84,12 +85,12 @@ impl<T, F> Matcher<T, F> {
         }
     }
 
-    /// A frame comes, taken at `captured`.
+    /// Adds a frame, taken at `captured`.
     pub(crate) fn offer(&mut self, captured: Instant, frame: F, answers: &mut Vec<Matched<T, F>>) {
         for wanted in &mut self.waiting {
             wanted.saw_frame = true;
         }
-        // Triggers for which the frame at hand is nearer than the one that comes.
+        // Triggers for which the previous frame is nearer than the new one.
         while let Some(front) = self.waiting.front()
             && captured >= front.moment
             && let Some((newest, _)) = self.newest
@@ -103,7 +104,7 @@ impl<T, F> Matcher<T, F> {
         self.settle(answers);
     }
 
-    /// Time passes.
+    /// Answers the triggers that have expired at `now`.
     pub(crate) fn expire(&mut self, now: Instant, answers: &mut Vec<Matched<T, F>>) {
         let mut index = 0;
         while let Some(wanted) = self.waiting.get(index) {
@@ -131,17 +132,17 @@ impl<T, F> Matcher<T, F> {
         }
     }
 
-    /// When the next trigger has to be given up.
+    /// Returns when the next trigger expires.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.waiting.iter().map(|wanted| wanted.give_up).min()
     }
 
-    /// The moment that the trigger asks for which has waited longest.
+    /// Returns the moment that the longest-waiting trigger requests.
     pub(crate) fn next_moment(&self) -> Option<Instant> {
         self.waiting.front().map(|wanted| wanted.moment)
     }
 
-    /// Every trigger that still waits, in order; none waits any more.
+    /// Removes and returns every waiting trigger, in order.
     pub(crate) fn abandon(&mut self) -> impl Iterator<Item = T> + use<T, F> {
         std::mem::take(&mut self.waiting)
             .into_iter()
@@ -221,7 +222,7 @@ mod tests {
             self.matcher.expire(self.at(time), &mut self.answers);
         }
 
-        /// Pairs of trigger and frame.
+        /// Returns pairs of trigger and frame.
         fn matches(&self) -> Vec<(u64, u64)> {
             let pairs = self.answers.iter().filter_map(|answer| match answer {
                 Matched::Match { item, frame, .. } => Some((*item, *frame)),
@@ -286,8 +287,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the interleaving, each trigger is answered once, each frame given once, and
-        /// no match is further off than the tolerance.
+        /// Whatever the interleaving, each trigger is answered once, each frame is given once, and
+        /// no match exceeds the tolerance.
         #[test]
         fn every_trigger_is_answered_once_and_every_match_is_within_the_tolerance(
             steps in prop::collection::vec((0_u8..3, 0_u64..40), 0..200),
@@ -305,7 +306,7 @@ mod tests {
                         line.trigger(now, now + 100);
                     }
                     1 => {
-                        // A frame is at hand some time after it was taken.
+                        // A frame is available some time after it was taken.
                         last_frame = (now - pause.min(now)).max(last_frame + 1);
                         line.frame(last_frame);
                     }

@@ -1,11 +1,10 @@
-//! The second stage: which parts are inspected. Brings triggers and frames together, prepares the
-//! pictures, and answers at once for every part that cannot be judged.
+//! The second stage: which parts are inspected. Matches triggers and frames, prepares the pictures,
+//! and immediately answers every part that cannot be judged.
 //!
-//! This is where "exactly one verdict per part" is kept: a trigger that comes in here leaves either
-//! with a frame, towards the model, or with a reason, towards the record. So the stage never waits
-//! for one thing only: not for the camera, which may hang, and not for the model, which may be
-//! slow. It sleeps until something arrives or the next moment comes at which a request has to be
-//! answered.
+//! This is where "exactly one verdict per part" is ensured: a trigger that comes in here leaves
+//! either with a frame, towards the model, or with a reason, towards the record. So the stage never
+//! waits for one thing only: not for the camera, which may hang, and not for the model, which may
+//! be slow. It sleeps until something arrives or the next request must be answered.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,25 +32,25 @@ pub(crate) mod preprocess;
 mod submit;
 
 /// A part that has no frame by then, or no model to go to, is answered this long before its
-/// deadline, so that the answer is in time; less where the deadline is shorter.
+/// deadline, so that the answer arrives in time; less if the deadline is shorter.
 const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
-/// What the stage goes by.
+/// The rules of the stage.
 #[derive(Clone, Debug)]
 pub(crate) struct AdmitRules {
     /// The camera's number.
     pub(crate) camera: usize,
     /// The camera's name.
     pub(crate) name: String,
-    /// How long a verdict is worth something, where the trigger says nothing else.
+    /// How long a verdict is useful, unless the trigger sets another value.
     pub(crate) deadline: Option<Duration>,
-    /// What asks for verdicts.
+    /// What requests verdicts.
     pub(crate) trigger: TriggerSettings,
-    /// A camera that owes a frame for longer than this is lost.
+    /// A camera whose frame is overdue for longer than this is lost.
     pub(crate) frame_timeout: Duration,
-    /// Frames are taken when they are asked for.
+    /// Whether frames are taken on request.
     pub(crate) on_demand: bool,
-    /// A frame is owed only to a trigger.
+    /// Whether a frame is expected only for a trigger.
     pub(crate) may_be_idle: bool,
 }
 
@@ -68,34 +67,34 @@ pub(crate) struct Admit<S> {
     state: AdmitState,
 }
 
-/// What changes while the stage runs.
+/// The changing state of the stage.
 struct AdmitState {
     models: Option<ModelSet>,
     matcher: Matcher<Pending, Frame>,
     /// Parts with a frame, waiting for a free tensor.
     ready: VecDeque<Part>,
-    /// When the last frame came, or the last one was asked for.
+    /// When the last frame came, or the last one was requested.
     owed_since: Option<Instant>,
     has_seen_frame: bool,
     is_lost: bool,
     is_paused: bool,
     is_closing: bool,
-    /// Exhausted, and whether the daemon knows.
+    /// Whether the source is exhausted, and whether the daemon knows.
     exhausted: Option<bool>,
     snapshot_wanted: bool,
     timer: Option<Instant>,
 }
 
-/// A trigger that waits.
+/// A waiting trigger.
 #[derive(Debug)]
 pub(crate) struct Pending {
     trigger: Trigger,
     deadline: Option<Deadline>,
-    /// When it has to be answered, to be told in time.
+    /// When it must be answered, for the answer to be in time.
     answer_by: Option<Instant>,
 }
 
-/// When a part has to be answered whose deadline is `budget` after `start`.
+/// Returns when a part must be answered whose deadline is `budget` after `start`.
 fn in_time(start: Instant, budget: Duration) -> Instant {
     start + budget - ANSWER_MARGIN.min(budget / 5)
 }
@@ -110,13 +109,13 @@ impl Pending {
 #[derive(Debug)]
 struct Part {
     pending: Option<Pending>,
-    /// The moment that the trigger asked for.
+    /// The moment that the trigger requested.
     moment: Option<Instant>,
     frame: Frame,
     undecided: Option<NoDecision>,
 }
 
-/// What an [`Admit`] is made of, besides its rules.
+/// What an [`Admit`] is built from, besides its rules.
 pub(crate) struct AdmitDeps<S> {
     pub(crate) inbox: Inbox,
     pub(crate) preprocess: Preprocess,
@@ -147,7 +146,7 @@ impl<S: Sink> Admit<S> {
                 models: None,
                 matcher: Matcher::new(match_within, queue),
                 ready: VecDeque::new(),
-                // A camera that gives frames by itself owes the first one from now on.
+                // A camera that delivers frames on its own owes the first one from now on.
                 owed_since: (!rules.on_demand).then(Instant::now),
                 has_seen_frame: false,
                 is_lost: false,
@@ -182,7 +181,7 @@ impl<S: Sink> Admit<S> {
                 break;
             }
         }
-        // What came in between was taken, and is told so.
+        // What came in between was accepted, and is answered.
         let (triggers, frame) = self.inbox.end();
         for trigger in triggers {
             self.take_trigger(trigger);
@@ -192,7 +191,7 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// Whether the pipeline is to end and no part waits here or for the model.
+    /// Returns whether the pipeline is to end and no part waits here or for the model.
     fn is_finished(&self) -> bool {
         let camera = self.rules.camera;
         self.state.is_closing
@@ -309,7 +308,8 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// Answers requests that have waited long enough, and notices when the camera owes a frame.
+    /// Answers requests that have waited long enough, and notices when the camera's frame is
+    /// overdue.
     fn keep_time(&mut self, now: Instant) {
         if let (Some(due), TriggerMode::Interval(interval)) =
             (self.state.timer, self.rules.trigger.mode)
@@ -350,7 +350,7 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// When the camera will have owed a frame for too long.
+    /// Returns when the camera's frame will be overdue for too long.
     fn camera_timeout(&self) -> Option<Instant> {
         let is_expected = !self.state.is_lost && self.state.exhausted.is_none();
         let mut since = self.state.owed_since.filter(|_| is_expected)?;
@@ -368,7 +368,7 @@ impl<S: Sink> Admit<S> {
         self.abandon(Reason::CameraLost, why);
     }
 
-    /// Asks for a frame where one is needed and none is on its way.
+    /// Requests a frame if one is needed and none is on its way.
     fn ask_for_frame(&mut self) {
         let state = &self.state;
         let is_serving = state.models.is_some() && !state.is_paused && !state.is_closing;
@@ -391,7 +391,7 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// When there will be something to do although nothing arrives.
+    /// Returns when there will be something to do even if nothing arrives.
     fn wake(&self) -> Option<Instant> {
         let state = &self.state;
         let unasked = self.rules.on_demand && state.owed_since.is_none();

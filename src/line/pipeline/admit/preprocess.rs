@@ -1,7 +1,7 @@
-//! From a picture to the input of the model that will judge it, in buffers that go round.
+//! Converts a picture to the input of the model that will judge it, in reused buffers.
 //!
 //! A camera has [`TENSORS`] of them, whatever models judge its parts: they take the size that the
-//! next part wants, and bound how many parts are on their way to the model.
+//! next part needs, and limit how many parts are on their way to the model.
 
 use std::sync::Arc;
 
@@ -16,35 +16,35 @@ use crate::line::pipeline::channels::pool::{Pool, Pooled};
 use crate::line::pipeline::part::frame::{NoDecision, Tensor};
 use crate::line::pipeline::part::model::{LoadedModel, ModelSet};
 
-/// Tensors of one camera: one in the model, one being filled. A third would only be older.
+/// Tensors of one camera: one in the model, one being filled. A third would only add age.
 pub(crate) const TENSORS: usize = 2;
 
-/// A sensor's noise makes no two pictures the same, so this many equal ones are none of them new.
+/// A sensor's noise makes every picture different, so this many equal ones are all the same frame.
 const FROZEN: usize = 3;
 
 /// Prepares the parts of one camera.
 pub(crate) struct Preprocess {
     /// The camera's own geometry takes precedence over the model's.
     geometry: Option<Geometry>,
-    /// Pictures are refused that cannot be judged.
+    /// Whether pictures that cannot be judged are refused.
     gate: bool,
     tensors: Pool<Tensor>,
-    /// One for each input that the models in use want, made when the first part comes for it.
+    /// One for each input size that the models in use need, created with the first part for it.
     fitted: Vec<Fitted>,
 }
 
-/// What makes one kind of input.
+/// What prepares one kind of input.
 struct Fitted {
     preprocessor: Preprocessor,
-    /// Notices a camera that gives the same picture again and again.
+    /// Detects a camera that delivers the same picture over and over.
     frozen: FrozenPicture,
-    /// What the source called the part of the last picture.
+    /// The source's name for the part in the last picture.
     last: Option<Arc<str>>,
 }
 
 impl Preprocess {
-    /// A preprocessing for a camera with these settings; `inbox` is told when a tensor has come
-    /// back.
+    /// Creates the preprocessing for a camera with these settings; `inbox` is notified when a
+    /// tensor has been returned.
     pub(crate) fn new(settings: &CameraSettings, inbox: Inbox) -> Self {
         let tensors = vec![Tensor::new(); TENSORS];
         Self {
@@ -55,7 +55,7 @@ impl Preprocess {
         }
     }
 
-    /// A free tensor, if there is one.
+    /// Returns a free tensor, if any.
     pub(crate) fn tensor(&self) -> Option<Pooled<Tensor>> {
         self.tensors.take()
     }
@@ -91,12 +91,12 @@ impl Preprocess {
         Ok(())
     }
 
-    /// What is cut out of a picture for this model.
+    /// Returns the geometry that is applied to a picture for this model.
     pub(crate) fn geometry(&self, model: &LoadedModel) -> Geometry {
         self.geometry.unwrap_or(model.geometry)
     }
 
-    /// Keeps what these models want, and nothing of those before them.
+    /// Keeps what these models need, and drops everything else.
     pub(crate) fn keep_for(&mut self, models: &ModelSet) {
         let wanted: Vec<_> = models.all().map(|model| self.wants(model)).collect();
         self.fitted.retain(|it| wanted.contains(&it.makes()));
@@ -128,8 +128,8 @@ impl Fitted {
         (preprocessor.target(), *preprocessor.geometry())
     }
 
-    /// Whether the camera repeats itself. A file that is shown again says nothing of a camera: it
-    /// has the name of the one before it.
+    /// Returns whether the camera repeats itself. A file that is shown again does not count: it has
+    /// the name of the previous one.
     fn is_frozen(&mut self, part: Option<&Arc<str>>, tensor: &Tensor) -> bool {
         let is_same_file = part.is_some() && self.last.as_ref() == part;
         self.last = part.cloned();

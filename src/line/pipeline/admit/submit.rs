@@ -1,6 +1,6 @@
-//! The way of a part towards the model: its picture is prepared in a free tensor, and it gets the
-//! ticket by which it is known from here on. What the model has not begun with at its deadline is
-//! taken back, and told so.
+//! Passes a part on to the model: its picture is prepared in a free tensor, and it gets the ticket
+//! that identifies it from here on. Parts that the model has not started at their deadline are
+//! taken back and answered.
 
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ impl<S: Sink> Admit<S> {
                 .as_ref()
                 .and_then(|it| it.trigger.recipe.as_deref());
             let Some(model) = self.model(recipe) else {
-                // Its recipe went with an exchange of models while it waited for a free tensor.
+                // Its recipe was removed by an exchange of models while it waited for a free
+                // tensor.
                 let part = self.state.ready.pop_front();
                 if let Some(pending) = part.and_then(|part| part.pending) {
                     self.undecided(pending, Reason::ModelError, NO_RECIPE);
@@ -84,7 +85,8 @@ impl<S: Sink> Admit<S> {
                 undecided,
             };
             if let Err(Closed(part)) = self.prepared.send(prepared) {
-                // Inference ends after this stage, so this is owed to the part and never seen.
+                // Inference ends after this stage, so this cannot happen, but the part must get a
+                // verdict.
                 let why = "parts are no longer judged".to_owned();
                 self.end(part, Reason::Shutdown, why);
             }
@@ -104,7 +106,7 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    /// The verdict on a part that never came to the model.
+    /// Gives the verdict on a part that never reached the model.
     fn end(&mut self, part: AdmittedPart, reason: Reason, detail: String) {
         let now = Instant::now();
         let outcome = Inferred {
@@ -115,7 +117,7 @@ impl<S: Sink> Admit<S> {
         self.sink.accept(part.end(&self.rules.name, outcome));
     }
 
-    /// When the next part would have to be taken back.
+    /// Returns when the next part must be taken back.
     pub(crate) fn next_taken_back(&self) -> Option<Instant> {
         let camera = self.rules.camera;
         self.prepared.peek(|parts| {
@@ -125,7 +127,7 @@ impl<S: Sink> Admit<S> {
     }
 }
 
-/// From the moment that was asked for until the picture was taken, in milliseconds.
+/// Returns the milliseconds from the requested moment until the picture was taken.
 fn offset_ms(moment: Instant, captured: Instant) -> f64 {
     let after = captured.saturating_duration_since(moment).as_secs_f64();
     let before = moment.saturating_duration_since(captured).as_secs_f64();

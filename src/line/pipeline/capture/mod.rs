@@ -1,12 +1,12 @@
 //! The first stage: takes pictures, at its own pace, on its own thread.
 //!
-//! A [`Source`] only knows how to give the next frame. Pace, counting, and the search for a camera
-//! that has gone away are the same for all and live here. A source may hang in its driver for ever,
-//! so this thread is not waited for: the next stage watches the time, and a shutdown leaves the
-//! thread behind.
+//! A [`Source`] only delivers the next frame. Pace, counting, and the search for a lost camera are
+//! the same for all and are implemented here. A source may hang in its driver forever, so this
+//! thread is not waited for: the next stage watches the time, and a shutdown leaves the thread
+//! behind.
 //!
-//! Why a folder and a synthetic line wait to be asked while a camera does not: the first two can,
-//! and a replay that skips parts under load would not give the same verdicts twice.
+//! A folder and a synthetic line wait for requests while a camera does not, because the first two
+//! can, and a replay that skips parts under load would not give the same verdicts twice.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,23 +31,23 @@ pub use synthetic::SyntheticSource;
 #[cfg(feature = "v4l2")]
 pub use v4l2::V4l2Source;
 
-/// Gives one frame after the other.
+/// Delivers one frame after the other.
 pub trait Source: Send {
-    /// The next frame; `None` after the last one. May wait for the camera as long as that takes,
-    /// for ever if need be: who waits for the frame watches the time.
+    /// Returns the next frame; `None` after the last one. May wait for the camera as long as it
+    /// takes, even forever: the caller watches the time.
     ///
     /// # Errors
     /// [`CameraLost`]: no frame will come until [`reopen`](Self::reopen) has succeeded. A single
     /// picture that cannot be read is not an error but a [`Frame`] that says so.
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost>;
 
-    /// Frames that the source gave up for newer ones since this was last asked; they were captured
-    /// as well, and are counted. None where a source waits until a frame is taken.
+    /// Returns the number of frames that the source discarded for newer ones since the last call;
+    /// they were captured as well, and are counted. 0 if a source waits until a frame is taken.
     fn displaced(&mut self) -> u64 {
         0
     }
 
-    /// Opens the camera again. Sources that cannot be lost have nothing to do.
+    /// Reopens the camera. Sources that cannot be lost have nothing to do.
     ///
     /// # Errors
     /// [`CameraLost`]: still not there.
@@ -56,7 +56,7 @@ pub trait Source: Send {
     }
 }
 
-/// The camera gives no frames any more.
+/// The camera no longer delivers frames.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CameraLost(pub String);
@@ -64,34 +64,34 @@ pub struct CameraLost(pub String);
 /// Why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The folder, or something in it.
+    /// The folder, or something in it, cannot be read.
     #[error("cannot list the images of the folder {}", path.display())]
     Folder {
         /// Which folder.
         path: std::path::PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A folder without work.
+    /// A folder without images.
     #[error("no images in the folder {}; looked for {}", path.display(), extensions)]
     NoImages {
         /// Which folder.
         path: std::path::PathBuf,
-        /// Which endings were looked for.
+        /// The file extensions that were searched for.
         extensions: String,
     },
     /// The synthetic line.
     #[error("the synthetic line cannot be set up")]
     Synthetic(#[from] crate::synthetic::SyntheticError),
-    /// The camera.
+    /// The camera cannot be opened.
     #[error("cannot open the camera {}: {problem}", device.display())]
     Camera {
         /// Its device node.
         device: std::path::PathBuf,
-        /// Why not.
+        /// The cause.
         problem: String,
     },
-    /// A camera, in a build without that source.
+    /// A camera is configured, in a build without that source.
     #[error(
         "this flawd was built without cameras, and {} is one: build it with the feature `v4l2`, \
          which takes libclang", device.display()
@@ -110,7 +110,7 @@ impl SourceError {
     }
 }
 
-/// Whether this program has the source that the settings name.
+/// Checks whether this program has the source that the settings name.
 ///
 /// # Errors
 /// [`SourceError::NotBuilt`].
@@ -123,7 +123,8 @@ pub fn check(settings: &SourceSettings) -> Result<(), SourceError> {
     }
 }
 
-/// Opens what the settings name. A camera is opened for real; it starts to stream at once.
+/// Opens the source that the settings name. A camera is really opened, and starts to stream at
+/// once.
 ///
 /// # Errors
 /// [`SourceError`].
@@ -151,7 +152,7 @@ pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, SourceError> {
     })
 }
 
-/// Time from one frame to the next where the source has no pace of its own.
+/// Returns the time from one frame to the next if the source has no pace of its own.
 pub fn interval(settings: &SourceSettings) -> Option<Duration> {
     match settings {
         SourceSettings::Folder { interval, .. } | SourceSettings::Synthetic { interval, .. } => {
@@ -161,25 +162,24 @@ pub fn interval(settings: &SourceSettings) -> Option<Duration> {
     }
 }
 
-/// The stage: a source, and where its frames go.
+/// The stage: a source, and the destination of its frames.
 pub(crate) struct Capture {
     /// The camera's name.
     pub(crate) name: String,
     pub(crate) source: Box<dyn Source>,
-    /// From one frame to the next, where the source has no pace of its own.
+    /// Time from one frame to the next, if the source has no pace of its own.
     pub(crate) interval: Option<Duration>,
-    /// Frames are taken when they are asked for; otherwise as fast as they come, and the newest
-    /// wins.
+    /// Whether frames are taken on request; otherwise as fast as they come, and the newest wins.
     pub(crate) on_demand: bool,
     pub(crate) inbox: Inbox,
     pub(crate) counters: Counters,
     pub(crate) shutdown: Shutdown,
 }
 
-/// First pause before a lost camera is opened again; doubles up to [`LONGEST_PAUSE`].
+/// First pause before a lost camera is reopened; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A camera that comes back is seen within this time.
+/// A camera that comes back is detected within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Capture {
@@ -194,7 +194,7 @@ impl Capture {
                 return;
             }
             if let Some(interval) = self.interval {
-                // After a wait the pace starts again; nothing is caught up in a burst.
+                // After a wait the pace starts again; no burst of frames catches up.
                 due = (due + interval).max(Instant::now());
             }
             let Some(frame) = self.next_frame() else {
@@ -213,7 +213,7 @@ impl Capture {
         }
     }
 
-    /// The next frame, however often the camera is lost before; `None` at the end.
+    /// Returns the next frame, however often the camera is lost before; `None` at the end.
     fn next_frame(&mut self) -> Option<Frame> {
         loop {
             match self.source.next_frame() {
@@ -233,7 +233,7 @@ impl Capture {
         }
     }
 
-    /// Opens a lost camera again, however long it takes; `false` if a shutdown came before.
+    /// Reopens a lost camera, however long it takes; returns `false` if a shutdown came first.
     fn find_again(&mut self) -> bool {
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0_u64;
@@ -241,7 +241,7 @@ impl Capture {
             attempts += 1;
             match self.source.reopen() {
                 Ok(()) => return true,
-                // One line a minute or so is enough of the same news.
+                // About one line per minute is enough for the same message.
                 Err(error) if attempts.is_multiple_of(60) => {
                     warn!(camera = self.name, attempts, %error, "Camera still lost");
                 }

@@ -1,12 +1,13 @@
-//! From the bytes of a camera's frame to RGB: a function of the layout that was agreed, the bytes,
-//! and what the driver says of them.
+//! Converts the bytes of a camera's frame to RGB: a function of the agreed layout, the bytes, and
+//! the driver's flags for them.
 //!
-//! A frame is a picture only where the driver calls it whole and all of it is there: what is
-//! missing in a buffer is what an earlier frame has left in it, another part.
+//! A frame is a picture only if the driver reports it as intact and complete: a gap in a buffer
+//! holds what an earlier frame has left in it, another part.
 //!
-//! YUYV and NV12 are converted by nokhwa, which takes them for BT.601 with studio range (16 is
-//! black, 235 white): the usual meaning for USB cameras. Of grey with 10 or 12 bits the white is
-//! known; with 16 it is not, because cameras of fewer bits send that too, and the model says it.
+//! YUYV and NV12 are converted by nokhwa, which treats them as BT.601 with studio range (16 is
+//! black, 235 white): the usual meaning for USB cameras. For grey with 10 or 12 bits the white
+//! level is known; with 16 it is not, because cameras of fewer bits use that format too, and the
+//! model sets it.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ use nokhwa::utils::{Resolution, nv12_to_rgb, yuyv422_to_rgb};
 use crate::line::config::PixelFormat;
 use crate::pictures::decode;
 
-/// How the frames of a camera lie in memory.
+/// The memory layout of a camera's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     format: PixelFormat,
@@ -26,23 +27,23 @@ pub(crate) struct Layout {
     stride: usize,
 }
 
-/// A frame as the driver gave it.
+/// A frame as delivered by the driver.
 #[derive(Clone, Debug)]
 pub(crate) struct RawFrame {
-    /// The bytes that it says it has written, as many as there was room for.
+    /// The bytes that the driver reports as written, up to the size of the buffer.
     pub(crate) bytes: Vec<u8>,
-    /// How many those are.
+    /// The number of bytes that it reports.
     pub(crate) used: usize,
-    /// It says that the frame is damaged.
+    /// Whether it reports the frame as damaged.
     pub(crate) is_damaged: bool,
 }
 
 impl Layout {
-    /// The layout of pictures of `size` with `stride` bytes from row to row; 0 if the driver says
-    /// nothing about it, as for compressed frames.
+    /// Creates the layout of pictures of `size` with `stride` bytes from row to row; 0 if the
+    /// driver does not set it, as for compressed frames.
     ///
     /// # Errors
-    /// What such a picture cannot be.
+    /// Why such a picture is impossible.
     pub(crate) fn new(format: PixelFormat, size: Size, stride: usize) -> Result<Self, String> {
         let is_odd = |side: usize| !side.is_multiple_of(2);
         let needs_even = match format {
@@ -69,7 +70,7 @@ impl Layout {
         }
     }
 
-    /// The picture of a frame.
+    /// Converts a frame to a picture.
     ///
     /// # Errors
     /// What is wrong with the frame; the next one may be fine.
@@ -112,7 +113,7 @@ impl Layout {
         Ok(image.into())
     }
 
-    /// Grey of more than 8 bits; as many as the format says, where it does.
+    /// Converts grey of more than 8 bits; the format sets how many, if it does.
     fn deep(&self, bytes: &[u8], bits: Option<u8>) -> Result<Picture, String> {
         let bytes = self.rows(bytes, self.size.height)?;
         let samples = bytes.chunks_exact(2);
@@ -130,7 +131,7 @@ impl Layout {
         }
     }
 
-    /// The rows without what pads them.
+    /// Returns the rows without padding.
     fn rows<'a>(&self, bytes: &'a [u8], rows: usize) -> Result<Cow<'a, [u8]>, String> {
         let row = self.size.width * bytes_of(self.format);
         // The last row need not be padded.
@@ -151,7 +152,7 @@ impl Layout {
     }
 }
 
-/// Bytes of one pixel in a row; in NV12, of its brightness.
+/// Returns the bytes of one pixel in a row; in NV12, of its brightness.
 fn bytes_of(format: PixelFormat) -> usize {
     match format {
         PixelFormat::Mjpeg | PixelFormat::Nv12 | PixelFormat::Grey => 1,
@@ -215,7 +216,7 @@ mod tests {
         assert!(problem.contains("1024"), "{problem}");
     }
 
-    /// Cameras of 10 and 12 bits send Y16 as well: the model says which it is.
+    /// Cameras of 10 and 12 bits also send Y16: the model determines which it is.
     #[test]
     fn a_camera_of_sixteen_bits_leaves_it_to_the_model_which_value_is_white() {
         let bytes = [0, 2047, 4095, 1].map(u16::to_le_bytes).concat();
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(problem, "a frame of 7 bytes where 8 were expected");
     }
 
-    /// The length of a buffer says nothing: it is always that of a whole frame.
+    /// The length of a buffer proves nothing: it is always that of a whole frame.
     #[test]
     fn a_frame_that_the_driver_calls_damaged_or_that_is_too_long_is_refused() {
         let layout = Layout::new(PixelFormat::Yuyv, TWO, 0).unwrap();
@@ -265,7 +266,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a driver says: a picture of the agreed size, or words.
+        /// Whatever a driver answers: a picture of the agreed size, or an error.
         #[test]
         fn no_answer_of_a_driver_makes_a_panic(
             format in any_format(),
@@ -285,7 +286,7 @@ mod tests {
             }
         }
 
-        /// Padding changes no pixel, also where it holds something.
+        /// Padding changes no pixel, even if it holds data.
         #[test]
         fn padded_rows_give_the_same_picture(
             format in any_format().prop_filter("it has rows", |&format| format != PixelFormat::Mjpeg),
@@ -296,7 +297,7 @@ mod tests {
             let size = Size::new(size.0 * 2, size.1 * 2);
             let row = size.width * bytes_of(format);
             let rows = if format == PixelFormat::Nv12 { size.height / 2 * 3 } else { size.height };
-            // High bytes stay 0, so that every depth takes them.
+            // High bytes stay 0, so that every depth accepts them.
             let tight: Vec<u8> = (0..rows * row)
                 .map(|i| if i % 2 == 1 && bytes_of(format) == 2 && format != PixelFormat::Yuyv { 0 } else { (i * 7) as u8 })
                 .collect();

@@ -1,4 +1,5 @@
-//! The source `synthetic`: a made-up line of parts, some with defects, and a camera that can fail.
+//! The source `synthetic`: a simulated line of parts, some with defects, and a camera that can
+//! fail.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,7 +13,7 @@ use crate::line::pipeline::part::moment::Moment;
 use crate::synthetic::fault::{Faults, Outage};
 use crate::synthetic::{SyntheticError, SyntheticLine, SyntheticOptions};
 
-/// Parts in the order of the line; the same seed gives the same parts.
+/// Parts in the order of the line; the same seed produces the same parts.
 #[derive(Debug)]
 pub struct SyntheticSource {
     line: SyntheticLine,
@@ -20,14 +21,14 @@ pub struct SyntheticSource {
     parts: Option<u64>,
     /// The part that comes next.
     next: u64,
-    /// The outages in it are taken out as they come.
+    /// Outages are removed as they occur.
     faults: Faults,
     /// When a lost camera will be back.
     lost_until: Option<Instant>,
 }
 
 impl SyntheticSource {
-    /// A line of `parts` parts, endless for `None`.
+    /// Creates a line of `parts` parts, endless for `None`.
     ///
     /// # Errors
     /// [`SyntheticError`] for a size or share that the line cannot draw.
@@ -51,8 +52,8 @@ impl SyntheticSource {
         })
     }
 
-    /// The same line, seen by a camera with these faults. While it is stalled,
-    /// [`next_frame`](Source::next_frame) does not come back.
+    /// Adds these faults to the line's camera. While it is stalled,
+    /// [`next_frame`](Source::next_frame) does not return.
     #[must_use]
     pub fn with_faults(self, faults: Faults) -> Self {
         Self { faults, ..self }
@@ -95,12 +96,12 @@ fn still_lost() -> CameraLost {
     CameraLost("the configured loss is not over".to_owned())
 }
 
-/// Takes the outage out if its time has come.
+/// Removes and returns the outage if its time has come.
 fn due(outage: &mut Option<Outage>, index: u64) -> Option<Outage> {
     outage.take_if(|outage| outage.after <= index)
 }
 
-/// Hangs as a driver does: nothing wakes it before its time.
+/// Hangs as a driver does: nothing wakes it early.
 fn block(time: Duration) {
     let (_nobody, never) = mpsc::channel::<()>();
     let ended = never.recv_timeout(time);

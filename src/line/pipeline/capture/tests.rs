@@ -10,7 +10,7 @@ use crate::line::config::V4l2;
 use crate::line::pipeline::admit::inbox::Arrived;
 use crate::line::pipeline::part::moment::Moment;
 
-/// What a source answers, in order; after the last it is exhausted.
+/// What a source returns, in order; after the last it is exhausted.
 #[derive(Clone, Copy)]
 enum Step {
     Frame,
@@ -53,7 +53,7 @@ fn stage(steps: &[Step], on_demand: bool) -> Capture {
     }
 }
 
-/// The next thing that arrives.
+/// Returns the next thing that arrives.
 fn next(inbox: &Inbox) -> Arrived {
     inbox.wait(None)
 }
@@ -69,7 +69,7 @@ fn a_lost_camera_is_opened_again_and_goes_on() {
     inbox.want_frame();
     let news = next(&inbox);
     assert_eq!(news.lost.unwrap().why, "unplugged");
-    // The frame that was asked for is not forgotten.
+    // The requested frame is not forgotten.
     assert!(news.frame.or_else(|| next(&inbox).frame).is_some());
     inbox.want_frame();
     assert!(next(&inbox).is_exhausted);
@@ -101,7 +101,7 @@ fn a_shutdown_ends_the_search_for_a_lost_camera() {
 fn where_the_newest_wins_every_replaced_frame_is_counted() {
     let capture = stage(&[Step::Frame; 10], false);
     let (inbox, counters) = (capture.inbox.clone(), capture.counters.clone());
-    // Nobody looks while it captures, so that one of ten frames is left.
+    // Nothing is received while it captures, so one of ten frames is left.
     capture.run();
     assert!(next(&inbox).frame.is_some());
     assert_eq!((counters.captured.get(), counters.overrun.get()), (10, 9));
@@ -119,7 +119,7 @@ fn who_waits_to_be_asked_ends_when_the_pipeline_ends() {
     assert_eq!(counters.captured.get(), 1);
 }
 
-/// One frame, after three that it has given up for it.
+/// One frame, after three that were discarded for it.
 struct Hurried {
     frames: usize,
     displaced: u64,
@@ -149,7 +149,7 @@ fn what_a_source_gives_up_itself_is_captured_and_overrun() {
     });
     let counters = capture.counters.clone();
     capture.run();
-    // And the second of the two that it gave took the first one's place.
+    // And the second of the two that it delivered took the first one's place.
     assert_eq!((counters.captured.get(), counters.overrun.get()), (5, 4));
 }
 

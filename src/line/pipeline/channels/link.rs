@@ -1,12 +1,12 @@
 //! The bounded channel between two stages, with a stated overflow policy.
 //!
 //! `std`'s channels can only refuse the newest item when full. A camera needs the opposite: the
-//! frame that waits is stale, the one that arrives is not. Hence this one: a queue, two condition
-//! variables, and an [`Overflow`] that says what happens when it is full.
+//! waiting frame is stale, the arriving one is not. Hence this one: a queue, two condition
+//! variables, and an [`Overflow`] that sets what happens when it is full.
 //!
 //! A link closes when its last sender or its receiver is gone. What was sent before the senders
-//! went is still received, in order: closing travels downstream behind the last item, which is
-//! how the pipeline drains.
+//! were dropped is still received, in order: closing travels downstream behind the last item, which
+//! is how the pipeline drains.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -21,24 +21,24 @@ pub struct Sender<T> {
     shared: Arc<LinkShared<T>>,
 }
 
-/// The receiving end; there is one.
+/// The receiving end; there is only one.
 #[derive(Debug)]
 pub struct Receiver<T> {
     shared: Arc<LinkShared<T>>,
 }
 
-/// The receiver is gone; the item comes back.
+/// The receiver is gone; the item is returned.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed<T>(pub T);
 
-/// What came until a moment.
+/// What arrived until a given moment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<T> {
     /// The oldest item.
     Item(T),
-    /// None, in time.
+    /// Nothing arrived in time.
     Nothing,
-    /// None, and none will come: every sender is gone.
+    /// Nothing, and nothing will come: every sender is gone.
     Closed,
 }
 
@@ -59,13 +59,13 @@ struct LinkState<T> {
 }
 
 impl<T> LinkState<T> {
-    /// Whether there is nothing to take and something may come.
+    /// Returns whether there is nothing to take and something may come.
     fn is_waiting(&self) -> bool {
         self.items.is_empty() && self.senders > 0
     }
 }
 
-/// A link that holds at most `capacity` items.
+/// Creates a link that holds at most `capacity` items.
 pub fn link<T>(capacity: NonZeroUsize, overflow: Overflow) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(LinkShared {
         state: Mutex::new(LinkState {
@@ -103,11 +103,11 @@ impl<T> LinkShared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Puts an item in. Under [`Overflow::NewestWins`] a full link gives back the oldest item,
-    /// which the caller has to count; under [`Overflow::Block`] it waits and gives back nothing.
+    /// Enqueues an item. Under [`Overflow::NewestWins`] a full link returns the oldest item, which
+    /// the caller has to count; under [`Overflow::Block`] it waits and returns `None`.
     ///
     /// # Errors
-    /// [`Closed`] with the item, when there is no receiver.
+    /// [`Closed`] with the item, if there is no receiver.
     pub fn send(&self, item: T) -> Result<Option<T>, Closed<T>> {
         let mut state = self.shared.lock();
         if self.shared.overflow == Overflow::Block {
@@ -127,7 +127,7 @@ impl<T> Sender<T> {
         Ok(displaced)
     }
 
-    /// Takes back what was put in and has not been received, where it fits; in order.
+    /// Takes back the items that were sent, have not been received, and satisfy `fits`; in order.
     pub fn take_back(&self, mut fits: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut state = self.shared.lock();
         let mut taken = Vec::new();
@@ -146,13 +146,13 @@ impl<T> Sender<T> {
         taken
     }
 
-    /// Looks at what was put in and has not been received; `look` must not wait for anything.
+    /// Looks at what was sent and has not been received; `look` must not wait for anything.
     pub fn peek<R>(&self, look: impl FnOnce(&VecDeque<T>) -> R) -> R {
         look(&self.shared.lock().items)
     }
 
-    /// Puts an item in whatever is there, without waiting: for the few that have to arrive and are
-    /// bounded by something else. Returns `false` if there is no receiver.
+    /// Enqueues `item` even if the link is full, without blocking. For messages that must arrive
+    /// and whose number is bounded elsewhere. Returns `false` if the receiver is gone.
     pub fn send_unbounded(&self, item: T) -> bool {
         let mut state = self.shared.lock();
         let is_taken = state.has_receiver;
@@ -166,7 +166,8 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Waits for the oldest item; `None` once every sender is gone and all was received.
+    /// Waits for the oldest item; returns `None` once every sender is gone and everything was
+    /// received.
     pub fn recv(&self) -> Option<T> {
         let state = self
             .shared
@@ -176,7 +177,7 @@ impl<T> Receiver<T> {
         self.take(state)
     }
 
-    /// Waits for the oldest item until `moment`, where there is one; for ever where there is none.
+    /// Waits for the oldest item until `moment`, or indefinitely if `None`.
     pub fn recv_until(&self, moment: Option<Instant>) -> Received<T> {
         let Some(moment) = moment else {
             return self.recv().map_or(Received::Closed, Received::Item);
@@ -195,7 +196,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// The oldest item, if there is one.
+    /// Returns the oldest item, if any.
     pub fn try_recv(&self) -> Option<T> {
         self.take(self.shared.lock())
     }

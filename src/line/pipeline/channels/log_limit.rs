@@ -1,11 +1,11 @@
-//! Keeps repeated log lines few: the first ones, then one an interval with a count of the rest.
+//! Limits repeated log lines: the first ones, then one per interval with a count of the rest.
 
 use std::time::{Duration, Instant};
 
-/// Lines that may follow each other before the count begins.
+/// Lines that may follow each other before counting begins.
 const BURST: u32 = 10;
 
-/// Decides which occurrences of one message are worth a line.
+/// Decides which occurrences of one message are logged.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
@@ -15,7 +15,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// At most a burst of lines in each interval.
+    /// Allows at most a burst of lines in each interval.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -25,7 +25,8 @@ impl Throttle {
         }
     }
 
-    /// Counts an occurrence; `Some` with the number left out before it if it deserves a line.
+    /// Counts an occurrence; returns `Some`, with the number left out before it, if it should be
+    /// logged.
     pub fn permit(&mut self) -> Option<u64> {
         let now = Instant::now();
         if now.duration_since(self.window_began) >= self.interval {

@@ -1,5 +1,5 @@
-//! What parts travel through and stages stand on: queues, buffers, threads and their end. Nothing
-//! here knows what a part is.
+//! What carries parts and runs stages: queues, buffers, threads and their end. Nothing here depends
+//! on what a part is.
 
 pub mod link;
 pub mod log_limit;

@@ -1,7 +1,7 @@
-//! A fixed number of buffers that go round: taken, filled, used, given back.
+//! A fixed number of reused buffers: taken, filled, used, returned.
 //!
-//! It is what keeps the hot path free of allocation, and what bounds how far preprocessing may
-//! run ahead of inference. Who finds the pool empty is told when a buffer comes back.
+//! It keeps the hot path free of allocation, and limits how far preprocessing may run ahead of
+//! inference. A callback reports when a buffer is returned.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -18,7 +18,7 @@ struct PoolShared<T> {
     returned: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A buffer on loan; dropping it gives it back.
+/// A buffer on loan; dropping it returns it.
 #[derive(Debug)]
 pub struct Pooled<T> {
     /// Present until dropped.
@@ -27,7 +27,7 @@ pub struct Pooled<T> {
 }
 
 impl<T> Pool<T> {
-    /// A pool of these buffers; `returned` is called whenever one has come back.
+    /// Creates a pool of these buffers; `returned` is called whenever one has been returned.
     pub fn new(buffers: Vec<T>, returned: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             shared: Arc::new(PoolShared {
@@ -37,7 +37,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// A free buffer, if there is one. Its content is that of its last use.
+    /// Returns a free buffer, if any. Its content is that of its last use.
     pub fn take(&self) -> Option<Pooled<T>> {
         let mut free = (self.shared.free.lock()).unwrap_or_else(PoisonError::into_inner);
         let buffer = free.pop()?;

@@ -1,31 +1,31 @@
-//! One token that says "take no more work in".
+//! A token that means "accept no more work".
 //!
-//! Only those who would otherwise start something new look at it: capture, and what waits between
-//! two attempts. Every other stage ends because its input has closed.
+//! Only what would otherwise start something new checks it: capture, and waits between two
+//! attempts. Every other stage ends because its input has closed.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-/// The token; clones are the same one.
+/// The token; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     shared: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Shutdown {
-    /// A token that was not requested yet.
+    /// Creates a token that has not been requested yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Requests the shutdown and wakes all that wait.
+    /// Requests the shutdown and wakes all waiting threads.
     pub fn request(&self) {
         let (requested, changed) = &*self.shared;
         *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
         changed.notify_all();
     }
 
-    /// Waits until `moment`, or less if the shutdown is requested; says whether it is.
+    /// Waits until `moment`, or less if the shutdown is requested; returns whether it is.
     pub fn wait_until(&self, moment: Instant) -> bool {
         let (requested, changed) = &*self.shared;
         let left = moment.saturating_duration_since(Instant::now());

@@ -1,11 +1,11 @@
-//! The named threads of the daemon, and how to wait for them without waiting for ever.
+//! The named threads of the daemon, and how to wait for them without waiting forever.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Instant;
 use std::{io, thread};
 
-/// Threads that end by themselves once their input has closed.
+/// Threads that end on their own once their input has closed.
 ///
 /// A panic in one ends the whole process (see `main`), so a thread that is gone has finished.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// None yet.
+    /// Creates an empty set.
     pub fn new() -> Self {
         let (finished_sender, finished) = mpsc::channel();
         Self {
@@ -29,7 +29,7 @@ impl Threads {
     /// Starts a thread. Linux shows the first 15 bytes of the name; names must differ.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If the system cannot create a thread.
     pub fn spawn(
         &mut self,
         name: impl Into<String>,
@@ -47,10 +47,10 @@ impl Threads {
         Ok(())
     }
 
-    /// Starts a thread that is not waited for, because it may hang in a driver for ever.
+    /// Starts a thread that is not waited for, because it may hang in a driver forever.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If the system cannot create a thread.
     pub fn spawn_detached(
         name: impl Into<String>,
         body: impl FnOnce() + Send + 'static,

@@ -14,20 +14,20 @@ use crate::line::pipeline::part::frame::{Inspection, NoDecision, Ticket};
 use crate::line::pipeline::part::model::{Judge, LoadedModel};
 use crate::line::pipeline::part::trigger::{Deadline, Trigger, milliseconds};
 
-/// What inference made of a frame.
+/// The result of inference on a frame.
 #[derive(Debug)]
 pub(crate) struct Inferred {
     /// The model's answer, or why there is none.
     pub(crate) prediction: Result<Prediction, NoDecision>,
     /// When inference began.
     pub(crate) begun: Instant,
-    /// When inference ended; this is when the verdict is reached.
+    /// When inference ended, which is when the verdict is reached.
     pub(crate) finished: Instant,
 }
 
 impl Judge {
-    /// The one verdict on a part. A result after its deadline keeps its score, but decides
-    /// nothing: the actuator has let the part pass or fail by its own rule already.
+    /// Creates the only verdict on a part. A result after its deadline keeps its score, but decides
+    /// nothing: the actuator has already handled the part by its own rule.
     pub(crate) fn decide(&self, camera: &str, ticket: Ticket, outcome: Inferred) -> Inspection {
         let remaining_ms = (ticket.deadline).map(|it| it.remaining_ms(outcome.finished));
         let is_late = remaining_ms.is_some_and(|remaining| remaining < 0.0);
@@ -87,7 +87,7 @@ impl Judge {
         }
     }
 
-    /// Where the part is unusual, in pixels of the camera's picture.
+    /// Returns where the part is unusual, in pixels of the camera's picture.
     fn regions(&self, ticket: &Ticket, map: &AnomalyMap) -> Vec<Region> {
         let (Some(threshold), Some(picture)) = (self.pixel_threshold, &ticket.picture) else {
             return Vec::new();
@@ -105,14 +105,14 @@ pub(crate) struct Undecided {
     pub(crate) deadline: Option<Deadline>,
     pub(crate) reason: Reason,
     pub(crate) detail: String,
-    /// What would have judged it, if one is loaded.
+    /// The model that would have judged it, if one is loaded.
     pub(crate) model: Option<Arc<LoadedModel>>,
-    /// When this was found.
+    /// When this was determined.
     pub(crate) now: Instant,
 }
 
 impl Undecided {
-    /// The one verdict on it.
+    /// Creates the only verdict on it.
     pub(crate) fn into_inspection(self, camera: &str) -> Inspection {
         let trigger = self.trigger;
         let judge = self.model.as_ref().map(|model| &model.judge);
@@ -146,7 +146,7 @@ impl Undecided {
     }
 }
 
-/// Where the time went.
+/// Computes the latency of each step.
 fn latency(ticket: &Ticket, outcome: &Inferred) -> LatencyMs {
     let captured = ticket.captured.monotonic;
     let waited_before = milliseconds(ticket.at_hand, ticket.begun);
@@ -190,7 +190,8 @@ mod tests {
         }
     }
 
-    /// A frame that took 10 ms for each of: capture, waiting, preprocessing, waiting, inference.
+    /// Decides on a frame that took 10 ms for each of: capture, waiting, preprocessing, waiting,
+    /// inference.
     fn decide(deadline: Option<Duration>, prediction: Result<f32, NoDecision>) -> Inspection {
         let captured = Moment::now();
         let after = |ms| captured.monotonic + Duration::from_millis(ms);

@@ -1,7 +1,7 @@
 //! The third stage: runs the model that each part carries, decides, and hands the verdict on. One
 //! thread for all cameras, because they share one processor or one GPU.
 //!
-//! Deciding is a comparison, so it gets no thread of its own: a link would cost more than the work.
+//! Deciding is a comparison, so it gets no separate thread: a link would cost more than the work.
 
 pub mod decide;
 
@@ -25,7 +25,7 @@ pub(crate) struct Infer<S> {
 }
 
 impl<S: Sink> Infer<S> {
-    /// Judges parts until the last camera has none any more.
+    /// Judges parts until the last camera has no more.
     pub(crate) fn run(mut self) {
         let progress = self.progress.clone();
         while let Some(prepared) = self.prepared.recv() {
@@ -40,7 +40,7 @@ impl<S: Sink> Infer<S> {
         let deadline = prepared.ticket.deadline;
         let undecided = match prepared.undecided.take() {
             Some(undecided) => Some(undecided),
-            // Its camera takes it back before; this one has slipped through in between.
+            // Its camera normally takes it back first; this one has slipped through in between.
             None if deadline.is_some_and(|it| it.monotonic < begun) => Some(NoDecision::not_free()),
             None => None,
         };
@@ -63,7 +63,7 @@ impl<S: Sink> Infer<S> {
 }
 
 impl AdmittedPart {
-    /// The one verdict on it. Its tensor is free from here on.
+    /// Ends it with its only verdict. Its tensor is free from here on.
     pub(crate) fn end(self, camera: &str, outcome: Inferred) -> Inspection {
         drop(self.tensor);
         let mut inspection = self.model.judge.decide(camera, self.ticket, outcome);

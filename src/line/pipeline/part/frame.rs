@@ -16,32 +16,32 @@ use super::reply::Reply;
 use super::trigger::{Deadline, Trigger};
 use crate::line::pipeline::channels::pool::Pooled;
 
-/// One picture of one part, as a source gives it.
+/// One picture of one part, as delivered by a source.
 #[derive(Debug)]
 pub struct Frame {
-    /// What the source calls the part, for example the file's name in its folder.
+    /// The source's name for the part, for example the file's name in its folder.
     pub part: Option<Arc<str>>,
-    /// The picture, or why there is none: a file that cannot be decoded is still a part that
-    /// wants a verdict.
+    /// The picture, or why there is none: a file that cannot be decoded is still a part that needs
+    /// a verdict.
     pub image: Result<Pixels, String>,
     /// When the picture was taken; for a file, when reading it began.
     pub captured: Moment,
-    /// When it was decoded and at hand.
+    /// When it was decoded and available.
     pub at_hand: Instant,
 }
 
-/// The pixels of a frame: as a model takes them, or of a depth that only the model says which is to
-/// judge them.
+/// The pixels of a frame: in the form that models take, or of a depth that depends on the model
+/// that judges them.
 #[derive(Debug, PartialEq)]
 pub enum Pixels {
-    /// Of 8 bits a channel; others may have them as well.
+    /// 8 bits per channel; may be shared.
     Ready(Arc<RgbImage>),
-    /// Of more, with a white that is not known.
+    /// More bits, with an unknown white level.
     Deep(DeepImage),
 }
 
 impl Pixels {
-    /// The picture for a model of this depth.
+    /// Returns the picture for a model of this depth.
     ///
     /// # Errors
     /// If it has another depth, or none is known.
@@ -63,7 +63,7 @@ impl From<Picture> for Pixels {
 }
 
 impl Frame {
-    /// A picture that is at hand from now on.
+    /// Creates a frame whose picture is available from now on.
     pub fn new(
         part: Option<Arc<str>>,
         image: Result<impl Into<Picture>, String>,
@@ -73,7 +73,7 @@ impl Frame {
         Self::of(part, pixels, captured)
     }
 
-    /// The same with a picture that has other holders.
+    /// As [`Self::new`], with a shared picture.
     pub fn shared(
         part: Option<Arc<str>>,
         image: Result<Arc<RgbImage>, String>,
@@ -97,12 +97,12 @@ impl Frame {
 pub(crate) struct AdmittedPart {
     /// Which part this is.
     pub(crate) ticket: Ticket,
-    /// What judges it.
+    /// The model that judges it.
     pub(crate) model: Arc<LoadedModel>,
-    /// The model's input. A part that gets no decision holds one as well: so the tensors of a camera bound
-    /// what is on its way to the model.
+    /// The model's input. A part that gets no decision also holds one, so that the tensors of a
+    /// camera limit what is on its way to the model.
     pub(crate) tensor: Pooled<Tensor>,
-    /// Why there is nothing to look at in it, if so.
+    /// Why it cannot be judged, if so.
     pub(crate) undecided: Option<NoDecision>,
 }
 
@@ -111,27 +111,28 @@ pub(crate) struct AdmittedPart {
 pub(crate) struct Ticket {
     /// The camera's number.
     pub(crate) camera: usize,
-    /// Who asked for it; nobody in free run.
+    /// The trigger that requested it; `None` in free run.
     pub(crate) trigger: Option<Trigger>,
-    /// What the source calls the part.
+    /// The source's name for the part.
     pub(crate) part: Option<Arc<str>>,
-    /// From the moment that the trigger asked for until the picture was taken, in milliseconds.
+    /// From the moment that the trigger requested until the picture was taken, in milliseconds.
     pub(crate) match_offset_ms: Option<f64>,
-    /// After which the verdict is worthless.
+    /// The moment after which the verdict is worthless.
     pub(crate) deadline: Option<Deadline>,
-    /// When it has to be answered if no model has it by then, to be told in time.
+    /// When it must be answered if the model has not started it by then, for the answer to be in
+    /// time.
     pub(crate) answer_by: Option<Instant>,
-    /// The picture, where it could be read.
+    /// The picture, if it could be read.
     pub(crate) picture: Option<Arc<RgbImage>>,
-    /// What is cut out of it.
+    /// The geometry that is applied to it.
     pub(crate) geometry: Geometry,
-    /// The picture is to be kept, whatever the verdict.
+    /// Whether the picture is to be kept, whatever the verdict.
     pub(crate) is_snapshot: bool,
-    /// It is judged by the camera's own model, and not by that of a recipe.
+    /// Whether it is judged by the camera's own model, and not by that of a recipe.
     pub(crate) is_standard: bool,
     /// When the picture was taken.
     pub(crate) captured: Moment,
-    /// When the frame was at hand.
+    /// When the frame was available.
     pub(crate) at_hand: Instant,
     /// When preprocessing began.
     pub(crate) begun: Instant,
@@ -147,12 +148,12 @@ pub(crate) type Tensor = Vec<u8>;
 pub(crate) struct NoDecision {
     /// For the actuator.
     pub(crate) reason: Reason,
-    /// For people.
+    /// Human-readable.
     pub(crate) detail: String,
 }
 
 impl NoDecision {
-    /// The deadline has come before the model was free.
+    /// Creates the reason for a deadline that passed before the model was free.
     pub(crate) fn not_free() -> Self {
         Self {
             reason: Reason::Late,
@@ -161,35 +162,35 @@ impl NoDecision {
     }
 }
 
-/// The end of an inspection.
+/// The result of an inspection.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// The camera's number, in the order of the configuration.
     pub camera: usize,
-    /// What subscribers are told; its `seq` is 0 until the record stage has numbered it.
+    /// What subscribers receive; its `seq` is 0 until the record stage has numbered it.
     pub verdict: VerdictData,
-    /// When it happened: the picture was taken, or was asked for where there is none.
+    /// When it happened: the picture was taken or, if there is none, was requested.
     pub time: Moment,
     /// The moment after which the verdict is worthless.
     pub deadline: Option<Instant>,
-    /// Where the asker wants to be answered.
+    /// Where the requester wants the answer.
     pub reply: Option<Reply>,
-    /// The picture, where there is one.
+    /// The picture, if any.
     pub picture: Option<Arc<RgbImage>>,
-    /// The picture is to be kept, whatever the verdict.
+    /// Whether the picture is to be kept, whatever the verdict.
     pub is_snapshot: bool,
-    /// It was judged by the camera's own model, and not by that of a recipe.
+    /// Whether it was judged by the camera's own model, and not by that of a recipe.
     pub is_standard: bool,
-    /// What was cut out of it.
+    /// The geometry that was applied to it.
     pub geometry: Geometry,
-    /// Where the part is unusual, if the model got that far.
+    /// The anomaly map, if the model produced one.
     pub anomaly_map: Option<AnomalyMap>,
-    /// What judged it.
+    /// The model that judged it.
     pub model: Option<Arc<LoadedModel>>,
 }
 
 impl Inspection {
-    /// Takes back a decision that has missed its deadline since it was reached.
+    /// Revokes a decision that has missed its deadline since it was reached.
     pub fn expire(&mut self, now: Instant) {
         let is_decided = !matches!(self.verdict.verdict, Verdict::NoDecision(_));
         if let Some(deadline) = self.deadline
@@ -203,10 +204,10 @@ impl Inspection {
     }
 }
 
-/// Where inspections end: the record stage, or a measurement.
+/// The destination of inspections: the record stage, or a measurement.
 ///
 /// `accept` runs on the inference thread, so it must not wait for the network or the disk.
 pub trait Sink: Clone + Send {
-    /// Takes the end of one inspection; called once for each part.
+    /// Accepts the result of one inspection; called once per part.
     fn accept(&mut self, inspection: Inspection);
 }

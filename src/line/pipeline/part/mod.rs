@@ -1,5 +1,5 @@
-//! What travels through the pipeline: frames, triggers, answers to them, and what is stored of a
-//! part. Nothing here waits, sends, or knows a stage.
+//! What travels through the pipeline: frames, triggers, answers to them, and what is stored about a
+//! part. Nothing here waits, sends, or depends on a stage.
 
 pub mod frame;
 pub mod model;

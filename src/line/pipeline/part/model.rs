@@ -1,8 +1,8 @@
-//! A model that judges parts, loaded and proven: what a part carries on its way through the
-//! pipeline, so that the model can be exchanged between two parts without either noticing.
+//! A model that judges parts, loaded and proven. Each part carries it through the pipeline, so that
+//! the model can be exchanged between two parts without affecting either.
 //!
-//! Whoever holds the [`Arc`] of one keeps it alive: after an exchange the old
-//! model goes with the last part that it had to judge. Cameras with the same bundle share one.
+//! Every [`Arc`] of one keeps it alive: after an exchange the old model is dropped with the last
+//! part that it had to judge. Cameras with the same bundle share one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,26 +16,26 @@ use flawd_core::preprocess::Geometry;
 use flawd_core::quality::QualityLimits;
 use flawd_onnx::{Model, ModelError, Prediction};
 
-/// By what every part is judged.
+/// The criteria by which parts are judged.
 #[derive(Clone, Debug)]
 pub struct Judge {
-    /// The threshold and what it promises.
+    /// The threshold and what it guarantees.
     pub calibration: Calibration,
-    /// A cell of the anomaly map above this belongs to a region; none: no regions.
+    /// A cell of the anomaly map above this belongs to a region; `None` for no regions.
     pub pixel_threshold: Option<f32>,
-    /// What a picture has to be like; none: as it comes.
+    /// Limits on a picture's quality; `None` for no limits.
     pub quality: Option<QualityLimits>,
-    /// What judges.
+    /// The model that judges.
     pub model: ModelData,
 }
 
-/// A loaded model with all that its scores mean something by.
+/// A loaded model with everything needed to interpret its scores.
 pub struct LoadedModel {
-    /// What makes verdicts of its scores.
+    /// Turns its scores into verdicts.
     pub judge: Judge,
-    /// What is cut out of the picture before, where the camera says nothing else.
+    /// The geometry applied to the picture first, unless the camera sets its own.
     pub geometry: Geometry,
-    /// That of pictures of more than 8 bits that do not say it.
+    /// The depth of pictures of more than 8 bits that do not state it.
     pub depth: Option<Depth>,
     input_size: Size,
     /// One run at a time: a session has one set of buffers.
@@ -43,7 +43,7 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// A model that has been proven with its golden inputs.
+    /// Creates a model that has been proven with its golden inputs.
     pub fn new(model: Model, judge: Judge, geometry: Geometry) -> Self {
         Self {
             judge,
@@ -54,7 +54,8 @@ impl LoadedModel {
         }
     }
 
-    /// The same model with another judge: it shares the session, so that nothing is loaded again.
+    /// Returns the same model with another judge: it shares the session, so nothing is loaded
+    /// again.
     pub fn with_judge(&self, judge: Judge) -> Self {
         Self {
             judge,
@@ -65,12 +66,12 @@ impl LoadedModel {
         }
     }
 
-    /// True if both run in one session, whatever they are judged by.
+    /// Returns whether both run in one session, regardless of their judges.
     pub fn shares_session_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session)
     }
 
-    /// The size of the image that it takes.
+    /// Returns the size of the image that it takes.
     pub fn input_size(&self) -> Size {
         self.input_size
     }
@@ -80,7 +81,7 @@ impl LoadedModel {
     /// # Errors
     /// If the run fails or its results are not finite numbers.
     pub fn run(&self, tensor: &[u8]) -> Result<Prediction, ModelError> {
-        // A panic ends the process, so a poisoned lock is never met by a part.
+        // A panic ends the process, so no part ever encounters a poisoned lock.
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session.run(tensor)
     }
@@ -97,19 +98,20 @@ impl fmt::Debug for LoadedModel {
 /// The models of one camera.
 #[derive(Clone, Debug)]
 pub struct ModelSet {
-    /// For parts that ask for no recipe.
+    /// For parts that request no recipe.
     pub standard: Arc<LoadedModel>,
-    /// For parts that ask for one.
+    /// For parts that request one, by its name.
     pub recipes: BTreeMap<String, Arc<LoadedModel>>,
 }
 
 impl ModelSet {
-    /// Every model in it.
+    /// Returns every model in it.
     pub fn all(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
         std::iter::once(&self.standard).chain(self.recipes.values())
     }
 
-    /// The model for a recipe. Where no recipes are set up, every one is only a name to be echoed.
+    /// Returns the model for a recipe. If no recipes are set up, a recipe is only a name to be
+    /// echoed.
     pub fn select(&self, recipe: Option<&str>) -> Option<&Arc<LoadedModel>> {
         match recipe {
             Some(recipe) if !self.recipes.is_empty() => self.recipes.get(recipe),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment on both clocks: the wall's for people, the monotonic one for every difference.
+/// A moment on both clocks: the wall clock for display, the monotonic one for every difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// For messages and logs; may jump.
@@ -14,7 +14,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// This moment.
+    /// Returns the current moment.
     pub fn now() -> Self {
         Self {
             wall: Timestamp::now(),
@@ -22,7 +22,7 @@ impl Moment {
         }
     }
 
-    /// This moment, less `age`.
+    /// Returns the current moment, less `age`.
     pub fn before_now(age: Duration) -> Self {
         let now = Self::now();
         let signed = SignedDuration::try_from(age).unwrap_or(SignedDuration::ZERO);

@@ -1,24 +1,25 @@
-//! Where an answer is wanted: what MQTT 5 calls response topic and correlation data.
+//! Where an answer is wanted: response topic and correlation data in MQTT 5.
 //!
-//! Any client that may send a trigger may name any topic here, and it is the daemon that publishes
-//! there, with the daemon's rights. So a topic is checked before anything else sees it.
+//! Any client that may send a trigger may name any topic here, and the daemon publishes there, with
+//! the daemon's rights. So a topic is checked before it is passed on.
 
 use flawd_core::event::is_unfit;
 
-/// Bytes of a response topic at most, and of correlation data: they are kept with each part until
+/// Maximum bytes of a response topic, and of correlation data: they are kept with each part until
 /// it has its verdict. Brokers set their own limits, some of them lower, and end the connection
 /// above them.
 const LONGEST: usize = 1024;
 
-/// Levels of a response topic at most; mosquitto ends the connection above 200.
+/// Maximum levels of a response topic; mosquitto ends the connection above 200.
 const DEEPEST: usize = 100;
 
-/// Where an answer is wanted, and what has to go with it.
+/// Where an answer is wanted, and what has to be sent with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The topic to answer on: no wildcards, none of the broker's own, none under the root.
+    /// The topic for the answer: no wildcards, none of the broker's own topics, none under the
+    /// root.
     pub topic: String,
-    /// Returned as it came; the asker knows its request by it.
+    /// Returned unchanged; it identifies the request to the requester.
     pub correlation: Option<Vec<u8>>,
 }
 
@@ -45,7 +46,7 @@ pub(crate) enum Unfit {
 }
 
 impl Reply {
-    /// A place to answer, if it is one that a daemon with this root may publish to.
+    /// Creates a reply, if it is on a topic that a daemon with this root may publish to.
     pub(crate) fn new(
         topic: &str,
         correlation: Option<Vec<u8>>,

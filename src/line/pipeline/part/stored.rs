@@ -1,4 +1,4 @@
-//! What an entry of the journal says, and what is sent of it.
+//! The content of a journal entry, and what is sent of it.
 
 use flawd_core::event::{DisagreementData, Event, RecordData, VerdictData};
 use jiff::Timestamp;
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stored {
-    /// A verdict as it was said in real time.
+    /// A verdict as it was published in real time.
     Verdict(Box<Event<VerdictData>>),
-    /// Two models said different things.
+    /// Two models disagreed.
     Disagreement(Box<Event<DisagreementData>>),
 }
 
-/// Which part an entry is about.
+/// The part that an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRef<'a> {
     /// Name of the camera.
     pub camera: &'a str,
     /// The number of its verdict.
     pub seq: u64,
-    /// What the line calls it.
+    /// The line's name for it.
     pub part_id: Option<&'a str>,
 }
 
 impl Stored {
-    /// The entry's payload.
+    /// Returns the entry's payload.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("it has string keys and no failing parts")
     }
 
-    /// When it happened.
+    /// Returns when it happened.
     pub fn time(&self) -> Timestamp {
         match self {
             Self::Verdict(event) => event.time,
@@ -39,7 +39,7 @@ impl Stored {
         }
     }
 
-    /// Which part it is about.
+    /// Returns the part that it is about.
     pub fn part(&self) -> PartRef<'_> {
         match self {
             Self::Verdict(event) => PartRef {
@@ -55,7 +55,7 @@ impl Stored {
         }
     }
 
-    /// An entry's payload read back.
+    /// Reads an entry's payload.
     ///
     /// # Errors
     /// If it was written by another version, or not by flawd.
@@ -63,7 +63,7 @@ impl Stored {
         serde_json::from_slice(payload)
     }
 
-    /// The record of a verdict, as it is sent.
+    /// Creates the record of a verdict, as it is sent.
     pub fn record(event: Event<VerdictData>, historical: bool) -> Event<RecordData> {
         Event {
             id: event.id,

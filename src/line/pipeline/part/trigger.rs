@@ -1,6 +1,6 @@
-//! The wish for a verdict: what a line controller, or the interval timer, asks for.
+//! A request for a verdict, from a line controller or the interval timer.
 //!
-//! Knows neither where triggers come from nor which frame they get.
+//! Contains nothing about where triggers come from or which frame they get.
 
 use std::time::{Duration, Instant};
 
@@ -9,23 +9,23 @@ use jiff::{SignedDuration, Timestamp};
 use super::moment::Moment;
 use super::reply::Reply;
 
-/// One part that wants exactly one verdict.
+/// One part that needs exactly one verdict.
 #[derive(Clone, Debug)]
 pub struct Trigger {
-    /// What the line calls the part.
+    /// The line's name for the part.
     pub part_id: Option<String>,
     /// Which of the camera's models is to judge it.
     pub recipe: Option<String>,
-    /// How long after `received` the verdict is worth something.
+    /// How long after `received` the verdict is useful.
     pub deadline: Option<Duration>,
     /// When it was received.
     pub received: Moment,
-    /// Where the asker wants to be answered, besides the topic that everyone hears.
+    /// Where the requester wants the answer, in addition to the public topic.
     pub reply: Option<Reply>,
 }
 
 impl Trigger {
-    /// A trigger of this moment that asks for nothing in particular.
+    /// Creates a trigger of this moment without further requests.
     pub fn plain(received: Moment) -> Self {
         Self {
             part_id: None,
@@ -47,7 +47,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// `budget` after `start`.
+    /// Returns the deadline `budget` after `start`.
     pub fn after(start: Moment, budget: Duration) -> Self {
         let signed = SignedDuration::try_from(budget).unwrap_or(SignedDuration::MAX);
         Self {
@@ -56,13 +56,13 @@ impl Deadline {
         }
     }
 
-    /// What is left at `now`, in milliseconds; negative once it has passed.
+    /// Returns what is left at `now`, in milliseconds; negative once it has passed.
     pub fn remaining_ms(&self, now: Instant) -> f64 {
         milliseconds(now, self.monotonic) - milliseconds(self.monotonic, now)
     }
 }
 
-/// From one moment to a later one; 0 if it is an earlier one.
+/// Returns the milliseconds from one moment to a later one; 0 if it is earlier.
 pub(crate) fn milliseconds(from: Instant, to: Instant) -> f64 {
     to.saturating_duration_since(from).as_secs_f64() * 1e3
 }

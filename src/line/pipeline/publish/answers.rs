@@ -1,29 +1,28 @@
 //! Response topics that the broker has ended connections for.
 //!
 //! Any client that may send a trigger names the topic of the answer, and there are brokers that end
-//! the connection of a client that publishes where it may not, or on a topic that they do not bear.
-//! Then the answer to one costs all others their verdicts. So a topic that was the oldest thing on
-//! the wire twice when a connection ended is left alone for a while. Requesters may have their own
-//! topic for each request, so the levels above are watched as well, with twice the patience for
-//! each.
+//! the connection of a client that publishes where it may not, or on a topic that they reject. Then
+//! one answer costs all others their verdicts. So a topic that was the oldest one on the wire twice
+//! when a connection ended is not used for a while. Requesters may use a separate topic for each
+//! request, so the levels above are watched as well, each allowing twice as many strikes.
 
 use std::collections::VecDeque;
 use std::iter;
 use std::time::{Duration, Instant};
 
-/// Connections that end at one topic before it is left alone.
+/// Connections that end at one topic before it is no longer used.
 const STRIKES: u32 = 2;
 
 /// Levels that are watched: the topic, and those above it.
 const LEVELS: usize = 5;
 
-/// How long a topic is left alone before it is tried once more.
+/// How long a topic is not used before it is tried once more.
 const PAUSE: Duration = Duration::from_hours(1);
 
 /// Topics that are remembered.
 const REMEMBERED: usize = 64;
 
-/// What is known of response topics.
+/// What is known about response topics.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     suspects: VecDeque<SuspectTopic>,
@@ -37,7 +36,7 @@ struct SuspectTopic {
 }
 
 impl Answers {
-    /// Whether an answer may go out on this topic.
+    /// Returns whether an answer may be sent on this topic.
     pub(crate) fn may_go(&self, topic: &str, now: Instant) -> bool {
         !levels(topic).any(|(name, patience)| {
             let suspect = self.suspects.iter().find(|it| it.topic == name);
@@ -47,8 +46,8 @@ impl Answers {
         })
     }
 
-    /// The broker has ended a connection at an answer on this topic; returns whether answers on it
-    /// are left out from now on.
+    /// Notes that the broker has ended a connection at an answer on this topic; returns whether
+    /// answers on it are left out from now on.
     pub(crate) fn strike(&mut self, topic: &str, now: Instant) -> bool {
         let could_go = self.may_go(topic, now);
         for (name, _) in levels(topic) {
@@ -70,14 +69,14 @@ impl Answers {
         could_go && !self.may_go(topic, now)
     }
 
-    /// The broker has taken an answer on this topic.
+    /// Notes that the broker has acknowledged an answer on this topic.
     pub(crate) fn taken(&mut self, topic: &str) {
         self.suspects
             .retain(|it| levels(topic).all(|(name, _)| name != it.topic));
     }
 }
 
-/// A topic and the levels above it, each with the strikes that bar it.
+/// Returns a topic and the levels above it, each with the number of strikes that bars it.
 fn levels(topic: &str) -> impl Iterator<Item = (&str, u32)> {
     let names = iter::successors(Some(topic), |name| {
         name.rsplit_once('/').map(|(above, _)| above)

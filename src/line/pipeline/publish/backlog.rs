@@ -1,26 +1,26 @@
-//! The records that the broker has not taken: what the publisher asks of them, and what it can see
-//! of the journal. The record stage answers.
+//! The records that the broker has not acknowledged: what the publisher requests of them, and what
+//! it can see of the journal. The record stage answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flawd_core::event::{EvidenceState, RecordsState};
 use flawd_journal::{Journal, Position};
 
-/// What the publisher asks of the record stage.
+/// A request from the publisher to the record stage.
 #[derive(Debug)]
 pub(crate) enum BacklogRequest {
-    /// Start over with the oldest record that the broker has not taken.
+    /// Start over with the oldest record that the broker has not acknowledged.
     Rewind {
-        /// Tells what is sent from now on from what is still on its way.
+        /// Distinguishes what is sent from now on from what is still in flight.
         generation: u64,
     },
-    /// There is room for so many more.
+    /// There is room for this many more.
     Credit(usize),
-    /// The broker has taken every record up to this one.
+    /// The broker has acknowledged every record up to this one.
     Taken(Position),
 }
 
-/// The way to the record stage for the publisher.
+/// The publisher's handle to the record stage.
 #[derive(Clone)]
 pub(crate) struct Backlog {
     ask: Arc<dyn Fn(BacklogRequest) + Send + Sync>,
@@ -29,7 +29,7 @@ pub(crate) struct Backlog {
     begin: Position,
 }
 
-/// How the journal is doing; shared with those who report it.
+/// The journal's status; shared with those who report it.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedStatus(Arc<Mutex<JournalStatus>>);
 
@@ -37,16 +37,16 @@ pub(crate) struct SharedStatus(Arc<Mutex<JournalStatus>>);
 #[derive(Debug)]
 pub(crate) struct JournalStatus {
     pub(crate) state: RecordsState,
-    /// Of what the broker has not taken.
+    /// The oldest entry that the broker has not acknowledged.
     oldest: Position,
     /// One past the last.
     end: Position,
-    /// The pictures that are kept, where any are to be.
+    /// The pictures that are kept, if any.
     pub(crate) evidence: Option<EvidenceState>,
 }
 
 impl Backlog {
-    /// Of a journal to which nothing was added yet.
+    /// Creates the backlog of a journal to which nothing was added yet.
     pub(crate) fn new(
         ask: impl Fn(BacklogRequest) + Send + Sync + 'static,
         status: SharedStatus,
@@ -59,8 +59,8 @@ impl Backlog {
         }
     }
 
-    /// Whether this record was written before this start of the daemon. Its place says so whatever
-    /// was done to the clock since.
+    /// Returns whether this record was written before the current start of the daemon. Its position
+    /// shows that, even if the clock has been changed since.
     pub(crate) fn is_from_before(&self, position: Position) -> bool {
         position < self.begin
     }
@@ -70,25 +70,25 @@ impl Backlog {
         (self.ask)(BacklogRequest::Rewind { generation });
     }
 
-    /// Asks for so many records more.
+    /// Requests this many more records.
     pub(crate) fn credit(&self, more: usize) {
         (self.ask)(BacklogRequest::Credit(more));
     }
 
-    /// Says that the broker has taken every record up to this one.
+    /// Reports that the broker has acknowledged every record up to this one.
     pub(crate) fn taken(&self, position: Position) {
         (self.ask)(BacklogRequest::Taken(position));
     }
 
-    /// Whether the broker has taken all there is, where it has taken everything before `reached`
-    /// for certain.
+    /// Returns whether the broker has acknowledged everything, given that it has certainly
+    /// acknowledged everything before `reached`.
     pub(crate) fn is_done(&self, reached: Position) -> bool {
         let standing = self.status.lock();
         standing.end <= standing.oldest.max(reached)
     }
 
-    /// How the journal is doing, where the broker has taken everything before `reached` for
-    /// certain; the record stage may not have heard of it yet.
+    /// Returns the journal's status, given that the broker has certainly acknowledged everything
+    /// before `reached`; the record stage may not know that yet.
     pub(crate) fn status(&self, reached: Position) -> RecordsState {
         let standing = self.status.lock();
         let taken = standing.oldest.max(reached).get();
@@ -99,14 +99,14 @@ impl Backlog {
         }
     }
 
-    /// How the evidence is doing, where there is any.
+    /// Returns the status of the evidence, if any.
     pub(crate) fn evidence(&self) -> Option<EvidenceState> {
         self.status.lock().evidence.clone()
     }
 }
 
 impl SharedStatus {
-    /// That of a journal that was just opened.
+    /// Returns the status of a journal that was just opened.
     pub(crate) fn of(journal: &Journal) -> Self {
         Self(Arc::new(Mutex::new(JournalStatus::of(journal, None))))
     }

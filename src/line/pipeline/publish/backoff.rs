@@ -1,5 +1,5 @@
 //! Pauses between attempts: doubling, bounded, and jittered, so that a hall full of stations does
-//! not come back to a restarted broker in the same instant.
+//! not reconnect to a restarted broker at the same instant.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -18,12 +18,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// A series that begins at a quarter of a second and does not exceed `longest`.
+    /// Creates a series that begins at a quarter of a second and does not exceed `longest`.
     pub(crate) fn new(longest: Duration) -> Self {
         Self::from(FIRST, longest)
     }
 
-    /// A series that begins at `first` and does not exceed `longest`.
+    /// Creates a series that begins at `first` and does not exceed `longest`.
     pub(crate) fn from(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -33,8 +33,8 @@ impl Backoff {
         }
     }
 
-    /// Counts a failure; returns the pause before the next attempt, between half of its nominal
-    /// length and the whole.
+    /// Counts a failure; returns the pause before the next attempt, between half and all of its
+    /// nominal length.
     pub(crate) fn fail(&mut self) -> Duration {
         let nominal = self
             .first

@@ -1,7 +1,7 @@
-//! What comes in from the broker: triggers to their cameras, commands to the daemon.
+//! Incoming messages from the broker: triggers to their cameras, commands to the daemon.
 //!
-//! A message is taken only if it has just been sent. One that the broker has kept (retained), one
-//! that says itself that it is old, and one that is delivered a second time are refused and
+//! A message is accepted only if it has just been sent. One that the broker has stored (retained),
+//! one that is old by its own time stamp, and one that is delivered a second time are refused and
 //! counted: acting on them would judge or reject the wrong part.
 
 use std::collections::{HashSet, VecDeque};
@@ -20,18 +20,18 @@ use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::moment::Moment;
 use crate::line::pipeline::part::trigger::Trigger;
 
-/// A command that says it was sent longer ago than this, or will be sent in this time, is stale.
+/// A command whose `sent_at` is further than this in the past or in the future is stale.
 const LARGEST_AGE: Duration = Duration::from_secs(2);
 
-/// Commands that may come at once, and how long it takes until another one may. They are for
-/// people and their tools, and each costs the daemon more than a trigger.
+/// Commands that may come at once, and how long it takes until another one is allowed. They come
+/// from operators and their tools, and each costs the daemon more than a trigger.
 const COMMANDS: u32 = 20;
 const COMMAND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Part ids that are remembered to recognise a second delivery.
 const REMEMBERED: usize = 1024;
 
-/// Why a message is refused that the broker has kept.
+/// Why a retained message is refused.
 const RETAINED: &str = "it is retained, so its age is not known";
 
 /// Where a camera's triggers go.
@@ -41,10 +41,9 @@ pub struct TriggerTarget {
     pub index: usize,
     /// The camera's name.
     pub camera: String,
-    /// Whether a trigger has to say when it was sent.
+    /// Whether a trigger must state when it was sent.
     pub require_sent_at: bool,
-    /// A trigger that says it was sent longer ago than this, or will be sent in this time, is
-    /// stale.
+    /// A trigger whose `sent_at` is further than this in the past or in the future is stale.
     pub max_age: Duration,
     /// The camera's stage.
     pub inbox: Inbox,
@@ -65,15 +64,15 @@ pub(crate) struct Inbound {
     allowance: Allowance,
 }
 
-/// How many commands may come.
+/// How many commands are allowed.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// When one more was allowed last.
+    /// When one more was last allowed.
     since: Instant,
 }
 
-/// Why a message is refused, for counting, and in words.
+/// Why a message is refused: the outcome to count, and a text.
 type MessageRefusal = (MessageOutcome, String);
 
 /// The part ids of the last triggers.
@@ -108,7 +107,7 @@ impl Inbound {
         }
     }
 
-    /// What has to be subscribed to.
+    /// Returns the topics to subscribe to.
     pub(crate) fn topics(&self) -> Vec<String> {
         let triggers = self.targets.iter();
         triggers
@@ -117,7 +116,7 @@ impl Inbound {
             .collect()
     }
 
-    /// Takes a message that has just arrived.
+    /// Handles a message that has just arrived.
     pub(crate) fn take(&mut self, message: Incoming) {
         let received = Moment::now();
         let levels = message.topic.strip_prefix(&self.root);
@@ -131,7 +130,7 @@ impl Inbound {
             let (outcome, problem) = outcome(self.take_command(verb, &message));
             self.commands_refused += u64::from(problem.is_some());
             self.metrics.command(outcome);
-            // The daemon says what is wrong with the others, and to their senders too.
+            // The daemon reports what is wrong with the others, also to their senders.
             let is_unsaid = [MessageOutcome::Retained, MessageOutcome::Overrun].contains(&outcome);
             problem.filter(|_| is_unsaid)
         } else {
@@ -195,7 +194,8 @@ impl Inbound {
         })
     }
 
-    /// What cannot be read or is old is answered all the same, so that no requester waits for it.
+    /// Handles a command. Even one that is unreadable or old is answered, so that no requester
+    /// waits for it.
     fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         if !self.allowance.take(Instant::now()) {
@@ -224,7 +224,7 @@ impl Inbound {
         taken
     }
 
-    /// Commands that were refused since the daemon started.
+    /// Returns the number of commands that were refused since the daemon started.
     pub(crate) fn commands_refused(&self) -> u64 {
         self.commands_refused
     }
@@ -255,7 +255,7 @@ fn refuse_too_long(message: &Incoming) -> Result<(), MessageRefusal> {
     }
 }
 
-/// Refuses what was sent too long ago, by the sender's clock, where the sender says when.
+/// Refuses what was sent too long ago by the sender's clock, if the sender states when.
 fn refuse_stale(
     sent_at: Option<Timestamp>,
     max_age: Duration,
@@ -273,7 +273,7 @@ fn refuse_stale(
 }
 
 impl Allowance {
-    /// Whether one more may come.
+    /// Returns whether one more is allowed.
     fn take(&mut self, now: Instant) -> bool {
         while self.left < COMMANDS && now.duration_since(self.since) >= COMMAND_INTERVAL {
             self.since += COMMAND_INTERVAL;
@@ -289,7 +289,7 @@ impl Allowance {
 }
 
 impl SeenIds {
-    /// Remembers an id; `false` if it is remembered already.
+    /// Remembers an id; returns `false` if it is already remembered.
     fn remember(&mut self, id: &str) -> bool {
         if !self.ids.insert(id.to_owned()) {
             return false;

@@ -1,13 +1,13 @@
-//! Which messages are on their way, since when, and which verdicts never arrived.
+//! Which messages are in flight, since when, and which verdicts never arrived.
 //!
 //! The client numbers messages only when it writes them to the wire, so a message is first one of
 //! those handed over, in order, and then the one with a packet id. A verdict counts as delivered
-//! when the broker has acknowledged every message about it, and as undelivered when one of them
-//! was refused, given up, or not acknowledged when the connection broke. The last few of those may
-//! have arrived all the same: "not known to be delivered" is all that a sender can say.
+//! when the broker has acknowledged every message about it, and as undelivered when one of them was
+//! refused, abandoned, or not acknowledged when the connection broke. The last few of those may
+//! have arrived anyway: "not known to be delivered" is all that a sender can say.
 //!
-//! Every message has a moment by which it has to be acknowledged. When the oldest is overdue, the
-//! connection stalls, and what is queued on it grows old.
+//! Every message has a moment by which it must be acknowledged. When the oldest is overdue, the
+//! connection is stalled, and what is queued on it grows old.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use std::time::Instant;
 use flawd_core::event::{self, Gap};
 use flawd_journal::Position;
 
-/// Identifies a verdict: the camera's number, and the verdict's in that camera.
+/// Identifies a verdict: the camera's number, and the verdict's number for that camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct VerdictId {
     pub(crate) camera: usize,
@@ -29,7 +29,7 @@ pub(crate) enum Subject {
     Verdict(VerdictId),
     /// A record of the journal.
     Record(Position),
-    /// An answer on this topic of the requester's.
+    /// An answer on this topic of the requester.
     Answer(String),
     /// Something that is published again anyway.
     Nothing,
@@ -43,21 +43,21 @@ pub(crate) struct InFlight {
     on_the_wire: VecDeque<(u16, Open)>,
 }
 
-/// A message that is not acknowledged.
+/// An unacknowledged message.
 #[derive(Debug)]
 struct Open {
     about: Subject,
-    /// When it should have been.
+    /// When it should have been acknowledged.
     due: Instant,
 }
 
 impl InFlight {
-    /// A message was handed to the client; it should be acknowledged by `due`.
+    /// Notes that a message was handed to the client; it should be acknowledged by `due`.
     pub(crate) fn hand_over(&mut self, about: Subject, due: Instant) {
         self.handed_over.push_back(Open { about, due });
     }
 
-    /// The next message handed over is on the wire; those without a packet id are done.
+    /// Notes that the next message handed over is on the wire; those without a packet id are done.
     pub(crate) fn sent(&mut self, packet: u16) {
         if let Some(open) = self.handed_over.pop_front()
             && packet != 0
@@ -66,31 +66,32 @@ impl InFlight {
         }
     }
 
-    /// A message was acknowledged, one way or the other; returns what it was about.
+    /// Notes that a message was acknowledged, either way; returns what it was about.
     pub(crate) fn acknowledged(&mut self, packet: u16) -> Subject {
         let place = self.on_the_wire.iter().position(|(it, _)| *it == packet);
         let open = place.and_then(|place| self.on_the_wire.remove(place));
         open.map_or(Subject::Nothing, |(_, open)| open.about)
     }
 
-    /// Messages that have been handed over and are not acknowledged.
+    /// Returns how many messages have been handed over and are not acknowledged.
     pub(crate) fn open(&self) -> usize {
         self.handed_over.len() + self.on_the_wire.len()
     }
 
-    /// What is on the wire and has been for longest. Brokers answer in order: where one ends the
+    /// Returns what has been on the wire for longest. Brokers answer in order: if one ends the
     /// connection over a message, it is this one.
     pub(crate) fn oldest(&self) -> Option<&Subject> {
         self.on_the_wire.front().map(|(_, open)| &open.about)
     }
 
-    /// When the first of the messages is due to be acknowledged.
+    /// Returns when the first of the messages is due to be acknowledged.
     pub(crate) fn due(&self) -> Option<Instant> {
         let sent = self.on_the_wire.iter().map(|(_, open)| open);
         sent.chain(&self.handed_over).map(|open| open.due).min()
     }
 
-    /// The connection is gone: the verdicts that it took along, each once, in order.
+    /// Handles the end of the connection: returns the verdicts that were lost with it, each once,
+    /// in order.
     pub(crate) fn abandon(&mut self) -> Vec<VerdictId> {
         let waiting = std::mem::take(&mut self.handed_over);
         let sent = std::mem::take(&mut self.on_the_wire).into_iter();
@@ -117,8 +118,8 @@ pub(crate) struct Undelivered {
 }
 
 impl Undelivered {
-    /// Counts a verdict. Numbers come in order; the same one again, which happens when both
-    /// messages about a verdict are refused, is counted once.
+    /// Counts a verdict. Numbers come in order; a repeated number, which occurs when both messages
+    /// about a verdict are refused, is counted once.
     pub(crate) fn add(&mut self, seq: u64) {
         match &mut self.latest {
             Some(gap) if gap.last_seq == seq => return,
@@ -138,7 +139,7 @@ impl Undelivered {
         self.count += 1;
     }
 
-    /// What has to be said now, once: the gap since this was last called.
+    /// Returns what must be reported now, once: the gap since the last call.
     pub(crate) fn say(&mut self) -> Option<Gap> {
         if std::mem::replace(&mut self.is_said, true) {
             None
@@ -147,17 +148,17 @@ impl Undelivered {
         }
     }
 
-    /// How many there were since the start.
+    /// Returns how many there were since the start.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether there is something that was not reported.
+    /// Returns whether something has not been reported.
     pub(crate) fn is_unsaid(&self) -> bool {
         !self.is_said && self.latest.is_some()
     }
 
-    /// For the state; absent while everything was delivered.
+    /// Returns the entry for the state; `None` while everything was delivered.
     pub(crate) fn to_event(&self) -> Option<event::Undelivered> {
         Some(event::Undelivered {
             count: self.count,
@@ -184,7 +185,8 @@ mod tests {
             in_flight.hand_over(Subject::Verdict(verdict(seq)), due);
         }
         in_flight.hand_over(Subject::Answer("plc/answers".to_owned()), due);
-        // Both messages about verdict 1 and the one about 2 leave; 2 and half of 1 are confirmed.
+        // Both messages about verdict 1 and the one about 2 are sent; 2 and half of 1 are
+        // confirmed.
         for packet in 1..=3 {
             in_flight.sent(packet);
         }
@@ -211,7 +213,7 @@ mod tests {
         in_flight.hand_over(Subject::Verdict(verdict(1)), later);
         in_flight.hand_over(Subject::Nothing, last);
         in_flight.hand_over(Subject::Verdict(verdict(2)), soon);
-        // Packet ids begin again now and then.
+        // Packet ids start again from time to time.
         in_flight.sent(20);
         in_flight.sent(1);
         assert_eq!(in_flight.due(), Some(soon));

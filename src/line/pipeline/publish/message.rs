@@ -1,4 +1,4 @@
-//! From what happened to what is published: topics, payloads, quality of service.
+//! From events to published messages: topics, payloads, quality of service.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use crate::line::pipeline::part::stored::Stored;
 pub(crate) struct Writer {
     root: Arc<str>,
     version: MqttVersion,
-    /// How long a verdict without a deadline is worth something.
+    /// How long a verdict without a deadline is useful.
     expiry: Duration,
 }
 
-/// What is said of one verdict.
+/// The messages about one verdict.
 #[derive(Debug)]
 pub(crate) struct VerdictMessages {
     pub(crate) actuator: Option<Message>,
@@ -30,7 +30,7 @@ pub(crate) struct VerdictMessages {
 }
 
 impl Writer {
-    /// A writer for topics under `root`.
+    /// Creates a writer for topics under `root`.
     pub(crate) fn new(root: &str, version: MqttVersion, expiry: Duration) -> Self {
         Self {
             root: root.into(),
@@ -39,12 +39,12 @@ impl Writer {
         }
     }
 
-    /// The topic of the last will.
+    /// Returns the topic of the last will.
     pub(crate) fn status_topic(&self) -> String {
         format!("{}/status", self.root)
     }
 
-    /// The retained word on whether the daemon is there.
+    /// Creates the retained message on whether the daemon is online.
     pub(crate) fn status(&self, status: Status) -> Message {
         Message {
             retained: true,
@@ -53,7 +53,7 @@ impl Writer {
         }
     }
 
-    /// The retained state.
+    /// Creates the retained state.
     pub(crate) fn state(&self, state: &State) -> Message {
         Message {
             retained: true,
@@ -61,7 +61,7 @@ impl Writer {
         }
     }
 
-    /// A sign that inspection goes on.
+    /// Creates the sign that inspection continues.
     pub(crate) fn heartbeat(&self, heartbeat: &Heartbeat) -> Message {
         Message {
             acknowledged: false,
@@ -69,17 +69,17 @@ impl Writer {
         }
     }
 
-    /// The answer to a command: for everyone, and for the requester.
+    /// Creates the answers to a command: the public one, and the requester's.
     pub(crate) fn answer(&self, answer: CommandAnswer) -> (Option<Message>, Option<Message>) {
         let message = self.plain(answer.topic.unwrap_or_default(), answer.payload);
         let asker = answer.reply.map(|reply| to_asker(&message, reply));
         (answer.topic.map(|_| message), asker)
     }
 
-    /// The moment from which a verdict is not worth being said.
+    /// Returns the moment from which a verdict is not worth publishing.
     pub(crate) fn expires(&self, recorded: &Recorded, received: Instant) -> Instant {
         match (recorded.deadline, recorded.event.data.verdict) {
-            // Subscribers that count verdicts still have to be told that a part has none.
+            // Subscribers that count verdicts must still be told that a part has none.
             (None, Verdict::NoDecision(_)) | (_, Verdict::NoDecision(Reason::Late)) => {
                 received + self.expiry
             }
@@ -88,9 +88,9 @@ impl Writer {
         }
     }
 
-    /// What is said of a verdict that is worth something for `left`, in the order of sending: to
-    /// the actuator of defects, to everyone, and last to the requester, on a topic that the broker
-    /// may not bear.
+    /// Creates the messages about a verdict that is useful for `left`, in the order of sending: to
+    /// the actuator for defects, to all subscribers, and last to the requester, on a topic that the
+    /// broker may reject.
     pub(crate) fn verdict(&self, recorded: Recorded, left: Duration) -> VerdictMessages {
         let data = &recorded.event.data;
         let everyone = Message {
@@ -110,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// An entry of the journal; `is_old` if it was written long ago.
+    /// Creates the message for a journal entry; `is_old` if it was written long ago.
     pub(crate) fn stored(&self, stored: Stored, is_old: bool) -> Message {
         match stored {
             Stored::Verdict(event) => {
@@ -125,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// JSON at QoS 1 that is not kept.
+    /// Creates a JSON message at QoS 1 that is not retained.
     fn plain(&self, topic: &str, payload: Vec<u8>) -> Message {
         Message {
             topic: format!("{}/{topic}", self.root),
@@ -157,7 +157,7 @@ impl Writer {
     }
 }
 
-/// The same message for the requester.
+/// Creates the same message for the requester.
 fn to_asker(message: &Message, reply: Reply) -> Message {
     Message {
         topic: reply.topic,
@@ -170,7 +170,7 @@ fn to_asker(message: &Message, reply: Reply) -> Message {
 mod tests {
     use serde_json::Value;
 
-    /// Every property that a schema names, at any depth.
+    /// Collects every property that a schema names, at any depth.
     fn properties(schema: &Value, names: &mut Vec<String>) {
         match schema {
             Value::Object(members) => {

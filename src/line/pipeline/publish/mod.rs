@@ -1,18 +1,18 @@
-//! The last stage: tells the broker, and knows what it could not tell.
+//! The last stage: publishes to the broker, and keeps track of what could not be delivered.
 //!
-//! One thread with a small asynchronous runtime of its own. The record stage pushes into a queue
-//! and never waits for the network. A verdict is worth something only now, for the part that is in
-//! front of the actuator: so what cannot be sent now is not kept and sent later, it is *counted*,
-//! by camera and by range of `seq`, and said in the log and in `state` once there is a connection.
+//! One thread with its own small asynchronous runtime. The record stage pushes into a queue and
+//! never waits for the network. A verdict is useful only now, for the part that is in front of the
+//! actuator: so what cannot be sent now is not kept and sent later, it is *counted*, by camera and
+//! by range of `seq`, and reported in the log and in `state` once there is a connection.
 //!
-//! The *record* of a verdict is another thing: it lies in the journal until the broker has taken it,
-//! is asked for by credit, and goes out in order, behind what is said in real time.
+//! The *record* of a verdict is different: it stays in the journal until the broker has
+//! acknowledged it, is requested by credit, and is sent in order, behind the messages in real time.
 //!
-//! What comes in, triggers and commands, is read by [`inbound`] and passed on at once.
+//! Incoming triggers and commands are read by [`inbound`] and passed on at once.
 //!
 //! Order on every connection: last will (with the connection itself), subscriptions, `state`, then
-//! `online`, so that a subscriber that sees `online` can rely on `state`. On a clean end: verdicts that are on
-//! their way, `state`, `stopped`, DISCONNECT, which makes the broker forget the will.
+//! `online`, so that a subscriber that sees `online` can rely on `state`. On a clean end: verdicts
+//! in flight, `state`, `stopped`, DISCONNECT, which makes the broker discard the will.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
@@ -50,29 +50,29 @@ use incoming::Inbound;
 use inflight::Undelivered;
 use task::Task;
 
-/// Verdicts that may wait for the publisher's thread. It only moves them on, so this is never
-/// reached while it runs.
+/// Maximum verdicts that may wait for the publisher's thread. It only moves them on, so this is
+/// never reached while it runs.
 const INBOX: usize = 256;
 
-/// What the daemon says about itself.
+/// The daemon's status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DaemonStatus {
-    /// Where it is in its life.
+    /// The phase of the daemon's life.
     pub phase: Phase,
     /// Why it judges no parts; `None` if it does.
     pub not_ready: Option<String>,
-    /// What the system knows about its clock.
+    /// Whether the system's clock is synchronised, if known.
     pub clock_synchronised: Option<bool>,
     /// By camera, in the order of the configuration.
     pub cameras: Vec<CameraReport>,
 }
 
-/// What the daemon says about one camera.
+/// The status of one camera.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CameraReport {
     /// The model that judges its parts, once it is loaded.
     pub model: Option<ModelData>,
-    /// Inspection is paused by command.
+    /// Whether inspection is paused by command.
     pub paused: bool,
 }
 
@@ -81,36 +81,36 @@ pub struct CameraReport {
 pub struct CameraInfo {
     /// Its name.
     pub name: String,
-    /// What its pipeline has done.
+    /// What its pipeline has done so far.
     pub counters: Counters,
 }
 
-/// A verdict that has its number and is written down, on its way to be said.
+/// A verdict that is numbered and recorded, on its way to be published.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     /// The camera's number.
     pub(crate) camera: usize,
     pub(crate) event: CloudEvent<VerdictData>,
-    /// The picture was taken, or was asked for where there is none.
+    /// The picture was taken or, if there is none, was requested.
     pub(crate) time: Instant,
     /// The moment after which the verdict is worthless.
     pub(crate) deadline: Option<Instant>,
-    /// Where the asker wants to be answered.
+    /// Where the requester wants the answer.
     pub(crate) reply: Option<Reply>,
 }
 
 /// An answer to a command.
 #[derive(Clone, Debug)]
 pub struct CommandAnswer {
-    /// The topic under the root that everyone hears it on, where everyone does.
+    /// The public topic under the root, if it is also published there.
     pub topic: Option<&'static str>,
     /// JSON.
     pub payload: Vec<u8>,
-    /// Where the asker wants to be answered.
+    /// Where the requester wants the answer.
     pub reply: Option<Reply>,
 }
 
-/// The way to the publisher; clones lead to the same one.
+/// The handle to the publisher; clones lead to the same one.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     verdicts: mpsc::Sender<Box<Recorded>>,
@@ -119,15 +119,15 @@ pub struct Publisher {
     progress: Progress,
 }
 
-/// The publisher's end of that way.
+/// The publisher's end of that channel.
 pub struct Requests {
     verdicts: mpsc::Receiver<Box<Recorded>>,
     orders: mpsc::UnboundedReceiver<Request>,
     undelivered: UndeliveredByCamera,
 }
 
-/// What the publisher is asked to do, besides saying verdicts. Each is bounded by something else:
-/// records by the credit that was given, the rest by how often the daemon has news.
+/// A request to the publisher, besides verdicts. Each is bounded elsewhere: records by the credit
+/// that was given, the rest by how often the daemon has something to report.
 #[derive(Debug)]
 enum Request {
     Records {
@@ -136,11 +136,11 @@ enum Request {
     },
     Report(DaemonStatus),
     Answer(CommandAnswer),
-    /// The pipeline gets on, although there may be no verdict to show for it.
+    /// The pipeline makes progress, even if there is no verdict to show for it.
     Beat,
-    /// Show that orders are taken, by dropping this.
+    /// Show that requests are handled, by dropping this.
     Sign(Working),
-    /// No verdict will come any more.
+    /// No more verdicts will come.
     Finish,
 }
 
@@ -151,7 +151,7 @@ struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
 /// How the first attempt to connect ended: connected, or why not.
 pub type FirstAttempt = Result<(), String>;
 
-/// The way to a publisher that is yet to be started, for so many cameras.
+/// Creates the handle to a publisher that is yet to be started, for this many cameras.
 pub fn channel(cameras: usize) -> (Publisher, Requests) {
     let (verdict_sender, verdicts) = mpsc::channel(INBOX);
     let (order_sender, orders) = mpsc::unbounded_channel();
@@ -187,7 +187,7 @@ pub(crate) struct PublisherDeps {
 /// The receiver gets one message, when the first attempt to connect has ended either way.
 ///
 /// # Errors
-/// When the system has no thread or no event queue to give.
+/// If the system cannot create a thread or an event queue.
 pub(crate) fn start(
     threads: &mut Threads,
     plan: PublisherDeps,
@@ -223,7 +223,7 @@ pub(crate) fn start(
 }
 
 impl Publisher {
-    /// Says something new about the daemon.
+    /// Reports a new status of the daemon.
     pub fn report(&self, report: DaemonStatus) {
         self.order(Request::Report(report));
     }
@@ -233,25 +233,25 @@ impl Publisher {
         self.order(Request::Answer(answer));
     }
 
-    /// Says that the pipeline gets on.
+    /// Reports that the pipeline makes progress.
     pub fn beat(&self) {
         self.order(Request::Beat);
     }
 
-    /// Shows for how long a sign of life is owed. The publisher is not at one item after another,
-    /// as other stages are, but waits for several things at a time.
+    /// Returns how long a sign of life has been pending. Unlike other stages, the publisher does
+    /// not handle one item after another, but waits for several things at a time.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Asks for a sign of life, unless one is owed already.
+    /// Requests a sign of life, unless one is already pending.
     pub fn ask_for_a_sign(&self) {
         if self.progress.busy_for().is_none() {
             self.order(Request::Sign(self.progress.begin()));
         }
     }
 
-    /// Says a verdict, or counts it as undelivered; never waits.
+    /// Publishes a verdict, or counts it as undelivered; never waits.
     pub(crate) fn verdict(&self, recorded: Recorded) {
         let (camera, seq) = (recorded.camera, recorded.event.data.seq);
         if self.verdicts.try_send(Box::new(recorded)).is_err() {
@@ -259,7 +259,7 @@ impl Publisher {
         }
     }
 
-    /// Hands over records that were asked for.
+    /// Hands over records that were requested.
     pub(crate) fn records(&self, generation: u64, entries: Vec<Entry>) {
         self.order(Request::Records {
             generation,
@@ -267,13 +267,13 @@ impl Publisher {
         });
     }
 
-    /// No verdict will come any more.
+    /// Reports that no more verdicts will come.
     pub(crate) fn finish(&self) {
         self.order(Request::Finish);
     }
 
     fn order(&self, order: Request) {
-        // A publisher that has finished does not mind.
+        // Ignored by a publisher that has finished.
         self.orders.send(order).ok();
     }
 }

@@ -1,10 +1,10 @@
-//! When to connect again, and which of many losses are worth a line.
+//! When to connect again, and which of many losses to log.
 //!
-//! Two series of pauses. Attempts that fail follow each other at the configured pace: a broker that
-//! is away is asked again soon after it is back. A connection that the broker accepts and then ends
-//! is another matter: whatever ended it, another client of the same name, an access rule, a message
-//! that it does not bear, will do so again. Then connections have to begin a good while apart, and
-//! nothing but a connection that lasts shows that it is over.
+//! Two series of pauses. Failed attempts follow each other at the configured pace: a broker that
+//! was down is tried again soon after it is back. A connection that the broker accepts and then
+//! ends is another matter: whatever ended it, another client of the same name, an access rule, a
+//! message that it rejects, will do so again. Then connections must be spaced well apart, and only
+//! a connection that lasts shows that the cause is gone.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use super::backoff::Backoff;
 
 /// A connection that lived this long, and on which something was acknowledged, was a good one. More
 /// than [`PACE`] grows to by default, so that two clients of one name, which end each other's
-/// connections at that pace, do not take them for good.
+/// connections at that pace, do not count as good.
 const LASTING: Duration = Duration::from_secs(60);
 
-/// From the third loss on connections begin at least this far apart: ten a minute.
+/// From the third loss on connections start at least this far apart: ten per minute.
 const PACE: Duration = Duration::from_secs(6);
 
-/// Shortest pause; the jitter may take off a half.
+/// Shortest pause; the jitter may halve it.
 const SHORTEST: Duration = Duration::from_millis(250);
 
-/// The loss from which on this is not a coincidence any more.
+/// The loss from which on this is no longer a coincidence.
 const STRANGE: u32 = 3;
 
 /// The pace of connections.
 #[derive(Debug)]
 pub(crate) struct Reconnect {
     attempts: Backoff,
-    /// After a loss or two.
+    /// After one or two losses.
     losses: Backoff,
     /// After more of them.
     strange: Backoff,
@@ -36,40 +36,41 @@ pub(crate) struct Reconnect {
     lost: u32,
 }
 
-/// What follows from the loss of a connection.
+/// The consequences of losing a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
-    /// Before the next attempt.
+    /// Pause before the next attempt.
     pub(crate) pause: Duration,
-    /// Which one it is of those that did not last, from 1 on.
+    /// Its number among consecutive short-lived connections, from 1.
     pub(crate) number: u32,
 }
 
 impl Reconnect {
-    /// With this pause at most between attempts that fail.
+    /// Creates the pace with this maximum pause between failed attempts.
     pub(crate) fn new(longest: Duration) -> Self {
         Self {
             attempts: Backoff::new(longest),
             losses: Backoff::new(longest),
-            // The jitter takes off a half at most.
+            // The jitter at most halves it.
             strange: Backoff::from(PACE * 2, longest.max(PACE * 2)),
             lost: 0,
         }
     }
 
-    /// An attempt has failed; returns the pause before the next.
+    /// Notes a failed attempt; returns the pause before the next.
     pub(crate) fn failed(&mut self) -> Duration {
         self.attempts.fail()
     }
 
-    /// The broker has accepted a connection; says whether that is worth a line: only where the loss
-    /// before it was.
+    /// Notes that the broker has accepted a connection; returns whether to log it, which is so only
+    /// if the previous loss was logged.
     pub(crate) fn connected(&mut self) -> bool {
         self.attempts.succeed();
         is_worth_a_line(self.lost)
     }
 
-    /// A connection has ended that lived this long; `was_of_use` if something was acknowledged.
+    /// Notes the end of a connection that lived this long; `was_of_use` if something was
+    /// acknowledged.
     pub(crate) fn lost(&mut self, lived: Duration, was_of_use: bool) -> Loss {
         if was_of_use && lived >= LASTING {
             self.lost = 0;
@@ -78,8 +79,8 @@ impl Reconnect {
         }
         self.lost = self.lost.saturating_add(1);
         let soonest = self.losses.fail();
-        // Counted from the beginning of the connection: one that lived for a while, on a radio link
-        // for example, is not made to wait.
+        // Counted from the start of the connection: one that lived for a while, for example on a
+        // radio link, is not made to wait.
         let pause = if self.lost < STRANGE {
             soonest
         } else {
@@ -94,12 +95,12 @@ impl Reconnect {
 }
 
 impl Loss {
-    /// Whether this is the moment to say that it is not a coincidence: once in each row of losses.
+    /// Returns whether to report now that it is not a coincidence: once in each series of losses.
     pub(crate) fn is_strange(self) -> bool {
         self.number == STRANGE
     }
 
-    /// Whether to log it: the first ones, then ever fewer.
+    /// Returns whether to log it: the first ones, then fewer and fewer.
     pub(crate) fn is_worth_a_line(self) -> bool {
         is_worth_a_line(self.number)
     }
@@ -137,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Each one's beginning is the other one's end.
+    /// Each one's connection ends the other's.
     #[test]
     fn two_clients_of_one_name_end_each_others_connections_ever_more_rarely_and_say_little() {
         let mut clients = [(); 2].map(|()| Reconnect::new(Duration::from_secs(30)));

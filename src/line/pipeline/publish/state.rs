@@ -1,4 +1,4 @@
-//! The words of `state` and `heartbeat`, put together from what everyone knows.
+//! The content of `state` and `heartbeat`, assembled from all sources.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::inflight::Undelivered;
 use super::{CameraInfo, CameraReport, DaemonStatus};
 
-/// What is said in `state`.
+/// Creates the content of `state`.
 pub(crate) fn state(
     report: &DaemonStatus,
     cameras: &[CameraInfo],
@@ -59,7 +59,8 @@ pub(crate) fn state(
     }
 }
 
-/// What is said in `heartbeat`: `last` has each camera's last verdict and when it was reached.
+/// Creates the content of `heartbeat`: `last` has each camera's last verdict and when it was
+/// reached.
 pub(crate) fn heartbeat(
     cameras: &[CameraInfo],
     last: &[Option<(u64, Instant)>],

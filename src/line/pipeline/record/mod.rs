@@ -1,13 +1,14 @@
 //! The fourth stage: every verdict passes here once, is numbered, written to the journal, and only
-//! then said.
+//! then published.
 //!
 //! One thread, which alone owns the journal: numbers are given in the order of the verdicts, and
 //! nothing else waits for the disk. Whatever has come in while the disk was busy is committed
-//! together, so a slow disk makes the groups larger and not the line slower. The publisher asks for
-//! records by credit and says what the broker has taken; it never touches the disk itself.
+//! together, so a slow disk makes the groups larger and not the line slower. The publisher requests
+//! records by credit and reports what the broker has acknowledged; it never touches the disk
+//! itself.
 //!
-//! Inspection does not end where the journal cannot be written: the verdict is said, the loss is
-//! counted and said as well.
+//! Inspection continues if the journal cannot be written: the verdict is published, and the loss is
+//! counted and reported.
 
 mod observers;
 mod reader;
@@ -41,14 +42,14 @@ pub use observers::FALSE_ALARM_RATE;
 use observers::{DriftWatch, EvidenceSampler};
 use reader::{JournalReader, ReadAhead};
 
-/// Verdicts that may wait for the disk; then the stages before it wait.
+/// Maximum verdicts that may wait for the disk; beyond that, the earlier stages wait.
 const WAITING: usize = 64;
 
-/// Verdicts that are committed together at most.
+/// Maximum verdicts that are committed together.
 const GROUP: usize = 64;
 
-/// The way to the record stage for those who have verdicts; clones lead to the same one. When the
-/// last is dropped, no verdict will come any more.
+/// The handle to the record stage for sources of verdicts; clones lead to the same one. When the
+/// last is dropped, no more verdicts will come.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     inner: Arc<CloseOnDrop>,
@@ -63,11 +64,11 @@ struct CloseOnDrop {
 #[derive(Debug)]
 enum Input {
     Verdict(Box<Inspection>),
-    /// The model in the shadow says something else.
+    /// The shadow model disagrees.
     Disagreement(Box<Disagreement>),
-    /// No verdict will come any more.
+    /// No more verdicts will come.
     NoMore,
-    /// The publisher asks for records, or has sent some.
+    /// The publisher requests records, or has sent some.
     Backlog(BacklogRequest),
 }
 
@@ -83,7 +84,7 @@ pub(crate) struct Record {
     pub(crate) metrics: Metrics,
     keeper: EvidenceSampler,
     drift: Vec<DriftWatch>,
-    /// None once no verdict will come any more.
+    /// `None` once no more verdicts will come.
     shadow: Option<Shadow>,
     status: SharedStatus,
     inputs: Receiver<Input>,
@@ -91,7 +92,7 @@ pub(crate) struct Record {
     flaws: Throttle,
 }
 
-/// What [`Record::prepare`] makes: the stage, and the ways to it.
+/// The result of [`Record::prepare`]: the stage, and the handles to it.
 pub(crate) struct PreparedRecord {
     pub(crate) record: Record,
     pub(crate) recorder: Recorder,
@@ -99,24 +100,24 @@ pub(crate) struct PreparedRecord {
     pub(crate) shadow: Shadow,
 }
 
-/// What [`Record::prepare`] takes.
+/// The arguments of [`Record::prepare`].
 pub(crate) struct RecordDeps {
     /// First levels of every topic.
     pub(crate) root: String,
     /// In the order of the configuration.
     pub(crate) cameras: Vec<(CameraSetup, Counters)>,
     pub(crate) journal: Journal,
-    /// Keeps pictures, where any are to be kept.
+    /// Keeps pictures, if any are to be kept.
     pub(crate) evidence: Option<EvidenceSink>,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: Metrics,
 }
 
 impl Record {
-    /// The stage for these cameras; the shadow's thread is started, its own is not.
+    /// Creates the stage for these cameras; the shadow's thread is started, its own is not.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If the system cannot create a thread.
     pub(crate) fn prepare(plan: RecordDeps) -> io::Result<PreparedRecord> {
         let RecordDeps {
             root,
@@ -154,7 +155,7 @@ impl Record {
             inputs,
             flaws: Throttle::new(Duration::from_secs(60)),
         };
-        // A look before the first verdict shows what the last run has left.
+        // A status before the first verdict shows what the last run has left.
         record.note_status(None);
         let recorder = Recorder {
             inner: Arc::new(CloseOnDrop { entries }),
@@ -167,7 +168,7 @@ impl Record {
         })
     }
 
-    /// Records until no verdict comes and the publisher has finished.
+    /// Records until no more verdicts come and the publisher has finished.
     pub(crate) fn run(mut self) {
         let progress = self.progress.clone();
         loop {
@@ -223,7 +224,7 @@ impl Record {
         }
     }
 
-    /// Numbers a group of verdicts, writes them down, and has them said.
+    /// Numbers a group of verdicts, records them, and has them published.
     fn record(&mut self, group: Vec<Inspection>) {
         let recorded: Vec<_> = group.into_iter().map(|it| self.write(it)).collect();
         if !recorded.is_empty() {
@@ -236,7 +237,7 @@ impl Record {
         }
     }
 
-    /// Gives a verdict its number and puts it into the journal, not yet on the disk.
+    /// Gives a verdict its number and appends it to the journal, not yet on the disk.
     fn write(&mut self, mut inspection: Inspection) -> (Inspection, Recorded) {
         inspection.expire(Instant::now());
         let camera = inspection.verdict.camera.clone();
@@ -298,7 +299,7 @@ impl Record {
         *self.status.lock() = standing;
     }
 
-    /// Counts a verdict, and logs it where it is worth a line.
+    /// Counts a verdict, and logs it if it is important.
     fn count(&mut self, inspection: &Inspection) {
         let verdict = &inspection.verdict;
         let counters = &self.cameras[inspection.camera];
@@ -330,7 +331,7 @@ impl Record {
         );
     }
 
-    /// Shows a verdict to those who only watch.
+    /// Passes a verdict to the observers.
     fn watch(&mut self, inspection: &Inspection) {
         let camera = inspection.camera;
         let metrics = self.metrics.camera(camera);

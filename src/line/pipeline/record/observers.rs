@@ -1,5 +1,5 @@
-//! What hangs off the record stage, beside the way of a verdict: evidence, drift, and the model in
-//! the shadow. Each takes what it gets over a queue that is never waited for.
+//! The observers of the record stage, off the path of a verdict: evidence, drift, and the shadow
+//! model. Each receives its input over a queue that is never waited for.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart,
 /// The probability of a false drift alarm in an epoch of [`flawd_core::drift::EPOCH`] good parts.
 pub const FALSE_ALARM_RATE: f64 = 0.01;
 
-/// Keeps the pictures of parts that are worth a look.
+/// Keeps the pictures of parts that are worth reviewing.
 #[derive(Clone, Debug)]
 pub(crate) struct EvidenceSampler {
     pub(crate) evidence: Option<EvidenceSink>,
@@ -27,7 +27,7 @@ pub(crate) struct EvidenceSampler {
 }
 
 impl EvidenceSampler {
-    /// Puts the picture of a numbered verdict on its way to the disk, if it is to be kept.
+    /// Queues the picture of a numbered verdict for the disk, if it is to be kept.
     pub(crate) fn keep(&self, inspection: &Inspection) -> Option<EvidenceData> {
         let evidence = self.evidence.as_ref()?;
         let data = &inspection.verdict;
@@ -50,7 +50,7 @@ impl EvidenceSampler {
         })
     }
 
-    /// What there is.
+    /// Returns the current usage.
     pub(crate) fn usage(&self) -> Option<EvidenceState> {
         let usage = self.evidence.as_ref()?.usage();
         Some(EvidenceState {
@@ -61,7 +61,7 @@ impl EvidenceSampler {
         })
     }
 
-    /// Keeps the picture of a part that the shadow says something else of.
+    /// Keeps the picture of a part on which the shadow disagrees.
     fn keep_disagreement(&self, disagreement: &Disagreement) -> Option<EvidenceData> {
         let evidence = self.evidence.as_ref()?;
         let data = &disagreement.data;
@@ -84,10 +84,11 @@ pub(crate) struct DriftWatch {
 }
 
 impl DriftWatch {
-    /// Takes the end of an inspection; where the evidence stands, if it says anything.
+    /// Observes the result of an inspection; returns the state of the drift evidence, if the part
+    /// counts.
     ///
-    /// Another model, or the same with another threshold, begins again. Parts that a recipe's model
-    /// judges are another population, so only those of the camera's own model are watched.
+    /// Another model, or the same with another threshold, starts again. Parts that a recipe's model
+    /// judges are another population, so only those of the camera's own model are observed.
     pub(crate) fn observe(&mut self, inspection: &Inspection) -> Option<DriftData> {
         let model = inspection.model.as_ref()?;
         let verdict = &inspection.verdict;
@@ -95,7 +96,7 @@ impl DriftWatch {
         let is_watched = |(watched, _): &(Arc<LoadedModel>, _)| Arc::ptr_eq(watched, model);
         if !self.watched.as_ref().is_some_and(is_watched) {
             let calibration = &model.judge.calibration;
-            // The seed only breaks ties; the same line gives the same course twice.
+            // The seed only breaks ties; the same line gives the same results twice.
             let drift = Drift::new(calibration, FALSE_ALARM_RATE, verdict.seq).ok()?;
             self.watched = Some((Arc::clone(model), drift));
         }
@@ -133,7 +134,7 @@ pub(crate) fn start_shadow(
     })
 }
 
-/// A part for the shadow, if it may have an opinion on it.
+/// Returns the part for the shadow, if the shadow may judge it.
 pub(crate) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
     let data = &inspection.verdict;
     Some(JudgedPart {
@@ -157,7 +158,7 @@ pub(crate) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
     })
 }
 
-/// The event of a disagreement. Where the verdict was no reason to keep the picture, this is.
+/// Creates the event of a disagreement. If the verdict was no reason to keep the picture, this is.
 pub(crate) fn disagreement(
     it: Disagreement,
     keeper: &EvidenceSampler,

@@ -1,8 +1,8 @@
-//! Where the publisher stands in the journal, and what it gets next.
+//! The publisher's position in the journal, and what it gets next.
 //!
-//! Entries that cannot be read hold up those behind them, so they are given up in the end: at once
-//! where they are damaged, after [`PATIENCE`] where the disk may recover. Never before the broker
-//! has taken what was read before them, which giving up would take along.
+//! Entries that cannot be read hold up those behind them, so they are eventually abandoned: at once
+//! if they are damaged, after [`PATIENCE`] if the disk may recover. Never before the broker has
+//! acknowledged what was read before them, which would be lost as well.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use tracing::{error, warn};
 
 use crate::messages::with_causes;
 
-/// How long a disk that does not give entries back may take to recover.
+/// How long a disk that fails to read entries may take to recover.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Pause between two attempts to read from it: on a dying disk each of them takes its time, and
+/// Pause between two attempts to read from it: on a dying disk each of them takes long, and
 /// verdicts wait behind it.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The publisher's place in the journal.
+/// The publisher's position in the journal.
 #[derive(Debug)]
 pub(crate) struct JournalReader {
     generation: u64,
-    /// One past the last that it was given.
+    /// One past the last entry that it was given.
     next: Position,
     /// How many more it has room for.
     credit: usize,
@@ -34,7 +34,7 @@ pub(crate) struct JournalReader {
 #[derive(Debug)]
 struct ReadFailure {
     since: Instant,
-    /// When to try again; none where it waits for an acknowledgement.
+    /// When to try again; `None` if it waits for an acknowledgement.
     again: Option<Instant>,
 }
 
@@ -43,12 +43,12 @@ struct ReadFailure {
 pub(crate) enum ReadAhead {
     /// Entries, for this generation.
     Records(u64, Vec<Entry>),
-    /// Entries were given up; there may be others.
+    /// Entries were abandoned; there may be others.
     GivenUp,
 }
 
 impl JournalReader {
-    /// At the beginning of the journal, without credit.
+    /// Creates a reader at the beginning of the journal, without credit.
     pub(crate) fn new(journal: &Journal) -> Self {
         Self {
             generation: 0,
@@ -65,20 +65,21 @@ impl JournalReader {
         self.credit = 0;
     }
 
-    /// The publisher has room for so many more.
+    /// Notes that the publisher has room for this many more.
     pub(crate) fn credit(&mut self, more: usize) {
         self.credit += more;
     }
 
-    /// When to ask again although nothing else happens: the next entries could not be read, and
-    /// the disk may have recovered by then.
+    /// Returns when to try again even if nothing else happens: the next entries could not be read,
+    /// and the disk may have recovered by then.
     pub(crate) fn retry_at(&self, journal: &Journal) -> Option<Instant> {
         let again = self.trouble.as_ref()?.again;
-        // Otherwise it takes something else before there is anything to ask for.
+        // Otherwise something else must happen before there is anything to request.
         again.filter(|_| self.credit > 0 && self.next < journal.end())
     }
 
-    /// What the publisher gets at `now`; `None` if it gets nothing before something else happens.
+    /// Returns what the publisher gets at `now`; `None` if it gets nothing before something else
+    /// happens.
     pub(crate) fn next(&mut self, journal: &mut Journal, now: Instant) -> Option<ReadAhead> {
         let is_time = self.trouble.as_ref().and_then(|it| it.again) <= Some(now);
         if self.credit == 0 || self.next >= journal.end() || !is_time {
@@ -97,7 +98,7 @@ impl JournalReader {
         }
     }
 
-    /// Entries cannot be read; says whether they were given up.
+    /// Handles entries that cannot be read; returns whether they were abandoned.
     fn on_read_error(&mut self, error: &ReadError, journal: &mut Journal, now: Instant) -> bool {
         if self.trouble.is_none() {
             error!(
@@ -129,7 +130,7 @@ impl JournalReader {
     }
 }
 
-/// Whether trying again is of no use: damaged, cut short, or gone.
+/// Returns whether trying again is useless: damaged, cut short, or gone.
 fn is_lasting(error: &ReadError) -> bool {
     use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
     matches!(error.source.kind(), InvalidData | UnexpectedEof | NotFound)
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Overwrites this payload wherever it lies in the journal's files.
+    /// Overwrites this payload wherever it is in the journal's files.
     fn damage(folder: &Path, payload: &[u8]) {
         for file in fs::read_dir(folder).unwrap() {
             let file = file.unwrap().path();
@@ -194,7 +195,7 @@ mod tests {
         let now = Instant::now();
         reader.credit(100);
         assert_eq!(numbers(reader.next(&mut journal, now)), [0, 1, 2]);
-        // Those are on their way; nothing is given up before they have been taken.
+        // Those are in flight; nothing is abandoned before they have been acknowledged.
         assert_eq!(reader.next(&mut journal, now), None);
         journal.acknowledge(Position::new(1));
         assert_eq!(reader.next(&mut journal, now), None);
@@ -236,7 +237,8 @@ mod tests {
         assert_eq!(numbers(reader.next(&mut journal, now)), fed);
     }
 
-    /// As a disk does that stumbles: the folder is there, and what is in it cannot be read.
+    /// Simulates a disk with temporary errors: the folder is there, and its contents cannot be
+    /// read.
     #[test]
     fn a_disk_that_does_not_give_entries_back_is_asked_again_by_itself() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Images that come into a folder while it is watched, each when it is whole.
+//! Images that arrive in a folder while it is watched, each once it is complete.
 //!
 //! ```text
 //! closed after writing, or moved in ─► inotify ──────────────┐
@@ -6,8 +6,8 @@
 //! where the system cannot say so ─► a look at intervals ─────┘
 //! ```
 //!
-//! A thread of its own reads what the system says, so that nothing overflows while inspection is
-//! paused. Knows nothing of frames.
+//! A separate thread reads the system's events, so that nothing overflows while inspection is
+//! paused. Contains nothing about frames.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -26,11 +26,11 @@ use tracing::{info, warn};
 use super::list;
 use crate::pictures::decode;
 
-/// From one look to the next where the system does not say what comes. A file that is the same in
-/// two looks counts as whole.
+/// Polling interval if the system reports no arrivals. A file that is unchanged between two polls
+/// counts as complete.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// File systems that others write to without this system hearing of it: NFS, SMB, CIFS, SMB 2,
+/// File systems that others write to without this system being notified: NFS, SMB, CIFS, SMB 2,
 /// FUSE, 9P, Ceph, AFS, VirtualBox; by their numbers in `statfs(2)`.
 const REMOTE: [u32; 9] = [
     0x6969,
@@ -44,17 +44,17 @@ const REMOTE: [u32; 9] = [
     0x786f_4256,
 ];
 
-/// What comes into a folder and its sub-folders.
+/// What arrives in a folder and its subfolders.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     arrived: mpsc::Receiver<PathBuf>,
 }
 
 impl Arrivals {
-    /// Begins to watch.
+    /// Starts watching.
     ///
     /// # Errors
-    /// If the folder cannot be listed, or the system has no thread to give.
+    /// If the folder cannot be listed, or the system cannot create a thread.
     pub(crate) fn watch(folder: &Path) -> io::Result<Self> {
         match Watcher::new(folder) {
             Ok(watcher) => Self::spawn(folder, move |arrived| watcher.run(arrived)),
@@ -77,7 +77,7 @@ impl Arrivals {
     ) -> io::Result<Self> {
         let (sender, arrived) = mpsc::channel();
         let folder = folder.to_owned();
-        // It ends with the folder, or the first file that nobody takes.
+        // It ends with the folder, or the first file that has no receiver.
         thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || {
@@ -88,22 +88,22 @@ impl Arrivals {
         Ok(Self { arrived })
     }
 
-    /// The next image, when it comes; `None` once the folder cannot be watched any more.
+    /// Waits for the next image; returns `None` once the folder can no longer be watched.
     pub(crate) fn wait(&self) -> Option<PathBuf> {
         self.arrived.recv().ok()
     }
 
-    /// The images that have come and were not asked for.
+    /// Returns the images that have arrived and were not taken.
     pub(crate) fn come(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.arrived.try_iter()
     }
 }
 
-/// Hears from the system what comes.
+/// Receives the system's notifications.
 struct Watcher {
     events: OwnedFd,
     root: i32,
-    /// By the numbers of their watches.
+    /// By watch descriptor.
     folders: HashMap<i32, PathBuf>,
 }
 
@@ -124,7 +124,7 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Watches a folder and what is below it; names the images that lie there.
+    /// Watches a folder and its subfolders; reports the images in them.
     fn add(&mut self, folder: &Path, found: &mut dyn FnMut(PathBuf)) -> io::Result<i32> {
         let what = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
@@ -182,8 +182,8 @@ impl Watcher {
             if is_hidden(name) {
                 continue;
             } else if what.contains(ReadFlags::ISDIR) {
-                // It may be gone again. What is written into it from here on is heard of; what lies
-                // there is looked at now, and once more if it was not whole.
+                // It may be gone again. What is written into it from here on is reported; what is
+                // already there is checked now, and once more if it was not complete.
                 self.add(&path, &mut |image| found.push(image)).ok();
                 found.sort_unstable();
             } else if !what.contains(ReadFlags::CREATE) && decode::is_image(&path) {
@@ -198,7 +198,7 @@ impl Watcher {
     }
 }
 
-/// Looks for itself what has come.
+/// Polls for arrivals.
 struct Looker {
     folder: PathBuf,
     known: BTreeMap<PathBuf, Known>,
@@ -211,7 +211,7 @@ struct Known {
 }
 
 impl Looker {
-    /// What lies there at the first look is not news.
+    /// What is there at the first poll is not an arrival.
     fn new(folder: &Path) -> io::Result<Self> {
         let mut looker = Self {
             folder: folder.to_owned(),
@@ -224,14 +224,14 @@ impl Looker {
         Ok(looker)
     }
 
-    /// The images that have become whole since the last look.
+    /// Returns the images that have become complete since the last poll.
     fn look(&mut self) -> io::Result<Vec<PathBuf>> {
         let mut images = Vec::new();
         list(&self.folder, &mut images, &mut Vec::new())?;
         let mut before = std::mem::take(&mut self.known);
         let mut whole = Vec::new();
         for image in images {
-            // One that is gone in between is none that has come.
+            // One that disappeared in between has not arrived.
             let Ok(metadata) = fs::metadata(&image) else {
                 continue;
             };

@@ -1,5 +1,5 @@
-//! The source `folder`: image files in the order of their paths, the same on every run; and, where
-//! the folder is watched, those that come later, in the order in which they come.
+//! The source `folder`: image files in the order of their paths, the same on every run; and, if the
+//! folder is watched, later ones in order of arrival.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,12 +20,12 @@ mod arrivals;
 
 use arrivals::Arrivals;
 
-/// Images of a folder and its sub-folders. The list is made once: what is added later is seen only
-/// where the folder is watched, what is taken away later ends in a verdict that says so.
+/// Images of a folder and its subfolders. The list is created once: images added later are seen
+/// only if the folder is watched, and one removed later results in a verdict that says so.
 #[derive(Debug)]
 pub struct FolderSource {
     folder: PathBuf,
-    /// Those that were not given, in order.
+    /// Images not delivered yet, in order.
     images: VecDeque<PathBuf>,
     then: Then,
 }
@@ -35,14 +35,14 @@ pub struct FolderSource {
 enum Then {
     /// The source is exhausted.
     End,
-    /// It begins again with these.
+    /// It starts again with these.
     Repeat(Vec<PathBuf>),
-    /// It waits for others; none while the folder is gone.
+    /// It waits for others; `None` while the folder is gone.
     Wait(Option<Arrivals>),
 }
 
 impl FolderSource {
-    /// Lists the images of `folder`, which come once, or again and again.
+    /// Lists the images of `folder`, to be delivered once or repeatedly.
     ///
     /// # Errors
     /// [`SourceError::Folder`] if it cannot be listed, [`SourceError::NoImages`] if there are none.
@@ -90,14 +90,14 @@ impl FolderSource {
     }
 
     fn begin_to_watch(&mut self) -> io::Result<()> {
-        // Watched before it is listed, so that none comes in between.
+        // Watched before it is listed, so that none is missed in between.
         let arrivals = Arrivals::watch(&self.folder)?;
         self.images = sorted(&self.folder)?.into();
         self.then = Then::Wait(Some(arrivals));
         Ok(())
     }
 
-    /// The next image to look at; `None` after the last one.
+    /// Returns the next image to read; `None` after the last one.
     fn next_image(&mut self) -> Result<Option<PathBuf>, CameraLost> {
         match &mut self.then {
             Then::End => {}
@@ -109,7 +109,7 @@ impl FolderSource {
             Then::Wait(arrivals) => {
                 let come = arrivals.iter().flat_map(Arrivals::come);
                 for image in come {
-                    // One that was listed while it was written is whole only now.
+                    // One that was listed while it was being written is complete only now.
                     self.images.retain(|listed| *listed != image);
                     self.images.push_back(image);
                 }
@@ -149,7 +149,7 @@ impl Source for FolderSource {
     }
 }
 
-/// The images in a folder and below, in order; what is none is said.
+/// Lists the images in a folder and below, in order; logs files that are not images.
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut images, mut other) = (Vec::new(), Vec::new());
     list(folder, &mut images, &mut other)?;

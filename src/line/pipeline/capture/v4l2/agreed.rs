@@ -1,4 +1,4 @@
-//! What is asked of a driver, and whether its answer is what was asked.
+//! What is requested from a driver, and whether its answer matches.
 
 use flawd_core::image::Size;
 use v4l::v4l_sys::v4l2_pix_format;
@@ -10,7 +10,7 @@ use crate::line::pipeline::capture::pixels::Layout;
 /// A picture in one piece; drivers of interlaced cameras answer otherwise.
 const PROGRESSIVE: u32 = 1;
 
-/// The code of a pixel format.
+/// Returns the code of a pixel format.
 fn code(format: PixelFormat) -> [u8; 4] {
     *match format {
         PixelFormat::Mjpeg => b"MJPG",
@@ -23,7 +23,7 @@ fn code(format: PixelFormat) -> [u8; 4] {
     }
 }
 
-/// Asks a device for what the configuration says.
+/// Sets up a device as the configuration says.
 ///
 /// # Errors
 /// What it offers instead.
@@ -56,12 +56,12 @@ pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, String> {
                 options.rate
             ))
         }
-        // A driver that cannot tell has its rate from elsewhere: a trigger, or a control.
+        // A driver that does not report a rate gets it from elsewhere: a trigger, or a control.
         _ => Ok(layout),
     }
 }
 
-/// How the frames lie in memory.
+/// Returns the memory layout of the frames.
 fn layout(options: &V4l2, given: &v4l2_pix_format) -> Result<Layout, String> {
     let is_asked = given.pixelformat == u32::from_le_bytes(code(options.format))
         && (given.width, given.height) == (options.width, options.height);
@@ -83,7 +83,8 @@ fn layout(options: &V4l2, given: &v4l2_pix_format) -> Result<Layout, String> {
     Layout::new(options.format, size, given.bytesperline as usize)
 }
 
-/// Whether frames come at the asked rate, or a hundredth beside it: television's 30 is 29.97.
+/// Returns whether frames come at the requested rate, within one per cent: television's 30 is
+/// 29.97.
 fn is_rate(asked: u32, (numerator, denominator): (u32, u32)) -> bool {
     let (asked, given) = (
         u64::from(asked) * u64::from(numerator),
@@ -92,7 +93,7 @@ fn is_rate(asked: u32, (numerator, denominator): (u32, u32)) -> bool {
     numerator > 0 && asked.abs_diff(given) * 100 <= asked
 }
 
-/// What a device offers, human-readable.
+/// Describes what a device offers, human-readable.
 fn offer(device: &Device, options: &V4l2) -> String {
     let formats: Vec<_> = device.formats().into_iter().map(text).collect();
     let sizes = device

@@ -1,9 +1,10 @@
-//! A V4L2 device as the kernel gives it: opened, asked, streamed. As thin as can be; what its
-//! answers mean is said in [`agreed`](super::agreed) and [`pixels`](crate::line::pipeline::capture::pixels).
+//! A V4L2 device as the kernel exposes it: opened, queried, streamed. As thin as possible; its
+//! answers are interpreted in [`agreed`](super::agreed) and
+//! [`pixels`](crate::line::pipeline::capture::pixels).
 //!
-//! The calls go through `v4l`, the crate that nokhwa stands on. Its own stream is not used: it
-//! panics where a driver does not let go of its buffers, or answers with a number that the crate
-//! does not know.
+//! The calls go through `v4l`, the crate that nokhwa is built on. Its own stream is not used: it
+//! panics if a driver does not release its buffers, or answers with a number that the crate does
+//! not know.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +30,10 @@ const HAS_RATE: u32 = 0x1000;
 
 const POLLIN: i16 = 1;
 
-/// As many as nokhwa and `v4l` take: one is read, the others are filled meanwhile.
+/// The same number as in nokhwa and `v4l`: one is read while the others are filled.
 const BUFFERS: u32 = 4;
 
-/// Sizes of a driver that are listed at most; some offer hundreds.
+/// Maximum sizes of a driver that are listed; some offer hundreds.
 const MOST_LISTED: u32 = 24;
 
 /// An open device.
@@ -56,7 +57,7 @@ impl Device {
         Ok(Self { handle })
     }
 
-    /// Whether pictures can be streamed from it.
+    /// Returns whether pictures can be streamed from it.
     pub(crate) fn can_capture(&self) -> io::Result<bool> {
         let mut capability: v4l2_capability = zeroed();
         self.call(vidioc::VIDIOC_QUERYCAP, &mut capability)?;
@@ -67,7 +68,7 @@ impl Device {
         Ok(has & IS_CAPTURE > 0 && has & HAS_STREAMING > 0)
     }
 
-    /// Asks for a format, and gives what the driver makes of it.
+    /// Requests a format, and returns what the driver makes of it.
     pub(crate) fn set_format(&self, asked: v4l2_pix_format) -> io::Result<v4l2_pix_format> {
         let mut format: v4l2_format = zeroed();
         format.type_ = CAPTURE;
@@ -77,8 +78,8 @@ impl Device {
         Ok(unsafe { format.fmt.pix })
     }
 
-    /// Asks for a rate, and gives the time from one frame to the next as a fraction of a second;
-    /// `None` if the driver cannot tell.
+    /// Requests a rate, and returns the time from one frame to the next as a fraction of a second;
+    /// `None` if the driver does not report it.
     pub(crate) fn set_rate(&self, rate: u32) -> io::Result<Option<(u32, u32)>> {
         let mut parameters: v4l2_streamparm = zeroed();
         parameters.type_ = CAPTURE;
@@ -98,7 +99,7 @@ impl Device {
         Ok(Some((interval.numerator, interval.denominator)))
     }
 
-    /// The pixel formats that the driver offers.
+    /// Returns the pixel formats that the driver offers.
     pub(crate) fn formats(&self) -> Vec<[u8; 4]> {
         let describe = |index| {
             let mut description: v4l2_fmtdesc = zeroed();
@@ -109,7 +110,7 @@ impl Device {
         (0..MOST_LISTED).map_while(describe).collect()
     }
 
-    /// The sizes that the driver offers in a pixel format.
+    /// Returns the sizes that the driver offers in a pixel format.
     pub(crate) fn sizes(&self, code: [u8; 4]) -> Vec<OfferedSize> {
         let describe = |index| {
             let mut size: v4l2_frmsizeenum = zeroed();
@@ -133,10 +134,10 @@ impl Device {
         (0..MOST_LISTED).map_while(describe).collect()
     }
 
-    /// Starts to stream.
+    /// Starts streaming.
     pub(crate) fn stream(self) -> io::Result<DeviceStream> {
         let request = self.request_buffers(BUFFERS)?;
-        // From here on it is let go of again, also where a step fails.
+        // From here on it is released again, even if a step fails.
         let mut stream = DeviceStream {
             device: self,
             buffers: Vec::new(),
@@ -164,7 +165,7 @@ impl Device {
         Ok(request.count)
     }
 
-    /// One call into the driver. `T` has to be the type that belongs to the request.
+    /// Makes one call into the driver. `T` must be the type that belongs to the request.
     fn call<T: Argument>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
         loop {
             // SAFETY: the kernel reads and writes the bytes of the argument, whose length is part
@@ -197,7 +198,7 @@ fn zeroed<T: Argument>() -> T {
     unsafe { mem::zeroed() }
 }
 
-/// A format of which nothing is said.
+/// Returns an empty format.
 pub(crate) fn no_format() -> v4l2_pix_format {
     zeroed()
 }
@@ -208,7 +209,7 @@ fn described(index: u32) -> v4l2_buffer {
     buffer
 }
 
-/// A device that streams; dropped, it ends.
+/// A streaming device; the stream ends when this is dropped.
 pub(crate) struct DeviceStream {
     device: Device,
     buffers: Vec<Mapping>,
@@ -216,9 +217,9 @@ pub(crate) struct DeviceStream {
 
 /// A buffer that the driver has filled.
 pub(crate) struct Filled<'a> {
-    /// What the driver says that it has written; of a damaged frame, whatever there is.
+    /// What the driver reports as written; for a damaged frame, whatever there is.
     pub(crate) bytes: &'a [u8],
-    /// How many bytes that are, which may be more than there is room for.
+    /// The number of bytes reported, which may be more than there is room for.
     pub(crate) used: u32,
     /// `V4L2_BUF_FLAG_…`.
     pub(crate) flags: u32,
@@ -227,7 +228,7 @@ pub(crate) struct Filled<'a> {
 }
 
 impl DeviceStream {
-    /// Gives the next frame to `read`, and `None` if there is none within `patience`.
+    /// Passes the next frame to `read`, or `None` if there is none within `patience`.
     pub(crate) fn next<T>(
         &mut self,
         patience: Duration,
@@ -266,7 +267,7 @@ impl DeviceStream {
 
 impl Drop for DeviceStream {
     fn drop(&mut self) {
-        // A device that is gone refuses all of it, and then there is nothing to let go of.
+        // A device that is gone refuses all of it, and then there is nothing to release.
         let mut kind = CAPTURE;
         self.device.call(vidioc::VIDIOC_STREAMOFF, &mut kind).ok();
         self.buffers.clear();
@@ -312,17 +313,17 @@ impl Mapping {
         })
     }
 
-    /// The first bytes, as many as there are.
+    /// Returns the first `length` bytes, or as many as there are.
     fn first(&self, length: usize) -> &[u8] {
         // SAFETY: `length` bytes are mapped until this value is dropped. The driver writes into
-        // them between queueing and dequeueing alone, and they are read after the latter.
+        // them only between queueing and dequeueing, and they are read after the latter.
         unsafe { slice::from_raw_parts(self.start, length.min(self.length)) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nothing refers to it any more.
+        // SAFETY: it was mapped with this length, and nothing refers to it any longer.
         unsafe { v4l2::munmap(self.start.cast(), self.length) }.ok();
     }
 }

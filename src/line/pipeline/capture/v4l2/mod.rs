@@ -1,8 +1,8 @@
-//! The source `v4l2`: a camera of the machine.
+//! The source `v4l2`: a camera attached to the machine.
 //!
-//! A thread of its own opens the camera and passes its frames on, the newest one alone: a driver
-//! may hang, and the stage may not. It waits for a frame without a limit, so that a camera with its
-//! own trigger may be silent; a camera that owes a frame is watched by the next stage.
+//! A separate thread opens the camera and passes on only the newest frame: a driver may hang, and
+//! the stage must not. It waits for a frame without a limit, so that a camera with its own trigger
+//! may be silent; the next stage watches for overdue frames.
 //!
 //! ```text
 //! reader: one thread per device                          capture stage
@@ -33,13 +33,13 @@ mod vivid;
 /// Opening a camera and setting its format takes milliseconds; one that needs longer hangs.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the driver is waited for at a time. Nothing hangs on it: a frame ends the wait.
+/// How long one wait for the driver lasts. Not critical: a frame ends the wait.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A time stamp older than this is none: frames are read as they come.
+/// An older time stamp is invalid: frames are read as they come.
 const OLDEST: Duration = Duration::from_secs(60);
 
-/// A camera, streaming.
+/// A streaming camera.
 #[derive(Debug)]
 pub struct V4l2Source {
     device: PathBuf,
@@ -47,7 +47,7 @@ pub struct V4l2Source {
     reader: DeviceReader<Layout, (RawFrame, Moment)>,
     layout: Layout,
     frames: Frames<(RawFrame, Moment)>,
-    /// Frames that the reader has displaced, and how many of them have been told.
+    /// Frames that the reader has displaced, and how many of them have been reported.
     displaced: Counter,
     told: u64,
 }
@@ -117,7 +117,7 @@ fn start(
 ) -> Result<(Layout, Frames<(RawFrame, Moment)>), String> {
     let (device, options) = (device.to_owned(), options.clone());
     let open = move || {
-        // People name a device, often by a link such as `/dev/v4l/by-id/…`.
+        // A device is often named by a link such as `/dev/v4l/by-id/…`.
         let node = fs::canonicalize(&device).map_err(|error| error.to_string())?;
         let device = Device::open(&node).map_err(|error| error.to_string())?;
         let layout = agreed::agree(&device, &options)?;
@@ -132,7 +132,7 @@ fn start(
 }
 
 fn raw(filled: &Filled) -> RawFrame {
-    /// `V4L2_BUF_FLAG_ERROR`: what is in the buffer is damaged.
+    /// `V4L2_BUF_FLAG_ERROR`: the content of the buffer is damaged.
     const IS_DAMAGED: u32 = 0x40;
     RawFrame {
         bytes: filled.bytes.to_vec(),
@@ -141,8 +141,8 @@ fn raw(filled: &Filled) -> RawFrame {
     }
 }
 
-/// When the frame was taken, which the driver says on the monotonic clock, so that setting the
-/// other one changes no age; of a driver that says nothing, now.
+/// Returns when the frame was taken. The driver reports it on the monotonic clock, so that setting
+/// the other one changes no age; if it reports nothing, the current time is used.
 fn captured(filled: &Filled) -> Moment {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(
@@ -185,7 +185,7 @@ mod tests {
         let seconds = Duration::from_secs;
         let (now, taken) = (seconds(100), Some(seconds(98)));
         assert_eq!(age(0x2000, taken, now), seconds(2));
-        // Another clock, none, a time to come, and one that cannot be.
+        // Another clock, none, a future time, and an impossible one.
         assert_eq!(age(0x4000, taken, now), Duration::ZERO);
         assert_eq!(age(0x2000, None, now), Duration::ZERO);
         assert_eq!(age(0x2000, Some(seconds(101)), now), Duration::ZERO);

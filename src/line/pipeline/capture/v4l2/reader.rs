@@ -1,8 +1,8 @@
-//! The one thread that is in a device's driver.
+//! The only thread that enters a device's driver.
 //!
-//! A driver may hang, when a device is opened, read, or let go of. Then its thread hangs with it,
-//! and another one for the same device would hang as well: so there is never a second one, and
-//! the first is asked again for what it has not yet answered.
+//! A driver may hang when a device is opened, read, or released. Then its thread hangs with it, and
+//! another one for the same device would hang as well: so there is never a second one, and the next
+//! start waits for the first one's pending answer.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,25 +13,26 @@ use crate::line::config::Overflow;
 use crate::line::monitor::counters::Counter;
 use crate::line::pipeline::channels::link::{self, Receiver, Sender};
 
-/// What a reader gives: frames, and at the end why there are no more.
+/// What a reader delivers: frames, and at the end why there are no more.
 pub(crate) type Frames<T> = Receiver<Result<T, String>>;
 
-/// A device that is still being opened: where its thread will answer, and the frames that follow.
+/// A device that is still being opened: the channels for its thread's answer, and for the frames
+/// that follow.
 type Opening<O, T> = (mpsc::Receiver<Result<O, String>>, Frames<T>);
 
-/// A thread that opens a device, tells what it found, and passes frames on until it fails.
+/// A thread that opens a device, reports what it found, and passes frames on until it fails.
 #[derive(Debug)]
 pub(crate) struct DeviceReader<O, T> {
     name: String,
     /// How long opening a device may take.
     patience: Duration,
     thread: Option<JoinHandle<()>>,
-    /// The answer of a thread that still opens the device.
+    /// The pending answer of a thread that is still opening the device.
     opening: Option<Opening<O, T>>,
 }
 
 impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
-    /// No thread yet.
+    /// Creates a reader without a thread.
     pub(crate) fn new(name: String, patience: Duration) -> Self {
         Self {
             name,
@@ -41,12 +42,13 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
         }
     }
 
-    /// Starts a thread that opens the device with `open`, unless one is still at it, and waits
-    /// until it has. `open` gives what it found, and a function for the next frame, which may say
-    /// that there is none yet. What waits when the next frame comes is counted in `displaced`.
+    /// Starts a thread that opens the device with `open`, unless one is still doing so, and waits
+    /// until it is done. `open` returns what it found, and a function for the next frame, which may
+    /// report that there is none yet. Frames that are still waiting when the next one comes are
+    /// counted in `displaced`.
     ///
     /// # Errors
-    /// What the device answers, or that it does not.
+    /// The device's error, or that it does not answer.
     pub(crate) fn start<N>(
         &mut self,
         open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
@@ -104,8 +106,8 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
     }
 }
 
-/// Passes frames on until the camera fails or nothing takes them any more; what nothing has taken
-/// before the next one came is counted.
+/// Passes frames on until the camera fails or the receiver is gone; frames not received before the
+/// next one came are counted.
 fn read<T>(
     mut next_frame: impl FnMut() -> Result<Option<T>, String>,
     frames: &Sender<Result<T, String>>,
@@ -171,7 +173,7 @@ mod tests {
             assert!(problem.contains("not answered"), "{problem}");
         }
         go_on.send(()).unwrap();
-        // The answer to the first question.
+        // The answer to the first request.
         let (found, frames) = loop {
             if let Ok(answer) = start(&mut reader) {
                 break answer;

@@ -1,7 +1,7 @@
-//! The source against the kernel's virtual camera, vivid, where this machine has one that the test
-//! may take away: `modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x00`, as root,
-//! with `v4l2-ctl`. Emulated machines are slow, so nothing here is measured after the driver has
-//! given a frame.
+//! Tests the source against the kernel's virtual camera, vivid, if this machine has one that the
+//! test may take away: `modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x00`, as
+//! root, with `v4l2-ctl`. Emulated machines are slow, so nothing here is measured after the driver
+//! has delivered a frame.
 
 use std::process::Command;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::*;
 use crate::line::config::PixelFormat;
 use crate::line::pipeline::channels::link::Received;
 
-/// The node of a vivid device.
+/// Returns the node of a vivid device.
 fn node() -> Option<PathBuf> {
     let nodes = fs::read_dir("/sys/class/video4linux").into_iter().flatten();
     let vivid = nodes.flatten().find(|node| {
@@ -35,7 +35,7 @@ fn options(format: PixelFormat) -> V4l2 {
     }
 }
 
-/// One after the other: there is one camera.
+/// One after the other: there is only one camera.
 #[test]
 fn a_virtual_camera_is_read_in_every_format_and_after_every_fault() {
     let Some(node) = node() else { return };
@@ -48,7 +48,7 @@ fn a_virtual_camera_is_read_in_every_format_and_after_every_fault() {
     faults_are_said_and_the_camera_comes_back(&node);
 }
 
-/// Opens the camera; the reader before may still have it for a moment.
+/// Opens the camera; the previous reader may still have it for a moment.
 fn open(node: &Path, options: &V4l2) -> V4l2Source {
     loop {
         match V4l2Source::open(node, options) {
@@ -93,7 +93,7 @@ fn every_format_gives_its_picture(node: &Path) {
         let pixels = next(&mut source).unwrap().image.unwrap();
         let picture = pixels.at(None).unwrap();
         assert_eq!((picture.size().height, picture.size().width), (360, 640));
-        // Bars of colour: in a row in the middle from white on the left to black on the right.
+        // Colour bars: a row in the middle, from white on the left to black on the right.
         let row = &picture.pixels()[180 * 640 * 3..181 * 640 * 3];
         let ends = (&row[30..33], &row[639 * 3 - 30..639 * 3 - 27]);
         eprintln!("{format:?}: {ends:?}");
@@ -127,7 +127,7 @@ fn control(node: &Path, setting: &str) {
     assert!(status.unwrap().success(), "{setting}");
 }
 
-/// A camera that owes a frame is watched by the next stage; the reader waits, and goes on.
+/// The next stage watches for overdue frames; the reader waits, and continues.
 fn a_camera_that_gives_nothing_is_no_error(node: &Path) {
     let mut source = open(node, &options(PixelFormat::Yuyv));
     next(&mut source).unwrap();

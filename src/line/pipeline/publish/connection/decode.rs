@@ -1,8 +1,8 @@
-//! Packets that come in, as far as flawd listens: MQTT 5 and 3.1.1.
+//! Incoming packets, as far as flawd uses them: MQTT 5 and 3.1.1.
 //!
-//! Bytes are taken only from where they have to be, so nothing that a broker sends reads beyond its
-//! packet or a list of properties beyond its end. A reason code is passed on as it is, whatever it
-//! is: a broker that says more than the standard is still understood.
+//! Bytes are read only from where they must be, so nothing that a broker sends causes a read beyond
+//! its packet or a list of properties beyond its end. A reason code is passed on unchanged: a
+//! broker that sends codes outside the standard is still understood.
 
 use crate::line::config::MqttVersion;
 
@@ -15,7 +15,7 @@ impl Malformed {
     pub(crate) const TOO_LONG: Self = Self("a packet that is longer than any of its kind");
 }
 
-/// Text, which has to be UTF-8.
+/// Reads text, which must be UTF-8.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))
 }
@@ -32,7 +32,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads it; `None` while some of it is still missing.
+    /// Reads it; returns `None` while some of it is still missing.
     pub(crate) fn read(input: &[u8]) -> Result<Option<Self>, Malformed> {
         let mut length = 0;
         for (index, byte) in input.iter().skip(1).take(4).enumerate() {
@@ -51,12 +51,12 @@ impl Header {
         Ok(None)
     }
 
-    /// All bytes of the packet.
+    /// Returns the size of the whole packet.
     pub(crate) fn size(self) -> usize {
         self.head + self.length
     }
 
-    /// Whether it is a message.
+    /// Returns whether it is a message.
     pub(crate) fn is_message(self) -> bool {
         self.first >> 4 == 3
     }
@@ -72,7 +72,7 @@ pub(crate) enum Packet<'a> {
     },
     /// A message's acknowledgement.
     Acknowledged { number: u16, code: u8 },
-    /// The answer to a subscription, topic by topic.
+    /// The answer to a subscription, per topic.
     Subscribed { number: u16, codes: &'a [u8] },
     /// The answer to a probe.
     Alive,
@@ -83,7 +83,7 @@ pub(crate) enum Packet<'a> {
     },
 }
 
-/// What a broker may say in properties, as far as it matters here.
+/// A broker's properties, as far as they matter here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct BrokerProperties<'a> {
     pub(crate) receive_maximum: Option<u16>,
@@ -97,7 +97,7 @@ pub(crate) struct BrokerProperties<'a> {
     pub(crate) correlation: Option<&'a [u8]>,
 }
 
-/// The beginning of a message: what it takes to confirm it.
+/// The beginning of a message: what is needed to confirm it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MessageHead<'a> {
     pub(crate) topic: &'a [u8],
@@ -118,7 +118,7 @@ pub(crate) fn packet(
     let mut body = PacketReader(body);
     Ok(match header.first {
         0x20 => {
-            // Whether there is a session: there is none, it was to be a clean one.
+            // Whether there is a session: there is none, since a clean one was requested.
             body.byte()?;
             Packet::Accepted {
                 code: body.byte()?,
@@ -127,7 +127,7 @@ pub(crate) fn packet(
         }
         0x40 => Packet::Acknowledged {
             number: body.number()?,
-            // A packet that ends here says success.
+            // A packet that ends here means success.
             code: body.byte().unwrap_or(0),
         },
         0x90 => {
@@ -147,8 +147,8 @@ pub(crate) fn packet(
     })
 }
 
-/// Reads the beginning of a message. `body` may be cut off behind it; then `None` is returned while
-/// more is needed, out of `length` bytes.
+/// Reads the beginning of a message. `body` may be cut off after it; returns `None` while more is
+/// needed, out of `length` bytes.
 pub(crate) fn message_head(
     header: Header,
     body: &[u8],
@@ -182,7 +182,7 @@ pub(crate) fn message_head(
 }
 
 impl<'a> MessageHead<'a> {
-    /// Properties and payload.
+    /// Reads properties and payload.
     pub(crate) fn rest(
         &self,
         version: MqttVersion,
@@ -193,7 +193,7 @@ impl<'a> MessageHead<'a> {
     }
 }
 
-/// What is left to read of a packet, or of a part of one.
+/// The unread rest of a packet, or of a part of one.
 struct PacketReader<'a>(&'a [u8]);
 
 impl<'a> PacketReader<'a> {
@@ -235,7 +235,7 @@ impl<'a> PacketReader<'a> {
         self.take(length.into())
     }
 
-    /// Properties, which only version 5 has. Where a packet may end before them, it has none.
+    /// Reads properties, which only version 5 has. A packet that may end before them has none.
     fn said(&mut self, version: MqttVersion) -> Result<BrokerProperties<'a>, Malformed> {
         let mut said = BrokerProperties::default();
         if version == MqttVersion::V3 || self.0.is_empty() {
@@ -249,7 +249,7 @@ impl<'a> PacketReader<'a> {
         Ok(said)
     }
 
-    /// One property by its number (MQTT 5, 2.2.2.2).
+    /// Reads one property by its number (MQTT 5, 2.2.2.2).
     fn property(&mut self, said: &mut BrokerProperties<'a>) -> Result<(), Malformed> {
         match self.byte()? {
             0x13 => said.keep_alive = Some(self.number()?),
@@ -260,7 +260,7 @@ impl<'a> PacketReader<'a> {
             0x1F => said.reason = Some(self.field()?),
             0x08 => said.response_topic = Some(self.field()?),
             0x09 => said.correlation = Some(self.field()?),
-            // What is of no interest, by its kind: bytes,
+            // Properties that are ignored, by their kind: bytes,
             0x01 | 0x17 | 0x19 | 0x28 | 0x29 | 0x2A => drop(self.byte()?),
             // numbers of two and of four bytes,
             0x22 | 0x23 => drop(self.number()?),

@@ -1,6 +1,6 @@
-//! Packets that leave: what flawd says in MQTT 5 and 3.1.1, and nothing else.
+//! Outgoing packets: what flawd sends in MQTT 5 and 3.1.1, and nothing else.
 //!
-//! The two differ in that 5 has properties before the payload.
+//! They differ in that 5 has properties before the payload.
 
 use super::{Message, NotSent, PACKET_LIMIT};
 use crate::line::config::{MqttSettings, MqttVersion, Secret};
@@ -17,38 +17,38 @@ pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// Messages that the broker may send before the first of them is confirmed. They are confirmed as
-/// they are read, and acknowledgements come behind those that are not: so few of them may be on
-/// their way, and more than a round trip needs.
+/// they are read, and acknowledgements queue behind unconfirmed ones, so few may be in flight, but
+/// more than a round trip needs.
 const RECEIVE_MAXIMUM: u16 = 64;
 
-/// The longest text or run of bytes with a length before it.
+/// The longest text or byte string with a length prefix.
 const LONGEST_FIELD: usize = 0xFFFF;
 
-/// What a subscription asks for beside QoS 1. Nothing that this daemon publishes is meant for
-/// itself; what is published to be retained says so, even when it comes at once; and what lay with
-/// the broker since yesterday is not a request of today.
+/// What a subscription requests besides QoS 1. The daemon's own messages are not delivered to it;
+/// messages published as retained keep that flag, even when they are delivered at once; and
+/// retained messages are not delivered, because yesterday's request is not one of today.
 const NO_LOCAL_AS_PUBLISHED_NOTHING_RETAINED: u8 = 0b10_1100;
 
-/// A packet that has its number, or gets it when it leaves.
+/// A packet that has its number, or gets it when it is sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,
-    /// Where its number belongs; `None` if it has none.
+    /// The position of its number; `None` if it has none.
     number_at: Option<usize>,
 }
 
 impl Outgoing {
-    /// All of it counted.
+    /// Returns its total size.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it is given a number, which the broker's answer repeats.
+    /// Returns whether it gets a number, which the broker's answer repeats.
     pub(crate) fn is_numbered(&self) -> bool {
         self.number_at.is_some()
     }
 
-    /// The bytes, with this number where one belongs.
+    /// Returns the bytes, with this number if one belongs in them.
     pub(crate) fn with_number(mut self, number: u16) -> Vec<u8> {
         if let Some(at) = self.number_at {
             self.bytes[at..at + 2].copy_from_slice(&number.to_be_bytes());
@@ -57,7 +57,7 @@ impl Outgoing {
     }
 }
 
-/// The first packet, with the last will `will` on `will_topic`.
+/// Encodes the first packet, with the last will `will` on `will_topic`.
 pub(crate) fn connect(
     settings: &MqttSettings,
     login: Option<(&str, &Secret)>,
@@ -95,7 +95,7 @@ pub(crate) fn connect(
     Ok(body.packet(CONNECT, None).bytes)
 }
 
-/// A message.
+/// Encodes a message.
 pub(crate) fn publish(version: MqttVersion, message: &Message) -> Result<Outgoing, NotSent> {
     let first = PUBLISH | u8::from(message.retained) | (u8::from(message.acknowledged) << 1);
     let mut body = Body(Vec::with_capacity(
@@ -141,7 +141,7 @@ fn properties(message: &Message) -> Result<Body, NotSent> {
     Ok(body)
 }
 
-/// Asks for every message on these topics.
+/// Requests every message on these topics.
 pub(crate) fn subscribe(version: MqttVersion, topics: &[String]) -> Result<Outgoing, NotSent> {
     let mut body = Body(vec![0, 0]);
     let options = match version {
@@ -169,7 +169,7 @@ pub(crate) fn acknowledgement(number: u16) -> [u8; 4] {
 struct Body(Vec<u8>);
 
 impl Body {
-    /// Text, or other bytes, with their length before them.
+    /// Appends text, or other bytes, with a length prefix.
     fn field(&mut self, bytes: &[u8]) -> Result<(), NotSent> {
         let length = u16::try_from(bytes.len()).map_err(|_| NotSent::TooLarge {
             size: bytes.len(),
@@ -180,7 +180,7 @@ impl Body {
         Ok(())
     }
 
-    /// A length of one to four bytes, seven bits each.
+    /// Appends a length of one to four bytes, seven bits each.
     fn length(&mut self, mut length: usize) {
         loop {
             let bits = (length & 0x7F) as u8;

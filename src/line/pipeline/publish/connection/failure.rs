@@ -1,5 +1,5 @@
-//! Why a connection ended or never came about, in one sentence that an operator can act on. What
-//! the libraries say of TLS names their own parts; what matters is which file or key to look at.
+//! Why a connection ended or was never established, in one sentence that an operator can act on.
+//! The libraries' TLS errors name their own internals; what matters is which file or key to check.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -18,19 +18,19 @@ const RECIPE: &str = "docs/mqtt.md has the commands";
 /// Why there is no connection, or no longer one.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The broker said no.
+    /// The broker refused the connection.
     Refused(String),
-    /// The system does not know where the broker is.
+    /// The system cannot resolve the broker's name.
     LookUp(io::Error),
-    /// The connection was not made yet, or TLS not agreed upon.
+    /// The connection was not yet established, or TLS not yet negotiated.
     Handshake(io::Error),
     /// The connection broke.
     Broken(io::Error),
-    /// The broker closed it without a word.
+    /// The broker closed it without giving a reason.
     Closed,
-    /// What came is not MQTT, or not what should have come.
+    /// What arrived is not MQTT, or not the expected packet.
     Garbled(String),
-    /// Anything else, in words.
+    /// Anything else, as text.
     Other(String),
 }
 
@@ -41,12 +41,13 @@ impl From<FileError> for Failure {
 }
 
 impl Failure {
-    /// Something has not come within its limit.
+    /// Creates the failure for something that has not arrived within its limit.
     pub(crate) fn late(what: &str, limit: Duration) -> Self {
         Self::Other(format!("{what} within {limit:?}"))
     }
 
-    /// In words; `accepted` is whether the broker had accepted the connection before.
+    /// Returns the explanation; `accepted` is whether the broker had accepted the connection
+    /// before.
     pub(crate) fn explain(self, settings: &MqttSettings, accepted: bool) -> String {
         let port = settings.port;
         let is_first = !accepted;
@@ -84,8 +85,8 @@ impl From<Malformed> for Failure {
     }
 }
 
-/// The broker closed the connection instead of answering, and a broker that answers gives a
-/// reason. So it did not get as far as MQTT.
+/// Explains that the broker closed the connection instead of answering. A broker that answers gives
+/// a reason, so it did not get as far as MQTT.
 fn closed_at_first(port: u16, tls: Option<&config::TlsSettings>) -> String {
     let guess = match tls {
         None => format!("does it want TLS on port {port} (section [mqtt.tls])?"),
@@ -128,10 +129,10 @@ fn explain_tls(error: &io::Error, settings: &MqttSettings) -> String {
     }
 }
 
-/// What is wrong with the broker's certificate.
+/// Explains what is wrong with the broker's certificate.
 fn explain_certificate(problem: &CertificateError, host: &str) -> String {
     match problem {
-        // A signature that does not fit: another authority has the name of ours.
+        // An invalid signature: another authority has the same name as ours.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the broker's certificate is not signed by an authority in mqtt.tls.ca".to_owned()
         }
@@ -174,7 +175,7 @@ fn explain_certificate(problem: &CertificateError, host: &str) -> String {
     }
 }
 
-/// Certificates of a kind that no server may show.
+/// Explains certificates of a kind that no server may present.
 fn explain_kind(cause: &(dyn Error + Send + Sync + 'static)) -> String {
     match cause.downcast_ref() {
         Some(webpki::Error::CaUsedAsEndEntity) => format!(
@@ -192,7 +193,7 @@ fn explain_kind(cause: &(dyn Error + Send + Sync + 'static)) -> String {
     }
 }
 
-/// A name without the kind of name that stands around it, as in `DnsName("broker")`.
+/// Strips the kind of name around a name, as in `DnsName("broker")`.
 fn bare(name: &str) -> &str {
     let inner = name
         .split_once('(')
@@ -200,7 +201,7 @@ fn bare(name: &str) -> &str {
     inner.unwrap_or(name).trim_matches('"')
 }
 
-/// What the broker has against this end.
+/// Explains the broker's objection to this end.
 fn explain_alert(alert: AlertDescription, settings: &MqttSettings) -> String {
     let shows_one = settings
         .tls
@@ -208,7 +209,7 @@ fn explain_alert(alert: AlertDescription, settings: &MqttSettings) -> String {
         .is_some_and(config::TlsSettings::has_certificate);
     let problem = match alert {
         AlertDescription::CertificateRequired => "it requires one",
-        // Before TLS 1.3 there is no word for a certificate that is missing.
+        // Before TLS 1.3 there is no alert for a missing certificate.
         AlertDescription::HandshakeFailure if !shows_one => "it may require one",
         AlertDescription::UnknownCA => "it does not know the authority that has signed it",
         AlertDescription::CertificateExpired => "it has expired, or the broker's clock is wrong",
@@ -223,7 +224,7 @@ fn explain_alert(alert: AlertDescription, settings: &MqttSettings) -> String {
     format!("the broker does not accept the client certificate (mqtt.tls.certificate): {problem}")
 }
 
-/// An error with its causes.
+/// Formats an error with its causes.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

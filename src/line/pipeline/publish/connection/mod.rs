@@ -1,9 +1,9 @@
 //! One connection to the broker, from the attempt to its end; never reconnects.
 //!
-//! A verdict that waits is a verdict on a part that is long gone. So nothing waits here that is
-//! not known outside: a message is in the [`Session`]'s queue, or on the wire and listed in
-//! [`InFlight`](super::inflight::InFlight), and whatever is still here when the connection ends, the
-//! kernel's buffer included, goes with it.
+//! A verdict that waits is a verdict on a part that is long gone. So nothing waits here that is not
+//! known outside: a message is in the [`Session`]'s queue, or on the wire and listed in
+//! [`InFlight`](super::inflight::InFlight), and whatever is still here when the connection ends,
+//! including in the kernel's buffer, is discarded with it.
 //!
 //! ```text
 //! dial: name ─► addresses, raced ─► TLS
@@ -12,7 +12,7 @@
 //! next    ◄─ session ◄─ decode ◄───── │
 //! ```
 //!
-//! There is no thread and no task behind it: bytes move while [`Connection::next`] is waited for.
+//! It has no thread and no task: bytes move while [`Connection::next`] is awaited.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -37,63 +37,63 @@ mod failure;
 mod reason;
 mod session;
 
-/// Messages that may wait for the broker; more than are ever handed over unacknowledged.
+/// Maximum messages that may wait for the broker; more than are ever handed over unacknowledged.
 const CAPACITY: usize = 64;
 
-/// Unacknowledged messages on the wire; brokers commonly allow 20.
+/// Maximum unacknowledged messages on the wire; brokers commonly allow 20.
 const IN_FLIGHT: u16 = 20;
 
-/// Longest packet either way, in bytes; a broker may set a lower limit for what it takes. Verdicts
-/// are a few hundred bytes; this only bounds memory.
+/// Longest packet in either direction, in bytes; a broker may set a lower limit for what it
+/// accepts. Verdicts are a few hundred bytes; this only bounds memory.
 pub(crate) const PACKET_LIMIT: u32 = 1 << 20;
 
-/// What is published.
+/// A message to publish.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Message {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
-    /// QoS 1, else 0.
+    /// QoS 1 if true, otherwise 0.
     pub(crate) acknowledged: bool,
     pub(crate) retained: bool,
     /// MQTT 5 only.
     pub(crate) content_type: Option<&'static str>,
     /// MQTT 5 only; the broker drops the message when it is older.
     pub(crate) expiry: Option<Duration>,
-    /// MQTT 5 only; on an answer, what the request came with.
+    /// MQTT 5 only; on an answer, the correlation data of the request.
     pub(crate) correlation: Option<Vec<u8>>,
     /// MQTT 5 only.
     pub(crate) user_properties: Vec<(String, String)>,
 }
 
-/// What comes in on a subscription. The broker counts it as delivered already.
+/// A message received on a subscription. The broker already counts it as delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Incoming {
     pub(crate) topic: String,
-    /// Empty where it was `too_long`.
+    /// Empty if it was `too_long`.
     pub(crate) payload: Vec<u8>,
     /// The bytes of a packet that was longer than [`PACKET_LIMIT`] and has not been read.
     pub(crate) too_long: Option<usize>,
-    /// It was published to be kept: it may be of any age. On 3.1.1 only what has been kept is
-    /// marked, on 5 also what was published this way a moment ago.
+    /// Whether it was published as retained: it may be of any age. On 3.1.1 only stored messages
+    /// are marked, on 5 also those published this way a moment ago.
     pub(crate) retained: bool,
-    /// It may have come before.
+    /// Whether it may be a repeated delivery.
     pub(crate) duplicate: bool,
     /// Where an answer is wanted. MQTT 5 only.
     pub(crate) reply: Option<Reply>,
 }
 
-/// What the broker takes on this connection.
+/// The broker's limits on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerLimits {
-    /// Longest packet in bytes, all of it counted: the broker's limit or our own, whichever is
-    /// lower. MQTT 3.1.1 has no word for the broker's.
+    /// Longest whole packet in bytes: the broker's limit or our own, whichever is lower. MQTT 3.1.1
+    /// cannot state the broker's.
     pub(crate) packet: u32,
-    /// Messages with acknowledgement that may be on the wire at a time, at least 1.
+    /// Maximum messages with acknowledgement on the wire at a time, at least 1.
     pub(crate) receive_maximum: u16,
 }
 
 impl Default for BrokerLimits {
-    /// Those of a broker that says nothing of its own.
+    /// Returns the limits of a broker that states none.
     fn default() -> Self {
         Self {
             packet: PACKET_LIMIT,
@@ -102,17 +102,17 @@ impl Default for BrokerLimits {
     }
 }
 
-/// Why the broker did not take a message; it has dropped it.
+/// Why the broker did not accept a message; it has dropped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PublishRefusal {
-    /// As the standard calls it (MQTT 5, 2.4).
+    /// The name in the standard (MQTT 5, 2.4).
     pub(crate) reason: &'static str,
-    /// It may be this message alone that the broker does not want: the next one may be taken. It
-    /// need not be; a broker that is out of its quota says the same of every message.
+    /// Whether the broker may be refusing only this message: the next one may be accepted. It need
+    /// not be; a broker that is over its quota gives the same reason for every message.
     pub(crate) about_payload: bool,
 }
 
-/// What happens on a connection.
+/// An event on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
     /// The broker has accepted it.
@@ -124,7 +124,7 @@ pub(crate) enum ConnectionEvent {
     Acknowledged {
         /// Which one.
         packet: u16,
-        /// Why it was refused; `None` if it was taken.
+        /// Why it was refused; `None` if it was accepted.
         refused: Option<PublishRefusal>,
     },
     /// The broker has answered a subscription.
@@ -134,19 +134,19 @@ pub(crate) enum ConnectionEvent {
     },
     /// A message on a subscribed topic.
     Received(Incoming),
-    /// The broker has taken the clean disconnect: it will not publish the will.
+    /// The broker has received the clean disconnect: it will not publish the will.
     Disconnected,
-    /// It has ended, or never came about. Nothing else follows.
+    /// It has ended, or was never established. Nothing else follows.
     Lost(String),
 }
 
 /// Why a message was not handed over. Nothing of it has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotSent {
-    /// [`CAPACITY`] others wait, or the clean disconnect was handed over.
+    /// [`CAPACITY`] others are waiting, or the clean disconnect was handed over.
     Full,
-    /// The packet, or a text in it, would have `size` bytes, and `limit` is as much as goes: the
-    /// broker would end the connection.
+    /// The packet, or a text in it, would have `size` bytes, and `limit` is the maximum: the broker
+    /// would end the connection.
     TooLarge { size: usize, limit: u32 },
 }
 
@@ -157,7 +157,7 @@ pub(crate) struct Connection {
     /// The will's topic, and the will.
     will: (String, String),
     link: Link,
-    /// Borrowed for the time of a call and no longer.
+    /// Borrowed only for the duration of a call.
     session: RefCell<Session>,
     /// When something is due: first the end of the attempt, then the next probe.
     due: time::Instant,
@@ -167,17 +167,17 @@ pub(crate) struct Connection {
     read_all: Option<time::Instant>,
 }
 
-/// How far it is.
+/// The progress of the connection.
 enum Link {
     Dialling(Pin<Box<dyn Future<Output = Result<Dialled, Failure>>>>),
     Open(ByteStream),
-    /// Everything is said; the broker is to close its end.
+    /// Everything is sent; the broker must close its end.
     Leaving(ByteStream),
     Over,
 }
 
 impl Connection {
-    /// Begins to connect, with a last will on `will_topic`.
+    /// Starts to connect, with a last will on `will_topic`.
     pub(crate) fn open(settings: &MqttSettings, will_topic: &str, will: &str) -> Self {
         Self {
             will: (will_topic.to_owned(), will.to_owned()),
@@ -195,8 +195,8 @@ impl Connection {
         self.session.borrow_mut().publish(&message)
     }
 
-    /// Asks for every message on these topics, at least once each, behind everything handed over
-    /// so far; [`ConnectionEvent::Subscribed`] is the answer. It lasts as long as this connection.
+    /// Subscribes to these topics with at-least-once delivery, behind everything handed over so
+    /// far; [`ConnectionEvent::Subscribed`] is the answer. It lasts as long as this connection.
     pub(crate) fn subscribe(&self, topics: &[String]) -> Result<(), NotSent> {
         self.session.borrow_mut().subscribe(topics)
     }
@@ -207,18 +207,19 @@ impl Connection {
         self.session.borrow_mut().disconnect()
     }
 
-    /// Ends a connection that stalls, so that nothing that is queued for it is delivered later: not
-    /// here, and not in the kernel, which tells the broker so with a reset.
+    /// Ends a stalled connection, so that nothing queued for it is delivered later: not from here,
+    /// and not from the kernel, which sends the broker a reset.
     pub(crate) fn cut(self) {
         drop(self);
     }
 
-    /// Whether everything that had come by this moment has been read.
+    /// Returns whether everything that had arrived by this moment has been read.
     pub(crate) fn has_read_all_since(&self, moment: Instant) -> bool {
         self.read_all.is_some_and(|at| at.into_std() >= moment)
     }
 
-    /// The next thing that has happened already: what came in one piece is told one by one.
+    /// Returns the next event that has already happened: what arrived in one piece is reported one
+    /// by one.
     pub(crate) fn at_hand(&mut self) -> Option<ConnectionEvent> {
         let event = self.session.get_mut().event()?;
         if let ConnectionEvent::Connected(_) = event {
@@ -228,11 +229,11 @@ impl Connection {
         Some(event)
     }
 
-    /// The next thing that happens; safe to drop before it has.
+    /// Waits for the next event; safe to drop before it has happened.
     pub(crate) async fn next(&mut self) -> ConnectionEvent {
         loop {
-            // What came in one piece with the end, an acknowledgement for example, has come all the
-            // same, and is told first.
+            // What arrived together with the end, for example an acknowledgement, is still valid,
+            // and is reported first.
             if let Some(event) = self.at_hand() {
                 return event;
             }
@@ -273,7 +274,7 @@ impl Connection {
         }
     }
 
-    /// The stream is there: what is said first.
+    /// Sends the first packet once the stream is there.
     fn enter(&mut self, stream: ByteStream, password: Option<&Secret>) -> Result<(), Failure> {
         let (topic, will) = &self.will;
         let username = self.settings.login.as_ref().map(|login| &*login.username);
@@ -294,7 +295,7 @@ impl Connection {
         }
     }
 
-    /// The attempt has to be over by now, or it is time for a probe.
+    /// Fails if the attempt is overdue, or sends a probe if one is due.
     fn on_time(&mut self) -> Result<(), Failure> {
         let pace = self.pace();
         let session = self.session.get_mut();
@@ -311,9 +312,9 @@ impl Connection {
         Ok(())
     }
 
-    /// From one probe to the next. A broker may ask for another pace. A faster one is kept; with a
-    /// slower one, or none at all, silence would last longer than we are willing to wait, and to
-    /// probe more often than asked is allowed.
+    /// Returns the time from one probe to the next. A broker may request another pace. A faster one
+    /// is kept; with a slower one, or none at all, silence would last longer than acceptable, and
+    /// probing more often than requested is allowed.
     fn pace(&mut self) -> Duration {
         let ours = self.settings.keep_alive;
         let theirs = self.session.get_mut().keep_alive();
@@ -321,8 +322,8 @@ impl Connection {
     }
 }
 
-/// Moves bytes both ways as far as they go; returns whether any came in, and notes when there were
-/// none to come.
+/// Moves bytes both ways as far as possible; returns whether any came in, and notes when there were
+/// none.
 fn exchange(
     stream: &mut ByteStream,
     session: &mut Session,
@@ -342,7 +343,7 @@ fn exchange(
         }
     };
     match send(stream, session, context) {
-        // The broker may have said why before it closed; if not, it fails again.
+        // The broker may have given a reason before it closed; if not, it fails again.
         Poll::Ready(Err(_)) if has_come => Poll::Ready(Ok(true)),
         Poll::Ready(sent) => Poll::Ready(sent.map(|()| has_come).map_err(Failure::Broken)),
         Poll::Pending if has_come => Poll::Ready(Ok(true)),
@@ -350,10 +351,10 @@ fn exchange(
     }
 }
 
-/// Bytes that are read at a time, and looked at before it is this side's turn again.
+/// Bytes that are read at a time, and processed before this side sends again.
 const PIECE: usize = 1 << 15;
 
-/// Takes what has come in, one piece.
+/// Reads one piece of what has arrived.
 fn receive(
     stream: &mut ByteStream,
     session: &mut Session,
@@ -371,7 +372,7 @@ fn receive(
     Poll::Ready(session.receive(buffer.filled()))
 }
 
-/// Sends what there is; ready when all of it has been passed on just now.
+/// Sends what there is; ready when all of it has just been passed on.
 fn send(
     stream: &mut ByteStream,
     session: &mut Session,
@@ -394,14 +395,14 @@ fn send(
     Poll::Ready(Ok(()))
 }
 
-/// Closes this end, so that what was said last arrives, and waits for the broker to close its own.
-/// Only then is it known to have received the clean disconnect.
+/// Closes this end, so that the last packets arrive, and waits for the broker to close its own.
+/// Only that proves that it has received the clean disconnect.
 fn wait_for_end(
     stream: &mut ByteStream,
     session: &mut Session,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Failure>> {
-    // Where this fails the broker is gone, and reading says so.
+    // If this fails the broker is gone, and reading reports it.
     drop(stream.as_mut().poll_shutdown(context));
     receive(stream, session, context)
 }

@@ -1,12 +1,12 @@
-//! Reason codes by their names in the standard (MQTT 5, 2.4), and what they mean for the sender.
+//! Reason codes with their names in the standard (MQTT 5, 2.4), and what they mean for the sender.
 
 use super::PublishRefusal;
 use crate::line::config::MqttVersion;
 
-/// Codes from here on say that something failed.
+/// Codes from here on mean that something failed.
 const FAILURE: u8 = 0x80;
 
-/// The name of a code, the same in every packet.
+/// Returns the name of a code, which is the same in every packet.
 pub(crate) fn name(code: u8) -> &'static str {
     match code {
         0x00 => "normal disconnection",
@@ -51,18 +51,18 @@ pub(crate) fn name(code: u8) -> &'static str {
     }
 }
 
-/// Why a message was refused; `None` if it was taken.
+/// Returns why a message was refused; `None` if it was accepted.
 pub(crate) fn publish_refusal(code: u8) -> Option<PublishRefusal> {
     (code >= FAILURE).then(|| PublishRefusal {
         reason: name(code),
         // Not authorized, topic name invalid, packet identifier in use, retain or QoS not
         // supported: true of every message on the same topic, or of none. Any other may be about
-        // this one: its size, its form, or something that the broker does not want to say.
+        // this one: its size, its form, or something that the broker does not disclose.
         about_payload: !matches!(code, 0x87 | 0x90 | 0x91 | 0x9A | 0x9B),
     })
 }
 
-/// Why a topic was not subscribed to; `None` if it was.
+/// Returns why a subscription was refused; `None` if it was accepted.
 pub(crate) fn subscribe_refusal(version: MqttVersion, code: u8) -> Option<&'static str> {
     (code >= FAILURE).then(|| match version {
         MqttVersion::V3 => "refused, without a reason",
@@ -70,11 +70,11 @@ pub(crate) fn subscribe_refusal(version: MqttVersion, code: u8) -> Option<&'stat
     })
 }
 
-/// Why the broker does not let us in, with what to look at; `None` if it does.
+/// Returns why the broker refuses the connection, with what to check; `None` if it accepts it.
 pub(crate) fn connect_refusal(version: MqttVersion, code: u8) -> Option<&'static str> {
     Some(match (version, code) {
         (_, 0) => return None,
-        // 3.1.1 has five codes of its own, and there are brokers that answer version 5 with them.
+        // 3.1.1 has its own five codes, and there are brokers that answer version 5 with them.
         (MqttVersion::V3, 1) => "the broker does not speak MQTT 3.1.1; see mqtt.version",
         (_, 1 | 0x84) => "the broker does not speak MQTT 5; see mqtt.version",
         (_, 2 | 0x85) => "the client id is not accepted; see mqtt.client_id",
@@ -88,7 +88,7 @@ pub(crate) fn connect_refusal(version: MqttVersion, code: u8) -> Option<&'static
     })
 }
 
-/// Why the broker ends a connection.
+/// Returns why the broker ends a connection.
 pub(crate) fn disconnect(code: u8) -> &'static str {
     match code {
         0x8E => "session taken over: another client has the same mqtt.client_id",

@@ -1,5 +1,5 @@
-//! Against a real mosquitto, and, for what no mosquitto can be brought to say, against a broker
-//! that follows a script byte by byte.
+//! Against a real mosquitto and, for what mosquitto cannot be made to send, against a broker that
+//! follows a script byte by byte.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -53,7 +53,7 @@ fn client<T>(work: impl Future<Output = T>) -> T {
         })
 }
 
-/// A connection that the broker has accepted.
+/// Opens a connection that the broker has accepted.
 async fn connected(settings: &MqttSettings) -> Connection {
     let mut connection = Connection::open(settings, "flawd/press/status", "offline");
     let first = connection.next().await;
@@ -119,7 +119,7 @@ impl Script {
         (settings, broker)
     }
 
-    /// The next packet: its first byte, and what follows its length.
+    /// Reads the next packet: its first byte, and what follows its length.
     fn read(&mut self) -> (u8, Vec<u8>) {
         let mut byte = [0];
         self.stream.read_exact(&mut byte).unwrap();
@@ -144,7 +144,7 @@ impl Script {
         self.stream.write_all(&packet).unwrap();
     }
 
-    /// Answers a subscription with these reason codes; returns what was asked.
+    /// Answers a subscription with these reason codes; returns the request.
     fn answer_subscription(&mut self, version: MqttVersion, codes: &[u8]) -> Vec<u8> {
         let (first, asked) = self.read();
         assert_eq!(first, SUBSCRIBE);
@@ -158,14 +158,14 @@ impl Script {
     }
 }
 
-/// A packet's string, or other bytes with a length.
+/// Encodes a packet's string, or other bytes with a length.
 fn text(bytes: &[u8]) -> Vec<u8> {
     let mut text = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
     text.extend_from_slice(bytes);
     text
 }
 
-/// What follows the length in a version 5 message on topic `t`.
+/// Encodes what follows the length in a version 5 message on topic `t`.
 fn message(id: &[u8], properties: &[u8], payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(properties.len()).unwrap();
     [&text(b"t"), id, &[length], properties, payload].concat()
@@ -175,7 +175,7 @@ fn message(id: &[u8], properties: &[u8], payload: &[u8]) -> Vec<u8> {
 fn refused_topics_are_named_with_the_reasons_that_version_5_gives() {
     let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
         let asked = broker.answer_subscription(MqttVersion::V5, &[0x01, 0x87, 0x97]);
-        // QoS 1, nothing of our own, nothing retained, and live messages keep their mark.
+        // QoS 1, nothing of our own, nothing retained, and live messages keep their flag.
         let options = 0b10_1101;
         assert_eq!(
             asked[5..],
@@ -198,7 +198,7 @@ fn refused_topics_are_named_with_the_reasons_that_version_5_gives() {
 fn refused_topics_are_named_on_version_3_too() {
     let (settings, broker) = Script::play(MqttVersion::V3, &[], |broker| {
         broker.answer_subscription(MqttVersion::V3, &[0x80, 0x01]);
-        // An answer too short is a refusal of what it leaves out.
+        // An answer that is too short refuses the topics that it leaves out.
         broker.answer_subscription(MqttVersion::V3, &[0x01]);
     });
     client(async {
@@ -223,7 +223,7 @@ fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
         (0x91, Some(("packet identifier in use", false))),
         (0x97, Some(("quota exceeded", true))),
         (0x99, Some(("payload format invalid", true))),
-        // Two that an acknowledgement may not have; mosquitto says the first all the same.
+        // Two that an acknowledgement must not have; mosquitto sends the first anyway.
         (0x95, Some(("packet too large", true))),
         (0xEE, Some(("a reason that MQTT 5 does not have", true))),
     ];
@@ -345,7 +345,7 @@ fn a_response_topic_that_would_do_harm_is_dropped_and_the_message_is_not() {
             let properties = [&[8], &text(topic)[..]].concat();
             broker.write(PUBLISH, &message(&[], &properties, topic));
         }
-        // A topic that is not UTF-8 takes its message with it.
+        // A topic that is not UTF-8 makes its message unreadable.
         broker.write(PUBLISH, &[0, 1, 0xFF, 0]);
         broker.write(PUBLISH, &message(&[], &[], b"last"));
     });
@@ -389,7 +389,7 @@ fn a_broker_that_wants_no_keep_alive_is_probed_at_our_pace() {
     broker.join().unwrap();
 }
 
-/// A packet with a body of any length.
+/// Encodes a packet with a body of any length.
 fn long_packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();
@@ -464,7 +464,7 @@ fn a_message_that_cannot_be_read_is_confirmed_and_left_aside() {
     broker.join().unwrap();
 }
 
-/// What the end of a connection is put down to.
+/// Returns the reported cause of a connection's end.
 fn cause_of_the_end(version: MqttVersion, connack: &'static [u8], last: &'static [u8]) -> String {
     let (settings, broker) = Script::play(version, connack, move |broker| {
         broker.stream.write_all(last).unwrap();
@@ -563,7 +563,7 @@ fn a_farewell_is_over_when_the_broker_has_closed_its_end() {
     let (settings, broker) = Script::play(MqttVersion::V3, &[], |broker| {
         assert_eq!(broker.read().0, PUBLISH_QOS_1);
         assert_eq!(broker.read().0, DISCONNECT);
-        // A last word on the way is heard.
+        // A last message on the way is received.
         broker.write(PUBLISH, &[&text(b"t")[..], b"last"].concat());
     });
     client(async {
@@ -646,7 +646,7 @@ fn a_client_that_only_listens_probes_all_the_same_and_stays() {
     broker.join().unwrap();
 }
 
-/// A mosquitto that lets everyone in.
+/// A mosquitto that accepts every client.
 struct Mosquitto {
     process: Child,
     port: u16,
@@ -657,7 +657,7 @@ impl Mosquitto {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        // Debian installs it where only root's path looks.
+        // Debian installs it in a folder that is only in root's `PATH`.
         let path = std::env::var("PATH").unwrap_or_default();
         let mut process = Command::new("mosquitto")
             .env("PATH", format!("{path}:/usr/sbin"))
@@ -732,7 +732,7 @@ fn with_a_real_broker_version_3_is_told_what_is_old() {
     broker.publish("old", &["-r"]);
     client(async {
         let mut connection = connected(&settings(MqttVersion::V3, broker.port)).await;
-        // The answer may come before or after what the broker has kept.
+        // The answer may come before or after the retained messages.
         let topic = "flawd/press/+/trigger".to_owned();
         connection.subscribe(&[topic]).unwrap();
         let incoming = received(&mut connection).await;

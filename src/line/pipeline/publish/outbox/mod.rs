@@ -1,12 +1,13 @@
-//! Records on their way from the journal to the broker: in order, each until it is taken.
+//! The outbox: records in flight from the journal to the broker, in order, each until it is
+//! acknowledged.
 //!
-//! Pure bookkeeping. A record leaves the journal only when the broker has taken it and every one
-//! before it. One that is refused stops the outbox: what came behind it is sent again behind it,
-//! after a pause, so that the order holds and nothing is lost while an access list is repaired.
+//! Pure bookkeeping. A record leaves the journal only when the broker has acknowledged it and every
+//! one before it. A refused one stops the outbox: what came behind it is sent again behind it,
+//! after a pause, so that the order is kept and nothing is lost while an access list is repaired.
 //!
-//! A record that the broker will never take must not stop the others for ever. But neither may it
-//! be given up because the broker takes none at all, or was restarted twice at the wrong moment. So
-//! guilt has to be proven:
+//! A record that the broker will never accept must not stop the others forever. But neither may it
+//! be abandoned because the broker accepts none at all, or was restarted twice at the wrong moment.
+//! So it has to be proven that the record is at fault:
 //!
 //! ```text
 //! refused for what is in it, or the connection ended there ─► again ─► passed over
@@ -20,14 +21,14 @@ use flawd_journal::{Entry, Position};
 
 use super::backoff::Backoff;
 
-/// Records that are asked of the journal ahead of being sent.
+/// Records that are requested from the journal ahead of being sent.
 const AHEAD: usize = 32;
 
 /// Times that the broker may object to a record before it is passed over.
 const TRIES: u32 = 2;
 
-/// Pause before a record is sent once more that has ended two connections: each one costs the
-/// verdicts that are on their way, so there has to be peace in between. Not measured.
+/// Pause before a record that has ended two connections is sent once more: each end costs the
+/// verdicts in flight, so they must be spaced. Not measured.
 const PEACE: Duration = Duration::from_secs(120);
 
 /// The outbox of one daemon, over all its connections.
@@ -37,9 +38,9 @@ pub(crate) struct Outbox {
     waiting: VecDeque<Entry>,
     /// In order.
     on_the_way: VecDeque<OnTheWay>,
-    /// Asked of the journal and not arrived.
+    /// Requested from the journal and not arrived.
     asked: usize,
-    /// The broker has taken everything before this one.
+    /// The broker has acknowledged everything before this one.
     reached: Position,
     refused: Option<Refused>,
     suspects: BTreeMap<Position, SuspectRecord>,
@@ -59,47 +60,47 @@ struct OnTheWay {
 enum RecordStage {
     Sent,
     PassedOver,
-    /// The broker has taken it, or it was set aside.
+    /// The broker has acknowledged it, or it was set aside.
     Done,
 }
 
 #[derive(Debug)]
 struct Refused {
     reason: String,
-    /// When to try again; none while a try is on its way.
+    /// When to try again; `None` while a try is in flight.
     again: Option<Instant>,
 }
 
-/// A record that the broker has something against.
+/// A record that the broker has objected to.
 #[derive(Debug, Default)]
 struct SuspectRecord {
     tries: u32,
-    /// The broker has taken another one meanwhile.
+    /// Whether the broker has accepted another one meanwhile.
     is_alone: bool,
 }
 
-/// Why the broker does not take a record.
+/// Why the broker does not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
     /// This client may not publish it, or the broker stalls: it says nothing about the record.
     Client,
-    /// For what is in it.
+    /// Because of its content.
     Content,
-    /// It ended the connection when it came to this one.
+    /// The broker ended the connection when it came to this record.
     End,
 }
 
-/// What follows from an answer to a record.
+/// The consequences of an answer to a record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordOutcome {
-    /// The broker will get none up to this one any more, if that is news.
+    /// No record up to this one will be sent again, if that has changed.
     pub(crate) through: Option<Position>,
-    /// This record is given up.
+    /// This record is abandoned.
     pub(crate) set_aside: Option<Entry>,
 }
 
 impl Outbox {
-    /// An empty outbox; `backoff` spaces the attempts after a refusal.
+    /// Creates an empty outbox; `backoff` spaces the attempts after a refusal.
     pub(crate) fn new(backoff: Backoff) -> Self {
         Self {
             generation: 0,
@@ -115,7 +116,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets what was on its way; the journal has to start over under this generation.
+    /// Forgets what was in flight; the journal must start over under this generation.
     pub(crate) fn start_over(&mut self) -> u64 {
         self.generation += 1;
         self.waiting.clear();
@@ -124,7 +125,7 @@ impl Outbox {
         self.generation
     }
 
-    /// How many records more to ask for.
+    /// Returns how many more records to request.
     pub(crate) fn demand(&mut self) -> Option<usize> {
         if self.retry_at().is_some() {
             return None;
@@ -139,7 +140,7 @@ impl Outbox {
         Some(more)
     }
 
-    /// Records arrive from the journal; those asked for before a new start are ignored.
+    /// Adds records from the journal; those requested before a new start are ignored.
     pub(crate) fn arrived(&mut self, generation: u64, entries: Vec<Entry>) {
         if generation == self.generation {
             self.asked = self.asked.saturating_sub(entries.len());
@@ -147,7 +148,7 @@ impl Outbox {
         }
     }
 
-    /// The next record to send; it counts as on its way.
+    /// Returns the next record to send, which then counts as in flight.
     pub(crate) fn send_next(&mut self) -> Option<&Entry> {
         if self.retry_at().is_some() {
             return None;
@@ -168,7 +169,7 @@ impl Outbox {
         }
     }
 
-    /// The broker has taken a record.
+    /// Notes that the broker has acknowledged a record.
     pub(crate) fn taken(&mut self, position: Position, now: Instant) -> RecordOutcome {
         let Some(place) = self.place(position) else {
             return RecordOutcome::default();
@@ -187,7 +188,7 @@ impl Outbox {
         }
         let through = self.advance();
         if !passed_over.is_empty() {
-            // Now it is known whose fault it is: they are tried once more, each alone.
+            // Now the cause is known: they are tried once more, each alone.
             let reason = || "the broker has refused it before".to_owned();
             let reason = self.refused.take().map_or_else(reason, |it| it.reason);
             let again = Some(now);
@@ -205,8 +206,8 @@ impl Outbox {
         }
     }
 
-    /// The broker does not take a record; the outbox stalls until [`Self::retry_at`], unless this
-    /// was the last attempt.
+    /// Notes that the broker does not accept a record; the outbox stops until [`Self::retry_at`],
+    /// unless this was the last attempt.
     pub(crate) fn refused(
         &mut self,
         position: Position,
@@ -214,7 +215,7 @@ impl Outbox {
         reason: String,
         now: Instant,
     ) -> RecordOutcome {
-        // What follows on the wire behind a refused record is refused as well, once is enough.
+        // What follows on the wire behind a refused record is refused as well; once is enough.
         if self.retry_at().is_some() {
             return RecordOutcome::default();
         }
@@ -226,7 +227,7 @@ impl Outbox {
             if suspect.is_alone {
                 return self.set_aside(position);
             }
-            // It takes none of so many: that is not about each of them.
+            // It refuses so many that the cause is not in each of them.
             if self.suspects.len() >= AHEAD {
                 self.suspects.clear();
             }
@@ -241,7 +242,7 @@ impl Outbox {
         RecordOutcome::default()
     }
 
-    /// Gives up a record that is on its way and cannot arrive.
+    /// Abandons a record that is in flight and cannot arrive.
     pub(crate) fn set_aside(&mut self, position: Position) -> RecordOutcome {
         let Some(place) = self.place(position) else {
             return RecordOutcome::default();
@@ -257,7 +258,7 @@ impl Outbox {
         }
     }
 
-    /// Leaves behind what is done and has nothing before it.
+    /// Removes what is done and has nothing before it.
     fn advance(&mut self) -> Option<Position> {
         let mut through = None;
         while let Some(first) = self.on_the_way.front()
@@ -276,7 +277,7 @@ impl Outbox {
         self.on_the_way.iter().position(fits)
     }
 
-    /// When to try again what was refused.
+    /// Returns when to retry what was refused.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.refused.as_ref()?.again
     }
@@ -288,17 +289,18 @@ impl Outbox {
         }
     }
 
-    /// Why the broker refuses records, while it does.
+    /// Returns why the broker refuses records, while it does.
     pub(crate) fn refusal(&self) -> Option<&str> {
         self.refused.as_ref().map(|refused| refused.reason.as_str())
     }
 
-    /// Records that were set aside.
+    /// Returns how many records were set aside.
     pub(crate) fn count_set_aside(&self) -> u64 {
         self.set_aside
     }
 
-    /// The broker has taken everything before this one, as far as is known here.
+    /// Returns the position before which the broker has acknowledged everything, as far as is known
+    /// here.
     pub(crate) fn reached(&self) -> Position {
         self.reached
     }

@@ -35,7 +35,7 @@ fn refuse(outbox: &mut Outbox, number: u64, objection: Objection) -> RecordOutco
     progress
 }
 
-/// The journal starts over, and gives these.
+/// The journal starts over, and delivers these.
 fn again(outbox: &mut Outbox) {
     outbox.start_over();
     outbox.try_again();
@@ -105,7 +105,7 @@ fn a_record_is_set_aside_when_the_broker_takes_others_and_refuses_it_again() {
             assert_eq!(send_all(&mut outbox), [0]);
             assert_eq!(refuse(&mut outbox, 0, objection), RecordOutcome::default());
         }
-        // The next one is tried, and taken.
+        // The next one is tried, and accepted.
         give(&mut outbox, 0..2);
         assert_eq!(send_all(&mut outbox), [1]);
         assert_eq!(taken(&mut outbox, 1), None);
@@ -203,7 +203,7 @@ fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
     outbox.demand();
     outbox.arrived(0, entries(0..2));
     send_all(&mut outbox);
-    // Brokers have to answer in order; this one does not.
+    // Brokers must answer in order; this one does not.
     let reason = "not authorized".to_owned();
     outbox.refused(Position::new(1), Objection::Client, reason, Instant::now());
     assert_eq!(taken(&mut outbox, 0), Some(0));
@@ -211,9 +211,9 @@ fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
     assert!(outbox.retry_at().is_some(), "nobody would try it again");
 }
 
-/// A journal, a broker that takes records in order and refuses them while its access list is
+/// A journal, a broker that accepts records in order and refuses them while its access list is
 /// wrong, some of them always, and connections that break: everything around the outbox, as simple
-/// as it can be.
+/// as possible.
 #[derive(Debug)]
 struct Surroundings {
     outbox: Outbox,
@@ -222,7 +222,7 @@ struct Surroundings {
     /// Entries of the journal, and up to where they are deleted.
     end: u64,
     oldest: u64,
-    /// Where the outbox reads on, and how many it has asked for.
+    /// Where the outbox continues to read, and how many it has requested.
     read: u64,
     credit: usize,
     /// Read, and not yet handed to the outbox.
@@ -231,9 +231,9 @@ struct Surroundings {
     wire: VecDeque<u64>,
     answers: VecDeque<(u64, Option<Objection>)>,
     is_refusing: bool,
-    /// The broker never takes those whose number leaves one of these when divided by ten.
+    /// The broker never accepts those whose number modulo ten is one of these.
     bad: Vec<(u64, Objection)>,
-    /// What subscribers got, and what was given up.
+    /// What subscribers received, and what was abandoned.
     arrived: Vec<u64>,
     set_aside: Vec<u64>,
 }
@@ -309,7 +309,7 @@ impl Surroundings {
         };
         let objection = self.objection(number);
         if objection == Some(Objection::End) {
-            // What was answered before comes all the same.
+            // What was answered before still arrives.
             while !self.answers.is_empty() {
                 self.hear();
             }
@@ -381,7 +381,7 @@ impl Surroundings {
         assert!(self.outbox.waiting.len() + self.outbox.on_the_way.len() <= 2 * AHEAD);
     }
 
-    /// The broker takes everything that it ever takes from now on: everything arrives.
+    /// From now on the broker accepts everything that it ever accepts: everything arrives.
     fn settle(&mut self) {
         self.is_refusing = false;
         // A good one at the end proves what is wrong with those before it.
@@ -405,9 +405,9 @@ fn bad() -> impl Strategy<Value = Vec<(u64, Objection)>> {
 }
 
 proptest! {
-    /// Whatever the order of events: nothing leaves the journal that the broker has not taken,
-    /// but what it never takes; everything else arrives in the end, and for the first time in
-    /// the order of the journal where the broker did not refuse in between.
+    /// Whatever the order of events: nothing leaves the journal unacknowledged, except what the
+    /// broker never accepts; everything else arrives in the end, and for the first time in the
+    /// order of the journal if the broker did not refuse in between.
     #[test]
     fn no_record_is_lost_and_the_order_holds(
         actions in prop::collection::vec(0_u8..10, 0..300),

@@ -31,28 +31,28 @@ use crate::line::monitor::Metrics;
 use crate::line::pipeline::channels::log_limit::Throttle;
 use crate::line::pipeline::event::EventSender;
 
-/// Messages that may be unacknowledged at a time. Below what brokers commonly allow (20), so that
-/// nothing ages in the client's own queue.
+/// Maximum unacknowledged messages. Below what brokers commonly allow (20), so that nothing ages in
+/// the client's own queue.
 const WINDOW: usize = 16;
 
-/// Of those, what records may take: a verdict always finds room.
+/// Of those, the maximum for records: a verdict always finds room.
 const RECORD_WINDOW: usize = 8;
 
-/// How often one and the same trouble is worth lines.
+/// How often the same problem is logged.
 const PER: Duration = Duration::from_secs(60);
 
-/// Verdicts that may wait for room in the window; then the oldest gives way.
+/// Maximum verdicts that may wait for room in the window; beyond that the oldest is dropped.
 const WAITING: usize = 256;
 
-/// At the end, how long records and verdicts on their way may take, and then the clean disconnect.
+/// At the end, the time for records and verdicts in flight, and then for the clean disconnect.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// What it may be when connections do not last; the broker's own log has more to say.
+/// The possible cause when connections do not last; the broker's own log has more details.
 const STRANGE: &str = "another client may have the same mqtt.client_id (two daemons with one \
                        station name), or an access rule, a limit of the broker, a response topic or \
                        a message may make it end the connection; see the broker's log";
 
-/// Longest pause between two attempts to have a record taken that the broker refuses.
+/// Longest pause between two attempts to send a record that the broker refuses.
 const LONGEST_REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// The publisher.
@@ -67,15 +67,15 @@ pub(crate) struct Task {
     /// The last verdict of each camera, and when it was reached.
     last: Vec<Option<(u64, Instant)>>,
     heartbeat_due: Instant,
-    /// When the broker should have answered the subscription that it has not answered.
+    /// When the broker should have answered the pending subscription.
     subscribed_by: Option<Instant>,
-    /// Why the broker refuses our subscriptions, as it was last heard.
+    /// Why the broker refuses our subscriptions, as last reported.
     subscriptions_refused: Option<String>,
-    /// It was said that the broker accepts our subscriptions, and what that is worth.
+    /// Whether it was logged that the broker accepts our subscriptions, and what that is worth.
     subscriptions_said: bool,
-    /// The broker has acknowledged something on this connection.
+    /// Whether the broker has acknowledged something on this connection.
     is_of_use: bool,
-    /// What of the state was worth a message when it was last published.
+    /// The important parts of the state when it was last published.
     headline: Option<status::Headline>,
     refusals: Throttle,
     answer_refusals: Throttle,
@@ -85,15 +85,15 @@ pub(crate) struct Task {
     is_finishing: bool,
 }
 
-/// Messages that may be unacknowledged at a time.
+/// Maximum unacknowledged messages.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     all: usize,
-    /// Of those, what records may take.
+    /// Of those, the maximum for records.
     records: usize,
 }
 
-/// What the publisher is made of.
+/// What the publisher is built from.
 pub(crate) struct TaskDeps {
     pub(crate) settings: MqttSettings,
     pub(crate) cameras: Vec<CameraInfo>,
@@ -110,22 +110,22 @@ pub(crate) struct TaskDeps {
 
 /// Why a connection is no longer served.
 pub(crate) enum Ended {
-    /// There will be no more orders, and the broker has everything.
+    /// No more requests will come, and the broker has everything.
     Finished,
-    /// There will be no more orders, and the broker does not take what is left.
+    /// No more requests will come, and the broker does not accept what is left.
     Unfinished,
     /// The broker is gone.
     Lost(String),
-    /// The broker is there and acknowledges nothing.
+    /// The broker is connected and acknowledges nothing.
     Stalled,
 }
 
-/// What there is to do next.
+/// What to do next.
 enum NextStep {
     Happening(ConnectionEvent),
     Verdict(Box<Recorded>),
     Order(Request),
-    /// A moment has come.
+    /// A timer has expired.
     Time,
 }
 
@@ -156,7 +156,7 @@ impl Task {
         }
     }
 
-    /// Publishes until no verdict will come any more.
+    /// Publishes until no more verdicts will come.
     pub(crate) async fn run(mut self) {
         let mut reconnect = Reconnect::new(self.parts.settings.reconnect_max);
         let mut attempts = 0_u64;
@@ -184,7 +184,7 @@ impl Task {
                     pause
                 }
                 Some(Err(cause)) => {
-                    // Once, twice, four times…: a broker that is away for a night takes few lines.
+                    // Once, twice, four times…: a broker that is down for a night causes few lines.
                     if attempts.is_power_of_two() {
                         warn!(
                             host = self.parts.settings.host,
@@ -205,8 +205,8 @@ impl Task {
         self.say_undelivered();
     }
 
-    /// Serves a connection to its end; returns how long to wait before the next, `None` if there
-    /// is nothing more to say.
+    /// Serves a connection to its end; returns how long to wait before the next, `None` if there is
+    /// nothing more to publish.
     async fn use_up(
         &mut self,
         mut connection: Connection,
@@ -220,7 +220,7 @@ impl Task {
         if matches!(ended, Ended::Finished) {
             return None;
         }
-        // Nothing of what it holds is of use any more, and a verdict must not arrive late.
+        // Nothing of what it holds is useful any longer, and a verdict must not arrive late.
         connection.cut();
         self.parts.metrics.mqtt_connected(false);
         self.blame(&ended);
@@ -239,7 +239,7 @@ impl Task {
         Some(loss.pause)
     }
 
-    /// One attempt to connect; `None` if there is nothing more to say.
+    /// Makes one attempt to connect; returns `None` if there is nothing more to publish.
     async fn connect(&mut self) -> Option<Result<(Connection, BrokerLimits), String>> {
         let topic = self.writer.status_topic();
         let will = Status::Offline.as_str();
@@ -258,7 +258,7 @@ impl Task {
         None
     }
 
-    /// Waits before the next attempt; `false` if there is nothing more to say.
+    /// Waits before the next attempt; returns `false` if there is nothing more to publish.
     async fn pause(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         while !self.is_finishing {
@@ -272,11 +272,11 @@ impl Task {
         false
     }
 
-    /// Waits for whatever comes first; of what has come already, any, so that a broker that sends
-    /// without a pause does not silence this side. Whoever takes one event or one verdict then
-    /// takes all that came with it. Verdicts take precedence over orders, as [`Self::take_order`]
-    /// makes sure: the order to finish finds none behind it, and no record is said before its
-    /// verdict.
+    /// Waits for whatever comes first; among pending items the choice is arbitrary, so that a
+    /// broker that sends without a pause does not block this side. The caller then takes all events
+    /// or verdicts that came with the first. Verdicts take precedence over requests, as
+    /// [`Self::take_order`] ensures: the request to finish has none behind it, and no record is
+    /// sent before its verdict.
     async fn next(
         &mut self,
         connection: Option<&mut Connection>,
@@ -356,7 +356,7 @@ impl Task {
         self.finish(connection).await
     }
 
-    /// Sends what is on its way, says goodbye, and waits until the broker has it all.
+    /// Sends what is in flight, disconnects, and waits until the broker has it all.
     async fn finish(&mut self, connection: &mut Connection) -> Ended {
         let mut deadline = Instant::now() + FAREWELL;
         // A backlog of records must not take the time that verdicts need.
@@ -395,7 +395,7 @@ impl Task {
                     }
                 }
                 Ok(NextStep::Verdict(recorded)) => self.take_verdicts(*recorded),
-                // Once no request can come any more, that is all there is to hear.
+                // Once no more requests can come, this is all that can happen.
                 Ok(NextStep::Order(order)) => self.take_order(order, Some(connection)),
                 Ok(NextStep::Time) => {}
                 Err(_) => {
@@ -427,7 +427,7 @@ impl Task {
         Ended::Finished
     }
 
-    /// When something should have been acknowledged.
+    /// Returns when something should have been acknowledged.
     fn due_at(&self) -> Option<Instant> {
         self.in_flight
             .due()
@@ -436,9 +436,9 @@ impl Task {
             .min()
     }
 
-    /// Does what the daemon asks for; an order that needs a connection is let go without one.
+    /// Handles a request from the daemon; one that needs a connection is dropped without one.
     fn take_order(&mut self, order: Request, connection: Option<&mut Connection>) {
-        // Both may have come between two looks: first for verdicts, then for orders.
+        // Both may have come between two checks: first for verdicts, then for requests.
         for _ in 0..INBOX {
             match (self.parts.verdicts.try_recv(), &connection) {
                 (Ok(recorded), Some(_)) => self.take_verdict(*recorded),
@@ -477,7 +477,7 @@ impl Task {
     }
 
     fn answer_first_attempt(&self, answer: FirstAttempt) {
-        // Only the first is waited for, and the daemon may have given up waiting for it.
+        // Only the first is waited for, and the daemon may no longer be waiting for it.
         self.parts.first_attempt.send(answer).ok();
     }
 }
@@ -492,7 +492,7 @@ impl Window {
     }
 }
 
-/// Few lines for a connection that is lost again and again, and one that says what it may be.
+/// Logs few lines for a connection that is lost repeatedly, and one with the possible cause.
 fn say_loss(loss: Loss, cause: &str) {
     let Loss { number, pause } = loss;
     if loss.is_worth_a_line() {

@@ -1,5 +1,5 @@
-//! What the broker says, and what follows from it: for records that it does not take, for response
-//! topics that it does not bear, and for a connection that stalls.
+//! Handles the broker's answers, and their consequences: for records that it refuses, for response
+//! topics that it rejects, and for a stalled connection.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::line::pipeline::publish::inflight::Subject;
 use crate::line::pipeline::publish::outbox::{Objection, RecordOutcome};
 
 impl Task {
-    /// Notes what happened on the connection, and all that came with it; `Some` if it is over.
+    /// Notes an event on the connection, and all that came with it; returns `Some` if it is over.
     pub(crate) fn note_all(
         &mut self,
         first: ConnectionEvent,
@@ -57,7 +57,7 @@ impl Task {
         None
     }
 
-    /// The daemon's readiness is told, so that all say the same.
+    /// Reports refused subscriptions to the daemon's readiness, so that all reports agree.
     fn note_subscriptions(&mut self, refused: &[String]) {
         self.subscribed_by = None;
         let refused = (!refused.is_empty()).then(|| refused.join(", "));
@@ -103,7 +103,7 @@ impl Task {
                 self.count_undelivered(verdict);
             }
             Subject::Nothing => self.say_refusal(reason),
-            // The verdict has been said to everyone else.
+            // The verdict has been sent to everyone else.
             Subject::Answer(topic) => {
                 if let Some(suppressed) = self.answer_refusals.permit() {
                     warn!(
@@ -124,7 +124,8 @@ impl Task {
         }
     }
 
-    /// Passes on how far the broker has come with the records; whether it has come further.
+    /// Reports how many records the broker has acknowledged; returns whether it is more than
+    /// before.
     pub(crate) fn note_progress(&mut self, progress: RecordOutcome) -> bool {
         if let Some(through) = progress.through {
             self.parts.backlog.taken(through);
@@ -132,7 +133,7 @@ impl Task {
         progress.through.is_some()
     }
 
-    /// Says which record was given up, if one was.
+    /// Logs which record was abandoned, if any.
     pub(crate) fn note_set_aside(&mut self, progress: RecordOutcome, reason: &str) {
         if let Some(entry) = &progress.set_aside {
             self.parts
@@ -155,10 +156,9 @@ impl Task {
         self.note_progress(progress);
     }
 
-    /// Why the connection has to be cut, if it has: something is not acknowledged that should have
-    /// been, and what is queued behind it grows old. An acknowledgement that lies behind messages
-    /// which are not read yet is late by no fault of the broker's: it is waited for once more as
-    /// long, and no longer.
+    /// Returns why the connection must be cut, if so: an acknowledgement is overdue, and what is
+    /// queued behind it grows old. An acknowledgement that is late because it lies behind unread
+    /// messages is not the broker's fault: it is waited for once more as long, and no longer.
     pub(crate) fn overdue(&self, connection: &Connection) -> Option<Ended> {
         let due = self.due_at()?;
         let now = Instant::now();
@@ -167,7 +167,7 @@ impl Task {
         (due <= now && is_missing).then_some(Ended::Stalled)
     }
 
-    /// Who may be to blame for the end of a connection: what the broker should have acknowledged
+    /// Determines the likely cause of a connection's end: what the broker should have acknowledged
     /// next. A record is held back before it is sent again, so that verdicts do not depend on it.
     pub(crate) fn blame(&mut self, ended: &Ended) {
         let now = Instant::now();

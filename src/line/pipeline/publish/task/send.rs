@@ -1,4 +1,4 @@
-//! What the publisher sends of others: verdicts in real time, and behind them records.
+//! What the publisher sends for others: verdicts in real time, and behind them records.
 //!
 //! ```text
 //! verdict ─► waiting ─┐
@@ -19,19 +19,19 @@ use crate::line::pipeline::publish::Recorded;
 use crate::line::pipeline::publish::connection::{Connection, Message, NotSent};
 use crate::line::pipeline::publish::inflight::{Subject, VerdictId};
 
-/// The way to the broker and back, when a verdict's deadline is up before it can have been
-/// acknowledged. As long as a TCP that has not measured it yet waits for one (RFC 6298).
+/// The time to the broker and back, if a verdict's deadline expires before it can have been
+/// acknowledged. As long as TCP waits for one before it has measured it (RFC 6298).
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 
 impl Task {
-    /// Without a connection a verdict in real time is worth nothing; its record waits.
+    /// Handles a verdict without a connection: in real time it is worth nothing; its record waits.
     pub(crate) fn take_offline(&mut self, recorded: &Recorded) {
         let verdict = verdict_id(recorded);
         self.last[verdict.camera] = Some((verdict.seq, Instant::now()));
         self.count_undelivered(verdict);
     }
 
-    /// Takes a verdict and those that have come with it, as many as there is room for.
+    /// Takes a verdict and those that have come with it, as far as there is room.
     pub(crate) fn take_verdicts(&mut self, first: Recorded) {
         self.take_verdict(first);
         while self.waiting.len() < WAITING
@@ -104,7 +104,8 @@ impl Task {
             left = self.parts.settings.expiry;
         }
         if it.deadline.is_some_and(|deadline| deadline <= now) {
-            // Who has asked has decided without us, and may take it for the next answer.
+            // The requester has already decided without it, and might mistake it for the next
+            // answer.
             it.reply = None;
         }
         self.parts.metrics.published(now.duration_since(it.time));
@@ -126,7 +127,7 @@ impl Task {
         self.publish(connection, message, Subject::Record(position), self.due());
     }
 
-    /// Answers the requester for something, unless the broker is known to end connections over it.
+    /// Answers the requester, unless the broker is known to end connections over it.
     pub(crate) fn answer(&mut self, connection: &Connection, message: Message, due: Instant) {
         if self.answers.may_go(&message.topic, Instant::now()) {
             let about = Subject::Answer(message.topic.clone());
@@ -139,7 +140,7 @@ impl Task {
         self.parts.backlog.rewind(generation);
     }
 
-    /// Whether the journal holds nothing that the broker would take now.
+    /// Returns whether the journal holds nothing that the broker would accept now.
     pub(crate) fn records_are_done(&self) -> bool {
         self.outbox.refusal().is_some() || self.parts.backlog.is_done(self.outbox.reached())
     }
@@ -149,7 +150,7 @@ impl Task {
         self.publish(connection, message, Subject::Nothing, self.due());
     }
 
-    /// Hands a message to the client, which has to be acknowledged by `due`.
+    /// Hands a message to the client, to be acknowledged by `due`.
     fn publish(&mut self, connection: &Connection, message: Message, about: Subject, due: Instant) {
         match connection.publish(message) {
             Ok(()) => self.in_flight.hand_over(about, due),
@@ -163,7 +164,7 @@ impl Task {
         }
     }
 
-    /// A message that would end the connection. Without it everything else goes on.
+    /// Leaves out a message that would end the connection. Everything else continues.
     fn leave_out(&mut self, about: &Subject, size: usize, limit: u32) {
         if let Subject::Record(position) = about {
             let reason = format!("it takes {size} bytes and the broker takes {limit}");
@@ -192,7 +193,7 @@ impl Task {
         }
     }
 
-    /// The connection is gone, and with it every verdict that was on its way.
+    /// Handles the end of the connection, and of every verdict in flight on it.
     pub(crate) fn abandon(&mut self) {
         let waiting = self.waiting.drain(..).map(|(it, _)| verdict_id(&it));
         let mut verdicts = self.in_flight.abandon();
@@ -207,7 +208,7 @@ impl Task {
         self.parts.undelivered.lock()[verdict.camera].add(verdict.seq);
     }
 
-    /// When a message should be acknowledged that harms none when it is old.
+    /// Returns when a message that does no harm when it is old should be acknowledged.
     pub(crate) fn due(&self) -> Instant {
         Instant::now() + self.parts.settings.keep_alive * 2
     }

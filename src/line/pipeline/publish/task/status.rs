@@ -1,4 +1,4 @@
-//! What the publisher states about itself: state, heartbeat, and what it could not deliver.
+//! What the publisher reports about itself: state, heartbeat, and what it could not deliver.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{Task, state};
 use crate::line::pipeline::publish::connection::Connection;
 
-/// A change in one of these is published without being asked for.
+/// A change in one of these is published without being requested.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Headline {
     refused: Option<String>,
@@ -27,7 +27,7 @@ impl Task {
         self.publish_own(connection, self.writer.state(&state));
     }
 
-    /// Publishes the state if something in it has changed that people should look at.
+    /// Publishes the state if something important in it has changed.
     pub(crate) fn publish_headline(&mut self, connection: &Connection) {
         let is_unsaid = (self.parts.undelivered.lock().iter()).any(|camera| camera.is_unsaid());
         if is_unsaid || self.headline != Some(Headline::of(&self.state())) {
@@ -36,7 +36,7 @@ impl Task {
         }
     }
 
-    /// At most one an interval, and only when the pipeline gets on.
+    /// Publishes at most one heartbeat per interval, and only when the pipeline makes progress.
     pub(crate) fn publish_heartbeat(&mut self, connection: &Connection) {
         let now = Instant::now();
         if now < self.heartbeat_due {

@@ -1,10 +1,10 @@
-//! From a name to a stream that bytes can be sent on: look-up, TCP, TLS.
+//! From a name to a connected stream: look-up, TCP, TLS.
 //!
-//! A name may have several addresses, and one of them may swallow packets: they are raced, each
-//! next one with a head start of [`HEAD_START`] for those before it (RFC 8305).
+//! A name may have several addresses, and one of them may swallow packets: they are raced, each one
+//! starting [`HEAD_START`] after the previous one (RFC 8305).
 //!
-//! What may block for longer than is acceptable (name servers, files on a network) runs on its own
-//! thread that is not waited for; see [`apart`].
+//! What may block for too long (name servers, files on a network) runs on a separate thread that is
+//! not waited for; see [`apart`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,32 +26,32 @@ use super::failure::Failure;
 use crate::line::config::{FileError, MqttSettings, Secret};
 use crate::line::pipeline::channels::threads::Threads;
 
-/// How long an address is tried alone before the next one is tried beside it: what RFC 8305,
-/// section 8, recommends.
+/// How long an address is tried before the next one is tried in parallel: the recommendation of RFC
+/// 8305, section 8.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Bytes that may lie in the kernel before they are read. An acknowledgement lies behind whatever
-/// the broker has sent before it, and triggers grow old there. Several segments of the largest kind,
-/// 64 KiB on a loopback: with room for one, TCP crawls (7 MB/s measured).
+/// Bytes that may be in the kernel before they are read. An acknowledgement queues behind whatever
+/// the broker has sent before it, and triggers grow old there. Several segments of the largest
+/// kind, 64 KiB on a loopback: with room for one, TCP crawls (7 MB/s measured).
 const RECEIVE_BUFFER: u32 = 1 << 18;
 
-/// Bytes both ways. Closing it drops what the kernel has not sent.
+/// A bidirectional stream of bytes. Closing it drops what the kernel has not sent.
 pub(crate) type ByteStream = Pin<Box<dyn Bytes>>;
 
-/// A stream to the broker, and the password that is to be said on it, where there is one.
+/// A stream to the broker, and the password to be sent on it, if any.
 pub(crate) type Dialled = (ByteStream, Option<Secret>);
 
-/// Bytes both ways.
+/// A bidirectional stream of bytes.
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> Bytes for T {}
 
-/// Where a name leads, as the system knows it; blocks.
+/// Resolves a name with the system's resolver; blocks.
 pub(crate) fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
-/// What finds the addresses of a name; may block.
+/// Resolves the addresses of a name; may block.
 pub(crate) trait LookUp:
     FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static
 {
@@ -59,7 +59,7 @@ pub(crate) trait LookUp:
 
 impl<T: FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static> LookUp for T {}
 
-/// Connects, within the limit that the settings set.
+/// Connects, within the limit in the settings.
 pub(crate) async fn dial(settings: MqttSettings, look_up: impl LookUp) -> Result<Dialled, Failure> {
     let limit = settings.connect_timeout;
     let until = time::Instant::now() + limit;
@@ -91,7 +91,7 @@ struct Files {
     password: Option<Secret>,
 }
 
-/// Certificates and password as they are in their files now; the disk may take its time.
+/// Reads certificates and password from their files; the disk may be slow.
 async fn read_files(settings: &MqttSettings) -> Result<Files, Failure> {
     let (tls, login) = (settings.tls.clone(), settings.login.clone());
     let read = move || -> Result<Files, FileError> {
@@ -107,7 +107,7 @@ async fn read_files(settings: &MqttSettings) -> Result<Files, Failure> {
     Ok(read.map_err(Failure::Handshake)??)
 }
 
-/// The keys under which these files are named.
+/// Returns the keys under which these files are named.
 fn files(settings: &MqttSettings) -> &'static str {
     match (&settings.tls, &settings.login) {
         (Some(_), Some(_)) => "the files of [mqtt.tls] and mqtt.password_file",
@@ -116,7 +116,7 @@ fn files(settings: &MqttSettings) -> &'static str {
     }
 }
 
-/// Where a name leads, the kinds of address taking turns.
+/// Resolves a name, alternating between the kinds of address.
 async fn addresses(host: String, port: u16, look_up: impl LookUp) -> io::Result<Vec<SocketAddr>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -129,7 +129,7 @@ async fn addresses(host: String, port: u16, look_up: impl LookUp) -> io::Result<
     Ok(by_turns(found))
 }
 
-/// The first kind first, and then one of each kind (RFC 8305, section 4).
+/// Starts with the first address's kind, then alternates (RFC 8305, section 4).
 fn by_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first_kind = found.first().map(SocketAddr::is_ipv6);
     let (first, second): (VecDeque<_>, VecDeque<_>) =
@@ -147,7 +147,7 @@ fn names(addresses: &[SocketAddr]) -> String {
     names.join(", ")
 }
 
-/// The first connection that comes about.
+/// Returns the first connection that is established.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut waiting = VecDeque::from(addresses);
@@ -176,7 +176,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// Why there is none of them.
+/// Returns why none of them was established.
 fn all(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
     if failures.len() == 1 {
         return failures.remove(0).1;
@@ -192,17 +192,17 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Before it connects: the broker is told then how much it may send at a time.
+    // Before it connects: connecting tells the broker how much it may send at a time.
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    // The kernel's buffer is a queue: whoever gives up a connection that stalls does not want what
-    // is in it to be delivered later. A clean disconnect waits until the broker has closed its end.
+    // The kernel's buffer is a queue: what is in it when a stalled connection is abandoned must not
+    // be delivered later. A clean disconnect waits until the broker has closed its end.
     stream.set_zero_linger()?;
     Ok(stream)
 }
 
-/// Agrees upon TLS with the broker of this name.
+/// Negotiates TLS with the broker of this name.
 async fn encrypt(
     socket: TcpStream,
     host: String,
@@ -215,15 +215,15 @@ async fn encrypt(
     Ok(Box::pin(stream))
 }
 
-/// Held by the one thread of a kind that blocks.
+/// Held by the only thread of a kind that blocks.
 type Turn = LazyLock<Arc<Mutex<()>>>;
 
-/// For name servers, and for files: where one of them hangs, the other is not called slow.
+/// For name servers, and for files: if one of them hangs, the other is not reported as slow.
 static NAMES: Turn = LazyLock::new(Arc::default);
 static FILES: Turn = LazyLock::new(Arc::default);
 
-/// Runs what blocks on a thread that is not waited for: where it never ends, the process ends all
-/// the same. There is one of a kind at a time, so that attempts in vain do not pile up threads.
+/// Runs blocking work on a thread that is not waited for: even if it never ends, the process can.
+/// There is one of a kind at a time, so that futile attempts do not pile up threads.
 async fn apart<T: Send + 'static>(
     turn: &Turn,
     name: &str,

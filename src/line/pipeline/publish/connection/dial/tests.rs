@@ -18,8 +18,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-/// An address that swallows every attempt to connect, as a firewall does: a listener whose queue is
-/// full. It does so as long as what is returned with it lives.
+/// Returns an address that swallows every attempt to connect, as a firewall does: a listener whose
+/// queue is full. It does so as long as the second value lives.
 fn swallowing() -> (SocketAddr, impl Sized) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
@@ -87,12 +87,12 @@ fn name_servers_that_do_not_answer_are_said_and_hold_up_no_end() {
         ..settings(MqttVersion::V5, 1)
     };
     let (keep, never) = mpsc::channel::<()>();
-    // `getaddrinfo` may take for ever, as far as is known.
+    // `getaddrinfo` may take forever, as far as is known.
     let look_up = move |_: &str, _| {
         never.recv().ok();
         Ok(Vec::new())
     };
-    // The runtime ends within `run`, with the look-up still under way.
+    // The runtime ends within `run`, with the look-up still in progress.
     let failure = run(dial(settings.clone(), look_up)).err().unwrap();
     assert_eq!(
         failure.explain(&settings, false),
@@ -102,7 +102,7 @@ fn name_servers_that_do_not_answer_are_said_and_hold_up_no_end() {
 }
 
 /// A file on a file system that does not answer, as far as its reader can tell: a pipe that nothing
-/// writes to. It was another file when the configuration was looked at.
+/// writes to. It was another file when the configuration was read.
 #[test]
 fn a_password_file_that_hangs_is_named_and_holds_up_no_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ fn a_password_file_that_hangs_is_named_and_holds_up_no_end() {
             "mqtt.password_file could not be read within 50ms"
         );
     }
-    // Name servers are asked meanwhile.
+    // Names are resolved meanwhile.
     let named = MqttSettings {
         host: "broker.plant.example".to_owned(),
         login: None,
@@ -143,6 +143,6 @@ fn a_password_file_that_hangs_is_named_and_holds_up_no_end() {
     let failure = run(dial(named.clone(), nowhere)).err().unwrap();
     let problem = failure.explain(&named, false);
     assert!(problem.contains("the name has no address"), "{problem}");
-    // The thread that hangs is let go.
+    // The hanging thread is released.
     std::fs::write(&file, "secret").unwrap();
 }

@@ -1,4 +1,4 @@
-//! What is said on one connection: messages become bytes, bytes become events. No I/O.
+//! The protocol on one connection: messages become bytes, bytes become events. No I/O.
 //!
 //! ```text
 //! publish, subscribe ─► queue ─► out ─► (socket)
@@ -6,9 +6,9 @@
 //! (socket) ─► input ─► events
 //! ```
 //!
-//! One bad message must not take the verdicts along: a message that cannot be read is confirmed,
-//! said and ignored, and one that is too long is skipped by its length. Anything else that cannot
-//! be read ends the connection.
+//! One bad message must not cost the verdicts: a message that cannot be read is confirmed, reported
+//! and ignored, and one that is too long is skipped by its length. Anything else that cannot be
+//! read ends the connection.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -26,15 +26,15 @@ use crate::line::config::{MqttSettings, MqttVersion};
 use crate::line::pipeline::channels::log_limit::Throttle;
 use crate::line::pipeline::part::reply::Reply;
 
-/// Bytes that are on their way to the socket before no more messages are added. What waits longer
-/// waits as a message.
+/// Bytes on their way to the socket before no more messages are added. Further ones wait as
+/// messages.
 const BATCH: usize = 1 << 14;
 
-/// Bytes that may wait for the socket before nothing more is read: a broker that sends and does
-/// not listen would fill the memory with confirmations.
+/// Bytes that may wait for the socket before nothing more is read: a broker that sends and does not
+/// read would fill the memory with confirmations.
 const OUT_LIMIT: usize = 1 << 16;
 
-/// How many letters of foreign text are worth a place in the log.
+/// Maximum characters of foreign text in the log.
 const SHOWN: usize = 120;
 
 /// One connection's state.
@@ -44,18 +44,18 @@ pub(crate) struct Session {
     root: String,
     limits: BrokerLimits,
     is_accepted: bool,
-    /// In seconds, where the broker says how often it wants to hear from us.
+    /// In seconds, if the broker states how often it expects a sign of life.
     keep_alive: Option<u16>,
     queue: VecDeque<Queued>,
     out: Vec<u8>,
-    /// What has happened when all of `out` is on the wire.
+    /// Events to report when all of `out` is on the wire.
     when_sent: VecDeque<ConnectionEvent>,
-    /// The socket has taken bytes and need not have passed them on.
+    /// Whether the socket has taken bytes and may not have passed them on.
     is_unflushed: bool,
-    /// The clean disconnect is in `out` or has left it.
+    /// Whether the clean disconnect is in `out` or has left it.
     is_leaving: bool,
     input: Vec<u8>,
-    /// Bytes of a packet that are still to come, and not wanted.
+    /// Bytes of an unwanted packet that are still to come.
     skip: usize,
     last_number: u16,
     in_flight: BTreeSet<u16>,
@@ -73,7 +73,7 @@ enum Queued {
 }
 
 impl Session {
-    /// Nothing has been said yet.
+    /// Creates a session on which nothing has been sent yet.
     pub(crate) fn new(settings: &MqttSettings) -> Self {
         Self {
             version: settings.version,
@@ -130,38 +130,38 @@ impl Session {
         Ok(())
     }
 
-    /// Adds what happened outside of what is said.
+    /// Adds an event from outside the protocol.
     pub(crate) fn tell(&mut self, event: ConnectionEvent) {
         self.events.push_back(event);
     }
 
-    /// The oldest thing that has happened and was not told.
+    /// Returns the oldest unreported event.
     pub(crate) fn event(&mut self) -> Option<ConnectionEvent> {
         self.events.pop_front()
     }
 
-    /// Whether the broker has let us in.
+    /// Returns whether the broker has accepted the connection.
     pub(crate) fn is_accepted(&self) -> bool {
         self.is_accepted
     }
 
-    /// How often the broker wants to hear from us, where it says so and not "never".
+    /// Returns how often the broker expects a sign of life, if it states that and not "never".
     pub(crate) fn keep_alive(&self) -> Option<Duration> {
         let seconds = self.keep_alive.filter(|&seconds| seconds > 0)?;
         Some(Duration::from_secs(seconds.into()))
     }
 
-    /// Whether the clean disconnect is on the wire, and nothing behind it.
+    /// Returns whether the clean disconnect is on the wire, and nothing behind it.
     pub(crate) fn has_left(&self) -> bool {
         self.is_leaving && self.out.is_empty() && !self.is_unflushed
     }
 
-    /// Whether there is room for what may have to be answered.
+    /// Returns whether there is room for possible answers.
     pub(crate) fn may_receive(&self) -> bool {
         self.out.len() < OUT_LIMIT
     }
 
-    /// The bytes that go to the socket next.
+    /// Returns the bytes that go to the socket next.
     pub(crate) fn outgoing(&mut self) -> &[u8] {
         while self.is_accepted && !self.is_leaving && self.out.len() < BATCH {
             let room = usize::from(self.limits.receive_maximum.min(IN_FLIGHT));
@@ -212,24 +212,24 @@ impl Session {
         }
     }
 
-    /// The socket has taken so many bytes of [`Self::outgoing`].
+    /// Notes that the socket has taken this many bytes of [`Self::outgoing`].
     pub(crate) fn taken(&mut self, count: usize) {
         self.out.drain(..count);
         self.is_unflushed = true;
     }
 
-    /// Whether the socket has taken bytes since it was [`Self::flushed`].
+    /// Returns whether the socket has taken bytes since it was [`Self::flushed`].
     pub(crate) fn is_unflushed(&self) -> bool {
         self.is_unflushed
     }
 
-    /// The socket has passed on everything that it took.
+    /// Notes that the socket has passed on everything that it took.
     pub(crate) fn flushed(&mut self) {
         self.is_unflushed = false;
         self.events.append(&mut self.when_sent);
     }
 
-    /// Takes what the socket has received.
+    /// Processes what the socket has received.
     pub(crate) fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
@@ -280,7 +280,7 @@ impl Session {
                 return Err(Failure::Garbled("a second CONNACK".to_owned()));
             }
             (Packet::Acknowledged { number, code }, true) => {
-                // One that nothing waits for says nothing.
+                // An acknowledgement that nothing waits for is ignored.
                 if self.in_flight.remove(&number) {
                     self.events.push_back(ConnectionEvent::Acknowledged {
                         packet: number,
@@ -294,7 +294,7 @@ impl Session {
         Ok(())
     }
 
-    /// CONNACK.
+    /// Handles CONNACK.
     fn enter(&mut self, code: u8, said: &BrokerProperties<'_>) -> Result<(), Failure> {
         if let Some(reason) = reason::connect_refusal(self.version, code) {
             return Err(Failure::Refused(with_detail(reason, said)));
@@ -397,8 +397,8 @@ impl Session {
         Ok((topic.to_owned(), said, payload))
     }
 
-    /// Confirms a message that is too long to be read, and says so; `false` while its beginning is
-    /// not there yet.
+    /// Confirms a message that is too long to be read, and reports it; returns `false` while its
+    /// beginning is incomplete.
     fn skip_message(&mut self, header: Header, body: &[u8]) -> Result<bool, Failure> {
         if !header.is_message() || !self.is_accepted {
             return Err(Malformed::TOO_LONG.into());
@@ -431,13 +431,13 @@ impl Session {
     }
 }
 
-/// The beginning of text that may be anything.
+/// Returns the beginning of arbitrary text.
 fn shown(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(bytes).chars().take(SHOWN).collect();
     text.escape_debug().to_string()
 }
 
-/// A reason, and what the broker has to say about it.
+/// Returns a reason, with the broker's own explanation.
 fn with_detail(reason: &str, said: &BrokerProperties<'_>) -> String {
     match said.reason {
         Some(detail) => format!("{reason} ({})", shown(detail)),

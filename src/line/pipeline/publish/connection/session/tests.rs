@@ -23,7 +23,7 @@ fn accepted(version: MqttVersion) -> Session {
     session
 }
 
-/// As the client library that the demo's subscriber uses writes it.
+/// Encodes a packet with the client library that the demo's subscriber uses.
 fn written(packet: &TheirPacket) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     packet.write(&mut bytes, None).unwrap();
@@ -34,7 +34,7 @@ fn versions() -> impl Strategy<Value = MqttVersion> {
     prop_oneof![Just(MqttVersion::V3), Just(MqttVersion::V5)]
 }
 
-/// Valid packets of a broker.
+/// Generates valid packets of a broker.
 fn packets() -> impl Strategy<Value = Vec<u8>> {
     let publish = (".{0,20}", vec(any::<u8>(), 0..300), any::<u16>(), ".{0,20}").prop_map(
         |(topic, payload, pkid, response)| {
@@ -62,7 +62,7 @@ fn packets() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever a broker sends, in whatever pieces: there is an end, and nothing grows.
+    /// Whatever a broker sends, in whatever pieces: it terminates, and nothing grows.
     #[test]
     fn bytes_that_are_no_mqtt_do_no_harm(
         version in versions(),
@@ -81,7 +81,7 @@ proptest! {
         }
     }
 
-    /// The same with packets of which a few bytes are others, which go deeper.
+    /// The same with packets in which a few bytes are changed, which reach deeper code.
     #[test]
     fn packets_with_damaged_bytes_do_no_harm(
         version in versions(),
@@ -103,7 +103,7 @@ proptest! {
         while session.event().is_some() {}
     }
 
-    /// A message arrives as it was sent, however the network cuts it.
+    /// A message arrives as it was sent, however the network splits it.
     #[test]
     fn what_another_library_writes_is_read(
         topic in "[a-z/]{1,20}",
