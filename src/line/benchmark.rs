@@ -81,7 +81,7 @@ pub struct Measurement {
 /// Latency of each step.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latencies {
-    /// From taking a picture to having it.
+    /// From taking a picture until it is available.
     pub capture: Percentiles,
     /// Waiting in links.
     pub queue: Percentiles,

@@ -21,6 +21,7 @@ mod commands;
 mod delivery;
 mod depth;
 mod drift;
+mod earlier;
 mod endurance_line;
 mod endurance_triggers;
 mod failing_disk;

@@ -112,7 +112,7 @@ pub struct Inference {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TensorRt {
-    /// Lets TensorRT compute in half precision where that is faster.
+    /// Lets TensorRT compute in half precision if that is faster.
     pub fp16: bool,
     /// Folder that keeps built engines; default: `engines` in flawd's cache folder.
     pub cache: Option<PathBuf>,

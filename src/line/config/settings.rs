@@ -234,7 +234,7 @@ pub enum SourceSettings {
         interval: Option<Duration>,
         /// Starts again after the last image.
         repeat: bool,
-        /// Waits for other images after the last one.
+        /// Waits for more images after the last one.
         watch: bool,
     },
     /// A simulated line.

@@ -1,4 +1,4 @@
-//! The wall clock, which the messages carry: does it jump, and is it synchronised?
+//! The wall clock, used in messages: whether it jumps, and whether it is synchronised.
 //!
 //! Every duration and every deadline is measured on the monotonic clock, so a jump changes no
 //! verdict. But times in messages can then no longer be compared with earlier ones, so a jump must

@@ -1,9 +1,9 @@
 //! TensorRT engines: built once per model and machine, kept, and never loaded for another.
 //!
 //! ```text
-//! CACHE/<model>-<the rest of the key>/engine.toml   what it holds for, and the files' digests
+//! CACHE/<model>-<the rest of the key>/engine.toml   its key, and the files' digests
 //!                                    /*.engine      what TensorRT built
-//!                                    /*.timing      what it measured meanwhile
+//!                                    /*.timing      its measurements
 //! ```
 //! A build takes minutes and may be interrupted at any time, so an engine is built in a hidden
 //! folder and appears by one rename, complete or not at all. Another driver, TensorRT, GPU or
@@ -36,7 +36,7 @@ pub use cached::KeptEngine;
 pub use key::EngineKey;
 pub use machine::{Machine, UNKNOWN};
 
-/// The file that makes a folder an engine.
+/// The file that marks a folder as an engine.
 const RECORD: &str = "engine.toml";
 
 /// Prefix of the name of a folder in which a process builds, and which it has locked.

@@ -2,9 +2,9 @@
 //! like.
 //!
 //! ```text
-//! whoever judged ──admit──► queue (bounded) ──► writer's thread ──► <camera>/<day>/<seq>-<what>-<series>.png
-//!        ▲                    │                  PNG, quota, age,                                   .map.png
-//!        └─ path, SHA-256 ────┘                  free space, retry
+//! judged part ─admit─► queue (bounded) ─► writer ─► <camera>/<day>/<seq>-<what>-<series>.png
+//!      ▲                  │               PNG, quota,                                   .map.png
+//!      └─ path, SHA-256 ──┘               age, free space, retry
 //! ```
 //!
 //! [`EvidenceSink::admit`] never waits: what cannot be kept is counted and left out. When the disk
@@ -37,7 +37,7 @@ pub use error::EvidenceError;
 use queue::{EvidenceQueue, EvidenceRefusal};
 pub use writer::EvidenceWriter;
 
-/// What is kept of one part.
+/// What is kept about one part.
 #[derive(Clone, Debug)]
 pub struct EvidenceItem {
     /// Name of the camera: letters, digits, `-` and `_`, since it becomes a folder.

@@ -2,9 +2,9 @@
 //! it judges anything, and exchanged for others.
 //!
 //! ```text
-//! configuration ─► bundles, verified ─► session ─► golden inputs ─► Fleet ─► ModelSet a camera
-//!                        ▲                                            │
-//!                        └── what has not changed is kept ◄───────────┘ reload
+//! configuration ─► bundles, verified ─► session ─► golden inputs ─► LoadedModels ─► ModelSet
+//!                        ▲                                            │             per camera
+//!                        └── unchanged models are kept ◄──────────────┘ reload
 //! ```
 //! A set of models never changes: a reload, or another threshold, creates a second one beside it.
 //! So an error on the way leaves the first unchanged, and nothing has to be rolled back. Contains

@@ -3,7 +3,7 @@
 //! ```text
 //! counters, record, publish ─► Metrics ──┐
 //!                                        ├──► Server ──► GET /metrics, /healthz, /readyz
-//! stages' progress, watch ───► Health ───┘
+//! progress, supervisor ─────► Health ────┘
 //! ```
 //!
 //! Nothing here waits for the pipeline and the pipeline waits for nothing here: a count is an

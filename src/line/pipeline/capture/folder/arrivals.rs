@@ -3,7 +3,7 @@
 //! ```text
 //! closed after writing, or moved in ─► inotify ──────────────┐
 //!                                                            ├─► a queue ─► the source
-//! where the system cannot say so ─► a look at intervals ─────┘
+//! not reported by the system ─► polling at intervals ────────┘
 //! ```
 //!
 //! A separate thread reads the system's events, so that nothing overflows while inspection is

@@ -142,7 +142,7 @@ impl Source for FolderSource {
         Ok(Some(Frame::new(Some(part), image, captured)))
     }
 
-    /// A watched folder may come back.
+    /// Reopens a watched folder, which may have come back.
     fn reopen(&mut self) -> Result<(), CameraLost> {
         let watched = self.begin_to_watch();
         watched.map_err(|error| CameraLost(error.to_string()))

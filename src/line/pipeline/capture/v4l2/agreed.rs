@@ -7,7 +7,7 @@ use super::device::{Device, OfferedSize, no_format};
 use crate::line::config::{PixelFormat, V4l2};
 use crate::line::pipeline::capture::pixels::Layout;
 
-/// A picture in one piece; drivers of interlaced cameras answer otherwise.
+/// A non-interlaced picture; drivers of interlaced cameras answer otherwise.
 const PROGRESSIVE: u32 = 1;
 
 /// Returns the code of a pixel format.

@@ -10,8 +10,8 @@
 //! So it has to be proven that the record is at fault:
 //!
 //! ```text
-//! refused for what is in it, or the connection ended there ─► again ─► passed over
-//!     ─► one behind it is taken ─► again, alone ─► the same as before: set aside
+//! refused for its content, or the connection ended there ─► again ─► passed over
+//!     ─► one behind it is acknowledged ─► again, alone ─► same result: set aside
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};

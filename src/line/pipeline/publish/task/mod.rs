@@ -1,5 +1,5 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
-//! What goes out meanwhile is in `send.rs` and `say.rs`, what comes in in `note.rs`.
+//! Outgoing messages are in `send.rs` and `status.rs`, incoming ones in `note.rs`.
 
 mod note;
 mod send;

@@ -167,8 +167,8 @@ impl Task {
         (due <= now && is_missing).then_some(Ended::Stalled)
     }
 
-    /// Determines the likely cause of a connection's end: what the broker should have acknowledged
-    /// next. A record is held back before it is sent again, so that verdicts do not depend on it.
+    /// Attributes the end of a connection to what the broker should have acknowledged next. A
+    /// record is held back before it is sent again, so that verdicts do not depend on it.
     pub(crate) fn blame(&mut self, ended: &Ended) {
         let now = Instant::now();
         match (self.in_flight.oldest().cloned(), ended) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! verdict ─► waiting ─┐
-//!                     ├─ as much as the window has room for ─► broker ─► in_flight
+//!                     ├─ as far as the window allows ────────► broker ─► in_flight
 //! journal ─► outbox ──┘
 //! ```
 

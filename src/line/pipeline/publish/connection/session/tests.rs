@@ -1,4 +1,4 @@
-//! Any bytes, and the bytes of another library.
+//! Arbitrary bytes, and the bytes of another library.
 
 use bytes::BytesMut;
 use proptest::collection::vec;
