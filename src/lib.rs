@@ -2,7 +2,7 @@
 //! production line.
 //!
 //! Two lives and one file between them: the [`lab`] makes a [`bundle`] of pictures of good parts,
-//! and the [`line`] judges parts by it. What both need is below them. The program is this library
+//! and the [`mod@line`] judges parts by it. What both need is below them. The program is this library
 //! and a `main` that maps the outcome to an exit code, so that tests run the real thing.
 
 pub mod bundle;

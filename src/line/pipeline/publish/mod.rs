@@ -8,7 +8,7 @@
 //! The *record* of a verdict is different: it stays in the journal until the broker has
 //! acknowledged it, is requested by credit, and is sent in order, behind the messages in real time.
 //!
-//! Incoming triggers and commands are read by [`inbound`] and passed on at once.
+//! Incoming triggers and commands are read by [`incoming`] and passed on at once.
 //!
 //! Order on every connection: last will (with the connection itself), subscriptions, `state`, then
 //! `online`, so that a subscriber that sees `online` can rely on `state`. On a clean end: verdicts
