@@ -165,6 +165,22 @@ pub(super) fn cases() -> Vec<Case> {
             binary("P5 60000 60000 255\n", &GREYS),
             Refused(&["60000x60000", "--max-megapixels"]),
         ),
+        // A decoder would walk through all of its rows.
+        case(
+            "four billion rows of nothing, bits",
+            binary("P4 0 4294907296\n", &[]),
+            Refused(&["damaged", "4294907296x0"]),
+        ),
+        case(
+            "four billion rows of nothing, grey",
+            binary("P5 0 4294907296 255\n", &[]),
+            Refused(&["damaged", "4294907296x0"]),
+        ),
+        case(
+            "four billion rows of nothing, text",
+            text("P3 0 4294907296 255\n"),
+            Refused(&["damaged", "4294907296x0"]),
+        ),
         case(
             "a size that is not a number",
             binary("P5 three 2 255\n", &GREYS),

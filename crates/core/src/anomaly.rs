@@ -83,18 +83,18 @@ impl AnomalyMap {
         self.size
     }
 
-    /// The values in row-major order; all are finite.
+    /// Returns the values in row-major order; all are finite.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The largest value.
+    /// Returns the largest value.
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(f32::MIN, f32::max)
     }
 
-    /// The map at another size, bilinear with `align_corners = false`: the place in the source
-    /// of an output cell `o` is `(o + 0.5) * source / target - 0.5`, held inside the map.
+    /// Returns the map at another size, bilinear with `align_corners = false`: the place in the
+    /// source of an output cell `o` is `(o + 0.5) * source / target - 0.5`, held inside the map.
     ///
     /// # Panics
     /// If `target` has no cells.

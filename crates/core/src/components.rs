@@ -2,9 +2,9 @@
 
 use crate::image::Size;
 
-/// The 8-connected components of the cells that are `inside`, in the order of their first cells;
-/// cells that touch at a corner are connected. Each is the row-major places of its cells, in no
-/// order.
+/// Returns the 8-connected components of the cells that are `inside`, in the order of their first
+/// cells; cells that touch at a corner are connected. Each is the row-major places of its cells, in
+/// no order.
 ///
 /// # Panics
 /// If `inside` has not one value for each cell of `size`.

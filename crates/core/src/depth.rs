@@ -48,14 +48,14 @@ impl Depth {
     /// All bits that there are.
     pub const FULL: Self = Self(16);
 
-    /// The lowest depth of a usual sensor that holds `value`: 8, 10, 12, 14 or 16 bits.
+    /// Returns the lowest depth of a usual sensor that holds `value`: 8, 10, 12, 14 or 16 bits.
     pub fn holding(value: u16) -> Self {
         let usual = [8, 10, 12, 14].map(Self);
         let found = usual.into_iter().find(|depth| value <= depth.white());
         found.unwrap_or(Self::FULL)
     }
 
-    /// The highest value, which is white.
+    /// Returns the highest value, which is white.
     pub fn white(self) -> u16 {
         u16::MAX >> (16 - self.0)
     }
@@ -77,7 +77,8 @@ impl From<RgbImage> for Picture {
 }
 
 impl Picture {
-    /// The picture with 8 bits a channel; `depth` is that of a picture that does not say its own.
+    /// Returns the picture with 8 bits a channel; `depth` is that of a picture that does not say
+    /// its own.
     ///
     /// # Errors
     /// As [`DeepImage::at`].
@@ -166,17 +167,17 @@ impl DeepImage {
         })
     }
 
-    /// The samples in their order.
+    /// Returns the samples in their order.
     pub fn samples(&self) -> &[u16] {
         &self.samples
     }
 
-    /// The highest value.
+    /// Returns the highest value.
     pub fn highest(&self) -> u16 {
         self.highest
     }
 
-    /// The picture with 8 bits a channel. Where no depth is given, all 16 bits count.
+    /// Returns the picture with 8 bits a channel. Where no depth is given, all 16 bits count.
     ///
     /// # Errors
     /// If it has values above the white of `depth`, or none is given and the picture speaks against
@@ -190,7 +191,8 @@ impl DeepImage {
         }
     }
 
-    /// The picture with 8 bits a channel, where `white` is 255; what lies above is white too.
+    /// Returns the picture with 8 bits a channel, where `white` is 255; what lies above is white
+    /// too.
     pub fn with_white(&self, white: u16) -> RgbImage {
         let white = u32::from(white.max(1));
         let level = |value| (value * 255 + white / 2) / white;

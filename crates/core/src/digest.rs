@@ -20,12 +20,12 @@ impl Digest {
         Self(bytes)
     }
 
-    /// The 64 hexadecimal digits alone, as a part of a file name.
+    /// Returns the 64 hexadecimal digits alone, as a part of a file name.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -188,7 +188,7 @@ impl Jumper {
         }
     }
 
-    /// The factor by which a p-value changes the capital: 1 on average where p-values are
+    /// Returns the factor by which a p-value changes the capital: 1 on average where p-values are
     /// uniform.
     fn bet(&mut self, p_value: f64) -> f64 {
         for (share, slope) in self.shares.iter_mut().zip(SLOPES) {

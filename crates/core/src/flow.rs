@@ -126,7 +126,8 @@ impl FlowSpec {
         Ok(())
     }
 
-    /// Whether this is the published flow, three scales that see each other, and no variant of it.
+    /// Returns whether this is the published flow, three scales that see each other, and no variant
+    /// of it.
     pub fn is_published(&self) -> bool {
         self.scales == SCALES && self.cross_scale
     }
@@ -137,14 +138,14 @@ impl FlowSpec {
         [first, self.channels - first]
     }
 
-    /// The channel permutations, one a scale for each block.
+    /// Returns the channel permutations, one a scale for each block.
     pub fn permutations(&self) -> Vec<Vec<Vec<usize>>> {
         let of_block =
             |block| block_permutations(self.permutation, block as u32, self.channels, self.scales);
         (0..self.kernels.len()).map(of_block).collect()
     }
 
-    /// The place of every parameter, and with it the number of parameters.
+    /// Returns the place of every parameter, and with it the number of parameters.
     pub fn layout(&self) -> FlowLayout {
         let [first, second] = self.halves();
         let mut cursor = Cursor { next: 0 };
@@ -222,7 +223,7 @@ impl ConvLayout {
 }
 
 impl SubnetLayout {
-    /// The convolutions under their published names, in the published order.
+    /// Returns the convolutions under their published names, in the published order.
     pub fn convolutions(&self) -> Vec<(&'static str, &ConvLayout)> {
         let conv_0 = ["conv_scale0_0", "conv_scale1_0", "conv_scale2_0"];
         let conv_1 = ["conv_scale0_1", "conv_scale1_1", "conv_scale2_1"];

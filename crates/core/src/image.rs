@@ -25,7 +25,7 @@ impl Size {
         Self { height, width }
     }
 
-    /// Number of pixels or cells.
+    /// Returns the number of pixels or cells.
     ///
     /// Saturates, so that a size from outside cannot wrap into a small one.
     pub const fn area(self) -> usize {
@@ -124,7 +124,7 @@ impl RgbImage {
         self.size
     }
 
-    /// The bytes: row-major, red, green, blue.
+    /// Returns the bytes: row-major, red, green, blue.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }

@@ -189,7 +189,7 @@ pub struct SelectionRecord {
 }
 
 impl SelectionRecord {
-    /// True if nothing was decided by hand.
+    /// Returns `true` if nothing was decided by hand.
     pub fn is_empty(&self) -> bool {
         self.excluded.is_empty() && self.accepted.is_empty()
     }
@@ -234,7 +234,7 @@ impl GoldenRecord {
     /// half precision, far narrower than what a wrong colour order or a wrong resize does.
     pub const RELATIVE_TOLERANCE: f32 = 0.01;
 
-    /// True if `score` is the golden score within tolerance.
+    /// Returns `true` if `score` is the golden score within tolerance.
     pub fn is_reproduced_by(&self, score: f32) -> bool {
         (score - self.score).abs() <= self.tolerance
     }
@@ -259,7 +259,7 @@ impl BundleVersion {
         patch: 0,
     };
 
-    /// The version after a new calibration.
+    /// Returns the version after a new calibration.
     pub fn recalibrated(self) -> Self {
         Self {
             minor: self.minor.saturating_add(1),
@@ -268,7 +268,7 @@ impl BundleVersion {
         }
     }
 
-    /// The version after a change that no verdict depends on.
+    /// Returns the version after a change that no verdict depends on.
     pub fn redescribed(self) -> Self {
         Self {
             patch: self.patch.saturating_add(1),

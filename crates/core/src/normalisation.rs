@@ -73,7 +73,7 @@ impl Normalisation {
         channel_order: ChannelOrder::Rgb,
     };
 
-    /// Reads the properties `mean`, `std` and `channel_order`; none where the first two are absent.
+    /// Reads the properties `mean`, `std` and `channel_order`; `None` if the first two are absent.
     /// The order is RGB where nothing is said.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Normalisation {
         }))
     }
 
-    /// The properties that [`Normalisation::from_properties`] reads back.
+    /// Returns the properties that [`Normalisation::from_properties`] reads back.
     pub fn to_properties(self) -> [(&'static str, String); 3] {
         let join = |numbers: [f32; 3]| numbers.map(|x| x.to_string()).join(",");
         [

@@ -29,8 +29,8 @@ const AT_LEAST: usize = 3;
 /// The number of spacings that the others take to say what is usual.
 const SPACINGS: usize = 2;
 
-/// How many of the highest scores stand apart from the others; 0 where there are too few to tell.
-/// At most a tenth of them, or three: more are not odd pictures, but another kind of part.
+/// Returns how many of the highest scores stand apart from the others; 0 where there are too few to
+/// tell. At most a tenth of them, or three: more are not odd pictures, but another kind of part.
 pub fn standing_apart(scores: &[f32]) -> usize {
     let log = |score: &f32| f64::from(score.max(f32::MIN_POSITIVE)).ln();
     let mut logs: Vec<f64> = scores.iter().map(log).collect();

@@ -24,7 +24,8 @@ pub enum PermutationKind {
     NumpyPcg64,
 }
 
-/// The permutations of block `block` over `channels` channels for `scales` scales, finest first.
+/// Returns the permutations of block `block` over `channels` channels for `scales` scales, finest
+/// first.
 ///
 /// A permutation `p` gathers: output channel `c` is input channel `p[c]`.
 pub fn block_permutations(

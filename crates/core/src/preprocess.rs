@@ -125,7 +125,8 @@ pub enum PreprocessError {
 }
 
 impl Geometry {
-    /// The part of `image` that is inspected, turned and mirrored, at its original resolution.
+    /// Returns the part of `image` that is inspected, turned and mirrored, at its original
+    /// resolution.
     ///
     /// # Errors
     /// If the region of interest does not lie inside the image.
@@ -136,8 +137,9 @@ impl Geometry {
         Ok(RgbImage::new(size, pixels).expect("an oriented view fills its size"))
     }
 
-    /// The smallest rectangle of a picture of size `picture` that covers `cells`, a rectangle of a
-    /// grid that is laid over the inspected part as the model sees it: turned and mirrored.
+    /// Returns the smallest rectangle of a picture of size `picture` that covers `cells`, a
+    /// rectangle of a grid that is laid over the inspected part as the model sees it: turned and
+    /// mirrored.
     ///
     /// The way back for anything that has the shape of the model's input, at any resolution: the
     /// resize keeps proportions, so the tensor's size does not matter. `cells` lies inside `grid`.
@@ -178,7 +180,7 @@ impl Geometry {
         })
     }
 
-    /// The region of interest in a picture of this size.
+    /// Returns the region of interest in a picture of this size.
     fn inspected(&self, whole: Size) -> Result<RegionOfInterest, PreprocessError> {
         let region = self.region.unwrap_or(RegionOfInterest {
             left: 0,
@@ -247,8 +249,8 @@ impl Geometry {
     }
 }
 
-/// The pixels, of `pixels` in a line, that the cells `start..start + length` of `cells` in the
-/// same line touch: the first one and their number.
+/// Returns the pixels, of `pixels` in a line, that the cells `start..start + length` of `cells` in
+/// the same line touch: the first one and their number.
 fn stretch((start, length): (usize, usize), cells: usize, pixels: usize) -> (usize, usize) {
     let first = start * pixels / cells;
     let end = ((start + length) * pixels).div_ceil(cells);
@@ -303,7 +305,7 @@ impl Preprocessor {
         }
     }
 
-    /// The model's input size.
+    /// Returns the model's input size.
     pub fn target(&self) -> Size {
         self.target
     }
@@ -342,7 +344,8 @@ impl Preprocessor {
     }
 }
 
-/// The kept resampler if it is for pictures of this size, else a new one that is kept instead.
+/// Returns the kept resampler if it is for pictures of this size, else a new one that is kept
+/// instead.
 fn resampler(kept: &mut Option<Resampler>, source: Size, target: Size) -> &mut Resampler {
     if kept.as_ref().is_none_or(|kept| kept.source() != source) {
         *kept = None;

@@ -85,8 +85,8 @@ pub enum QualityError {
 }
 
 impl QualityLimits {
-    /// The limits for pictures like these good ones: their range, widened, so that each of them
-    /// passes with room to spare. `None` if there are none.
+    /// Returns the limits for pictures like these good ones: their range, widened, so that each of
+    /// them passes with room to spare. `None` if there are none.
     ///
     /// A black frame, a white one or a covered lens among them does not set a limit: the few that
     /// lie farther out than the limits of all the others, by as much again, count for nothing, and
@@ -108,7 +108,7 @@ impl QualityLimits {
         })
     }
 
-    /// True if a picture can lie within the limits.
+    /// Returns `true` if a picture can lie within the limits.
     pub fn is_possible(&self) -> bool {
         let brightness = self.brightness_min..=self.brightness_max;
         !brightness.is_empty()
@@ -149,8 +149,9 @@ impl QualityLimits {
     }
 }
 
-/// The lowest value of those that do not stand apart; `None` if there are none. The few lowest stand
-/// apart where they lie below `share` of `share` of the next one, and `apart` below it.
+/// Returns the lowest value of those that do not stand apart; `None` if there are none. The few
+/// lowest stand apart where they lie below `share` of `share` of the next one, and `apart` below
+/// it.
 fn lowest(mut values: Vec<f64>, share: f64, apart: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let most = (values.len() / 10)

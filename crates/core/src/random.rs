@@ -9,12 +9,12 @@
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The sequence that belongs to a seed.
+    /// Returns the sequence that belongs to a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;

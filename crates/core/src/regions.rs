@@ -36,9 +36,9 @@ pub struct Region {
     pub score: f32,
 }
 
-/// The connected places of `map` that are above `threshold`, highest value first, and of these at
-/// most [`MAX_REGIONS`]. Cells that touch at a corner are connected. `picture` is the size of the
-/// camera's picture that the map was made of, through `geometry`.
+/// Returns the connected places of `map` that are above `threshold`, highest value first, and of
+/// these at most [`MAX_REGIONS`]. Cells that touch at a corner are connected. `picture` is the size
+/// of the camera's picture that the map was made of, through `geometry`.
 ///
 /// # Errors
 /// If the region of interest does not lie inside such a picture.
@@ -96,7 +96,7 @@ impl Component {
     }
 }
 
-/// The connected cells above `threshold`, in the order of their first cells.
+/// Returns the connected cells above `threshold`, in the order of their first cells.
 fn above(map: &AnomalyMap, threshold: f32) -> Vec<Component> {
     let width = map.size().width;
     let values = map.values();
@@ -140,7 +140,7 @@ impl PixelCalibration {
         Calibration::from_scores(maxima, alpha).map(Self)
     }
 
-    /// The same maxima and threshold, of another method.
+    /// Returns the same maxima and threshold, of another method.
     ///
     /// # Errors
     /// If the method could not have given so many maxima.
@@ -148,7 +148,7 @@ impl PixelCalibration {
         self.0.with_method(method).map(Self)
     }
 
-    /// The threshold that the same maxima give at another rate.
+    /// Returns the threshold that the same maxima give at another rate.
     ///
     /// # Errors
     /// As [`Calibration::from_scores`].
@@ -156,27 +156,27 @@ impl PixelCalibration {
         self.0.at_rate(alpha).map(Self)
     }
 
-    /// The largest value of an anomaly map that still counts as usual.
+    /// Returns the largest value of an anomaly map that still counts as usual.
     pub fn threshold(&self) -> f32 {
         self.0.threshold()
     }
 
-    /// The probability that is promised.
+    /// Returns the probability that is promised.
     pub fn alpha(&self) -> f64 {
         self.0.alpha()
     }
 
-    /// Number of calibration pictures.
+    /// Returns the number of calibration pictures.
     pub fn n(&self) -> usize {
         self.0.n()
     }
 
-    /// The highest map values of the calibration pictures, ascending.
+    /// Returns the highest map values of the calibration pictures, ascending.
     pub fn maxima(&self) -> &[f32] {
         self.0.scores()
     }
 
-    /// The promise and its small print, human-readable.
+    /// Returns the promise and its small print, human-readable.
     pub fn promise(&self) -> String {
         let (alpha, n) = (shown(self.alpha()), self.n());
         match self.0.method() {

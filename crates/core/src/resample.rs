@@ -101,7 +101,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION).min(255) as u8
 }
 
-/// The windows of a line of `target` pixels over one of `source` pixels.
+/// Returns the windows of a line of `target` pixels over one of `source` pixels.
 ///
 /// A triangle whose half-width is one pixel of the coarser of the two lines, centred on the
 /// target pixel. The weights are not negative and sum to one but for rounding.

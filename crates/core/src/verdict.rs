@@ -58,7 +58,7 @@ impl Reason {
         Self::Paused,
     ];
 
-    /// The name in messages and metrics.
+    /// Returns the name in messages and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
@@ -82,7 +82,7 @@ impl fmt::Display for Reason {
 }
 
 impl Verdict {
-    /// The verdict on a part with this anomaly score.
+    /// Returns the verdict on a part with this anomaly score.
     pub fn from_score(score: f32, calibration: &Calibration) -> Self {
         if calibration.is_anomalous(score) {
             Self::Ng

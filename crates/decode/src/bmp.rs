@@ -19,8 +19,8 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Whether a packed BMP has every pixel; none where it is not a packed one, or is cut, which the
-/// decoder says.
+/// Returns whether a packed BMP has every pixel; `None` if it is not a packed one, or is cut, which
+/// the decoder says.
 fn walk(bytes: &[u8]) -> Option<bool> {
     let long = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (start, header, compression) = (long(10)?, long(14)?, long(30)?);

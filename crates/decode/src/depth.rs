@@ -41,8 +41,8 @@ impl Statement {
     }
 }
 
-/// The statement of the file `bytes`, whose samples are those of `image`; none where it says no more
-/// than that it has 16 bits.
+/// Returns the statement of the file `bytes`, whose samples are those of `image`; `None` if it says
+/// no more than that it has 16 bits.
 ///
 /// # Errors
 /// If the samples contradict it, or what is white cannot be known.
@@ -59,7 +59,7 @@ pub(super) fn stated(
     }
 }
 
-/// The depth whose white is exactly this value, except the full one, which says nothing.
+/// Returns the depth whose white is exactly this value, except the full one, which says nothing.
 fn ending_at(white: u64) -> Option<Depth> {
     let depths = (8..16).filter_map(|bits| Depth::try_from(bits).ok());
     depths.into_iter().find(|it| u64::from(it.white()) == white)
@@ -88,7 +88,7 @@ fn of_png(bytes: &[u8], image: &DeepImage) -> Option<Statement> {
     })
 }
 
-/// The most significant bits of any colour channel that the chunk `sBIT` of a PNG states.
+/// Returns the most significant bits of any colour channel that the chunk `sBIT` of a PNG states.
 fn significant_bits(png: &[u8]) -> Option<u8> {
     const SIGNATURE: usize = 8;
     const COLOUR_TYPE: usize = 25;

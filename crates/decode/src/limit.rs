@@ -30,8 +30,14 @@ pub(super) fn max_file_bytes() -> u64 {
     max_megapixels() * 16_000_000
 }
 
-/// Whether a file may be that large.
+/// Whether a picture may be that large. One without pixels may have four billion rows, each of which
+/// a decoder walks through.
 pub(super) fn admit(size: Size) -> Result<(), Problem> {
+    if size.area() == 0 {
+        return Err(Problem::Damaged(format!(
+            "its header says {size} pixels, which is no picture"
+        )));
+    }
     let limit = max_megapixels();
     if size.area() as u64 > limit * 1_000_000 {
         return Err(Problem::TooLarge { size, limit });

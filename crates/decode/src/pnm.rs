@@ -22,7 +22,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// The white of a PNM, and its highest sample.
+/// Returns the white of a PNM, and its highest sample.
 fn highest(bytes: &[u8]) -> Option<(u32, u32)> {
     let decoder = PnmDecoder::new(Cursor::new(bytes)).ok()?;
     let samples = decoder.total_bytes();

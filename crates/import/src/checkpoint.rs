@@ -61,8 +61,8 @@ impl Checkpoint {
     }
 }
 
-/// The single numbers beside the model, by their names; a tensor of the model itself that belongs
-/// to neither flow nor extractor is an error.
+/// Returns the single numbers beside the model, by their names; a tensor of the model itself that
+/// belongs to neither flow nor extractor is an error.
 fn beside(
     file: &TensorFile,
     found: &Found,

@@ -38,7 +38,7 @@ impl Elements {
         }
     }
 
-    /// The numbers in `bytes`, which are little-endian as files and machines are.
+    /// Returns the numbers in `bytes`, which are little-endian as files and machines are.
     pub(crate) fn read(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::Double => each(bytes, |x| f64::from_le_bytes(x) as f32),

@@ -35,7 +35,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// Reads the extractor of the model whose names begin with `model`; none where it has none.
+    /// Reads the extractor of the model whose names begin with `model`; `None` if it has none.
     pub(crate) fn read(file: &TensorFile, model: &str) -> Result<Option<Self>, TensorError> {
         let mut copies = COPIES
             .iter()

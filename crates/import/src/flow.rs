@@ -66,7 +66,7 @@ pub(crate) struct ReadFlow {
     pub(crate) parameters: Vec<f32>,
 }
 
-/// The part of a name that says whose it is: `prefix`, place in the list, subnet.
+/// Returns the part of a name that says whose it is: `prefix`, place in the list, subnet.
 fn dissect(name: &str) -> Option<(&str, usize, &str)> {
     let at = name.find(LIST)?;
     let (prefix, rest) = name.split_at(at);
@@ -128,7 +128,7 @@ impl Found {
         &self.prefix
     }
 
-    /// True if a name is below the list of blocks.
+    /// Returns `true` if a name is below the list of blocks.
     pub(crate) fn holds(&self, name: &str) -> bool {
         name.strip_prefix(&self.prefix)
             .is_some_and(|rest| rest.starts_with(LIST))
@@ -172,7 +172,7 @@ impl Found {
         format!("{}{LIST}{place}.{subnet}.{tensor}", self.prefix)
     }
 
-    /// The shape of the flow by the first convolutions of its subnets.
+    /// Returns the shape of the flow by the first convolutions of its subnets.
     fn spec(&self, file: &TensorFile, clamp: f32) -> Result<FlowSpec, CheckpointError> {
         let first_convolution = |block, subnet| {
             let key = self.key(block, subnet, "conv_scale0_0.weight");
@@ -211,7 +211,7 @@ impl Found {
         Ok(spec)
     }
 
-    /// The name and shape of every tensor, in the order of the layout.
+    /// Returns the name and shape of every tensor, in the order of the layout.
     fn tensors(&self, spec: &FlowSpec) -> Vec<(String, Vec<usize>)> {
         let layout = spec.layout();
         let subnets = layout.blocks.iter().enumerate();
@@ -226,7 +226,7 @@ impl Found {
     }
 }
 
-/// The tensors of a subnet under their own names, in the order of the layout.
+/// Returns the tensors of a subnet under their own names, in the order of the layout.
 fn subnet_tensors(layout: &SubnetLayout) -> impl Iterator<Item = (String, Vec<usize>)> {
     let gains = (0..SCALES).map(|scale| (format!("gamma{scale}"), vec![1]));
     let convolutions = layout.convolutions().into_iter().map(|(name, conv)| {

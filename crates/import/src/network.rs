@@ -7,7 +7,7 @@ const CONTAINERS: [&str; 3] = ["state_dict.", "model_state_dict.", "model."];
 /// nothing but the network.
 const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "backbone."];
 
-/// The names that belong to the network, each with what it is called there.
+/// Returns the names that belong to the network, each with what it is called there.
 pub(crate) fn own_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
     let mut names: Vec<(&str, &str)> = names.map(|name| (name, name)).collect();
     if let Some(container) = CONTAINERS

@@ -28,7 +28,7 @@ const END: &[u8; 4] = b"PK\x05\x06";
 const ZIP64_LENGTH: u64 = 76;
 const END_LENGTH: u64 = 22;
 
-/// A copy without the zip64 records, where they mislead; none where the file can be read as it is.
+/// A copy without the zip64 records, where they mislead; `None` if the file can be read as it is.
 ///
 /// # Errors
 /// If the file cannot be read, or there is no room for the copy.

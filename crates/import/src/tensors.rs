@@ -239,7 +239,7 @@ impl TensorFile {
         })
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -250,18 +250,18 @@ impl TensorFile {
         copy.map_or(&self.path, |copy| copy.path())
     }
 
-    /// The names of all tensors, in alphabetical order; those in nested dictionaries with the keys
-    /// of all of them, joined by full stops.
+    /// Returns the names of all tensors, in alphabetical order; those in nested dictionaries with
+    /// the keys of all of them, joined by full stops.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// True if there is a tensor of this name.
+    /// Returns `true` if there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// The shape of a tensor.
+    /// Returns the shape of a tensor.
     ///
     /// # Errors
     /// If there is none of this name.
@@ -269,7 +269,7 @@ impl TensorFile {
         Ok(&self.entry(name)?.shape)
     }
 
-    /// True if a tensor's elements are floating-point numbers; others cannot be read.
+    /// Returns `true` if a tensor's elements are floating-point numbers; others cannot be read.
     ///
     /// # Errors
     /// If there is none of this name.
@@ -411,7 +411,7 @@ pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
     }
 }
 
-/// True if a file begins as an archive does.
+/// Returns `true` if a file begins as an archive does.
 fn is_archive(path: &Path) -> bool {
     let mut start = [0; 4];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));

@@ -49,7 +49,7 @@ pub(crate) fn write(out: &mut Vec<u8>, position: u64, stream: Option<(&str, u64)
     out[start..start + PREFIX].copy_from_slice(&prefix);
 }
 
-/// The entry at the start of `bytes`, if one of this position is there and whole.
+/// Returns the entry at the start of `bytes`, if one of this position is there and whole.
 pub(crate) fn read(bytes: &[u8], position: u64) -> Option<FoundEntry<'_>> {
     let mut reader = ByteReader(bytes);
     let length = reader.u32().filter(|&length| length > 0)?;

@@ -57,7 +57,7 @@ impl Folder {
         self.path.join(HEAD)
     }
 
-    /// The file of the segment that begins with this position.
+    /// Returns the file of the segment that begins with this position.
     pub(crate) fn segment(&self, first: u64) -> PathBuf {
         self.path.join(format!("{first:020}{SEGMENT}"))
     }
@@ -177,12 +177,12 @@ fn make(path: &Path, waits: bool) -> io::Result<()> {
     }
 }
 
-/// True if the file has been deleted, though it is open.
+/// Returns `true` if the file has been deleted, though it is open.
 pub(crate) fn vanished(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
-/// True if the error says that there is no room on the disk.
+/// Returns `true` if the error says that there is no room on the disk.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -190,8 +190,8 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// True if the error says that this place of the disk, and not the program's surroundings, is the
-/// reason.
+/// Returns `true` if the error says that this place of the disk, and not the program's
+/// surroundings, is the reason.
 pub(crate) fn is_bad_place(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),

@@ -91,7 +91,7 @@ impl Found {
         })
     }
 
-    /// The name of the journal that it says it belongs to.
+    /// Returns the name of the journal that it says it belongs to.
     pub(crate) fn id(&self) -> Option<&str> {
         match &self.read {
             Some(Read::Header(header, _)) => Some(&header.id),
@@ -113,12 +113,12 @@ impl Found {
         };
     }
 
-    /// True if it is a part of the journal.
+    /// Returns `true` if it is a part of the journal.
     pub(crate) fn is_ours(&self) -> bool {
         self.state != State::Foreign
     }
 
-    /// True if more can be written to it.
+    /// Returns `true` if more can be written to it.
     pub(crate) fn is_whole(&self) -> bool {
         self.state == State::Whole
     }

@@ -21,7 +21,7 @@ pub(crate) enum FrameError {
     Version(u32),
 }
 
-/// The frame around `body`. The checksum (CRC-32) is over everything else.
+/// Returns the frame around `body`. The checksum (CRC-32) is over everything else.
 pub(crate) fn seal(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
     with_version(magic, VERSION, body)
 }
@@ -38,7 +38,7 @@ fn with_version(magic: &[u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The body of the frame at the start of `bytes`, and the bytes that the frame takes.
+/// Returns the body of the frame at the start of `bytes`, and the bytes that the frame takes.
 pub(crate) fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<(&'a [u8], usize), FrameError> {
     let parts = || {
         let mut reader = ByteReader(bytes);
@@ -57,8 +57,8 @@ pub(crate) fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<(&'a [u8], us
     }
 }
 
-/// The bytes of the frame at `offset` in the file, whole or not: at most `most`, and no more than
-/// its length says. The error says why there are fewer, if the disk is the reason.
+/// Returns the bytes of the frame at `offset` in the file, whole or not: at most `most`, and no
+/// more than its length says. The error says why there are fewer, if the disk is the reason.
 pub(crate) fn load(
     magic: &[u8; 8],
     file: &File,

@@ -65,8 +65,9 @@ impl Journal {
         &self.recovery
     }
 
-    /// The journal's name: 12 hexadecimal digits, drawn at random when it was made. A journal that
-    /// begins again has another one, so that name, stream and number together never repeat.
+    /// Returns the journal's name: 12 hexadecimal digits, drawn at random when it was made. A
+    /// journal that begins again has another one, so that name, stream and number together never
+    /// repeat.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.store.record.id
@@ -204,7 +205,7 @@ impl Journal {
         given_up
     }
 
-    /// The first position that is not acknowledged; equal to [`Journal::end`] if all are.
+    /// Returns the first position that is not acknowledged; equal to [`Journal::end`] if all are.
     #[must_use]
     pub fn oldest(&self) -> Position {
         Position(self.store.record.oldest)

@@ -38,7 +38,7 @@ impl Options {
         (self.capacity / 4).min(1 << 30)
     }
 
-    /// True if writes wait for the disk.
+    /// Returns `true` if writes wait for the disk.
     pub(crate) fn waits(&self) -> bool {
         self.sync == Durability::Always
     }

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Position(pub(crate) u64);
 
 impl Position {
-    /// The position with this number; 0 is that of the first entry ever.
+    /// Returns the position with this number; 0 is that of the first entry ever.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
@@ -20,7 +20,7 @@ impl Position {
         self.0
     }
 
-    /// The position after this one.
+    /// Returns the position after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

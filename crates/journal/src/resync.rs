@@ -17,8 +17,8 @@ const EFFORT: u64 = 64 << 20;
 /// What it takes to try a position, in bytes of a checksum (not measured).
 const PER_POSITION: u64 = 256;
 
-/// The first whole entry at `skip` or later in the bytes, of one of these positions: where it
-/// begins, and its position.
+/// Returns the first whole entry at `skip` or later in the bytes, of one of these positions: where
+/// it begins, and its position.
 pub(crate) fn find(bytes: &[u8], skip: usize, positions: Range<u64>) -> Option<(usize, u64)> {
     let mut effort = EFFORT;
     for offset in skip..bytes.len() {
@@ -41,7 +41,7 @@ pub(crate) fn find(bytes: &[u8], skip: usize, positions: Range<u64>) -> Option<(
     None
 }
 
-/// The part of the checksum that does not depend on the position.
+/// Returns the part of the checksum that does not depend on the position.
 fn content(length: u32, body: &[u8]) -> crc32fast::Hasher {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&length.to_le_bytes());

@@ -63,7 +63,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header's bytes.
+    /// Returns the header's bytes.
     pub(crate) fn seal(&self) -> Vec<u8> {
         let mut body = Vec::new();
         put_text(&mut body, &self.id);
@@ -135,7 +135,7 @@ impl Segment {
         Ok(())
     }
 
-    /// How many of its entries lie at or after `position`.
+    /// Returns how many of its entries lie at or after `position`.
     pub(crate) fn from(&self, position: u64) -> u64 {
         let from = position.max(self.first);
         let gone = self.gaps.iter();
@@ -154,12 +154,12 @@ impl Segment {
         (next < self.end).then_some(next)
     }
 
-    /// The gap that begins at this position.
+    /// Returns the gap that begins at this position.
     pub(crate) fn gap(&self, position: u64) -> Option<&Gap> {
         self.gaps.iter().find(|gap| gap.from == position)
     }
 
-    /// True if there is no entry in it.
+    /// Returns `true` if there is no entry in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.first
     }
@@ -184,8 +184,8 @@ pub(crate) fn erase(file: &File, mut offset: u64, mut count: u64) -> io::Result<
     Ok(())
 }
 
-/// The header of the segment of this position and where the first entry begins, as far as the
-/// disk gives it back.
+/// Returns the header of the segment of this position and where the first entry begins, as far as
+/// the disk gives it back.
 pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, FrameError> {
     let (bytes, fault) = frame::load(MAGIC, file, 0, size);
     let whole = match frame::open(MAGIC, &bytes) {

@@ -179,7 +179,7 @@ impl Store {
         true
     }
 
-    /// True if the newest segment takes an entry of this size at the next position.
+    /// Returns `true` if the newest segment takes an entry of this size at the next position.
     fn takes(&self, needed: u64) -> bool {
         let (Some(segment), Some(file)) = (self.segments.back(), &self.newest) else {
             return false;

@@ -72,8 +72,8 @@ impl Walk {
         (self.position, self.offset) = (position, offset);
     }
 
-    /// The entry where it stands, of which nothing lies at `end` or behind; then it stands behind
-    /// it. Where there is no whole entry, it stays where it is.
+    /// Returns the entry where it stands, of which nothing lies at `end` or behind; then it stands
+    /// behind it. Where there is no whole entry, it stays where it is.
     pub(crate) fn next(&mut self, end: u64) -> io::Result<FoundEntry<'_>> {
         self.fill(end);
         let held = held(&self.buffer, self.buffer_at, self.offset);
@@ -136,7 +136,7 @@ impl Walk {
     }
 }
 
-/// The part of the buffer from `offset` on.
+/// Returns the part of the buffer from `offset` on.
 fn held(buffer: &[u8], buffer_at: u64, offset: u64) -> &[u8] {
     let start = offset.checked_sub(buffer_at).map(pages::index);
     start

@@ -102,7 +102,7 @@ pub(crate) struct Outputs<'a> {
 }
 
 impl Outputs<'_> {
-    /// The elements of output `index` in C order.
+    /// Returns the elements of output `index` in C order.
     pub(crate) fn elements(&self, index: usize) -> Result<&[f32], ModelError> {
         let (_, elements) = self.values[index]
             .try_extract_tensor()

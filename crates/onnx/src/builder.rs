@@ -37,7 +37,7 @@ pub struct ModelTooLarge {
 }
 
 impl ModelTooLarge {
-    /// Whether a model of so many bytes fits into an ONNX file.
+    /// Returns whether a model of so many bytes fits into an ONNX file.
     ///
     /// # Errors
     /// If it does not.
@@ -54,7 +54,7 @@ impl ModelTooLarge {
 pub struct Value(String);
 
 impl Value {
-    /// The name as it stands in the file.
+    /// Returns the name as it stands in the file.
     pub fn name(&self) -> &str {
         &self.0
     }
@@ -201,7 +201,7 @@ impl GraphBuilder {
         self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
     }
 
-    /// The axes of `x` in the order `axes`.
+    /// Returns the axes of `x` in the order `axes`.
     pub fn transpose(&mut self, name: &str, x: &Value, axes: &[i64]) -> Value {
         self.node(name, "Transpose", &[x], vec![ints("perm", axes)])
     }
@@ -232,7 +232,7 @@ impl GraphBuilder {
         self.node(name, "Exp", &[x], vec![])
     }
 
-    /// The natural logarithm of `x`.
+    /// Returns the natural logarithm of `x`.
     pub fn log(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Log", &[x], vec![])
     }
@@ -269,13 +269,13 @@ impl GraphBuilder {
         self.node(name, "Clip", &[x, &low, &high], vec![])
     }
 
-    /// The entries `indices` of axis `axis`.
+    /// Returns the entries `indices` of axis `axis`.
     pub fn gather(&mut self, name: &str, x: &Value, indices: &[i64], axis: i64) -> Value {
         let indices = self.integers(&format!("{name}.indices"), indices);
         self.node(name, "Gather", &[x, &indices], vec![int("axis", axis)])
     }
 
-    /// The entries `from..to` of axis `axis`.
+    /// Returns the entries `from..to` of axis `axis`.
     pub fn slice(&mut self, name: &str, x: &Value, axis: i64, from: usize, to: usize) -> Value {
         let bounds = [from as i64, to as i64];
         self.sliced(name, x, &bounds[..1], &bounds[1..], &[axis], &[1])
@@ -303,13 +303,13 @@ impl GraphBuilder {
         self.node(name, "Slice", &[x, &starts, &ends, &axes, &steps], vec![])
     }
 
-    /// The tensors `parts` one after another along axis `axis`.
+    /// Returns the tensors `parts` one after another along axis `axis`.
     pub fn concat(&mut self, name: &str, parts: &[Value], axis: i64) -> Value {
         let parts: Vec<&Value> = parts.iter().collect();
         self.node(name, "Concat", &parts, vec![int("axis", axis)])
     }
 
-    /// The sum of several tensors of one shape.
+    /// Returns the sum of several tensors of one shape.
     pub fn sum(&mut self, name: &str, terms: &[Value]) -> Value {
         let terms: Vec<&Value> = terms.iter().collect();
         self.node(name, "Sum", &terms, vec![])
@@ -351,7 +351,7 @@ impl GraphBuilder {
         self.node(name, "AveragePool", &[x], attributes)
     }
 
-    /// The mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
+    /// Returns the mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
     pub fn global_average_pool(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "GlobalAveragePool", &[x], vec![])
     }
@@ -385,7 +385,7 @@ impl GraphBuilder {
         self.node(name, "Resize", inputs, attributes)
     }
 
-    /// The mean over `axes`, which stay as axes of size 1 if `keep_axes`.
+    /// Returns the mean over `axes`, which stay as axes of size 1 if `keep_axes`.
     pub fn mean(&mut self, name: &str, x: &Value, axes: &[i64], keep_axes: bool) -> Value {
         let keep = int("keepdims", i64::from(keep_axes));
         // `ReduceMean` takes its axes as an attribute up to operator set 17, as an input after.
@@ -447,7 +447,7 @@ impl GraphBuilder {
         Value(candidate)
     }
 
-    /// The model file.
+    /// Returns the model file.
     ///
     /// # Errors
     /// [`ModelTooLarge`] where it would not fit into one.

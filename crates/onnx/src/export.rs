@@ -78,7 +78,7 @@ pub enum ExportError {
     TooLarge(#[from] ModelTooLarge),
 }
 
-/// The graph from an image to the raw features of the three scales.
+/// Returns the graph from an image to the raw features of the three scales.
 ///
 /// Input `image` is `uint8` `[1, H, W, 3]`, RGB; the outputs are `float32` `[1, C, h, w]`, finest
 /// first. [`FeatureExtractor`](crate::FeatureExtractor) runs it.
@@ -96,7 +96,7 @@ pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>,
     Ok(builder.encode()?)
 }
 
-/// The shipped model: the graph from an image to score and anomaly map.
+/// Returns the shipped model: the graph from an image to score and anomaly map.
 ///
 /// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`: the mean of
 /// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`, as `map` says,

@@ -44,12 +44,12 @@ impl FeatureExtractor {
         }
     }
 
-    /// The size of the image it takes.
+    /// Returns the size of the image it takes.
     pub fn input_size(&self) -> Size {
         self.binding.input_size()
     }
 
-    /// The shapes `[channels, height, width]` of the maps it gives, finest first.
+    /// Returns the shapes `[channels, height, width]` of the maps it gives, finest first.
     pub fn shapes(&self) -> [[usize; 3]; SCALES] {
         self.shapes
     }

@@ -195,7 +195,7 @@ fn join(sizes: &[Size]) -> String {
 }
 
 impl FeatureSpec {
-    /// The maps that this gives with `backbone`, computed without running it.
+    /// Returns the maps that this gives with `backbone`, computed without running it.
     ///
     /// # Errors
     /// If an output does not exist or is not a map, or the size does not divide.
@@ -319,7 +319,7 @@ fn output_maps(
     outputs.iter().map(map).collect()
 }
 
-/// The coarsest of several grids, after checking that all others nest in it.
+/// Returns the coarsest of several grids, after checking that all others nest in it.
 fn coarsest<'a>(names: &[String], maps: &'a [OutputMap]) -> Result<&'a OutputMap, FeatureError> {
     let (place, coarse) = maps
         .iter()
@@ -338,14 +338,14 @@ fn coarsest<'a>(names: &[String], maps: &'a [OutputMap]) -> Result<&'a OutputMap
     }
 }
 
-/// How many cells of `fine` make one of `coarse` along each side.
+/// Returns how many cells of `fine` make one of `coarse` along each side.
 fn ratio(fine: Size, coarse: Size) -> Option<usize> {
     let ratio = fine.height.checked_div(coarse.height)?;
     let nests = Size::new(coarse.height * ratio, coarse.width * ratio) == fine;
     (nests && ratio > 0).then_some(ratio)
 }
 
-/// The sizes that divide next to `size`: both sides rounded down and both rounded up.
+/// Returns the sizes that divide next to `size`: both sides rounded down and both rounded up.
 fn nearest(size: Size, unit: usize) -> Vec<Size> {
     let down = |side: usize| (side / unit * unit).max(unit);
     let up = |side: usize| side.div_ceil(unit).max(1).saturating_mul(unit);
@@ -447,7 +447,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// The copy for `scale`, which reads `image`; gives the values of the outputs.
+    /// Returns the copy for `scale`, which reads `image`; gives the values of the outputs.
     fn copy(&self, builder: &mut GraphBuilder, scale: usize, image: &Value) -> Vec<Value> {
         let renamed = |name: &str| match self.constants.get(name) {
             _ if name.is_empty() => String::new(),

@@ -71,7 +71,7 @@ const FLOORS: [f32; 2] = [0.02, 0.1];
 
 const OPSET: i64 = 17;
 
-/// The model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
+/// Returns the model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
 /// `[n, 230, h/16, w/16]` and `features_s32`, which pools the same once more. Height and width are
 /// multiples of 32. The metadata says how to normalise.
 pub fn filter_bank() -> Vec<u8> {
@@ -164,7 +164,7 @@ fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
     graph.convolution("colours", image, &weights, None, Window::same(1, 1))
 }
 
-/// The logarithmic wavelet response of every channel, `channels * ORIENTATIONS` maps:
+/// Returns the logarithmic wavelet response of every channel, `channels * ORIENTATIONS` maps:
 /// `ln(floor² + |x ⋆ ψθ|²)`.
 fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, floor: f32) -> Value {
     let mut square = |part: &str, phase: f64| {

@@ -64,12 +64,12 @@ impl Model {
         })
     }
 
-    /// The size of the image it takes.
+    /// Returns the size of the image it takes.
     pub fn input_size(&self) -> Size {
         self.binding.input_size()
     }
 
-    /// The size of the anomaly map it gives.
+    /// Returns the size of the anomaly map it gives.
     pub fn map_size(&self) -> Size {
         self.map_size
     }
@@ -79,7 +79,7 @@ impl Model {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// The name of the provider that runs it: the first of those listed.
+    /// Returns the name of the provider that runs it: the first of those listed.
     pub fn provider(&self) -> &str {
         self.provider
     }

@@ -455,7 +455,8 @@ pub(crate) struct SimpleShardedDimProto {
 }
 
 impl TensorProto {
-    /// The elements of an `int64` tensor; nothing where it is of another type or stored elsewhere.
+    /// Returns the elements of an `int64` tensor; nothing where it is of another type or stored
+    /// elsewhere.
     pub(crate) fn int64_values(&self) -> Option<Vec<i64>> {
         if self.data_type != Some(DataType::Int64 as i32) {
             return None;
@@ -469,7 +470,8 @@ impl TensorProto {
         })
     }
 
-    /// The elements of a `float` tensor; nothing where it is of another type or stored elsewhere.
+    /// Returns the elements of a `float` tensor; nothing where it is of another type or stored
+    /// elsewhere.
     pub(crate) fn float_values(&self) -> Option<Vec<f32>> {
         if self.data_type != Some(DataType::Float as i32) {
             return None;
@@ -513,7 +515,7 @@ impl NodeProto {
 }
 
 impl ValueInfoProto {
-    /// The tensor type; nothing where the value is of another kind or untyped.
+    /// Returns the tensor type; nothing where the value is of another kind or untyped.
     pub(crate) fn tensor_type(&self) -> Option<&TensorType> {
         match self.r#type.as_ref()?.value.as_ref()? {
             TypeValue::Tensor(tensor) => Some(tensor),
@@ -523,7 +525,7 @@ impl ValueInfoProto {
 }
 
 impl DimensionProto {
-    /// The size, where the file fixes it.
+    /// Returns the size, where the file fixes it.
     pub(crate) fn fixed(&self) -> Option<i64> {
         match self.value {
             Some(DimensionValue::Value(size)) => Some(size),

@@ -58,7 +58,7 @@ impl Default for TensorRtOptions {
 }
 
 impl Provider {
-    /// The name in configuration, logs and records.
+    /// Returns the name in configuration, logs and records.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -67,7 +67,7 @@ impl Provider {
         }
     }
 
-    /// The provider for ONNX Runtime, set to fail rather than to be skipped.
+    /// Returns the provider for ONNX Runtime, set to fail rather than to be skipped.
     pub(crate) fn registration(&self) -> ExecutionProviderDispatch {
         let dispatch = match self {
             // Without the arena, which is off here by default, every run asks the system for its

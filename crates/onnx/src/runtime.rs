@@ -165,7 +165,7 @@ impl Runtime {
         Ok(loaded.insert(runtime).clone())
     }
 
-    /// The library's file, or its name where the system's loader found it.
+    /// Returns the library's file, or its name where the system's loader found it.
     pub fn library(&self) -> &Path {
         &self.library
     }
@@ -258,7 +258,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The library that `path` names, as an absolute path.
+/// Returns the library that `path` names, as an absolute path.
 fn resolve(path: PathBuf, named_by: &'static str) -> Result<PathBuf, RuntimeError> {
     let file = if path.is_dir() {
         library_in(&path)
@@ -280,7 +280,7 @@ fn search_folders() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The library in `folder`: the plain name, or else the newest version.
+/// Returns the library in `folder`: the plain name, or else the newest version.
 fn library_in(folder: &Path) -> Option<PathBuf> {
     let version = |file: &Path| -> Option<Vec<u32>> {
         let version = file.file_name()?.to_str()?.strip_prefix(LIBRARY)?;

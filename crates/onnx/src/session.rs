@@ -26,7 +26,7 @@ pub struct SessionOptions {
 }
 
 impl Default for SessionOptions {
-    /// The CPU, all cores.
+    /// Returns the CPU, all cores.
     fn default() -> Self {
         Self {
             providers: vec![Provider::Cpu],
@@ -182,7 +182,7 @@ fn configure(runtime: &Runtime, options: &SessionOptions) -> Result<SessionBuild
     build().map_err(ModelError::Options)
 }
 
-/// The fixed shape of a session's input or output of element type `element`.
+/// Returns the fixed shape of a session's input or output of element type `element`.
 pub(crate) fn fixed_shape(outlet: &Outlet, element: TensorElementType) -> Option<Vec<usize>> {
     if outlet.dtype().tensor_type() != Some(element) {
         return None;

@@ -25,7 +25,7 @@ pub(crate) struct Taps<'a> {
     pub(crate) weight: &'a [f32],
 }
 
-/// The convolution of `x` upsampled twice, stride 1, zeros around, without a bias.
+/// Returns the convolution of `x` upsampled twice, stride 1, zeros around, without a bias.
 pub(crate) fn add(builder: &mut GraphBuilder, name: &str, taps: &Taps, x: &Value) -> Value {
     let &Taps {
         output,

@@ -24,7 +24,7 @@ pub struct AdamSettings {
 }
 
 impl Default for AdamSettings {
-    /// The settings of the published code.
+    /// Returns the settings of the published code.
     fn default() -> Self {
         Self {
             learning_rate: 2e-4,
@@ -97,7 +97,7 @@ impl Adam {
     }
 }
 
-/// The Euclidean norm, summed in double precision and in a fixed order.
+/// Returns the Euclidean norm, summed in double precision and in a fixed order.
 pub fn gradient_norm(gradient: &[f32]) -> f64 {
     let blocks: Vec<f64> = gradient
         .par_chunks(BLOCK)

@@ -26,7 +26,7 @@ pub(crate) struct Convolution<'a> {
 }
 
 impl<'a> Convolution<'a> {
-    /// The convolution at `layout` of a flow's flat `parameters`.
+    /// Returns the convolution at `layout` of a flow's flat `parameters`.
     pub(crate) fn new(layout: &'a ConvLayout, parameters: &'a [f32], stride: usize) -> Self {
         Self {
             layout,
@@ -359,7 +359,7 @@ impl Chunks {
         }
     }
 
-    /// The output rows (`axis` 0) or columns (1) whose tap at `offset` lies in the input.
+    /// Returns the output rows (`axis` 0) or columns (1) whose tap at `offset` lies in the input.
     fn inside(&self, offset: isize, axis: usize) -> std::ops::Range<usize> {
         let (input, output) = match axis {
             0 => (self.input.0, self.output.0),

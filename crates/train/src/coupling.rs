@@ -186,7 +186,7 @@ impl Coupling<'_> {
         })
     }
 
-    /// The input that [`Self::forward`] turned into `output`, as long as nothing was cut.
+    /// Returns the input that [`Self::forward`] turned into `output`, as long as nothing was cut.
     pub(crate) fn inverse(&self, output: &Scales<Maps>) -> Scales<Maps> {
         let (first, second) = halves(output, self.first);
         let b = self.affine_inverse(self.s1(), &first, &second);
@@ -238,7 +238,7 @@ fn joined(first: &Scales<Maps>, second: &Scales<Maps>) -> Scales<Maps> {
     })
 }
 
-/// The gradient by a half before the cut: zero where the cut bit.
+/// Returns the gradient by a half before the cut: zero where the cut bit.
 fn uncut(gradient: Views, half: &Scales<Maps>) -> Scales<Maps> {
     let passed = |(gradient, half): (ArrayView4<f32>, &Maps)| {
         Zip::from(gradient)

@@ -88,8 +88,9 @@ impl FeatureCache {
         self.folder.join(key).with_extension("safetensors")
     }
 
-    /// The note that features are stored with under `key`; `None` if there are none, or without a
-    /// note, as earlier versions stored them. Counts as a use of the file, whose time it sets.
+    /// Returns the note that features are stored with under `key`; `None` if there are none, or
+    /// without a note, as earlier versions stored them. Counts as a use of the file, whose time it
+    /// sets.
     pub fn note(&self, key: &str) -> Option<String> {
         let file = File::open(self.path(key)).ok()?;
         let note = read_note(&file)?;
@@ -154,7 +155,7 @@ fn read_note(mut file: &File) -> Option<String> {
     header.metadata.remove(NOTE)
 }
 
-/// The name of a scale's tensor in a file.
+/// Returns the name of a scale's tensor in a file.
 fn name(scale: usize) -> String {
     format!("scale{scale}")
 }
@@ -193,7 +194,7 @@ pub struct FeatureSet {
 }
 
 impl FeatureSet {
-    /// The features stored under `keys`, all scales as they are.
+    /// Returns the features stored under `keys`, all scales as they are.
     ///
     /// # Errors
     /// If there are no keys or the first file cannot be read.
@@ -208,7 +209,7 @@ impl FeatureSet {
         })
     }
 
-    /// The same images seen otherwise.
+    /// Returns the same images seen otherwise.
     pub fn seen_as(&self, view: FeatureView) -> Self {
         Self {
             cache: self.cache.clone(),
@@ -218,7 +219,7 @@ impl FeatureSet {
         }
     }
 
-    /// Number of images; at least 1.
+    /// Returns the number of images; at least 1.
     #[expect(clippy::len_without_is_empty, reason = "an empty set cannot be made")]
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -229,7 +230,7 @@ impl FeatureSet {
         self.view.shapes(&self.stored[self.view.scales.clone()])
     }
 
-    /// The features of all images, `size` at a time.
+    /// Returns the features of all images, `size` at a time.
     ///
     /// # Panics
     /// If `size` is 0.

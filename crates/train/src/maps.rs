@@ -17,19 +17,19 @@ pub(crate) fn each_scale<T>(scales: usize, of: impl FnMut(usize) -> T) -> Scales
     (0..scales).map(of).collect()
 }
 
-/// The values of a view that is known to be contiguous.
+/// Returns the values of a view that is known to be contiguous.
 pub(crate) fn flat<'a>(maps: &'a ArrayView4<'_, f32>) -> &'a [f32] {
     maps.as_slice()
         .expect("maps and their channel ranges are contiguous")
 }
 
-/// The values of a mutable view that is known to be contiguous.
+/// Returns the values of a mutable view that is known to be contiguous.
 pub(crate) fn flat_mut<'a>(maps: &'a mut ArrayViewMut4<'_, f32>) -> &'a mut [f32] {
     maps.as_slice_mut()
         .expect("maps and their channel ranges are contiguous")
 }
 
-/// The first `channels` channels of `maps` and the rest.
+/// Returns the first `channels` channels of `maps` and the rest.
 pub(crate) fn split(maps: &Maps, channels: usize) -> (ArrayView4<'_, f32>, ArrayView4<'_, f32>) {
     maps.view().split_at(Axis(0), channels)
 }

@@ -30,7 +30,7 @@ impl<'a> Matrix<'a> {
         matrix
     }
 
-    /// The same values, rows and columns exchanged.
+    /// Returns the same values, rows and columns exchanged.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,

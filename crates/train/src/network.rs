@@ -46,7 +46,7 @@ impl Flow {
         })
     }
 
-    /// The shape of this flow.
+    /// Returns the shape of this flow.
     pub fn spec(&self) -> &FlowSpec {
         &self.spec
     }
@@ -65,7 +65,7 @@ impl Flow {
         }
     }
 
-    /// The latents of a batch, and the trace for [`Self::backward`].
+    /// Returns the latents of a batch, and the trace for [`Self::backward`].
     ///
     /// # Panics
     /// If there are not as many maps as the flow has scales, they have another number of channels
@@ -95,7 +95,7 @@ impl Flow {
         self.coupling(block).forward(permuted, log_det)
     }
 
-    /// The latents after each block, with the log-determinant up to there.
+    /// Returns the latents after each block, with the log-determinant up to there.
     pub fn forward_by_block(&self, input: Scales<Maps>) -> Vec<Latents> {
         let mut log_det = vec![0.0; input[0].dim().1];
         let mut maps = input;
@@ -133,7 +133,7 @@ impl Flow {
         gradient
     }
 
-    /// The input that [`Self::forward`] maps to `latents`.
+    /// Returns the input that [`Self::forward`] maps to `latents`.
     pub fn inverse(&self, latents: Scales<Maps>) -> Scales<Maps> {
         let mut maps = latents;
         for block in (0..self.permutations.len()).rev() {
@@ -163,8 +163,8 @@ impl Latents {
         sums
     }
 
-    /// The anomaly score of each sample: the mean of `z² / 2` over all latents of all scales. The
-    /// log-determinant is not part of it.
+    /// Returns the anomaly score of each sample: the mean of `z² / 2` over all latents of all
+    /// scales. The log-determinant is not part of it.
     pub fn scores(&self) -> Vec<f64> {
         let dimensions = self.dimensions() as f64;
         self.squared_norms()
@@ -173,8 +173,8 @@ impl Latents {
             .collect()
     }
 
-    /// The loss of each sample: its negative log-likelihood a latent dimension, less the constant
-    /// `ln(2π) / 2`: `(‖z‖² / 2 - log|det J|) / dimensions`.
+    /// Returns the loss of each sample: its negative log-likelihood a latent dimension, less the
+    /// constant `ln(2π) / 2`: `(‖z‖² / 2 - log|det J|) / dimensions`.
     pub fn losses(&self) -> Vec<f64> {
         let dimensions = self.dimensions() as f64;
         let norms = self.squared_norms();
@@ -185,7 +185,8 @@ impl Latents {
             .collect()
     }
 
-    /// The gradient of the mean loss of the batch by the latents and by each log-determinant.
+    /// Returns the gradient of the mean loss of the batch by the latents and by each
+    /// log-determinant.
     pub fn loss_gradient(self) -> (Scales<Maps>, f32) {
         let share = 1.0 / (self.log_det.len() * self.dimensions()) as f32;
         let mut maps = self.maps;

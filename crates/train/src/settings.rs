@@ -51,7 +51,8 @@ impl FlowSettings {
         }
     }
 
-    /// The settings of the published code: full width, raw features, no schedule, 240 epochs.
+    /// Returns the settings of the published code: full width, raw features, no schedule, 240
+    /// epochs.
     pub fn published(seed: u64) -> Self {
         Self {
             hidden: 1024,

@@ -43,7 +43,7 @@ impl Subnet<'_> {
         self.parameters[self.layout.gamma.start + scale]
     }
 
-    /// The outputs, and the trace for [`Self::backward`].
+    /// Returns the outputs, and the trace for [`Self::backward`].
     pub(crate) fn forward(&self, input: &Scales<ArrayView4<f32>>) -> (Scales<Maps>, SubnetTrace) {
         let layout = self.layout;
         let hidden = each_scale(input.len(), |scale| {

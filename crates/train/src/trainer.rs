@@ -67,7 +67,7 @@ pub enum Schedule {
 pub const WARM_UP_STEPS: usize = 50;
 
 impl Schedule {
-    /// The factor at step `step` (from 0) of `steps`.
+    /// Returns the factor at step `step` (from 0) of `steps`.
     fn factor(self, step: usize, steps: usize) -> f64 {
         match self {
             Self::Constant => 1.0,
@@ -167,7 +167,7 @@ impl<'a> Trainer<'a> {
         self.epochs = checkpoint.epochs;
     }
 
-    /// The state after the last finished epoch.
+    /// Returns the state after the last finished epoch.
     pub fn checkpoint<'b>(&'b self, fingerprint: &'b str) -> CheckpointView<'b> {
         CheckpointView {
             fingerprint,
@@ -177,7 +177,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Whether all epochs are done.
+    /// Returns whether all epochs are done.
     pub fn is_finished(&self) -> bool {
         self.epochs.len() >= self.planned_epochs()
     }
@@ -187,12 +187,12 @@ impl<'a> Trainer<'a> {
         self.settings.epochs_over(self.features.len())
     }
 
-    /// The finished epochs.
+    /// Returns the finished epochs.
     pub fn epochs(&self) -> &[EpochReport] {
         &self.epochs
     }
 
-    /// The flow as trained so far.
+    /// Returns the flow as trained so far.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
@@ -286,7 +286,7 @@ impl<'a> Trainer<'a> {
         Ok(loss)
     }
 
-    /// The images in the order of an epoch.
+    /// Returns the images in the order of an epoch.
     fn order(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.features.len()).collect();
         let stream = (epoch as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);

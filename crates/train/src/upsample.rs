@@ -39,7 +39,7 @@ pub(crate) fn upsample(input: ArrayView4<f32>) -> Maps {
     output
 }
 
-/// The adjoint of [`upsample`]: `[c, n, 2h, 2w]` to `[c, n, h, w]`.
+/// Returns the adjoint of [`upsample`]: `[c, n, 2h, 2w]` to `[c, n, h, w]`.
 pub(crate) fn upsample_adjoint(output: ArrayView4<f32>) -> Maps {
     let (channels, samples, height, width) = output.dim();
     let (height, width) = (height / 2, width / 2);
@@ -71,7 +71,7 @@ pub(crate) fn upsample_adjoint(output: ArrayView4<f32>) -> Maps {
     input
 }
 
-/// The input positions that output position `index` lies nearest to and second nearest to.
+/// Returns the input positions that output position `index` lies nearest to and second nearest to.
 fn neighbours(index: usize, length: usize) -> (usize, usize) {
     let near = index / 2;
     let far = if index.is_multiple_of(2) {

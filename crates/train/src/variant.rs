@@ -39,7 +39,7 @@ pub struct VariantScores {
 const BATCH: usize = 16;
 
 impl Variant {
-    /// The shape of the flow for these features.
+    /// Returns the shape of the flow for these features.
     pub fn spec(&self, features: &FeatureSet) -> FlowSpec {
         let shapes = features.seen_as(self.view.clone()).shapes();
         FlowSpec {

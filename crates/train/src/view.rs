@@ -41,7 +41,7 @@ impl FeatureView {
         form: FeatureForm::Maps,
     };
 
-    /// The view of a batch, one entry a selected scale.
+    /// Returns the view of a batch, one entry a selected scale.
     pub(crate) fn of(&self, maps: Scales<Maps>) -> Scales<Maps> {
         let parts: Vec<Maps> = match self.form {
             FeatureForm::Maps => return maps,
@@ -59,7 +59,8 @@ impl FeatureView {
         vec![concatenate(Axis(0), &views).expect("all parts have the same grid")]
     }
 
-    /// The shapes `[channels, height, width]` of the view, given those of the selected scales.
+    /// Returns the shapes `[channels, height, width]` of the view, given those of the selected
+    /// scales.
     pub(crate) fn shapes(&self, shapes: &[[usize; 3]]) -> Scales<[usize; 3]> {
         let channels: usize = shapes.iter().map(|[channels, ..]| channels).sum();
         let [_, height, width] = shapes[0];

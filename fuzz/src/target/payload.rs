@@ -10,7 +10,7 @@ pub(super) const TARGET: Target = Target {
     read,
     limits: Limits {
         peak: 16 * KIB,
-        peak_per_byte: 8,
+        peak_per_byte: 32,
         total: 64 * KIB,
         // Each reader quotes a text that is no object, with every letter escaped.
         total_per_byte: 512,

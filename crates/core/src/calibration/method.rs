@@ -61,7 +61,7 @@ pub(crate) enum MethodName {
 }
 
 impl CalibrationMethod {
-    /// Whether the false-reject rate is a bound, and not an estimate.
+    /// Returns whether the false-reject rate is a bound, and not an estimate.
     pub fn promises_a_bound(self) -> bool {
         self == Self::Split
     }

@@ -109,12 +109,12 @@ pub fn shown(rate: f64) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
-/// The lowest false-reject rate that `n` calibration images can promise.
+/// Returns the lowest false-reject rate that `n` calibration images can promise.
 pub fn achievable_rate(n: usize) -> f64 {
     1.0 / (n as f64 + 1.0)
 }
 
-/// The number of calibration images that a false-reject rate of `alpha` needs: ⌈1/α⌉ − 1.
+/// Returns the number of calibration images that a false-reject rate of `alpha` needs: ⌈1/α⌉ − 1.
 pub fn needed_images(alpha: f64) -> usize {
     let n = (1.0 / alpha).ceil() as usize;
     // The quotient is rounded, so that the estimate may be one off on either side.
@@ -158,7 +158,7 @@ impl Calibration {
         })
     }
 
-    /// The same scores and threshold, of another method.
+    /// Returns the same scores and threshold, of another method.
     ///
     /// # Errors
     /// If the method could not have given so many scores.
@@ -167,7 +167,7 @@ impl Calibration {
         Ok(Self { method, ..self })
     }
 
-    /// The threshold that the same scores give at another rate.
+    /// Returns the threshold that the same scores give at another rate.
     ///
     /// # Errors
     /// As [`Self::from_scores`].
@@ -196,51 +196,51 @@ impl Calibration {
         })
     }
 
-    /// How the scores came about.
+    /// Returns how the scores came about.
     pub fn method(&self) -> CalibrationMethod {
         self.method
     }
 
-    /// The false-reject rate that is promised.
+    /// Returns the false-reject rate that is promised.
     pub fn alpha(&self) -> f64 {
         self.alpha
     }
 
-    /// The lower rate that was asked for, where the scores are too few for it and the lowest that
-    /// they support was taken.
+    /// Returns the lower rate that was asked for, where the scores are too few for it and the
+    /// lowest that they support was taken.
     pub fn asked(&self) -> Option<f64> {
         self.asked
     }
 
-    /// Number of calibration scores.
+    /// Returns the number of calibration scores.
     pub fn n(&self) -> usize {
         self.scores.len()
     }
 
-    /// The calibration scores, ascending.
+    /// Returns the calibration scores, ascending.
     pub fn scores(&self) -> &[f32] {
         &self.scores
     }
 
-    /// The largest score that still counts as good.
+    /// Returns the largest score that still counts as good.
     pub fn threshold(&self) -> f32 {
         self.threshold
     }
 
-    /// How many of n + 1 exchangeable parts, the highest scores first, may be rejected: the
+    /// Returns how many of n + 1 exchangeable parts, the highest scores first, may be rejected: the
     /// threshold is that score from above.
     pub fn rejected_ranks(&self) -> usize {
         ranks_rejected(self.n(), self.alpha)
     }
 
-    /// True if a part with this score is to be rejected.
+    /// Returns `true` if a part with this score is to be rejected.
     pub fn is_anomalous(&self, score: f32) -> bool {
         score > self.threshold
     }
 
-    /// How unusual a score is among good parts: (1 + number of calibration scores that are at
-    /// least as large) / (n + 1). After a split calibration it is, over good parts, at most p with
-    /// a probability of at most p.
+    /// Returns how unusual a score is among good parts: (1 + number of calibration scores that are
+    /// at least as large) / (n + 1). After a split calibration it is, over good parts, at most p
+    /// with a probability of at most p.
     pub fn p_value(&self, score: f32) -> f64 {
         let smaller = self.scores.partition_point(|&other| other < score);
         (1 + self.n() - smaller) as f64 / (self.n() + 1) as f64
@@ -264,7 +264,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// The promise and its small print, human-readable.
+    /// Returns the promise and its small print, human-readable.
     pub fn promise(&self) -> String {
         let n = self.n();
         let alpha = match self.asked {
@@ -294,7 +294,7 @@ impl Calibration {
     }
 }
 
-/// The largest whole m with m / (n + 1) <= alpha: how many of n + 1 exchangeable parts, the
+/// Returns the largest whole m with m / (n + 1) <= alpha: how many of n + 1 exchangeable parts, the
 /// highest scores first, may be rejected.
 ///
 /// (n + 1) − m is then ⌈(n+1)(1−α)⌉, the rank of the threshold. The comparison is the one that a

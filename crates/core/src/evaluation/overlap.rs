@@ -31,7 +31,7 @@ pub(super) struct Step {
 }
 
 impl Overlap {
-    /// From steps in descending order of their values; none without a region or a good pixel.
+    /// From steps in descending order of their values; `None` without a region or a good pixel.
     pub(super) fn from_steps(steps: &[Step], regions: usize) -> Option<Self> {
         let good: u64 = steps.iter().map(|step| step.good).sum();
         if good == 0 || regions == 0 {

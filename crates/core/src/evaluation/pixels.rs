@@ -23,7 +23,7 @@ pub struct PixelTruth {
 }
 
 impl PixelTruth {
-    /// The truth of a picture, row-major. Pixels of a defect that touch at a corner are one
+    /// Returns the truth of a picture, row-major. Pixels of a defect that touch at a corner are one
     /// region, as in the evaluation that MVTec publishes with its data sets.
     ///
     /// # Panics
@@ -36,7 +36,7 @@ impl PixelTruth {
         }
     }
 
-    /// The truth of a picture without a defect.
+    /// Returns the truth of a picture without a defect.
     pub fn good(size: Size) -> Self {
         Self {
             size,
@@ -45,12 +45,12 @@ impl PixelTruth {
         }
     }
 
-    /// The picture's size.
+    /// Returns the picture's size.
     pub fn size(&self) -> Size {
         self.size
     }
 
-    /// Whether each pixel belongs to a defect, row-major.
+    /// Returns whether each pixel belongs to a defect, row-major.
     pub fn is_defect(&self) -> &[bool] {
         &self.is_defect
     }
@@ -117,7 +117,7 @@ impl PixelCounts {
         self.regions += other.regions;
     }
 
-    /// The ranking of all pixels; none if there is no good or no defect one.
+    /// Returns the ranking of all pixels; `None` if there is no good or no defect one.
     pub fn ranking(&self) -> Option<Ranking> {
         let groups = self.descending().map(|(score, bin)| Group {
             score,
@@ -127,8 +127,8 @@ impl PixelCounts {
         Ranking::from_groups(groups.collect())
     }
 
-    /// How well the regions of the defects are covered; none if there is no region or no good
-    /// pixel.
+    /// Returns how well the regions of the defects are covered; `None` if there is no region or no
+    /// good pixel.
     pub fn overlap(&self) -> Option<Overlap> {
         let steps = self.descending().map(|(_, bin)| Step {
             good: bin.good,
@@ -149,7 +149,7 @@ impl PixelCounts {
         self.pages.entry(page).or_insert_with(empty)
     }
 
-    /// The bins that are not empty with their least values, the highest first.
+    /// Returns the bins that are not empty with their least values, the highest first.
     fn descending(&self) -> impl Iterator<Item = (f32, &Bin)> {
         self.pages.iter().rev().flat_map(|(&page, bins)| {
             let value = move |bin: usize| {

@@ -82,9 +82,9 @@ impl KeptPromise {
     }
 }
 
-/// The 97.5 % quantile of Student's t distribution: the expansion 26.7.5 of Abramowitz and Stegun,
-/// "Handbook of Mathematical Functions", 1964. Off by less than 0.001 from 5 degrees of freedom on,
-/// and too small below.
+/// Returns the 97.5 % quantile of Student's t distribution: the expansion 26.7.5 of Abramowitz and
+/// Stegun, "Handbook of Mathematical Functions", 1964. Off by less than 0.001 from 5 degrees of
+/// freedom on, and too small below.
 fn student_95(freedom: usize) -> f64 {
     const Z: f64 = 1.959_963_984_540_054;
     let v = freedom as f64;

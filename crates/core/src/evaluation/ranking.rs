@@ -44,8 +44,8 @@ pub struct CurvePoint {
 }
 
 impl Ranking {
-    /// Ranks scores; none if there is no good or no defect one, because then there is nothing
-    /// to tell apart. Scores have to be finite.
+    /// Ranks scores; `None` if there is no good or no defect one, because then there is nothing to
+    /// tell apart. Scores have to be finite.
     pub fn new(good: &[f32], defect: &[f32]) -> Option<Self> {
         let group = |score: &f32, good, defect| Group {
             // Makes the two zeros one.
@@ -81,8 +81,8 @@ impl Ranking {
         })
     }
 
-    /// The probability that a defect image scores higher than a good one, equal scores counting
-    /// half: the area under the ROC curve, 0 to 1.
+    /// Returns the probability that a defect image scores higher than a good one, equal scores
+    /// counting half: the area under the ROC curve, 0 to 1.
     pub fn auroc(&self) -> f64 {
         let mut defects_above = 0;
         let mut twice_won: u128 = 0;
@@ -93,7 +93,7 @@ impl Ranking {
         twice_won as f64 / (2.0 * self.good as f64 * self.defect as f64)
     }
 
-    /// The precision at every threshold, weighted by the recall that it adds; 0 to 1. No
+    /// Returns the precision at every threshold, weighted by the recall that it adds; 0 to 1. No
     /// interpolation: scikit-learn's `average_precision_score`.
     pub fn average_precision(&self) -> f64 {
         let added = self.rejected_down_to_each().map(|(group, good, defect)| {
@@ -102,7 +102,7 @@ impl Ranking {
         added.sum::<f64>() / self.defect as f64
     }
 
-    /// The best F1 score.
+    /// Returns the best F1 score.
     pub fn f1_max(&self) -> F1Max {
         self.rejected_down_to_each()
             .map(|(group, good, defect)| F1Max {

@@ -8,7 +8,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` of `of` cases; none if there is no case.
+    /// `count` of `of` cases; `None` if there is no case.
     ///
     /// # Panics
     /// If `count` is more than `of`.
@@ -17,19 +17,19 @@ impl Rate {
         (of > 0).then_some(Self { count, of })
     }
 
-    /// The share of good images above the threshold: the false-reject rate.
+    /// Returns the share of good images above the threshold: the false-reject rate.
     pub fn false_rejects(good: &[f32], threshold: f32) -> Option<Self> {
         let rejected = good.iter().filter(|&&score| score > threshold).count();
         Self::new(rejected, good.len())
     }
 
-    /// The share of defect images that are not above the threshold: the escape rate.
+    /// Returns the share of defect images that are not above the threshold: the escape rate.
     pub fn escapes(defect: &[f32], threshold: f32) -> Option<Self> {
         let escaped = defect.iter().filter(|&&score| score <= threshold).count();
         Self::new(escaped, defect.len())
     }
 
-    /// How often it happened.
+    /// Returns how often it happened.
     pub fn count(self) -> usize {
         self.count
     }
@@ -39,7 +39,7 @@ impl Rate {
         self.of
     }
 
-    /// The share, 0 to 1.
+    /// Returns the share, 0 to 1.
     pub fn value(self) -> f64 {
         self.count as f64 / self.of as f64
     }

@@ -44,7 +44,7 @@ const PUBLISHED: [(&str, &str); 7] = [
 pub(crate) struct Schema(Value);
 
 impl Schema {
-    /// The schema in `docs/schema/<name>.schema.json`.
+    /// Returns the schema in `docs/schema/<name>.schema.json`.
     pub(crate) fn published(name: &str) -> Self {
         let (_, text) = (PUBLISHED.iter())
             .find(|(known, _)| *known == name)
@@ -55,13 +55,14 @@ impl Schema {
         Self(schema)
     }
 
-    /// The schema with this identifier.
+    /// Returns the schema with this identifier.
     fn referenced(id: &Value) -> Value {
         let name = id.as_str().and_then(|id| id.split(':').nth(3));
         Self::published(name.expect("a schema of ours")).0
     }
 
-    /// Whether the payload is as the schema says, and has no field that it does not describe.
+    /// Returns whether the payload is as the schema says, and has no field that it does not
+    /// describe.
     pub(crate) fn check(&self, payload: &Value) -> Result<(), String> {
         check(&self.0, payload)?;
         undescribed(&self.0, payload)
@@ -202,8 +203,8 @@ fn is_rfc_3339(text: &str) -> bool {
     is_fraction && ["z", "+00:00", "-00:00"].contains(&offset)
 }
 
-/// Whether the schema has a word on every field. Subscribers ignore what they do not know, so a
-/// validator would let a field pass that is not described.
+/// Returns whether the schema has a word on every field. Subscribers ignore what they do not know,
+/// so a validator would let a field pass that is not described.
 fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {
@@ -232,7 +233,7 @@ fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
     }
 }
 
-/// The paths of all fields that a schema describes, for example `model.name`.
+/// Returns the paths of all fields that a schema describes, for example `model.name`.
 pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
     fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
         if let Some(id) = schema.get("$ref") {
@@ -254,8 +255,8 @@ pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
     found
 }
 
-/// The paths of all fields that a payload has, as in [`described`]; `schema` says which objects
-/// have names of the user's own in them.
+/// Returns the paths of all fields that a payload has, as in [`described`]; `schema` says which
+/// objects have names of the user's own in them.
 pub(crate) fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
     fn walk(schema: &Value, value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {

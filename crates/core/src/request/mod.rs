@@ -117,7 +117,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// The name of something that is configured.
+/// Returns the name of something that is configured.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text::<D, LONGEST_NAME>(deserializer)
 }
@@ -151,8 +151,8 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
     moment.map(Some).ok_or_else(|| D::Error::custom(problem()))
 }
 
-/// Whether this has the form `2026-03-01T12:00:00.25Z`, or with an offset such as `+01:00`, and at
-/// most nine digits of a fraction; the numbers may be out of range.
+/// Returns whether this has the form `2026-03-01T12:00:00.25Z`, or with an offset such as `+01:00`,
+/// and at most nine digits of a fraction; the numbers may be out of range.
 fn is_rfc_3339(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some((seconds, rest)) = bytes.split_at_checked("2026-03-01T12:00:00".len()) else {

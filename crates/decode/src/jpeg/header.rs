@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         Ok(Step::Segment)
     }
 
-    /// The next marker.
+    /// Returns the next marker.
     fn marker(&mut self) -> Result<u8, JpegError> {
         let rest = &self.bytes[self.at..];
         let fill = rest.iter().take_while(|&&byte| byte == 0xff).count();
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The content of a segment.
+    /// Returns the content of a segment.
     fn segment(&mut self) -> Result<&'a [u8], JpegError> {
         let rest = &self.bytes[self.at..];
         let length = rest.first_chunk().ok_or(JpegError::NoEnd)?;

@@ -155,7 +155,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next bits; those behind the end are zero.
+    /// Returns the next bits; those behind the end are zero.
     fn peek(&self, bits: u32) -> u32 {
         (self.window >> (64 - bits)) as u32
     }
@@ -176,7 +176,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The value of up to 16 bits.
+    /// Returns the value of up to 16 bits.
     pub(super) fn value(&mut self, bits: u32) -> Result<u32, Stop> {
         if bits == 0 {
             return Ok(0);
@@ -187,7 +187,7 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
-    /// The symbol of the next code.
+    /// Returns the symbol of the next code.
     #[inline]
     pub(super) fn symbol(&mut self, table: &Huffman) -> Result<u8, Stop> {
         self.fill();

@@ -186,7 +186,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// The first coefficient of a block, given as the difference from the one before.
+    /// Returns the first coefficient of a block, given as the difference from the one before.
     #[inline]
     fn difference(&mut self, table: &Huffman) -> Result<(), Stop> {
         // A difference of 8-bit pictures takes 11 bits at most.
@@ -282,7 +282,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// The data up to a marker has been read; how many bytes were left, and where it is.
+    /// Returns the data up to a marker has been read; how many bytes were left, and where it is.
     fn ended(self, slack: usize, progress: Progress) -> Result<(usize, usize), JpegError> {
         if self.pending_blocks > 0 {
             return Err(progress.invalid());
@@ -316,8 +316,8 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// The bits of the places from one to another, both counted; none where they are the wrong way
-/// round.
+/// Returns the bits of the places from one to another, both counted; none where they are the wrong
+/// way round.
 fn places(from: u32, to: u32) -> u64 {
     if from > to {
         return 0;

@@ -59,8 +59,8 @@ impl Form {
         })
     }
 
-    /// Whether the values of the directory at `start` fit into the file, and where the next one
-    /// is; none where it ends behind the file.
+    /// Returns whether the values of the directory at `start` fit into the file, and where the next
+    /// one is; `None` if it ends behind the file.
     fn directory(self, bytes: &[u8], start: usize) -> Option<(bool, Option<u64>)> {
         let count_width = if self.width == 4 { 2 } else { 8 };
         let count = self.number(bytes, start, count_width)?;

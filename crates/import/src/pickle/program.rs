@@ -181,7 +181,7 @@ impl Machine {
         Ok(size)
     }
 
-    /// The last so many, in the order in which they were pushed.
+    /// Returns the last so many, in the order in which they were pushed.
     fn pop_some(&mut self, count: usize) -> Result<Vec<Size>, Stop> {
         let mut sizes = (0..count)
             .map(|_| self.pop())

@@ -59,7 +59,7 @@ impl Size {
         }
     }
 
-    /// The result of a call, which may be a tensor.
+    /// Returns the result of a call, which may be a tensor.
     pub(super) fn called(self) -> Self {
         self.and(Self {
             tensors: 1,

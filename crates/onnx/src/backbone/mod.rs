@@ -179,33 +179,33 @@ impl Backbone {
         })
     }
 
-    /// The file it came from.
+    /// Returns the file it came from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names of its outputs, in the file's order.
+    /// Returns the names of its outputs, in the file's order.
     pub fn outputs(&self) -> Vec<&str> {
         self.graph.output.iter().map(ValueInfoProto::name).collect()
     }
 
-    /// The normalisation that the file's metadata (`mean`, `std`, `channel_order`) asks for; none
-    /// where it says nothing.
+    /// Returns the normalisation that the file's metadata (`mean`, `std`, `channel_order`) asks
+    /// for; `None` if it says nothing.
     pub fn normalisation(&self) -> Option<Normalisation> {
         self.normalisation
     }
 
-    /// The operator set of its nodes.
+    /// Returns the operator set of its nodes.
     pub(crate) fn opset(&self) -> i64 {
         self.opset
     }
 
-    /// The file-format version of its nodes.
+    /// Returns the file-format version of its nodes.
     pub(crate) fn ir_version(&self) -> i64 {
         self.ir_version
     }
 
-    /// The name of its image input.
+    /// Returns the name of its image input.
     pub(crate) fn input(&self) -> &str {
         &self.input
     }
@@ -216,7 +216,7 @@ impl Backbone {
         constants.map(|tensor| (tensor.name(), tensor)).collect()
     }
 
-    /// The nodes that `outputs` depend on, in order.
+    /// Returns the nodes that `outputs` depend on, in order.
     pub(crate) fn nodes_behind(&self, outputs: &[String]) -> Vec<&NodeProto> {
         let mut wanted: HashSet<&str> = outputs.iter().map(String::as_str).collect();
         // Nodes are in topological order, so one pass from the end finds every ancestor.
@@ -257,7 +257,7 @@ pub(crate) fn node_name(node: &NodeProto) -> String {
     name.or(node.output.first()).cloned().unwrap_or_default()
 }
 
-/// The version of ONNX's own operators, 0 where the file names none.
+/// Returns the version of ONNX's own operators, 0 where the file names none.
 fn default_opset(model: &ModelProto) -> i64 {
     let own = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
     model
@@ -287,7 +287,7 @@ fn has_subgraph(node: &NodeProto) -> bool {
         .any(|attribute| attribute.r#type.is_some_and(|kind| holds.contains(&kind)))
 }
 
-/// The one image input, or a description of what is there instead.
+/// Returns the one image input, or a description of what is there instead.
 fn image_input(graph: &GraphProto) -> Result<&str, String> {
     let constants: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     // Old files list their constants among the inputs.

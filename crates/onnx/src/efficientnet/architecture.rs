@@ -54,7 +54,8 @@ pub(super) fn kernel_of(stage: usize) -> usize {
     LAYOUT[stage - 1].kernel
 }
 
-/// Whether the blocks of a stage begin with an expansion; `stage` counts from 1, 0 is the stem.
+/// Returns whether the blocks of a stage begin with an expansion; `stage` counts from 1, 0 is the
+/// stem.
 pub(super) fn expands(stage: usize) -> bool {
     stage > 0 && LAYOUT[stage - 1].expansion > 1
 }
@@ -106,7 +107,7 @@ impl Variant {
         Architecture::scaled(width, depth)
     }
 
-    /// The side of the images that it was trained with, in pixels.
+    /// Returns the side of the images that it was trained with, in pixels.
     pub fn resolution(self) -> usize {
         self.scaling().2
     }
@@ -164,7 +165,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// Whether batch norm follows; the others have a bias.
+    /// Returns whether batch norm follows; the others have a bias.
     pub(super) fn is_normalised(self) -> bool {
         !matches!(self, Self::Squeeze | Self::Excite)
     }
@@ -237,7 +238,7 @@ impl Block {
 }
 
 impl Architecture {
-    /// The paper's network, `width` times as wide and `depth` times as deep.
+    /// Returns the paper's network, `width` times as wide and `depth` times as deep.
     fn scaled(width: f64, depth: f64) -> Self {
         let stages = LAYOUT.iter().map(|layout| Stage {
             channels: scaled_channels(layout.channels, width),
@@ -249,8 +250,8 @@ impl Architecture {
         }
     }
 
-    /// The published size that this is, in whole or cut short; none where it is of none, or cut so
-    /// short that several begin like it.
+    /// Returns the published size that this is, in whole or cut short; `None` if it is of none, or
+    /// cut so short that several begin like it.
     pub fn variant(&self) -> Option<Variant> {
         let mut alike = Variant::ALL.into_iter().filter(|variant| {
             let whole = variant.architecture();
@@ -273,8 +274,8 @@ impl Architecture {
         STEM_STRIDE * stages.product::<usize>()
     }
 
-    /// Number of parameters up to and with `stage`: weights, biases, and gain and offset of every
-    /// batch norm; its running statistics are none.
+    /// Returns the number of parameters up to and with `stage`: weights, biases, and gain and
+    /// offset of every batch norm; its running statistics are none.
     pub fn parameters(&self, stage: usize) -> usize {
         self.convolutions(stage)
             .map(|convolution| {
@@ -296,7 +297,7 @@ impl Architecture {
         [self.stem()].into_iter().chain(convolutions)
     }
 
-    /// The convolution of the stem.
+    /// Returns the convolution of the stem.
     pub(super) fn stem(&self) -> Convolution {
         Convolution {
             place: Place::STEM,

@@ -14,7 +14,7 @@ use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
 const OPSET: i64 = 17;
 
-/// The graph of `network` as far as `options.stages`, which are there.
+/// Returns the graph of `network` as far as `options.stages`, which are there.
 pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuilder {
     let stages: BTreeSet<usize> = options.stages.iter().copied().collect();
     let deepest = stages.last().copied().unwrap_or_default();

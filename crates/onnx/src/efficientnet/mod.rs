@@ -47,7 +47,7 @@ pub struct GraphOptions {
     pub normalisation: Normalisation,
 }
 
-/// The name of the output after `stage`.
+/// Returns the name of the output after `stage`.
 pub fn output_name(stage: usize) -> String {
     match stage {
         0 => "stem".to_owned(),
@@ -107,9 +107,10 @@ impl EfficientNet {
         if of_pytorch { 1e-5 } else { 1e-3 }
     }
 
-    /// The model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one output
-    /// for each of `options.stages`, in ascending order and named by [`output_name`], `float32`
-    /// `[n, channels, h / stride, w / stride]` where the stride divides the image's sides.
+    /// Returns the model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one
+    /// output for each of `options.stages`, in ascending order and named by [`output_name`],
+    /// `float32` `[n, channels, h / stride, w / stride]` where the stride divides the image's
+    /// sides.
     ///
     /// # Errors
     /// If a stage is not there, or epsilon is not above zero.

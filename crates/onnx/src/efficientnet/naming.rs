@@ -89,28 +89,28 @@ impl Naming {
         }
     }
 
-    /// Whether a tensor is none of the network's up to its last stage.
+    /// Returns whether a tensor is none of the network's up to its last stage.
     pub(super) fn is_unused(self, key: &str) -> bool {
         // PyTorch counts the training steps of each batch norm.
         key.ends_with(".num_batches_tracked")
             || self.head().iter().any(|start| key.starts_with(start))
     }
 
-    /// The name of a convolution.
+    /// Returns the name of a convolution.
     pub(super) fn convolution(self, convolution: &Convolution) -> String {
         let Convolution { place, role, .. } = *convolution;
         self.block(place) + self.parts(role, expands(place.stage)).0
     }
 
-    /// The name of the batch norm behind a convolution that has one.
+    /// Returns the name of the batch norm behind a convolution that has one.
     pub(super) fn batch_norm(self, convolution: &Convolution) -> String {
         let Convolution { place, role, .. } = *convolution;
         self.block(place) + self.parts(role, expands(place.stage)).1
     }
 
-    /// Whether the library adds a block's input to its output. efficientnet_pytorch never does so in
-    /// a stage's first block, whose stride it keeps as a list, and no list is equal to 1. Only in
-    /// networks narrower than B0 does such a block have as many channels out as in.
+    /// Returns whether the library adds a block's input to its output. efficientnet_pytorch never
+    /// does so in a stage's first block, whose stride it keeps as a list, and no list is equal to
+    /// 1. Only in networks narrower than B0 does such a block have as many channels out as in.
     pub(super) fn has_residual(self, block: &Block) -> bool {
         block.keeps_shape && (self != Self::EfficientNetPytorch || block.place.index > 0)
     }
@@ -130,8 +130,8 @@ impl Naming {
         }
     }
 
-    /// The names of a convolution and of its batch norm inside a block, which begins with an
-    /// expansion or does not. The two of squeeze and excite have no batch norm.
+    /// Returns the names of a convolution and of its batch norm inside a block, which begins with
+    /// an expansion or does not. The two of squeeze and excite have no batch norm.
     fn parts(self, role: Role, expands: bool) -> (&'static str, &'static str) {
         match self {
             Self::Torchvision => match role {
@@ -167,7 +167,7 @@ impl Naming {
         }
     }
 
-    /// The architecture that the shapes tell, as far as the tensors go.
+    /// Returns the architecture that the shapes tell, as far as the tensors go.
     pub(super) fn architecture(
         self,
         tensors: &StateDict,
@@ -197,12 +197,12 @@ impl Naming {
         Ok(Architecture { stem, stages })
     }
 
-    /// Whether there is any tensor of a block.
+    /// Returns whether there is any tensor of a block.
     fn is_there(self, tensors: &StateDict, place: Place) -> bool {
         any_begins_with(tensors, &self.block(place))
     }
 
-    /// Whether a block belongs to the stage that it is looked for in, whose blocks put out
+    /// Returns whether a block belongs to the stage that it is looked for in, whose blocks put out
     /// `channels`. Where blocks are only counted, expansion, kernel and channels tell: one of the
     /// three changes from every stage to the next.
     fn continues(
@@ -225,13 +225,13 @@ impl Naming {
             && self.block_channels(tensors, place)? == channels)
     }
 
-    /// The channels that a block puts out, by the shape of its last convolution.
+    /// Returns the channels that a block puts out, by the shape of its last convolution.
     fn block_channels(self, tensors: &StateDict, place: Place) -> Result<usize, EfficientNetError> {
         let [channels, ..] = self.weight_shape(tensors, place, Role::Project)?;
         Ok(channels)
     }
 
-    /// The shape of a convolution's weight.
+    /// Returns the shape of a convolution's weight.
     fn weight_shape(
         self,
         tensors: &StateDict,

@@ -28,7 +28,7 @@ pub enum Padding {
 const EVEN: usize = 1024;
 
 impl Padding {
-    /// The zeros before the image's convolutions are asked for one after the other.
+    /// Returns the zeros before the image's convolutions are asked for one after the other.
     pub(super) fn start(self) -> Pads {
         Pads {
             side: match self {

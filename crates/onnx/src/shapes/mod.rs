@@ -24,7 +24,8 @@ pub struct ShapeError {
     pub reason: &'static str,
 }
 
-/// The shapes of all values that `nodes` put out, for an input called `input` of shape `shape`.
+/// Returns the shapes of all values that `nodes` put out, for an input called `input` of shape
+/// `shape`.
 pub(crate) fn infer<'a>(
     nodes: &[&'a NodeProto],
     constants: &HashMap<&'a str, &'a TensorProto>,
@@ -77,7 +78,7 @@ const MOST_AXES: usize = 16;
 /// and so few that the sum of two shapes can be told.
 const MOST_ELEMENTS: usize = 1 << 58;
 
-/// The shape, where it is within both.
+/// Returns the shape, where it is within both.
 fn bounded(shape: Shape) -> Result<Shape, &'static str> {
     let elements = shape.iter().try_fold(1_usize, |elements, &size| {
         let elements = elements.checked_mul(size.max(1))?;
@@ -208,7 +209,7 @@ impl Rule<'_, '_> {
         self.known.shapes.get(name.as_str()).ok_or(MALFORMED)
     }
 
-    /// The values of a constant integer input; nothing where it is left out.
+    /// Returns the values of a constant integer input; nothing where it is left out.
     fn integers(&self, index: usize) -> Result<Option<&[i64]>, &'static str> {
         match self.node.input.get(index).map(String::as_str) {
             None | Some("") => Ok(None),
@@ -219,7 +220,8 @@ impl Rule<'_, '_> {
         }
     }
 
-    /// The `axes` of this node, from its attribute or from input `index`, as places in `rank`.
+    /// Returns the `axes` of this node, from its attribute or from input `index`, as places in
+    /// `rank`.
     fn axes(&self, index: usize, rank: usize) -> Result<Option<Vec<usize>>, &'static str> {
         let axes = match self.node.ints("axes") {
             Some(axes) => Some(axes),
@@ -268,7 +270,7 @@ impl Rule<'_, '_> {
         Ok(result)
     }
 
-    /// The number of places of a window of size `kernel` on a grid of size `input`.
+    /// Returns the number of places of a window of size `kernel` on a grid of size `input`.
     fn slide(&self, input: &[usize], kernel: &[usize]) -> Result<Shape, &'static str> {
         let rank = input.len();
         let attribute = |name, axis: usize, default: i64| {
@@ -540,7 +542,7 @@ impl Rule<'_, '_> {
     }
 }
 
-/// The place of `axis`, which counts from the end where negative.
+/// Returns the place of `axis`, which counts from the end where negative.
 fn place(axis: i64, rank: usize) -> Result<usize, &'static str> {
     let place = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(place)

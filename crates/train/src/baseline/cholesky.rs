@@ -14,7 +14,8 @@ pub(super) struct Cholesky {
 }
 
 impl Cholesky {
-    /// Factors a matrix, of which the lower triangle is read; none if it is not positive definite.
+    /// Factors a matrix, of which the lower triangle is read; `None` if it is not positive
+    /// definite.
     pub(super) fn of(matrix: &Array2<f64>) -> Option<Self> {
         let size = matrix.nrows();
         let mut lower: Vec<f64> = matrix.iter().copied().collect();

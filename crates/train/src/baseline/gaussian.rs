@@ -17,8 +17,8 @@ pub struct Gaussian {
     covariance: Cholesky,
 }
 
-/// The distance of each image of `test` from the Gaussian of `train`, both seen as one vector an
-/// image.
+/// Returns the distance of each image of `test` from the Gaussian of `train`, both seen as one
+/// vector an image.
 ///
 /// # Errors
 /// If features cannot be read, or the training features make no Gaussian.
@@ -38,7 +38,7 @@ pub fn scores(train: &FeatureSet, test: &FeatureSet) -> Result<Vec<f64>, Baselin
 }
 
 impl Gaussian {
-    /// Fits on rows `[samples, channels]`, with the covariance shrunk; none if there are fewer
+    /// Fits on rows `[samples, channels]`, with the covariance shrunk; `None` if there are fewer
     /// than 2 or they do not differ.
     pub fn shrunk(rows: ArrayView2<f64>) -> Option<Self> {
         let (mean, centred) = centre(rows)?;
@@ -52,7 +52,7 @@ impl Gaussian {
         Self::new(mean, &covariance)
     }
 
-    /// From a mean and a covariance; none if the covariance is not positive definite.
+    /// From a mean and a covariance; `None` if the covariance is not positive definite.
     pub(super) fn new(mean: Array1<f64>, covariance: &Array2<f64>) -> Option<Self> {
         Some(Self {
             mean,
@@ -60,7 +60,7 @@ impl Gaussian {
         })
     }
 
-    /// The Mahalanobis distance of `x` from the mean.
+    /// Returns the Mahalanobis distance of `x` from the mean.
     ///
     /// # Panics
     /// If `x` has another number of channels.
@@ -71,7 +71,8 @@ impl Gaussian {
     }
 }
 
-/// The mean of some rows and what is left of them without it; none if there are fewer than 2.
+/// Returns the mean of some rows and what is left of them without it; `None` if there are fewer
+/// than 2.
 fn centre(rows: ArrayView2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
     if rows.nrows() < 2 {
         return None;
@@ -81,8 +82,9 @@ fn centre(rows: ArrayView2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
     Some((mean, centred))
 }
 
-/// How far to shrink the covariance of centred rows towards a multiple of the identity, 0 to 1:
-/// the formula and its order of operations are those of scikit-learn's `ledoit_wolf_shrinkage`.
+/// Returns how far to shrink the covariance of centred rows towards a multiple of the identity, 0
+/// to 1: the formula and its order of operations are those of scikit-learn's
+/// `ledoit_wolf_shrinkage`.
 fn ledoit_wolf(centred: &Array2<f64>) -> f64 {
     let (samples, channels) = (centred.nrows() as f64, centred.ncols() as f64);
     let squares = centred.mapv(|x| x * x);

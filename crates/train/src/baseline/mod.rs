@@ -42,7 +42,7 @@ pub enum BaselineError {
 /// Images whose features are read at a time.
 const BATCH: usize = 64;
 
-/// The features of a set whose view is a single vector an image, `[images, channels]`.
+/// Returns the features of a set whose view is a single vector an image, `[images, channels]`.
 fn vectors(set: &FeatureSet) -> Result<Array2<f64>, CachedFeatureError> {
     let [channels, height, width] = set.shapes()[0];
     assert_eq!([height, width], [1, 1], "a view of one place");

@@ -8,8 +8,8 @@ use ndarray::{ArrayView1, Axis};
 use super::{BaselineError, vectors};
 use crate::features::FeatureSet;
 
-/// The distance of each image of `test` to the nearest one of `train`, both seen as one vector an
-/// image.
+/// Returns the distance of each image of `test` to the nearest one of `train`, both seen as one
+/// vector an image.
 ///
 /// # Errors
 /// If features cannot be read.

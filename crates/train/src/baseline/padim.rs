@@ -33,8 +33,8 @@ pub struct Padim {
     places: Vec<Gaussian>,
 }
 
-/// The score of each image of `test` by the model of `train`, both seen as one map an image;
-/// `seed` draws the channels.
+/// Returns the score of each image of `test` by the model of `train`, both seen as one map an
+/// image; `seed` draws the channels.
 ///
 /// # Errors
 /// If features cannot be read, or there are fewer than 2 training images.
@@ -86,7 +86,7 @@ impl Padim {
         })
     }
 
-    /// The distance of every place of every image, row by row.
+    /// Returns the distance of every place of every image, row by row.
     ///
     /// # Errors
     /// If features cannot be read.
@@ -108,13 +108,13 @@ impl Padim {
     }
 }
 
-/// The channels that are looked at, standardised.
+/// Returns the channels that are looked at, standardised.
 fn chosen(transform: &FeatureTransform, channels: &[usize], batch: Vec<Maps>) -> Maps {
     let mut maps = transform::apply(transform, batch);
     maps.swap_remove(0).select(Axis(0), channels)
 }
 
-/// The vectors `[samples, channels]` at a place.
+/// Returns the vectors `[samples, channels]` at a place.
 fn vectors_at(maps: ArrayView4<f32>, place: usize) -> Array2<f64> {
     let (channels, samples, _, width) = maps.dim();
     let (row, column) = (place / width, place % width);
@@ -145,7 +145,7 @@ impl VectorMoments {
         self.products += &vectors.t().dot(vectors);
     }
 
-    /// None if there are fewer than 2 vectors.
+    /// Returns `None` if there are fewer than 2 vectors.
     fn gaussian(self) -> Option<Gaussian> {
         if self.count < 2 {
             return None;
