@@ -1,4 +1,4 @@
-//! The command line as types. Nothing here reads a file or prints.
+//! The command line as types. Nothing here reads files or prints.
 
 use std::fmt::Write;
 
@@ -18,8 +18,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Pixels that an image file may have, in millions; a larger one is refused before it is
-    /// decoded
+    /// Maximum size of an image file in millions of pixels; larger images are refused before they
+    /// are decoded
     #[arg(
         long,
         global = true,
@@ -32,7 +32,7 @@ pub struct Cli {
     pub max_megapixels: u32,
 }
 
-/// The verbs in the order of the help, under the life that they belong to.
+/// The commands in the order of the help, grouped by purpose.
 const HEADINGS: [(&str, &[&str]); 3] = [
     (
         "Make a model",
@@ -52,7 +52,8 @@ const HEADINGS: [(&str, &[&str]); 3] = [
 ];
 
 impl Cli {
-    /// The command line's definition, which help, completions and manual pages are made from.
+    /// Returns the definition of the command line, from which help, completions and manual pages
+    /// are generated.
     pub fn definition() -> clap::Command {
         let command = Self::command();
         let width = command
@@ -81,13 +82,13 @@ impl Cli {
     /// Reads the arguments of this process.
     ///
     /// # Errors
-    /// What clap has to say: what is wrong, or the help that was asked for.
+    /// Clap's answer: what is wrong, or the help that was requested.
     pub fn read() -> Result<Self, clap::Error> {
         Self::from_arg_matches(&Self::definition().try_get_matches()?)
     }
 }
 
-/// One variant per verb; each has its arguments in the file of that verb.
+/// One variant per command; the arguments of each are in the command's own file.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn good parts and write a calibrated bundle
@@ -96,27 +97,27 @@ pub enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Measure a bundle on labelled images in the MVTec AD folder layout
     Evaluate(evaluate::EvaluateArgs),
-    /// Train variants of the flow and measure what each part of it is worth
+    /// Train variants of the flow and measure what each part contributes
     Ablate(ablate::AblateArgs),
     /// Score image files
     Predict(predict::PredictArgs),
     /// Run the inspection daemon
     Run(ConfigArgs),
-    /// Validate a configuration and its bundle, without touching any hardware
+    /// Validate a configuration and its bundle without touching any hardware
     Check(ConfigArgs),
-    /// Print what a bug report needs: machine, software, configuration, surroundings
+    /// Print what a bug report needs: machine, software, configuration, environment
     Doctor(doctor::DoctorArgs),
     /// Measure throughput and per-stage latency on this machine
     Bench(bench::BenchArgs),
-    /// Show the whole story on a synthetic line, with nothing attached
+    /// Show the whole workflow on a synthetic line, without any hardware
     Demo(demo::DemoArgs),
     /// Inspect, verify and import bundles, and build their engines
     Model(model::ModelArgs),
-    /// Write the network that features come from
+    /// Write the network that computes the features
     Backbone(backbone::BackboneArgs),
-    /// Show what the cache holds, and clear it
+    /// Show what the cache holds, or clear it
     Cache(cache::CacheArgs),
-    /// Write manual pages or a shell's completions
+    /// Write manual pages or shell completions
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }

@@ -1,8 +1,9 @@
 //! The exit codes of the process.
 //!
-//! The numbers are those of `sysexits.h`, so that a service manager can tell a broker that is
-//! away (try again) from a wrong configuration (do not). The code follows the cause, not the place
-//! where it struck: a full disk mends itself whether the journal or the configuration met it.
+//! The numbers are those of `sysexits.h`, so that a service manager can distinguish an unreachable
+//! broker (try again) from a wrong configuration (do not). The code follows the cause, not the
+//! place where it occurred: a full disk may recover on its own, whether it affected the journal or
+//! the configuration.
 
 use std::error::Error;
 use std::io;
@@ -10,12 +11,12 @@ use std::io;
 /// The exit codes of flawd besides 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The work itself could not be done, for example no image could be read: 1.
+    /// The work itself failed, for example because no image could be read: 1.
     Failed,
     /// Wrong command line: 64.
     Usage,
-    /// What is needed was not to be had at start and may be later: a device, a broker, an address,
-    /// room on the disk, memory, file descriptors: 69.
+    /// Something needed was unavailable at startup and may become available later: a device, a
+    /// broker, an address, disk space, memory, file descriptors: 69.
     Unavailable,
     /// A bug in flawd: 70.
     Bug,
@@ -24,7 +25,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The exit code.
+    /// Returns the exit code.
     pub const fn code(self) -> u8 {
         match self {
             Self::Failed => 1,
@@ -35,8 +36,8 @@ impl Kind {
         }
     }
 
-    /// The kind of this error: [`Self::Unavailable`] if the environment may mend what has caused
-    /// it, else `otherwise`.
+    /// Returns the kind of this error: [`Self::Unavailable`] if the environment may resolve the
+    /// cause, else `otherwise`.
     pub fn of(error: &(dyn Error + 'static), otherwise: Self) -> Self {
         let mut causes = std::iter::successors(Some(error), |error| (*error).source());
         if causes.any(may_mend) {
@@ -47,14 +48,14 @@ impl Kind {
     }
 }
 
-/// Whether the environment may mend this error, without a change of what the operator wrote or
-/// installed.
+/// Returns whether the environment may resolve this error without a change to what the operator
+/// wrote or installed.
 fn may_mend(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return may_mend_io(error);
     }
-    // Those of ONNX Runtime and of the system's loader are text, and nothing else. The system's
-    // own words come from strerror(3), the others from CUDA and the C++ library.
+    // Errors of ONNX Runtime and of the system's loader are only text. The system's wording comes
+    // from strerror(3), the rest from CUDA and the C++ library.
     let text = error.to_string();
     [
         "Cannot allocate memory",
@@ -76,7 +77,7 @@ fn may_mend(error: &(dyn Error + 'static)) -> bool {
 fn may_mend_io(error: &io::Error) -> bool {
     use io::ErrorKind as Is;
     match error.kind() {
-        // There is something else than what the operator named.
+        // What exists is not what the operator named.
         Is::NotFound
         | Is::PermissionDenied
         | Is::NotADirectory
@@ -91,7 +92,7 @@ fn may_mend_io(error: &io::Error) -> bool {
         | Is::NotSeekable
         | Is::CrossesDevices
         | Is::Unsupported => false,
-        // The kinds that a library may give without the system's number.
+        // The kinds that a library may report without the system's error number.
         Is::StorageFull
         | Is::QuotaExceeded
         | Is::ReadOnlyFilesystem
@@ -100,7 +101,8 @@ fn may_mend_io(error: &io::Error) -> bool {
         | Is::WouldBlock
         | Is::TimedOut
         | Is::Interrupted => true,
-        // Too many open files, a disk that fails, a device that is gone: the system says so.
+        // Too many open files, a failing disk, a missing device: these carry the system's error
+        // number.
         _ => error.raw_os_error().is_some(),
     }
 }

@@ -1,9 +1,10 @@
-//! flawd: learns what good parts look like, calibrates when to call a part bad, and watches a
+//! flawd: learns what good parts look like, calibrates when to reject a part, and watches a
 //! production line.
 //!
-//! Two lives and one file between them: the [`lab`] makes a [`bundle`] of pictures of good parts,
-//! and the [`mod@line`] judges parts by it. What both need is below them. The program is this library
-//! and a `main` that maps the outcome to an exit code, so that tests run the real thing.
+//! Two halves and one file between them: the [`lab`] makes a [`bundle`] from pictures of good
+//! parts, and the [`mod@line`] judges parts with it. What both need is below them. The program is
+//! this library and a `main` that maps the outcome to an exit code, so that tests run the real
+//! thing.
 
 pub mod bundle;
 pub mod cli;

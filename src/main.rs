@@ -25,7 +25,7 @@ fn main() -> ! {
         leave_with(&Failure::new(kind, error));
     }
     decode::set_max_megapixels(cli.max_megapixels);
-    // These have sockets as well, whose other end may go at any time.
+    // These also use sockets, whose other end may close at any time.
     let has_sockets = matches!(
         cli.command,
         Command::Run(_) | Command::Demo(_) | Command::Bench(_)
@@ -55,15 +55,15 @@ fn main() -> ! {
     }
 }
 
-/// Says why, and ends the process with the code for it.
+/// Reports the failure and ends the process with its exit code.
 fn leave_with(failure: &Failure) -> ! {
     logging::say_last(&format!("error: {:#}\n", failure.error));
     leave(failure.kind.code())
 }
 
-/// Ends the process where it stands. The C library's `exit` would first destroy the global objects
-/// of ONNX Runtime, and a daemon that is stopped while a thread still loads a model would crash in
-/// them: that thread is not waited for, because building an engine takes minutes.
+/// Ends the process immediately. The C library's `exit` would first destroy the global objects of
+/// ONNX Runtime, and a daemon that is stopped while a thread is still loading a model would crash
+/// in them: that thread is not waited for, because building an engine takes minutes.
 fn leave(code: u8) -> ! {
     logging::say_last("");
     // The reader may be gone.
@@ -71,38 +71,38 @@ fn leave(code: u8) -> ! {
     signal_hook::low_level::exit(code.into())
 }
 
-/// A command whose output is no longer read (`flawd predict … | head`) ends, as others do, with
-/// what a shell gives for SIGPIPE. Rust ignores that signal, and would panic at the next line.
+/// Makes a command whose output is no longer read (`flawd predict … | head`) end as others do, with
+/// the shell's exit code for SIGPIPE. Rust ignores that signal, and would panic at the next line.
 fn end_with_the_reader() {
     let always = Arc::new(AtomicBool::new(true));
-    // Where the signal cannot be had, it stays ignored.
+    // If the handler cannot be installed, the signal stays ignored.
     signal_hook::flag::register_conditional_shutdown(SIGPIPE, 128 + SIGPIPE, always).ok();
 }
 
-/// Microsoft's builds of ONNX Runtime report their use to a server of Microsoft's from the moment
-/// they are loaded, unless this variable is set; the switch in the library's own interface comes
-/// too late, when an identifier is already on disk.
+/// Microsoft's builds of ONNX Runtime report usage to a Microsoft server from the moment they are
+/// loaded, unless this variable is set. The library's own switch comes too late: by then an
+/// identifier is already on disk.
 #[expect(
     clippy::disallowed_methods,
     reason = "no other thread can read the environment yet"
 )]
 fn keep_to_ourselves() {
-    // SAFETY: this is the first statement of the program, so there is no other thread yet that
-    // could read the environment.
+    // SAFETY: this is the first statement of the program, so no other thread exists yet that could
+    // read the environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
-/// Prints what clap has to say: help and version are a success, everything else is wrong usage.
+/// Prints clap's answer: help and version are a success, everything else is wrong usage.
 fn print_clap_answer(answer: &clap::Error) -> u8 {
     let wrong_usage = answer.use_stderr();
-    // Where even the terminal is gone nothing is left to report to.
+    // If even the terminal is gone, there is nowhere left to report to.
     answer.print().ok();
     if wrong_usage { Kind::Usage.code() } else { 0 }
 }
 
-/// A panic in any thread is a bug and ends the process: a daemon with a dead stage must not go on
-/// looking alive. It is reported behind the log, and not by the usual hook, because that one waits
-/// for the reader of standard error.
+/// Makes a panic in any thread, which is a bug, end the process: a daemon with a dead stage must
+/// not continue to look alive. The panic is reported after the pending log lines, and not by the
+/// default hook, which would wait for the reader of standard error.
 fn exit_with_bug_code_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = thread::current();

@@ -1,6 +1,6 @@
-//! Words of messages: an error with its causes, and the name that was probably meant.
+//! Helpers for messages: an error with its causes, and the name that was probably meant.
 
-/// An error with everything that caused it, in one line.
+/// Formats an error and all its causes in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -12,7 +12,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The candidate that is closest to `typed`, if one is close enough to be a typing error.
+/// Returns the candidate that is closest to `typed`, if it is close enough to be a typo.
 pub(crate) fn nearest<'a>(
     typed: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -27,8 +27,8 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Serde names the offending key first and then the expected ones, each between backticks.
-/// Returns all of them, or nothing if the message is about something else.
+/// Serde names the offending key first and then the expected ones, each between backticks. Returns
+/// all of them, or `None` if the message is about something else.
 pub(crate) fn names_in(message: &str) -> Option<(&str, Vec<&str>)> {
     let about_a_name = message.contains("unknown field `") || message.contains("unknown variant `");
     if !about_a_name {

@@ -1,26 +1,26 @@
 //! Inputs on the disk.
 //!
-//! `fuzz/corpus/<target>` belongs to the repository: good files of every kind, and whatever was
-//! found to break a reader. `fuzz/runs/<target>` is what runs have kept: inputs that reached new
-//! code, the one that is being fed, and findings.
+//! `fuzz/corpus/<target>` belongs to the repository: good files of every kind, and all inputs that
+//! once broke a reader. `fuzz/runs/<target>` is what runs have kept: inputs that reached new code,
+//! the one being fed, and findings.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The inputs of the repository, by the names of their files.
+/// Returns the inputs of the repository, by the names of their files.
 ///
 /// # Errors
-/// Where they cannot be read.
+/// If they cannot be read.
 pub fn kept(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     files(&folder("corpus", target))
 }
 
-/// Inputs that reached new code in an earlier run.
+/// Returns inputs that reached new code in an earlier run.
 ///
 /// # Errors
-/// Where they cannot be read, or their folder cannot be made.
+/// If they cannot be read, or their folder cannot be created.
 pub fn grown(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
     let folder = folder("runs", target).join("corpus");
     fs::create_dir_all(&folder)?;
@@ -30,7 +30,7 @@ pub fn grown(target: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
 /// Keeps an input that reached new code.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If it cannot be written.
 pub fn grow(target: &str, input: &[u8]) -> io::Result<()> {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
@@ -38,10 +38,10 @@ pub fn grow(target: &str, input: &[u8]) -> io::Result<()> {
     fs::write(folder("runs", target).join("corpus").join(name), input)
 }
 
-/// The file that holds the input that is being fed, for one process at a time.
+/// Opens the file that holds the input being fed, for one process at a time.
 ///
 /// # Errors
-/// Where it cannot be opened, or another run feeds the same target.
+/// If it cannot be opened, or another run feeds the same target.
 pub fn take(target: &str) -> io::Result<File> {
     let mut options = File::options();
     let file = options
@@ -58,7 +58,7 @@ pub fn take(target: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where the input lies that is being fed, in case it ends the process.
+/// Returns the path of the input being fed, in case it ends the process.
 pub fn current(target: &str) -> PathBuf {
     folder("runs", target).join("current")
 }

@@ -1,8 +1,8 @@
 //! Which code an input reaches.
 //!
 //! `cargo xtask fuzz` has the compiler put a counter of one byte on every edge between blocks of
-//! code (LLVM's SanitizerCoverage, `inline-8bit-counters`). Built without, there are no counters,
-//! and no input reaches anything new.
+//! code (LLVM's SanitizerCoverage, `inline-8bit-counters`). Without them, no input reaches anything
+//! new.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -12,33 +12,33 @@ static END: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 /// What the compiler calls before `main`, once for each crate, with the bounds of all counters of
 /// the program.
-// SAFETY: no other function has this name; the compiler asks for it by it.
+// SAFETY: no other function has this name, by which the compiler calls it.
 #[unsafe(no_mangle)]
 extern "C" fn __sanitizer_cov_8bit_counters_init(begin: *mut u8, end: *mut u8) {
     BEGIN.store(begin, Ordering::Relaxed);
     END.store(end, Ordering::Relaxed);
 }
 
-/// All code that was reached so far, and how often at a time.
+/// All code that was reached so far, and how often per input.
 #[derive(Debug, Default)]
 pub struct Coverage {
-    /// For each edge a bit for each order of magnitude.
+    /// For each edge, one bit per order of magnitude.
     seen: Vec<u8>,
     edges: usize,
 }
 
 impl Coverage {
-    /// Edges that were reached.
+    /// Returns the number of edges that were reached.
     pub fn edges(&self) -> usize {
         self.edges
     }
 
-    /// Forgets what was reached before, so that `add` is about what comes now.
+    /// Forgets what was reached before, so that `add` counts only what follows.
     pub fn begin() {
         for_each_word(|_, _| {});
     }
 
-    /// Adds what was reached since [`Coverage::begin`]; true if some of it is new.
+    /// Adds what was reached since [`Coverage::begin`]; returns `true` if some of it is new.
     pub fn add(&mut self) -> bool {
         let mut is_new = false;
         let Self { seen, edges } = self;
@@ -60,7 +60,7 @@ impl Coverage {
     }
 }
 
-/// How often, roughly: once, twice, three times, up to 7, 15, 31, 127 and more.
+/// Returns roughly how often: once, twice, three times, up to 7, 15, 31, 127 and more.
 fn magnitude(count: u8) -> Option<u8> {
     Some(match count {
         0 => return None,
@@ -75,15 +75,15 @@ fn magnitude(count: u8) -> Option<u8> {
     })
 }
 
-/// Calls `look` with the place and the value of all eight counters that are not zero, and sets
-/// them to zero.
+/// Calls `look` with the place and the value of each group of eight counters that is not zero, and
+/// sets it to zero.
 fn for_each_word(mut look: impl FnMut(usize, u64)) {
     let begin = BEGIN.load(Ordering::Relaxed);
     let length = END.load(Ordering::Relaxed) as usize - begin as usize;
-    // Counters are not aligned; the few behind the last eight count for nothing.
+    // Counters are not aligned; the few after the last eight are ignored.
     for place in (0..length / 8 * 8).step_by(8) {
-        // SAFETY: the compiler said that the counters lie between the two, and they are bytes that
-        // live as long as the program. Other threads may count meanwhile, which costs a count.
+        // SAFETY: the compiler guarantees that the counters lie between the two, and they are bytes
+        // that live as long as the program. Other threads may count meanwhile, which loses a count.
         let word = unsafe { begin.add(place).cast::<u64>().read_unaligned() };
         if word != 0 {
             // SAFETY: as above.

@@ -5,22 +5,21 @@ use flawd_testing::{Taken, count_within};
 use crate::target::{Limits, MOST_TIME, Target};
 
 impl Limits {
-    /// What an input of so many bytes may hold at a time.
+    /// Returns the memory that an input of `bytes` bytes may hold at a time.
     pub fn peak(&self, bytes: usize) -> usize {
         self.peak + self.peak_per_byte * bytes
     }
 
-    /// What an input of so many bytes may ask for in all.
+    /// Returns the memory that an input of `bytes` bytes may request in total.
     pub fn total(&self, bytes: usize) -> usize {
         self.total + self.total_per_byte * bytes
     }
 }
 
-/// Lets the target read the input, and says what that took.
+/// Lets the target read the input, and returns what that used.
 ///
 /// # Panics
-/// Where the target does, or takes more than it may. A target that goes on for ever is not
-/// stopped.
+/// If the target does, or uses more than it may. A target that never ends is not stopped.
 pub fn feed(target: &Target, input: &[u8]) -> Taken {
     let (most, length) = (target.limits.peak(input.len()), input.len());
     let taken = count_within(most, || (target.read)(input));

@@ -1,4 +1,4 @@
-//! Feeds everything that reads what comes from outside with input that no program would write.
+//! Feeds every reader of outside data with input that no program would write.
 //!
 //! ```text
 //! corpus ─► mutation ─► a target reads it ─► panic, overflow, too much memory, too long: a finding
@@ -6,8 +6,8 @@
 //!    └── what reached new code ◄── coverage
 //! ```
 //! `cargo xtask fuzz` builds this with coverage counters and overflow checks, and runs it; the
-//! tests feed the same targets with fewer inputs, and with whatever was ever found. The readers
-//! know nothing of it.
+//! tests feed the same targets with fewer inputs, and with all earlier findings. The readers know
+//! nothing about it.
 
 pub mod corpus;
 pub mod coverage;

@@ -1,6 +1,6 @@
 //! `flawd-fuzz TARGET SECONDS` feeds a target; `flawd-fuzz TARGET FILE` feeds it one file.
 //!
-//! The first input that breaks the target ends the process, and lies in
+//! The first input that breaks the target ends the process, and is left in
 //! `fuzz/runs/TARGET/current`.
 
 use std::fs::{self, File};
@@ -18,10 +18,10 @@ use flawd_fuzz::target::ALL;
 use flawd_fuzz::{Target, corpus};
 use flawd_testing::process_time;
 
-/// Processor time after which an input is taken to be read for ever.
+/// Processor time after which reading an input counts as endless.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// How often a long run says how far it is.
+/// How often a long run reports its progress.
 const NEWS: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -59,9 +59,9 @@ struct Run {
     coverage: Coverage,
     mutation: Mutation,
     current: File,
-    /// Inputs fed so far, for the thread that looks for one that hangs.
+    /// Inputs fed so far, for the thread that watches for hangs.
     fed: Arc<AtomicU64>,
-    /// Kept for the first time by this run.
+    /// Inputs kept for the first time by this run.
     new: usize,
     slowest: Duration,
     largest: usize,
@@ -110,7 +110,7 @@ impl Run {
                 self.say(begun);
             }
             let count = self.inputs.len();
-            // Every second one is among the newest, behind which there may be more.
+            // Every second one is among the newest, which may lead to more.
             let chosen = match self.mutation.below(2) {
                 0 => self.mutation.below(count),
                 _ => count - 1 - self.mutation.below(count.min(16)),
@@ -128,7 +128,7 @@ impl Run {
         fs::remove_file(corpus::current(self.target.name))
     }
 
-    /// Feeds one input; true if it reached new code.
+    /// Feeds one input; returns `true` if it reached new code.
     fn feed(&mut self, input: &[u8]) -> io::Result<bool> {
         self.current.set_len(input.len() as u64)?;
         self.current.write_all_at(input, 0)?;
@@ -157,7 +157,7 @@ impl Run {
         );
     }
 
-    /// Ends the process where one input takes longer than any should.
+    /// Ends the process if one input takes longer than any should.
     fn look_for_hangs(&self) {
         let (fed, name) = (Arc::clone(&self.fed), self.target.name);
         thread::spawn(move || {

@@ -1,8 +1,8 @@
-//! Changes that make another input of one.
+//! Changes that turn one input into another.
 
 use flawd_core::random::SplitMix64;
 
-/// What is put in place of a number.
+/// Replacements for a number.
 const NUMBERS: [u64; 16] = [
     0,
     1,
@@ -22,7 +22,7 @@ const NUMBERS: [u64; 16] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// What is put in place of a number in text.
+/// Replacements for a number in text.
 const TEXTS: [&[u8]; 10] = [
     b"0",
     b"-1",
@@ -36,7 +36,7 @@ const TEXTS: [&[u8]; 10] = [
     b"99999999999999999999999999999999999999999",
 ];
 
-/// Changes inputs, at random, and never makes one longer than `longest`.
+/// Changes inputs at random, and never makes one longer than `longest`.
 #[derive(Debug)]
 pub struct Mutation {
     random: SplitMix64,
@@ -45,7 +45,7 @@ pub struct Mutation {
 }
 
 impl Mutation {
-    /// The changes that belong to a seed. `words` are pieces of the input's language.
+    /// Creates the changes that belong to a seed. `words` are pieces of the input's language.
     pub fn new(seed: u64, longest: usize, words: &'static [&'static [u8]]) -> Self {
         Self {
             random: SplitMix64::new(seed),
@@ -54,7 +54,7 @@ impl Mutation {
         }
     }
 
-    /// A number below `bound`, or 0.
+    /// Returns a number below `bound`, or 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound.max(1) as u64;
         (self.random.next_u64() % bound) as usize
@@ -83,7 +83,7 @@ impl Mutation {
             }
             6 => input.truncate(at),
             7 => {
-                // A piece of the input again, elsewhere or where it is.
+                // A piece of the input again, elsewhere or in place.
                 let end = at + self.length(input.len() - at);
                 let piece = input[at..end].to_vec();
                 let to = self.below(input.len() + 1);
@@ -101,7 +101,7 @@ impl Mutation {
                 self.insert(input, at, piece);
             }
             10 => {
-                // The begin of the one and the end of the other.
+                // The beginning of one and the end of the other.
                 let from = self.below(other.len());
                 input.truncate(at);
                 self.insert(input, at, &other[from..]);
@@ -117,7 +117,7 @@ impl Mutation {
                 }
             }
             _ => {
-                // Many of one byte, as only a length can bound.
+                // A long run of one byte, which only a length check can bound.
                 let byte = input.get(at).copied().unwrap_or(self.below(256) as u8);
                 let count = self.length(4096);
                 self.insert(input, at, &vec![byte; count]);
@@ -132,8 +132,8 @@ impl Mutation {
         }
     }
 
-    /// A number of one to eight bytes, either way round: one that goes wrong somewhere, or near to
-    /// what was there.
+    /// Replaces a number of one to eight bytes, in either byte order, by a critical one, or one
+    /// near to it.
     fn number(&mut self, input: &mut [u8], at: usize) {
         let width = 1 << self.below(4);
         let is_big = self.below(2) == 0;
@@ -160,7 +160,7 @@ impl Mutation {
         place.copy_from_slice(&bytes[..width]);
     }
 
-    /// Another number in place of the digits at or behind a place.
+    /// Replaces the digits at or after a place by another number.
     fn text_number(&mut self, input: &mut Vec<u8>, at: usize) {
         let Some(begin) = input[at..].iter().position(u8::is_ascii_digit) else {
             return;
@@ -172,7 +172,7 @@ impl Mutation {
         input.splice(begin..end, text.iter().copied());
     }
 
-    /// Mostly short ones, of at most `most`.
+    /// Returns a length, mostly a short one, of at most `most`.
     fn length(&mut self, most: usize) -> usize {
         let bound = 1 << self.below(13);
         (1 + self.below(bound)).min(most)

@@ -1,7 +1,7 @@
-//! No input makes a reader panic, take more memory than its size warrants, or go on for ever.
+//! No input makes a reader panic, take more memory than its size warrants, or run for ever.
 //!
 //! The whole corpus, and a few thousand changes of it that are the same in every run.
-//! `cargo xtask fuzz` goes on from there.
+//! `cargo xtask fuzz` continues from there.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use flawd_fuzz::target::{ALL, Target};
 /// Time for one target's changes.
 const TIME: Duration = Duration::from_secs(5);
 
-/// As many changes as that time is for on a usual machine, so that they are the same there.
+/// The number of changes that fit that time on a usual machine, so that they are the same there.
 const CHANGES: usize = 4000;
 
 /// Longer on the slowest machine means for ever.
@@ -27,7 +27,7 @@ fn target(name: &str) -> &'static Target {
     found.expect("there is a target of this name")
 }
 
-/// Feeds inputs in their own thread, and says which one panics or does not end.
+/// Feeds inputs in a separate thread, and reports which one panics or does not end.
 fn feed_all(target: &'static Target, inputs: impl Iterator<Item = Vec<u8>> + Send + 'static) {
     let current = Arc::new(Mutex::new(Vec::new()));
     let fed = Arc::clone(&current);
@@ -110,7 +110,7 @@ fn an_image_is_decoded_within_the_limits() {
     whole_and_damaged("image");
 }
 
-/// A limit that is far from what is needed would hold nothing.
+/// A limit far above what is needed would check nothing.
 #[test]
 fn what_a_reader_may_take_is_not_far_from_what_the_corpus_takes() {
     for target in &ALL {

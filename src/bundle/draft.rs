@@ -1,4 +1,4 @@
-//! Writing a bundle so that it appears whole or not at all.
+//! Writes a bundle so that it appears whole or not at all.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -17,7 +17,8 @@ use super::{Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_wr
 use crate::files::atomic::{self, sync_folder};
 use crate::files::digest::sha256;
 
-/// A bundle that is being put together, in a folder beside its place. Dropping it leaves nothing.
+/// A bundle under construction, in a folder beside its destination. Dropping it leaves nothing
+/// behind.
 #[derive(Debug)]
 pub struct Draft {
     target: PathBuf,
@@ -27,10 +28,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins a bundle that will lie at `target`; folders above it are made.
+    /// Starts a bundle with the destination `target`; creates its parent folders.
     ///
     /// # Errors
-    /// If something other than a bundle is there, or nothing can be written there.
+    /// If something other than a bundle exists there, or the location is not writable.
     pub fn begin(target: &Path) -> Result<Self, BundleError> {
         if is_taken(target) {
             return Err(BundleError::Taken {
@@ -54,7 +55,7 @@ impl Draft {
         })
     }
 
-    /// Writes the model file and returns where it lies for now.
+    /// Writes the model file and returns its current path.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -64,7 +65,7 @@ impl Draft {
     }
 
     /// Writes the list of the images that trained the model: digests of the files and of their
-    /// pixels, and names for people.
+    /// pixels, and human-readable names.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -86,11 +87,11 @@ impl Draft {
         Ok(sha256(bytes))
     }
 
-    /// Writes golden inputs and manifest, and puts the bundle in its place; a bundle that was
-    /// there is gone then. `describe` makes the manifest from what the draft knows.
+    /// Writes golden inputs and manifest, and puts the bundle in its place, replacing any earlier
+    /// one. `describe` creates the manifest from what the draft knows.
     ///
     /// # Errors
-    /// If something cannot be written; what was at the target is then as it was.
+    /// If something cannot be written; whatever was at the target is then unchanged.
     ///
     /// # Panics
     /// If no model was written.
@@ -116,11 +117,11 @@ impl Draft {
     }
 }
 
-/// What a draft knows for its manifest.
+/// What a draft contributes to its manifest.
 pub struct DraftRecord {
     /// Digest of the model file.
     pub model: Digest,
-    /// Digest of the list of training images, where it was written.
+    /// Digest of the list of training images, if it was written.
     pub training_files: Option<Digest>,
     /// The golden inputs.
     pub golden: Vec<GoldenRecord>,
@@ -149,13 +150,13 @@ fn replace_in_two_steps(target: &Path, new: &Path) -> io::Result<()> {
     fs::rename(target, &old)?;
     fs::rename(new, target).inspect_err(|_| {
         if fs::rename(&old, target).is_err() {
-            // Better a hidden folder left over than the only bundle gone.
+            // Better a hidden folder left behind than the only bundle lost.
             let _kept = aside.keep();
         }
     })
 }
 
-/// True if something is at `target` that is neither a bundle nor an empty folder.
+/// Returns `true` if something is at `target` that is neither a bundle nor an empty folder.
 fn is_taken(target: &Path) -> bool {
     match fs::read_dir(target) {
         Ok(mut entries) => !target.join(MANIFEST).is_file() && entries.next().is_some(),

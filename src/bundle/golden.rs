@@ -1,5 +1,5 @@
-//! Golden inputs: pictures with known scores, by which a device shows that it computes what the
-//! bundle was calibrated with.
+//! Golden inputs: pictures with known scores, which show whether a device computes what the bundle
+//! was calibrated with.
 
 use std::path::Path;
 
@@ -12,20 +12,20 @@ use crate::files::atomic;
 use crate::files::digest::sha256;
 use crate::pictures::encode;
 
-/// A picture and the score that calibration saw for it.
+/// A picture and its score at calibration.
 #[derive(Clone, Debug)]
 pub struct GoldenInput {
-    /// The picture as it was decoded, before any preprocessing.
+    /// The decoded picture, before any preprocessing.
     pub image: RgbImage,
     /// Its score.
     pub score: f32,
 }
 
-/// Which of the calibration images become golden inputs: those with the lowest, the median and
-/// the highest score, by their places in `scores`.
+/// Returns which of the calibration images become golden inputs: those with the lowest, the median
+/// and the highest score, by their positions in `scores`.
 ///
-/// Scores that lie on the threshold within tolerance are left out where others are there, because
-/// there a harmless difference between two devices would flip the verdict.
+/// Scores that equal the threshold within tolerance are left out if there are others, because a
+/// harmless difference between two devices would flip their verdict.
 pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
@@ -39,7 +39,7 @@ pub fn choose_golden(scores: &[f32], calibration: &Calibration) -> Vec<usize> {
     chosen
 }
 
-/// Leaves out those whose scores lie on the threshold within tolerance, where others are there.
+/// Leaves out those whose scores equal the threshold within tolerance, if there are others.
 pub(crate) fn leave_the_threshold<T>(
     inputs: &mut Vec<T>,
     score: impl Fn(&T) -> f32,
@@ -52,13 +52,13 @@ pub(crate) fn leave_the_threshold<T>(
     }
 }
 
-/// Largest difference from a golden score that still counts as reproduced.
+/// Returns the largest difference from a golden score that still counts as reproduced.
 fn tolerance(score: f32) -> f32 {
     score.abs() * GoldenRecord::RELATIVE_TOLERANCE
 }
 
-/// Writes pictures under names that say what is in them: only the same picture takes an old one's
-/// place.
+/// Writes pictures under names that depend on their content: only the same picture replaces an old
+/// one.
 pub(crate) fn write(
     folder: &Path,
     inputs: &[GoldenInput],

@@ -1,4 +1,4 @@
-//! Bundles on disk: a model with everything that its scores mean something by.
+//! Bundles on disk: a model with everything that gives its scores a meaning.
 //!
 //! ```text
 //! BUNDLE/bundle.toml          the manifest, with the digest of everything below
@@ -7,8 +7,8 @@
 //!                             them calibrate nothing; not in a bundle whose model was imported
 //! BUNDLE/golden/*.png         pictures with known scores
 //! ```
-//! What was opened was verified. What is written appears whole or not at all: a new bundle is put
-//! together beside its place and renamed, a changed one gets a new manifest by a rename.
+//! An open bundle has been verified. Writing is all or nothing: a new bundle is assembled beside
+//! its place and renamed, a changed one gets a new manifest by a rename.
 //!
 //! Nothing here knows how a model was trained, or which camera it judges for.
 
@@ -55,7 +55,7 @@ pub enum BundleError {
         what_is_at(path)
     )]
     NotABundle {
-        /// The place.
+        /// The location.
         path: PathBuf,
     },
     /// A file cannot be read.
@@ -66,7 +66,7 @@ pub enum BundleError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The manifest cannot be understood.
@@ -77,7 +77,7 @@ pub enum BundleError {
         /// What is wrong.
         source: ManifestError,
     },
-    /// A file is not the one that the manifest speaks of.
+    /// A file is not the one that the manifest refers to.
     #[error(
         "{} is damaged or belongs to another bundle: the manifest says {expected}, the file is \
          {actual}; install the bundle again",
@@ -91,7 +91,7 @@ pub enum BundleError {
         /// The digest of the file.
         actual: Digest,
     },
-    /// A file was written to or exchanged while it was being loaded.
+    /// A file was modified or replaced while it was being loaded.
     #[error(
         "{} was changed while it was loaded, so what was loaded is not known: install bundles as \
          a whole, and load it again",
@@ -101,7 +101,7 @@ pub enum BundleError {
         /// The file.
         path: PathBuf,
     },
-    /// The list of training images has a line that is none.
+    /// The list of training images has an invalid line.
     #[error("{} line {line}: a digest and a file name are expected", path.display())]
     BadTrainingList {
         /// The list's file.
@@ -115,27 +115,27 @@ pub enum BundleError {
     /// A golden input cannot be encoded.
     #[error("cannot encode a golden input")]
     Encode(#[from] image::ImageError),
-    /// The place for a new bundle is taken by something else.
+    /// The location for a new bundle is taken by something else.
     #[error(
         "{} exists and is not a bundle, so it is not overwritten: choose another place, or remove \
          it first",
         path.display()
     )]
     Taken {
-        /// The place.
+        /// The location.
         path: PathBuf,
     },
-    /// Nothing can be written there.
+    /// The location is not writable.
     #[error("cannot write a bundle to {}", path.display())]
     NotWritable {
-        /// The place.
+        /// The location.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Why a bundle gets no threshold for another rate.
+/// Why a bundle cannot be given the threshold for another rate.
 #[derive(Debug, thiserror::Error)]
 pub enum RateError {
     /// Its pictures do not support the rate.
@@ -146,27 +146,27 @@ pub enum RateError {
     Bundle(#[from] BundleError),
 }
 
-/// A bundle whose files are those that its manifest speaks of.
+/// A bundle whose files are those that its manifest refers to.
 #[derive(Debug)]
 pub struct Bundle {
     folder: PathBuf,
     manifest: Manifest,
     digest: Digest,
     training_files: HashSet<Digest>,
-    /// The model's file as it was when its digest was that of the manifest.
+    /// The state of the model file when its digest was that of the manifest.
     model: Seal,
 }
 
 impl Bundle {
-    /// True if there is a manifest in `folder`. Nothing of it is looked at.
+    /// Returns `true` if there is a manifest in `folder`, without reading it.
     pub fn is_at(folder: &Path) -> bool {
         folder.join(MANIFEST).is_file()
     }
 
-    /// Opens the bundle in `folder` and verifies every file of it.
+    /// Opens the bundle in `folder` and verifies all its files.
     ///
     /// # Errors
-    /// [`BundleError`], which names the file; for a wrong digest both digests.
+    /// [`BundleError`], which names the file and, for a wrong digest, both digests.
     pub fn open(folder: &Path) -> Result<Self, BundleError> {
         let path = folder.join(MANIFEST);
         if !Self::is_at(folder) {
@@ -200,41 +200,41 @@ impl Bundle {
         })
     }
 
-    /// Where it lies.
+    /// Returns its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What it states about itself.
+    /// Returns its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The digest of the manifest's file, and by it of everything that the manifest has a digest
-    /// of: two bundles with the same one are the same.
+    /// Returns the digest of the manifest's file, which covers everything that the manifest has a
+    /// digest of: two bundles with the same digest are the same.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The threshold and what it promises.
+    /// Returns the threshold and what it promises.
     pub fn calibration(&self) -> &Calibration {
         &self.manifest.calibration
     }
 
-    /// The model file.
+    /// Returns the path of the model file.
     pub fn model_path(&self) -> PathBuf {
         self.folder.join(MODEL)
     }
 
-    /// Has the model's file loaded by `load`, such that what was loaded is what the manifest speaks
-    /// of, whatever happens to the file meanwhile.
+    /// Calls `load` on the model file, and makes sure that what was loaded is what the manifest
+    /// refers to, whatever happens to the file meanwhile.
     ///
-    /// ONNX Runtime opens files by their names, so the digest of the bytes that it reads cannot be
-    /// known. What can be known is that the file was the same and untouched from before its digest
-    /// was taken until after it was loaded.
+    /// ONNX Runtime opens files by name, so the digest of the bytes that it reads is unknown. What
+    /// can be checked is that the file was the same and unmodified from before its digest was
+    /// computed until after it was loaded.
     ///
     /// # Errors
-    /// What `load` says; [`BundleError::Changed`] and [`BundleError::WrongDigest`].
+    /// Those of `load`; [`BundleError::Changed`] and [`BundleError::WrongDigest`].
     pub fn load_model<T, E: From<BundleError>>(
         &self,
         load: impl FnOnce(&Path) -> Result<T, E>,
@@ -244,7 +244,7 @@ impl Bundle {
         let before = if before == self.model {
             before
         } else {
-            // Touched since then, and perhaps no more than that.
+            // Its timestamps have changed since then, perhaps nothing else.
             verify_sealed(&path, self.manifest.model.digest)?
         };
         let loaded = load(&path)?;
@@ -254,9 +254,9 @@ impl Bundle {
         Ok(loaded)
     }
 
-    /// True if an image file with this digest, or one whose pixels have it, is known to have trained
-    /// the model. What trained an imported model is not known, and of the images of a bundle that was
-    /// trained by an earlier version only the files are.
+    /// Returns `true` if an image file with this digest, or one whose pixels have it, is known to
+    /// have trained the model. The training images of an imported model are unknown, and for a
+    /// bundle from an earlier version only their files are known.
     pub fn was_trained_on(&self, image: Digest) -> bool {
         self.training_files.contains(&image)
     }
@@ -264,7 +264,7 @@ impl Bundle {
     /// Reads a golden picture.
     ///
     /// # Errors
-    /// If its file is gone or damaged.
+    /// If its file is missing or damaged.
     pub fn golden_image(&self, golden: &GoldenRecord) -> Result<RgbImage, BundleError> {
         let path = self.folder.join(GOLDEN).join(&golden.file);
         Ok(decode::from_bytes(&path, &self.golden_file(golden)?, None)?)
@@ -273,7 +273,7 @@ impl Bundle {
     /// Reads the file of a golden picture.
     ///
     /// # Errors
-    /// If it is gone or not the one that the manifest speaks of.
+    /// If it is missing or not the one that the manifest refers to.
     pub fn golden_file(&self, golden: &GoldenRecord) -> Result<Vec<u8>, BundleError> {
         let path = self.folder.join(GOLDEN).join(&golden.file);
         let bytes = fs::read(&path).map_err(unreadable(&path))?;
@@ -289,12 +289,12 @@ impl Bundle {
         }
     }
 
-    /// Replaces all thresholds and with them the golden inputs, and states the depth that the images
-    /// were read by; counts the version up. At every moment the folder holds a whole bundle, the old
+    /// Replaces all thresholds and the golden inputs, records the depth at which the images were
+    /// read, and increments the version. At every moment the folder holds a whole bundle, the old
     /// one or the new one.
     ///
     /// # Errors
-    /// If something cannot be written; the bundle is then as it was.
+    /// If something cannot be written; the bundle is then unchanged.
     pub fn recalibrate(
         &mut self,
         thresholds: Thresholds,
@@ -322,13 +322,14 @@ impl Bundle {
         Ok(())
     }
 
-    /// Replaces the thresholds by those that the same pictures give for another false-reject rate;
-    /// counts the version up. Golden inputs that lie on the new threshold are given up where there
-    /// are others: a harmless difference between two devices would flip their verdict.
+    /// Replaces the thresholds by those that the same pictures yield for another false-reject rate,
+    /// and increments the version. Golden inputs that equal the new threshold within tolerance are
+    /// removed if there are others: a harmless difference between two devices would flip their
+    /// verdict.
     ///
     /// # Errors
     /// If the pictures are too few for the rate, or the manifest cannot be written; the bundle is
-    /// then as it was.
+    /// then unchanged.
     pub fn change_rate(&mut self, rate: f64, created: Timestamp) -> Result<(), RateError> {
         let old = &self.manifest;
         let calibration = old.calibration.at_rate(rate)?;
@@ -348,10 +349,10 @@ impl Bundle {
         Ok(())
     }
 
-    /// Writes down what an evaluation measured; counts the version up.
+    /// Records the results of an evaluation, and increments the version.
     ///
     /// # Errors
-    /// If it cannot be written; the bundle is then as it was.
+    /// If it cannot be written; the bundle is then unchanged.
     pub fn record_metrics(
         &mut self,
         metrics: MetricsRecord,
@@ -365,7 +366,7 @@ impl Bundle {
         })
     }
 
-    /// Puts `manifest` in the place of the old one.
+    /// Replaces the old manifest by `manifest`.
     fn replace_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
         let path = self.folder.join(MANIFEST);
         let failed = not_writable(&self.folder);
@@ -376,8 +377,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// What an older manifest spoke of is only clutter, so that failing to remove it is not an
-    /// error.
+    /// Files of an older manifest are only clutter, so failing to remove them is not an error.
     fn remove_unused_golden(&self) {
         let used: HashSet<&str> = self
             .manifest
@@ -407,7 +407,7 @@ fn read_training_files(path: &Path) -> Result<HashSet<Digest>, BundleError> {
     text.lines().enumerate().map(digest).collect()
 }
 
-/// As [`verify`], with what tells later whether the file is still the same.
+/// Like [`verify`], and returns a seal that shows later whether the file is still the same.
 fn verify_sealed(path: &Path, expected: Digest) -> Result<Seal, BundleError> {
     let seal = Seal::of(path).map_err(unreadable(path))?;
     verify(path, expected)?;
@@ -427,7 +427,7 @@ fn verify(path: &Path, expected: Digest) -> Result<(), BundleError> {
     }
 }
 
-/// What there is in place of a bundle, human-readable.
+/// Describes what exists in place of a bundle, human-readable.
 fn what_is_at(path: &Path) -> String {
     let around = path.parent().filter(|folder| Bundle::is_at(folder));
     match (fs::metadata(path), around) {

@@ -1,7 +1,7 @@
-//! Scores pictures with a bundle's model: the one way from pixels to a score.
+//! Scores pictures with a bundle's model: the only way from pixels to a score.
 //!
-//! Preprocessing and model are those that the daemon runs, so a score from here is the score on
-//! the line. Nothing is decided here.
+//! Preprocessing and model are those of the daemon, so a score from here is the score on the line.
+//! Nothing is decided here.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
 use super::{Bundle, BundleError};
 use crate::pictures::decode::DecodeError;
 
-/// Why a picture has no score, or a model is not fit to give one.
+/// Why a picture has no score, or a model cannot be used for scoring.
 #[derive(Debug, thiserror::Error)]
 pub enum ScorerError {
     /// The image file cannot be decoded.
@@ -28,7 +28,7 @@ pub enum ScorerError {
     /// The model cannot be loaded or run.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The bundle's model is not what the manifest speaks of.
+    /// The bundle's model is not what the manifest refers to.
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// Model and manifest disagree.
@@ -55,10 +55,10 @@ pub enum ScorerError {
         actual: f32,
         /// The golden score.
         expected: f32,
-        /// The difference that is allowed.
+        /// The allowed difference.
         tolerance: f32,
     },
-    /// A golden input is within tolerance and yet on the other side of the threshold.
+    /// A golden input is within tolerance but on the other side of the threshold.
     #[error(
         "the golden input {file} scores {actual} here and {expected} where the bundle was made, \
          and the threshold {threshold} lies between: calibrate the bundle on this device"
@@ -75,7 +75,7 @@ pub enum ScorerError {
     },
 }
 
-/// Whether the score of a golden input is the one that was expected, with the same verdict.
+/// Checks that the score of a golden input is the expected one, with the same verdict.
 ///
 /// # Errors
 /// [`ScorerError::NotReproduced`] and [`ScorerError::VerdictFlipped`].
@@ -103,7 +103,7 @@ pub fn check_golden(
     Ok(())
 }
 
-/// A loaded model with the preprocessing that belongs to it.
+/// A loaded model with its preprocessing.
 pub struct Scorer {
     preprocessor: Preprocessor,
     depth: Option<Depth>,
@@ -111,19 +111,19 @@ pub struct Scorer {
     tensor: Vec<u8>,
 }
 
-/// Everything that can be known of a picture.
+/// Everything that is measured of a picture.
 #[derive(Clone, Debug)]
 pub struct ScoredImage {
-    /// What the model says.
+    /// The model's result.
     pub prediction: Prediction,
     /// How bright and how sharp the model's input is.
     pub measured: Measured,
 }
 
-/// A golden input and what it scored.
+/// A golden input and its score here.
 #[derive(Clone, Debug)]
 pub struct Reproduced {
-    /// What was expected.
+    /// The expected values.
     pub golden: GoldenRecord,
     /// The score here, within tolerance.
     pub score: f32,
@@ -133,7 +133,7 @@ impl Scorer {
     /// Loads the model of a bundle.
     ///
     /// # Errors
-    /// If the model cannot be loaded, or has another input size than the manifest states.
+    /// If the model cannot be loaded, or its input size is not that of the manifest.
     pub fn open(
         bundle: &Bundle,
         runtime: &Runtime,
@@ -173,12 +173,12 @@ impl Scorer {
         })
     }
 
-    /// The same for files of this depth.
+    /// Returns this scorer for files of this depth.
     pub fn reading(self, depth: Option<Depth>) -> Self {
         Self { depth, ..self }
     }
 
-    /// The depth of files of more than 8 bits that do not say it.
+    /// Returns the depth of files of more than 8 bits that do not state it.
     pub fn depth(&self) -> Option<Depth> {
         self.depth
     }
@@ -186,13 +186,13 @@ impl Scorer {
     /// Scores a picture of any size.
     ///
     /// # Errors
-    /// If the region of interest does not lie inside it, or the model fails.
+    /// If the region of interest is not inside the picture, or the model fails.
     pub fn score(&mut self, image: &RgbImage) -> Result<Prediction, ScorerError> {
         self.preprocessor.run(image, &mut self.tensor)?;
         Ok(self.model.run(&self.tensor)?)
     }
 
-    /// Scores a picture and measures what the model saw of it.
+    /// Scores a picture and measures its brightness and sharpness as the model sees it.
     ///
     /// # Errors
     /// As [`Self::score`].
@@ -205,8 +205,8 @@ impl Scorer {
         })
     }
 
-    /// Scores the golden inputs of `bundle`: proof that this device computes what the bundle was
-    /// calibrated with.
+    /// Scores the golden inputs of `bundle`, to verify that this device computes what the bundle
+    /// was calibrated with.
     ///
     /// # Errors
     /// For the first input whose score is not reproduced or whose verdict flips.
@@ -224,22 +224,22 @@ impl Scorer {
         bundle.manifest().golden.iter().map(test).collect()
     }
 
-    /// The model's input size.
+    /// Returns the model's input size.
     pub fn input_size(&self) -> Size {
         self.model.input_size()
     }
 
-    /// What is cut out of a picture before it is resized.
+    /// Returns what is cut out of a picture before it is resized.
     pub fn geometry(&self) -> &Geometry {
         self.preprocessor.geometry()
     }
 
-    /// The execution provider that runs the model.
+    /// Returns the execution provider that runs the model.
     pub fn provider(&self) -> &str {
         self.model.provider()
     }
 
-    /// The model alone, for a pipeline that preprocesses on another thread.
+    /// Returns the model alone, for a pipeline that preprocesses on another thread.
     pub fn into_model(self) -> Model {
         self.model
     }

@@ -1,11 +1,11 @@
-//! What tells whether a file is still the one that it was, without reading it.
+//! Detects whether a file has changed, without reading it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
-/// Identity of a file and the times of its last changes. A process that writes to it, puts another
-/// one in its place or renames it changes this: the time of a change (`ctime`) cannot be set.
+/// Identity of a file and the times of its last changes. Writing to the file, replacing or renaming
+/// it changes the seal: the time of a change (`ctime`) cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     file: (u64, u64),

@@ -1,15 +1,15 @@
-//! Pictures that no training shows and any camera may give: black, white, noise.
+//! Pictures that do not occur in training but may come from any camera: black, white, noise.
 //!
-//! A model that learned from pictures that are few or alike may overflow on anything else, and would
-//! answer most parts with an error. Its golden inputs do not show that, since they are of the very
-//! pictures that it knows, so a model is asked about others before it is shipped.
+//! A model that learned from few or similar pictures may overflow on anything else, and would
+//! answer most parts with an error. Its golden inputs do not reveal that, since they are pictures
+//! that it knows, so a model is tested on others before it is shipped.
 
 use flawd_core::image::{CHANNELS, RgbImage, Size};
 use flawd_core::random::SplitMix64;
 
 use super::scorer::{Scorer, ScorerError};
 
-/// A model gives no finite score of a picture that a camera may give.
+/// A model yields no finite score for a picture that a camera may deliver.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the model cannot score a picture of {picture}, and would answer parts with an error: the \
@@ -18,11 +18,11 @@ use super::scorer::{Scorer, ScorerError};
 pub struct StressError {
     /// What the picture shows.
     picture: &'static str,
-    /// What the model said.
+    /// The model's error.
     source: Box<ScorerError>,
 }
 
-/// Colours of a pixel by row, column and two random bytes.
+/// Colour of a pixel by row, column and random bytes.
 type Paint = fn(usize, usize, [u8; 3]) -> [u8; 3];
 
 const PICTURES: [(&str, Paint); 9] = [

@@ -1,4 +1,4 @@
-//! Bundles on disk. None of these runs a model, so `model.onnx` is any bytes.
+//! Bundles on disk. None of these tests runs a model, so `model.onnx` may be any bytes.
 
 use std::collections::BTreeMap;
 
@@ -147,7 +147,7 @@ fn a_model_that_changes_before_or_while_it_is_loaded_is_refused() {
     assert!(matches!(meanwhile, Err(BundleError::Changed { path: named }) if named == path));
     let before = load(&|| {});
     assert!(matches!(before, Err(BundleError::WrongDigest { path: named, .. }) if named == path));
-    // The same bytes in another file are as good.
+    // The same bytes in another file are accepted.
     replace(b"model");
     assert_eq!(load(&|| {}).expect("it is the same again"), b"model");
     let written = load(&|| fs::write(&path, b"model").expect("it can be written"));

@@ -1,5 +1,5 @@
-//! Everything that a bundle takes from the good pictures of its calibration: the threshold of the
-//! score, that of the anomaly map, and the limits of what a picture has to be like.
+//! Everything that a bundle derives from the good pictures of its calibration: the threshold of the
+//! score, that of the anomaly map, and the limits for usable pictures.
 //!
 //! All three come from the same pictures, so they are made, stored and replaced together.
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scorer::ScoredImage;
 
-/// What a calibration needs to know of a good picture.
+/// What a calibration needs to know about a good picture.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoodImage {
@@ -33,21 +33,21 @@ impl From<ScoredImage> for GoodImage {
     }
 }
 
-/// What follows from the good pictures of a calibration.
+/// The results of a calibration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds {
-    /// For the score: the verdict.
+    /// For the score, which determines the verdict.
     pub calibration: Calibration,
-    /// For the anomaly map: regions.
+    /// For the anomaly map, which determines regions.
     pub pixel: PixelCalibration,
-    /// For the picture: whether it can be judged.
+    /// For the picture, which determines whether it can be judged.
     pub quality: QualityRecord,
-    /// What was decided by hand about the pictures.
+    /// Manual decisions about the pictures.
     pub selection: SelectionRecord,
 }
 
 impl Thresholds {
-    /// Takes the threshold that `calibrate` makes of the scores, and the others to go with it: a
+    /// Combines the threshold that `calibrate` computes from the scores with the matching others: a
     /// good part shows a region as rarely as it is rejected.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `flawd ablate`: what each part of the flow is worth.
+//! `flawd ablate`: measures what each part of the flow contributes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,12 +25,12 @@ pub struct AblateArgs {
     /// Folder in the MVTec AD layout: train/good, test/good, test/<defect>
     #[arg(value_name = "DIR")]
     data: PathBuf,
-    /// Name of the folder of good parts in DIR/train and DIR/test; `good` if it is not given
+    /// Name of the folder of good parts in DIR/train and DIR/test; defaults to `good`
     #[arg(long, value_name = "NAME")]
     good: Option<String>,
     #[command(flatten)]
     features: FeatureArgs,
-    /// Train each variant with the seeds 1 to N
+    /// Train each variant with seeds 1 to N
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
     /// What to vary
@@ -42,7 +42,7 @@ pub struct AblateArgs {
         default_value = "scales,fusion,blocks,kernel,baselines"
     )]
     only: Vec<GroupArg>,
-    /// Write everything as JSON
+    /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Train again what an earlier ablation has finished
@@ -56,13 +56,13 @@ pub struct AblateArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum GroupArg {
-    /// Each scale alone, two, and all three
+    /// Each scale alone, two together, and all three
     Scales,
-    /// Across scales, one flow a scale, or concatenated after resizing
+    /// Across scales, one flow per scale, or scales concatenated after resizing
     Fusion,
     /// One to eight coupling blocks
     Blocks,
-    /// The kernel of the last coupling block
+    /// Kernel size of the last coupling block
     Kernel,
     /// Other methods on the same features
     Baselines,
@@ -166,7 +166,7 @@ fn show(progress: &mut ProgressLine, step: &AblationStep) {
     }
 }
 
-/// `[3/17] blocks: 2, seed 1`.
+/// Returns for example `[3/17] blocks: 2, seed 1`.
 fn place(at: &At) -> String {
     let seed = at
         .seed

@@ -24,9 +24,9 @@ pub struct BackboneArgs {
 
 #[derive(Debug, Subcommand)]
 enum BackboneCommand {
-    /// Write an EfficientNet from the weights that a deep-learning library has saved
+    /// Write an EfficientNet, from weights saved by a deep-learning library
     Build(BuildArgs),
-    /// Write flawd's own backbone, which needs no download: a fixed bank of filters
+    /// Write flawd's own backbone, a fixed bank of filters that needs no download
     FilterBank {
         /// Where to write the ONNX file
         #[arg(long, value_name = "FILE")]
@@ -36,19 +36,20 @@ enum BackboneCommand {
 
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// Weights by torchvision, efficientnet_pytorch or timm: a .safetensors or .pth file
+    /// Weights from torchvision, efficientnet_pytorch or timm: a .safetensors or .pth file
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Which zeros each convolution sees around its map
+    /// How each convolution pads its map with zeros
     #[arg(long, value_enum)]
     padding: PaddingArg,
     /// Where to write the ONNX file
     #[arg(long, value_name = "FILE.onnx")]
     out: PathBuf,
-    /// What the weights have to be, efficientnet-b0 to efficientnet-b7; else what their shapes say
+    /// Expected architecture, efficientnet-b0 to efficientnet-b7; defaults to the one that the
+    /// weights' shapes imply
     #[arg(long, value_name = "NAME")]
     arch: Option<Variant>,
-    /// Stages to put features out after, 1 to 7, or 0 for the stem
+    /// Stages whose features to output, 1 to 7, or 0 for the stem
     #[arg(
         long = "stage",
         value_name = "N,…",
@@ -57,13 +58,13 @@ struct BuildArgs {
         value_parser = stage
     )]
     stages: Vec<usize>,
-    /// Image side that the lukemelas padding is computed for; else that of the architecture
+    /// Image side for which the lukemelas padding is computed; defaults to the architecture's
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     resolution: Option<u16>,
-    /// What batch norm adds to the variance; else what the library of these weights adds
+    /// Value that batch norm adds to the variance; defaults to that of the weights' library
     #[arg(long, value_name = "NUMBER")]
     epsilon: Option<f32>,
-    /// Mean and deviation that the pixels are normalised with
+    /// Mean and standard deviation for normalising the pixels
     #[arg(long, value_enum, default_value_t = PixelsArg::Imagenet)]
     pixels: PixelsArg,
 }
@@ -75,15 +76,15 @@ enum PaddingArg {
     /// TensorFlow's, computed once for the architecture's resolution: efficientnet_pytorch and the
     /// published CS-Flow
     Lukemelas,
-    /// TensorFlow's, computed for the map at hand: timm's models with `tf_`
+    /// TensorFlow's, computed for the actual map: timm's models with `tf_`
     Tensorflow,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PixelsArg {
-    /// ImageNet's, as nearly all weights want
+    /// ImageNet's, as nearly all weights expect
     Imagenet,
-    /// From -1 to 1, as weights trained with AdvProp want
+    /// From -1 to 1, as weights trained with AdvProp expect
     Inception,
 }
 
@@ -169,7 +170,7 @@ impl BuildArgs {
     }
 }
 
-/// A stage after which features are put out.
+/// Parses the number of a stage whose features are output.
 fn stage(text: &str) -> Result<usize, String> {
     let known = text.parse().ok().filter(|stage| (0..=7).contains(stage));
     known.ok_or_else(|| format!("`{text}` is not a stage: 0 for the stem, or 1 to 7"))

@@ -1,4 +1,4 @@
-//! `flawd bench`: latency a stage and throughput.
+//! `flawd bench`: measures throughput and per-stage latency.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,13 +29,13 @@ pub struct BenchArgs {
     /// Configuration to measure: its bundle, on the first pictures of its first camera
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Frames through the pipeline in all
+    /// Total number of frames through the pipeline
     #[arg(long, value_name = "N", default_value = "500")]
     frames: NonZeroUsize,
-    /// Turns that pipeline and bare session loop take
+    /// Rounds in which the pipeline and a bare session loop take turns
     #[arg(long, value_name = "N", default_value = "10")]
     rounds: NonZeroUsize,
-    /// Threads for inference; 0 takes every core
+    /// Threads for inference; 0 uses every core
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "config")]
     threads: usize,
     /// Execution providers in order of preference: cpu, cuda, tensorrt
@@ -50,7 +50,7 @@ pub struct BenchArgs {
     /// Write verdicts to a journal and keep pictures, as `flawd run` does
     #[arg(long)]
     record: bool,
-    /// Publish the verdicts to the configured broker as well, from a journal
+    /// Also publish the verdicts to the configured broker, from a journal
     #[arg(long, requires = "config")]
     publish: bool,
     /// Write the measurement as JSON
@@ -61,7 +61,7 @@ pub struct BenchArgs {
 /// Size of the synthetic pictures: that of a small camera.
 const PICTURE: Size = Size::new(480, 640);
 
-/// Measures and prints.
+/// Measures and prints the results.
 ///
 /// # Errors
 /// What went wrong, with its exit code.
@@ -97,7 +97,7 @@ pub fn run(args: BenchArgs) -> Outcome {
     Ok(())
 }
 
-/// A daemon for a bundle alone: the configuration that its operator would write.
+/// Sets up a daemon for a bundle alone, with the configuration that its operator would write.
 fn on_synthetic_pictures(
     bundle: &Path,
     state: &Path,

@@ -1,4 +1,4 @@
-//! `flawd cache`: what is kept so that work goes on faster, and its end.
+//! `flawd cache`: shows and clears what is kept to save repeated work.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::files::cache::{CachedFile, InUse, Kind, files};
 /// Arguments of `flawd cache`.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// The cache; the user's if unset
+    /// Cache folder; defaults to the user's
     #[arg(long, value_name = "DIR", global = true)]
     cache: Option<PathBuf>,
     #[command(subcommand)]
@@ -25,12 +25,12 @@ pub struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// Show where it lies and what is in it, which is done without a command too
+    /// Show where the cache is and what it holds (the default)
     List,
-    /// Remove features, unfinished trainings and finished variants. A later run makes them again;
-    /// TensorRT's engines stay
+    /// Remove features, unfinished trainings and finished variants. They are made again when
+    /// needed; TensorRT engines are kept
     Clear {
-        /// Only what was not used for so many days
+        /// Only remove what was not used for this many days
         #[arg(long, value_name = "DAYS")]
         older_than: Option<u16>,
     },
@@ -83,7 +83,7 @@ fn clear(cache: &Path, older_than: Option<u16>) -> Outcome {
     };
     let age = older_than.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
     let now = SystemTime::now();
-    // What is of the future, by a clock that was set back, is not old.
+    // A file dated in the future, because the clock was set back, is not old.
     let is_old = |file: &CachedFile| {
         age.is_none_or(|age| now.duration_since(file.used).is_ok_and(|since| since > age))
     };
@@ -103,7 +103,7 @@ fn clear(cache: &Path, older_than: Option<u16>) -> Outcome {
     Ok(())
 }
 
-/// `12 files, 1.2 GiB, last used 2026-11-27`.
+/// Returns for example `12 files, 1.2 GiB, last used 2026-11-27`.
 fn summary(files: &[CachedFile]) -> String {
     let bytes = files.iter().map(|file| file.bytes).sum();
     let last = files.iter().map(|file| file.used).max();
@@ -111,7 +111,7 @@ fn summary(files: &[CachedFile]) -> String {
     format!("{} files, {}{last}", files.len(), ByteSize(bytes))
 }
 
-/// The day in UTC, `2026-11-27`.
+/// Returns the day in UTC, such as `2026-11-27`.
 fn day(time: SystemTime) -> String {
     match Timestamp::try_from(time) {
         Ok(time) => time.to_string().chars().take_while(|&c| c != 'T').collect(),
@@ -123,7 +123,7 @@ fn unlistable(cache: &Path, kind: Kind) -> String {
     format!("cannot list {}", cache.join(kind.folder()).display())
 }
 
-/// What a command that fills the cache says of it at its end.
+/// Returns what a command that fills the cache prints about it at the end.
 pub(crate) fn note(cache: &Path) -> io::Result<String> {
     let mut bytes = 0;
     for kind in Kind::ALL {

@@ -1,5 +1,5 @@
-//! `flawd calibrate`: a new threshold from held-out good images, or for another rate from the scores
-//! that a bundle has.
+//! `flawd calibrate`: a new threshold, from held-out good images or, for another rate, from the
+//! scores stored in a bundle.
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,10 @@ use crate::lab::dataset::{Images, images_in};
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
-    /// The bundle, which gets the new threshold
+    /// Bundle to give the new threshold
     bundle: PathBuf,
     /// Folder of good images that did not train the model. If unset, the threshold for
-    /// --false-reject-rate comes from the scores of the bundle's last calibration
+    /// --false-reject-rate is computed from the scores of the bundle's last calibration
     #[arg(value_name = "DIR")]
     images: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct CalibrateArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code; the bundle is then as it was.
+/// What went wrong, with its exit code; the bundle is then unchanged.
 pub fn run(args: CalibrateArgs) -> Outcome {
     match &args.images {
         Some(images) => with_images(&args, images),
@@ -47,7 +47,7 @@ pub fn run(args: CalibrateArgs) -> Outcome {
     }
 }
 
-/// The threshold of other images.
+/// Sets the threshold from other images.
 fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let Images { paths, left_out } = images_in(images).map_err(Failure::usage)?;
     ProgressLine::new().left_out(&left_out);
@@ -94,8 +94,8 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     Ok(())
 }
 
-/// The depth that images are read by. A model knows pictures of the brightness that it was trained
-/// with, so a bundle that has a depth keeps it.
+/// Returns the depth at which images are read. A model only knows pictures of the brightness that
+/// it was trained with, so a bundle that has a depth keeps it.
 fn depth(args: &CalibrateArgs, bundle: &Bundle) -> Result<Option<Depth>, Failure> {
     match (bundle.manifest().model.depth, args.depth.depth) {
         (Some(known), Some(asked)) if known != asked => Err(Failure::usage(anyhow!(
@@ -108,7 +108,7 @@ fn depth(args: &CalibrateArgs, bundle: &Bundle) -> Result<Option<Depth>, Failure
     }
 }
 
-/// The threshold of the same images for another rate.
+/// Sets the threshold for another rate, from the same images.
 fn at_another_rate(args: &CalibrateArgs) -> Outcome {
     let rate = args.promise.asked().ok_or_else(|| {
         Failure::usage(anyhow!(
@@ -137,7 +137,7 @@ fn at_another_rate(args: &CalibrateArgs) -> Outcome {
     Ok(())
 }
 
-/// Prints what the bundle promises now; `old` is the threshold that it had.
+/// Prints what the bundle promises now; `old` is its previous threshold.
 fn say(bundle: &Bundle, images: &str, old: f32) {
     let manifest = bundle.manifest();
     println!("bundle     {} {}", manifest.name, manifest.version);

@@ -5,10 +5,10 @@ use super::failure::{Failure, Outcome};
 use crate::line::config::SourceSettings;
 use crate::line::daemon::Daemon;
 
-/// Goes the first part of the way of `flawd run`, and says what it found.
+/// Runs the first steps of `flawd run`, and prints what it found.
 ///
 /// # Errors
-/// What `flawd run` would end with, with the same exit code.
+/// Those of `flawd run`, with the same exit code.
 pub fn run(args: ConfigArgs) -> Outcome {
     let daemon =
         Daemon::prepare(&args.config).map_err(|error| Failure::new(error.kind(), error))?;

@@ -1,4 +1,4 @@
-//! `flawd demo`: the whole story with nothing attached.
+//! `flawd demo`: the whole workflow without any hardware.
 //!
 //! ```text
 //! synthetic line ─ good parts ─► train ─► bundle ─┐
@@ -38,10 +38,10 @@ use crate::synthetic::{SyntheticLine, SyntheticOptions};
 
 const SIZE: Size = Size::new(256, 256);
 
-/// Good parts that train and, for a part of them, calibrate.
+/// Good parts for training, some of them for calibration.
 const GOOD_PARTS: u64 = 400;
 
-/// Share of the good parts that calibrates: enough for [`FALSE_REJECT_RATE`].
+/// Share of the good parts used for calibration: enough for [`FALSE_REJECT_RATE`].
 const HOLD_OUT: f64 = 0.25;
 
 const FALSE_REJECT_RATE: f64 = 0.02;
@@ -55,41 +55,41 @@ const CAMERA: &str = "line";
 /// The generated configuration.
 const CONFIG_FILE: &str = "flawd.toml";
 
-/// A folder with this file is a demo's and may be written over. No other program or person makes
-/// one, as they do a `flawd.toml`.
+/// A folder with this file belongs to a demo and may be overwritten. No other program or person
+/// creates such a file, as they do a `flawd.toml`.
 const MARK: &str = ".flawd-demo";
 
 /// Folder of the overlays in the output folder.
 const HEATMAPS: &str = "heatmaps";
 
-/// Longest silence on the wire before the demo gives up.
+/// Longest silence on the connection before the demo gives up.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long verdicts may be on their way after the daemon has ended.
+/// How long verdicts may be in transit after the daemon has ended.
 const LAST_VERDICT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often the daemon is looked at while nothing comes.
+/// How often the daemon is checked while nothing arrives.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `flawd demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Folder for everything that the demo makes
+    /// Folder for everything that the demo creates
     #[arg(long, value_name = "DIR", default_value = "flawd-demo")]
     out: PathBuf,
-    /// Seed of the parts and of the training
+    /// Seed for the parts and the training
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Parts on the line
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     parts: u64,
-    /// Parts a second
+    /// Parts per second
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     rate: f64,
-    /// Passes over the good parts in training
+    /// Training passes over the good parts
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
-    /// Only write a data set of synthetic parts in the MVTec AD layout, and stop
+    /// Only write a data set of synthetic parts in the MVTec AD layout, then stop
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "parts", "rate", "epochs"])]
     write: Option<PathBuf>,
     #[command(flatten)]
@@ -105,7 +105,8 @@ pub fn run(args: DemoArgs) -> Outcome {
         return write_only(folder, args.seed);
     }
     let start = Instant::now();
-    // What broker and training log is of no interest here; the daemon has its own log file.
+    // The log of the broker and the training is of no interest here; the daemon has its own log
+    // file.
     logging::configure(&Log {
         level: "error,rumqttd=off".to_owned(),
         ..Log::default()
@@ -132,7 +133,7 @@ pub fn run(args: DemoArgs) -> Outcome {
 
     let line = SyntheticLine::new(SyntheticOptions {
         size: SIZE,
-        // A line of its own: none of these parts was trained on.
+        // A separate line: none of these parts was trained on.
         seed: args.seed.wrapping_add(1),
         defect_rate: DEFECT_RATE,
     })?;
@@ -156,12 +157,12 @@ pub fn run(args: DemoArgs) -> Outcome {
     Err(anyhow::anyhow!("the demo failed: {}", failures.join("; ")).into())
 }
 
-/// `--write`: a data set to try the other commands with.
+/// `--write`: writes a data set for trying the other commands.
 fn write_only(folder: &Path, seed: u64) -> Outcome {
     let options = DatasetOptions {
         size: SIZE,
         seed,
-        // A fifth of them, which `flawd train` holds out, is enough for its default promise.
+        // One fifth of them, which `flawd train` holds out, is enough for its default promise.
         train_good: 500,
         test_good: 100,
         test_each_defect: 20,
@@ -171,7 +172,7 @@ fn write_only(folder: &Path, seed: u64) -> Outcome {
     Ok(())
 }
 
-/// Makes the output folder, unless it holds something that is not a demo's.
+/// Creates the output folder, unless it holds something other than a demo.
 fn prepare(out: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let mut entries =
@@ -191,7 +192,7 @@ fn prepare(out: &Path) -> anyhow::Result<()> {
     .with_context(|| format!("cannot write {}", mark.display()))
 }
 
-/// Trains, exports and calibrates; the bundle lies in `OUT/bundle`.
+/// Trains, exports and calibrates; the bundle is written to `OUT/bundle`.
 fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibration> {
     let edge = FlowSettings::edge(args.seed);
     let plan = TrainingPlan {
@@ -220,7 +221,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
             false_reject_rate: FALSE_REJECT_RATE,
             accept_achievable: false,
         },
-        // A synthetic line has nothing but good parts in its training pictures.
+        // The training pictures of a synthetic line are all of good parts.
         selection: calibration::Selection {
             accept_outliers: true,
             ..calibration::Selection::default()
@@ -310,7 +311,8 @@ fn watch_line(args: &DemoArgs, line: SyntheticLine) -> anyhow::Result<Tally> {
     )
 }
 
-/// Draws where one found part of each kind of defect, and the first good part, are unusual.
+/// Draws overlays that show where parts are unusual: one detected part per kind of defect, and the
+/// first good part.
 fn draw_overlays(args: &DemoArgs, runtime: &Runtime, tally: &Tally) -> anyhow::Result<usize> {
     let bundle = Bundle::open(&args.out.join("bundle"))?;
     let mut scorer = Scorer::open(&bundle, runtime, &args.runtime.session_options())?;
@@ -329,7 +331,7 @@ fn draw_overlays(args: &DemoArgs, runtime: &Runtime, tally: &Tally) -> anyhow::R
     Ok(examples.len())
 }
 
-/// The configuration of the daemon: the synthetic line, the bundle and the broker.
+/// Returns the daemon's configuration: the synthetic line, the bundle and the broker.
 fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker) -> Config {
     let SyntheticOptions {
         size,
@@ -351,7 +353,7 @@ fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker)
     Config {
         station: Station {
             name: Some(STATION.to_owned()),
-            // Relative paths start at the configuration's folder.
+            // Relative paths are relative to the configuration's folder.
             state: Some("state".into()),
             ..Station::default()
         },
@@ -396,7 +398,7 @@ fn sighting(data: &VerdictData) -> anyhow::Result<Sighting> {
     })
 }
 
-/// One line for one verdict, with the truth beside it.
+/// Returns a line for one verdict, with the truth beside it.
 fn describe(data: &VerdictData, tally: &Tally, sighting: &Sighting) -> String {
     let truth = tally.truth(sighting.index);
     let truth_text = truth.map_or_else(|| "good part".to_owned(), |kind| kind.to_string());

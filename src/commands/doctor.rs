@@ -14,10 +14,10 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// Examines and prints. What is broken is a part of the report, and no failure of the command.
+/// Examines and prints. Anything broken is part of the report, not a failure of the command.
 ///
 /// # Errors
-/// None but what cannot happen: a report that is not JSON.
+/// Only if the report cannot be written as JSON, which does not happen.
 pub fn run(args: DoctorArgs) -> Outcome {
     let report = doctor::examine(&args.config.config);
     if args.json {

@@ -1,21 +1,22 @@
-//! How a command fails: an error and the exit code that it deserves.
+//! How a command fails: an error and its exit code.
 
 use crate::exit_code::Kind;
 
 /// What a command returns: nothing, or why it failed.
 pub type Outcome = Result<(), Failure>;
 
-/// An error together with the exit code it deserves.
+/// An error together with its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// Which exit code the process ends with.
+    /// The kind, which determines the exit code of the process.
     pub kind: Kind,
-    /// What is printed, with its whole chain.
+    /// The error, which is printed with its whole chain of causes.
     pub error: anyhow::Error,
 }
 
 impl Failure {
-    /// A failure of the given kind; use as `.map_err(|error| Failure::new(Kind::Config, error))`.
+    /// Creates a failure of the given kind; use as
+    /// `.map_err(|error| Failure::new(Kind::Config, error))`.
     pub fn new(kind: Kind, error: impl Into<anyhow::Error>) -> Self {
         Self {
             kind,
@@ -28,12 +29,12 @@ impl Failure {
         Self::new(Kind::Usage, error)
     }
 
-    /// A device or broker is not there; use as `.map_err(Failure::unavailable)`.
+    /// A device or broker is unavailable; use as `.map_err(Failure::unavailable)`.
     pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
         Self::new(Kind::Unavailable, error)
     }
 
-    /// Wrong configuration or unusable bundle, unless the environment may mend it; use as
+    /// Wrong configuration or unusable bundle, unless the environment may resolve it; use as
     /// `.map_err(Failure::config)`.
     pub fn config(error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();

@@ -1,6 +1,6 @@
-//! `flawd generate`: manual pages and completions, from the one definition of the command line.
+//! `flawd generate`: writes manual pages and completions from the definition of the command line.
 //!
-//! For those who package flawd; hidden from the help.
+//! For packagers; hidden from the help.
 
 use std::io::stdout;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::failure::{Failure, Outcome};
 pub struct GenerateArgs {
     /// What to write: completions go to standard output, manual pages into a folder
     what: What,
-    /// Folder for manual pages, which has to exist
+    /// Folder for manual pages, which must exist
     folder: Option<PathBuf>,
 }
 
@@ -36,10 +36,10 @@ enum What {
     Zsh,
 }
 
-/// Runs the command, on the definition of the whole command line.
+/// Runs the command on the definition of the whole command line.
 ///
 /// # Errors
-/// If no folder is named for the pages, or they cannot be written.
+/// If no folder is given for the pages, or they cannot be written.
 pub fn run(args: &GenerateArgs, mut command: clap::Command) -> Outcome {
     let shell = match args.what {
         What::Man => return pages(command, args.folder.as_deref()),

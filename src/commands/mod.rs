@@ -1,7 +1,7 @@
-//! One file or folder per verb: its arguments, and the thin function that turns them into calls.
+//! One file or folder per command: its arguments, and the thin function that turns them into calls.
 //!
-//! Only here and in `main` may anything be printed to standard output. Logic that is worth a
-//! test lives in the modules that the commands call.
+//! Only here and in `main` may anything be printed to standard output. Logic that is worth testing
+//! belongs in the modules that the commands call.
 
 pub mod ablate;
 pub mod args;
@@ -44,17 +44,17 @@ use args::runtime::RuntimeArgs;
 /// What a threshold promises; shared by the commands that calibrate.
 #[derive(Clone, Copy, Debug, Args)]
 struct PromiseArgs {
-    /// The false-reject rate that the threshold promises. If unset: 0.01, or the lowest that the
-    /// images support where they are too few for that
+    /// False-reject rate that the threshold promises. Defaults to 0.01, or to the lowest rate that
+    /// the images support if they are too few for that
     #[arg(long, value_name = "RATE", value_parser = share)]
     false_reject_rate: Option<f64>,
-    /// Where the images are too few for the rate asked for, promise the lowest that they support
+    /// If the images are too few for the requested rate, promise the lowest that they support
     #[arg(long)]
     accept_achievable: bool,
 }
 
 impl PromiseArgs {
-    /// The rate, where one was asked for.
+    /// Returns the requested rate, if any.
     fn asked(&self) -> Option<f64> {
         self.false_reject_rate
     }
@@ -62,21 +62,21 @@ impl PromiseArgs {
     fn promise(self) -> PromiseTarget {
         PromiseTarget {
             false_reject_rate: self.false_reject_rate.unwrap_or(DEFAULT_RATE),
-            // The default gives way: it was not asked for.
+            // The default may be relaxed, because it was not requested.
             accept_achievable: self.accept_achievable || self.false_reject_rate.is_none(),
         }
     }
 }
 
-/// What is done about pictures that do not belong into a calibration; shared by the commands that
+/// How to treat pictures that do not belong in a calibration; shared by the commands that
 /// calibrate.
 #[derive(Clone, Debug, Args)]
 struct SelectionArgs {
-    /// Picture that is left out, a path or a file name; repeat for several. The bundle says which
+    /// Picture to leave out, given as path or file name; repeat for several. Recorded in the bundle
     #[arg(long, value_name = "NAME")]
     exclude: Vec<PathBuf>,
-    /// Take pictures that stand apart from the others as good parts. Otherwise they are named, and
-    /// there is no calibration. The bundle says which
+    /// Accept pictures that stand apart from the others as good parts. Otherwise they are listed
+    /// and the calibration fails. Recorded in the bundle
     #[arg(long)]
     accept_outliers: bool,
 }
@@ -90,7 +90,7 @@ impl SelectionArgs {
     }
 }
 
-/// A calibration that failed, with the ways out that the commands' arguments are.
+/// Turns a failed calibration into a message that names the arguments which resolve it.
 fn ways_out(error: CalibrationError) -> Failure {
     match error {
         CalibrationError::TooFewScores { .. } => Failure::from(anyhow!(
@@ -101,7 +101,7 @@ fn ways_out(error: CalibrationError) -> Failure {
     }
 }
 
-/// A share such as a false-reject rate, as an argument.
+/// Parses a share such as a false-reject rate.
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
@@ -109,7 +109,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The numbers between commas; none where one of them is not a number.
+/// Parses numbers separated by commas; returns none of them if any is invalid.
 fn numbers<T: FromStr>(text: &str) -> Vec<T> {
     let numbers: Option<Vec<T>> = text
         .split(',')
@@ -118,8 +118,8 @@ fn numbers<T: FromStr>(text: &str) -> Vec<T> {
     numbers.unwrap_or_default()
 }
 
-/// Whether the user wants long work to end: SIGINT or SIGTERM came. A second one ends the process
-/// at once.
+/// Whether the user has asked long work to stop, by SIGINT or SIGTERM. A second signal ends the
+/// process at once.
 struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {

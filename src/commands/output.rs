@@ -1,5 +1,5 @@
-//! Files that are opened before the work and appear whole after it, and files that must not take
-//! each other's place.
+//! Files that are opened before the work and appear whole after it, and checks that files do not
+//! overwrite each other.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::files::atomic::WholeFile;
 
-/// A file that is to be written at the end.
+/// A file to be written at the end.
 pub(crate) struct OutputFile<'a> {
     path: &'a Path,
     file: WholeFile,
 }
 
 impl<'a> OutputFile<'a> {
-    /// Makes sure that it can be written; folders above it are made.
+    /// Makes sure that the file can be written; creates its parent folders.
     pub(crate) fn create(path: &'a Path) -> anyhow::Result<Self> {
         let file = WholeFile::create(path).with_context(|| cannot_write(path))?;
         Ok(Self { path, file })
@@ -44,7 +44,7 @@ fn cannot_write(path: &Path) -> String {
     )
 }
 
-/// Makes the folder for heatmaps, before the work.
+/// Creates the folder for heatmaps, before the work.
 pub(crate) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| {
         format!(
@@ -54,7 +54,7 @@ pub(crate) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Makes sure that the heatmap of each image takes the place of no image and of no other heatmap.
+/// Makes sure that no heatmap overwrites an image or another heatmap.
 pub(crate) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
     let images = heatmaps.iter().map(|(image, _)| image.canonicalize());
     let images: HashSet<PathBuf> = images.flatten().collect();
@@ -92,7 +92,7 @@ mod tests {
         let (png, jpg) = (at("a.png"), at("a.jpg"));
         let refused = |heatmaps: &[(&Path, PathBuf)]| keep_apart(heatmaps).unwrap_err().to_string();
         keep_apart(&[(&png, at("out/a.png")), (&jpg, at("out/b.png"))]).unwrap();
-        // Named twice, it is scored twice and drawn the same.
+        // An image named twice is scored twice and drawn the same.
         keep_apart(&[(&png, at("out/a.png")), (&png, at("out/a.png"))]).unwrap();
         let clash = refused(&[(&png, at("out/a.png")), (&jpg, at("out/a.png"))]);
         assert!(

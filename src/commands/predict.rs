@@ -1,4 +1,4 @@
-//! `flawd predict`: scores of single images.
+//! `flawd predict`: scores single images.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -26,15 +26,15 @@ use crate::pictures::heatmap::{OverlayError, save_overlay};
 /// Arguments of `flawd predict`.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// The bundle
+    /// Bundle to score with
     bundle: PathBuf,
     /// Image files, or folders of them
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Print one line of JSON an image
+    /// Print one JSON object per image, one per line
     #[arg(long)]
     json: bool,
-    /// Write a heatmap of each image, as DIR/<image>.png; where two images have the same name, as
+    /// Write a heatmap for each image, as DIR/<image>.png or, if two images have the same name, as
     /// DIR/<folder>/<image>.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub struct PredictArgs {
     runtime: RuntimeArgs,
 }
 
-/// What is said about an image.
+/// The result for an image.
 #[derive(Serialize)]
 struct Row<'a> {
     #[serde(serialize_with = "path_text::serialize")]
@@ -52,10 +52,11 @@ struct Row<'a> {
     p_value: f64,
     #[serde(flatten)]
     verdict: Verdict,
-    /// Where it is unusual, in its pixels; absent where the bundle has no threshold for that.
+    /// Where the image is unusual, in its pixels; absent if the bundle has no threshold for
+    /// regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     regions: Option<Vec<Region>>,
-    /// Why the line would not judge such a picture, where that is so.
+    /// Why the line would not judge such a picture, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     image_quality: Option<String>,
 }
@@ -63,8 +64,8 @@ struct Row<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code; images that cannot be scored and heatmaps that cannot be
-/// written are named, and all others scored, before that.
+/// What went wrong, with its exit code. Images that cannot be scored and heatmaps that cannot be
+/// written are reported, and all others scored first.
 pub fn run(args: PredictArgs) -> Outcome {
     let images = list(&args.images)?;
     let heatmaps = match &args.out {
@@ -139,8 +140,8 @@ fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(images)
 }
 
-/// Where each image's heatmap is written. Names are often numbers that begin again in each folder,
-/// so the folder's name takes precedence over them where they are not enough.
+/// Returns where each image's heatmap is written. File names are often numbers that start again in
+/// each folder, so the folder's name is put before them if they are not unique.
 fn places(images: &[PathBuf], out: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let name = |image: &Path| {
         // The whole name, so that part.png and part.jpg do not overwrite each other.

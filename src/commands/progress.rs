@@ -1,4 +1,4 @@
-//! How far a long command is: on a terminal one line that changes, elsewhere little or nothing.
+//! Progress of a long command: on a terminal, one changing line; elsewhere, little or nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::lab::calibration::CalibrationProgress;
 use crate::lab::dataset::LeftOut;
 use crate::lab::features::ExtractionStep;
 
-/// How often the line changes at most.
+/// Minimum interval between changes of the line.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// A line on standard error that changes, with lines above it that stay.
+/// A changing line on standard error, with permanent lines above it.
 pub(crate) struct ProgressLine {
     is_terminal: bool,
     is_open: bool,
@@ -29,32 +29,32 @@ impl ProgressLine {
         }
     }
 
-    /// Replaces the line that changes.
+    /// Replaces the changing line.
     pub(crate) fn update(&mut self, text: &str) {
         if !self.is_terminal || self.last.is_some_and(|last| last.elapsed() < REFRESH) {
             return;
         }
         eprint!("\r\x1b[K{text}");
-        // Where standard error is gone nothing is left to report to.
+        // If standard error is gone, there is nowhere left to report to.
         io::stderr().flush().ok();
         self.is_open = true;
         self.last = Some(Instant::now());
     }
 
-    /// Prints a line that stays.
+    /// Prints a permanent line.
     pub(crate) fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
     }
 
-    /// Says what is in a folder of images and is not used.
+    /// Reports what is in a folder of images and is not used.
     pub(crate) fn left_out(&mut self, left_out: &[LeftOut]) {
         for left_out in left_out {
             self.line(&format!("note: {left_out}"));
         }
     }
 
-    /// Shows how far an extraction of features is.
+    /// Shows the progress of an extraction of features.
     pub(crate) fn extraction(&mut self, step: &ExtractionStep) {
         match step {
             ExtractionStep::Skipped(image) => self.skipped(&image.path, &image.reason),
@@ -73,7 +73,7 @@ impl ProgressLine {
         }
     }
 
-    /// Shows how far the scoring of held-out images is.
+    /// Shows the progress of scoring held-out images.
     pub(crate) fn held_out(&mut self, progress: &CalibrationProgress<'_>) {
         match progress {
             CalibrationProgress::Scored { done, total } => {
@@ -83,12 +83,12 @@ impl ProgressLine {
         }
     }
 
-    /// Says that a picture is not used.
+    /// Reports that a picture is not used.
     pub(crate) fn skipped(&mut self, path: &Path, reason: &str) {
         self.line(&format!("skipped {}: {reason}", path.display()));
     }
 
-    /// Takes the line that changes away.
+    /// Removes the changing line.
     pub(crate) fn clear(&mut self) {
         if self.is_open {
             eprint!("\r\x1b[K");
@@ -97,17 +97,17 @@ impl ProgressLine {
     }
 }
 
-/// How often a line says that something still goes on where there is no terminal.
+/// Interval of lines that report ongoing work if there is no terminal.
 const STILL_GOING: Duration = Duration::from_secs(60);
 
-/// Says how long something takes that does not say how far it is, until it is dropped.
+/// Shows the elapsed time of work that does not report its progress, until dropped.
 pub(crate) struct Elapsed {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Elapsed {
-    /// Begins to count; `what` is done, for example `building`.
+    /// Starts the clock; `what` is the work, for example `building`.
     pub(crate) fn start(what: String) -> Self {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::spawn(move || {
@@ -137,14 +137,14 @@ impl Elapsed {
 impl Drop for Elapsed {
     fn drop(&mut self) {
         self.stop.take();
-        // Waited for, so that nothing is printed after what comes next.
+        // Wait for the thread, so that it prints nothing after later output.
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
     }
 }
 
-/// `2 min 05 s`.
+/// Formats a time as `2 min 05 s`.
 pub(crate) fn minutes(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{} min {:02} s", seconds / 60, seconds % 60)

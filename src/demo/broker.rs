@@ -1,4 +1,4 @@
-//! An MQTT broker inside this process, on a loopback port that no other program uses.
+//! An MQTT broker inside this process, on a free loopback port.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,24 +11,24 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 /// How long the broker may take until it accepts a connection.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// Pause between two looks at a port that is not open yet.
+/// Interval between attempts to connect to a port that is not open yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// No free port, or no thread.
+    /// No port is free, or no thread can be started.
     #[error("cannot start the embedded broker")]
     Start(#[from] io::Error),
-    /// The port was taken by another program in the moment between finding and using it.
+    /// Another program took the port between finding and using it.
     #[error("the embedded broker gave up its port {0}; try again")]
     Ended(u16),
-    /// It runs but does not answer.
+    /// It is running but does not answer.
     #[error("the embedded broker does not answer on port {0} after {START_LIMIT:?}")]
     Silent(u16),
 }
 
-/// A broker that speaks MQTT 5. It has no way to be stopped: it lives as long as the process.
+/// A broker that speaks MQTT 5. It cannot be stopped: it lives as long as the process.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     address: SocketAddr,
@@ -40,7 +40,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// [`BrokerError`].
     pub fn start() -> Result<Self, BrokerError> {
-        // The library wants a number, so the system is asked for a free one first.
+        // The library requires a port number, so the system is asked for a free one first.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let (running, ended) = mpsc::channel::<()>();
         thread::Builder::new()
@@ -62,7 +62,7 @@ impl EmbeddedBroker {
         Ok(Self { address })
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

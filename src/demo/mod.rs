@@ -1,7 +1,7 @@
-//! The pieces of `flawd demo`: a broker, a daemon, a subscriber, and the sum of what was seen.
+//! The parts of `flawd demo`: a broker, a daemon, a subscriber, and a tally of the results.
 //!
-//! Each stands for something that a factory has and a laptop has not. The daemon is the real
-//! program with a generated configuration, the wire is TCP on loopback, and the verdicts are read
+//! Each replaces something that a factory has and a laptop lacks. The daemon is the real program
+//! with a generated configuration, the connection is TCP on loopback, and the verdicts are read
 //! from the broker; nothing here looks inside the daemon.
 
 mod broker;

@@ -1,4 +1,4 @@
-//! The daemon as a child process: `flawd run -c FILE` of this very program.
+//! The daemon as a child process: `flawd run -c FILE` of this program.
 
 use std::fs::File;
 use std::io;
@@ -6,29 +6,29 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// The file that this process runs, although another may lie in its place by now.
+/// The file that this process runs, even if it has been replaced since.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// Why the daemon does not run, or did not end well.
+/// Why the daemon does not run, or did not end successfully.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// Its log file cannot be made.
+    /// Its log file cannot be created.
     #[error("cannot write the daemon's log {}", path.display())]
     Log {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// This program cannot be started a second time.
     #[error("cannot start the daemon")]
     Start(#[source] io::Error),
-    /// It ended with its own error.
+    /// It ended with an error.
     #[error("the daemon ended with {status}; its log is {}", log.display())]
     Failed {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// Where it wrote.
+        /// Its log file.
         log: PathBuf,
     },
 }
@@ -41,7 +41,7 @@ pub struct DaemonProcess {
 }
 
 impl DaemonProcess {
-    /// Starts `flawd run -c config`, everything that it says going to the file `log`.
+    /// Starts `flawd run -c config`, with all its output going to the file `log`.
     ///
     /// # Errors
     /// [`ProcessError::Log`] and [`ProcessError::Start`].
@@ -65,15 +65,15 @@ impl DaemonProcess {
         })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended, by now.
+    /// Returns whether it has ended.
     ///
     /// # Errors
-    /// If the system will not say.
+    /// If the system cannot tell.
     pub fn has_ended(&mut self) -> Result<bool, ProcessError> {
         self.child
             .try_wait()
@@ -81,10 +81,10 @@ impl DaemonProcess {
             .map_err(ProcessError::Start)
     }
 
-    /// Waits for its end.
+    /// Waits for it to end.
     ///
     /// # Errors
-    /// [`ProcessError::Failed`] if that was not a good one.
+    /// [`ProcessError::Failed`] if it did not end successfully.
     pub fn wait(mut self) -> Result<(), ProcessError> {
         let status = self.child.wait().map_err(ProcessError::Start)?;
         if status.success() {
@@ -100,7 +100,8 @@ impl DaemonProcess {
 
 impl Drop for DaemonProcess {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended and been waited for, which is the aim.
+        // Both fail only for a process that has already ended and been waited for, which is the
+        // goal.
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -1,5 +1,4 @@
-//! A subscriber as a reject actuator or a dashboard would be one: it knows the topics and nothing
-//! else of the daemon.
+//! A subscriber, like a reject actuator or a dashboard: it knows only the daemon's topics.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,38 +11,38 @@ use rumqttc::v5::{Client, Connection, ConnectionError, Event, MqttOptions, RecvT
 /// How long connecting and subscribing may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why no verdict can be had.
+/// Why no verdict can be received.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscriberError {
     /// The connection could not be made, or broke.
     #[error("the subscriber lost the broker")]
     Connection(#[from] Box<ConnectionError>),
-    /// The broker answers too slowly, or not.
+    /// The broker answers too slowly, or not at all.
     #[error("the broker has not confirmed the subscription after {CONNECT_LIMIT:?}")]
     NoAnswer,
-    /// The client's own end.
+    /// The client has ended.
     #[error("the subscriber's client has ended")]
     Ended,
     /// A payload that is not a verdict.
     #[error("the message on {topic} is not a verdict")]
     Payload {
-        /// Where it was published.
+        /// Its topic.
         topic: String,
-        /// What the parser says.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
 
 /// A connection with one subscription: every verdict of every camera under a root topic.
 pub struct Subscriber {
-    // Held because the connection ends with its last client.
+    // Kept because the connection ends with its last client.
     _client: Client,
     connection: Connection,
 }
 
 impl Subscriber {
     /// Connects and subscribes to `<root>/+/verdict`; returns when the broker has confirmed, so
-    /// that no verdict after this moment is missed.
+    /// that no later verdict is missed.
     ///
     /// # Errors
     /// [`SubscriberError`].
@@ -73,7 +72,7 @@ impl Subscriber {
         }
     }
 
-    /// The next verdict; nothing where none comes within `limit`.
+    /// Returns the next verdict; `None` if none arrives within `limit`.
     ///
     /// # Errors
     /// [`SubscriberError`].
@@ -98,7 +97,7 @@ impl Subscriber {
         }
     }
 
-    /// The next packet from the broker; nothing after `limit`.
+    /// Returns the next packet from the broker; `None` after `limit`.
     fn next_packet(&mut self, limit: Duration) -> Result<Option<Packet>, SubscriberError> {
         let start = Instant::now();
         loop {

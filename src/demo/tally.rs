@@ -1,4 +1,4 @@
-//! The sum of a run: what was put on the line, what was said about it, and whether that is good
+//! The summary of a run: which parts were on the line, their verdicts, and whether that is good
 //! enough. Pure.
 
 use std::fmt;
@@ -8,11 +8,11 @@ use flawd_core::verdict::Verdict;
 
 use crate::synthetic::{DefectKind, SyntheticLine};
 
-/// Least share of the defects that a demo has to find.
+/// Minimum share of the defects that a demo must find.
 const DETECTION_BAR: f64 = 0.75;
 
-/// A number of false rejects counts as broken promise if a line that keeps the promise shows as
-/// many less often than this.
+/// A number of false rejects counts as a broken promise if a line that keeps the promise reaches it
+/// with a lower probability than this.
 const FALSE_REJECT_DOUBT: f64 = 1e-3;
 
 /// One verdict as it arrived.
@@ -20,25 +20,25 @@ const FALSE_REJECT_DOUBT: f64 = 1e-3;
 pub struct Sighting {
     /// The daemon's count of verdicts.
     pub seq: u64,
-    /// Place of the part on the line.
+    /// Position of the part on the line.
     pub index: u64,
-    /// What was said.
+    /// The verdict itself.
     pub verdict: Verdict,
     /// From the picture to the verdict.
     pub latency_ms: f64,
 }
 
-/// Split conformal calibration in numbers: of `calibration` held-out scores, the `rank`-th
-/// smallest is the threshold.
+/// Split conformal calibration in numbers: of `calibration` held-out scores, the `rank`-th smallest
+/// is the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
     /// Number of held-out scores.
     pub calibration: u64,
-    /// From 1.
+    /// Counted from 1.
     pub rank: u64,
 }
 
-/// Verdicts of a run, as they come in.
+/// Verdicts of a run, as they arrive.
 #[derive(Clone, Debug)]
 pub struct Tally {
     line: SyntheticLine,
@@ -49,13 +49,13 @@ pub struct Tally {
 /// Defects of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KindCount {
-    /// Put on the line.
+    /// Number on the line.
     pub put_in: u64,
-    /// Called `ng`.
+    /// Number called `ng`.
     pub found: u64,
 }
 
-/// What a run comes to.
+/// The results of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DemoSummary {
     /// Parts on the line.
@@ -64,9 +64,9 @@ pub struct DemoSummary {
     pub verdicts: u64,
     /// Parts with no verdict or more than one.
     pub not_exactly_one: Vec<u64>,
-    /// True if the sequence numbers count up by one without a gap.
+    /// Whether the sequence numbers increase by one without a gap.
     pub seq_is_whole: bool,
-    /// Verdicts that decide nothing.
+    /// Verdicts without a decision.
     pub undecided: u64,
     /// The defects by kind, in the order of [`DefectKind::ALL`].
     pub defects: Vec<(DefectKind, KindCount)>,
@@ -76,12 +76,12 @@ pub struct DemoSummary {
     pub false_rejects: u64,
     /// Median latency in milliseconds.
     pub latency_p50: f64,
-    /// Latency that 99 of 100 verdicts keep, in milliseconds.
+    /// 99th percentile of the latency, in milliseconds.
     pub latency_p99: f64,
 }
 
 impl Tally {
-    /// For a run of the first `parts` parts of `line`.
+    /// Creates a tally for a run of the first `parts` parts of `line`.
     pub fn new(line: SyntheticLine, parts: u64) -> Self {
         Self {
             line,
@@ -90,18 +90,18 @@ impl Tally {
         }
     }
 
-    /// What is wrong with the part at `index`.
+    /// Returns the defect of the part at `index`.
     pub fn truth(&self, index: u64) -> Option<DefectKind> {
         self.line.defect(index)
     }
 
-    /// The line that the parts came from.
+    /// Returns the line that the parts came from.
     pub fn line(&self) -> &SyntheticLine {
         &self.line
     }
 
-    /// Parts that are worth a look: the first found one of each kind of defect, and the first good
-    /// one, with what is wrong with them.
+    /// Returns parts worth showing: the first detected one of each kind of defect, and the first
+    /// good one, with their defects.
     pub fn examples(&self) -> Vec<(u64, Option<DefectKind>)> {
         let right = |truth: Option<DefectKind>| match truth {
             Some(_) => Verdict::Ng,
@@ -119,17 +119,17 @@ impl Tally {
             .collect()
     }
 
-    /// Takes a verdict in.
+    /// Adds a verdict.
     pub fn add(&mut self, sighting: Sighting) {
         self.sightings.push(sighting);
     }
 
-    /// Whether as many verdicts are there as parts.
+    /// Returns whether there are as many verdicts as parts.
     pub fn is_complete(&self) -> bool {
         self.sightings.len() as u64 >= self.parts
     }
 
-    /// Sums up.
+    /// Summarises the run.
     pub fn report(&self) -> DemoSummary {
         let mut seen = vec![0u32; self.parts as usize];
         let mut strangers = Vec::new();
@@ -188,7 +188,7 @@ impl Tally {
 }
 
 impl DemoSummary {
-    /// Defects put in and found, all kinds together.
+    /// Returns the numbers of defects on the line and detected, over all kinds.
     pub fn total(&self) -> KindCount {
         let sum = |count: fn(&KindCount) -> u64| self.defects.iter().map(|(_, c)| count(c)).sum();
         KindCount {
@@ -197,7 +197,7 @@ impl DemoSummary {
         }
     }
 
-    /// Everything in which the run failed; empty for a good one.
+    /// Returns all failures of the run; empty if it succeeded.
     pub fn failures(&self, promise: Promise) -> Vec<String> {
         let mut failures = Vec::new();
         if !self.not_exactly_one.is_empty() {
@@ -247,8 +247,8 @@ impl From<&Calibration> for Promise {
 }
 
 impl Promise {
-    /// The chance that at least `rejects` of `parts` new good parts score above the threshold, if
-    /// they and the calibration parts are exchangeable.
+    /// Returns the probability that at least `rejects` of `parts` new good parts score above the
+    /// threshold, if they and the calibration parts are exchangeable.
     ///
     /// The number of new scores above the `rank`-th of `calibration` ones is beta-binomial with
     /// a = calibration + 1 - rank and b = rank, whatever the distribution of the scores.
@@ -295,7 +295,8 @@ impl fmt::Display for DemoSummary {
     }
 }
 
-/// The smallest value that at least this share of the sorted values does not exceed; 0 for none.
+/// Returns the smallest value that at least this share of the sorted values does not exceed; 0 if
+/// there are none.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil().max(1.0) as usize;
     sorted.get(rank - 1).copied().unwrap_or(0.0)
@@ -324,7 +325,7 @@ mod tests {
         rank: 98,
     };
 
-    /// A tally of ten parts in which `say` decides each verdict from the truth.
+    /// Returns a tally of ten parts in which `say` decides each verdict from the truth.
     fn tally(say: impl Fn(u64, Option<DefectKind>) -> Option<Verdict>) -> Tally {
         let size = Size::new(96, 96);
         let line = SyntheticLine::new(SyntheticOptions {
@@ -429,8 +430,8 @@ mod tests {
 
     #[test]
     fn the_chance_of_false_rejects_is_the_beta_binomial_one() {
-        // One calibration score as threshold: a new score is above it half of the time, and two
-        // new scores both with a chance of a third.
+        // One calibration score as threshold: a new score exceeds it with probability one half, and
+        // two new scores both do with probability one third.
         let coin = Promise {
             calibration: 1,
             rank: 1,
@@ -438,7 +439,7 @@ mod tests {
         assert!((coin.chance_of_at_least(1, 1) - 0.5).abs() < 1e-12);
         assert!((coin.chance_of_at_least(2, 2) - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(PROMISE.chance_of_at_least(0, 50), 1.0);
-        // Expected are 2 in 100; one in twenty is nothing unusual, one in six is.
+        // The expectation is 2 in 100; one in twenty is not unusual, one in six is.
         assert!(PROMISE.chance_of_at_least(5, 100) > 0.05);
         assert!(PROMISE.chance_of_at_least(16, 100) < 1e-4);
         let chances: Vec<f64> = (0..=20)

@@ -1,9 +1,10 @@
-//! Files that are there whole or not at all, whatever is killed, full or without power.
+//! Files that are whole or absent, even if the process is killed, the disk is full or the power
+//! fails.
 //!
 //! ```text
 //! create ─► a hidden file beside the place ─► write ─► finish: on the disk ─► renamed into the place
 //! ```
-//! Dropping one that is not finished leaves what was in its place, and nothing else.
+//! Dropping an unfinished file leaves what was in its place, and nothing else.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// A file on its way to its place.
+/// A file that is not in its place yet.
 #[derive(Debug)]
 pub struct WholeFile {
     path: PathBuf,
@@ -20,11 +21,11 @@ pub struct WholeFile {
 }
 
 impl WholeFile {
-    /// Begins the file that will lie at `path`; folders above it are made.
+    /// Starts the file that will be at `path`; creates its parent folders.
     ///
     /// # Errors
-    /// If nothing can be written there, or a folder, a device or a pipe is there: a file would take
-    /// its place.
+    /// If the location is not writable, or a folder, a device or a pipe is there, which a file
+    /// would replace.
     pub fn create(path: &Path) -> io::Result<Self> {
         if let Ok(there) = fs::metadata(path)
             && !there.is_file()
@@ -39,7 +40,7 @@ impl WholeFile {
         fs::create_dir_all(folder)?;
         let file = tempfile::Builder::new()
             .prefix(".flawd-")
-            // As any new file, so that the process's mask decides who may read it.
+            // Like any new file, so that the process's umask determines who may read it.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(bare)?;
@@ -47,10 +48,10 @@ impl WholeFile {
         Ok(Self { path, file })
     }
 
-    /// Puts it in its place, when its bytes are on the disk.
+    /// Puts the file in its place, once its bytes are on the disk.
     ///
     /// # Errors
-    /// If the disk refuses; what was in the place is then as it was.
+    /// If the disk reports an error; whatever was in the place is then unchanged.
     pub fn finish(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
@@ -68,7 +69,7 @@ impl Write for WholeFile {
     }
 }
 
-/// The system's own error, without the hidden file's name.
+/// Returns the system's own error, without the hidden file's name.
 fn bare(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|error| error.source());
     let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -78,10 +79,10 @@ fn bare(error: io::Error) -> io::Error {
     }
 }
 
-/// Writes `bytes` to `path`; folders above it are made.
+/// Writes `bytes` to `path`; creates its parent folders.
 ///
 /// # Errors
-/// If the disk refuses; what was in the place is then as it was.
+/// If the disk reports an error; whatever was in the place is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = WholeFile::create(path)?;
     file.write_all(bytes)?;

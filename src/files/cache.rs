@@ -1,5 +1,5 @@
-//! Where flawd keeps what it can make again: features of training images, the state of trainings,
-//! finished variants of an ablation, TensorRT engines.
+//! The cache of everything that flawd can make again: features of training images, the state of
+//! trainings, finished variants of an ablation, TensorRT engines.
 //!
 //! ```text
 //! CACHE/features/*      of a picture, a file each      CACHE/lock   shared by whatever works with
@@ -15,15 +15,15 @@ use std::{env, io};
 
 use super::directories::{CACHE, Directory};
 
-/// The cache folder: systemd's `$CACHE_DIRECTORY`, `$XDG_CACHE_HOME/flawd` or `~/.cache/flawd`,
-/// the first that there is. It need not exist yet.
+/// Returns the cache folder: the first available of systemd's `$CACHE_DIRECTORY`,
+/// `$XDG_CACHE_HOME/flawd` and `~/.cache/flawd`. It need not exist yet.
 pub fn folder() -> Option<PathBuf> {
     CACHE
         .folder(|name| env::var_os(name))
         .map(Directory::into_path)
 }
 
-/// Where TensorRT engines are kept unless the operator names another folder.
+/// Returns the default folder for TensorRT engines.
 pub fn engines() -> Option<PathBuf> {
     Some(folder()?.join(ENGINES))
 }
@@ -31,24 +31,24 @@ pub fn engines() -> Option<PathBuf> {
 const ENGINES: &str = "engines";
 const LOCK: &str = "lock";
 
-/// What a cache holds, by kind.
+/// The contents of a cache, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Features of pictures.
     Features,
-    /// The state of trainings that did not end.
+    /// The state of unfinished trainings.
     Runs,
     /// Finished variants of ablations.
     Ablations,
-    /// TensorRT's engines, which the daemon uses, and `flawd model engine --prune` removes.
+    /// TensorRT engines, which the daemon uses, and `flawd model engine --prune` removes.
     Engines,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Features, Self::Runs, Self::Ablations, Self::Engines];
 
-    /// The name of its folder in the cache.
+    /// Returns the name of its folder in the cache.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Features => "features",
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// True if nothing but time is lost with it, and only for the one who trains.
+    /// Returns `true` if losing it only costs time, and only during training.
     pub fn is_cleared(self) -> bool {
         self != Self::Engines
     }
@@ -67,15 +67,15 @@ impl Kind {
 /// A file in a cache.
 #[derive(Clone, Debug)]
 pub struct CachedFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
-    /// When it was last written, or used where that is known.
+    /// When it was last written, or last used if that is known.
     pub used: SystemTime,
 }
 
-/// The files of a kind, also in folders below; none where the folder is not there.
+/// Returns the files of a kind, including those in sub-folders; none if the folder does not exist.
 ///
 /// # Errors
 /// If a folder cannot be listed.
@@ -108,7 +108,7 @@ pub fn files(cache: &Path, kind: Kind) -> io::Result<Vec<CachedFile>> {
     Ok(found)
 }
 
-/// Held as long as something works with a cache, or clears it.
+/// Held while something uses the cache or clears it.
 #[derive(Debug)]
 pub struct InUse {
     /// Locked until it is closed.
@@ -116,18 +116,17 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// Says that something works with the cache, which is made where it is missing. Waits while it is
-    /// cleared.
+    /// Marks the cache as in use, and creates it if missing. Waits while it is being cleared.
     ///
     /// # Errors
-    /// If nothing can be written or locked there.
+    /// If the location is not writable or cannot be locked.
     pub fn shared(cache: &Path) -> io::Result<Self> {
         let lock = open_lock(cache)?;
         lock.lock_shared()?;
         Ok(Self { _lock: lock })
     }
 
-    /// The right to clear the cache; `None` if something works with it.
+    /// Returns the right to clear the cache; `None` if something is using it.
     ///
     /// # Errors
     /// As [`InUse::shared`].

@@ -8,13 +8,13 @@ use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
 use sha2::{Digest as _, Sha256};
 
-/// The digest of `bytes`.
+/// Returns the digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest::new(Sha256::digest(bytes).into())
 }
 
-/// The digest of a picture's pixels and size, whatever file they come from: two pictures with the
-/// same one are one shot, since the noise of a sensor makes no two alike.
+/// Returns the digest of a picture's pixels and size, whatever file they come from: two pictures
+/// with the same digest are one shot, because sensor noise makes no two shots alike.
 pub fn sha256_pixels(image: &RgbImage) -> Digest {
     let mut hash = Sha256::new();
     hash.update(format!("{} ", image.size()));
@@ -22,7 +22,7 @@ pub fn sha256_pixels(image: &RgbImage) -> Digest {
     Digest::new(hash.finalize().into())
 }
 
-/// The digest of a file, which is read piece by piece.
+/// Returns the digest of a file, reading it in pieces.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -1,24 +1,24 @@
-//! Which folders the service manager, or the user, has for flawd.
+//! The folders that the service manager, or the user, provides for flawd.
 //!
-//! A function of the environment alone; it looks at no disk.
+//! A function of the environment alone; it does not access the disk.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What a folder is for, and the variables that name it.
+/// The purpose of a folder, and the variables that name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Purpose {
-    /// Set by systemd for a unit with such a folder; several are joined by colons (systemd.exec(5)),
-    /// and the first is taken.
+    /// Set by systemd for a unit with such a folder; several are joined by colons
+    /// (systemd.exec(5)), and the first is used.
     unit: &'static str,
-    /// The base of the user's (XDG Base Directory Specification 0.8).
+    /// The user's base folder (XDG Base Directory Specification 0.8).
     user: &'static str,
-    /// That base below the home folder, where the variable names none.
+    /// Its default below the home folder, if the variable is unset.
     default: &'static str,
 }
 
-/// What has to survive a restart.
+/// What must survive a restart.
 pub const STATE: Purpose = Purpose {
     unit: "STATE_DIRECTORY",
     user: "XDG_STATE_HOME",
@@ -35,14 +35,14 @@ pub const CACHE: Purpose = Purpose {
 /// A folder for flawd. It need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Directory {
-    /// The unit's, which is this process's alone.
+    /// The unit's, which belongs to this process alone.
     Unit(PathBuf),
     /// `flawd` in the user's, which all processes of the user share.
     User(PathBuf),
 }
 
 impl Directory {
-    /// Its path.
+    /// Returns its path.
     pub fn into_path(self) -> PathBuf {
         match self {
             Self::Unit(path) | Self::User(path) => path,
@@ -51,8 +51,9 @@ impl Directory {
 }
 
 impl Purpose {
-    /// The folder by the environment: the service manager's, else the user's. `None` if it names
-    /// neither; a path that is empty or relative counts as absent, as the specification demands.
+    /// Returns the folder according to the environment: the service manager's, else the user's.
+    /// `None` if neither is given; an empty or relative path counts as absent, as the specification
+    /// requires.
     pub fn folder(self, variable: impl Fn(&str) -> Option<OsString>) -> Option<Directory> {
         let first = |name: &str| {
             let path = env::split_paths(&variable(name)?).next()?;

@@ -1,5 +1,5 @@
-//! Files on disk: written whole, digested, cached, and named in text. Nothing here knows what is in
-//! them.
+//! Files on disk: written whole, digested, cached, and named in text. Nothing here knows their
+//! contents.
 
 pub mod atomic;
 pub mod cache;

@@ -1,7 +1,7 @@
-//! Paths where text is written: reports, manifests, lists, messages, parts.
+//! Paths in text: reports, manifests, lists, messages, parts.
 //!
 //! A file name is any bytes, and text is UTF-8. A byte that belongs to no character is written as
-//! `\xNN`, so that the mark says where the name is another one, and two names stay two.
+//! `\xNN`, so that the difference is visible and two different names stay different.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serializer;
 
-/// A path as text; the same wherever its name is UTF-8.
+/// Returns a path as text, unchanged if its name is UTF-8.
 pub fn text(path: &Path) -> Cow<'_, str> {
     if let Some(text) = path.to_str() {
         return Cow::Borrowed(text);
@@ -25,7 +25,7 @@ pub fn text(path: &Path) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// For `#[serde(serialize_with)]`: serde itself refuses a name that is not UTF-8.
+/// For `#[serde(serialize_with)]`: serde itself rejects a name that is not UTF-8.
 ///
 /// # Errors
 /// Those of the serialiser.
@@ -33,7 +33,7 @@ pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(&text(path))
 }
 
-/// How many files have which ending: `100 .webp, 10 .tmp, 2 without an ending`, the most frequent first.
+/// Counts files by extension: `100 .webp, 10 .tmp, 2 without an ending`, the most frequent first.
 pub fn by_ending(files: &[PathBuf]) -> String {
     let mut endings: BTreeMap<String, usize> = BTreeMap::new();
     for file in files {

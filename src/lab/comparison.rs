@@ -1,7 +1,7 @@
-//! Other methods beside a bundle's flow: fitted on the images that trained it, with the backbone
-//! inside it, and measured on the images that it was measured on.
+//! Compares other methods with a bundle's flow: fitted on the images that trained it, with the same
+//! backbone, and measured on the same images.
 //!
-//! Nothing here decides about parts; the numbers say what the flow is worth.
+//! Nothing here decides about parts; the numbers show what the flow contributes.
 
 use std::collections::HashSet;
 use std::io;
@@ -31,11 +31,11 @@ pub use super::evaluation::metrics::ImageMetrics;
 pub struct ComparisonPlan {
     /// The methods, in the order of the table.
     pub methods: Vec<Method>,
-    /// The file of the backbone that the bundle was made with; none for flawd's own.
+    /// The file of the backbone that the bundle was made with; `None` for flawd's own.
     pub backbone: Option<PathBuf>,
     /// A folder with the training images in `train/<good>`.
     pub images: PathBuf,
-    /// The name that good parts have there.
+    /// The folder name of good parts there.
     pub good: String,
     /// Where features are kept.
     pub cache: PathBuf,
@@ -52,16 +52,16 @@ pub enum ComparisonError {
     Unreadable {
         /// Its file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The features cannot be had.
+    /// The features are unavailable.
     #[error(transparent)]
     Features(#[from] FeaturesError),
     /// Cached features cannot be read.
     #[error(transparent)]
     Cache(#[from] CachedFeatureError),
-    /// It is not known which images trained the bundle's flow.
+    /// The images that trained the bundle's flow are unknown.
     #[error(
         "the bundle's flow was imported, so the images that trained it are not known: other \
          methods can be compared with a bundle that `flawd train` made"
@@ -75,14 +75,14 @@ pub enum ComparisonError {
     OtherBackbone {
         /// The file.
         path: PathBuf,
-        /// The name that the bundle's backbone had.
+        /// The file name of the bundle's backbone.
         file: String,
         /// Its digest.
         expected: Digest,
         /// The digest of the file.
         actual: Digest,
     },
-    /// Not all images that trained the bundle are there.
+    /// Some images that trained the bundle are missing.
     #[error(
         "{found} of the {expected} images that trained the bundle are in {}: other methods are \
          fitted on the same images or not at all", folder.display()
@@ -90,12 +90,12 @@ pub enum ComparisonError {
     TrainingImages {
         /// The folder that was searched.
         folder: PathBuf,
-        /// Images that trained the bundle.
+        /// Number of images that trained the bundle.
         expected: usize,
-        /// Those of them that were found and can be used.
+        /// How many of them were found and can be used.
         found: usize,
     },
-    /// There is nothing to tell apart.
+    /// There is only one kind of test image.
     #[error("a comparison takes good images and images with a defect; one kind is missing")]
     OneKind,
     /// A method has no scores.
@@ -103,22 +103,22 @@ pub enum ComparisonError {
     Method {
         /// Its name.
         method: &'static str,
-        /// Why.
+        /// The reason.
         source: ContenderError,
     },
 }
 
-/// What a comparison reports as it goes.
+/// Progress reports of a comparison.
 pub enum ComparisonStep<'a> {
-    /// Features are extracted.
+    /// Features are being extracted.
     Features(ExtractionStep<'a>),
-    /// A method begins.
+    /// A method starts.
     Fits(Method),
-    /// A method that is trained did a step.
+    /// A trained method has completed a step.
     Trains(Method, StepReport),
 }
 
-/// A comparison whose backbone and training images are known to be the right ones.
+/// A comparison whose backbone and training images have been verified.
 pub struct PreparedComparison {
     plan: ComparisonPlan,
     source: FeatureSource,
@@ -127,10 +127,10 @@ pub struct PreparedComparison {
 }
 
 impl PreparedComparison {
-    /// Checks what can be checked before the flow is measured.
+    /// Checks everything that can be checked before the flow is measured.
     ///
     /// # Errors
-    /// If the backbone is another one than the bundle's, or training images are missing.
+    /// If the backbone is not the bundle's, or training images are missing.
     pub fn prepare(bundle: &Bundle, plan: ComparisonPlan) -> Result<Self, ComparisonError> {
         let manifest = bundle.manifest();
         let trained = (manifest.training.as_ref()).ok_or(ComparisonError::Imported)?;
@@ -168,7 +168,7 @@ impl PreparedComparison {
     /// `folder`.
     ///
     /// # Errors
-    /// If features cannot be had or a method cannot be fitted.
+    /// If the features are unavailable or a method cannot be fitted.
     pub fn run(
         &self,
         images: &[ImageRow],
@@ -241,7 +241,7 @@ impl PreparedComparison {
     }
 }
 
-/// The files that trained the bundle, each once.
+/// Returns the files that trained the bundle, each once.
 fn training_images(
     bundle: &Bundle,
     expected: usize,

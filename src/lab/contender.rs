@@ -1,4 +1,5 @@
-//! What is fitted on good images and then scores images: a variant of the flow, or a baseline.
+//! Methods that are fitted on good images and then score images: variants of the flow, and
+//! baselines.
 
 use std::ops::ControlFlow;
 
@@ -10,16 +11,16 @@ use flawd_train::trainer::{EpochError, StepReport, TrainingSettings};
 use flawd_train::variant::{Variant, VariantScores};
 use flawd_train::view::{FeatureForm, FeatureView};
 
-/// A way to score images, with everything that its scores depend on besides the images.
+/// A way to score images, with everything that its scores depend on apart from the images.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Contender {
     /// A flow that is trained.
     Flow(Variant),
-    /// The distance from a Gaussian on one vector an image.
+    /// The distance from a Gaussian, on one vector per image.
     Gaussian(FeatureView),
     /// The distance to the nearest training image.
     Neighbour,
-    /// A Gaussian a place, with the seed that draws its channels.
+    /// A Gaussian per position, with the seed that draws its channels.
     Padim(u64),
 }
 
@@ -34,20 +35,20 @@ pub enum ContenderError {
     Baseline(#[from] BaselineError),
 }
 
-/// What a contender gave.
+/// The result of a contender.
 #[derive(Clone, Debug)]
 pub struct Scored {
-    /// One a test image, in the order of the set.
+    /// One per test image, in the order of the set.
     pub scores: Vec<f64>,
-    /// Number of trained parameters, where there are any.
+    /// Number of trained parameters, if any.
     pub parameters: Option<usize>,
-    /// Mean loss of the last epoch, where there is one.
+    /// Mean loss of the last epoch, if any.
     pub final_loss: Option<f64>,
 }
 
 impl Contender {
-    /// Fits on `train` and scores `test`, both with all scales as they are; `observe` hears of
-    /// every step of a training and may stop it.
+    /// Fits on `train` and scores `test`, both with all scales unchanged; `observe` is called for
+    /// every training step and may stop the training.
     ///
     /// # Errors
     /// If it cannot be fitted, or was stopped.
@@ -91,7 +92,7 @@ impl Contender {
         })
     }
 
-    /// The seed, where something is drawn.
+    /// Returns the seed, if anything is drawn.
     pub fn seed(&self) -> Option<u64> {
         match self {
             Self::Flow(variant) => Some(variant.flow.training.seed),
@@ -100,7 +101,7 @@ impl Contender {
         }
     }
 
-    /// The same with another seed; itself where nothing is drawn.
+    /// Returns the same with another seed, or unchanged if nothing is drawn.
     pub fn with_seed(mut self, seed: u64) -> Self {
         match &mut self {
             Self::Flow(variant) => variant.flow.training.seed = seed,
@@ -111,7 +112,7 @@ impl Contender {
     }
 }
 
-/// All scales in some form.
+/// Returns all scales in the given form.
 pub(crate) fn all(form: FeatureForm) -> FeatureView {
     FeatureView {
         scales: 0..SCALES,
@@ -119,7 +120,7 @@ pub(crate) fn all(form: FeatureForm) -> FeatureView {
     }
 }
 
-/// A method of the literature that a bundle can be compared with.
+/// A method from the literature that a bundle can be compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Gaussian anomaly detection (Rippel et al., 2020).
@@ -135,14 +136,14 @@ pub enum Method {
 /// Coupling blocks of DifferNet's head, as published.
 const DIFFERNET_BLOCKS: usize = 8;
 
-/// Hidden width of its subnets; published are three layers of 2048.
+/// Hidden width of its subnets; the published head has three layers of 2048.
 const DIFFERNET_HIDDEN: usize = 256;
 
-/// A pass over pooled features takes a second or so.
+/// A pass over pooled features takes about a second.
 const DIFFERNET_EPOCHS: usize = 60;
 
 impl Method {
-    /// Its name, as an argument and in reports.
+    /// Returns its name, as used in arguments and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gaussian => "gaussian",
@@ -152,7 +153,7 @@ impl Method {
         }
     }
 
-    /// What it does, in a line.
+    /// Returns what it does, in one line.
     pub fn how(self) -> &'static str {
         match self {
             Self::Gaussian => {
@@ -164,7 +165,7 @@ impl Method {
         }
     }
 
-    /// The method ready to be fitted.
+    /// Returns the method, ready to be fitted.
     pub fn contender(self, seed: u64) -> Contender {
         match self {
             Self::Gaussian => Contender::Gaussian(all(FeatureForm::Means)),
@@ -178,9 +179,9 @@ impl Method {
 /// DifferNet's head (Rudolph, Wandt and Rosenhahn, "Same Same But DifferNet", WACV 2021): a flow
 /// on the spatial means of three scales, fully connected because its maps are 1x1.
 ///
-/// Unlike there: subnets have one hidden layer and not three, with a gain that begins at 0; means
-/// are standardised; the optimiser is that of the preset `edge`; and images are neither trained
-/// nor scored under several rotations.
+/// Differences from the paper: subnets have one hidden layer instead of three, with a gain that
+/// starts at 0; means are standardised; the optimiser is that of the preset `edge`; and images are
+/// neither trained nor scored under several rotations.
 fn differnet(seed: u64) -> Variant {
     let edge = FlowSettings::edge(seed);
     Variant {

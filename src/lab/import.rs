@@ -1,12 +1,12 @@
-//! From a published checkpoint to a model of flawd's.
+//! Turns a published checkpoint into a flawd model.
 //!
 //! ```text
 //! checkpoint ─┬─ flow ───────────────────────────┐
 //!             └─ extractor, or --backbone FILE ──┴─► model.onnx ─ held-out good images ─► bundle
 //! ```
-//! A checkpoint has no threshold that promises anything, so a bundle takes held-out good images;
-//! without them there is a model file and no more. Nothing of how the flow was trained is known,
-//! and the bundle says so.
+//! A checkpoint has no threshold that promises anything, so a bundle requires held-out good images;
+//! without them only a model file is written. How the flow was trained is unknown, and the bundle
+//! says so.
 //!
 //! The module prints nothing.
 
@@ -43,42 +43,41 @@ use crate::files::digest::{sha256, sha256_file};
 use crate::files::path_text;
 use crate::pictures::decode::DecodeError;
 
-/// What an import depends on, besides the images that calibrate.
+/// What an import depends on, apart from the images that calibrate.
 #[derive(Clone, Debug)]
 pub struct ImportPlan {
     /// The checkpoint's file.
     pub checkpoint: PathBuf,
-    /// Limit of the flow's log-scales, where neither the checkpoint says it nor the published 3 is
-    /// right.
+    /// Limit of the flow's log-scales, if the checkpoint does not state it and the published 3 is
+    /// wrong.
     pub clamp: Option<f32>,
-    /// The network whose features the flow was trained on, where the checkpoint lacks it.
+    /// The network whose features the flow was trained on, if the checkpoint lacks it.
     pub backbone: Option<PathBuf>,
-    /// Which of its features.
+    /// Which of its features to use.
     pub features: FeatureChoice,
-    /// Size of the network's input; where it is not given, what the checkpoint says, or the
-    /// published one.
+    /// Size of the network's input; defaults to the checkpoint's, else to the published one.
     pub size: Option<Size>,
-    /// How the anomaly map is made; where it is not given, as the implementation makes it.
+    /// How the anomaly map is computed; defaults to the implementation's way.
     pub map: Option<MapKind>,
     /// Name of the model.
     pub name: String,
 }
 
-/// Why a checkpoint makes no model or bundle.
+/// Why a checkpoint yields no model or bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The checkpoint's digest cannot be taken.
+    /// The checkpoint's digest cannot be computed.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The flow is there and what it looks at is not.
+    /// The checkpoint contains the flow, but not the network that it needs.
     #[error(
         "{} holds the flow alone: give the network whose features it was trained on, with \
          --backbone FILE.onnx", path.display()
@@ -87,7 +86,7 @@ pub enum ImportError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A backbone was given, and the flow was trained on another one.
+    /// A backbone was given, but the flow was trained on another one.
     #[error(
         "{} holds the feature extractor that its flow was trained on, and the flow means nothing \
          behind another one: leave --backbone and --feature out", path.display()
@@ -96,18 +95,18 @@ pub enum ImportError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// The extractor in the checkpoint is another one than anomalib's.
+    /// The extractor in the checkpoint is not anomalib's.
     #[error("the feature extractor in {} cannot be used", path.display())]
     Extractor {
         /// The checkpoint.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: Box<EfficientNetError>,
     },
     /// The backbone cannot be read.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// The backbone does not give the features asked for.
+    /// The backbone does not provide the requested features.
     #[error(transparent)]
     Features(#[from] FeatureError),
     /// The flow was trained on other features.
@@ -118,11 +117,11 @@ pub enum ImportError {
     OtherFeatures {
         /// The backbone.
         path: PathBuf,
-        /// Its outputs that were chosen.
+        /// The chosen outputs.
         outputs: Vec<String>,
         /// Channels of the flow.
         flow: usize,
-        /// Channels that the backbone gives.
+        /// Channels that the backbone provides.
         features: usize,
     },
     /// The model cannot be built.
@@ -134,13 +133,13 @@ pub enum ImportError {
     /// The images have no scores.
     #[error(transparent)]
     Scoring(#[from] ScoringError),
-    /// The scores make no threshold.
+    /// The scores yield no threshold.
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
-    /// An image that is to be left out is not there.
+    /// An image that should be left out does not exist.
     #[error(transparent)]
     NotThere(#[from] NotThere),
-    /// The model scores nothing but what it knows.
+    /// The model can only score what it knows.
     #[error(transparent)]
     Stress(#[from] StressError),
     /// An image can no longer be decoded.
@@ -151,11 +150,11 @@ pub enum ImportError {
     Bundle(#[from] BundleError),
 }
 
-/// A model that was made of a checkpoint.
+/// A model made from a checkpoint.
 pub struct ImportedModel {
-    /// The name it was given.
+    /// Its name.
     name: String,
-    /// What the checkpoint was, in the words of a bundle.
+    /// What the checkpoint was, in the terms of a bundle.
     pub import: ImportRecord,
     /// The shape of the flow.
     pub flow: FlowSpec,
@@ -163,10 +162,10 @@ pub struct ImportedModel {
     pub backbone: BackboneRecord,
     /// Size of the network's input.
     pub size: Size,
-    /// How the anomaly map is made.
+    /// How the anomaly map is computed.
     pub map: MapKind,
-    /// A tensor of the extractor of which the checkpoint has a second copy with other numbers,
-    /// which was not taken.
+    /// A tensor of the extractor that occurs in the checkpoint a second time with other numbers,
+    /// which were not used.
     pub differs: Option<String>,
     /// The bytes of `model.onnx`.
     model: Vec<u8>,
@@ -240,14 +239,14 @@ impl ImportedModel {
         })
     }
 
-    /// The model file.
+    /// Returns the bytes of the model file.
     pub fn bytes(&self) -> &[u8] {
         &self.model
     }
 
-    /// Calibrates the model with held-out good images, whose depth is `depth` where they do not say
-    /// it, and makes it the bundle of `draft`. Returns with it which images set the threshold, in
-    /// words.
+    /// Calibrates the model with held-out good images, whose depth is `depth` if they do not state
+    /// it, and makes it the bundle of `draft`. Also returns which images set the threshold,
+    /// human-readable.
     ///
     /// # Errors
     /// If too few images can be used for the promise, some stand apart from the others, or the bundle
@@ -299,15 +298,15 @@ impl ImportedModel {
     }
 }
 
-/// The network that the flow looks through.
+/// The network that provides the flow's input.
 struct Extractor {
     backbone: Backbone,
-    /// Of the file that it comes from.
+    /// Digest of the file that it comes from.
     digest: Digest,
 }
 
 impl Extractor {
-    /// The one in the checkpoint, whose digest is `digest`, or the one that the plan names.
+    /// Returns the one in the checkpoint, whose digest is `digest`, or the one that the plan names.
     fn of(
         plan: &ImportPlan,
         extractor: Option<flawd_import::Extractor>,
@@ -345,8 +344,8 @@ impl Extractor {
 /// The stage after which anomalib takes its features: `features.6.8` of efficientnet_b5.
 const ANOMALIB_STAGE: usize = 6;
 
-/// The graph of anomalib's extractor, which is torchvision's EfficientNet-B5 on images normalised
-/// as those of ImageNet.
+/// Returns the graph of anomalib's extractor, which is torchvision's EfficientNet-B5 on images
+/// normalised as those of ImageNet.
 fn of_anomalib(tensors: StateDict) -> Result<Vec<u8>, EfficientNetError> {
     let network = EfficientNet::new(tensors, None)?;
     let padding = Padding::Symmetric;
@@ -358,7 +357,7 @@ fn of_anomalib(tensors: StateDict) -> Result<Vec<u8>, EfficientNetError> {
     })
 }
 
-/// The size that an implementation takes where it is told none.
+/// Returns an implementation's default size.
 fn published_size(implementation: Implementation) -> Size {
     match implementation {
         Implementation::CsFlow => Size::new(768, 768),
@@ -366,7 +365,7 @@ fn published_size(implementation: Implementation) -> Size {
     }
 }
 
-/// The map of an implementation.
+/// Returns an implementation's map.
 fn published_map(implementation: Implementation) -> MapKind {
     match implementation {
         Implementation::CsFlow => MapKind::Finest,

@@ -1,4 +1,4 @@
-//! The first life: from pictures of good parts to a bundle, and how good that bundle is.
+//! The first half: from pictures of good parts to a bundle, and how good that bundle is.
 //!
 //! ```text
 //! dataset ─► features ─► training ─► calibration ─► bundle ─► evaluation ─► report

@@ -1,4 +1,4 @@
-//! A picture from a file, with what it is known by.
+//! A picture from a file, with its digests.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ pub(crate) struct Picture {
     pub(crate) image: RgbImage,
     /// Digest of the file.
     pub(crate) file: Digest,
-    /// Digest of the pixels, which other files may have as well.
+    /// Digest of the pixels, which other files may share.
     pub(crate) pixels: Digest,
 }
 
 impl Picture {
-    /// Reads a file; `depth` is that of pictures of more than 8 bits that do not say it.
+    /// Reads a file; `depth` is that of pictures of more than 8 bits that do not state it.
     ///
     /// # Errors
     /// If it cannot be read or decoded.
@@ -33,7 +33,7 @@ impl Picture {
         })
     }
 
-    /// Whether `is_known` holds for the file or for the pixels in it.
+    /// Returns whether `is_known` holds for the file or for its pixels.
     pub(crate) fn is_any(&self, is_known: impl Fn(Digest) -> bool) -> bool {
         is_known(self.file) || is_known(self.pixels)
     }

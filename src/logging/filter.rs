@@ -1,22 +1,22 @@
-//! Which lines are wanted: from what the operator wrote to a filter, or to what is wrong with it.
+//! Which lines are logged: turns the operator's setting into a filter, or into an error.
 //!
-//! The library that filters takes any bare word for the name of a target, and then lets nothing
-//! else pass: `warning` would turn the log off, errors included. So every directive is read here
-//! first, and what names no level is a mistake.
+//! The filter library takes any bare word for the name of a target, and then passes nothing else:
+//! `warning` would turn the log off, errors included. So every directive is checked here first, and
+//! a word that is not a level is an error.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::messages::nearest;
 
-/// The levels by their names; their numbers are taken too.
+/// The levels by name; numbers are accepted as well.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// What else has lines in the log. Another name may be right, but what is close to one of these
-/// is a slip.
+/// Other targets that log lines. Another name may be right, but one that is close to these is a
+/// typo.
 const TARGETS: [&str; 4] = ["flawd", "ort", "hyper", "tokio"];
 
-/// The filter that `text` asks for.
+/// Returns the filter described by `text`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -38,16 +38,16 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
             }
         }
     }
-    // What names targets alone must not turn off everybody else's errors.
+    // A filter that only names targets must not turn off the errors of all others.
     let general = general.unwrap_or(LevelFilter::ERROR);
-    // ONNX Runtime's binding speaks of itself at level INFO, at every start; that is for whoever
-    // debugs it. What the operator says about `ort` comes later and takes precedence.
+    // ONNX Runtime's binding logs about itself at level INFO, at every start, which is only useful
+    // for debugging it. The operator's setting for `ort` comes later and takes precedence.
     let quiet = general.min(LevelFilter::WARN);
     directives.insert(0, format!("{general},ort={quiet}"));
     EnvFilter::try_new(directives.join(",")).map_err(|error| error.to_string())
 }
 
-/// The level of this name.
+/// Returns the level of this name.
 fn level(name: &str) -> Result<LevelFilter, String> {
     match name.parse() {
         Ok(level) if !name.is_empty() => Ok(level),
@@ -58,7 +58,7 @@ fn level(name: &str) -> Result<LevelFilter, String> {
     }
 }
 
-/// The level that was meant: a slip of the pen, or a longer or shorter form of its name.
+/// Returns the level that was probably meant: a typo, or a longer or shorter form of its name.
 fn likely_level(name: &str) -> Option<&'static str> {
     let is_form =
         |level: &&str| !name.is_empty() && (name.starts_with(*level) || level.starts_with(name));
@@ -66,7 +66,7 @@ fn likely_level(name: &str) -> Option<&'static str> {
     form.or_else(|| nearest(name, LEVELS))
 }
 
-/// The objection to a word without a level, which is a target's name where it is not a level.
+/// Returns the error for a word without a level, which is a target's name if it is not a level.
 fn bare(word: &str, objection: String) -> String {
     let is_target = word.contains("::") || TARGETS.contains(&word);
     if is_target {
@@ -81,7 +81,7 @@ fn check_target(target: &str) -> Result<(), String> {
     if root.is_empty() {
         return Err("a level without a target in front of its `=`".to_owned());
     }
-    // The workspace's own crates are called flawd_ and something.
+    // The workspace's own crates have names that start with flawd_.
     if TARGETS.contains(&root) || root.starts_with("flawd_") {
         return Ok(());
     }
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether an error and a line of level DEBUG of each of two targets pass.
+    /// Returns whether an error and a line of level DEBUG of each of two targets pass.
     fn passing(text: &str) -> [bool; 4] {
         let subscriber = Registry::default().with(parse(text).unwrap());
         tracing::subscriber::with_default(subscriber, || {

@@ -1,8 +1,8 @@
-//! The same line again and again: a safety net under what each place does against repetition of
-//! its own, and the only one under the libraries, which do nothing.
+//! Limits repeated lines: a safety net in addition to each module's own measures against
+//! repetition, and the only one for libraries, which have none.
 //!
-//! Lines are the same if they come from the same place in a source. What is asked for to diagnose
-//! something, DEBUG and TRACE, is never left out.
+//! Lines are the same if they come from the same place in a source file. Lines requested for
+//! diagnosis, DEBUG and TRACE, are never left out.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,29 +14,29 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// So many lines of one place in a minute are news: more than a large station has cameras. Above
-/// it they are repetition; the limit was not measured.
+/// Up to this many lines per minute from one place are information: more than a large station has
+/// cameras. More are repetition; the limit was not measured.
 const MOST: u64 = 100;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Lets pass so many lines of each place in a minute.
+/// Passes a limited number of lines per minute from each place.
 #[derive(Debug, Default)]
 pub(crate) struct Limit {
     places: Mutex<HashMap<Identifier, Window>>,
 }
 
-/// What came from one place in the last minute.
+/// The lines from one place in the last minute.
 #[derive(Debug)]
 struct Window {
     began: Instant,
     lines: u64,
 }
 
-/// What is to become of a line.
+/// What to do with a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Passes,
-    /// The first after a minute in which so many were left out.
+    /// The first after a minute in which this many were left out.
     PassesAfter(u64),
     /// The first that is left out.
     IsLeftOutAsTheFirst,
@@ -104,7 +104,7 @@ impl<S: Subscriber> Layer<S> for Limit {
     }
 }
 
-/// The words of a line without its fields.
+/// Returns the message of a line without its fields.
 fn message(event: &Event<'_>) -> String {
     struct Message(String);
     impl Visit for Message {
@@ -137,7 +137,7 @@ mod tests {
         let later = begin + MINUTE;
         assert_eq!(window.add(later), Fate::PassesAfter(50));
         assert_eq!(window.add(later), Fate::Passes);
-        // A quiet minute leaves nothing to say.
+        // After a quiet minute there is nothing to report.
         assert_eq!(window.add(later + MINUTE), Fate::Passes);
     }
 }

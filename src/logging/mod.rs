@@ -1,10 +1,10 @@
-//! Log lines: where they go, how they look, which of them are wanted.
+//! Log lines: where they go, their format, and which of them are logged.
 //!
-//! Logging starts before the configuration is read, so that reading it can be logged; when it has
-//! been read, [`configure`] exchanges filter and form in place. Lines go to standard error, so that
-//! standard output holds results alone; [`writer`] sees to it that nothing waits for their reader.
-//! Under systemd each line begins with its priority, as `sd-daemon(3)` has it, and has no time,
-//! which the journal adds. Nothing here knows what a line is about.
+//! Logging starts before the configuration is read, so that reading it can be logged; afterwards
+//! [`configure`] exchanges filter and format in place. Lines go to standard error, so that standard
+//! output holds only results; [`writer`] makes sure that nothing waits for their reader. Under
+//! systemd each line starts with its priority, as defined in `sd-daemon(3)`, and has no time, which
+//! the journal adds. Nothing here knows what a line is about.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -34,8 +34,8 @@ use writer::LineWriter;
 /// it is empty.
 pub const FILTER_VARIABLE: &str = "FLAWD_LOG";
 
-/// How long the end waits for lines that are not written yet. A reader that is only slow takes
-/// them in less; not measured.
+/// How long the process waits at its end for unwritten lines. A reader that is merely slow needs
+/// less; not measured.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why there is no log.
@@ -52,8 +52,8 @@ pub enum LogError {
 type Filtered = Layered<Limit, Layered<reload::Layer<EnvFilter, Registry>, Registry>>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
-/// What decides which lines are wanted, and what writes them: two layers, because a filter counts
-/// for all of a stack but not for its neighbours in a list.
+/// What decides which lines are logged, and what writes them: two layers, because a filter applies
+/// to all of a stack but not to its neighbours in a list.
 struct Handles {
     filter: reload::Handle<EnvFilter, Registry>,
     lines: reload::Handle<Lines, Filtered>,
@@ -65,7 +65,7 @@ static WRITER: OnceLock<LineWriter> = OnceLock::new();
 /// Installs the process-wide subscriber with its defaults. A second call does nothing.
 ///
 /// # Errors
-/// [`LogError`] for a filter in the environment that makes no sense, or want of a thread.
+/// [`LogError`] for an invalid filter in the environment, or if no thread can be started.
 pub fn init() -> Result<(), LogError> {
     let wanted = from_environment()?.unwrap_or(Log::default().level);
     filter::parse(&wanted).map_err(LogError::Filter)?;
@@ -83,7 +83,7 @@ pub fn init() -> Result<(), LogError> {
     Ok(())
 }
 
-/// Goes on as the configuration says.
+/// Applies the configuration.
 pub fn configure(log: &Log) {
     if let (Some(handles), Some(writer)) = (HANDLES.get(), WRITER.get())
         && let Err(error) = handles.change(log, writer)
@@ -92,21 +92,21 @@ pub fn configure(log: &Log) {
     }
 }
 
-/// Log lines that were not read, since the start.
+/// Returns the number of log lines dropped since the start because they were not read.
 pub fn dropped_lines() -> u64 {
     WRITER.get().map_or(0, LineWriter::dropped)
 }
 
-/// Prints the last words of a process on standard error, behind everything that was logged, and
-/// waits until all of it is written; but no longer than a second, because there may be no process
-/// that reads it.
+/// Prints the final message of a process on standard error, after everything that was logged, and
+/// waits until all of it is written; but at most a second, because there may be no process that
+/// reads it.
 pub fn say_last(text: &str) {
     match WRITER.get() {
         Some(writer) => {
             writer.push_last(text);
             writer.drain(LAST_LINES);
         }
-        // There was nothing before them.
+        // There were no log lines before it.
         None => {
             io::Write::write_all(&mut io::stderr(), text.as_bytes()).ok();
         }
@@ -134,7 +134,7 @@ fn subscriber(log: &Log, writer: &LineWriter) -> (impl Subscriber + Send + Sync,
     (subscriber, handles)
 }
 
-/// Whether `level` is a filter that [`configure`] can use.
+/// Checks whether `level` is a filter that [`configure`] can use.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -142,7 +142,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
     filter::parse(level).map(drop)
 }
 
-/// What the variable holds, if it holds anything.
+/// Returns the value of the variable, if any.
 fn from_environment() -> Result<Option<String>, LogError> {
     match env::var(FILTER_VARIABLE) {
         Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
@@ -151,7 +151,7 @@ fn from_environment() -> Result<Option<String>, LogError> {
     }
 }
 
-/// The filter of the environment or of the configuration; both have been checked before.
+/// Returns the filter of the environment or of the configuration; both have been checked before.
 fn filter(log: &Log) -> EnvFilter {
     let wanted = from_environment().ok().flatten();
     filter::parse(wanted.as_ref().unwrap_or(&log.level)).unwrap_or_else(|_| EnvFilter::new("info"))
@@ -161,7 +161,7 @@ fn lines(log: &Log, writer: &LineWriter) -> Lines {
     let writer = writer.clone();
     let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
     let is_journal = match log.format {
-        // systemd sets it to the journal's stream where standard error goes there.
+        // systemd sets it to the journal's stream if standard error goes there.
         LogFormat::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
         LogFormat::Journal => true,
         LogFormat::Text | LogFormat::Json => false,
@@ -179,7 +179,7 @@ fn lines(log: &Log, writer: &LineWriter) -> Lines {
     }
 }
 
-/// A line as the journal wants it.
+/// A line in the journal's format.
 struct WithPriority(Format<Compact, ()>);
 
 impl WithPriority {
@@ -220,7 +220,8 @@ where
 mod tests {
     use super::*;
 
-    /// The filter variable takes precedence over what is configured, so the test says nothing where it is set.
+    /// The filter variable takes precedence over the configuration, so the test is skipped if it is
+    /// set.
     #[test]
     fn only_the_levels_asked_for_are_written_and_a_change_takes_effect() {
         if std::env::var_os(FILTER_VARIABLE).is_some() {

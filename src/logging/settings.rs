@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// A level, or a filter in `tracing`'s syntax. The variable `FLAWD_LOG` takes precedence over
-    /// it.
+    /// A level, or a filter in `tracing`'s syntax. `FLAWD_LOG` takes precedence.
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
@@ -17,14 +16,14 @@ pub struct Log {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// `journal` where standard error goes to systemd's journal, else `text`.
+    /// `journal` if standard error goes to systemd's journal, else `text`.
     #[default]
     Auto,
-    /// For people, with the time.
+    /// Human-readable, with the time.
     Text,
     /// With a priority prefix, without the time, which the journal adds.
     Journal,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

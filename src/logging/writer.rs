@@ -1,13 +1,13 @@
-//! Takes log lines off the stages that write them: its own thread hands them to standard error, so
-//! that a reader that has stopped reading holds up that thread and nothing else.
+//! Writes log lines on a separate thread instead of in the stages: a reader that has stopped
+//! reading blocks only that thread.
 //!
 //! ```text
 //! stages, client, ONNX Runtime ──line──► buffer ──batch──► thread `log` ──► standard error
 //!                                never waits; what does not fit is counted
 //! ```
 //!
-//! It knows nothing of levels and formats. The last lines before the end are waited for by
-//! [`LineWriter::drain`], within a limit.
+//! It knows nothing of levels and formats. [`LineWriter::drain`] waits for the last lines before
+//! the end, within a limit.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Bytes of lines that may wait for their reader: thousands of lines of the usual length. What
-/// would be a sensible number for a burst was not measured.
+/// Bytes of lines that may wait for their reader: thousands of lines of the usual length. A
+/// sensible size for a burst was not measured.
 const CAPACITY: usize = 1 << 20;
 
-/// The way to the thread that writes; clones lead to the same one.
+/// The handle of the thread that writes; clones share the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct LineWriter(Arc<Shared>);
 
@@ -33,22 +33,22 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whole lines, each with its end.
+    /// Whole lines, each with its line break.
     waiting: Vec<u8>,
-    /// The thread has taken lines and not written all of them yet.
+    /// Whether the thread has taken lines and not written all of them yet.
     is_writing: bool,
-    /// Lines that were left out and not spoken of yet.
+    /// Number of dropped lines not reported yet.
     unsaid: u64,
-    /// Lines that were left out since the start.
+    /// Number of lines dropped since the start.
     dropped: u64,
 }
 
 impl LineWriter {
-    /// Writes to `sink` from now on, on a thread that ends with the process. `say` is called on
-    /// that thread with the number of lines that were left out, once lines can be written again.
+    /// Starts writing to `sink`, on a thread that ends with the process. `say` is called on that
+    /// thread with the number of dropped lines, once lines can be written again.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// If no thread can be started.
     pub(crate) fn start<W>(sink: W, say: impl Fn(u64) + Send + 'static) -> io::Result<Self>
     where
         W: Write + AsFd + Send + 'static,
@@ -64,7 +64,7 @@ impl LineWriter {
         Ok(writer)
     }
 
-    /// Takes a line, or counts it as dropped if there is no room; never waits.
+    /// Takes a line, or counts it as dropped if there is no room; never blocks.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.waiting.len().saturating_add(line.len()) > CAPACITY {
@@ -75,13 +75,13 @@ impl LineWriter {
         }
     }
 
-    /// Takes the last words of a process, whatever else waits.
+    /// Takes the final message of a process, regardless of what else is waiting.
     pub(crate) fn push_last(&self, text: &str) {
         self.lock().waiting.extend_from_slice(text.as_bytes());
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written, but not beyond `limit`.
+    /// Waits until everything is written, at most for `limit`.
     pub(crate) fn drain(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
         drop(
@@ -92,7 +92,7 @@ impl LineWriter {
         );
     }
 
-    /// Lines that were left out since the start.
+    /// Returns the number of lines dropped since the start.
     pub(crate) fn dropped(&self) -> u64 {
         self.lock().dropped
     }
@@ -112,7 +112,7 @@ impl LineWriter {
             batch.clear();
             let mut state = self.lock();
             state.drop_lines(lost);
-            // Where nothing can be written there is no use in saying so, again and again.
+            // If nothing can be written, there is no use in saying so again and again.
             let unsaid = if lost == 0 {
                 std::mem::take(&mut state.unsaid)
             } else {
@@ -139,7 +139,7 @@ impl State {
     }
 }
 
-/// As a writer for `tracing`, which hands over one line at a time.
+/// The writer for `tracing`, which passes one line at a time.
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -151,14 +151,14 @@ impl Write for LineWriter {
     }
 }
 
-/// Writes as much as can be written; returns how many lines were lost.
+/// Writes as much as possible; returns how many lines were lost.
 fn write<W: Write + AsFd>(sink: &mut W, batch: &[u8]) -> u64 {
     let mut rest = batch;
     while !rest.is_empty() {
         match sink.write(rest) {
             Ok(written) if written > 0 => rest = &rest[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Standard error may be shared with a program that has set it so.
+            // Standard error may be shared with a program that has made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock && wait(sink).is_ok() => {}
             Ok(_) | Err(_) => break,
         }
@@ -166,7 +166,7 @@ fn write<W: Write + AsFd>(sink: &mut W, batch: &[u8]) -> u64 {
     rest.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Waits until something can be written, or the other end is gone.
+/// Waits until the sink is writable, or its other end is gone.
 fn wait(sink: &impl AsFd) -> rustix::io::Result<()> {
     poll(&mut [PollFd::new(sink, PollFlags::OUT)], None).map(drop)
 }
@@ -181,7 +181,8 @@ mod tests {
     /// Only a failing test waits this long.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A writer into a pipe, with the pipe's other end and what it says of lines left out.
+    /// Returns a writer into a pipe, the pipe's other end, and the reported numbers of dropped
+    /// lines.
     fn writer() -> (LineWriter, PipeReader, mpsc::Receiver<u64>) {
         let (reader, sink) = pipe().unwrap();
         let (sender, said) = mpsc::channel();
@@ -189,7 +190,7 @@ mod tests {
         (LineWriter::start(sink, say).unwrap(), reader, said)
     }
 
-    /// More lines than pipe and buffer hold.
+    /// Writes more lines than pipe and buffer hold.
     fn flood(writer: &mut LineWriter) -> u64 {
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         let lines = 2 * CAPACITY / line.len();

@@ -1,8 +1,8 @@
-//! Which depth the pictures of a set have: what a bundle says of pictures of more than 8 bits.
+//! The depth of the pictures of a set, which a bundle records for pictures of more than 8 bits.
 //!
-//! Files of 16 bits a channel mostly do not say how many of them their camera gives. One picture does
-//! not show it, it may be dark; all good pictures of a part do, by their highest value. What is found
-//! is said, and can be stated instead; nothing is taken in silence.
+//! Files of 16 bits per channel usually do not state how many bits their camera delivers. One
+//! picture does not show it, because it may be dark; all good pictures of a part do, by their
+//! highest value. The result is reported, and can be overridden; nothing is assumed silently.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,23 +13,23 @@ use flawd_core::depth::Depth;
 
 use super::decode::{self, Samples};
 
-/// What the pictures of a set have.
+/// A summary of the pictures of a set.
 #[derive(Clone, Debug, Default)]
 struct Survey {
-    /// Pictures of 8 bits.
+    /// Number of pictures of 8 bits.
     eight: usize,
-    /// Depths that pictures of more state.
+    /// Depths stated by pictures of more bits.
     stated: BTreeSet<Depth>,
-    /// Pictures of more that state nothing.
+    /// Number of pictures of more bits that do not state a depth.
     unstated: usize,
-    /// The highest value of those, and where it is.
+    /// The highest value of those, and its file.
     highest: Option<(u16, PathBuf)>,
 }
 
-/// The depth that holds for a set, and why.
+/// The depth that applies to a set, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// None where the pictures have 8 bits, or state depths that differ.
+    /// `None` if the pictures have 8 bits, or state different depths.
     pub depth: Option<Depth>,
     why: Why,
 }
@@ -38,9 +38,9 @@ pub struct Found {
 enum Why {
     /// No picture has more than 8 bits.
     Eight,
-    /// The user said so.
+    /// The user stated it.
     Asked,
-    /// Each picture of more than 8 bits does.
+    /// Each picture of more than 8 bits states it.
     Stated(Vec<Depth>),
     /// Their highest value shows it.
     Highest { value: u16, pictures: usize },
@@ -49,21 +49,21 @@ enum Why {
 /// Why a set has no depth.
 #[derive(Debug, thiserror::Error)]
 pub enum SetError {
-    /// The user stated one that does not hold the pictures.
+    /// The user stated a depth that is too small for the pictures.
     #[error(
         "--depth {}: values of such pictures end at {}, and {} has {highest}: state {} or more, or \
          leave that picture out", u8::from(*asked), asked.white(), path.display(),
         u8::from(Depth::holding(*highest))
     )]
     Exceeded {
-        /// What was stated.
+        /// The stated depth.
         asked: Depth,
         /// The highest value.
         highest: u16,
-        /// Where it is.
+        /// Its file.
         path: PathBuf,
     },
-    /// Some pictures have 8 bits, and others values that mean another brightness.
+    /// Some pictures have 8 bits, and others have values that imply another brightness.
     #[error(
         "{deep} pictures have 16 bits a channel and values up to {highest} in them, {eight} have 8 \
          bits, so which brightness is the same is not known: state the bits that the camera gives \
@@ -71,11 +71,11 @@ pub enum SetError {
         u8::from(Depth::holding(*highest))
     )]
     Mixed {
-        /// Pictures of 16 bits.
+        /// Number of pictures of 16 bits.
         deep: usize,
-        /// Pictures of 8 bits.
+        /// Number of pictures of 8 bits.
         eight: usize,
-        /// The highest value of the first.
+        /// The highest value of the pictures of 16 bits.
         highest: u16,
     },
     /// The caller asked to stop.
@@ -83,11 +83,11 @@ pub enum SetError {
     Interrupted,
 }
 
-/// Hears how many pictures of how many were looked at, and may end that.
+/// Receives how many pictures of how many were examined, and may stop the examination.
 pub type Observer<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
-/// Looks at all pictures of a set. `asked` is what the user states. Pictures that cannot be read
-/// say nothing.
+/// Examines all pictures of a set. `asked` is the depth stated by the user. Pictures that cannot be
+/// read are ignored.
 ///
 /// # Errors
 /// [`SetError`].
@@ -144,7 +144,7 @@ impl Survey {
             return Ok(Found::stated(self.stated));
         };
         let suggested = Depth::holding(highest);
-        // With all 16 bits white is white, as it is with 8.
+        // White is the same at 16 bits as at 8 bits.
         if self.eight > 0 && suggested < Depth::FULL {
             return Err(SetError::Mixed {
                 deep: self.unstated,
@@ -152,7 +152,7 @@ impl Survey {
                 highest,
             });
         }
-        // Where some say that the camera gives more bits, the others are of the same camera.
+        // If some state that the camera delivers more bits, the others come from the same camera.
         let stated = self.stated.last().copied();
         Ok(Found {
             depth: stated.max(Some(suggested)),
@@ -183,7 +183,7 @@ impl Found {
         }
     }
 
-    /// True if there is something to be said: pictures have more than 8 bits.
+    /// Returns `true` if there is something to report: pictures have more than 8 bits.
     pub fn is_worth_saying(&self) -> bool {
         self.why != Why::Eight
     }
@@ -250,7 +250,7 @@ mod tests {
             (&[twelve, twelve], None, Some(12), "as the files say"),
             (&[twelve, Stated(bits(10))], None, None, "10 bits, 12 bits"),
             (&[twelve, Unstated(900)], None, Some(12), "end at 900"),
-            // White is white in both.
+            // White is the same in both.
             (&[Eight, Unstated(65535)], None, Some(16), "end at 65535"),
         ];
         for (samples, asked, depth, words) in cases {

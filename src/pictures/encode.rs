@@ -1,4 +1,4 @@
-//! From pixels to the content of a file, and from that to text.
+//! Encodes pixels as the content of a file, and that as text.
 
 use std::io::Cursor;
 
@@ -7,10 +7,10 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
 
-/// The content of a PNG file with these pixels, without loss.
+/// Returns the content of a PNG file with these pixels, without loss.
 ///
 /// # Errors
-/// If the picture is larger than a PNG can be.
+/// If the picture exceeds the maximum size of a PNG.
 pub fn png(image: &RgbImage) -> ImageResult<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     let side = |length| u32::try_from(length).expect("image files have 32-bit sides");
@@ -23,10 +23,10 @@ pub fn png(image: &RgbImage) -> ImageResult<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-/// The content of a JPEG file that shows these pixels, at a quality of 1 to 100.
+/// Returns the content of a JPEG file that shows these pixels, at a quality of 1 to 100.
 ///
 /// # Errors
-/// If a side has more than 65535 pixels, which a JPEG cannot have.
+/// If a side has more than 65535 pixels, the maximum of a JPEG.
 pub fn jpeg(image: &RgbImage, quality: u8) -> ImageResult<Vec<u8>> {
     let mut bytes = Vec::new();
     let side = |length| u32::try_from(length).expect("image files have 32-bit sides");

@@ -1,8 +1,8 @@
-//! Heatmaps for people: where a picture is unusual, drawn over the picture.
+//! Human-readable heatmaps: where a picture is unusual, drawn over the picture.
 //!
-//! All overlays of a bundle share one colour scale, anchored at its threshold, so that a good
-//! part looks calm and two pictures can be compared. What is as usual as a part at the threshold
-//! keeps its own colours; from there to eight times as much, yellow turns to red.
+//! All overlays of a bundle share one colour scale, anchored at its threshold, so that a good part
+//! looks calm and two pictures can be compared. Whatever is at most as unusual as a part at the
+//! threshold keeps its own colours; from there to eight times as much, yellow turns to red.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,13 +13,13 @@ use flawd_core::preprocess::{Geometry, PreprocessError};
 
 use super::encode;
 
-/// The scale ends at two to this power times the anchor.
+/// The scale ends at the anchor times two to this power.
 pub(crate) const DOUBLINGS: f32 = 3.0;
 
-/// How much of the picture is covered where the scale begins and where it ends.
+/// How much of the picture is covered at the start and at the end of the scale.
 const COVER: [f32; 2] = [0.25, 0.75];
 
-/// Colours where the scale begins and where it ends.
+/// Colours at the start and at the end of the scale.
 pub(crate) const COLOURS: [[f32; CHANNELS]; 2] = [[255.0, 230.0, 0.0], [215.0, 0.0, 30.0]];
 
 /// Why an overlay cannot be saved.
@@ -31,26 +31,26 @@ pub enum OverlayError {
     /// It cannot be encoded.
     #[error("cannot encode the heatmap {}", path.display())]
     Encode {
-        /// Where it was to go.
+        /// The destination.
         path: PathBuf,
-        /// What the encoder said.
+        /// The encoder's error.
         source: image::ImageError,
     },
     /// It cannot be written.
     #[error("cannot write the heatmap {}; make room there, or name another folder", path.display())]
     Write {
-        /// Where it was to go.
+        /// The destination.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Saves an overlay as a PNG file; folders above it are made. `image` is the picture as it was
-/// decoded, of which `geometry` is the inspected part.
+/// Saves an overlay as a PNG file; creates its parent folders. `image` is the decoded picture, of
+/// which `geometry` is the inspected part.
 ///
 /// # Errors
-/// If the file cannot be written, or the geometry does not suit the picture.
+/// If the file cannot be written, or the geometry does not fit the picture.
 pub fn save_overlay(
     path: &Path,
     image: &RgbImage,
@@ -77,7 +77,7 @@ pub fn save_overlay(
 /// ([`Geometry::apply`](flawd_core::preprocess::Geometry::apply)) at any resolution.
 ///
 /// A score is half the mean square of the latent variables. A map is their mean square at the
-/// finest scale, or the geometric mean of that of all scales: of either kind, the map's value that
+/// finest scale, or the geometric mean of that of all scales: for both kinds, the map's value that
 /// corresponds to the threshold is twice the threshold.
 pub fn overlay(image: &RgbImage, map: &AnomalyMap, threshold: f32) -> RgbImage {
     let anchor = 2.0 * threshold;
@@ -87,9 +87,9 @@ pub fn overlay(image: &RgbImage, map: &AnomalyMap, threshold: f32) -> RgbImage {
     RgbImage::new(image.size(), blended.collect()).expect("one pixel for each of the picture's")
 }
 
-/// The pixel with the colour for `strength` over it, 1 being the anchor.
+/// Returns the pixel overlaid with the colour for `strength`, 1 being the anchor.
 fn blend(pixel: &[u8], strength: f32) -> [u8; CHANNELS] {
-    // The comparison is also false for what is not a number, as with an anchor of 0.
+    // The comparison is also false for NaN, as with an anchor of 0.
     let covered = strength > 1.0;
     let place = (strength.log2() / DOUBLINGS).clamp(0.0, 1.0);
     let mix = |[from, to]: [f32; 2], share: f32| from + (to - from) * share;

@@ -1,4 +1,4 @@
-//! Pixels from files, and files from pixels. Nothing here knows what a picture is for.
+//! Pixels from files, and files from pixels. Nothing here knows what a picture is used for.
 
 pub mod depth;
 pub mod encode;

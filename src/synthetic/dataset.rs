@@ -10,7 +10,7 @@ use image::{ColorType, ImageError};
 
 use super::{DefectKind, SyntheticError, SyntheticLine, SyntheticOptions};
 
-/// How many parts [`write_dataset`] photographs.
+/// How many parts [`write_dataset`] renders.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DatasetOptions {
     /// Size of every picture.
@@ -28,23 +28,23 @@ pub struct DatasetOptions {
 /// Why a data set could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// No such line.
+    /// The line cannot be created.
     #[error(transparent)]
     Line(#[from] SyntheticError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error("cannot create the folder {}", path.display())]
     Folder {
-        /// Which one.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A picture cannot be written.
     #[error("cannot write the image {}", path.display())]
     Image {
-        /// Which one.
+        /// Its path.
         path: PathBuf,
-        /// What the encoder said.
+        /// The encoder's error.
         source: ImageError,
     },
 }
@@ -52,7 +52,7 @@ pub enum DatasetError {
 /// Writes `train/good`, `test/good`, `test/<defect>` and `ground_truth/<defect>` under `root`.
 ///
 /// Files are named `000.png`, `001.png`, …; a mask is `000_mask.png`. No two of the pictures show
-/// the same part, and a folder of no pictures is not made. Files that are there already are overwritten.
+/// the same part, and folders without pictures are not created. Existing files are overwritten.
 ///
 /// # Errors
 /// [`DatasetError`], naming the path.

@@ -1,7 +1,8 @@
 //! What can be wrong with a part: the kinds, and the random shape of one defect.
 //!
-//! Knows where a defect lies on the part and how strongly it covers a point; how that looks is the
-//! renderer's business. Lengths are in part units: 1 is half the shorter side of the picture.
+//! This module knows where a defect is on the part and how strongly it covers a point; its
+//! appearance is left to the renderer. Lengths are in part units: 1 is half the shorter side of the
+//! picture.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::Scratch,
         Self::Blowhole,
@@ -35,7 +36,7 @@ impl DefectKind {
         Self::MissingFeature,
     ];
 
-    /// The name of its folder in a data set: lower case with underscores.
+    /// Returns the name of its folder in a data set: lower case with underscores.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scratch => "scratch",
@@ -53,7 +54,7 @@ impl fmt::Display for DefectKind {
     }
 }
 
-/// One defect with its place and size on the part.
+/// One defect with its position and size on the part.
 pub(crate) enum Defect {
     Scratch(Scratch),
     Blowhole(Vec<Blob>),
@@ -89,7 +90,8 @@ impl Defect {
         }
     }
 
-    /// How much of the point is covered, 0 to 1. What is not on the part is the caller's to judge.
+    /// Returns how much of the point is covered, 0 to 1. Whether the point is on the part is for
+    /// the caller to check.
     pub(crate) fn coverage(&self, point: Point) -> f32 {
         match self {
             Self::Scratch(scratch) => scratch.coverage(point),
@@ -156,7 +158,7 @@ impl Scratch {
         1.0 - smooth_step(nearest / (1.6 * self.half_width) - 0.25)
     }
 
-    /// The same line moved by its own width: where its shadow falls.
+    /// Returns the same line moved by its own width, where its shadow falls.
     pub(crate) fn shadow(&self, point: Point) -> f32 {
         let shift = 1.8 * self.half_width;
         self.coverage([
@@ -185,7 +187,7 @@ impl Blob {
         }
     }
 
-    /// A blob on the turned face, away from the bolt holes.
+    /// Draws a blob on the turned face, away from the bolt holes.
     fn on_face(draws: &mut Draws, smallest: f32, largest: f32) -> Self {
         let turns = 0.25 * draws.below(4) as f32 + draws.range(-0.07, 0.07);
         let [x, y] = direction(turns);
@@ -193,7 +195,8 @@ impl Blob {
         Self::draw(draws, [x * radius, y * radius], smallest, largest)
     }
 
-    /// How much of the point is inside; `softness` is the share of the radius over which it fades.
+    /// Returns how much of the point is inside; `softness` is the share of the radius over which it
+    /// fades.
     pub(crate) fn coverage(&self, point: Point, softness: f32) -> f32 {
         let distance = distance(point, self.centre);
         if distance > 1.6 * self.radius {

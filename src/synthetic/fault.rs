@@ -1,7 +1,7 @@
 //! What can go wrong with the camera of a synthetic line, so that an outage can be rehearsed.
 //!
-//! When each fault comes is counted in parts, so a run can be repeated. Knows what a picture looks
-//! like through a bad camera; waiting and being lost is the source's business.
+//! The start of each fault is counted in parts, so a run can be repeated. This module knows what a
+//! picture from a faulty camera looks like; delays and disconnects are handled by the source.
 
 use std::time::Duration;
 
@@ -9,37 +9,37 @@ use flawd_core::image::RgbImage;
 
 use super::SyntheticLine;
 
-/// Dark pictures have this share of their light: what is white becomes 7 of 255.
+/// Dark pictures have this share of their light: white becomes 7 of 255.
 const DARKER: u8 = 32;
 
-/// The faults of one run; each comes once.
+/// The faults of one run; each occurs once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// The camera gives nothing and says nothing, as a driver does that hangs.
+    /// The camera delivers nothing and reports nothing, like a driver that hangs.
     pub stall: Option<Outage>,
-    /// The camera is gone, and cannot be opened again until it is back.
+    /// The camera is disconnected, and cannot be opened until it is back.
     pub loss: Option<Outage>,
     /// Pictures are nearly black.
     pub dark: Option<Spell>,
-    /// The same picture again and again.
+    /// The same picture is repeated.
     pub frozen: Option<Spell>,
 }
 
-/// A time without pictures.
+/// A period without pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// It begins after this many parts.
+    /// It starts after this many parts.
     pub after: u64,
-    /// How long it lasts.
+    /// Its duration.
     pub lasts: Duration,
 }
 
-/// A row of bad pictures.
+/// A series of bad pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spell {
-    /// It begins after this many parts.
+    /// It starts after this many parts.
     pub after: u64,
-    /// How many parts it has.
+    /// Its number of parts.
     pub parts: u64,
 }
 
@@ -52,8 +52,8 @@ impl Spell {
 }
 
 impl Faults {
-    /// The picture that is taken of the part at `index`. A frozen camera shows the part before
-    /// the first that it misses.
+    /// Returns the picture taken of the part at `index`. A frozen camera shows the part before the
+    /// first that it misses.
     pub fn picture(&self, line: &SyntheticLine, index: u64) -> RgbImage {
         let shown = match self.frozen {
             Some(frozen) if frozen.covers(index) => frozen.after.saturating_sub(1),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::synthetic::SyntheticOptions;
 
-    /// For each picture of a line, which part it shows and whether it is dark.
+    /// Returns for each picture of a line which part it shows and whether it is dark.
     fn shown(faults: Faults) -> Vec<(u64, bool)> {
         let line = SyntheticLine::new(SyntheticOptions {
             size: "96x96".parse().unwrap(),

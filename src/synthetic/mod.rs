@@ -1,15 +1,16 @@
-//! A production line that exists only as arithmetic: an endless, seeded row of parts, some of
-//! them with defects.
+//! A purely computed production line: an endless, seeded series of parts, some of them with
+//! defects.
 //!
-//! It is the camera of `flawd demo` and of the `synthetic` source, and what the tests photograph.
-//! Every part is a function of `(seed, index)` alone. The renderer uses integer hashes and the
-//! four IEEE operations with square root, never the platform's `sin` or `exp`, so the same seed
-//! gives the same bytes on every machine. Nothing here reads a clock or a random device; only
-//! [`dataset`] touches the disk.
+//! It is the camera of `flawd demo` and of the `synthetic` source, and the subject of the tests.
+//! Every part is a function of `(seed, index)` alone. The renderer uses integer hashes and the four
+//! IEEE operations with square root, never the platform's `sin` or `exp`, so the same seed yields
+//! the same bytes on every machine. Nothing here reads a clock or a random device; only [`dataset`]
+//! accesses the disk.
 //!
 //! A part is a turned and drilled flange seen from above on a conveyor belt. Good parts differ in
 //! position, angle, size, surface texture, lighting, belt and sensor noise; a defect is one of
-//! [`DefectKind`], with a bounded severity: visible to an eye, small against what varies anyway.
+//! [`DefectKind`], with a bounded severity: visible to the eye, but small compared with the normal
+//! variation.
 
 pub mod dataset;
 mod defect;
@@ -52,28 +53,28 @@ pub enum SyntheticError {
 /// A part as the camera sees it, with the truth about it.
 #[derive(Clone, Debug)]
 pub struct SyntheticPart {
-    /// Place in the line, from 0.
+    /// Position on the line, from 0.
     pub index: u64,
-    /// What is wrong with it; `None` for a good part.
+    /// Its defect; `None` for a good part.
     pub defect: Option<DefectKind>,
     /// The picture.
     pub image: RgbImage,
-    /// Where the defect is: one byte a pixel, row by row, 255 inside and 0 outside; all 0 for a
+    /// Where the defect is: one byte per pixel, row by row, 255 inside and 0 outside; all 0 for a
     /// good part.
     pub mask: Vec<u8>,
 }
 
-/// An endless, reproducible row of parts.
+/// An endless, reproducible series of parts.
 #[derive(Clone, Debug)]
 pub struct SyntheticLine {
     options: SyntheticOptions,
 }
 
 impl SyntheticLine {
-    /// A line of parts from 0 on.
+    /// Creates a line of parts from 0 on.
     ///
     /// # Errors
-    /// [`SyntheticError`] for a share that is none and for a picture too small to judge.
+    /// [`SyntheticError`] for an invalid share or a picture that is too small.
     pub fn new(options: SyntheticOptions) -> Result<Self, SyntheticError> {
         if !(0.0..=1.0).contains(&options.defect_rate) {
             return Err(SyntheticError::DefectRate(options.defect_rate));
@@ -84,17 +85,17 @@ impl SyntheticLine {
         Ok(Self { options })
     }
 
-    /// The options the line was built with.
+    /// Returns the options the line was built with.
     pub fn options(&self) -> &SyntheticOptions {
         &self.options
     }
 
-    /// Renders the part at `index`, good or not as the defect rate drew it.
+    /// Renders the part at `index`, good or defective as drawn by the defect rate.
     pub fn part(&self, index: u64) -> SyntheticPart {
         self.render(index, self.defect(index))
     }
 
-    /// What is wrong with the part at `index`, without rendering it.
+    /// Returns the defect of the part at `index`, without rendering it.
     pub fn defect(&self, index: u64) -> Option<DefectKind> {
         let mut draws = Draws::new(self.options.seed, index);
         let is_defective = f64::from(draws.uniform()) < self.options.defect_rate;
@@ -102,7 +103,7 @@ impl SyntheticLine {
         is_defective.then_some(kind)
     }
 
-    /// Renders the part at `index` as if the line had given it this defect, or none.
+    /// Renders the part at `index` with this defect, or without one.
     ///
     /// Position, texture and light are those of [`part`](Self::part).
     pub fn render(&self, index: u64, defect: Option<DefectKind>) -> SyntheticPart {

@@ -1,9 +1,9 @@
-//! Reproducible randomness: integer hashes and the few smooth functions made of them.
+//! Reproducible randomness: integer hashes and a few smooth functions based on them.
 //!
-//! Knows nothing of parts. Only IEEE add, multiply, divide and comparisons, so that the results
-//! are the same bits on every platform.
+//! Independent of parts. Uses only IEEE add, multiply, divide and comparisons, so that the results
+//! are bit-identical on every platform.
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every input bit reaches every output bit.
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every input bit affects every output bit.
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -16,35 +16,36 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) struct Draws(u64);
 
 impl Draws {
-    /// Starts the sequence that belongs to `(seed, index)`.
+    /// Starts the sequence for `(seed, index)`.
     pub(crate) fn new(seed: u64, index: u64) -> Self {
         Self(mix(
             mix(seed.wrapping_add(GOLDEN)) ^ index.wrapping_mul(GOLDEN)
         ))
     }
 
-    /// The next 64 bits (SplitMix64).
+    /// Returns the next 64 bits (SplitMix64).
     pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
-    /// Uniform on `[0, 1)`, 24 bits.
+    /// Draws uniformly from `[0, 1)`, 24 bits.
     pub(crate) fn uniform(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }
 
-    /// Uniform on `[low, high)`.
+    /// Draws uniformly from `[low, high)`.
     pub(crate) fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.uniform()
     }
 
-    /// Uniform on `0..count`; the bias of the multiplication is below 2⁻⁴⁰ for small counts.
+    /// Draws uniformly from `0..count`; the bias of the multiplication is below 2⁻⁴⁰ for small
+    /// counts.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.bits()) * count as u128) >> 64) as usize
     }
 
-    /// A seed for [`Noise`].
+    /// Draws a seed for [`Noise`].
     pub(crate) fn noise(&mut self) -> Noise {
         Noise(self.bits())
     }
@@ -60,12 +61,12 @@ impl Noise {
         mix(self.0 ^ (u64::from(x as u32) << 32 | u64::from(y as u32)))
     }
 
-    /// Independent values in `[-1, 1)` at the integer points.
+    /// Returns independent values in `[-1, 1)` at the integer points.
     fn lattice(self, x: i32, y: i32) -> f32 {
         (self.hash(x, y) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     }
 
-    /// Smooth noise in `[-1, 1)`, with features about one unit wide.
+    /// Returns smooth noise in `[-1, 1)`, with features about one unit wide.
     pub(crate) fn smooth(self, x: f32, y: f32) -> f32 {
         let (column, row) = (x.floor(), y.floor());
         let (along, down) = (smooth_step(x - column), smooth_step(y - row));
@@ -83,7 +84,7 @@ impl Noise {
         mix_between(top, bottom, down)
     }
 
-    /// Three octaves of [`smooth`](Self::smooth), in about `[-1, 1]`.
+    /// Returns three octaves of [`smooth`](Self::smooth), in about `[-1, 1]`.
     pub(crate) fn cloudy(self, x: f32, y: f32) -> f32 {
         let second = Self(self.0.wrapping_add(1));
         let third = Self(self.0.wrapping_add(2));
@@ -93,14 +94,15 @@ impl Noise {
             / 7.0
     }
 
-    /// Independent, nearly normal values with mean 0 and deviation 1 at the integer points: the
-    /// sum of four uniform draws.
+    /// Returns independent, nearly normal values with mean 0 and standard deviation 1 at the
+    /// integer points: the sum of four uniform draws.
     pub(crate) fn grain(self, x: usize, y: usize) -> f32 {
         let bits = self.hash(x as i32, y as i32);
         let sum: f32 = (0..4)
             .map(|draw| ((bits >> (16 * draw)) & 0xffff) as f32)
             .sum();
-        // Each draw has mean 32767.5 and deviation 65536/√12; four of them double the deviation.
+        // Each draw has mean 32767.5 and standard deviation 65536/√12; four of them double the
+        // deviation.
         (sum - 131_070.0) / 37_837.2
     }
 }
@@ -110,16 +112,16 @@ pub(crate) fn mix_between(from: f32, to: f32, share: f32) -> f32 {
     from + (to - from) * share
 }
 
-/// The cubic that leaves 0 and reaches 1 without a kink; arguments outside are cut.
+/// The cubic that leaves 0 and reaches 1 smoothly; arguments outside are clamped.
 pub(crate) fn smooth_step(x: f32) -> f32 {
     let x = x.clamp(0.0, 1.0);
     x * x * (3.0 - 2.0 * x)
 }
 
-/// Cosine and sine of an angle in turns.
+/// Returns cosine and sine of an angle in turns.
 ///
-/// Taylor series on an eighth of a turn to each side, with an error below 1e-6; the platform's own
-/// functions differ in the last bit from one another.
+/// Taylor series on an eighth of a turn to each side, with an error below 1e-6; the platforms' own
+/// functions differ from one another in the last bit.
 pub(crate) fn direction(turns: f32) -> [f32; 2] {
     let quarter = (turns * 4.0).round();
     let angle = (turns * 4.0 - quarter) * std::f32::consts::FRAC_PI_2;

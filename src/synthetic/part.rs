@@ -1,7 +1,7 @@
 //! The shape of a part: a flange with an outer chamfer, a hub, four bolt holes, and a bore with a
 //! keyway. Lengths are in part units: 1 is half the shorter side of the picture.
 
-/// A place on the part, or a direction.
+/// A position on the part, or a direction.
 pub(crate) type Point = [f32; 2];
 
 pub(crate) const OUTER_RADIUS: f32 = 0.80;

@@ -1,9 +1,9 @@
 //! Draws one part: geometry, light, surface and sensor.
 //!
-//! Knows the look of things and nothing of lines, seeds or rates. The part is a flange: a turned
-//! face between an outer chamfer and a blasted hub, with four bolt holes and a bore with a keyway.
-//! Colours are linear shares of white; lengths are in part units, 1 being half the shorter side of
-//! the picture.
+//! This module knows appearance, and nothing of lines, seeds or rates. The part is a flange: a
+//! turned face between an outer chamfer and a blasted hub, with four bolt holes and a bore with a
+//! keyway. Colours are linear shares of white; lengths are in part units, 1 being half the shorter
+//! side of the picture.
 
 use flawd_core::image::{RgbImage, Size};
 
@@ -26,7 +26,7 @@ struct Scene {
     lamp: Point,
     exposure: f32,
     gradient: Point,
-    /// Colour of the lamp, per channel about 1.
+    /// Colour of the lamp, about 1 in each channel.
     tint: Colour,
     grooves: Noise,
     streaks: Noise,
@@ -58,7 +58,7 @@ impl Scene {
         }
     }
 
-    /// From picture to part coordinates.
+    /// Converts picture coordinates to part coordinates.
     fn on_part(&self, [x, y]: Point) -> Point {
         let (x, y) = (
             (x - self.centre[0]) / self.scale,
@@ -69,14 +69,14 @@ impl Scene {
     }
 }
 
-/// Renders a part and the mask of its defect (255 inside, one byte a pixel).
+/// Renders a part and the mask of its defect (255 inside, one byte per pixel).
 pub(crate) fn render(
     size: Size,
     seed: u64,
     index: u64,
     defect: Option<DefectKind>,
 ) -> (RgbImage, Vec<u8>) {
-    // Two sequences, so that a part keeps its looks whatever its defect is.
+    // Two sequences, so that a part looks the same whatever its defect is.
     let scene = Scene::draw(&mut Draws::new(seed ^ 0x5ce4e, index));
     let defect = defect.map(|kind| Defect::draw(kind, &mut Draws::new(seed ^ 0xdefec7, index)));
 
@@ -114,8 +114,8 @@ pub(crate) fn render(
     (image, mask)
 }
 
-/// The colour at a point under even light, and whether the point lies on the part, which includes
-/// what a chip took away.
+/// Returns the colour at a point under even light, and whether the point is on the part, including
+/// what a chip removed.
 fn shade(
     scene: &Scene,
     defect: Option<&Defect>,
@@ -148,7 +148,7 @@ fn shade(
     (colour, rim < 0.0 && hole > 0.0)
 }
 
-/// The conveyor: a dark woven fabric, somewhere along its length.
+/// Returns the conveyor: a dark woven fabric, at some position along its length.
 fn belt(scene: &Scene, place: Point) -> Colour {
     let (x, y) = (
         place[0] + scene.belt_shift[0],
@@ -159,7 +159,7 @@ fn belt(scene: &Scene, place: Point) -> Colour {
     scaled([0.165, 0.19, 0.185], 1.0 + 0.13 * weave + 0.16 * dirt)
 }
 
-/// Signed distance to the nearest edge of a hole, negative inside one.
+/// Returns the signed distance to the nearest edge of a hole, negative inside one.
 fn opening(point: Point, defect: Option<&Defect>) -> f32 {
     let bore = length(point) - BORE_RADIUS;
     let keyway = if matches!(defect, Some(Defect::MissingKeyway)) {
@@ -179,7 +179,7 @@ fn opening(point: Point, defect: Option<&Defect>) -> f32 {
         .fold(bore.min(keyway), f32::min)
 }
 
-/// The metal's surface at a point.
+/// Returns the metal's surface at a point.
 fn metal(scene: &Scene, defect: Option<&Defect>, point: Point, hole: f32) -> Colour {
     let radius = length(point).max(1e-3);
     let outward = [point[0] / radius, point[1] / radius];
@@ -197,7 +197,7 @@ fn metal(scene: &Scene, defect: Option<&Defect>, point: Point, hole: f32) -> Col
         let step = 1.0 - smooth_step((HUB_RADIUS - radius) / 0.03);
         0.55 + 0.1 * grain + 0.26 * facing * step
     };
-    // The hub throws a narrow shadow onto the face, and every hole has a bright or dark bevel.
+    // The hub casts a narrow shadow onto the face, and every hole has a bright or dark bevel.
     if radius > HUB_RADIUS {
         let shadow = 1.0 - smooth_step((radius - HUB_RADIUS) / 0.05);
         brightness -= 0.14 * shadow * (0.5 - facing).max(0.0);
@@ -230,9 +230,9 @@ fn metal(scene: &Scene, defect: Option<&Defect>, point: Point, hole: f32) -> Col
     colour
 }
 
-/// A lathe leaves concentric grooves, which reflect a lamp as two opposite fans of light.
+/// Renders the concentric grooves of a lathe, which reflect a lamp as two opposite fans of light.
 fn turned(scene: &Scene, point: Point, radius: f32, facing: f32) -> f32 {
-    // A monotone stand-in for the angle: enough to let grooves fade in and out along their way.
+    // A monotone substitute for the angle: enough to make grooves fade in and out along their way.
     let around = point[1] / (point[0].abs() + point[1].abs());
     let groove = 0.6 * scene.grooves.smooth(radius * 62.0, around * 2.0)
         + 0.4 * scene.grooves.smooth(radius * 23.0 + 40.0, around * 1.3);
@@ -260,7 +260,7 @@ fn pitted(colour: &mut Colour, pit: &Blob, point: Point, lamp: Point) {
     *colour = mixed(*colour, scaled(*colour, wall.max(0.1)), inside);
 }
 
-/// A chip shows the belt where the edge is gone and rough fracture where metal is left.
+/// Renders a chip: the belt where the edge is gone, and rough fracture where metal is left.
 fn broken(
     scene: &Scene,
     chip: &Blob,
@@ -280,7 +280,7 @@ fn broken(
     mixed(colour, mixed(fracture, scaled(belt, 0.55), gone), cover)
 }
 
-/// Share of a pixel on the negative side of an edge at this distance.
+/// Returns the share of a pixel on the negative side of an edge at this distance.
 fn cover(distance: f32, pixel: f32) -> f32 {
     (0.5 - distance / pixel).clamp(0.0, 1.0)
 }

@@ -1,4 +1,4 @@
-//! What the synthetic line promises: reproducible parts, honest masks, stated rates.
+//! What the synthetic line guarantees: reproducible parts, correct masks, stated rates.
 
 use sha2::{Digest, Sha256};
 
@@ -18,8 +18,8 @@ fn line(side: usize, seed: u64, defect_rate: f64) -> SyntheticLine {
     .expect("valid options")
 }
 
-/// The numbers were written down on x86-64; any machine that gets others breaks the promise that a
-/// seed means the same parts everywhere.
+/// The numbers were recorded on x86-64; a machine with others breaks the guarantee that a seed
+/// yields the same parts everywhere.
 #[test]
 fn a_seed_gives_the_same_bytes_on_every_machine() {
     let mut digest = Sha256::new();
@@ -66,7 +66,7 @@ fn the_defect_rate_is_the_share_of_defective_parts() {
     assert!(defects(0.0).is_empty());
     assert_eq!(defects(1.0).len(), 4000);
     let fifth = defects(0.2);
-    // Five deviations of a binomial draw around 800, and around 160 for each kind.
+    // Five standard deviations of a binomial draw around 800, and around 160 for each kind.
     assert!(
         (fifth.len() as f64 - 800.0).abs() < 127.0,
         "{}",

@@ -1,4 +1,4 @@
-//! The groups of `src/`, what each may import, and that nothing goes in circles.
+//! The groups of `src/`, what each may import, and that there are no cycles.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::texts;
 /// A folder or file, and which of its neighbours its product code may name.
 type Rule = (&'static str, &'static [&'static str]);
 
-/// Below each folder, from the bottom up: whoever stands higher may be told to use what stands
-/// lower, and nothing else.
+/// Below each folder, from the bottom up: a higher module may be listed as using lower ones, and
+/// nothing else.
 const GROUPS: &[(&str, &[Rule])] = &[
     (
         "",

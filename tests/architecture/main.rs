@@ -1,4 +1,4 @@
-//! The rules of ARCHITECTURE.md that can be read off the sources, and the documents themselves.
+//! The rules of ARCHITECTURE.md that can be checked in the sources, and the documents themselves.
 
 mod groups;
 mod modules;
@@ -220,7 +220,7 @@ const WALLS: &[Wall] = &[
     },
 ];
 
-/// True if `word` stands in `line` and is not the end of a longer name.
+/// True if `word` is in `line` and is not the end of a longer name.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(place, _)| {
         let before = line[..place].chars().next_back();

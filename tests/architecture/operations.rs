@@ -1,4 +1,4 @@
-//! Every error that the daemon may log is in the operator's book.
+//! Every error that the daemon may log is in the operator's manual.
 
 use crate::texts;
 

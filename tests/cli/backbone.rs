@@ -1,4 +1,4 @@
-//! `flawd backbone`: what is written, and what is said of weights that are none.
+//! `flawd backbone`: what is written, and the errors for files that are not weights.
 
 use std::ffi::OsString;
 use std::fs;

@@ -66,7 +66,7 @@ fn several_categories_have_a_report_each_and_a_mean() {
             "{name}"
         );
     }
-    // gear has no masks, so that there is no mean over both.
+    // gear has no masks, so there is no mean over both.
     assert!(categories["flange"]["aupro"].is_number());
     assert_eq!(report["mean"]["aupro"], Value::Null);
     for line in ["flange ", "gear ", "mean ", "no bundle for  valve"] {

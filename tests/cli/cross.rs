@@ -163,7 +163,7 @@ fn every_image_trains_and_calibrates_and_the_promise_says_what_it_is() {
     flawd(arguments!["model", "verify", bundle.folder()]).succeeded();
 }
 
-/// Whatever moment a run is interrupted in, it goes on from there to the same bundle.
+/// Whenever a run is interrupted, it resumes from there to the same bundle.
 #[test]
 fn an_interrupted_cross_calibration_ends_as_an_uninterrupted_one() {
     let workshop = Workshop::new();

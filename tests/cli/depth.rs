@@ -1,5 +1,5 @@
-//! Pictures of more than 8 bits a channel: read by the depth of their camera, which the bundle keeps,
-//! and never in silence by another one.
+//! Pictures of more than 8 bits per channel: read with the depth of their camera, which the bundle
+//! keeps, and never silently with another one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -83,7 +83,7 @@ impl Workshop {
     }
 }
 
-/// What a prediction says of each picture.
+/// What a prediction says about each picture.
 fn scores(bundle: &Path, images: &Path) -> Vec<Value> {
     let finished = flawd(arguments!["predict", bundle, images, "--json"]).succeeded();
     let rows = finished.stdout.lines();

@@ -1,4 +1,4 @@
-//! `flawd doctor` on stations that are well and that are not.
+//! `flawd doctor` on healthy and faulty stations.
 
 use std::fs;
 use std::net::TcpListener;
@@ -110,7 +110,7 @@ fn a_station_that_could_run_has_nothing_broken_and_its_bundle_is_verified() {
 
 #[test]
 fn what_is_broken_is_named_and_the_rest_is_reported_all_the_same() {
-    // Port 1 is reserved, and nobody listens on it.
+    // Port 1 is reserved, and nothing listens on it.
     let folder = station(1, "[camera.side.v4l2]\ndevice = \"/dev/video99\"\n");
     let file = folder.path().join("flawd.toml");
     let text = fs::read_to_string(&file).expect("it was written");

@@ -196,7 +196,7 @@ fn metrics_are_recorded_in_the_bundle_where_that_is_asked() {
     );
 }
 
-/// The list of files is what `sha256sum` prints, so that anyone can make its digest again.
+/// The list of files is what `sha256sum` prints, so that its digest can be reproduced.
 #[test]
 fn the_digest_of_the_files_is_that_of_their_list() {
     let folder = TempDir::new().expect("a temporary folder");

@@ -36,7 +36,7 @@ impl Finished {
         self
     }
 
-    /// The command ended with this code, and said all of these.
+    /// Checks that the command ended with this code, and printed all of these.
     #[track_caller]
     pub(crate) fn failed(self, code: i32, said: &[&str]) -> Self {
         assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
@@ -85,7 +85,7 @@ impl Running {
     /// Starts `flawd` with these arguments. It waits until what it says is read, so it is never more
     /// than two lines ahead of the test, however long that is held up.
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        // Holds what is written at once, and no more.
+        // Holds only what is written at once.
         let flags = PipeFlags::DIRECT | PipeFlags::CLOEXEC;
         let (reader, writer) = pipe_with(flags).expect("a pipe");
         fcntl_setpipe_size(&writer, 4096).expect("a page is allowed");
@@ -119,7 +119,7 @@ impl Running {
         number.expect("Linux says it").parse().expect("a number")
     }
 
-    /// Interrupts it as a terminal does; it ends, and says how to go on.
+    /// Interrupts it as a terminal does; it ends, and says how to resume.
     #[track_caller]
     pub(crate) fn interrupt(mut self) {
         let interrupt = Command::new("kill")
@@ -136,7 +136,7 @@ impl Running {
         );
     }
 
-    /// Waits for its end, which is a good one; what it said until then.
+    /// Waits for its successful end; returns what it printed until then.
     #[track_caller]
     pub(crate) fn succeeds(mut self) -> Vec<String> {
         let said: Vec<String> = self.lines().collect();
@@ -152,7 +152,8 @@ impl Running {
     }
 }
 
-/// A folder with so many good parts in `data/train/good`, and the filter bank as `filters.onnx`.
+/// A folder with this number of good parts in `data/train/good`, and the filter bank as
+/// `filters.onnx`.
 pub(crate) fn good_parts(size: Size, seed: u64, images: u64) -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     fs::write(folder.path().join("filters.onnx"), filter_bank()).expect("writable");

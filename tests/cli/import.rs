@@ -35,7 +35,8 @@ fn published(name: &str) -> PathBuf {
     data.join(name).join("weights.safetensors")
 }
 
-/// A checkpoint that PyTorch wrote, from beside the repository; none, and said, where it is missing.
+/// A checkpoint that PyTorch wrote, from beside the repository; `None`, with a message, if it is
+/// missing.
 fn lightning() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/fixtures/anomalib-checkpoint/model.ckpt");
@@ -198,7 +199,7 @@ fn with_good_images_a_checkpoint_becomes_a_bundle_that_says_what_is_unknown() {
     ] {
         assert!(inspected.stdout.contains(part), "{}", inspected.stdout);
     }
-    // It is a bundle like others, but for what nobody knows of it.
+    // It is a bundle like others, except for what is unknown about it.
     let test = data().join("test/good");
     flawd(arguments![
         "calibrate",

@@ -1,5 +1,5 @@
 //! The built `flawd` on files: what a user sees of training, calibration, evaluation and
-//! prediction, and of everything that can be wrong with what they are given.
+//! prediction, and of everything that can be wrong with their input.
 
 mod fixture;
 

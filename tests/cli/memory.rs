@@ -1,4 +1,4 @@
-//! Headers that claim any size: refused before there is room for it.
+//! Headers that claim any size: refused before memory is allocated for it.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What is wrong with what `predict`, `model` and `backbone` were given: each message names the
-//! thing, the cause and the way out.
+//! Bad input to `predict`, `model` and `backbone`: each message names the item, the cause and the
+//! remedy.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -62,7 +62,7 @@ fn workshop() -> TempDir {
     folder
 }
 
-/// A command line, its exit code, and what it says.
+/// A command line, its exit code, and its message.
 type Row<'a> = (&'a str, i32, &'a [&'a str]);
 
 const PREDICT: [Row<'_>; 24] = [
@@ -309,7 +309,7 @@ const BACKBONE: [Row<'_>; 12] = [
 #[test]
 fn every_wrong_input_is_named_with_its_cause_and_the_way_out() {
     let folder = workshop();
-    // Names in the rows lie in the folder; what is a word or a flag lies nowhere.
+    // Names in the rows are in the folder, except for words and flags.
     let argument = |word: &str| {
         let path = folder.path().join(word);
         let is_name = !word.starts_with("--") && word != "x" && word != "none";
@@ -380,7 +380,7 @@ fn a_device_is_never_replaced_by_a_file() {
     }
 }
 
-/// On a file system of 64 KiB that is full, where one may be mounted.
+/// On a full file system of 64 KiB, if one may be mounted.
 #[test]
 fn a_full_disk_is_named_and_what_was_scored_is_still_said() {
     let folder = TempDir::new().expect("a temporary folder");

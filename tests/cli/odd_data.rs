@@ -1,5 +1,5 @@
-//! Data sets as people have them: masks in other forms, folders of other names, files that are not
-//! pictures, names that are not text. What is meant is found, and what is not used is said.
+//! Data sets as found in practice: masks in other forms, folders with other names, files that are
+//! not pictures, names that are not text. What is meant is found, and what is not used is reported.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -36,7 +36,7 @@ fn evaluated(folder: &Path, more: &[&str]) -> (Value, String) {
     (json(&report), finished.stdout + &finished.stderr)
 }
 
-/// Everything that is said of pixels, overall and by kind.
+/// Everything that is said about pixels, overall and by kind.
 fn pixels(report: &Value) -> Vec<f64> {
     let kinds = report["defect_types"].as_object().expect("kinds").values();
     let all = std::iter::once(report).chain(kinds);

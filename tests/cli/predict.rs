@@ -107,8 +107,8 @@ fn a_place_where_nothing_can_be_written_is_named() {
         .failed(1, &["cannot make the folder", "file for heatmaps", "--out"]);
 }
 
-/// The calibration said of its own pictures: at most two of ten show a region at 0.2, all have
-/// the quality that it asks for. And a region lies in the picture.
+/// The calibration's result for its own pictures: at most two of ten show a region at 0.2, all have
+/// the quality that it asks for. And a region is inside the picture.
 #[test]
 fn regions_are_as_rare_in_the_calibration_images_as_promised_and_lie_in_the_picture() {
     let copy = copy_of_bundle();

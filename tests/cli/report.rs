@@ -1,4 +1,4 @@
-//! The report for people: one HTML file that needs nothing but itself.
+//! The human-readable report: one self-contained HTML file.
 
 use std::fs;
 use std::path::Path;

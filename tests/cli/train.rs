@@ -1,4 +1,4 @@
-//! Training: what it makes, how it goes on, and everything that can be wrong with its input.
+//! Training: its results, how it resumes, and everything that can be wrong with its input.
 
 use std::ffi::OsString;
 use std::fs;
@@ -392,7 +392,7 @@ fn a_second_training_of_the_same_is_refused_while_the_first_one_runs() {
         ])
     };
     clear().failed(1, &["is in use"]);
-    // Another training of the same pictures is none of its business.
+    // Another training on the same pictures does not affect it.
     workshop.train("--seed 7").succeeded();
     running.kill();
 

@@ -1,4 +1,4 @@
-//! Command lines and surroundings that are wrong.
+//! Wrong command lines and environments.
 
 use std::fs;
 use std::process::Command;

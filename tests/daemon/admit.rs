@@ -1,5 +1,5 @@
-//! Who is admitted to inspection, on the real stages and the real model, with a camera that does
-//! what the test says and a record stage that the test can hold up.
+//! Which parts are admitted to inspection, with the real stages and the real model, a scripted
+//! camera and a record stage that the test can block.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -122,7 +122,7 @@ fn config(camera: &str) -> ValidConfig {
     config_with(camera, bundle::path())
 }
 
-/// The same, where the recipe `left` has this bundle.
+/// The same, with this bundle for the recipe `left`.
 fn config_with(camera: &str, left: &Path) -> ValidConfig {
     let text = format!(
         "[station]\nname = \"rig\"\nstate = \"state\"\n[inference]\nbundle = \"{}\"\nthreads = 1\n\
@@ -212,7 +212,7 @@ impl Rig {
         );
     }
 
-    /// Waits until the camera has done everything that it was told so far and asks for more.
+    /// Waits until the camera has finished its script and asks for more.
     fn camera_waits(&self, after: usize) {
         for _ in 0..after {
             self.waiting
@@ -248,7 +248,7 @@ impl Rig {
     fn stop(self) -> Vec<Inspection> {
         self.line.stop();
         drop(self.line);
-        // The camera goes on waiting for its script meanwhile, as one that hangs.
+        // The camera keeps waiting for its script meanwhile, like one that hangs.
         (self.threads.join_until(Instant::now() + LIMIT)).expect("every stage ends");
         self.inspections.try_iter().collect()
     }
@@ -345,7 +345,7 @@ fn a_part_whose_recipe_goes_while_it_waits_is_not_judged_by_another() {
     without.recipes.insert("right".to_owned(), left);
     rig.inbox.order(Control::Use(without));
     rig.trigger("passes", Some("left"), Moment::now());
-    // Whichever of the two is answered first says that the models are exchanged: the new one, where
+    // Whichever of the two is answered first shows that the models are exchanged: the new one, if
     // it came together with them, or the one that waits.
     let exchanged = rig.next();
     drop(held);
@@ -370,7 +370,7 @@ fn a_part_whose_recipe_goes_while_it_waits_is_not_judged_by_another() {
 }
 
 /// The model is at work for as long as the test wants, and every other part has a deadline: each
-/// is told so by then, whatever models are asked for and whatever is wrong with the pictures.
+/// gets its answer by then, whatever models are requested and whatever is wrong with the pictures.
 fn only_what_is_in_the_model_waits_for_it(recipes: [Option<&str>; 2], shot: Shot) {
     const PARTS: usize = 40;
     let rig = Rig::without_models(

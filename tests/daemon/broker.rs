@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// Nothing waits in the broker for a subscriber that is there: by itself it queues a thousand
-/// messages at most, and lets go what expires in its queue.
+/// Nothing waits in the broker for a connected subscriber: by default it queues at most a thousand
+/// messages, and drops what expires in its queue.
 pub(crate) const AT_ONCE: &str =
     "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
 
@@ -75,7 +75,7 @@ impl Broker {
         process.wait();
     }
 
-    /// Takes the broker away without a word: what it had in memory alone is gone.
+    /// Kills the broker without a DISCONNECT: what it had only in memory is gone.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("the broker runs");
         process.signal("KILL");
@@ -87,17 +87,17 @@ impl Broker {
         self.signal_until("HUP", "Reloading config.");
     }
 
-    /// Has the broker write its sessions to the disk, from where the next one takes them.
+    /// Has the broker write its sessions to the disk, from which the next one loads them.
     pub(crate) fn save(&self) {
         self.signal_until("USR1", "Saving in-memory database");
     }
 
-    /// Sends a signal, and returns when the broker has said these words.
+    /// Sends a signal, and returns once the broker has logged these words.
     fn signal_until(&self, signal: &str, answer: &str) {
         let process = self.process.as_ref().expect("the broker runs");
         process.signal(signal);
         process.wait_for_line(answer, |line| line.contains(answer));
-        // It is done with it before it serves anyone again.
+        // It finishes that before it serves clients again.
         let probe = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         process.wait_for_line("a connection", |line| line.contains("New connection from"));
         drop(probe);
@@ -111,7 +111,7 @@ impl Broker {
             .signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub(crate) fn thaw(&self) {
         self.process
             .as_ref()
@@ -206,7 +206,7 @@ impl Subscriber {
         lines.iter().map(|line| parse(line)).collect()
     }
 
-    /// Messages up to and with the status `word`.
+    /// Messages up to and including the status `word`.
     pub(crate) fn until_status(&self, word: &str) -> Vec<Message> {
         self.until(word, |message| {
             message.topic.ends_with("/status") && message.payload == word
@@ -243,14 +243,14 @@ fn received(text: &str) -> Timestamp {
     format!("{time}Z").parse().unwrap()
 }
 
-/// A port that nobody listens on. Another process could take it before we do; then the broker
-/// does not start and says so.
+/// A port that nothing listens on. Another process could take it first; then the broker does not
+/// start and reports it.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Debian installs the broker where only root's path looks.
+/// Debian installs the broker in a folder that is only in root's path.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -1,5 +1,5 @@
 //! A real bundle that takes seconds to make: synthetic parts, the built-in filter bank, a very
-//! small flow, trained by `flawd train` itself. Made once for all tests of a run.
+//! small flow, trained by `flawd train` itself. It is made once for all tests of a run.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A camera that hangs, goes away, freezes or sees nothing: what the line is told.
+//! A camera that hangs, disappears, freezes or sees nothing: what is reported to the line.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,7 +50,7 @@ fn is_judged(heard: &Heard) -> bool {
     heard.kind() == "verdict" && heard.payload["score"].is_number()
 }
 
-/// Where the state says that the camera is lost. A single part may be told so without it, where a
+/// Where the state says that the camera is lost. A single part may get that reason without it, if a
 /// frame was only late.
 fn loss(heard: &[Heard]) -> Option<usize> {
     heard
@@ -58,8 +58,8 @@ fn loss(heard: &[Heard]) -> Option<usize> {
         .position(|it| it.kind() == "state" && it.payload["reason"] == "camera lost: top")
 }
 
-/// One record of each part; what is left of its deadline is said as it is, and no picture is judged
-/// that was taken for another one.
+/// One record of each part; the rest of its deadline is reported as it is, and no picture is judged
+/// that was taken for another part.
 fn check(heard: &[Heard], asked: usize) {
     let records: Vec<_> = heard.iter().filter(|it| it.kind() == "record").collect();
     let parts: BTreeSet<_> = (records.iter())
@@ -82,7 +82,7 @@ fn check(heard: &[Heard], asked: usize) {
             assert!((whole - 400.0).abs() < 1e-3, "{}", it.payload);
         }
     }
-    // While the camera is away nobody waits for it.
+    // While the camera is missing, nothing waits for it.
     let in_time = |it: &Heard| is_lost(it) && of(it, "remaining_ms") >= 0.0;
     assert!(heard.iter().any(in_time));
 }

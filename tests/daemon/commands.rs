@@ -1,4 +1,4 @@
-//! What can be asked of the daemon over the broker, and what it answers.
+//! The commands that the daemon takes over the broker, and its answers.
 
 use std::fs;
 
@@ -87,7 +87,7 @@ fn commands_are_followed_and_answered() {
         .payload;
     assert_eq!(report["passed"], true, "{report}");
     assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 3);
-    // The requester is told behind everyone.
+    // The requester is answered last.
     let answer = line.until("the answer", |it| it.topic == "answers/q4");
     assert_eq!(answer.payload, report);
 

@@ -287,7 +287,7 @@ fn a_file_that_is_shown_again_is_judged_again() {
     }
 }
 
-/// Some image of a good part: its name and where it lies.
+/// Some image of a good part: its name and its path.
 fn good_image() -> (String, std::path::PathBuf) {
     let folder = bundle::images().join("test/good");
     let image = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
@@ -373,7 +373,8 @@ fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
     messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 
-    // Records are complete, where verdicts would be let go that a busy broker cannot take in time.
+    // Records are complete, whereas verdicts that a busy broker cannot take in time would be
+    // dropped.
     let records = of_kind(&messages, "record");
     assert_eq!(
         numbers(&records),
@@ -383,8 +384,8 @@ fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
     let count = |name: &str| last[name].as_u64().unwrap_or(0);
     let judged = count("ok") + count("ng");
     assert!(judged >= records.len() as u64, "{last}");
-    // Those that came before the model was loaded are nobody's. At the end one may lie where the
-    // next stage would have taken it, and one be on its way there.
+    // Those that came before the model was loaded belong to no verdict. At the end one may be
+    // waiting for the next stage, and one be on its way there.
     let counted = count("overrun") + count("unused") + count("no_decision") + judged;
     let uncounted = count("captured").checked_sub(counted);
     assert!(uncounted.is_some_and(|it| it <= 2), "{last}");
@@ -409,7 +410,7 @@ fn what_is_late_is_published_without_a_decision_and_rejects_nothing() {
             (&payload["verdict"], &payload["reason"]),
             (&"no_decision".into(), &"late".into())
         );
-        // The time of the model is for parts that somebody still waits for.
+        // The model's time is for parts that are still waited for.
         assert_eq!(payload.get("score"), None, "{payload}");
         assert!(payload["remaining_ms"].as_f64().unwrap() < 0.0, "{payload}");
     }

@@ -1,4 +1,4 @@
-//! A line of pictures of more than 8 bits: judged by the depth of the bundle, or not at all.
+//! A line with pictures of more than 8 bits: judged with the depth of the bundle, or not at all.
 
 use std::collections::BTreeMap;
 use std::fs;

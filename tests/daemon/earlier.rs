@@ -1,5 +1,5 @@
-//! What an earlier version left on disk is taken up by this one: `tests/data/6dc9033` has a bundle
-//! and a journal with twelve records that nothing has sent, both made by that commit.
+//! This version takes over what an earlier one left on disk: `tests/data/6dc9033` has a bundle and
+//! a journal with twelve unsent records, both made by that commit.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A line that goes on and on: what the daemon holds does not grow with the parts.
+//! A line that runs for long: the daemon's memory does not grow with the number of parts.
 
 use std::fs;
 

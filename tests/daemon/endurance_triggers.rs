@@ -1,4 +1,4 @@
-//! Triggers without end, and everything in between that may happen to a daemon: each trigger that
+//! Triggers without end, and everything that may happen to a daemon in between: each trigger that
 //! was accepted has exactly one verdict, and each verdict its record.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,7 +112,7 @@ impl Ordeal {
         self.asked += 1;
     }
 
-    /// Hears until this has come, and notes everything.
+    /// Receives until this has come, and notes everything.
     fn until(&mut self, what: &str, is_it: impl Fn(&Heard) -> bool) -> Heard {
         loop {
             let heard = self.controller.next(what, |_| true);
@@ -238,7 +238,7 @@ impl Ordeal {
         self.excused.append(&mut self.open);
     }
 
-    /// Hears until every verdict has its record, and everything has its verdict.
+    /// Receives until every verdict has its record, and everything has its verdict.
     fn settle(&mut self) {
         loop {
             let last = self.verdicts.last_key_value().map(|(seq, _)| *seq);
@@ -265,7 +265,7 @@ impl Ordeal {
     }
 }
 
-/// So many triggers, with something in between after each `between` of them.
+/// Sends this number of triggers, with an interruption after every `between` of them.
 fn each_has_one_verdict_and_each_verdict_its_record(triggers: usize, between: usize) {
     let mut ordeal = Ordeal::begin();
     let mut disturbances = DISTURBANCES.iter().cycle();
@@ -312,7 +312,7 @@ fn so_have_a_hundred_thousand() {
     each_has_one_verdict_and_each_verdict_its_record(100_000, 1_000);
 }
 
-/// As much as may be said in a trigger.
+/// The longest trigger that is allowed.
 fn longest(part: usize) -> String {
     let part_id = format!("{part:06}{}", "\u{1f600}".repeat(1018));
     let recipe = "\u{1f600}".repeat(256);
@@ -329,10 +329,10 @@ fn most_held(process: &Process) -> u64 {
 }
 
 /// The longest triggers come as fast as a broker gives them. What the daemon holds of them is
-/// bounded, what it does not take is counted, and it goes on to do what it is told.
+/// bounded, what it does not take is counted, and it still obeys commands.
 fn a_storm_is_bounded(triggers: usize) {
-    /// 1,024 triggers, 256 verdicts that wait to be said, and the client's own buffers take some
-    /// 40 MiB; allocators keep more than that.
+    /// 1,024 triggers, 256 verdicts that wait to be sent, and the client's own buffers take some 40
+    /// MiB; allocators keep more than that.
     const ALLOWED_KIB: u64 = 160 * 1024;
     let broker = Broker::start_with(AT_ONCE);
     let controller = Controller::connect(broker.port);
@@ -382,8 +382,8 @@ fn a_storm_is_bounded(triggers: usize) {
     let seen = count("triggers_accepted") + count("triggers_refused");
     // mosquitto 2.0.11 keeps to Receive Maximum up to the first acknowledgement, and then writes
     // whatever it has queued: 4 MiB of its kernel's buffer, and its acknowledgements behind that.
-    // Where it makes them too old the connection is cut, and what the broker had in its hands then
-    // has gone with it.
+    // If that makes them too old, the connection is cut, and what the broker held then is lost with
+    // it.
     let lost = "Connection to the broker lost";
     let is_cut = daemon.seen().contains(lost);
     println!("the connection was cut: {is_cut}");

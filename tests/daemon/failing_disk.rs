@@ -1,5 +1,5 @@
-//! A disk that fails for a while, while the broker is away: what was recorded before comes, and the
-//! next start reads the journal to its end. And what the disk is asked for, so that a loss of power
+//! A disk that fails for a while, while the broker is away: what was recorded before arrives, and
+//! the next start reads the journal to its end. Also the syncs to the disk, so that a loss of power
 //! takes no picture that was promised.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::broker::{AT_ONCE, Broker, Message};
 use crate::process::Process;
 use crate::station::Station;
 
-/// The failing disk as a library; `None`, and said, where there is no C compiler.
+/// The failing disk as a library; `None`, with a message, without a C compiler.
 fn library(station: &Station) -> Option<PathBuf> {
     let library = station.folder().join("failing_disk.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/failing_disk.c");

@@ -1,4 +1,4 @@
-//! Brokers that refuse, end connections, or say nothing: parts get their verdicts all the same, and
+//! Brokers that refuse, end connections, or say nothing: parts get their verdicts nevertheless, and
 //! neither the broker nor the log is flooded.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::scripted::{Answer, Packet, Scripted, Seen, request};
 use crate::station::Station;
 
-/// A line that goes on its own; `more` are further keys of `[mqtt]`, and sections behind it.
+/// A line that runs on its own; `more` are further keys of `[mqtt]`, and sections after it.
 fn line(port: u16, more: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"line\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
@@ -69,7 +69,7 @@ fn records_that_the_broker_refuses_for_what_is_in_them_are_set_aside_and_the_oth
         12 => 0x99,
         _ => 0,
     };
-    // A verdict is not said again, whatever the reason.
+    // A verdict is not sent again, whatever the reason.
     let codes = [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
     let broker = Scripted::start(move |seen| match (seen.packet.kind(), seen.packet.seq()) {
         ("record", _) => Answer::No(code(&seen.packet)),
@@ -342,8 +342,8 @@ fn subscriptions_that_are_refused_make_the_daemon_not_ready_everywhere_until_the
     assert_eq!(count(&log, "The broker refuses subscriptions"), 1, "{log}");
 }
 
-/// mosquitto accepts what its rules forbid to read, and serves nothing of it. Nothing shows it but
-/// that nothing comes; so it is said.
+/// mosquitto accepts subscriptions that its rules forbid to read, and serves nothing for them. The
+/// only sign is that nothing comes, so this is reported.
 #[test]
 fn that_access_rules_were_not_verified_is_said_once() {
     let folder = tempfile::TempDir::new().unwrap();

@@ -1,6 +1,7 @@
-//! A line controller: one MQTT 5 client that asks for verdicts and hears everything that flawd says.
+//! A line controller: one MQTT 5 client that asks for verdicts and receives everything that flawd
+//! publishes.
 //!
-//! `mosquitto_pub` starts a process a message, which is too slow for thousands of triggers.
+//! `mosquitto_pub` starts a process per message, which is too slow for thousands of triggers.
 
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -23,7 +24,7 @@ pub(crate) struct Controller {
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) topic: String,
-    /// JSON, or text where it is none.
+    /// JSON, or text if it is not JSON.
     pub(crate) payload: Value,
     pub(crate) correlation: Option<Vec<u8>>,
 }

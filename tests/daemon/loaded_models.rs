@@ -1,4 +1,4 @@
-//! The models of a daemon, with real bundles and real sessions: what is shared, what is kept over
+//! The models of a daemon, with real bundles and real sessions: what is shared, what is kept across
 //! a reload, and what is refused.
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use crate::station::{Station, errors};
 /// Bytes that the smallest pipe holds.
 const PIPE: usize = 4096;
 
-/// A pipe that holds no more than a few lines.
+/// A pipe that holds only a few lines.
 fn small_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = pipe().unwrap();
     assert_eq!(fcntl_setpipe_size(&writer, PIPE).unwrap(), PIPE);

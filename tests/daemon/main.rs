@@ -1,5 +1,5 @@
-//! The built `flawd` as a process, against a real mosquitto: what subscribers, operators and
-//! service managers see of it.
+//! The built `flawd` as a process, against a real mosquitto: as subscribers, operators and service
+//! managers see it.
 //!
 //! Nothing here waits for time to pass: tests wait for messages, log lines and ends of processes.
 

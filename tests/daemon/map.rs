@@ -25,7 +25,7 @@ fn command(verb: &str, bundle: &Path, images: &Path, options: &[&str]) -> String
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Regions and heatmaps are all that is told of a map.
+/// Regions and heatmaps are all that is reported of a map.
 #[test]
 fn regions_and_heatmaps_of_a_product_map_are_the_same_everywhere() {
     let folder = TempDir::new().unwrap();
@@ -34,7 +34,7 @@ fn regions_and_heatmaps_of_a_product_map_are_the_same_everywhere() {
     let opened = Bundle::open(&bundle).unwrap();
     assert_eq!(opened.manifest().model.map, MapKind::Product);
     let test = bundle::images().join("test");
-    // More than half of the good parts are to be told with their regions.
+    // More than half of the good parts are to be reported with regions.
     let good = test.join("good");
     command("calibrate", &bundle, &good, &["--false-reject-rate", "0.6"]);
 

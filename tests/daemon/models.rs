@@ -104,8 +104,8 @@ impl Line {
         self.messages.extend(self.subscriber.until(what, is_last));
     }
 
-    /// Reads so many records more. They are complete, where a verdict is let go that a busy broker
-    /// cannot take in time.
+    /// Reads this number of further records. They are complete, whereas a verdict that a busy
+    /// broker cannot take in time is dropped.
     fn read_records(&mut self, count: u64) {
         let records = self.messages.iter().rev();
         let last = records
@@ -154,7 +154,7 @@ fn ten_exchanges_in_a_stream_of_2000_parts_leave_each_part_one_verdict_of_the_ri
     ten_exchanges(190);
 }
 
-/// With at least so many parts before each.
+/// With at least this number of parts before each.
 fn ten_exchanges(parts_before: u64) {
     let mut line = Line::start();
     let parts = line.station.folder().join("parts");

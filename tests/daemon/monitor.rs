@@ -1,4 +1,4 @@
-//! Metrics and health of a running daemon, as a collector and an orchestrator ask for them.
+//! Metrics and health of a running daemon, as requested by a collector and an orchestrator.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::process::{LIMIT, Process};
 use crate::station::{Station, errors};
 
-/// A station without a broker, whose line goes on for ever.
+/// A station without a broker, whose line never ends.
 fn station(listen: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"monitor\"\n[inference]\nbundle = \"{{bundle}}\"\n\
@@ -23,7 +23,7 @@ fn station(listen: &str) -> Station {
     ))
 }
 
-/// Where the daemon says that it listens.
+/// Where the daemon reports that it listens.
 fn address(daemon: &Process) -> SocketAddr {
     let line = daemon.wait_for_line("the address", |line| line.contains("health are served"));
     let (_, address) = line.rsplit_once("address=").unwrap();
@@ -104,7 +104,7 @@ fn a_running_daemon_answers_for_its_health_and_describes_every_metric() {
     assert!(TcpStream::connect(address).is_err(), "nobody listens");
 }
 
-/// The broker is not there, and nobody asks for a verdict.
+/// The broker is missing, and no verdict is requested.
 #[test]
 fn before_the_first_verdict_the_pictures_of_the_last_run_are_counted() {
     let station = Station::new(

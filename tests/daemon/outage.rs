@@ -43,7 +43,7 @@ fn after_an_outage_the_daemon_says_what_it_could_not_deliver_and_sends_nothing_s
     daemon.wait_for_line("the loss", |line| {
         line.contains("Connection to the broker lost")
     });
-    // Inspection goes on: ten more verdicts are reached without the broker.
+    // Inspection continues: ten more verdicts are reached without the broker.
     let mut unheard = 0;
     daemon.wait_for_line("verdicts without the broker", |line| {
         unheard += u32::from(logged_seq(line).is_some());
@@ -75,7 +75,7 @@ fn after_an_outage_the_daemon_says_what_it_could_not_deliver_and_sends_nothing_s
         "verdict {last} was given up and {first_after} came first"
     );
 
-    // Whatever did not arrive lies in the range that was said; nothing in between is missing.
+    // Whatever did not arrive lies in the reported range; nothing in between is missing.
     let arrived: BTreeSet<u64> = messages.iter().filter_map(seq).collect();
     let missing = (1..=first_after).filter(|seq| !arrived.contains(seq));
     let unsaid: Vec<_> = missing
@@ -92,7 +92,7 @@ fn after_an_outage_the_daemon_says_what_it_could_not_deliver_and_sends_nothing_s
 #[test]
 fn without_a_broker_at_start_the_daemon_inspects_and_connects_later() {
     let mut broker = Broker::start();
-    // The port is known, and nobody is there.
+    // The port is known, and nothing listens on it.
     broker.stop();
     let station = line(broker.port);
     let mut daemon = station.run();

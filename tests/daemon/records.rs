@@ -7,10 +7,10 @@
 //!
 //! What a test may demand of mosquitto: an acknowledged record is in the subscriber's socket, or in
 //! the queue of its session. The queue is in memory, so a broker that is killed may lose it. Hence
-//! `max_inflight_messages 0`: to a subscriber that is there, everything goes at once, before the
+//! `max_inflight_messages 0`: to a connected subscriber, everything goes at once, before the
 //! acknowledgement. Hence the session is saved to the disk once, empty, so that a broker that comes
 //! back keeps what is acknowledged before the subscriber is back. And hence the next kill comes
-//! only when the subscriber has received something after its return, behind what was kept for it.
+//! only when the subscriber has received something after its return, after what was kept for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -57,7 +57,7 @@ fn is_verdict_after(line: &str, moment: Timestamp) -> bool {
     line.contains(" Verdict ") && said.is_some_and(|said: Timestamp| said > moment)
 }
 
-/// Waits for so many verdicts from now on.
+/// Waits for this number of verdicts from now on.
 fn wait_for_verdicts(daemon: &Process, count: u32) {
     let now = Timestamp::now();
     let mut reached = 0;
@@ -73,7 +73,7 @@ fn assert_whole(messages: &[Message]) -> u64 {
     let mut ids = BTreeMap::new();
     let mut verdicts = BTreeMap::new();
     let mut last = 0;
-    // A verdict may come behind its record where a connection broke between the two.
+    // A verdict may come after its record if a connection broke between the two.
     let is_verdict = |it: &&Message| it.kind() == "verdict";
     for message in messages.iter().filter(is_verdict) {
         let seq = message.payload["seq"].as_u64().unwrap();
@@ -120,7 +120,7 @@ fn is_online(message: &Message) -> bool {
     message.kind() == "status" && message.payload == "online" && !message.retained
 }
 
-/// Nothing of the moment is said when it is over, or to the other side of an outage.
+/// No momentary message is sent when its moment is over, or across an outage.
 fn assert_fresh(messages: &[Message], outages: &[Outage]) {
     let kinds = ["verdict", "defect"];
     let verdicts = || {
@@ -133,7 +133,7 @@ fn assert_fresh(messages: &[Message], outages: &[Outage]) {
         let payload = &message.payload;
         if payload["verdict"] != "no_decision" {
             assert!(payload["remaining_ms"].as_f64() >= Some(0.0), "{message:?}");
-            // The broker lets it go when its deadline has passed; it leaves out what is below 1 s.
+            // The broker drops it when its deadline has passed; it ignores fractions of 1 s.
             let expiry = &message.properties["message-expiry-interval"];
             assert!(expiry.as_u64().unwrap_or(0) <= 2, "{message:?}");
         }
@@ -348,7 +348,7 @@ fn a_record_is_historical_when_it_is_older_than_expiry_or_than_this_start() {
     }
     assert!(expired > 100, "{expired}");
 
-    // The same line, where nothing gets old: what an earlier start left behind is old all the same.
+    // The same line, on which nothing gets old: what an earlier start left is old nevertheless.
     broker.freeze();
     wait_for_verdicts(&daemon, 20);
     daemon.signal("KILL");
@@ -477,8 +477,8 @@ fn a_backlog_does_not_hold_up_the_end_and_goes_out_after_the_next_start() {
     assert_whole(&messages);
 }
 
-/// `flawd run` with its state on a file system that nobody else sees, mounted with these options;
-/// `None`, and said, where it may mount none.
+/// `flawd run` with its state on a private file system, mounted with these options; `None`, with a
+/// message, if it may not mount one.
 pub(crate) fn run_on_a_disk(station: &Station, options: &str) -> Option<Process> {
     let ways: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
     let state = station.folder().join("state");

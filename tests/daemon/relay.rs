@@ -6,9 +6,9 @@
 //!              └ fills while it is held
 //! ```
 //!
-//! What is on its way meanwhile lies in the kernel's buffers, those of the sender and those of the
-//! relay, and goes on when it is released; unless the sender has reset the connection, which takes
-//! along what was on its way, as it does in a network that loses packets.
+//! What is in flight meanwhile lies in the kernel's buffers, those of the sender and those of the
+//! relay, and continues when it is released; unless the sender has reset the connection, which
+//! drops what was in flight, as in a network that loses packets.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -65,7 +65,7 @@ impl Relay {
         Self { port, valves }
     }
 
-    /// Lets nothing through any more in this direction, and breaks nothing.
+    /// Stops letting anything through in this direction, without breaking the connection.
     pub(crate) fn hold(&self, direction: Direction) {
         self.valves.change(|state| {
             state.held.insert(direction);

@@ -1,4 +1,4 @@
-//! Another configuration, taken over by a signal, or not.
+//! Another configuration, accepted on a signal, or not.
 
 use std::process::Stdio;
 

@@ -1,5 +1,5 @@
-//! Everything that a running daemon sends fits its published schema, in both versions of MQTT;
-//! and the schema of triggers says what the daemon takes.
+//! Everything that a running daemon sends fits its published schema, in both versions of MQTT; and
+//! the schema of triggers describes what the daemon accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +30,8 @@ const OF_OUTAGES: [&str; 9] = [
     "records.set_aside",
 ];
 
-/// `top` is asked, and a second model looks on; `side` looks by itself, and gets dark pictures; `back`
-/// takes pictures whether anybody wants them or not.
+/// `top` is triggered, and has a shadow model; `side` runs on its own, and gets dark pictures;
+/// `back` takes pictures whether they are wanted or not.
 fn station(broker: &Broker, version: &str) -> Station {
     Station::new(&format!(
         "[station]\nname = \"press\"\n[inference]\nbundle = \"{{bundle}}\"\nthreads = 1\n\
@@ -89,7 +89,7 @@ fn everything_said(version: &str) -> Vec<Message> {
     });
     assert_eq!(trigger(&controller, "paused")["reason"], "paused");
     controller.publish("flawd/press/cmd/resume", r#"{"camera":7}"#, false);
-    // Twenty frames of the back pass meanwhile, which nobody wants.
+    // Twenty unwanted frames of `back` pass meanwhile.
     for _ in 0..10 {
         controller.next("a heartbeat", |it| it.kind() == "heartbeat");
     }
@@ -98,7 +98,7 @@ fn everything_said(version: &str) -> Vec<Message> {
     subscriber.until_status("stopped")
 }
 
-/// What was said on each kind of topic, as the schemas describe it.
+/// The messages on each kind of topic, as the schemas describe them.
 fn by_kind(
     messages: &[Message],
     payload: impl Fn(&Message) -> Value,
@@ -110,7 +110,7 @@ fn by_kind(
             || message.topic == "flawd/press/selftest"
         {
             let payload = match kind {
-                // What a reject actuator hears is a verdict.
+                // What a reject actuator receives is a verdict.
                 "defect" | "verdict" | "record" | "disagreement" => payload(message),
                 _ => message.payload.clone(),
             };

@@ -1,9 +1,9 @@
-//! A broker that does what a test says, packet by packet: for what no real one can be brought to do.
+//! A broker that a test scripts, packet by packet: for what a real one cannot be made to do.
 //!
-//! It has one client at a time and delivers nothing to anyone; it tells the test what came.
+//! It has one client at a time and delivers nothing; it reports to the test what came.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(crate) enum Packet {
     Subscribe,
     Publish {
         topic: String,
-        /// JSON, or text where it is none.
+        /// JSON, or text if it is not JSON.
         payload: Value,
     },
     Ping,
@@ -65,7 +65,7 @@ pub(crate) enum Answer {
     No(u8),
     /// Nothing at all.
     Silence,
-    /// It ends the connection without a word.
+    /// It ends the connection without a DISCONNECT.
     End,
     /// It ends the connection with this reason code.
     EndWith(u8),
@@ -145,7 +145,14 @@ impl Client {
             };
             let answer = script(&seen);
             let is_over = self.answer(&seen.packet, &id, &body, answer).is_none();
-            if sender.send(seen).is_err() || is_over {
+            let is_heard = sender.send(seen).is_ok();
+            if is_over {
+                // Closed over what was not read, it would reset the connection, and that takes
+                // acknowledgements that the client has not read yet.
+                self.stream.shutdown(Shutdown::Write).ok();
+                io::copy(&mut self.stream, &mut io::sink()).ok();
+            }
+            if is_over || !is_heard {
                 return;
             }
         }
@@ -170,7 +177,7 @@ impl Client {
         Some((first, body))
     }
 
-    /// A packet, and its id where it wants an acknowledgement.
+    /// A packet, and its id if it needs an acknowledgement.
     fn parse(&self, first: u8, body: &[u8]) -> (Packet, Vec<u8>) {
         match first >> 4 {
             1 => (Packet::Connect, Vec::new()),
@@ -241,9 +248,9 @@ impl Client {
         }
     }
 
-    /// Sends this over and over, and answers in between, until the connection ends. Enough of it
-    /// lies in this end's kernel that the client never runs out of it, and no more: that queue is
-    /// not the client's affair.
+    /// Sends this over and over, and answers in between, until the connection ends. Just enough of
+    /// it is in this end's kernel that the client never runs out of it: that queue does not concern
+    /// the client.
     fn flood(&mut self, flood: Vec<u8>) {
         rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, 1 << 18).unwrap();
         let (sender, answers) = mpsc::channel();

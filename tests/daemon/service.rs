@@ -93,7 +93,7 @@ fn ready_is_said_after_the_first_frame_and_the_watchdog_is_fed_while_inspection_
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
-/// A station without a broker, whose line goes on for ever.
+/// A station without a broker, whose line never ends.
 fn lonely_line() -> Station {
     Station::new(
         "[station]\nname = \"service\"\n[inference]\nbundle = \"{bundle}\"\n\

@@ -1,5 +1,4 @@
-//! The model in the shadow, with real sessions: what it disagrees with, and that is not waited for
-//! it.
+//! The shadow model, with real sessions: what it disagrees with, and that nothing waits for it.
 
 use std::sync::{Arc, mpsc};
 

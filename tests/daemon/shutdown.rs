@@ -97,8 +97,8 @@ fn a_broker_that_stands_still_does_not_hold_up_the_end() {
     broker.stop();
 }
 
-/// ONNX Runtime's global objects must not be destroyed under the thread that loads a model. Each
-/// of these had one chance in twelve to crash when they were.
+/// ONNX Runtime's global objects must not be destroyed under the thread that loads a model. When
+/// they were, each of these had a chance of one in twelve to crash.
 #[test]
 fn an_end_in_the_middle_of_loading_a_model_is_an_end_like_any_other() {
     let broker = Broker::start();

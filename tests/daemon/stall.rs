@@ -1,5 +1,5 @@
-//! A network that stalls for a while without breaking: what was said meanwhile is of parts that are
-//! gone, and never arrives.
+//! A network that stalls for a while without breaking: what was sent meanwhile is about parts that
+//! are gone, and never arrives.
 //!
 //! ```text
 //! flawd ── relay ── mosquitto ── mosquitto_sub
@@ -87,7 +87,7 @@ fn stand_still(camera: &str, mqtt: &str, held: SignedDuration) {
     messages.extend(subscriber.until_status("stopped"));
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.seen());
 
-    // Whatever was seen while it stalled was said into the void.
+    // Whatever was seen while it stalled was sent in vain.
     let old = messages
         .iter()
         .find(|it| is_said_now(it) && captured(it).is_some_and(|at| begin < at && at < cut));

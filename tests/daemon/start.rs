@@ -1,5 +1,5 @@
-//! What is said, and with which exit code, when the daemon cannot start. `check` and `run` go the
-//! same way, so both are asked.
+//! The message and the exit code when the daemon cannot start. `check` and `run` share that path,
+//! so both are tested.
 
 use std::fs;
 use std::process::{Command, Output};

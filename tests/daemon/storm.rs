@@ -1,5 +1,5 @@
-//! Triggers that come faster than they can be looked at, without an end: what flawd has to say goes
-//! out all the same, and what the broker says about that is heard.
+//! Triggers that come faster than they can be handled, without an end: flawd's messages go out
+//! nevertheless, and the broker's answers are processed.
 
 use crate::scripted::{Answer, Packet, Scripted, message};
 use crate::station::Station;
@@ -38,7 +38,7 @@ fn under_triggers_without_a_pause_verdicts_leave_and_their_acknowledgements_are_
         let seen = broker.until("a verdict", |it| it.packet.kind() == "verdict");
         assert!(seen.iter().all(|it| it.connection == 1), "{seen:#?}");
     }
-    // What the daemon is told comes through as well: it ends, and says so.
+    // Commands to the daemon come through as well: it ends, and reports it.
     daemon.terminate();
     broker.until("its last word", |it| match &it.packet {
         Packet::Publish { payload, .. } => payload == "stopped",

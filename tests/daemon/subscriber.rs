@@ -1,5 +1,5 @@
-//! The fail-safe subscriber of docs/mqtt.md, run as it stands there: it lets pass what flawd calls
-//! good, in time, and nothing else.
+//! The fail-safe subscriber of docs/mqtt.md, run as printed there: it passes only what flawd calls
+//! good in time.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +24,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// A gate that waits so many seconds for a verdict.
+    /// A gate that waits this number of seconds for a verdict.
     fn start(broker: &Broker, seconds: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let program: PathBuf = folder.path().join("gate.py");
@@ -70,7 +70,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // It ends its listener by itself when there are no more parts.
+        // It ends its listener on its own when there are no more parts.
         drop(self.parts.take());
         self.child.wait().ok();
     }
@@ -159,7 +159,7 @@ fn the_documented_subscriber_lets_pass_what_is_called_good_and_nothing_else() {
     let station = station(&broker);
     let mut daemon = station.run();
     controller.until_ready();
-    // A broker may keep what somebody once published: it is about another part.
+    // A broker may keep an old retained message: it is about another part.
     controller.publish(
         VERDICT,
         r#"{"part_id":"kept","seq":1,"verdict":"ok"}"#,

@@ -1,4 +1,5 @@
-//! The connection to the broker under TLS: who gets in, who does not, and what is said of it.
+//! The connection to the broker under TLS: which clients get in, which do not, and what is
+//! reported.
 //!
 //! ```text
 //! flawd run ─TLS─► mosquitto ◄─plain─ mosquitto_sub
@@ -127,7 +128,7 @@ impl Pki {
     }
 }
 
-/// A listener without TLS for whoever watches, with its port.
+/// A listener without TLS for watching, with its port.
 fn plain_listener() -> (u16, String) {
     let port = free_port();
     (
@@ -136,7 +137,7 @@ fn plain_listener() -> (u16, String) {
     )
 }
 
-/// Lets `line` in with [`PASSWORD`], and nobody else.
+/// Admits only `line`, with [`PASSWORD`].
 fn accounts(pki: &Pki) -> String {
     let path = pki.path("accounts");
     set_password(&path, PASSWORD);

@@ -46,7 +46,7 @@ fn ten_thousand_triggers_at_twice_the_sustainable_rate_get_one_verdict_each() {
 
 /// Triggers come at twice the rate that the model can serve: each part that it judges is followed
 /// by two more, so that this holds on a slow machine as on a fast one. Half of the parts are
-/// judged, the rest is told why not, and nothing is lost or said twice.
+/// judged, the rest get the reason, and nothing is lost or sent twice.
 fn at_twice_the_sustainable_rate(wanted: usize) {
     let broker = Broker::start_with(AT_ONCE);
     let controller = Controller::connect(broker.port);
@@ -73,7 +73,7 @@ fn at_twice_the_sustainable_rate(wanted: usize) {
         }
         let is_judged = message.payload["score"].is_number();
         heard.push(message);
-        // Where the machine stalled until all were late, nobody is left to be followed.
+        // If the machine stalled until all were late, no part is left to be followed.
         if is_judged || heard.len() == asked {
             on_credit += 2;
         }
@@ -86,7 +86,7 @@ fn at_twice_the_sustainable_rate(wanted: usize) {
             .or_default() += 1;
     }
     println!("{kinds:?}");
-    // Where the machine stalled until the deadline, not even a frame came in time.
+    // If the machine stalled until the deadline, not even a frame came in time.
     let allowed = [
         "ok",
         "ng",
@@ -339,7 +339,7 @@ fn a_timer_asks_for_a_verdict_every_so_often() {
         .map(|it| it.payload["triggered_at"].as_str().unwrap())
         .map(|it| it.parse().unwrap())
         .collect();
-    // Where the machine stalled, two may follow each other closely.
+    // If the machine stalled, two may follow each other closely.
     let took = times[9].duration_since(times[0]);
     assert!(took >= SignedDuration::from_millis(600), "{took:?}");
 }

@@ -5,8 +5,7 @@ use std::fs;
 use crate::broker::{Broker, Message};
 use crate::station::Station;
 
-/// A message of any length that somebody has published to be kept comes again with every
-/// connection. It must not end one.
+/// A retained message of any length comes again with every connection. It must not end one.
 #[test]
 fn a_message_that_is_too_long_is_refused_and_ends_no_connection() {
     for version in ["5", "3.1.1"] {

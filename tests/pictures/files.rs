@@ -1,4 +1,4 @@
-//! What has the name of a picture and is none, by its content or by what kind of file it is.
+//! Files with the name of a picture that are not one, by their content or their kind.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -60,7 +60,7 @@ pub(super) fn contents() -> Vec<Case> {
     ]
 }
 
-/// Every kind of thing in a folder, by name: what is said of it.
+/// The message for every kind of item in a folder, by name.
 #[test]
 fn whatever_has_the_name_of_a_picture_is_read_or_named_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,8 @@
-//! Two hundred well-formed, odd and broken pictures, each with its one right outcome: pixels that are
-//! known, or words that name the cause and the way out.
+//! Two hundred well-formed, odd and broken pictures, each with its one right outcome: known pixels,
+//! or a message that names the cause and the remedy.
 //!
 //! One file for each format has the rows, and the code that writes such files; nothing here is
-//! decoded by the library under test before. The outcome is the same through every door: files of
+//! decoded by the library under test beforehand. The outcome is the same on every path: files of
 //! training and prediction, the folder camera, and for JPEGs the frames of a camera.
 
 use std::fs;
@@ -22,7 +22,7 @@ mod pnm;
 mod tiff;
 mod webp;
 
-/// A picture and what has to come of it.
+/// A picture and its required outcome.
 struct Case {
     /// What is special about it.
     name: &'static str,
@@ -99,7 +99,7 @@ fn cut(base: &[u8], length: usize) -> Vec<u8> {
 }
 
 impl Outcome {
-    /// What is wrong with what came of a picture, if anything is.
+    /// What is wrong with the outcome for a picture, if anything.
     fn differs(&self, came: &Result<RgbImage, String>) -> Option<String> {
         let exactly = |size: Size, pixels: Vec<[u8; 3]>| match came {
             Ok(image) if image.size() == size && image.pixels() == pixels.concat() => None,
@@ -149,7 +149,7 @@ fn quarters(image: &RgbImage) -> [[u8; 3]; 4] {
     ]
 }
 
-/// Everything that is said of a file, with its causes.
+/// The complete message for a file, with its causes.
 fn read(path: &Path) -> Result<RgbImage, String> {
     decode_file(path, None).map_err(|error| with_causes(&error))
 }

@@ -1,4 +1,4 @@
-//! PNG: every kind of pixel, every chunk that says something of them, and every damage.
+//! PNG: every kind of pixel, every chunk that says something about them, and every damage.
 
 use super::*;
 
@@ -109,7 +109,7 @@ fn frame_control(number: u32) -> Vec<u8> {
     chunk(b"fcTL", &data)
 }
 
-/// An animation of two pictures; the first is the file's own where `is_first`.
+/// An animation of two pictures; the first is the file's own if `is_first`.
 fn animated(is_first: bool) -> Vec<u8> {
     let control = chunk(b"acTL", &[0, 0, 0, 2 - u8::from(!is_first), 0, 0, 0, 0]);
     let data = chunk(b"IDAT", &zlib(&each_row(0, &rgb())));

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check that stands between a change and the main branch.
+//! `cargo xtask test`: every check that a change must pass before it reaches the main branch.
 
 use std::path::Path;
 use std::time::Instant;

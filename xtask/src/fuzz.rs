@@ -1,8 +1,8 @@
-//! `cargo xtask fuzz`: input that no program would write, for everything that reads.
+//! `cargo xtask fuzz`: input that no program would write, for every reader.
 //!
 //! The package `fuzz/` is built with the checks of a debug build, flawd's own crates with coverage
-//! counters too, and run. A finding ends it. What flawd stands on has no counters, so that it is
-//! that of the tests, and is not built again.
+//! counters too, and run. A finding ends it. Dependencies have no counters, so those of the tests
+//! are reused and not built again.
 
 use std::env;
 use std::fs::{self, File};
@@ -22,22 +22,22 @@ const TARGETS: [&str; 6] = [
     "image",
 ];
 
-/// Seconds for each, unless told otherwise.
+/// Seconds for each, by default.
 const SECONDS: u32 = 20;
 
 /// Counters on every edge between blocks of code, without a sanitizer, so that the stable compiler
-/// takes them.
+/// accepts them.
 const COUNTERS: [&str; 3] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
 ];
 
-/// Names the program that cargo calls in place of the compiler, for crates of the workspace alone.
+/// Names the program that cargo calls in place of the compiler, for crates of the workspace only.
 const WRAPPER: &str = "RUSTC_WORKSPACE_WRAPPER";
 
-/// Compiles with counters, where cargo calls this program for the compiler: its command line then
-/// begins with that of the compiler. None where it does not.
+/// Compiles with counters, if cargo calls this program in place of the compiler: its command line
+/// then begins with that of the compiler. `None` if it does not.
 pub(crate) fn compile(arguments: &[String]) -> Option<ExitCode> {
     let (compiler, rest) = arguments.split_first()?;
     if Path::new(compiler).file_stem()? != "rustc" {
@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Every reader, as `cargo xtask test` feeds them.
+    /// Returns every reader, as `cargo xtask test` feeds them.
     pub(crate) fn smoke() -> Self {
         Self {
             targets: TARGETS.to_vec(),
@@ -77,7 +77,7 @@ impl Wanted {
         }
     }
 
-    /// What a command line asks for; none where it makes no sense.
+    /// Reads a command line; `None` if it makes no sense.
     pub(crate) fn parse(arguments: &[String]) -> Option<Self> {
         let mut wanted = Self {
             targets: Vec::new(),
@@ -105,7 +105,7 @@ impl Wanted {
 pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     let this =
         env::current_exe().map_err(|error| format!("xtask does not know itself: {error}"))?;
-    // With the features of the whole workspace, what it stands on is built already.
+    // With the features of the whole workspace, its dependencies are already built.
     Step::new(
         "cargo",
         &["build", "--workspace", "--bin", "flawd-fuzz", "--locked"],
@@ -137,7 +137,7 @@ pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives the input that ended the program its own name; none if another run holds the file.
+/// Gives the input that ended the program its own name; `None` if another run holds the file.
 fn put_aside(root: &Path, target: &str) -> Option<PathBuf> {
     let folder = root.join("fuzz/runs").join(target);
     let current = folder.join("current");

@@ -1,9 +1,9 @@
 //! Project automation: `cargo xtask test`, `cargo xtask endurance`, `cargo xtask fuzz` and
 //! `cargo xtask demo`.
 //!
-//! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and does
-//! nothing about what is there already, so that a second run needs no network. Standard library
-//! only: this is the program that has to build before anything is installed.
+//! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and skips
+//! what is already there, so that a second run needs no network. Standard library only: this is the
+//! program that has to build before anything is installed.
 
 mod check;
 mod fuzz;
@@ -39,7 +39,7 @@ usage: cargo xtask <command>
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // cargo calls this program for the compiler, and for test programs.
+    // cargo calls this program in place of the compiler, and for test programs.
     if let Some(code) = fuzz::compile(&arguments).or_else(|| slowest::run(&arguments)) {
         return code;
     }
@@ -79,13 +79,13 @@ fn misused() -> ExitCode {
     ExitCode::from(64)
 }
 
-/// Installs these packages and ONNX Runtime where they are missing.
+/// Installs these packages and ONNX Runtime if they are missing.
 fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     packages::install(packages)?;
     onnxruntime::install(root)
 }
 
-/// Runs the tests that take minutes, one after the other, and says how long it took.
+/// Runs the tests that take minutes, one after the other, and reports how long it took.
 fn endurance(root: &Path) -> Result<(), String> {
     setup(root, packages::ALL)?;
     let begun = Instant::now();

@@ -78,7 +78,7 @@ fn is_installed(package: &str) -> bool {
     .is_some_and(|status| status == "installed")
 }
 
-/// While this lives, Debian's maintainer scripts start no service: the tests want the broker's
+/// While this lives, Debian's maintainer scripts start no service: the tests need the broker's
 /// program, not a broker on port 1883.
 struct ServicesStayDown(Option<&'static Path>);
 

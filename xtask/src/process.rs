@@ -12,7 +12,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// A program with its first arguments.
+    /// Creates a step: a program with its first arguments.
     pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
         Self {
             command: Command::new(program),
@@ -21,7 +21,7 @@ impl Step {
         .args(arguments)
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub(crate) fn args<S: AsRef<str>>(mut self, arguments: &[S]) -> Self {
         for argument in arguments.iter().map(AsRef::as_ref) {
             self.command.arg(argument);
@@ -30,13 +30,13 @@ impl Step {
         self
     }
 
-    /// The folder to run in.
+    /// Sets the folder to run in.
     pub(crate) fn inside(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
 
-    /// A variable of its environment.
+    /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
@@ -57,8 +57,8 @@ impl Step {
         Ok(())
     }
 
-    /// Runs it quietly and returns its standard output without the line end; `None` where it
-    /// cannot be run or fails.
+    /// Runs it quietly and returns its standard output without the line end; `None` if it cannot be
+    /// run or fails.
     pub(crate) fn answer(mut self) -> Option<String> {
         let output = self
             .command

@@ -1,8 +1,8 @@
 //! Which tests take longest.
 //!
-//! cargo is told to run every test program through this one, which asks the program for the time
-//! of each test. That report is an unstable option of the test harness, so it is allowed for that
-//! process alone: nothing is compiled otherwise, and nothing is built again.
+//! cargo is told to run every test program through this one, which asks the program for the time of
+//! each test. That report is an unstable option of the test harness, so it is allowed for that
+//! process only: nothing is compiled differently, and nothing is built again.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use crate::process::Step;
 
-/// What cargo calls this program with, before the test program and its arguments.
+/// The argument with which cargo calls this program, before the test program and its arguments.
 const RUN: &str = "run-tests";
 
 /// Names the folder for the times.
@@ -20,7 +20,7 @@ const TIMES: &str = "XTASK_TIMES";
 /// How many tests are listed.
 const LISTED: usize = 20;
 
-/// Runs tests through this program, then says which took longest.
+/// Runs tests through this program, then reports which took longest.
 pub(crate) fn test(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let this = std::env::current_exe().map_err(|error| format!("xtask is not found: {error}"))?;
     let times = root.join("target/xtask-times");
@@ -58,7 +58,7 @@ fn say(times: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a test program where cargo calls this one for it; `None` where it does not.
+/// Runs a test program if cargo calls this one for it; otherwise `None`.
 pub(crate) fn run(arguments: &[String]) -> Option<ExitCode> {
     let [command, program, rest @ ..] = arguments else {
         return None;
@@ -112,7 +112,7 @@ fn time_of(line: &str) -> Option<(&str, f64)> {
     Some((name, seconds))
 }
 
-/// The name of a test program without the digest behind it.
+/// The name of a test program without the digest after it.
 fn short(program: &Path) -> String {
     let name = program.file_stem().unwrap_or_default().to_string_lossy();
     name.rsplit_once('-')

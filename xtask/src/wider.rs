@@ -9,7 +9,7 @@ use crate::process::Step;
 /// The target of the boards that flawd is meant for.
 const BOARD: &str = "aarch64-unknown-linux-gnu";
 
-/// Compiles everything with the oldest compiler that Cargo.toml claims to do.
+/// Compiles everything with the oldest compiler that Cargo.toml claims to support.
 pub(crate) fn msrv(root: &Path) -> Result<(), String> {
     let manifest = root.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| error.to_string())?;
@@ -28,7 +28,7 @@ pub(crate) fn msrv(root: &Path) -> Result<(), String> {
     .run()
 }
 
-/// Compiles the program without its camera source, and sees that nothing of it is left.
+/// Compiles the program without its camera source, and checks that nothing of it is left.
 pub(crate) fn without_cameras(root: &Path) -> Result<(), String> {
     let this = ["--package", "flawd", "--no-default-features", "--locked"];
     let tree = Step::new(
@@ -63,7 +63,7 @@ pub(crate) fn aarch64(root: &Path) -> Result<(), String> {
         .run()
 }
 
-/// Asks the database of advisories about every dependency.
+/// Checks every dependency against the database of advisories.
 pub(crate) fn advisories(root: &Path) -> Result<(), String> {
     Step::new("cargo", &["deny", "check", "advisories"])
         .inside(root)
@@ -83,7 +83,7 @@ pub(crate) fn minimal_versions(root: &Path) -> Result<(), String> {
         .run()
 }
 
-/// Installs a toolchain that is not there.
+/// Installs a missing toolchain.
 fn toolchain(name: &str) -> Result<(), String> {
     if Step::new("rustup", &["run", name, "rustc", "--version"])
         .answer()
@@ -103,7 +103,7 @@ fn with(toolchain: &str, arguments: &[&str]) -> Step {
     Step::new("rustup", &["run", toolchain, "cargo"]).args(arguments)
 }
 
-/// A file that is as it was when this is dropped.
+/// A file that is restored when this is dropped.
 struct Kept {
     path: PathBuf,
     bytes: Vec<u8>,

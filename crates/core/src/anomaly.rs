@@ -29,14 +29,14 @@ impl fmt::Display for MapKind {
     }
 }
 
-/// One value a cell, row-major; 1 is what a good part has on average, more is less usual.
+/// One value per cell, row-major; 1 is what a good part has on average, more is less usual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnomalyMap {
     size: Size,
     values: Vec<f32>,
 }
 
-/// Values that are no [`AnomalyMap`].
+/// Values that do not make an [`AnomalyMap`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AnomalyMapError {
     /// The values do not fit the size, or there are none.
@@ -78,7 +78,7 @@ impl AnomalyMap {
         Ok(Self { size, values })
     }
 
-    /// Rows and columns.
+    /// Returns the number of rows and columns.
     pub fn size(&self) -> Size {
         self.size
     }

@@ -3,11 +3,11 @@
 use crate::image::Size;
 
 /// Returns the 8-connected components of the cells that are `inside`, in the order of their first
-/// cells; cells that touch at a corner are connected. Each is the row-major places of its cells, in
-/// no order.
+/// cells; cells that touch at a corner are connected. Each lists the row-major indices of its
+/// cells, in no particular order.
 ///
 /// # Panics
-/// If `inside` has not one value for each cell of `size`.
+/// If `inside` does not have one value for each cell of `size`.
 pub(crate) fn components(size: Size, mut inside: Vec<bool>) -> Vec<Vec<usize>> {
     assert_eq!(inside.len(), size.area(), "one value a cell");
     let Size { height, width } = size;

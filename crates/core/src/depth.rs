@@ -1,8 +1,8 @@
-//! Pictures of more than 8 bits a channel, and which of their values is white.
+//! Pictures of more than 8 bits per channel, and which of their values is white.
 //!
-//! A camera of 10, 12 or 14 bits writes its values into 16. Read by the 16 they are nearly black, so
-//! the number of bits that it gives, the depth, belongs to whatever is to be read: a bundle has it in
-//! its manifest. Black stays 0 and the highest value of the depth becomes 255.
+//! A camera of 10, 12 or 14 bits writes its values into 16. Read as 16 bits they are nearly black,
+//! so the number of bits that the camera gives, the depth, has to be known: a bundle has it in its
+//! manifest. Black stays 0 and the highest value of the depth becomes 255.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::image::{CHANNELS, ImageError, RgbImage, Size};
 #[serde(try_from = "u8", into = "u8")]
 pub struct Depth(u8);
 
-/// A number of bits that no [`Depth`] has.
+/// A number of bits that is not a [`Depth`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0} is not a depth: 8 to 16 bits, such as 12")]
 pub struct NoDepth(u8);
@@ -45,7 +45,7 @@ impl fmt::Display for Depth {
 }
 
 impl Depth {
-    /// All bits that there are.
+    /// All 16 bits.
     pub const FULL: Self = Self(16);
 
     /// Returns the lowest depth of a usual sensor that holds `value`: 8, 10, 12, 14 or 16 bits.
@@ -64,9 +64,9 @@ impl Depth {
 /// A picture as its source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// Of 8 bits a channel, or of more with a white that is known and became 255.
+    /// 8 bits per channel, or more with a known white that was mapped to 255.
     Eight(RgbImage),
-    /// Of more, with a white that is not known.
+    /// More than 8, with an unknown white.
     Deep(DeepImage),
 }
 
@@ -77,7 +77,7 @@ impl From<RgbImage> for Picture {
 }
 
 impl Picture {
-    /// Returns the picture with 8 bits a channel; `depth` is that of a picture that does not say
+    /// Returns the picture with 8 bits per channel; `depth` applies if the picture does not state
     /// its own.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Picture {
     }
 }
 
-/// Why 16-bit samples make no picture.
+/// Why 16-bit samples cannot make a picture.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DepthError {
     /// It has values above white.
@@ -101,7 +101,7 @@ pub enum DepthError {
     Exceeded {
         /// The highest value.
         highest: u16,
-        /// The depth that it was to be read by.
+        /// The depth it was to be read with.
         depth: Depth,
     },
     /// It has values above the white that its own file states.
@@ -112,7 +112,7 @@ pub enum DepthError {
         /// The depth that the file states.
         depth: Depth,
     },
-    /// The depth is nowhere said, and the picture would be nearly black with all 16 bits.
+    /// No depth is given, and the picture would be nearly black with all 16 bits.
     #[error(
         "it has 16 bits a channel and no value above {highest}, as where a camera gives fewer bits, \
          and which value is white is not said: state it with --depth BITS when the bundle is \
@@ -139,11 +139,11 @@ impl fmt::Debug for DeepImage {
 }
 
 impl DeepImage {
-    /// Where no depth is said, a picture that stays below this, a quarter of white, is not read by
+    /// If no depth is given, a picture that stays below this, a quarter of white, is not read with
     /// all 16 bits.
     pub const SURELY_FULL: u16 = 1 << 14;
 
-    /// Takes `samples`, one for each pixel of `size` if it is grey, else three.
+    /// Takes `samples`, one for each pixel of `size` if they are grey, else three.
     ///
     /// # Errors
     /// If there is no pixel or the number of samples does not fit.
@@ -177,11 +177,11 @@ impl DeepImage {
         self.highest
     }
 
-    /// Returns the picture with 8 bits a channel. Where no depth is given, all 16 bits count.
+    /// Returns the picture with 8 bits per channel. If no depth is given, all 16 bits count.
     ///
     /// # Errors
-    /// If it has values above the white of `depth`, or none is given and the picture speaks against
-    /// all 16.
+    /// If it has values above the white of `depth`, or none is given and the picture does not look
+    /// like one of 16 bits.
     pub fn at(&self, depth: Option<Depth>) -> Result<RgbImage, DepthError> {
         let highest = self.highest;
         match depth {
@@ -191,12 +191,12 @@ impl DeepImage {
         }
     }
 
-    /// Returns the picture with 8 bits a channel, where `white` is 255; what lies above is white
-    /// too.
+    /// Returns the picture with 8 bits per channel, with `white` mapped to 255; higher values
+    /// become white too.
     pub fn with_white(&self, white: u16) -> RgbImage {
         let white = u32::from(white.max(1));
         let level = |value| (value * 255 + white / 2) / white;
-        // A table, because a division a sample takes longer than all else.
+        // A table, because a division per sample takes longer than everything else.
         let table: Vec<u8> = (0..=u32::from(self.highest))
             .map(|value| level(value).min(255) as u8)
             .collect();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
-/// A string that is no [`Digest`].
+/// A string that is not a [`Digest`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a digest: `sha256:` and 64 hexadecimal digits are expected")]
 pub struct DigestError(String);
@@ -20,7 +20,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// Returns the 64 hexadecimal digits alone, as a part of a file name.
+    /// Returns the 64 hexadecimal digits alone, for use in a file name.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }

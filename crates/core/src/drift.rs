@@ -1,65 +1,67 @@
-//! Drift: do today's good parts still score as those of the calibration did?
+//! Drift: do today's good parts still score like those of the calibration?
 //!
 //! ```text
 //! score ─► rank among calibration and earlier scores ─► p-value ─► bet against it ─► capital ─► alarm
 //! ```
 //! As long as the scores are exchangeable with those of the calibration, their p-values are
-//! independent and uniform, and who bets against that at fair odds does not get rich: the capital
-//! is a martingale, and by Ville's inequality it ever reaches 1/δ with a probability of at most δ,
-//! however often one looks. So capital of 1/δ is an alarm with a known rate of false ones.
+//! independent and uniform, and betting against that at fair odds does not pay: the capital is a
+//! martingale, and by Ville's inequality the probability that it ever reaches 1/δ is at most δ,
+//! however often it is checked. So a capital of 1/δ is an alarm with a known rate of false ones.
 //!
 //! **The rank is among the calibration scores and the earlier scores of the line.** Against the
-//! calibration scores alone the p-values would share one error, that of so many scores standing
-//! for a distribution; a bet on that error wins without end, and the bound would not hold: of 1000
-//! simulated epochs of unchanged parts with 100 calibration scores each, 39 % alarmed where 1 % was
-//! promised, and 0.4 % by the rule used here. Among everything that came before, the p-values are
-//! exactly independent (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
-//! 2005). The price is that a lasting change becomes the normal after a while, so that the alarm
-//! stays on until it is reset, and that a small one may never be seen. In simulations at a rate of 1 % with 150 calibration scores, a shift of
-//! the mean by one standard deviation raised the alarm after 50 parts (median) where the line began
-//! with it and after 206 where 5000 good parts came before; half a deviation after 101 (12 % never)
-//! and 415; a quarter mostly not, or after thousands.
+//! calibration scores alone the p-values would share one error, that of a finite sample standing
+//! for a distribution; a bet on that error keeps winning, and the bound would not hold: of 1000
+//! simulated epochs of unchanged parts with 100 calibration scores each, 39 % alarmed instead of
+//! the promised 1 %, and 0.4 % with the rule used here. Among everything that came before, the
+//! p-values are exactly independent (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random
+//! World", 2005). The price is that a lasting change becomes the normal after a while, so that the
+//! alarm stays on until it is reset, and that a small one may never be seen. In simulations at a
+//! rate of 1 % with 150 calibration scores, a shift of the mean by one standard deviation raised
+//! the alarm after 50 parts (median) if the line began with it and after 206 if 5000 good parts
+//! came before; half a deviation after 101 (12 % never) and 415; a quarter mostly not, or after
+//! thousands.
 //!
 //! **Only scores below the threshold count**, of the line and of the calibration alike: what a
 //! defect scores is not drift. Those on the threshold are left out, because the threshold is itself
 //! one of the calibration scores, and given its value only those strictly below it are exchangeable
-//! with one another. Where drift carries most parts above the threshold, little is left to see
-//! here: that is what the rate of rejects is for.
+//! with one another. If drift carries most parts above the threshold, little is left to see here:
+//! that is what the reject rate is for.
 //!
-//! **A cross-calibration is not compared with.** Its scores come from other models than the one in
-//! use, which usually scores new good parts lower: that difference is not drift. The watch then
-//! ranks among the earlier scores of the line alone, and what changed before it began is not seen.
+//! **A cross-calibration is not used for comparison.** Its scores come from other models than the
+//! one in use, which usually scores new good parts lower: that difference is not drift. The watch
+//! then ranks among the earlier scores of the line alone, and a change from before it began goes
+//! unseen.
 //!
-//! Equal scores are put in order by lot, so that a p-value is uniform also where there are ties.
+//! Equal scores are ordered at random, so that a p-value is uniform even with ties.
 
 use crate::calibration::{Calibration, CalibrationMethod};
 use crate::random::SplitMix64;
 
-/// Scores after which everything starts again: this bounds memory, and how long ago the scores may
-/// be with which a new one is compared.
+/// The number of scores after which everything starts again: this bounds memory, and the age of the
+/// scores with which a new one is compared.
 pub const EPOCH: u64 = 20_000;
 
-/// What the bets are: p-values are too small, are as they should be, are too large.
+/// The bets: p-values are too small, as they should be, or too large.
 const SLOPES: [f64; 3] = [-1.0, 0.0, 1.0];
 
-/// The share of the capital that changes its bet at every step; that of the paper.
+/// The share of the capital that changes its bet at every step; the paper's.
 const JUMP: f64 = 0.01;
 
 /// Why drift cannot be watched.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum DriftError {
-    /// The rate is not a probability that an alarm could keep.
+    /// The rate is not a probability that an alarm could keep to.
     #[error("a rate of false drift alarms lies between 0 and 1, for example 0.01; {0} does not")]
     BadRate(f64),
 }
 
-/// Where the watch stands.
+/// The state of the watch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DriftState {
     /// Decimal logarithm of the capital; 0 at the start of an epoch. The alarm is at
     /// log10(1 / rate of false alarms).
     pub martingale_log10: f64,
-    /// True from the first time that the capital was enough, until it is reset.
+    /// True once the capital was enough, until it is reset.
     pub alarm: bool,
     /// Scores of this epoch that counted, 0 to [`EPOCH`].
     pub observed: u64,
@@ -72,7 +74,7 @@ pub struct Drift {
     limit: f32,
     /// Capital that is an alarm, as a decimal logarithm.
     alarm_log10: f64,
-    /// The calibration scores below the limit, ascending, where they are of the model in use.
+    /// The calibration scores below the limit, ascending, if they come from the model in use.
     calibration: Vec<f32>,
     /// These and the scores of this epoch, ascending.
     scores: Vec<f32>,
@@ -82,9 +84,9 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// A watch over parts that are to score as those of `calibration`, with at most the given
-    /// probability of a false alarm in an epoch; above 0 and below 1. The seed decides the lot
-    /// that puts equal scores in order.
+    /// Creates a watch over parts that should score like those of `calibration`, with at most the
+    /// given probability of a false alarm in an epoch; above 0 and below 1. The seed decides how
+    /// equal scores are ordered.
     ///
     /// # Errors
     /// If the rate is out of range.
@@ -118,8 +120,8 @@ impl Drift {
     /// Takes the score of the next part, whatever its verdict: one that is not below the
     /// calibration's threshold, or is not a number, changes nothing.
     ///
-    /// Costs a binary search and the move of what is above the score, in at most [`EPOCH`] scores
-    /// and those of the calibration.
+    /// Costs a binary search and a move of the scores above it, among at most [`EPOCH`] scores and
+    /// those of the calibration.
     pub fn observe(&mut self, score: f32) -> DriftState {
         // False also for what is not a number.
         let counts = score < self.limit;
@@ -137,7 +139,7 @@ impl Drift {
         self.state
     }
 
-    /// Where the watch stands.
+    /// The state of the watch.
     pub fn state(&self) -> DriftState {
         self.state
     }
@@ -152,8 +154,8 @@ impl Drift {
         };
     }
 
-    /// Puts a score in its place; returns its p-value, the share of scores that are higher, where
-    /// of those that are equal, itself among them, the lot decides.
+    /// Inserts a score in order; returns its p-value, the share of scores that are higher. Among
+    /// equal scores, itself included, chance decides.
     fn insert(&mut self, score: f32) -> f64 {
         let lower = self.scores.partition_point(|&other| other < score);
         let equal = self.scores[lower..].partition_point(|&other| other <= score);
@@ -188,7 +190,7 @@ impl Jumper {
         }
     }
 
-    /// Returns the factor by which a p-value changes the capital: 1 on average where p-values are
+    /// Returns the factor by which a p-value changes the capital: 1 on average if p-values are
     /// uniform.
     fn bet(&mut self, p_value: f64) -> f64 {
         for (share, slope) in self.shares.iter_mut().zip(SLOPES) {
@@ -209,8 +211,8 @@ mod tests {
 
     use super::*;
 
-    /// A score of a good part: normal around 10 with a deviation of 1, on a grid of `step` where
-    /// that is not 0.
+    /// A score of a good part: normal around 10 with a deviation of 1, on a grid of `step` if that
+    /// is not 0.
     fn good(generator: &mut SplitMix64, step: f64) -> f32 {
         let radius = (-2.0 * (1.0 - generator.unit()).ln()).sqrt();
         let angle = std::f64::consts::TAU * generator.unit();
@@ -251,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The model in use scores good parts a deviation lower than those that calibrated it did.
+    /// The model in use scores good parts a deviation lower than the models that calibrated it.
     #[test]
     fn the_other_models_of_a_cross_calibration_are_no_drift_and_a_later_shift_is() {
         const RUNS: u64 = 100;

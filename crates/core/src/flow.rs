@@ -1,4 +1,4 @@
-//! What a CS-Flow is, without running it: its shape and the place of every parameter.
+//! The description of a CS-Flow, without running it: its shape and the place of every parameter.
 //!
 //! All parameters of a flow live in one flat `f32` vector. [`FlowSpec::layout`] says which range
 //! holds which tensor, so that an optimiser step, a gradient norm or a checkpoint is one loop over
@@ -39,7 +39,7 @@ pub struct FlowSpec {
     pub channels: usize,
     /// Hidden channels of the cross-scale subnets.
     pub hidden: usize,
-    /// Kernel size of every convolution in a block, one entry a coupling block; odd numbers.
+    /// Kernel size of every convolution in a block, one entry per coupling block; odd numbers.
     pub kernels: Vec<usize>,
     /// Limit of the soft clamp on the log-scale; 0 or below switches it off.
     pub clamp: f32,
@@ -52,7 +52,7 @@ pub struct FlowSpec {
     )]
     pub scales: usize,
     /// Whether the subnets link neighbouring scales. Without links a flow of several scales is one
-    /// flow a scale.
+    /// flow per scale.
     #[serde(
         default = "published_links",
         skip_serializing_if = "is_published_links"
@@ -94,13 +94,13 @@ pub enum FlowSpecError {
     /// A clamp that is not a number.
     #[error("the clamp must be a finite number")]
     BadClamp,
-    /// No scale at all, or more than there are.
+    /// No scale at all, or more than [`SCALES`].
     #[error("a flow has 1 to {SCALES} scales, not {0}")]
     BadScales(usize),
 }
 
 impl FlowSpec {
-    /// Checks that the numbers make a flow.
+    /// Checks that the numbers describe a flow.
     ///
     /// # Errors
     /// One [`FlowSpecError`] for the first number that does not.
@@ -126,19 +126,19 @@ impl FlowSpec {
         Ok(())
     }
 
-    /// Returns whether this is the published flow, three scales that see each other, and no variant
-    /// of it.
+    /// Returns whether this is the published flow, three scales that see each other, and not a
+    /// variant of it.
     pub fn is_published(&self) -> bool {
         self.scales == SCALES && self.cross_scale
     }
 
-    /// Channels of the first and of the second half of a split.
+    /// Returns the channels of the first and of the second half of a split.
     pub fn halves(&self) -> [usize; 2] {
         let first = self.channels / 2;
         [first, self.channels - first]
     }
 
-    /// Returns the channel permutations, one a scale for each block.
+    /// Returns the channel permutations, one per scale for each block.
     pub fn permutations(&self) -> Vec<Vec<Vec<usize>>> {
         let of_block =
             |block| block_permutations(self.permutation, block as u32, self.channels, self.scales);
@@ -167,7 +167,7 @@ impl FlowSpec {
 /// Where each parameter of a flow lies in its flat vector.
 #[derive(Clone, Debug)]
 pub struct FlowLayout {
-    /// One entry a coupling block, in the order in which data passes them.
+    /// One entry per coupling block, in the order in which data passes them.
     pub blocks: Vec<CouplingLayout>,
     /// Number of parameters in all.
     pub len: usize,
@@ -188,15 +188,15 @@ pub struct CouplingLayout {
 pub struct SubnetLayout {
     /// `gamma{s}`: the gain of each scale's output.
     pub gamma: Range<usize>,
-    /// `conv_scale{s}_0`: input to hidden, one a scale.
+    /// `conv_scale{s}_0`: input to hidden, one per scale.
     pub conv_0: Vec<ConvLayout>,
-    /// `conv_scale{s}_1`: hidden to output, one a scale.
+    /// `conv_scale{s}_1`: hidden to output, one per scale.
     pub conv_1: Vec<ConvLayout>,
     /// `up_conv10`, `up_conv21`: entry `s` leads from the upsampled scale `s + 1` to scale `s`.
-    /// Empty where scales are not linked.
+    /// Empty if scales are not linked.
     pub up: Vec<ConvLayout>,
     /// `down_conv01`, `down_conv12`: entry `s` leads from scale `s` to scale `s + 1`, stride 2.
-    /// Empty where scales are not linked.
+    /// Empty if scales are not linked.
     pub down: Vec<ConvLayout>,
 }
 
@@ -216,7 +216,8 @@ pub struct ConvLayout {
 }
 
 impl ConvLayout {
-    /// Inputs that feed one output: the fan-in of the published initialisation.
+    /// Returns the number of inputs that feed one output: the fan-in of the published
+    /// initialisation.
     pub fn fan_in(&self) -> usize {
         self.input * self.kernel * self.kernel
     }
@@ -372,7 +373,7 @@ mod tests {
         assert!(names(3, false).iter().all(|name| name.starts_with("conv_")));
     }
 
-    /// Manifests say nothing of scales and links, and those of older versions cannot.
+    /// Manifests say nothing about scales and links, and those of older versions cannot.
     #[test]
     fn the_published_flow_is_written_and_read_without_scales_and_links() {
         let text = toml::to_string(&full_size()).expect("plain numbers");

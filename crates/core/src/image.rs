@@ -1,4 +1,4 @@
-//! Pictures as plain values: a size, and 8-bit RGB pixels that are known to fit it.
+//! Pictures as plain values: a size, and 8-bit RGB pixels that fit it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size of `height` rows and `width` columns.
+    /// Creates a size of `height` rows and `width` columns.
     pub const fn new(height: usize, width: usize) -> Self {
         Self { height, width }
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A string that is no [`Size`].
+/// A string that is not a [`Size`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "`{0}` is not a size: write HxW, height first, for example 384x512, or one number for a square"
@@ -74,14 +74,14 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// An 8-bit RGB picture: row-major, three bytes a pixel, no padding, never empty.
+/// An 8-bit RGB picture: row-major, three bytes per pixel, no padding, never empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage {
     size: Size,
     pixels: Vec<u8>,
 }
 
-/// Bytes that are no [`RgbImage`].
+/// Bytes that do not make an [`RgbImage`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImageError {
     /// No pixel at all.
@@ -119,7 +119,7 @@ impl RgbImage {
         Ok(Self { size, pixels })
     }
 
-    /// Height and width.
+    /// Returns height and width.
     pub fn size(&self) -> Size {
         self.size
     }

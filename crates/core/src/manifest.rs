@@ -43,10 +43,10 @@ pub struct Manifest {
     pub backbone: BackboneRecord,
     /// The shape of the flow inside the model.
     pub flow: FlowSpec,
-    /// How the flow was trained; absent where it was imported.
+    /// How the flow was trained; absent if it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingRecord>,
-    /// What the flow was imported from; absent where it was trained.
+    /// What the flow was imported from; absent if it was trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportRecord>,
     /// The threshold and what it promises.
@@ -55,7 +55,7 @@ pub struct Manifest {
     /// was calibrated before there was one: it has no regions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel: Option<PixelCalibration>,
-    /// What was decided by hand about the pictures of the calibration; absent where nothing was.
+    /// What was decided by hand about the pictures of the calibration; absent if nothing was.
     #[serde(default, skip_serializing_if = "SelectionRecord::is_empty")]
     pub selection: SelectionRecord,
     /// How bright and how sharp pictures have to be. Absent in a bundle that was calibrated before
@@ -69,7 +69,7 @@ pub struct Manifest {
     pub golden: Vec<GoldenRecord>,
 }
 
-/// `model.onnx` and what it wants as input.
+/// `model.onnx` and the input it expects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecord {
@@ -77,11 +77,11 @@ pub struct ModelRecord {
     pub digest: Digest,
     /// Size that images are resized to.
     pub input: Size,
-    /// What is cut out of the camera's picture before, and how it is turned.
+    /// The part that is cut out of the camera's picture first, and how it is turned.
     #[serde(default)]
     pub geometry: Geometry,
-    /// Bits of pictures that have more than 8 and do not say how many. Absent where the pictures of
-    /// the training had 8.
+    /// The depth of pictures of more than 8 bits that do not state theirs. Absent if the training
+    /// pictures had 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<Depth>,
     /// How it makes its anomaly map.
@@ -99,7 +99,7 @@ pub struct BackboneRecord {
     pub digest: Digest,
     /// Its outputs that make the features.
     pub outputs: Vec<String>,
-    /// What it wants its pixels to look like.
+    /// The normalisation it expects of its pixels.
     pub normalisation: Normalisation,
 }
 
@@ -117,10 +117,10 @@ pub struct TrainingRecord {
     pub seed: u64,
     /// Passes over the images.
     pub epochs: usize,
-    /// Mean loss of the last one.
+    /// Mean loss of the last epoch.
     pub final_loss: f64,
-    /// Mean loss of each, in their order. Empty in a bundle that was trained before these were
-    /// kept, or that says nothing of them.
+    /// Mean loss of each, in order. Empty in a bundle that was trained before these were kept, or
+    /// that does not state them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<f64>,
     /// The trainer's other settings, as it writes them.
@@ -129,7 +129,7 @@ pub struct TrainingRecord {
 }
 
 /// Where an imported flow's parameters come from. How they were trained, on what and for how long
-/// is not known.
+/// is unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportRecord {
@@ -139,7 +139,7 @@ pub struct ImportRecord {
     pub digest: Digest,
     /// Whose code trained it.
     pub implementation: Implementation,
-    /// What the checkpoint says of scores and thresholds, by its own names. They are of another
+    /// What the checkpoint says about scores and thresholds, by its own names. They are on another
     /// scale than those of this bundle, and decide nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub post_processor: BTreeMap<String, f64>,
@@ -164,7 +164,7 @@ impl fmt::Display for Implementation {
     }
 }
 
-/// What the calibration pictures say about pictures that can be judged.
+/// The limits for pictures that can be judged, from the calibration pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityRecord {
@@ -175,7 +175,7 @@ pub struct QualityRecord {
 }
 
 /// What was decided by hand about the pictures of the calibration. The promise then holds for parts
-/// that are like those which were left in.
+/// like those that were left in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelectionRecord {
@@ -283,7 +283,7 @@ impl fmt::Display for BundleVersion {
     }
 }
 
-/// A string that is no [`BundleVersion`].
+/// A string that is not a [`BundleVersion`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a version: three numbers such as 1.0.0 are expected")]
 pub struct BundleVersionError(String);
@@ -336,10 +336,10 @@ pub enum ManifestError {
     /// A format that never was.
     #[error("bundle format {0} does not exist")]
     NoSuchFormat(u32),
-    /// The flow's numbers make no flow.
+    /// The flow's numbers do not make a flow.
     #[error("[flow]: {0}")]
     Flow(#[from] FlowSpecError),
-    /// Something is missing that a bundle has to have, or makes no sense.
+    /// Something that a bundle needs is missing or makes no sense.
     #[error("{0}")]
     Invalid(&'static str),
     /// A golden file outside its folder.
@@ -370,7 +370,7 @@ impl FromStr for Manifest {
 }
 
 impl Manifest {
-    /// Checks what the types alone do not say.
+    /// Checks what the types alone do not guarantee.
     fn validate(&self) -> Result<(), ManifestError> {
         self.flow.validate()?;
         if self.name.is_empty() || self.name.chars().any(char::is_control) {
@@ -417,7 +417,7 @@ impl Manifest {
 }
 
 impl fmt::Display for Manifest {
-    /// The text of `bundle.toml`.
+    /// Writes the text of `bundle.toml`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = toml::to_string(self).map_err(|_| fmt::Error)?;
         f.write_str("# Written by flawd. Every number here belongs to model.onnx beside it.\n\n")?;
@@ -600,7 +600,7 @@ mod tests {
         assert!(error.contains("sede") && error.contains("line"), "{error}");
     }
 
-    /// The keys that format 1 got later are optional, and are checked where they are there.
+    /// The keys that format 1 got later are optional, and are checked if present.
     #[test]
     fn limits_that_no_picture_can_keep_are_refused() {
         let mut manifest = manifest();

@@ -1,4 +1,4 @@
-//! What a backbone wants its pixels to look like.
+//! The normalisation that a backbone expects of its pixels.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct Normalisation {
     pub mean: [f32; 3],
     /// Divided by, in the backbone's channel order; finite and above zero.
     pub std: [f32; 3],
-    /// The order in which the backbone wants its channels. Images come as RGB.
+    /// The order in which the backbone expects its channels. Images come as RGB.
     pub channel_order: ChannelOrder,
 }
 
@@ -30,7 +30,7 @@ pub enum ChannelOrder {
 /// A normalisation that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NormalisationError {
-    /// Only some of the properties are there.
+    /// Only some of the properties are present.
     #[error("the metadata has `{present}` but not `{missing}`")]
     Incomplete {
         /// A property that the file has.
@@ -49,7 +49,7 @@ pub enum NormalisationError {
     /// A division by zero or by a negative number.
     #[error("`std` must be above zero, not `{0}`")]
     BadDeviation(String),
-    /// Numbers for bytes, where those for shares of 255 are meant.
+    /// Numbers for bytes instead of shares of 255.
     #[error(
         "`{key}` is {value}, which is about values from 0 to 255: write mean and std for values from 0 \
          to 1, that is each divided by 255"
@@ -74,10 +74,10 @@ impl Normalisation {
     };
 
     /// Reads the properties `mean`, `std` and `channel_order`; `None` if the first two are absent.
-    /// The order is RGB where nothing is said.
+    /// The order defaults to RGB.
     ///
     /// # Errors
-    /// If one of `mean` and `std` is absent, or a property does not say what it should.
+    /// If one of `mean` and `std` is absent, or a property is malformed.
     pub fn from_properties<'a>(
         property: impl Fn(&str) -> Option<&'a str>,
     ) -> Result<Option<Self>, NormalisationError> {

@@ -1,35 +1,36 @@
 //! Whether the highest scores of a calibration stand apart from the others.
 //!
 //! With few scores the threshold is one of the highest, so a black frame, a torn file or a defect
-//! among the good pictures makes a line that rejects nothing. The rule of the promise cannot help:
-//! it holds for parts that are like those pictures. So the user is told, and decides.
+//! among the good pictures gives a line that rejects nothing. The promise does not help here: it
+//! holds for parts like those pictures. So the user is told, and decides.
 //!
 //! **The rule.** Let x₁ ≥ x₂ ≥ … be the logarithms of the scores. If their upper tail is
-//! exponential, the spacings r·(xᵣ − xᵣ₊₁) are independent and exponential with one mean (Rényi, "On
-//! the theory of order statistics", Acta Mathematica Hungarica 4, 1953), so the one at rank r, divided
-//! by the mean of those below it down to the median, is F-distributed with 2 and 2m degrees of freedom,
-//! m of them being below: it exceeds t with a probability of (1 + t/m)⁻ᵐ. Where that is
+//! exponential, the spacings r·(xᵣ − xᵣ₊₁) are independent and exponential with one mean (Rényi,
+//! "On the theory of order statistics", Acta Mathematica Hungarica 4, 1953), so the one at rank r,
+//! divided by the mean of those below it down to the median, is F-distributed with 2 and 2m degrees
+//! of freedom, m being the number below: it exceeds t with a probability of (1 + t/m)⁻ᵐ. If that is
 //! too small, the r highest scores stand apart. The largest such r counts, and no rank is compared
 //! with those above it, so that several odd pictures do not hide each other.
 //!
-//! **False alarms.** [`FALSE_ALARM`] a calibration, all ranks together, if the tail is exponential;
-//! fewer if it is lighter, as that of a normal distribution, and more if it is heavier or has its
-//! own group far out. Scores of good parts are skewed, which is why their logarithms are compared;
-//! what was measured on real pictures is in `docs/training.md`.
+//! **False alarms.** [`FALSE_ALARM`] per calibration, all ranks together, if the tail is
+//! exponential; fewer if it is lighter, like that of a normal distribution, and more if it is
+//! heavier or has a separate group far out. Scores of good parts are skewed, which is why their
+//! logarithms are compared; what was measured on real pictures is in `docs/training.md`.
 
 /// How often a calibration of good pictures is refused, if the logarithms of their scores have an
-/// exponential tail. Black frames and torn files have chances far below it; real scores have heavier
-/// tails than exponential ones now and then, which a larger number would make alarms of.
+/// exponential tail. Black frames and torn files have probabilities far below it; real scores
+/// sometimes have tails heavier than exponential ones, and a larger number would make alarms of
+/// those.
 pub const FALSE_ALARM: f64 = 0.001;
 
-/// The number of highest scores that may stand apart, where a tenth of all is less: one picture of
-/// each kind that is usual.
+/// The number of highest scores that may stand apart, if a tenth of all is less: one picture of
+/// each usual kind.
 const AT_LEAST: usize = 3;
 
-/// The number of spacings that the others take to say what is usual.
+/// The number of spacings among the others that it takes to know what is usual.
 const SPACINGS: usize = 2;
 
-/// Returns how many of the highest scores stand apart from the others; 0 where there are too few to
+/// Returns how many of the highest scores stand apart from the others; 0 if there are too few to
 /// tell. At most a tenth of them, or three: more are not odd pictures, but another kind of part.
 pub fn standing_apart(scores: &[f32]) -> usize {
     let log = |score: &f32| f64::from(score.max(f32::MIN_POSITIVE)).ln();
@@ -43,7 +44,7 @@ pub fn standing_apart(scores: &[f32]) -> usize {
     let stands_apart = |rank: &usize| {
         let below = tail - rank;
         let others: f64 = (rank + 1..=tail).map(spacing).sum();
-        // The mean of the others is `others / below`; infinite where they are all alike.
+        // The mean of the others is `others / below`; infinite if they are all alike.
         let ratio = spacing(*rank) / others;
         let chance = (1.0 + ratio).powi(-(below as i32));
         chance < FALSE_ALARM / most as f64
@@ -71,7 +72,7 @@ mod tests {
             let alarms = (0..RUNS)
                 .filter(|_| standing_apart(&good(&mut random, n)) > 0)
                 .count();
-            // 20 are expected at most; more than 36 come of 1 in 3000 seeds.
+            // 20 are expected at most; more than 36 come from 1 in 3000 seeds.
             assert!(
                 (1..=36).contains(&alarms),
                 "{alarms} of {RUNS} with {n} scores"

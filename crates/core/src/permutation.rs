@@ -5,7 +5,7 @@
 //! each with another generator, so this module carries both, bit for bit:
 //!
 //! * [`PermutationKind::NumpyLegacy`] — the original code: `numpy.random.seed(block)` and one
-//!   `permutation` a scale, the generator running on from scale to scale.
+//!   `permutation` per scale, the generator running on from scale to scale.
 //! * [`PermutationKind::NumpyPcg64`] — anomalib: a fresh `default_rng(block)` for every scale, so
 //!   that the three scales of a block share one permutation.
 //!

@@ -16,7 +16,7 @@ use crate::resample::Resampler;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Geometry {
-    /// The part of the picture to keep; all of it where this is absent.
+    /// The part of the picture to keep; all of it if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionOfInterest>,
     /// Turned clockwise, in degrees.
@@ -29,9 +29,9 @@ pub struct Geometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegionOfInterest {
-    /// Columns to the left of it.
+    /// Number of columns to the left of it.
     pub left: usize,
-    /// Rows above it.
+    /// Number of rows above it.
     pub top: usize,
     /// Its columns, at least 1.
     pub width: usize,
@@ -91,9 +91,9 @@ pub enum Flip {
     /// Not mirrored.
     #[default]
     None,
-    /// Left and right change places.
+    /// Left and right are swapped.
     Horizontal,
-    /// Top and bottom change places.
+    /// Top and bottom are swapped.
     Vertical,
 }
 
@@ -141,8 +141,8 @@ impl Geometry {
     /// rectangle of a grid that is laid over the inspected part as the model sees it: turned and
     /// mirrored.
     ///
-    /// The way back for anything that has the shape of the model's input, at any resolution: the
-    /// resize keeps proportions, so the tensor's size does not matter. `cells` lies inside `grid`.
+    /// The way back for anything with the shape of the model's input, at any resolution: the resize
+    /// keeps relative positions, so the tensor's size does not matter. `cells` lies inside `grid`.
     ///
     /// # Errors
     /// If the region of interest does not lie inside the picture.
@@ -207,7 +207,7 @@ impl Geometry {
         Ok(View { image, region })
     }
 
-    /// What becomes of a size when it is turned; there and back are the same.
+    /// Returns the size after turning; the same in both directions.
     fn turn(&self, size: Size) -> Size {
         match self.rotate {
             Rotation::None | Rotation::Half => size,
@@ -284,8 +284,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Turns pictures into tensors of one size; its buffers are used again while the pictures keep
-/// their size.
+/// Turns pictures into tensors of one size; its buffers are reused while the pictures keep their
+/// size.
 #[derive(Debug)]
 pub struct Preprocessor {
     target: Size,
@@ -295,7 +295,7 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// A preprocessor for a model whose input is `target`.
+    /// Creates a preprocessor for a model whose input is `target`.
     pub fn new(target: Size, geometry: Geometry) -> Self {
         Self {
             target,
@@ -310,12 +310,12 @@ impl Preprocessor {
         self.target
     }
 
-    /// What is cut out and turned before the resize.
+    /// Returns what is cut out and turned before the resize.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// Bytes of the tensor: height x width x 3.
+    /// Returns the bytes of the tensor: height x width x 3.
     pub fn tensor_len(&self) -> usize {
         self.target.area() * CHANNELS
     }
@@ -344,8 +344,8 @@ impl Preprocessor {
     }
 }
 
-/// Returns the kept resampler if it is for pictures of this size, else a new one that is kept
-/// instead.
+/// Returns the kept resampler if it is for pictures of this size, otherwise a new one, which
+/// replaces it.
 fn resampler(kept: &mut Option<Resampler>, source: Size, target: Size) -> &mut Resampler {
     if kept.as_ref().is_none_or(|kept| kept.source() != source) {
         *kept = None;

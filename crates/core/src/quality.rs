@@ -2,30 +2,30 @@
 //! pictures of the calibration, and whether the camera repeats itself.
 //!
 //! Measured on the model's input tensor, after cutting out and resizing, so that calibration and
-//! line measure the same thing, and at what the model can see. A picture outside the limits is
-//! not a defect: it is one that nothing can be said about.
+//! line measure the same thing, and at the resolution that the model sees. A picture outside the
+//! limits is not a defect: nothing can be said about it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::image::{CHANNELS, Size};
 
 /// The lowest brightness that passes, as a share of the darkest good picture's. Luma is gamma
-/// coded, so half of it is about a fifth of the light (2^-2.2): no lamp that works does that.
+/// coded, so half of it is about a fifth of the light (2^-2.2): no working lamp gives so little.
 const DARKEST: f64 = 0.5;
 
-/// The share of the room between the brightest good picture and white that may be taken up.
-/// Relative to the room, not to the brightness, so that the limit stays below white.
+/// The share of the range between the brightest good picture and white that may be used. Relative
+/// to that range, not to the brightness, so that the limit stays below white.
 const BRIGHTEST: f64 = 0.5;
 
-/// The lowest sharpness that passes, as a share of the least sharp good picture's. A variance
-/// goes with the square of contrast, so a quarter is all edges at half their height.
+/// The lowest sharpness that passes, as a share of the least sharp good picture's. A variance grows
+/// with the square of contrast, so a quarter is all edges at half their height.
 const BLURRED: f64 = 0.25;
 
-/// The least that a picture stands apart by in brightness: next to black or to white, the share alone
-/// makes much of little. A sixteenth of the range; not measured.
+/// The least difference in brightness by which a picture stands apart: near black or white, the
+/// share alone exaggerates small differences. A sixteenth of the range; not measured.
 const APART: f64 = 16.0;
 
-/// The number of pictures that may stand apart on one side, where a tenth of all is less.
+/// The number of pictures that may stand apart on one side, if a tenth of all is less.
 const FEW: usize = 3;
 
 /// The largest value of a byte.
@@ -37,13 +37,13 @@ const WHITE: f64 = 255.0;
 pub struct Measured {
     /// Mean luma, 0 (black) to 255 (white).
     pub brightness: f64,
-    /// Variance of the Laplacian of the luma, at least 0; the higher, the sharper. What it can be
-    /// depends on what is in the picture, so it means something only beside that of other
+    /// Variance of the Laplacian of the luma, at least 0; the higher, the sharper. Its range
+    /// depends on the content of the picture, so it is meaningful only beside that of other
     /// pictures of the same kind.
     pub sharpness: f64,
 }
 
-/// The range in which pictures can be judged, both ends included.
+/// The range in which pictures can be judged, ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityLimits {
@@ -89,12 +89,12 @@ impl QualityLimits {
     /// them passes with room to spare. `None` if there are none.
     ///
     /// A black frame, a white one or a covered lens among them does not set a limit: the few that
-    /// lie farther out than the limits of all the others, by as much again, count for nothing, and
+    /// lie beyond the limits of all the others, by the same margin again, are ignored, and
     /// [`Self::check`] refuses them.
     ///
     /// From half of the lowest brightness to half of the room that the highest one leaves below
     /// white, and from a quarter of the lowest sharpness. The limits catch a lamp that failed, an
-    /// exposure that ran away, a lens that turned: not small changes, which the score has to bear.
+    /// exposure that ran away, a lens that turned; small changes are left to the score to tolerate.
     pub fn from_good(good: &[Measured]) -> Option<Self> {
         let lowest = |value: fn(&Measured) -> f64, share: f64, apart: f64| {
             lowest(good.iter().map(value).collect(), share, apart)
@@ -121,7 +121,7 @@ impl QualityLimits {
     /// as well.
     ///
     /// # Errors
-    /// The first limit that it breaks.
+    /// The first limit that it violates.
     pub fn check(&self, measured: Measured) -> Result<(), QualityError> {
         let Measured {
             brightness,
@@ -150,8 +150,7 @@ impl QualityLimits {
 }
 
 /// Returns the lowest value of those that do not stand apart; `None` if there are none. The few
-/// lowest stand apart where they lie below `share` of `share` of the next one, and `apart` below
-/// it.
+/// lowest stand apart if they lie below `share` of `share` of the next one, and `apart` below it.
 fn lowest(mut values: Vec<f64>, share: f64, apart: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let most = (values.len() / 10)
@@ -170,8 +169,8 @@ fn lowest(mut values: Vec<f64>, share: f64, apart: f64) -> Option<f64> {
 ///
 /// Sharpness is the variance of the 4-neighbour Laplacian over the pixels that have all four
 /// neighbours: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative
-/// study", ICPR 2000. Luma has the weights of ITU-R BT.601 in 256ths. A picture without such
-/// pixels has no sharpness.
+/// study", ICPR 2000. Luma has the weights of ITU-R BT.601 in 256ths. A picture without such pixels
+/// has a sharpness of 0.
 ///
 /// # Panics
 /// If the tensor does not fit the size, or has no pixels.
@@ -251,27 +250,27 @@ impl Moments {
         }
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
-        // Rounding may take a variance of nothing below zero.
+        // Rounding may take a variance of zero below zero.
         (self.squares as f64 / count - mean * mean).max(0.0)
     }
 }
 
 /// Notices a camera that sends the same picture again and again.
 ///
-/// The noise of a sensor makes two equal pictures practically impossible, so a row of them comes
+/// The noise of a sensor makes two equal pictures practically impossible, so a run of them comes
 /// from a buffer that is no longer filled. Pictures are compared byte by byte with a copy of the
 /// last one: two that differ mostly do so within the first bytes.
 #[derive(Clone, Debug)]
 pub struct FrozenPicture {
     limit: usize,
     last: Vec<u8>,
-    /// How many equal pictures came last, the first of them counted in.
+    /// Number of equal pictures at the end, the first of them included.
     equal: usize,
 }
 
 impl FrozenPicture {
-    /// Frozen is a camera whose last `limit` pictures are equal. One picture repeats nothing, so
-    /// that less than 2 counts as 2.
+    /// Creates a watch for which a camera is frozen if its last `limit` pictures are equal. One
+    /// picture repeats nothing, so a limit below 2 counts as 2.
     pub fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(2),
@@ -280,7 +279,7 @@ impl FrozenPicture {
         }
     }
 
-    /// Takes the tensor of the next picture; true if the camera is frozen.
+    /// Takes the tensor of the next picture; returns `true` if the camera is frozen.
     pub fn see(&mut self, tensor: &[u8]) -> bool {
         if self.equal > 0 && self.last == tensor {
             self.equal = self.equal.saturating_add(1);
@@ -411,7 +410,7 @@ mod tests {
         for picture in odd {
             assert!(limits.check(picture).is_err(), "{picture:?}");
         }
-        // Dark parts are dark: next to black a share says little.
+        // Dark parts are dark: near black a share says little.
         let dark: Vec<Measured> = [1.0, 9.0, 9.5, 10.0, 11.0]
             .map(|luma| of(luma, 30.0))
             .into();
@@ -490,7 +489,7 @@ mod tests {
             prop_assert!((measured.sharpness - expected).abs() <= 1e-6 * (1.0 + expected));
         }
 
-        /// A calibration never rejects its own pictures, but for the few that stand apart.
+        /// A calibration never rejects its own pictures, except for the few that stand apart.
         #[test]
         fn every_good_picture_keeps_the_limits_that_it_helped_to_set(
             good in prop::collection::vec((0.0_f64..=255.0, 0.0_f64..1e6), 1..20),

@@ -1,7 +1,7 @@
 //! Reproducible randomness: one generator, whose whole state is one word.
 //!
-//! For orders and lots that have to come out the same on every machine from the same seed. Where
-//! the numbers of another program are wanted, see [`permutation`](crate::permutation).
+//! For random orders and draws that must be the same on every machine for the same seed. For the
+//! numbers of another program, see [`permutation`](crate::permutation).
 
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
 /// 2014, with the constants of Vigna's `splitmix64.c`.
@@ -9,7 +9,7 @@
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// Returns the sequence that belongs to a seed.
+    /// Creates the sequence that belongs to a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -23,12 +23,12 @@ impl SplitMix64 {
         word ^ (word >> 31)
     }
 
-    /// Uniform in `[0, 1)`, 53 bits.
+    /// Returns a number uniform in `[0, 1)`, 53 bits.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Shuffles in place, each order equally likely but for a bias below `n / 2⁶⁴`.
+    /// Shuffles in place, each order equally likely except for a bias below `n / 2⁶⁴`.
     pub fn shuffle<T>(&mut self, values: &mut [T]) {
         for last in (1..values.len()).rev() {
             let wide = u128::from(self.next_u64()) * (last as u128 + 1);

@@ -14,8 +14,8 @@ use crate::components::components;
 use crate::image::Size;
 use crate::preprocess::{self, Geometry, PreprocessError};
 
-/// The most regions that are told of one picture: a message stays short, and a picture that is
-/// unusual in more places than these is unusual everywhere.
+/// The most regions reported per picture: a message stays short, and a picture that is unusual in
+/// more places is unusual everywhere.
 pub const MAX_REGIONS: usize = 16;
 
 /// A connected place that is more unusual than the threshold: its box, and its highest value.
@@ -24,9 +24,9 @@ pub const MAX_REGIONS: usize = 16;
 /// resizing. It covers whole cells of the anomaly map, so it is as coarse as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Region {
-    /// Columns to the left of it.
+    /// Number of columns to the left of it.
     pub x: u32,
-    /// Rows above it.
+    /// Number of rows above it.
     pub y: u32,
     /// Its columns, at least 1.
     pub width: u32,
@@ -49,7 +49,7 @@ pub fn regions(
     picture: Size,
 ) -> Result<Vec<Region>, PreprocessError> {
     let mut components = above(map, threshold);
-    // Stable, so that of equally high ones the upper one comes first.
+    // Stable, so that among equally high ones the upper one comes first.
     components.sort_by(|a, b| b.highest.total_cmp(&a.highest));
     components.truncate(MAX_REGIONS);
     let in_picture = |component: &Component| {
@@ -70,8 +70,7 @@ fn pixels(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Connected cells: the rows and columns between which they lie, both ends included, and their
-/// highest value.
+/// Connected cells: the range of their rows and columns, ends included, and their highest value.
 #[derive(Debug)]
 struct Component {
     rows: (usize, usize),
@@ -123,8 +122,8 @@ fn above(map: &AnomalyMap, threshold: f32) -> Vec<Component> {
 /// The threshold for regions, and what it promises: split conformal calibration on the highest
 /// value of each good picture's anomaly map.
 ///
-/// The same argument as for the score (see [`calibration`](crate::calibration)), for another
-/// number of the same pictures: a good part shows a region, any region, with a probability of at
+/// The same argument as for the score (see [`calibration`](crate::calibration)), applied to another
+/// number from the same pictures: a good part shows a region, any region, with a probability of at
 /// most α.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StoredPixelCalibration", into = "StoredPixelCalibration")]
@@ -140,7 +139,7 @@ impl PixelCalibration {
         Calibration::from_scores(maxima, alpha).map(Self)
     }
 
-    /// Returns the same maxima and threshold, of another method.
+    /// Returns the same maxima and threshold with another method.
     ///
     /// # Errors
     /// If the method could not have given so many maxima.
@@ -161,7 +160,7 @@ impl PixelCalibration {
         self.0.threshold()
     }
 
-    /// Returns the probability that is promised.
+    /// Returns the promised probability.
     pub fn alpha(&self) -> f64 {
         self.0.alpha()
     }
@@ -195,7 +194,7 @@ impl PixelCalibration {
     }
 }
 
-/// A [`PixelCalibration`] as it is stored, checked on the way in.
+/// A [`PixelCalibration`] as it is stored, checked when read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredPixelCalibration {
@@ -337,8 +336,8 @@ mod tests {
         }
     }
 
-    /// Labels of the components by another way: neighbours take over the smaller label until
-    /// nothing changes.
+    /// Labels the components in another way: neighbours take over the smaller label until nothing
+    /// changes.
     fn labels(map: &AnomalyMap, threshold: f32) -> Vec<Option<usize>> {
         let width = map.size().width;
         let cells = map.values().iter().enumerate();
@@ -364,7 +363,7 @@ mod tests {
 
     proptest! {
         /// Each component becomes one region, whose box is the smallest around it and whose score
-        /// is its highest value; what is not above the threshold becomes nothing.
+        /// is its highest value; the rest becomes nothing.
         #[test]
         fn regions_are_the_components_above_the_threshold(
             (height, width) in (1_usize..8, 1_usize..8),
@@ -428,7 +427,7 @@ mod tests {
                 (cell_columns, cell_rows)
             };
             let cell = Size::new(height.div_ceil(rows), width.div_ceil(columns));
-            // A rectangle inside the region of interest, of two cells a side at least.
+            // A rectangle inside the region of interest, of at least two cells per side.
             let side = |cell: usize, limit: usize, share: f64| {
                 2 * cell + (share * (limit - 2 * cell) as f64) as usize
             };

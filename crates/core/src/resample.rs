@@ -1,15 +1,15 @@
 //! Antialiased bilinear resizing of 8-bit RGB, bit for bit that of Pillow's
 //! `Image.resize(size, BILINEAR)`.
 //!
-//! Feature extractors are trained, and published results computed, behind Pillow's resize, so
-//! its result is the reference. It is written here rather than taken from a library because the
-//! fast ones round differently, by processor, and a model has to see the same numbers on the
-//! machine that trained it and on the device. All arithmetic is on integers: a horizontal pass
+//! Feature extractors are trained, and published results computed, with Pillow's resize, so its
+//! result is the reference. It is written here rather than taken from a library because the fast
+//! ones round differently depending on the processor, and a model has to see the same numbers on
+//! the machine that trained it and on the device. All arithmetic is in integers: a horizontal pass
 //! into 8 bits, then a vertical one, each with weights of 22 fractional bits.
 
 use crate::image::{CHANNELS, Size};
 
-/// Fractional bits of a weight: 32 less 8 for the value and 2 for headroom, as in Pillow.
+/// Fractional bits of a weight: 32 minus 8 for the value and 2 for headroom, as in Pillow.
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
@@ -79,7 +79,7 @@ impl Resampler {
     }
 }
 
-/// The horizontal pass over one row.
+/// Runs the horizontal pass over one row.
 fn narrow(row: &[u8], windows: &[Window], output: &mut [u8]) {
     for (window, output) in windows.iter().zip(output.chunks_exact_mut(CHANNELS)) {
         let mut sums = [HALF; CHANNELS];
@@ -95,16 +95,16 @@ fn narrow(row: &[u8], windows: &[Window], output: &mut [u8]) {
     }
 }
 
-/// A sum of weighted bytes without its fraction; the rounding of thousands of weights may carry
-/// it past the largest byte.
+/// Returns a sum of weighted bytes without its fraction; the rounding of thousands of weights may
+/// carry it past the largest byte.
 fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION).min(255) as u8
 }
 
 /// Returns the windows of a line of `target` pixels over one of `source` pixels.
 ///
-/// A triangle whose half-width is one pixel of the coarser of the two lines, centred on the
-/// target pixel. The weights are not negative and sum to one but for rounding.
+/// A triangle whose half-width is one pixel of the coarser of the two lines, centred on the target
+/// pixel. The weights are not negative and sum to one except for rounding.
 fn windows(source: usize, target: usize) -> Vec<Window> {
     let scale = source as f64 / target as f64;
     let support = scale.max(1.0);

@@ -1,4 +1,4 @@
-//! The outcome of looking at one part.
+//! The outcome of inspecting one part.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::Calibration;
 
-/// What is said about a part. Every inspected frame gets exactly one.
+/// The verdict on a part. Every inspected frame gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The anomaly score is not above the threshold.
     Ok,
     /// The anomaly score is above the threshold.
     Ng,
-    /// Nothing can be said about the part, and why.
+    /// Nothing can be said about the part, for this reason.
     NoDecision(Reason),
 }
 
@@ -58,7 +58,7 @@ impl Reason {
         Self::Paused,
     ];
 
-    /// Returns the name in messages and metrics.
+    /// Returns the name used in messages and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
@@ -91,7 +91,7 @@ impl Verdict {
         }
     }
 
-    /// `ok`, `ng` or `no_decision`.
+    /// Returns `ok`, `ng` or `no_decision`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -100,7 +100,7 @@ impl Verdict {
         }
     }
 
-    /// Why there is no decision, where there is none.
+    /// Returns why there is no decision, if there is none.
     pub const fn reason(self) -> Option<Reason> {
         match self {
             Self::NoDecision(reason) => Some(reason),
@@ -109,7 +109,7 @@ impl Verdict {
     }
 }
 
-/// `ok`, `ng` or `no_decision: <reason>`.
+/// Writes `ok`, `ng` or `no_decision: <reason>`.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -119,7 +119,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The verdict as two fields of a message: `verdict`, and `reason` where there is no decision.
+/// The verdict as two fields of a message: `verdict`, and `reason` if there is no decision.
 #[derive(Serialize, Deserialize)]
 struct Fields {
     verdict: Outcome,

@@ -1,14 +1,14 @@
-//! What a packed BMP has to be before it is decoded: one that has every pixel.
+//! The check of a packed BMP before it is decoded: it has to have every pixel.
 //!
-//! Run lengths may leave pixels out, by a jump or by an early end of a row, and the decoder takes
-//! those for black; no pixel is to be made up.
+//! Run lengths may leave pixels out, by a jump or an early end of a row, and the decoder makes
+//! those black; no pixel may be made up.
 
 use super::Problem;
 
 const MAY_LEAVE_OUT: &str = "a packed BMP (RLE) that does not have every pixel: save it without \
                              compression, or as PNG";
 
-/// Walks over the runs of a packed BMP; others are for the decoder.
+/// Walks over the runs of a packed BMP; others are left to the decoder.
 ///
 /// # Errors
 /// If pixels are missing.
@@ -19,8 +19,8 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Returns whether a packed BMP has every pixel; `None` if it is not a packed one, or is cut, which
-/// the decoder says.
+/// Returns whether a packed BMP has every pixel; `None` if it is not packed, or is cut short, which
+/// the decoder reports.
 fn walk(bytes: &[u8]) -> Option<bool> {
     let long = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (start, header, compression) = (long(10)?, long(14)?, long(30)?);

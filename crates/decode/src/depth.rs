@@ -1,8 +1,8 @@
-//! What a file of 16 bits a channel says of its depth: which value is white.
+//! What a file of 16 bits per channel states about its depth: which value is white.
 //!
-//! Most say nothing, whatever their camera gave. A PNM has its white in the header; a PNG may have a
-//! chunk `sBIT`, a TIFF the tag `MaxSampleValue` or `SMaxSampleValue`. What is said there counts
-//! more than what is known of other pictures.
+//! Most state nothing, whatever their camera gave. A PNM has its white in the header; a PNG may
+//! have a chunk `sBIT`, a TIFF the tag `MaxSampleValue` or `SMaxSampleValue`. That takes precedence
+//! over what is known about other pictures.
 
 use std::io::Cursor;
 
@@ -14,7 +14,7 @@ use tiff::tags::Tag;
 
 use super::Problem;
 
-/// What a file says.
+/// What a file states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     /// Bits that its camera gave.
@@ -24,7 +24,7 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// Samples up to the depth's own white.
+    /// Makes the statement for samples up to the depth's own white.
     fn plain(depth: Depth) -> Self {
         Self {
             depth,
@@ -32,7 +32,7 @@ impl Statement {
         }
     }
 
-    /// Samples that were stretched from the depth to all 16 bits.
+    /// Makes the statement for samples that were stretched from the depth to all 16 bits.
     fn stretched(depth: Depth) -> Self {
         Self {
             depth,
@@ -41,11 +41,11 @@ impl Statement {
     }
 }
 
-/// Returns the statement of the file `bytes`, whose samples are those of `image`; `None` if it says
-/// no more than that it has 16 bits.
+/// Returns the statement of the file `bytes`, whose samples are those of `image`; `None` if it
+/// states only that it has 16 bits.
 ///
 /// # Errors
-/// If the samples contradict it, or what is white cannot be known.
+/// If the samples contradict it, or it is unclear which value is white.
 pub(super) fn stated(
     format: ImageFormat,
     bytes: &[u8],
@@ -74,7 +74,7 @@ fn of_pnm(bytes: &[u8]) -> Option<Statement> {
 }
 
 /// By the standard, samples with `sBIT` are stretched to all bits; some writers leave them as they
-/// were, which shows by values that no stretching gives.
+/// were, which shows in values that stretching cannot give.
 fn of_png(bytes: &[u8], image: &DeepImage) -> Option<Statement> {
     let bits = significant_bits(bytes)?;
     let depth = Depth::try_from(bits).ok().filter(|it| *it < Depth::FULL)?;
@@ -118,7 +118,7 @@ fn of_tiff(bytes: &[u8], image: &DeepImage) -> Result<Option<Statement>, Problem
     let is_inverted = tag(Tag::PhotometricInterpretation) == Some(0);
     let white = tag(Tag::SMaxSampleValue).or_else(|| tag(Tag::MaxSampleValue));
     let depth = white.and_then(ending_at);
-    // The library has turned black and white about, by all 16 bits.
+    // The library has swapped black and white, by all 16 bits.
     let lowest = image.samples().iter().min();
     let is_light = lowest.is_some_and(|&lowest| lowest > u16::MAX - DeepImage::SURELY_FULL);
     if is_inverted && (is_light || depth.is_some()) {
@@ -166,7 +166,7 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// With a chunk behind the header.
+    /// Adds a chunk after the header.
     fn with_sbit(png: &[u8], bits: u8) -> Vec<u8> {
         let (head, rest) = png.split_at(33);
         let chunk = [b'S' | 0x20, b'B', b'I', b'T', bits];
@@ -222,7 +222,7 @@ mod tests {
             png(&TWELVE),
             black_is_zero(&TWELVE, None),
             pgm(65535, &TWELVE),
-            // A white that is not a depth's says nothing but what was there.
+            // A white that is not that of a depth only states the range that was there.
             black_is_zero(&TWELVE, Some(4094)),
             with_sbit(&png(&TWELVE), 16),
         ] {

@@ -1,19 +1,19 @@
 //! From an image file to pixels, or an error that names it.
 //!
-//! JPEG, PNG, BMP, TIFF, WebP and PNM (PGM, PPM, …), told apart by their content. What comes out is
+//! JPEG, PNG, BMP, TIFF, WebP and PNM (PGM, PPM, …), told apart by their content. The result is
 //! 8-bit RGB, upright:
 //!
 //! * grey becomes three equal channels;
-//! * 16 bits a channel are scaled to 8 by the white that the file states, or that the caller knows
-//!   of such pictures ([`Depth`]); without either, by all 16, and refused where that would be nearly
-//!   black; floating-point pixels are refused;
-//! * an alpha channel is dropped where every pixel is opaque, and refused otherwise: what is
-//!   behind a transparent part is not in the file, so any score would be about a guess;
+//! * 16 bits per channel are scaled to 8 by the white that the file states, or that the caller
+//!   knows for such pictures ([`Depth`]); without either, by all 16, and refused if that would be
+//!   nearly black; floating-point pixels are refused;
+//! * an alpha channel is dropped if every pixel is opaque, and refused otherwise: what is behind a
+//!   transparent part is not in the file, so any score would be a guess;
 //! * the EXIF orientation is applied, so that a model sees what a viewer shows;
-//! * a file that is cut short, or has lost data, is refused, also where a decoder would make up
-//!   the rest;
-//! * the size that the header says is compared with the limit, and with the length of the file,
-//!   before anything is allocated for it.
+//! * a file that is cut short, or has lost data, is refused, even if a decoder would make up the
+//!   rest;
+//! * the size in the header is compared with the limit, and with the length of the file, before
+//!   anything is allocated for it.
 
 use std::fs;
 use std::io::{self, Cursor, Read};
@@ -41,17 +41,17 @@ pub const EXTENSIONS: [&str; 13] = [
     "bmp", "jpeg", "jpg", "png", "tif", "tiff", "jfif", "webp", "pgm", "ppm", "pbm", "pnm", "pam",
 ];
 
-/// True if the file's extension says that it is an image. Its content is not looked at.
+/// Returns `true` if the file's extension says that it is an image. Its content is not looked at.
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
 }
 
-/// Goes up whenever a file is read otherwise than before, or no longer read: features that are
-/// cached under an older one are not used.
+/// Increases whenever a file is read differently, or no longer read: features cached under an older
+/// revision are not used.
 pub const REVISION: u32 = 3;
 
-/// Why a file gives no image.
+/// Why a file cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// It cannot be read.
@@ -59,16 +59,16 @@ pub enum DecodeError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A folder, a pipe, or a device.
     #[error("{} is not a regular file", path.display())]
     NotAFile {
-        /// What was named.
+        /// The path that was given.
         path: PathBuf,
     },
-    /// It has more bytes than any picture that is admitted.
+    /// It has more bytes than any admitted picture.
     #[error(
         "{} has {bytes} bytes, more than a picture of {megapixels} megapixels can have: take it \
          out, or raise --max-megapixels",
@@ -82,7 +82,7 @@ pub enum DecodeError {
         /// The limit.
         megapixels: u64,
     },
-    /// Its content gives no picture.
+    /// Its content is not a picture.
     #[error("cannot decode {}", path.display())]
     Undecodable {
         /// The file.
@@ -92,18 +92,18 @@ pub enum DecodeError {
     },
 }
 
-/// Why bytes give no picture.
+/// Why bytes cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// There is nothing.
+    /// The content is empty.
     #[error("it is empty: copy or take it again")]
     Empty,
-    /// It begins like nothing that is known.
+    /// It begins like no known format.
     #[error(
         "it is not a JPEG, PNG, BMP, TIFF, WebP or PNM file: save it as one of these, or take it out"
     )]
     UnknownFormat,
-    /// What a decoder said.
+    /// A decoder's error.
     #[error("it is damaged, or of a kind that is not read: {0}; copy it again, or save it as PNG")]
     Damaged(String),
     /// A JPEG.
@@ -124,7 +124,7 @@ pub enum Problem {
          --max-megapixels"
     )]
     TooLarge {
-        /// What the header says.
+        /// The size in the header.
         size: Size,
         /// The limit, in megapixels.
         limit: u64,
@@ -132,24 +132,24 @@ pub enum Problem {
     /// A size that the file cannot hold.
     #[error(transparent)]
     TooLittle(#[from] TooLittle),
-    /// Another size than the camera and flawd have agreed on.
+    /// Another size than the one negotiated with the camera.
     #[error("a frame of {size} where {agreed} was agreed")]
     NotAgreed {
-        /// What the header says.
+        /// The size in the header.
         size: Size,
-        /// What was agreed.
+        /// The negotiated size.
         agreed: Size,
     },
-    /// A kind of picture that is not read.
+    /// A kind of picture that is not supported.
     #[error("it is {0}")]
     Unsupported(String),
-    /// The first picture of the file is not the one that is meant.
+    /// The first picture of the file is not the main one.
     #[error(
         "its first picture, of {size}, is a thumbnail of another one in the file: save the full \
          picture as a separate file"
     )]
     Thumbnail {
-        /// Of the first one.
+        /// The size of the first one.
         size: Size,
     },
     /// It has transparent pixels.
@@ -158,15 +158,16 @@ pub enum Problem {
          alpha channel"
     )]
     Transparent,
-    /// Its samples have more than 8 bits, and which value is white is not known.
+    /// Its samples have more than 8 bits, and it is unknown which value is white.
     #[error(transparent)]
     Depth(#[from] DepthError),
-    /// Its pixels are floating-point numbers, whose range is not known.
+    /// Its pixels are floating-point numbers, whose range is unknown.
     #[error("it has floating-point pixels: save it with 8 or 16 bits a channel")]
     FloatingPoint,
 }
 
-/// Reads and decodes a file; `depth` is that of pictures of more than 8 bits that do not say it.
+/// Reads and decodes a file; `depth` applies to pictures of more than 8 bits that do not state
+/// theirs.
 ///
 /// # Errors
 /// A [`DecodeError`] that names the file and the cause.
@@ -174,16 +175,16 @@ pub fn decode_file(path: &Path, depth: Option<Depth>) -> Result<RgbImage, Decode
     from_bytes(path, &read(path)?, depth)
 }
 
-/// The content of an image file, for those who need its digest as well.
+/// Reads the content of an image file, for callers that need its digest as well.
 ///
 /// # Errors
-/// Where it cannot be read, is not a regular file, or longer than any picture that is admitted.
+/// If it cannot be read, is not a regular file, or is longer than any admitted picture.
 pub fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
     let unreadable = |source| DecodeError::Unreadable {
         path: path.to_owned(),
         source,
     };
-    // Asked first, because opening a pipe waits for its other end.
+    // Checked first, because opening a pipe waits for its other end.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(DecodeError::NotAFile {
             path: path.to_owned(),
@@ -197,7 +198,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
         bytes,
         megapixels: limit::max_megapixels(),
     };
-    // A file of holes takes no room on the disk, and all of it in memory.
+    // A sparse file takes no space on the disk, but all of it in memory.
     if length > most {
         return Err(too_long(length));
     }
@@ -224,10 +225,10 @@ pub fn from_bytes(
     image.map_err(undecodable(path))
 }
 
-/// Decodes the content of a file as far as it says how.
+/// Decodes the content of a file as far as possible without a given depth.
 ///
 /// # Errors
-/// As [`from_bytes`], but no depth is missing.
+/// As [`from_bytes`], except for an unknown depth.
 pub fn picture(path: &Path, bytes: &[u8]) -> Result<Picture, DecodeError> {
     let read = read_samples(bytes).map_err(undecodable(path))?;
     Ok(read.0)
@@ -240,14 +241,14 @@ pub enum Samples {
     Eight,
     /// More, and the file says how many.
     Stated(Depth),
-    /// More, it is not said how many, and this is the highest value.
+    /// More, the file does not say how many, and this is the highest value.
     Unstated(u16),
 }
 
-/// Looks at the samples of a file. Pixels are decoded only where there are more than 8 bits.
+/// Looks at the samples of a file. Pixels are decoded only if there are more than 8 bits.
 ///
 /// # Errors
-/// As [`picture`]; what is wrong with pixels of 8 bits is not seen.
+/// As [`picture`]; errors in pixels of 8 bits are not found.
 pub fn samples(path: &Path, bytes: &[u8]) -> Result<Samples, DecodeError> {
     let format = format(bytes).map_err(undecodable(path))?;
     if format == ImageFormat::Jpeg || !has_16_bits(bytes, format).map_err(undecodable(path))? {
@@ -267,19 +268,19 @@ fn undecodable(path: &Path) -> impl Fn(Problem) -> DecodeError {
     }
 }
 
-/// Decodes the content of a file with the channels and the bits that it has, upright.
+/// Decodes the content of a file with its own channels and bits, upright.
 ///
 /// # Errors
-/// As [`from_bytes`], but transparent pixels are none.
+/// As [`from_bytes`], except for transparent pixels.
 pub fn as_saved(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
     let (image, _) = decode(bytes).map_err(undecodable(path))?;
     Ok(image)
 }
 
-/// Decodes a JPEG that a camera sent as a frame of the size that was agreed with it.
+/// Decodes a JPEG that a camera sent as a frame of the negotiated size.
 ///
 /// # Errors
-/// What is wrong with it; another size is said before anything is decoded.
+/// What is wrong with it; another size is reported before anything is decoded.
 pub fn jpeg_frame(bytes: &[u8], agreed: Size) -> Result<RgbImage, Problem> {
     jpeg::decode_frame(bytes, |size| {
         if size == agreed {
@@ -290,7 +291,7 @@ pub fn jpeg_frame(bytes: &[u8], agreed: Size) -> Result<RgbImage, Problem> {
     })
 }
 
-/// The picture, and the depth that the file states where it has more than 8 bits.
+/// Reads the picture, and the depth that the file states if it has more than 8 bits.
 fn read_samples(bytes: &[u8]) -> Result<(Picture, Option<Depth>), Problem> {
     let (image, format) = decode(bytes)?;
     refuse_transparent(&image)?;
@@ -335,7 +336,7 @@ fn into_dynamic(image: RgbImage) -> DynamicImage {
         .into()
 }
 
-/// What the content says that it is.
+/// Returns the format that the content shows.
 fn format(bytes: &[u8]) -> Result<ImageFormat, Problem> {
     if bytes.is_empty() {
         return Err(Problem::Empty);
@@ -350,13 +351,13 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, Problem> {
         .ok_or(Problem::UnknownFormat)
 }
 
-/// Whether a file of another format than JPEG has more than 8 bits a channel.
+/// Returns whether a file of another format than JPEG has more than 8 bits per channel.
 fn has_16_bits(bytes: &[u8], format: ImageFormat) -> Result<bool, Problem> {
     let colour = opened(bytes, format)?.color_type();
     Ok(colour.bytes_per_pixel() > colour.channel_count())
 }
 
-/// Everything but JPEG.
+/// Decodes everything but JPEG.
 fn other(
     bytes: &[u8],
     format: ImageFormat,
@@ -371,7 +372,7 @@ fn other(
     Ok((image, orientation))
 }
 
-/// A decoder that has read the header, after what it does not look at itself.
+/// Returns a decoder that has read the header, after the checks that it does not make itself.
 fn opened(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, Problem> {
     match format {
         ImageFormat::Tiff => tiff::judge(bytes)?,
@@ -402,7 +403,7 @@ fn refuse_transparent(image: &DynamicImage) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The samples of a picture that has more than 8 bits a channel.
+/// Returns the samples of a picture that has more than 8 bits per channel.
 fn into_deep(image: &DynamicImage) -> Result<Option<DeepImage>, Problem> {
     let samples = match image {
         DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {

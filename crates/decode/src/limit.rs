@@ -1,4 +1,4 @@
-//! How large a picture may be, asked before anything is allocated for it.
+//! The limit on the size of a picture, checked before anything is allocated for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,8 +6,8 @@ use flawd_core::image::Size;
 
 use super::Problem;
 
-/// Pixels of a picture at most, unless told otherwise: more than industrial cameras have (150
-/// million at the very most, 5 to 25 usually), at up to 11 bytes a pixel while it is decoded.
+/// Default limit of a picture: more than industrial cameras have (150 million at the very most, 5
+/// to 25 usually), at up to 11 bytes per pixel while it is decoded.
 pub const DEFAULT_MEGAPIXELS: u32 = 100;
 
 /// The limit of this process. One number for all, because it protects the process's memory, and no
@@ -19,19 +19,19 @@ pub fn set_max_megapixels(megapixels: u32) {
     MEGAPIXELS.store(megapixels.into(), Ordering::Relaxed);
 }
 
-/// Megapixels that a file may have.
+/// Returns the megapixels that a file may have.
 pub(super) fn max_megapixels() -> u64 {
     MEGAPIXELS.load(Ordering::Relaxed)
 }
 
-/// Bytes that a file may have: an uncompressed picture with the most pixels, four channels of 16
-/// bits each, and as much again for what else is in it.
+/// Returns the bytes that a file may have: an uncompressed picture with the most pixels, four
+/// channels of 16 bits each, and the same again for its other content.
 pub(super) fn max_file_bytes() -> u64 {
     max_megapixels() * 16_000_000
 }
 
-/// Whether a picture may be that large. One without pixels may have four billion rows, each of which
-/// a decoder walks through.
+/// Checks that a picture may be that large. One without pixels may have four billion rows, each of
+/// which a decoder walks through.
 pub(super) fn admit(size: Size) -> Result<(), Problem> {
     if size.area() == 0 {
         return Err(Problem::Damaged(format!(
@@ -52,14 +52,14 @@ pub(super) fn admit(size: Size) -> Result<(), Problem> {
      again"
 )]
 pub struct TooLittle {
-    /// What the header says.
+    /// The size in the header.
     pub size: Size,
     /// Length of the file.
     pub bytes: usize,
 }
 
-/// Whether so short a file can hold so many bytes of pixels. Deflate packs 1032 times at most, and
-/// pixels of one bit become eight; small pictures of one colour may be shorter still.
+/// Checks that so short a file can hold so many bytes of pixels. Deflate compresses at most 1032
+/// times, and pixels of one bit become eight; small pictures of one colour may be shorter still.
 pub(super) fn plausible(size: Size, pixel_bytes: u64, file_bytes: usize) -> Result<(), Problem> {
     const ALWAYS: u64 = 16 << 20;
     if pixel_bytes > ALWAYS.saturating_add(file_bytes as u64 * 8 * 1032) {

@@ -1,6 +1,6 @@
-//! What a PNM has to be before it is decoded: one whose samples keep to the white that it states.
+//! The check of a PNM before it is decoded: no sample may be above the white that it states.
 //!
-//! Others are damaged, and the decoder would wrap them round to some other level.
+//! Others are damaged, and the decoder would wrap their samples round to some other level.
 
 use std::io::{Cursor, Read};
 
@@ -9,7 +9,7 @@ use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
 use super::Problem;
 
-/// Looks at all samples of a PNM; what cannot be understood is for the decoder.
+/// Looks at all samples of a PNM; what cannot be parsed is left to the decoder.
 ///
 /// # Errors
 /// If one is above white.

@@ -1,11 +1,11 @@
-//! Files of every format: read right, or refused in words.
+//! Files of every format: read correctly, or refused with a message.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::*;
 
-/// An error with its causes, as people see it.
+/// An error with its causes, as printed.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
@@ -95,8 +95,8 @@ fn alpha_is_dropped_where_it_says_nothing_and_refused_where_it_does() {
 
 #[test]
 fn the_exif_orientation_is_applied() {
-    // A big-endian TIFF header and one entry: orientation (0x0112), SHORT, one value, 6,
-    // which says: turn a quarter clockwise.
+    // A big-endian TIFF header and one entry: orientation (0x0112), SHORT, one value, 6, which
+    // means: turn a quarter clockwise.
     let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let mut bytes = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
@@ -131,7 +131,7 @@ fn a_file_that_is_cut_anywhere_is_an_error() {
     ] {
         let whole = encode(&picture(), format);
         assert!(decode(&whole).is_ok(), "{format:?}");
-        // A PNG's last 12 bytes hold no pixels but say that it ends.
+        // A PNG's last 12 bytes hold no pixels but mark its end.
         let cuts = [
             0,
             1,
@@ -194,7 +194,7 @@ fn a_file_that_is_none_is_refused_before_it_is_opened() {
     let folder = tempfile::tempdir().expect("a folder");
     let long = folder.path().join("long.png");
     let file = fs::File::create(&long).expect("it can be made");
-    // Sparse: takes no room.
+    // Sparse: takes no space.
     file.set_len(6 << 30).expect("it can be long");
     let error = decode_file(&long, None).expect_err("six gigabytes");
     assert!(matches!(error, DecodeError::TooLong { .. }), "{error}");

@@ -1,7 +1,7 @@
-//! What a WebP has to be before it is decoded: its frame of the size that stands before it.
+//! The check of a WebP before it is decoded: its frame has to have the size announced before it.
 //!
-//! A WebP of the extended form says the size of the picture, and the frame in it says its own
-//! again. The decoder makes room by the last, and compares afterwards. Animations, which have more
+//! A WebP of the extended form states the size of the picture, and the frame in it states its own.
+//! The decoder allocates by the latter, and compares afterwards. Animations, which have more
 //! frames, are not read at all.
 
 use flawd_core::image::Size;
@@ -14,8 +14,8 @@ const ANIMATED: u8 = 2;
 /// Looks at the headers; pixels are not touched. What has no such header is left to the decoder.
 ///
 /// # Errors
-/// [`Problem::Unsupported`] for an animation, [`Problem::Damaged`] where a frame has another size
-/// than it should.
+/// [`Problem::Unsupported`] for an animation, [`Problem::Damaged`] if a frame has another size than
+/// it should.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
     // In the simple form there is one frame, whose size is that of the picture.
@@ -46,7 +46,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Flags, and two sides less one, of 24 bits each.
+/// Reads flags, and two sides minus one, of 24 bits each.
 fn announced(data: &[u8]) -> Option<Size> {
     let [_, _, _, _, w0, w1, w2, h0, h1, h2] = *data.first_chunk()?;
     let side = |digits: [u8; 3]| {
@@ -56,7 +56,7 @@ fn announced(data: &[u8]) -> Option<Size> {
     Some(Size::new(side([h0, h1, h2]), side([w0, w1, w2])))
 }
 
-/// RFC 6386, section 9.1: three bytes, a start code, and sides of 14 bits.
+/// Reads the header of RFC 6386, section 9.1: three bytes, a start code, and sides of 14 bits.
 fn lossy(data: &[u8]) -> Option<Size> {
     let [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] = *data.first_chunk()? else {
         return None;
@@ -65,7 +65,7 @@ fn lossy(data: &[u8]) -> Option<Size> {
     Some(Size::new(side(h0, h1), side(w0, w1)))
 }
 
-/// RFC 9649, section 3.4: a signature, and sides less one of 14 bits.
+/// Reads the header of RFC 9649, section 3.4: a signature, and sides minus one of 14 bits.
 fn lossless(data: &[u8]) -> Option<Size> {
     let [0x2f, digits @ ..] = *data.first_chunk::<5>()? else {
         return None;
@@ -75,7 +75,7 @@ fn lossless(data: &[u8]) -> Option<Size> {
     Some(Size::new(side(sides >> 14), side(sides)))
 }
 
-/// Kind and data of each chunk, the last one as far as it goes.
+/// Kind and data of each chunk, the last one as far as it is there.
 struct Chunks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Chunks<'a> {
@@ -86,7 +86,7 @@ impl<'a> Iterator for Chunks<'a> {
         let (length, rest) = rest.split_first_chunk()?;
         let length = u32::from_le_bytes(*length) as usize;
         let data = &rest[..length.min(rest.len())];
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         self.0 = rest.get(length + length % 2..).unwrap_or_default();
         Some((kind, data))
     }
@@ -107,7 +107,7 @@ mod tests {
         [side(size.width), side(size.height)].concat()
     }
 
-    /// The begin of a frame of this size, lossy and lossless.
+    /// The beginning of a frame of this size, lossy and lossless.
     fn frames(size: Size) -> [Vec<u8>; 2] {
         let side = |side: usize| (side as u16).to_le_bytes();
         let lossy = [

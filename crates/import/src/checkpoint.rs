@@ -1,4 +1,4 @@
-//! A published checkpoint: the flow in it, its extractor, and what else it says.
+//! A published checkpoint: the flow in it, its extractor, and its other statements.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,27 +16,27 @@ use crate::tensors::TensorFile;
 /// The clamp of both published implementations.
 const PUBLISHED_CLAMP: f32 = 3.0;
 
-/// Everything of a checkpoint that a model is made of.
+/// Everything in a checkpoint that a model is made of.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Whose code trained it.
     pub implementation: Implementation,
     /// The shape of the flow.
     pub flow: FlowSpec,
-    /// The flow's parameters, in the places of [`FlowSpec::layout`].
+    /// The flow's parameters, laid out as in [`FlowSpec::layout`].
     pub parameters: Vec<f32>,
-    /// The feature extractor, where the checkpoint has it.
+    /// The feature extractor, if the checkpoint has it.
     pub extractor: Option<Extractor>,
-    /// Size of the network's input, where the checkpoint states it.
+    /// Size of the network's input, if the checkpoint states it.
     pub input_size: Option<Size>,
     /// The thresholds and the range of scores that anomalib keeps beside the model, by its names.
-    /// They are of another scale than what calibration makes.
+    /// They are on another scale than those of a calibration.
     pub post_processor: BTreeMap<String, f64>,
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint. `clamp` is what the flow was trained with, where neither the checkpoint
-    /// says it nor the published 3 is right.
+    /// Reads a checkpoint. `clamp` is the one that the flow was trained with, for a checkpoint that
+    /// does not state it and does not have the published 3.
     ///
     /// # Errors
     /// A [`CheckpointError`] that names the file and the key.
@@ -79,13 +79,13 @@ fn beside(
                 key: name.to_owned(),
             });
         }
-        // Above the state dict there is only what training goes on from.
+        // Above the state dict there is only the state to resume training from.
         let Some(own) = name.strip_prefix(STATE_DICT) else {
             continue;
         };
         if file.is_float(name)? && file.shape(name)?.iter().product::<usize>() == 1 {
             let value = f64::from(file.read_any(name)?.sum());
-            // anomalib writes what it has not set as not a number.
+            // anomalib writes unset values as NaN.
             if value.is_finite() {
                 values.insert(own.to_owned(), value);
             }

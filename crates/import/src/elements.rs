@@ -1,4 +1,4 @@
-//! Elements of a tensor as they lie in a file, and as `float32`.
+//! Elements of a tensor as stored in a file, and as `float32`.
 
 use half::{bf16, f16};
 use pytorch_reader::DType;
@@ -16,7 +16,7 @@ pub(crate) enum Elements {
 }
 
 impl Elements {
-    /// Of a safetensors file, or what else it holds.
+    /// Returns the type in a safetensors file, or the name of an unsupported one.
     pub(crate) fn of_safetensors(dtype: Dtype) -> Result<Self, String> {
         match dtype {
             Dtype::F64 => Ok(Self::Double),
@@ -27,7 +27,7 @@ impl Elements {
         }
     }
 
-    /// Of a file of PyTorch's, or what else it holds.
+    /// Returns the type in a PyTorch file, or the name of an unsupported one.
     pub(crate) fn of_torch(dtype: DType) -> Result<Self, String> {
         match dtype {
             DType::F64 => Ok(Self::Double),

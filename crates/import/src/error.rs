@@ -12,7 +12,7 @@ pub enum CheckpointError {
     /// The file cannot be read, or lacks a tensor.
     #[error(transparent)]
     Tensors(#[from] TensorError),
-    /// No flow is in it.
+    /// It contains no flow.
     #[error(
         "{} holds no CS-Flow: no key is like `module_list.4.s1.conv_scale0_0.weight` (the original \
          code) or `model.graph.graph.module_list.1.cross_convolution1.conv_scale0_0.weight` \
@@ -22,7 +22,7 @@ pub enum CheckpointError {
     NoFlow {
         /// The file.
         path: PathBuf,
-        /// The first key there is, in backquotes, or that there is none.
+        /// The first key, in backquotes, or that there is none.
         found: String,
     },
     /// Flows under two names.
@@ -47,7 +47,7 @@ pub enum CheckpointError {
         /// Its name.
         key: String,
     },
-    /// A tensor of another shape than the others ask for.
+    /// A tensor of another shape than the others require.
     #[error("`{key}` in {} has shape {found:?}, and {expected:?} fits the others", path.display())]
     Shape {
         /// The file.
@@ -59,7 +59,7 @@ pub enum CheckpointError {
         /// The shape that it has.
         found: Vec<usize>,
     },
-    /// A first convolution whose shape is none of a convolution.
+    /// A first convolution whose shape is not that of a convolution.
     #[error(
         "`{key}` in {} has shape {found:?}, and [hidden, channels, kernel, kernel] is needed",
         path.display()
@@ -72,7 +72,7 @@ pub enum CheckpointError {
         /// The shape that it has.
         found: Vec<usize>,
     },
-    /// The shapes make no flow.
+    /// The shapes do not make a flow.
     #[error("the shapes in {} make no flow", path.display())]
     Spec {
         /// The file.

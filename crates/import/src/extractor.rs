@@ -1,9 +1,9 @@
-//! The feature extractor inside a checkpoint of anomalib's.
+//! The feature extractor inside an anomalib checkpoint.
 //!
 //! anomalib stores it twice: as the network that it was cut out of (`backbone`), and as the part
 //! that runs (`feature_extractor`); older versions stored the second one only, without that name.
-//! What runs is taken, with the statistics of its batch normalisation as they are in the file:
-//! some versions went on adapting them while they trained the flow.
+//! The part that runs is taken, with the statistics of its batch normalisation as they are in the
+//! file: some versions kept adapting them while training the flow.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::tensors::{TensorError, TensorFile};
 /// Where the extractor lies below the model.
 pub(crate) const EXTRACTOR: &str = "feature_extractor.";
 
-/// Where its copies lie below that, in the order in which they are preferred.
+/// Where its copies lie below that, in order of preference.
 const COPIES: [&str; 3] = [
     "feature_extractor.feature_extractor.",
     "feature_extractor.",
     "feature_extractor.backbone.",
 ];
 
-/// What every name of the network itself begins with.
+/// The prefix of every name of the network itself.
 const NETWORK: &str = "features.";
 
 /// A feature extractor's weights.
@@ -51,7 +51,7 @@ impl Extractor {
             let Some(own) = network(name, &taken) else {
                 continue;
             };
-            // Counters of batches, which nothing is computed with.
+            // Counters of batches, which no computation uses.
             if !file.is_float(name)? {
                 continue;
             }
@@ -68,7 +68,7 @@ impl Extractor {
     }
 }
 
-/// What `name` is called within the network, if it belongs to the copy under `prefix`.
+/// Returns what `name` is called within the network, if it belongs to the copy under `prefix`.
 fn network<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     name.strip_prefix(prefix)
         .filter(|own| own.starts_with(NETWORK))

@@ -1,4 +1,4 @@
-//! The published names of a flow's parameters, and the flow that they make.
+//! The published names of a flow's parameters, and the flow that they form.
 //!
 //! Both published implementations keep their coupling blocks in a list of a graph's nodes, in which
 //! permutations lie between the blocks:
@@ -8,7 +8,7 @@
 //! anomalib       …module_list.{1 + 2 block}.{cross_convolution1|cross_convolution2}.{the same}
 //! ```
 //! Number of blocks, channels, hidden channels and kernels follow from names and shapes. Clamp and
-//! permutations are in no file: the clamp has to be known, the permutations are drawn again.
+//! permutations are not in any file: the clamp has to be known, the permutations are drawn again.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ const LIST: &str = "module_list.";
 /// How an implementation names the parts of a flow.
 struct Names {
     implementation: Implementation,
-    /// Place of the first block in the list; the others follow in steps of 2.
+    /// Index of the first block in the list; the others follow in steps of 2.
     first: usize,
     /// The subnets that are `s1` and `s2` here.
     subnets: [&'static str; 2],
@@ -54,7 +54,7 @@ const PUBLISHED: [Names; 2] = [
 /// A flow that was found among the names of a file.
 pub(crate) struct Found {
     names: &'static Names,
-    /// What stands before the name of the list.
+    /// The prefix of the name of the list.
     prefix: String,
     blocks: usize,
 }
@@ -62,11 +62,11 @@ pub(crate) struct Found {
 /// A flow's shape and parameters.
 pub(crate) struct ReadFlow {
     pub(crate) spec: FlowSpec,
-    /// In the places of [`FlowSpec::layout`].
+    /// Laid out as in [`FlowSpec::layout`].
     pub(crate) parameters: Vec<f32>,
 }
 
-/// Returns the part of a name that says whose it is: `prefix`, place in the list, subnet.
+/// Returns the parts of a name that say where it belongs: `prefix`, index in the list, subnet.
 fn dissect(name: &str) -> Option<(&str, usize, &str)> {
     let at = name.find(LIST)?;
     let (prefix, rest) = name.split_at(at);
@@ -100,7 +100,7 @@ impl Found {
                     key: name.to_owned(),
                 });
             }
-            // Anything else in the list is found to be foreign when the flow is read.
+            // Anything else in the list is recognised as foreign when the flow is read.
             if place >= names.first && (place - names.first).is_multiple_of(2) {
                 places.insert(place);
             }
@@ -123,7 +123,7 @@ impl Found {
         self.names.implementation
     }
 
-    /// What stands before the name of the list of blocks.
+    /// Returns the prefix of the name of the list of blocks.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -172,7 +172,7 @@ impl Found {
         format!("{}{LIST}{place}.{subnet}.{tensor}", self.prefix)
     }
 
-    /// Returns the shape of the flow by the first convolutions of its subnets.
+    /// Returns the shape of the flow, from the first convolutions of its subnets.
     fn spec(&self, file: &TensorFile, clamp: f32) -> Result<FlowSpec, CheckpointError> {
         let first_convolution = |block, subnet| {
             let key = self.key(block, subnet, "conv_scale0_0.weight");

@@ -1,4 +1,4 @@
-//! Reads checkpoints of CS-Flow that others have published or trained, and executes nothing of
+//! Reads CS-Flow checkpoints that others have published or trained, without executing anything in
 //! them.
 //!
 //! ```text
@@ -6,10 +6,10 @@
 //! .pth, .pt     ├─► TensorFile: tensors by name ─► Checkpoint: flow, extractor, what else it says
 //! .ckpt         ─┘
 //! ```
-//! A [`TensorFile`] knows nothing of what its tensors mean, so that it serves weights of any
-//! network; a [`Checkpoint`] finds the flow in it and brings its parameters into the order of
-//! [`FlowSpec::layout`](flawd_core::flow::FlowSpec::layout). Nothing here knows of ONNX, images or
-//! bundles.
+//! A [`TensorFile`] knows nothing about the meaning of its tensors, so that it serves weights of
+//! any network; a [`Checkpoint`] finds the flow in it and brings its parameters into the order of
+//! [`FlowSpec::layout`](flawd_core::flow::FlowSpec::layout). Nothing here knows about ONNX, images
+//! or bundles.
 
 mod checkpoint;
 mod elements;

@@ -1,5 +1,5 @@
-//! What a checkpoint of Lightning says beside its tensors: the arguments with which the model was
-//! made, as far as flawd needs them.
+//! What a Lightning checkpoint states beside its tensors: the arguments that the model was built
+//! with, as far as flawd needs them.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use pytorch_reader::{PickleValue, PytorchError, PytorchReader};
 
 use crate::tensors::{TensorError, TensorFile, explain};
 
-/// Under what name the tensors of the model lie.
+/// The prefix of the names of the model's tensors.
 pub(crate) const STATE_DICT: &str = "state_dict.";
 
-/// The arguments of the model; those that the checkpoint does not state are none.
+/// The arguments of the model; `None` for those that the checkpoint does not state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Arguments {
     /// Limit of the log-scales.
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Reads them; all none where the file has none.
+    /// Reads them; all are `None` if the file has none.
     pub(crate) fn read(file: &TensorFile) -> Result<Self, TensorError> {
         if !file.names().any(|name| name.starts_with(STATE_DICT)) {
             return Ok(Self::default());
@@ -39,7 +39,7 @@ impl Arguments {
     }
 }
 
-/// An argument that makes sense, or none.
+/// Returns an argument, `None` if it is not stated.
 fn stated_as<T>(
     file: &TensorFile,
     arguments: &HashMap<String, PickleValue>,

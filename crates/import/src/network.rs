@@ -1,10 +1,11 @@
-//! The names of a network's tensors, without what stands before all of them.
+//! The names of a network's tensors, without the prefixes that all of them share.
 
-/// Under what a checkpoint keeps the weights beside other things; the first of these that it has.
+/// The prefixes under which a checkpoint keeps the weights beside other things; the first one found
+/// counts.
 const CONTAINERS: [&str; 3] = ["state_dict.", "model_state_dict.", "model."];
 
-/// What wrappers put before every name: `DataParallel`, `torch.compile`, and modules that hold
-/// nothing but the network.
+/// The prefixes that wrappers put before every name: `DataParallel`, `torch.compile`, and modules
+/// that hold nothing but the network.
 const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "backbone."];
 
 /// Returns the names that belong to the network, each with what it is called there.
@@ -25,7 +26,7 @@ pub(crate) fn own_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a st
     names
 }
 
-/// Takes a prefix away; names without it are left out.
+/// Strips a prefix; names without it are left out.
 fn strip(names: &mut Vec<(&str, &str)>, prefix: &str) {
     let stripped = names
         .iter()
@@ -59,7 +60,7 @@ mod tests {
                 &["a.w", "b.w"],
             ),
             (&["model.a.w", "optimizer.a"], &["a.w"]),
-            // A wrapper that not all have is a part of the network.
+            // A wrapper that not all names have is a part of the network.
             (&["module.a.w", "b.w"], &["module.a.w", "b.w"]),
             (&[], &[]),
         ] {

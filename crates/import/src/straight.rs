@@ -1,15 +1,15 @@
-//! Archives whose directory the reader of archives would miss.
+//! Archives whose directory the archive reader would misplace.
 //!
 //! `torch.save` writes zip64 records of 76 bytes between the directory and the end of every
-//! archive, also where nothing needs them:
+//! archive, even if nothing needs them:
 //!
 //! ```text
 //! entries │ directory │ zip64 records, 76 bytes │ end: size and place of the directory
 //! ```
-//! The reader looks for the directory directly before the end, by its size. It finds its mistake
-//! where there is no entry at that place; where the first entry of the directory is 76 bytes long,
-//! which a name of 21 characters makes it, there is the second one, and everything is read 76 bytes
-//! too far. Such an archive is copied without the records that mislead.
+//! The reader looks for the directory directly before the end, by its size. It notices its mistake
+//! if there is no entry at that place; but if the first entry of the directory is 76 bytes long, as
+//! with a name of 21 characters, it finds the second one there, and reads everything 76 bytes too
+//! far. Such an archive is copied without the misleading records.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,10 +17,10 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// What an entry of the directory begins with.
+/// The signature of an entry of the directory.
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
 
-/// What the records before the end, and the end itself, begin with.
+/// The signatures of the records before the end, and of the end itself.
 const ZIP64: &[u8; 4] = b"PK\x06\x06";
 const END: &[u8; 4] = b"PK\x05\x06";
 
@@ -28,10 +28,10 @@ const END: &[u8; 4] = b"PK\x05\x06";
 const ZIP64_LENGTH: u64 = 76;
 const END_LENGTH: u64 = 22;
 
-/// A copy without the zip64 records, where they mislead; `None` if the file can be read as it is.
+/// Makes a copy without the zip64 records if they mislead; `None` if the file can be read as it is.
 ///
 /// # Errors
-/// If the file cannot be read, or there is no room for the copy.
+/// If the file cannot be read, or there is no space for the copy.
 pub(crate) fn copy(path: &Path) -> io::Result<Option<NamedTempFile>> {
     let mut file = File::open(path)?;
     let Some(directory_end) = misleading(&mut file)? else {
@@ -46,7 +46,8 @@ pub(crate) fn copy(path: &Path) -> io::Result<Option<NamedTempFile>> {
     Ok(Some(copy))
 }
 
-/// Where the directory ends, if an entry of it lies where the reader takes its begin to be.
+/// Returns where the directory ends, if one of its entries lies where the reader expects it to
+/// begin.
 fn misleading(file: &mut File) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     if length < END_LENGTH + ZIP64_LENGTH {
@@ -65,7 +66,7 @@ fn misleading(file: &mut File) -> io::Result<Option<u64>> {
     };
     let (size, start) = (number(12), number(16));
     let directory_end = start + size;
-    // A directory beyond 4 GiB has its place in the records, which are then read.
+    // A directory beyond 4 GiB has its offset in the records, which are then read.
     let is_known = start < u64::from(u32::MAX) && size < u64::from(u32::MAX);
     if !end.starts_with(END) || !is_known || directory_end + ZIP64_LENGTH + END_LENGTH != length {
         return Ok(None);

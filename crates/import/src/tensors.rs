@@ -1,9 +1,9 @@
 //! The named tensors of a file: safetensors, or what `torch.save` writes.
 //!
-//! Shapes are known when the file is open; elements are read when they are asked for, so that a
-//! checkpoint's optimiser state, which is most of it, is never in memory. Pickled objects are
-//! looked at and never executed: `pytorch-reader` rebuilds tensors, dictionaries and lists, takes
-//! every other object as opaque, and refuses one that holds tensors.
+//! Shapes are known once the file is open; elements are read on request, so that a checkpoint's
+//! optimiser state, which is most of it, is never in memory. Pickled objects are inspected and
+//! never executed: `pytorch-reader` rebuilds tensors, dictionaries and lists, takes every other
+//! object as opaque, and refuses one that holds tensors.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,18 +24,18 @@ use crate::{pickle, straight};
 pub struct TensorFile {
     path: PathBuf,
     tensors: BTreeMap<String, Entry>,
-    /// The whole file, where it is one of safetensors.
+    /// The whole file, if it is a safetensors file.
     bytes: Vec<u8>,
     /// Bytes of the file.
     length: u64,
-    /// What is read in place of the file, where that would be misread.
+    /// The copy that is read in place of a file that would be misread.
     copy: Option<NamedTempFile>,
 }
 
-/// A tensor that was not read yet.
+/// A tensor that has not been read yet.
 struct Entry {
     shape: Vec<usize>,
-    /// Its elements, or the name of their type where they are not floating-point numbers.
+    /// Its elements, or the name of their type if they are not floating-point numbers.
     elements: Result<Elements, String>,
     place: Place,
 }
@@ -52,19 +52,19 @@ impl Entry {
 enum Place {
     /// In `bytes`.
     Bytes(Range<usize>),
-    /// In a file of PyTorch's.
+    /// In a PyTorch file.
     Torch(pytorch_reader::Tensor),
 }
 
 /// Why a file or a tensor in it cannot be read. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
-    /// The system said no.
+    /// The system's error.
     #[error("cannot read {}; give a .safetensors, .pth, .pt or .ckpt file", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Not a file of a known kind.
@@ -84,14 +84,14 @@ pub enum TensorError {
         /// What is wrong.
         reason: String,
     },
-    /// Whole as far as can be told, and of a form that is not read.
+    /// Whole as far as is known, but of an unsupported form.
     #[error(
         "{} is not read by flawd ({reason}), though it may well be whole: {WANTED}", path.display()
     )]
     OtherForm {
         /// The file.
         path: PathBuf,
-        /// What is not read.
+        /// What is not supported.
         reason: String,
     },
     /// Tensors inside an object whose code would have to be run.
@@ -106,7 +106,7 @@ pub enum TensorError {
         /// The class, as Python names it.
         class: String,
     },
-    /// An argument of the model that is none.
+    /// An invalid argument of the model.
     #[error("{} says that the model's {name} is {found}, which makes no sense", path.display())]
     Argument {
         /// The file.
@@ -116,7 +116,7 @@ pub enum TensorError {
         /// What is stated.
         found: String,
     },
-    /// There is no tensor of this name.
+    /// No tensor has this name.
     #[error("{} has no tensor `{name}`", path.display())]
     Missing {
         /// The file.
@@ -138,7 +138,7 @@ pub enum TensorError {
         /// Its element type.
         found: String,
     },
-    /// A number that nothing can be computed with.
+    /// A number that cannot be used for computing.
     #[error("the tensor `{name}` of {} holds {value}: the model is unusable", path.display())]
     NotFinite {
         /// The file.
@@ -150,17 +150,17 @@ pub enum TensorError {
     },
 }
 
-/// Which file is wanted in place of one that cannot be read.
+/// Which file is needed in place of one that cannot be read.
 const WANTED: &str = "of anomalib, give weights/lightning/model.ckpt, not weights/torch/model.pt; \
                       of other code, load it in Python and save the state dict alone, \
                       torch.save(model.state_dict(), NEW_FILE)";
 
-/// How many times its own length a file may give where all of it is read: several names may stand
-/// for one tensor.
+/// How many times its own length a file may yield when all of it is read: several names may refer
+/// to one tensor.
 const MOST_VIEWS: u64 = 8;
 
 impl TensorFile {
-    /// Opens a file; what it holds decides its kind, not its name.
+    /// Opens a file; its content decides its kind, not its name.
     ///
     /// # Errors
     /// If it cannot be read, is of another kind, or is damaged.
@@ -244,14 +244,14 @@ impl TensorFile {
         &self.path
     }
 
-    /// What to read in place of the file: itself, or its copy that is read rightly.
+    /// Returns what to read in place of the file: itself, or the copy that is read correctly.
     pub(crate) fn readable(&self) -> &Path {
         let copy = self.copy.as_ref();
         copy.map_or(&self.path, |copy| copy.path())
     }
 
     /// Returns the names of all tensors, in alphabetical order; those in nested dictionaries with
-    /// the keys of all of them, joined by full stops.
+    /// all their keys, joined by full stops.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
@@ -264,7 +264,7 @@ impl TensorFile {
     /// Returns the shape of a tensor.
     ///
     /// # Errors
-    /// If there is none of this name.
+    /// If no tensor has this name.
     pub fn shape(&self, name: &str) -> Result<&[usize], TensorError> {
         Ok(&self.entry(name)?.shape)
     }
@@ -272,7 +272,7 @@ impl TensorFile {
     /// Returns `true` if a tensor's elements are floating-point numbers; others cannot be read.
     ///
     /// # Errors
-    /// If there is none of this name.
+    /// If no tensor has this name.
     pub fn is_float(&self, name: &str) -> Result<bool, TensorError> {
         Ok(self.entry(name)?.elements.is_ok())
     }
@@ -280,8 +280,8 @@ impl TensorFile {
     /// Reads a tensor.
     ///
     /// # Errors
-    /// If there is none of this name, its elements are of another type or not all finite, or the
-    /// file is damaged.
+    /// If no tensor has this name, its elements are of another type or not all finite, or the file
+    /// is damaged.
     pub fn read(&self, name: &str) -> Result<ArrayD<f32>, TensorError> {
         let tensor = self.read_any(name)?;
         match tensor.iter().find(|value| !value.is_finite()) {
@@ -294,10 +294,9 @@ impl TensorFile {
         }
     }
 
-    /// Reads all tensors of the network that the file holds, under the names that they have there:
-    /// of a checkpoint those of its state dict, and without what wrappers such as `DataParallel`
-    /// put before every name. A single integer is a counter that PyTorch keeps beside the weights,
-    /// and is left out.
+    /// Reads all tensors of the network in the file, under the names that they have there: for a
+    /// checkpoint those of its state dict, without the prefixes of wrappers such as `DataParallel`.
+    /// A single integer is a counter that PyTorch keeps beside the weights, and is left out.
     ///
     /// # Errors
     /// As [`TensorFile::read`].
@@ -343,8 +342,8 @@ impl TensorFile {
         })
     }
 
-    /// Refuses to read more than so many times the file's length. A tensor may be a view that says
-    /// one number again and again, and a small file would then take any amount of memory.
+    /// Refuses to read more than `times` the file's length. A tensor may be a view that repeats one
+    /// number over and over, and a small file would then take any amount of memory.
     fn bound(&self, bytes: u64, times: u64) -> Result<(), TensorError> {
         if bytes <= self.length.saturating_mul(times) {
             return Ok(());
@@ -377,8 +376,8 @@ impl TensorFile {
     }
 }
 
-/// What an error of the reader of PyTorch's files means for the user. Where an archive has given
-/// its pickle, the checksum was right: what is then wrong with it is not damage.
+/// Explains an error of the PyTorch reader to the user. If an archive has yielded its pickle, the
+/// checksum was right: what is wrong with the pickle is then not damage.
 pub(crate) fn explain(path: &Path, error: PytorchError) -> TensorError {
     let reason = error.to_string();
     let path = path.to_owned();
@@ -418,12 +417,12 @@ fn is_archive(path: &Path) -> bool {
     read.is_ok() && start == *b"PK\x03\x04"
 }
 
-/// How the reader says that a file is none of PyTorch's.
+/// The reader's message that a file is not from PyTorch.
 const NO_CHECKPOINT: &str = "not a PyTorch checkpoint";
 
-/// How it says so of an archive.
+/// The same message for an archive.
 const NO_PICKLE: &str = "No data.pkl entry";
 
-/// How it says that a file is whole, and other than it takes: no dictionary, another byte order, a
+/// Its messages that a file is whole but unsupported: not a dictionary, another byte order, a
 /// pickle beyond its limit.
 const OTHER_FORMS: [&str; 3] = ["a dictionary at the root", "Big-endian", "byte limit"];

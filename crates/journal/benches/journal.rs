@@ -1,13 +1,13 @@
 //! The journal against redb used as a queue, in one run on one disk: `cargo bench -p flawd-journal`.
 //!
-//! `cargo bench -p flawd-journal -- FOLDER` measures in that folder, which should lie on the disk
-//! that matters. Times depend on the disk and on what else it does: compare the ratios.
+//! `cargo bench -p flawd-journal -- FOLDER` measures in that folder, which should be on the disk
+//! that matters. Times depend on the disk and its other load: compare the ratios.
 //!
-//! Both do what the daemon does: append records, commit them in batches, and delete them by
-//! batches once they are read. redb is used the obvious way: a table from a number to the record,
-//! one transaction for each batch of appends and one for each batch of deletions, the latter
-//! without waiting for the disk, as the journal does it. redb has nothing like `System`: with its
-//! `None` a commit is in the memory of the process, and a kill takes it.
+//! Both do what the daemon does: append records, commit them in batches, and delete them in batches
+//! once they are read. redb is used in the obvious way: a table from a number to the record, one
+//! transaction for each batch of appends and one for each batch of deletions, the latter without
+//! waiting for the disk, as in the journal. redb has nothing like `System`: with its `None` a
+//! commit stays in the memory of the process, and a kill loses it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -82,7 +82,7 @@ struct Run {
 }
 
 impl Run {
-    /// The shorter time, and of the disk, which others may use, the fewer bytes.
+    /// Returns the shorter time, and the fewer bytes on the disk, which others may use.
     fn best(self, other: Option<Self>) -> Self {
         match other {
             None => self,
@@ -111,7 +111,7 @@ fn measure(folder: &Path, run: impl FnOnce(&Path)) -> Run {
     }
 }
 
-/// Waits until all of the folder's file system is on its disk.
+/// Waits until all data of the folder's file system is on its disk.
 fn flush(folder: &Path) {
     let status = Command::new("sync").arg("-f").arg(folder).status();
     assert!(status.expect("coreutils").success());
@@ -126,7 +126,7 @@ fn sent() -> u64 {
     line.expect("the line is there").parse().expect("a number")
 }
 
-/// Bytes written to the disk that the folder is on; 0 where that is none.
+/// Bytes written to the disk that the folder is on; 0 if it is not on one.
 fn reached_disk(folder: &Path) -> u64 {
     let device = fs::metadata(folder).expect("it is there").dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -144,7 +144,7 @@ fn record(number: u64) -> Vec<u8> {
     record
 }
 
-/// Records are deleted in batches of this many, or of a commit where that is more.
+/// Records are deleted in batches of this many, or of a commit if that is more.
 const DELETED_AT_ONCE: usize = 16;
 
 fn run_journal(place: &Path, sync: Durability, records: u64, batch: u64) {

@@ -1,7 +1,7 @@
 //! Numbers and texts as bytes, little-endian, and back. Reading gives `None` at the end of the
 //! bytes and never panics.
 
-/// More than a journal counts in its life: a million a second take 292,000 years.
+/// More than a journal counts in its life: at a million per second it would take 292,000 years.
 pub(crate) const NUMBERS: u64 = 1 << 63;
 
 /// Appends the number.
@@ -20,7 +20,7 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// What has not been read yet.
+/// The bytes that have not been read yet.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteReader<'a>(pub(crate) &'a [u8]);
 
@@ -45,8 +45,8 @@ impl<'a> ByteReader<'a> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// A position, a count or a generation. Written ones start at 0 and grow by one, so that a
-    /// larger one than this is damage, and sums of two never overflow.
+    /// Reads a position, a count or a generation. Written ones start at 0 and grow by one, so a
+    /// larger one is damage, and sums of two never overflow.
     pub(crate) fn number(&mut self) -> Option<u64> {
         self.u64().filter(|&number| number < NUMBERS)
     }

@@ -6,7 +6,7 @@
 //!            └── over the position (u64), the length and the body
 //! ```
 //! The position is not stored: entries of a segment follow each other. It is in the checksum, so
-//! that bytes at a wrong place are not an entry. A length of 0 is the end.
+//! that bytes in the wrong place are not an entry. A length of 0 is the end.
 
 use crate::bytes::{ByteReader, put_text, put_u32, put_u64};
 
@@ -25,7 +25,7 @@ pub(crate) struct FoundEntry<'a> {
     pub(crate) size: usize,
 }
 
-/// Bytes that an entry takes.
+/// Returns the bytes that an entry takes.
 pub(crate) fn size(stream: Option<(&str, u64)>, payload: &[u8]) -> u64 {
     let number = stream.map_or(0, |(name, _)| 16 + name.len());
     (PREFIX + 1 + number + payload.len()) as u64
@@ -49,7 +49,7 @@ pub(crate) fn write(out: &mut Vec<u8>, position: u64, stream: Option<(&str, u64)
     out[start..start + PREFIX].copy_from_slice(&prefix);
 }
 
-/// Returns the entry at the start of `bytes`, if one of this position is there and whole.
+/// Returns the entry at the start of `bytes`, if there is a whole one with this position.
 pub(crate) fn read(bytes: &[u8], position: u64) -> Option<FoundEntry<'_>> {
     let mut reader = ByteReader(bytes);
     let length = reader.u32().filter(|&length| length > 0)?;
@@ -70,8 +70,8 @@ pub(crate) fn read(bytes: &[u8], position: u64) -> Option<FoundEntry<'_>> {
     })
 }
 
-/// Length and body of what could be an entry at the start of `bytes`, by everything but its
-/// checksum.
+/// Returns length and body of what could be an entry at the start of `bytes`, judged by everything
+/// but its checksum.
 pub(crate) fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let mut reader = ByteReader(bytes);
     let length = reader.u32().filter(|&length| length > 0)?;
@@ -89,7 +89,7 @@ pub(crate) fn plausible(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((length, body))
 }
 
-/// Bytes that the entry at the start of `bytes` says it takes, whole or not.
+/// Returns the bytes that the entry at the start of `bytes` claims to take, whole or not.
 pub(crate) fn claimed_size(bytes: &[u8]) -> Option<u64> {
     Some(PREFIX as u64 + u64::from(ByteReader(bytes).u32()?))
 }

@@ -21,18 +21,18 @@ pub enum OpenError {
         /// The journal's folder.
         folder: PathBuf,
     },
-    /// Written by a program that knows a newer format.
+    /// It was written by a program with a newer format.
     #[error("{} has version {version} of the journal's format, which this program does not know: use the newer program, or choose another folder", file.display())]
     Version {
         /// The file that says so.
         file: PathBuf,
-        /// The version it has.
+        /// The version of the file.
         version: u32,
     },
     /// A file or the folder cannot be used.
     #[error("cannot {what} {}", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -41,18 +41,18 @@ pub enum OpenError {
     },
 }
 
-/// Entries that could not be written; they are lost. The journal goes on.
+/// Entries that could not be written; they are lost. The journal continues.
 #[derive(Debug, thiserror::Error)]
 #[error("{lost} entries could not be written to the journal {} and are lost{}", folder.display(), if *numbers_kept { "" } else { ", and a restart may give their numbers again" })]
 pub struct CommitError {
-    /// How many. The other entries of the same commit are written.
+    /// The number of lost entries. The other entries of the same commit are written.
     pub lost: u64,
-    /// True if the numbers of the lost entries are remembered on disk all the same, so that they
-    /// are not given again after a restart. While the process runs they never are.
+    /// True if the numbers of the lost entries are recorded on disk nevertheless, so that they are
+    /// not given again after a restart. While the process runs they never are.
     pub numbers_kept: bool,
     /// The journal's folder.
     pub folder: PathBuf,
-    /// Why; the first reason where there are several.
+    /// The reason; the first one if there are several.
     pub source: WriteError,
 }
 
@@ -76,8 +76,8 @@ pub enum WriteError {
 
 /// Entries that cannot be read back.
 ///
-/// Try again where the cause may pass; where it does not, [`Journal::give_up`] with `skip_to`
-/// leaves them behind.
+/// Try again if the cause may pass; if it does not, [`Journal::give_up`] with `skip_to` leaves them
+/// behind.
 ///
 /// [`Journal::give_up`]: crate::Journal::give_up
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,6 @@ pub struct ReadError {
     pub skip_to: Position,
     /// The segment file.
     pub file: PathBuf,
-    /// Why; [`io::ErrorKind::InvalidData`] where the checksum is wrong.
+    /// The reason; [`io::ErrorKind::InvalidData`] if the checksum is wrong.
     pub source: io::Error,
 }

@@ -13,10 +13,10 @@ use crate::error::OpenError;
 const LOCK: &str = "lock";
 const HEAD: &str = "head";
 const SEGMENT: &str = ".segment";
-/// What is not finished. Left over by a kill, it is removed when the journal is opened.
+/// The name of an unfinished file. One left over by a kill is removed when the journal is opened.
 const UNFINISHED: &str = "unfinished";
 
-/// A folder that this process alone uses.
+/// A folder used by this process alone.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
@@ -25,8 +25,8 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, locks it, and removes what was left unfinished.
-    /// `waits`: whether files wait for the disk.
+    /// Creates the folder if it is missing, locks it, and removes what was left unfinished. `waits`
+    /// says whether files wait for the disk.
     pub(crate) fn open(path: &Path, waits: bool) -> Result<Self, OpenError> {
         let failed = |what| {
             move |source| OpenError::Io {
@@ -62,18 +62,18 @@ impl Folder {
         self.path.join(format!("{first:020}{SEGMENT}"))
     }
 
-    /// First positions of the segments that are there, in order.
+    /// Returns the first positions of the existing segments, in order.
     pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
         let mut found = Vec::new();
         for file in fs::read_dir(&self.path)? {
             let file = file?;
-            // A folder, a link or a pipe of such a name is none of its files either.
+            // A folder, a link or a pipe of such a name is not one of its files either.
             if !file.file_type()?.is_file() {
                 continue;
             }
             let name = file.file_name();
             let first = name.to_str().and_then(|name| name.strip_suffix(SEGMENT));
-            // Names that this program would not give are not its files.
+            // Files with names that this program would not give are not its own.
             let first = first
                 .filter(|digits| digits.len() == 20)
                 .and_then(|digits| digits.parse().ok())
@@ -84,8 +84,8 @@ impl Folder {
         Ok(found)
     }
 
-    /// Makes the file `name`, or replaces it: filled by `fill` under another name, on the disk
-    /// before it has its own.
+    /// Creates or replaces the file `name`: it is filled by `fill` under another name, and is on
+    /// the disk before it gets its own.
     pub(crate) fn publish(
         &mut self,
         name: &Path,
@@ -109,12 +109,12 @@ impl Folder {
             Ok(file)
         };
         attempt().inspect_err(|_| {
-            // It takes room on a full disk. Where this fails too, the next attempt begins it again.
+            // It takes space on a full disk. If this fails too, the next attempt overwrites it.
             drop(fs::remove_file(&unfinished));
         })
     }
 
-    /// Deletes the segment; one that is gone already is as good.
+    /// Deletes the segment; one that is already gone is fine.
     pub(crate) fn delete(&self, first: u64) -> io::Result<()> {
         match fs::remove_file(self.segment(first)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -122,7 +122,7 @@ impl Folder {
         }
     }
 
-    /// Waits until the names of the files are on the disk, where files wait for it.
+    /// Waits until the names of the files are on the disk, if files wait for it.
     fn sync(&self) -> io::Result<()> {
         if self.waits {
             File::open(&self.path)?.sync_all()?;
@@ -130,7 +130,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes the lock again where someone has deleted its file, and perhaps made the folder again.
+    /// Takes the lock again if its file was deleted, and perhaps the folder recreated.
     fn hold(&mut self) -> io::Result<()> {
         if self.lock.metadata()?.nlink() > 0 {
             return Ok(());
@@ -143,10 +143,10 @@ impl Folder {
 }
 
 impl Drop for Folder {
-    /// Closing alone is not enough: a process that another thread is just starting has the lock's
-    /// file open too, until it runs its own program.
+    /// Unlocks. Closing alone is not enough: a process that another thread is just starting also
+    /// has the lock file open, until it runs its own program.
     fn drop(&mut self) {
-        // Where this fails, closing is what is left.
+        // If this fails, closing is all that is left.
         drop(self.lock.unlock());
     }
 }
@@ -159,7 +159,7 @@ fn open_lock(folder: &Path) -> io::Result<File> {
         .open(folder.join(LOCK))
 }
 
-/// Makes the folder and those above it, each on the disk in the one above it.
+/// Creates the folder and its parents, each one synced to the disk in its parent.
 fn make(path: &Path, waits: bool) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -177,12 +177,12 @@ fn make(path: &Path, waits: bool) -> io::Result<()> {
     }
 }
 
-/// Returns `true` if the file has been deleted, though it is open.
+/// Returns `true` if the file has been deleted, although it is open.
 pub(crate) fn vanished(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
-/// Returns `true` if the error says that there is no room on the disk.
+/// Returns `true` if the error says that the disk is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -195,7 +195,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 pub(crate) fn is_bad_place(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        // What file systems say where they find themselves damaged.
+        // The errors of file systems that find themselves damaged.
         Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG)
     )
 }
@@ -208,7 +208,7 @@ mod tests {
     fn the_lock_goes_with_the_folder_though_a_process_just_started_has_its_file_open() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::open(place.path(), false).unwrap();
-        // What a child has between its birth and its own program.
+        // What a child process has between fork and exec.
         let inherited = folder.lock.try_clone().unwrap();
         assert!(matches!(
             Folder::open(place.path(), false),

@@ -11,10 +11,11 @@ use crate::streams::Streams;
 use crate::walk::Walk;
 use crate::{entry, pages};
 
-/// Bytes that are looked through at once.
+/// Bytes that are scanned at a time.
 const CHUNK: u64 = 64 << 10;
 
-/// How often the disk may refuse a place of one segment before the rest of it is left for later.
+/// How often the disk may fail to read a place of one segment before the rest of it is left for
+/// later.
 const PATIENCE: u32 = 16;
 
 /// A segment's file as it was found.
@@ -25,7 +26,7 @@ pub(crate) struct Found {
     pub(crate) header: Option<Header>,
     /// The last numbers in its entries.
     pub(crate) streams: Streams,
-    /// Entries of which nothing is known that may be in what the disk does not give back.
+    /// Unknown entries that may be in what the disk does not give back.
     pub(crate) hidden: u64,
     read: Option<Read>,
     file: Option<File>,
@@ -34,13 +35,13 @@ pub(crate) struct Found {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It holds nothing of this journal, as far as it can be known.
+    /// It holds nothing of this journal, as far as is known.
     Foreign,
     /// The header is damaged, and there may be entries.
     Beheaded,
-    /// Everything that was looked at is there and in order.
+    /// Everything that was checked is there and in order.
     Whole,
-    /// Something is damaged, or the disk does not give it back.
+    /// Something is damaged or unreadable.
     Damaged,
 }
 
@@ -54,7 +55,7 @@ impl Found {
             source,
         };
         let (file, size, read) = match File::open(&path) {
-            // One bad place does not keep everything else from being used.
+            // One bad place does not prevent the rest from being used.
             Err(fault) if is_bad_place(&fault) => {
                 let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
                 (None, size, Read::Unreadable(fault))
@@ -91,7 +92,7 @@ impl Found {
         })
     }
 
-    /// Returns the name of the journal that it says it belongs to.
+    /// Returns the name of the journal that it claims to belong to.
     pub(crate) fn id(&self) -> Option<&str> {
         match &self.read {
             Some(Read::Header(header, _)) => Some(&header.id),
@@ -99,7 +100,7 @@ impl Found {
         }
     }
 
-    /// Takes it for a part of the journal of this name, if it is one.
+    /// Accepts it as a part of the journal of this name, if it is one.
     pub(crate) fn claim(&mut self, id: &str) {
         self.state = match self.read.take() {
             Some(Read::Header(header, start)) if header.id == id => {
@@ -123,8 +124,8 @@ impl Found {
         self.state == State::Whole
     }
 
-    /// Reads its entries. Up to `said`, exclusive, it should hold all; `limit` and what follows is
-    /// in the next segment.
+    /// Reads its entries. It should hold all of them up to `said`, exclusive; `limit` and later
+    /// ones are in the next segment.
     pub(crate) fn walk(&mut self, said: u64, limit: u64) {
         let said = said.min(limit);
         let file = self.file.take();
@@ -177,7 +178,7 @@ impl Found {
                 };
                 return self.leave_for_later(said, unknown);
             }
-            // Here it ends, or what a kill left begins.
+            // Here it ends, or the remains of a kill begin.
             if from >= said {
                 break;
             }
@@ -190,8 +191,9 @@ impl Found {
         self.hidden = walk.refused().div_ceil(entry::SMALLEST);
     }
 
-    /// What the disk does not give back now counts as there, up to `said`: it is tried again when
-    /// it is read. `unknown`: bytes that may hold entries of which nothing else says.
+    /// Counts what the disk does not give back now as present, up to `said`: it is tried again when
+    /// it is read. `unknown` is the number of bytes that may hold entries that nothing else
+    /// records.
     fn leave_for_later(&mut self, said: u64, unknown: u64) {
         let segment = &mut self.segment;
         segment.end = segment.end.max(said);
@@ -199,7 +201,7 @@ impl Found {
         self.hidden = unknown.div_ceil(entry::SMALLEST);
     }
 
-    /// Bytes from the end of the last entry to the last byte that is not 0.
+    /// Returns the bytes from the end of the last entry to the last byte that is not 0.
     pub(crate) fn torn(&self, file: &File) -> u64 {
         let Segment { length, size, .. } = self.segment;
         let mut torn = 0;
@@ -219,7 +221,7 @@ impl Found {
 }
 
 impl Segment {
-    /// The entries from this position to where `walk` stands are gone.
+    /// Records that the entries from this position to that of `walk` are gone.
     fn bridge(&mut self, from: u64, walk: &Walk) {
         let (to, offset) = (walk.position(), walk.offset());
         if from < to {

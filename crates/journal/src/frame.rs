@@ -15,9 +15,9 @@ pub(crate) const PREFIX: usize = 8 + 4 + 4 + 4;
 /// Why a frame cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrameError {
-    /// It is not there, not whole, or not what was written.
+    /// It is missing, incomplete, or not what was written.
     Damaged,
-    /// It is whole, and of another version.
+    /// It is whole, but of another version.
     Version(u32),
 }
 
@@ -57,8 +57,8 @@ pub(crate) fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<(&'a [u8], us
     }
 }
 
-/// Returns the bytes of the frame at `offset` in the file, whole or not: at most `most`, and no
-/// more than its length says. The error says why there are fewer, if the disk is the reason.
+/// Returns the bytes of the frame at `offset` in the file, whole or not: at most `most`, and at
+/// most its stated length. The error says why there are fewer, if the disk is the reason.
 pub(crate) fn load(
     magic: &[u8; 8],
     file: &File,

@@ -3,8 +3,8 @@
 //! ```text
 //! slot 0: frame (generation, record) 0 0 … │ slot 1: frame (generation, record) 0 0 …
 //! ```
-//! The slot with the higher generation counts. One slot, the anchor, was written with the disk
-//! waited for; all passing stores go to the other one, so that there is always a whole slot.
+//! The slot with the higher generation counts. One slot, the anchor, was synced to the disk when
+//! written; all temporary stores go to the other one, so that there is always a whole slot.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,9 +26,9 @@ pub(crate) struct Record {
     pub(crate) id: String,
     /// First position that is not acknowledged.
     pub(crate) oldest: u64,
-    /// One past the last entry that was written.
+    /// One past the last written entry.
     pub(crate) written: u64,
-    /// One past the last position that was settled: written, or lost for good.
+    /// One past the last settled position: written, or lost for good.
     pub(crate) end: u64,
     /// Entries dropped in the journal's whole life.
     pub(crate) dropped: u64,
@@ -72,9 +72,10 @@ impl Record {
     }
 }
 
-/// Bytes of a slot for this frame. Slots are whole pages: a page is what the system writes at once.
+/// Returns the bytes of a slot for this frame. Slots are whole pages: the system writes a page at
+/// once.
 fn slot_size(frame: &[u8]) -> u64 {
-    // Twice what it takes now: more streams may come.
+    // Twice the size it has now: more streams may follow.
     (2 * frame.len() as u64).next_multiple_of(PAGE)
 }
 
@@ -86,13 +87,13 @@ type Loaded = (Option<(Head, Record)>, Option<io::Error>);
 pub(crate) struct Head {
     file: File,
     slot_size: u64,
-    /// The slot that passing stores leave alone.
+    /// The slot that temporary stores leave alone.
     anchor: u64,
     generation: u64,
 }
 
 impl Head {
-    /// Makes a head, or replaces the one that is there.
+    /// Creates a head, or replaces the existing one.
     pub(crate) fn create(folder: &mut Folder, record: &Record) -> io::Result<Self> {
         Self::publish(folder, record, 1)
     }
@@ -115,7 +116,7 @@ impl Head {
         })
     }
 
-    /// Opens the head and reads its newest whole slot, if there is one. Where the disk did not give
+    /// Opens the head and reads its newest whole slot, if there is one. If the disk did not give
     /// all of it back, the error says why.
     pub(crate) fn load(folder: &Folder) -> Result<Loaded, OpenError> {
         let path = folder.head();
@@ -134,7 +135,7 @@ impl Head {
         let mut newest: Option<(u64, u64, Record)> = None;
         let mut refused = None;
         for slot in 0..2 {
-            // Where it cannot be read, the other one may be whole.
+            // If it cannot be read, the other one may be whole.
             let (bytes, fault) = frame::load(MAGIC, &file, slot * slot_size, slot_size);
             refused = refused.or(fault);
             let found = match frame::open(MAGIC, &bytes) {
@@ -167,9 +168,9 @@ impl Head {
         Ok((loaded, refused))
     }
 
-    /// Writes the record. With `anchor` it becomes what passing stores leave alone, and with
-    /// `waits` it is on the disk then. Replaces the file where the record has outgrown it, or
-    /// someone has deleted it or made it longer.
+    /// Writes the record. With `anchor` it goes to the slot that temporary stores leave alone, and
+    /// with `waits` it is synced to the disk. Replaces the file if the record has outgrown it, or
+    /// if it was deleted or extended.
     pub(crate) fn store(
         &mut self,
         folder: &mut Folder,
@@ -196,7 +197,7 @@ impl Head {
         Ok(())
     }
 
-    /// Bytes that it takes on the disk.
+    /// Returns the bytes that it takes on the disk.
     pub(crate) fn size(&self) -> u64 {
         2 * self.slot_size
     }
@@ -228,7 +229,7 @@ mod tests {
                 let (_, found) = Head::load(&folder).unwrap().0.unwrap();
                 assert_eq!(found, passing, "the newest counts");
             }
-            // The system was writing the slot of the passing stores when the power went.
+            // The system was writing the slot of the temporary stores when the power failed.
             let file = File::options().write(true).open(folder.head()).unwrap();
             let torn = (1 - head.anchor) * head.slot_size;
             file.write_all_at(&[0xff; 64], torn).unwrap();
@@ -237,7 +238,7 @@ mod tests {
         }
     }
 
-    /// Its size would count as the journal's, and push out what waits.
+    /// Its size would count towards the journal, and displace waiting entries.
     #[test]
     fn a_head_that_someone_made_longer_gets_its_size_back() {
         let place = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// A bounded, numbered, crash-safe queue in a folder.
 ///
-/// Dropping it without [`Journal::close`] is safe at any point, as a kill of the process is: what
+/// Dropping it without [`Journal::close`] is as safe at any point as a kill of the process: what
 /// was not committed is gone, and acknowledged entries may come again.
 #[derive(Debug)]
 pub struct Journal {
@@ -28,17 +28,17 @@ pub struct Journal {
 struct Waiting {
     /// Bytes of each entry.
     sizes: Vec<u64>,
-    /// The number of each entry, where it has one.
+    /// The number of each entry, if it has one.
     numbers: Vec<Option<(String, u64)>>,
     /// The entries, without those that are too large.
     bytes: Vec<u8>,
 }
 
 impl Journal {
-    /// Opens the journal in this folder, or makes one.
+    /// Opens the journal in this folder, or creates one.
     ///
-    /// Reads all segments (the whole capacity at most), cuts off what a kill left unfinished, and
-    /// skips what is damaged; [`Journal::recovery`] says what there was.
+    /// Reads all segments (at most the whole capacity), cuts off what a kill left unfinished, and
+    /// skips what is damaged; [`Journal::recovery`] says what was found.
     ///
     /// # Errors
     /// If the capacity is below [`MIN_CAPACITY`], the journal is open elsewhere, it is of a newer
@@ -59,14 +59,14 @@ impl Journal {
         })
     }
 
-    /// What was found when it was opened.
+    /// Returns what was found when it was opened.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
 
     /// Returns the journal's name: 12 hexadecimal digits, drawn at random when it was made. A
-    /// journal that begins again has another one, so that name, stream and number together never
+    /// journal that starts over has another one, so that name, stream and number together never
     /// repeat.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -75,14 +75,14 @@ impl Journal {
 
     /// Takes the stream's next number: 1, 2, 3 and so on, without a gap.
     ///
-    /// It is given for ever once the entry that carries it has been through a commit, successful
-    /// or not. A number without that is given again after a restart.
+    /// It is taken for ever once the entry that carries it has been through a commit, successful or
+    /// not. Otherwise it is given again after a restart.
     pub fn next_seq(&mut self, stream: &str) -> u64 {
         self.store.record.streams.take(stream)
     }
 
-    /// Puts an entry at the end, in memory alone until the next commit, and says where it will be.
-    /// `stream` is the stream and the number of it that the entry carries, if it carries one.
+    /// Appends an entry, in memory only until the next commit, and returns its future position.
+    /// `stream` is the stream and its number that the entry carries, if any.
     pub fn append(&mut self, stream: Option<(&str, u64)>, payload: &[u8]) -> Position {
         let position = self.store.record.end + self.waiting.sizes.len() as u64;
         let size = entry::size(stream, payload);
@@ -99,14 +99,13 @@ impl Journal {
     }
 
     /// Writes everything that was appended since the last commit, with one write and, with
-    /// [`Durability::Always`], one `fdatasync` (two of each where a segment is full).
+    /// [`Durability::Always`], one `fdatasync` (two of each if a segment is full).
     ///
-    /// Where the capacity is reached or the disk is full, the oldest entries make room.
+    /// If the capacity is reached or the disk is full, the oldest entries are dropped to make room.
     ///
     /// # Errors
-    /// If entries could not be written even so. They are lost and counted in
-    /// [`Journal::unwritten`]; their numbers stay taken. The journal goes on, and a later commit
-    /// may succeed.
+    /// If entries could still not be written. They are lost and counted in [`Journal::unwritten`];
+    /// their numbers stay taken. The journal continues, and a later commit may succeed.
     ///
     /// [`Durability::Always`]: crate::Durability::Always
     pub fn commit(&mut self) -> Result<(), CommitError> {
@@ -156,7 +155,7 @@ impl Journal {
         self.unwritten += lost;
         let kept = self.store.remember(lost > 0);
         match failure {
-            // The segments have the numbers too: the head's turn comes again.
+            // The segments have the numbers too: the head is written again later.
             None => Ok(()),
             Some(source) => Err(CommitError {
                 lost,
@@ -167,34 +166,34 @@ impl Journal {
         }
     }
 
-    /// Committed entries at or after `from` that are not acknowledged, in order, at most `limit`.
-    /// Fewer, and none, where there are no more. Reading on where the last read stopped costs no
-    /// search.
+    /// Reads committed entries at or after `from` that are not acknowledged, in order, at most
+    /// `limit`. Returns fewer, or none, if there are no more. Continuing where the last read
+    /// stopped costs no search.
     ///
     /// # Errors
-    /// If the first of them cannot be read; the error says from where on it goes on. A read that
-    /// meets such a place later returns what is before it.
+    /// If the first of them cannot be read; the error says where to continue. A read that meets
+    /// such a place later returns what is before it.
     pub fn read(&mut self, from: Position, limit: usize) -> Result<Vec<Entry>, ReadError> {
         let from = from.max(self.oldest()).0;
         self.store.read(from, limit)
     }
 
-    /// Everything up to and with this position is done with and may be deleted.
+    /// Acknowledges everything up to and including this position: it may be deleted.
     ///
-    /// Where that cannot be written down, it is tried again with the next commit or
-    /// acknowledgement; a restart in between brings acknowledged entries again.
+    /// If that cannot be written, it is tried again with the next commit or acknowledgement; after
+    /// a restart in between, acknowledged entries come again.
     pub fn acknowledge(&mut self, through: Position) {
         let position = through.next().0.min(self.store.record.end);
         if position > self.store.record.oldest {
             self.store.acknowledge(position);
-            // Entries that come again are the worst that a failure makes, and `close` reports it.
+            // Repeated entries are the worst result of a failure, and `close` reports it.
             drop(self.store.remember(false));
             self.store.delete_acknowledged();
         }
     }
 
-    /// Gives up the entries before this position that are not acknowledged, because they cannot
-    /// be read or are not wanted. Returns how many; they count as dropped.
+    /// Gives up the unacknowledged entries before this position, because they cannot be read or are
+    /// not wanted. Returns their number; they count as dropped.
     pub fn give_up(&mut self, before: Position) -> u64 {
         let position = before.0.min(self.store.record.end);
         let given_up = self.pending() - self.store.entries_from(position.max(self.oldest().0));
@@ -211,38 +210,38 @@ impl Journal {
         Position(self.store.record.oldest)
     }
 
-    /// One past the last position that has been through a commit.
+    /// Returns one past the last position that has been through a commit.
     #[must_use]
     pub fn end(&self) -> Position {
         Position(self.store.record.end)
     }
 
-    /// Entries that are committed and not acknowledged.
+    /// Returns the number of entries that are committed and not acknowledged.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.store.entries_from(self.store.record.oldest)
     }
 
-    /// Bytes on the disk.
+    /// Returns the bytes on the disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.store.bytes()
     }
 
-    /// Entries deleted before they were acknowledged, since it was opened: to make room, or given
-    /// up.
+    /// Returns the number of entries deleted unacknowledged since it was opened: to make room, or
+    /// given up.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.store.dropped
     }
 
-    /// Entries that could not be written, since it was opened.
+    /// Returns the number of entries that could not be written since it was opened.
     #[must_use]
     pub fn unwritten(&self) -> u64 {
         self.unwritten
     }
 
-    /// Puts the acknowledged position on the disk and lets the folder go. What was appended and
+    /// Writes the acknowledged position to the disk and releases the folder. What was appended and
     /// not committed is gone.
     ///
     /// # Errors

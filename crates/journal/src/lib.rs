@@ -1,17 +1,17 @@
 //! A bounded, numbered, crash-safe queue on disk.
 //!
-//! Entries go in at one end, are read in order, and are deleted once they are acknowledged.
-//! What a commit has confirmed survives a kill of the process, and with [`Durability::Always`] a
-//! loss of power. When the bound is reached or the disk is full, the oldest entries make room,
-//! and are counted. Numbers given to entries are never given twice.
+//! Entries go in at one end, are read in order, and are deleted once they are acknowledged. What a
+//! commit has confirmed survives a kill of the process, and with [`Durability::Always`] a loss of
+//! power. When the bound is reached or the disk is full, the oldest entries are dropped, and
+//! counted. Numbers given to entries are never given twice.
 //!
 //! ```text
 //! next_seq ─► append ─► commit ─► segment files ─► read ─► acknowledge ─► deleted
 //!             memory    write, fdatasync     └── full: the oldest segment is dropped, counted
 //! ```
 //!
-//! It knows files alone: payloads are bytes, streams are names, and there are no threads, clocks
-//! or logs. The format and the rules of recovery are in `docs/journal.md`.
+//! It knows only files: payloads are bytes, streams are names, and there are no threads, clocks or
+//! logs. The format and the rules of recovery are in `docs/journal.md`.
 
 mod bytes;
 mod entry;

@@ -1,17 +1,17 @@
-//! What the user of a journal chooses, and the sizes that follow from it.
+//! The options of a journal, and the sizes that follow from them.
 
-/// Fewest bytes that a journal can live with.
+/// Smallest capacity of a journal, in bytes.
 pub const MIN_CAPACITY: u64 = 64 << 10;
 
-/// Largest usual segment. A new segment is filled with zeros inside a commit, so that its size is
-/// a delay; half a MiB is some 10 to 25 ms on a slow eMMC (20 to 50 MB/s).
+/// Largest usual segment. A new segment is filled with zeros inside a commit, so its size is a
+/// delay; half a MiB is some 10 to 25 ms on a slow eMMC (20 to 50 MB/s).
 const LARGEST_SEGMENT: u64 = 512 << 10;
 
 /// How a journal is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Most bytes on disk, at least [`MIN_CAPACITY`]. An entry may take a quarter of it, and a
-    /// GiB at most.
+    /// Most bytes on disk, at least [`MIN_CAPACITY`]. An entry may take a quarter of it, and at
+    /// most 1 GiB.
     pub capacity: u64,
     /// What a commit withstands.
     pub sync: Durability,
@@ -20,20 +20,21 @@ pub struct Options {
 /// What a commit withstands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Each commit waits until the data is on the disk (`fdatasync`): it survives a loss of power.
+    /// Each commit waits until the data is on the disk (`fdatasync`), and survives a loss of power.
     Always,
-    /// Written, and the operating system flushes when it likes: it survives a kill of the process.
+    /// Each commit writes, and the operating system flushes at any time later; it survives a kill
+    /// of the process.
     System,
 }
 
 impl Options {
-    /// Bytes of a usual segment file: small against the capacity, so that little is dropped when
-    /// room is needed.
+    /// Returns the bytes of a usual segment file: small against the capacity, so that little is
+    /// dropped when room is needed.
     pub(crate) fn segment_size(&self) -> u64 {
         (self.capacity / 8).min(LARGEST_SEGMENT)
     }
 
-    /// Bytes that the largest entry may take. Lengths are 32 bits wide.
+    /// Returns the bytes that the largest entry may take. Lengths are 32 bits wide.
     pub(crate) fn largest_entry(&self) -> u64 {
         (self.capacity / 4).min(1 << 30)
     }

@@ -1,20 +1,20 @@
-//! Bytes out of a file of which parts may be unreadable.
+//! Reads bytes from a file of which parts may be unreadable.
 //!
-//! A disk that has a bad place refuses whatever touches it. So what is refused is asked for again
-//! in pages, some times over: what is before the bad place comes back, and so does what the disk
-//! refused for a moment.
+//! A disk with a bad place fails every read that touches it. So such a read is repeated page by
+//! page, a few times: this returns what is before the bad place, and what the disk refused only for
+//! a moment.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
-/// What one bad place costs at most. Disks and the page cache do not work in less.
+/// The most that one bad place costs. Disks and the page cache do not work in smaller units.
 pub(crate) const PAGE: u64 = 4096;
 
-/// How often the same place is asked for.
+/// How often the same place is tried.
 const TRIES: u32 = 3;
 
-/// Up to `count` bytes from `offset` on. Fewer where the file ends, and where a place cannot be
+/// Reads up to `count` bytes from `offset` on. Fewer if the file ends, or if a place cannot be
 /// read: then the error says why.
 pub(crate) fn read(file: &File, offset: u64, count: u64) -> (Vec<u8>, Option<io::Error>) {
     let Ok(count) = usize::try_from(count) else {
@@ -50,8 +50,8 @@ pub(crate) fn read(file: &File, offset: u64, count: u64) -> (Vec<u8>, Option<io:
     (bytes, fault)
 }
 
-/// Up to `count` bytes from `offset` on, with zeros for pages that cannot be read, and how many
-/// bytes those are. Fewer where the file ends.
+/// Reads up to `count` bytes from `offset` on, with zeros for pages that cannot be read, and
+/// returns how many bytes those are. Fewer if the file ends.
 pub(crate) fn read_around(file: &File, offset: u64, count: u64) -> (Vec<u8>, u64) {
     let mut bytes = Vec::new();
     let mut refused = 0;
@@ -70,12 +70,12 @@ pub(crate) fn read_around(file: &File, offset: u64, count: u64) -> (Vec<u8>, u64
     (bytes, refused)
 }
 
-/// Bytes from here to the end of the page, at least one.
+/// Returns the bytes from here to the end of the page, at least one.
 fn to_the_next_page(offset: u64) -> usize {
     index(PAGE - offset % PAGE)
 }
 
-/// A number of bytes that are in memory.
+/// Converts a number of bytes that are in memory.
 pub(crate) fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

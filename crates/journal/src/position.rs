@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Place of an entry in the whole life of a journal. Grows by one with each entry and is never
-/// given to a second one that was committed.
+/// given to two committed entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub(crate) u64);
 
@@ -14,7 +14,7 @@ impl Position {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

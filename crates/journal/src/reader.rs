@@ -11,7 +11,7 @@ use crate::position::{Entry, Position};
 use crate::segment::{self, Read, Segment};
 use crate::walk::Walk;
 
-/// Remembers where it stopped, so that reading on costs no search.
+/// Remembers where it stopped, so that continuing costs no search.
 #[derive(Debug, Default)]
 pub(crate) struct Reader(Option<Cursor>);
 
@@ -25,14 +25,14 @@ struct Cursor {
 /// Entries that cannot be read.
 struct Damage {
     from: u64,
-    /// The next one that can be; more than `from`.
+    /// The next one that can be read; more than `from`.
     to: u64,
     source: io::Error,
 }
 
 impl Reader {
-    /// Entries at or after `from`, at most `limit`. What cannot be read is an error only if
-    /// nothing before it could be returned: then the next call meets it first.
+    /// Reads entries at or after `from`, at most `limit`. What cannot be read is an error only if
+    /// nothing before it could be returned: otherwise the next call meets it first.
     pub(crate) fn read(
         &mut self,
         folder: &Folder,
@@ -100,7 +100,7 @@ impl Reader {
                         self.0 = None;
                         return Err(damage(source, position, segment.end));
                     }
-                    // What is damaged before that has been given up.
+                    // The damage before that has been given up.
                     if walk.position() > at {
                         return Err(damage(source, position, walk.position()));
                     }
@@ -111,7 +111,7 @@ impl Reader {
         Ok(())
     }
 
-    /// From the entry at `at` in the segment, or from one before it.
+    /// Returns a walk from the entry at `at` in the segment, or from one before it.
     fn walk(&mut self, folder: &Folder, segment: &Segment, at: u64) -> io::Result<&mut Walk> {
         let goes_on =
             |cursor: &mut Cursor| cursor.segment == segment.first && cursor.walk.position() <= at;
@@ -126,7 +126,7 @@ impl Reader {
     }
 }
 
-/// From the first entry of the segment.
+/// Returns a walk from the first entry of the segment.
 fn begin(folder: &Folder, segment: &Segment) -> io::Result<Walk> {
     let file = File::open(folder.segment(segment.first))?;
     let mut start = segment.start;

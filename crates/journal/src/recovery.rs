@@ -1,8 +1,8 @@
-//! From the files that are there to a journal that works, whatever happened to it.
+//! Recovery: from the existing files to a working journal, whatever happened to it.
 //!
-//! The head and the segments say the same things twice: the journal's name, the last numbers, how
-//! far entries were written. What counts is the larger of the two, so that either may be damaged
-//! and no number is given again.
+//! The head and the segments both record the journal's name, the last numbers, and how far entries
+//! were written. The larger of the two counts, so that either may be damaged and no number is given
+//! again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,26 +19,26 @@ use crate::segment::{self, Segment};
 /// What was found when a journal was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Entries that can be read and are not acknowledged; with them those that the disk did not
-    /// give back now, and may give back when they are read.
+    /// Entries that can be read and are not acknowledged, including those that the disk did not
+    /// give back now and may give back when they are read.
     pub entries: u64,
-    /// Entries that were committed, were not acknowledged, and are gone through damage. The same
-    /// loss is found again until what follows it is acknowledged.
+    /// Entries that were committed, not acknowledged, and lost through damage. The same loss is
+    /// found again until what follows it is acknowledged.
     pub lost: u64,
-    /// Segments of which something is damaged or missing, or was not given back by the disk.
+    /// Segments with parts that are damaged, missing, or were not given back by the disk.
     pub damaged_segments: u64,
-    /// Bytes after the last entry that were not a whole entry, and were cut off. Without damage this
-    /// is what the end of the process or of the power left of a commit.
+    /// Bytes after the last entry that were not a whole entry, and were cut off. Without damage
+    /// this is what a kill or a power loss left of a commit.
     pub cut_bytes: u64,
-    /// True if entries were found, and no readable head: acknowledged entries may come again.
+    /// True if entries were found but no readable head: acknowledged entries may come again.
     pub head_lost: bool,
-    /// Entries dropped to make room, in the journal's whole life before, as far as it is known.
+    /// Entries dropped to make room, in the journal's whole previous life, as far as known.
     pub dropped_before: u64,
-    /// Entries that could not be written, in the journal's whole life before.
+    /// Entries that could not be written, in the journal's whole previous life.
     pub unwritten_before: u64,
 }
 
-/// A file that is named like a segment and holds no entry.
+/// A file that is named like a segment but holds no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Useless {
     /// The position in its name.
@@ -52,16 +52,16 @@ pub(crate) struct Useless {
 pub(crate) struct Recovered {
     pub(crate) head: Head,
     pub(crate) record: Record,
-    /// In order, and none reaches into the next.
+    /// In order, without overlap.
     pub(crate) segments: VecDeque<Segment>,
     /// In order.
     pub(crate) useless: Vec<Useless>,
-    /// The newest segment, where more can be written to it.
+    /// The newest segment, if more can be written to it.
     pub(crate) newest: Option<File>,
     pub(crate) report: Recovery,
 }
 
-/// Reads what is there, repairs the end of it, and makes a head where there is none.
+/// Reads what is there, repairs its end, and creates a head if there is none.
 pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, OpenError> {
     let (loaded, refused) = Head::load(folder)?;
     let (mut head, stored) = loaded.unzip();
@@ -86,7 +86,7 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
             id: match (newest_id(&found), refused) {
                 (Some(id), _) => id,
                 (None, None) => new_id(folder)?,
-                // Under a new name all that is there would be foreign.
+                // Under a new name everything there would be foreign.
                 (None, Some(source)) => {
                     return Err(OpenError::Io {
                         what: "read",
@@ -115,13 +115,13 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         }
         record.streams.merge(&found.streams);
     }
-    // What is lost is counted by now, and is not to be missed again.
+    // The losses are counted by now, and must not be counted again.
     let ours = found.iter().rev().find(|found| found.is_ours());
     record.written = ours.map_or(record.oldest, |newest| newest.segment.end);
-    // Where a header is damaged, the name still says which positions were given.
+    // If a header is damaged, the file name still says which positions were given.
     let ends = found.iter().map(|found| found.segment.end);
     record.end = ends.fold(record.end.max(record.oldest), u64::max);
-    // Nothing comes after the newest one that would say what is in it.
+    // Nothing follows the newest one that would record what is in it.
     let newest = found.iter().rev().find(|found| found.is_ours());
     let hidden = newest.map_or(0, |newest| newest.hidden);
     record.end += hidden;
@@ -134,7 +134,7 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     let last = found.len().saturating_sub(1);
     let (mut segments, mut useless) = (VecDeque::new(), Vec::new());
     for (index, found) in found.into_iter().enumerate() {
-        // The newest one is there to be written to.
+        // The newest one is kept for writing.
         if found.is_ours() && (index == last || !found.segment.is_empty()) {
             segments.push_back(found.segment);
         } else {
@@ -175,7 +175,7 @@ fn newest_id(found: &[Found]) -> Option<String> {
         .find_map(|found| found.id().map(str::to_owned))
 }
 
-/// 12 random hexadecimal digits.
+/// Returns 12 random hexadecimal digits.
 fn new_id(folder: &Folder) -> Result<String, OpenError> {
     let mut random = [0; 6];
     getrandom(&mut random, GetRandomFlags::empty()).map_err(|errno| OpenError::Io {
@@ -186,7 +186,7 @@ fn new_id(folder: &Folder) -> Result<String, OpenError> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads the entries of all segments. `written`: where the head says that they end.
+/// Reads the entries of all segments. `written` is where they end according to the head.
 fn walk(found: &mut [Found], written: Option<u64>) {
     let mut said = written.unwrap_or(0);
     let mut limit = u64::MAX;
@@ -197,10 +197,10 @@ fn walk(found: &mut [Found], written: Option<u64>) {
     }
 }
 
-/// Compares how far each segment goes with how far what comes after it says that it went.
+/// Compares how far each segment goes with how far it went according to what follows it.
 fn count_losses(found: &[Found], record: &Record, written: Option<u64>, report: &mut Recovery) {
     let mut known = written.unwrap_or(u64::MAX);
-    // Without the head, what is missing at the end cannot be known.
+    // Without the head, it is unknown what is missing at the end.
     let mut said = vec![written.unwrap_or(0); found.len()];
     for index in (1..found.len()).rev() {
         let next = &found[index];
@@ -220,12 +220,11 @@ fn count_losses(found: &[Found], record: &Record, written: Option<u64>, report: 
         report.lost += lost;
         report.damaged_segments += u64::from(lost > 0 || !this.is_whole());
     }
-    // Someone has deleted the segments.
+    // The segments were deleted.
     report.lost += written.unwrap_or(0).saturating_sub(reached);
 }
 
-/// Cuts off what is not an entry, and opens the segment for more. One that is damaged is left as it
-/// is.
+/// Cuts off what is not an entry, and opens the segment for more. A damaged one is left as it is.
 fn repair(
     folder: &Folder,
     newest: &Found,
@@ -240,7 +239,7 @@ fn repair(
         let file = File::options().read(true).write(true).open(&path)?;
         let torn = newest.torn(&file);
         if torn > 0 {
-            // What is left there could pass for an entry later, when others stand before it.
+            // Remains there could later pass for an entry, once others are before it.
             segment::erase(&file, newest.segment.length, torn)?;
             if options.waits() {
                 file.sync_data()?;
@@ -270,7 +269,7 @@ mod tests {
     fn entries_that_a_refusing_disk_kept_all_the_same_do_not_come_twice() {
         let place = tempfile::tempdir().unwrap();
         let mut folder = Folder::open(place.path(), false).unwrap();
-        // Positions 0 to 4, of which 3 and 4 were taken for lost and written again.
+        // Positions 0 to 4, of which 3 and 4 were considered lost and written again.
         for (first, count) in [(0, 5), (3, 4)] {
             let header = Header {
                 id: "0123456789ab".to_owned(),

@@ -1,9 +1,9 @@
-//! Where the entries go on behind damage.
+//! Finds where the entries continue after damage.
 //!
 //! An entry does not say its position, but its checksum is over it. So every place that could be
 //! the start of an entry is tried, with every position that it could have: an entry takes at least
-//! [`SMALLEST`] bytes, so that not many can have been where the damage is. Text and zeros are not
-//! start of an entry, so there are few such places, unless someone makes them: [`EFFORT`] ends
+//! [`SMALLEST`] bytes, so that not many can have been in the damaged part. Text and zeros are not
+//! the start of an entry, so there are few such places, unless they are crafted: [`EFFORT`] bounds
 //! that.
 
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::entry::{SMALLEST, plausible};
 /// Bytes of checksums that a search may compute: a tenth of a second or so (not measured).
 const EFFORT: u64 = 64 << 20;
 
-/// What it takes to try a position, in bytes of a checksum (not measured).
+/// The cost of trying a position, in bytes of a checksum (not measured).
 const PER_POSITION: u64 = 256;
 
 /// Returns the first whole entry at `skip` or later in the bytes, of one of these positions: where
@@ -95,7 +95,7 @@ mod tests {
     fn text_and_zeros_are_no_entries_and_a_search_in_what_resembles_them_ends() {
         assert_eq!(find(&vec![0; 1 << 20], 1, 1..u64::MAX), None);
         assert_eq!(find(&vec![b'{'; 1 << 20], 1, 1..u64::MAX), None);
-        // Every ninth byte begins something that could be one.
+        // Every ninth byte begins what could be an entry.
         let resembling = [1, 0, 0, 0, 9, 9, 9, 9, 0].repeat(1 << 17);
         assert_eq!(find(&resembling, 1, 1..u64::MAX), None);
         let (bytes, _) = entries(&[0, 300]);

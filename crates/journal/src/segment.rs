@@ -1,8 +1,8 @@
 //! One file of entries.
 //!
-//! A segment is made with all its bytes, zeros after the header, and never grows: a commit writes
-//! over zeros. So a full disk is met when a segment is made and not in the middle of an entry,
-//! and a commit changes no metadata that would have to be flushed with it.
+//! A segment is created with all its bytes, zeros after the header, and never grows: a commit
+//! writes over zeros. So a full disk shows when a segment is created and not in the middle of an
+//! entry, and a commit changes no metadata that would have to be flushed with it.
 //!
 //! ```text
 //! header: frame (journal id, first position, end of the entries before it, last numbers)
@@ -27,8 +27,8 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
     /// One past the position of its last entry.
     pub(crate) end: u64,
-    /// Where its first entry begins, in bytes; 0 if that is not known yet, because the disk did
-    /// not give it back.
+    /// Where its first entry begins, in bytes; 0 if that is still unknown, because the disk did not
+    /// give it back.
     pub(crate) start: u64,
     /// Where its last entry ends, in bytes.
     pub(crate) length: u64,
@@ -38,25 +38,25 @@ pub(crate) struct Segment {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// Entries of a segment that are gone through damage, with whole ones behind them.
+/// Entries of a segment that are lost through damage, with whole ones after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     /// Position of the first one.
     pub(crate) from: u64,
-    /// Position of the first one behind it; more than `from`.
+    /// Position of the first one after them; more than `from`.
     pub(crate) to: u64,
     /// Where that begins, in bytes.
     pub(crate) offset: u64,
 }
 
-/// What a segment says about all that was before it.
+/// What a segment records about everything before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The journal's name.
     pub(crate) id: String,
     /// Position of the first entry.
     pub(crate) first: u64,
-    /// One past the last entry written before; less than `first` where some could not be written.
+    /// One past the last entry written before; less than `first` if some could not be written.
     pub(crate) follows: u64,
     /// The last number of each stream before.
     pub(crate) streams: Streams,
@@ -84,7 +84,7 @@ impl Header {
     }
 }
 
-/// Makes an empty segment with room for `room` bytes of entries, and at least `size` bytes.
+/// Creates an empty segment with room for `room` bytes of entries, and at least `size` bytes.
 pub(crate) fn create(
     folder: &mut Folder,
     header: &Header,
@@ -112,8 +112,8 @@ pub(crate) fn create(
 }
 
 impl Segment {
-    /// Writes `count` entries after the last one, and waits for the disk if `waits`. Where that
-    /// fails, the segment is as it was, as far as the disk allows.
+    /// Writes `count` entries after the last one, and waits for the disk if `waits`. If that fails,
+    /// the segment is as before, as far as the disk allows.
     pub(crate) fn append(
         &mut self,
         file: &File,
@@ -126,8 +126,8 @@ impl Segment {
             if waits { file.sync_data() } else { Ok(()) }
         };
         write().inspect_err(|_| {
-            // The error that is reported is the first. What stays here if this fails too is
-            // whole entries, or a torn one that the next opening cuts.
+            // The reported error is the first one. If this fails too, what stays here are whole
+            // entries, or a torn one that the next opening cuts off.
             drop(erase(file, self.length, bytes.len() as u64));
         })?;
         self.length += bytes.len() as u64;
@@ -145,7 +145,7 @@ impl Segment {
         self.end.saturating_sub(from) - gone
     }
 
-    /// Position of its first entry at or after `position`, if there is one.
+    /// Returns the position of its first entry at or after `position`, if there is one.
     pub(crate) fn next(&self, position: u64) -> Option<u64> {
         let from = position.max(self.first);
         let mut gaps = self.gaps.iter();
@@ -159,12 +159,12 @@ impl Segment {
         self.gaps.iter().find(|gap| gap.from == position)
     }
 
-    /// Returns `true` if there is no entry in it.
+    /// Returns `true` if it has no entry.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.first
     }
 
-    /// Bytes that it takes on the disk and no entry will fill, if it is left.
+    /// Returns the bytes on the disk that no entry will fill if it is left.
     pub(crate) fn unused(&self) -> u64 {
         self.size.saturating_sub(self.length)
     }
@@ -185,7 +185,7 @@ pub(crate) fn erase(file: &File, mut offset: u64, mut count: u64) -> io::Result<
 }
 
 /// Returns the header of the segment of this position and where the first entry begins, as far as
-/// the disk gives it back.
+/// the disk gives them back.
 pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, FrameError> {
     let (bytes, fault) = frame::load(MAGIC, file, 0, size);
     let whole = match frame::open(MAGIC, &bytes) {
@@ -194,7 +194,7 @@ pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, Fr
         Err(version) => return Err(version),
     };
     Ok(match (whole, fault) {
-        // A file that was given another one's name holds nothing of this position.
+        // A file that was renamed to another one's name holds nothing of this position.
         (Some((header, start)), _) if header.first == first => Read::Header(header, start),
         (Some(_), _) => Read::Damaged(None),
         (None, Some(fault)) => Read::Unreadable(fault),
@@ -211,7 +211,7 @@ pub(crate) fn read_header(file: &File, first: u64, size: u64) -> Result<Read, Fr
 pub(crate) enum Read {
     /// The header, and where the first entry begins, in bytes.
     Header(Header, u64),
-    /// It is not what was written, but this stands where the journal's name was.
+    /// It is not what was written, but this is what is in the place of the journal's name.
     Damaged(Option<String>),
     /// The disk does not give it back.
     Unreadable(io::Error),

@@ -1,4 +1,4 @@
-//! The segments and the head on the disk: written, made room for, deleted.
+//! The segments and the head on the disk: writing, making room, deleting.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,15 +15,15 @@ use crate::reader::Reader;
 use crate::recovery::{Recovery, Useless, recover};
 use crate::segment::{self, Header, Segment};
 
-/// What lies on the disk.
+/// The files on the disk.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) folder: Folder,
-    /// In order, and none reaches into the next.
+    /// In order, without overlap.
     pub(crate) segments: VecDeque<Segment>,
-    /// Files without an entry. They take room, and are the first to make it.
+    /// Files without an entry. They take space, and are the first to be deleted for it.
     useless: Vec<Useless>,
-    /// What the head says when it is written next.
+    /// What the head will say when it is next written.
     pub(crate) record: Record,
     /// Entries dropped since the journal was opened.
     pub(crate) dropped: u64,
@@ -51,25 +51,25 @@ impl Store {
         };
         store.acknowledge(0);
         store.delete_acknowledged();
-        // The capacity may be less than it was.
+        // The capacity may be lower than before.
         store.make_room(0);
         Ok((store, recovered.report))
     }
 
-    /// Bytes of all files.
+    /// Returns the bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|segment| segment.size).sum();
         let useless: u64 = self.useless.iter().map(|useless| useless.size).sum();
         self.head.size() + segments + useless
     }
 
-    /// Entries at or after `position`.
+    /// Returns the number of entries at or after `position`.
     pub(crate) fn entries_from(&self, position: u64) -> u64 {
         let segments = self.segments.iter();
         segments.map(|segment| segment.from(position)).sum()
     }
 
-    /// Writes as many of the entries as go into one segment, at least one, and returns how many.
+    /// Writes as many of the entries as fit into one segment, at least one, and returns how many.
     /// `bytes` begins with the entries, whose lengths are `sizes`.
     pub(crate) fn write(&mut self, sizes: &[u64], bytes: &[u8]) -> io::Result<usize> {
         if self.takes(sizes[0]) {
@@ -83,7 +83,7 @@ impl Store {
         self.append(sizes, bytes).inspect_err(|_| self.leave())
     }
 
-    /// Writes what of the entries goes into the newest segment.
+    /// Writes the entries that fit into the newest segment.
     fn append(&mut self, sizes: &[u64], bytes: &[u8]) -> io::Result<usize> {
         let (Some(segment), Some(file)) = (self.segments.back_mut(), &self.newest) else {
             return Err(io::Error::other("there is no segment to write to"));
@@ -107,27 +107,27 @@ impl Store {
         Ok(count)
     }
 
-    /// Entries at or after `from`, at most `limit`.
+    /// Reads entries at or after `from`, at most `limit`.
     pub(crate) fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
         self.reader
             .read(&self.folder, &self.segments, from, limit)
             .inspect_err(|error| {
                 let newest = self.segments.back().map(|segment| segment.first);
                 if newest.is_some_and(|first| error.file == self.folder.segment(first)) {
-                    // What comes after damage would depend on what is found behind it.
+                    // What comes after damage would depend on what is found there.
                     self.leave();
                 }
             })
     }
 
-    /// These positions have no entry and never will.
+    /// Records that the next `count` positions have no entry and never will.
     pub(crate) fn lose(&mut self, count: u64) {
         self.record.end += count;
         self.record.unwritten += count;
         self.acknowledge(0);
     }
 
-    /// Writes the head; with `firmly`, so that it is not lost to the next writes of it.
+    /// Writes the head; with `firmly`, so that the next writes cannot lose it.
     pub(crate) fn remember(&mut self, firmly: bool) -> io::Result<()> {
         let waits = firmly && self.options.waits();
         self.head
@@ -139,8 +139,8 @@ impl Store {
         self.head.store(&mut self.folder, &self.record, true, true)
     }
 
-    /// Everything before `position` may go, and with it what was lost behind it: what waits then is
-    /// an entry.
+    /// Acknowledges everything before `position`, and with it the lost positions after it: what
+    /// waits then is an entry.
     pub(crate) fn acknowledge(&mut self, position: u64) {
         let position = position.max(self.record.oldest);
         let next = self
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// Deletes the segments of which everything is acknowledged, but not the newest one: it keeps
-    /// the numbers where the head gets lost.
+    /// the numbers if the head gets lost.
     pub(crate) fn delete_acknowledged(&mut self) {
         while self.segments.len() > 1
             && self.segments[0].end <= self.record.oldest
@@ -162,7 +162,7 @@ impl Store {
             .retain(|file| file.first >= oldest || folder.delete(file.first).is_err());
     }
 
-    /// Deletes the oldest segment. False if there is none or the disk does not let it go.
+    /// Deletes the oldest segment. Returns `false` if there is none or it cannot be deleted.
     fn delete_oldest(&mut self) -> bool {
         let Some(first) = self.segments.front().map(|oldest| oldest.first) else {
             return false;
@@ -171,7 +171,7 @@ impl Store {
             return false;
         }
         self.segments.pop_front();
-        // A file that is still open somewhere keeps its room on the disk.
+        // A file that is still open somewhere keeps its space on the disk.
         self.reader.forget(first);
         if self.segments.is_empty() {
             self.newest = None;
@@ -188,8 +188,8 @@ impl Store {
         segment.end == self.record.end && segment.length + needed <= segment.size && !vanished(file)
     }
 
-    /// Leaves the newest segment, so that the next entry begins a new one. The room in it that no
-    /// entry will fill is given back, so that it pushes out nothing that waits.
+    /// Leaves the newest segment, so that the next entry begins a new one. The space in it that no
+    /// entry will fill is given back, so that it does not displace waiting entries.
     fn leave(&mut self) {
         let Some(file) = self.newest.take() else {
             return;
@@ -199,14 +199,14 @@ impl Store {
             return;
         };
         if !segment.is_empty() {
-            // Where this fails, it keeps its room, which counts.
+            // If this fails, it keeps its space, which counts.
             if segment.unused() >= PAGE && file.set_len(segment.length).is_ok() {
                 segment.size = segment.length;
             }
             return;
         }
         let (first, size) = (segment.first, segment.size);
-        // Without a segment the head alone has the numbers.
+        // Without a segment only the head has the numbers.
         if only && self.remember(true).is_err() {
             return;
         }
@@ -222,7 +222,7 @@ impl Store {
         }
     }
 
-    /// Begins a new segment, and drops the oldest ones where it takes their room.
+    /// Begins a new segment, and drops the oldest ones if it needs their space.
     fn rotate(&mut self, needed: u64) -> io::Result<()> {
         self.leave();
         let header = Header {
@@ -258,8 +258,8 @@ impl Store {
         Ok(())
     }
 
-    /// Makes room until this many bytes more are within the capacity. The newest segment stays in
-    /// any case. False if the disk does not let the others go.
+    /// Makes room until this many bytes more are within the capacity. The newest segment always
+    /// stays. Returns `false` if the others cannot be deleted.
     fn make_room(&mut self, more: u64) -> bool {
         while self.bytes() + more > self.options.capacity {
             if self.drop_useless() {
@@ -275,22 +275,22 @@ impl Store {
         true
     }
 
-    /// Deletes a file without an entry. False if there is none that can be deleted.
+    /// Deletes a file without an entry. Returns `false` if there is none that can be deleted.
     fn drop_useless(&mut self) -> bool {
         let mut useless = self.useless.iter();
         let deleted = useless.position(|file| self.folder.delete(file.first).is_ok());
         deleted.map(|index| self.useless.remove(index)).is_some()
     }
 
-    /// Deletes the oldest segment, acknowledged or not; the newest one only if nothing in it
-    /// waits to be acknowledged. False if there is nothing to delete or it cannot be deleted.
+    /// Deletes the oldest segment, acknowledged or not; the newest one only if nothing in it waits
+    /// to be acknowledged. Returns `false` if there is nothing to delete or it cannot be deleted.
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.segments.front() else {
             return false;
         };
         let (end, dropped) = (oldest.end, oldest.from(self.record.oldest));
         if self.segments.len() == 1 {
-            // From here to the next segment the head alone has the numbers.
+            // From here to the next segment only the head has the numbers.
             if dropped > 0 || self.remember(true).is_err() {
                 return false;
             }

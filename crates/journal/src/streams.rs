@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::bytes::{ByteReader, put_text, put_u64};
 
-/// The last numbers by stream. Those that are only taken live in memory; those that are settled
-/// (written, or lost for good) are what goes to disk and is never given again.
+/// The last numbers by stream. Numbers that are only taken live in memory; settled ones (written,
+/// or lost for good) go to disk and are never given again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Streams(BTreeMap<String, Last>);
 
@@ -33,14 +33,15 @@ impl Streams {
         last.taken = last.taken.max(seq);
     }
 
-    /// This number is given for ever.
+    /// Settles this number for ever.
     pub(crate) fn settle(&mut self, stream: &str, seq: u64) {
         let last = self.last(stream);
         last.settled = last.settled.max(seq);
         last.taken = last.taken.max(seq);
     }
 
-    /// The next so many numbers of every stream may have been given, and are not given again.
+    /// Skips the next `count` numbers of every stream: they may have been given, and are not given
+    /// again.
     pub(crate) fn leap(&mut self, count: u64) {
         for last in self.0.values_mut() {
             last.settled = last.settled.max(last.taken).saturating_add(count);
@@ -56,7 +57,7 @@ impl Streams {
         self.0.get_mut(stream).expect("it was put there above")
     }
 
-    /// What is settled here and in `other`.
+    /// Merges what is settled here and in `other`.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (stream, last) in &other.0 {
             self.settle(stream, last.settled);

@@ -16,8 +16,8 @@ use crate::{pages, resync};
 /// Bytes that are read at once, unless an entry is larger.
 const CHUNK: u64 = 64 << 10;
 
-/// Bytes that are searched for what follows a damaged entry. A segment with more than one entry
-/// is no larger.
+/// Bytes that are searched for what follows a damaged entry. A segment with more than one entry is
+/// never larger.
 const SEARCH: u64 = 1 << 20;
 
 /// A place in a segment's file.
@@ -32,14 +32,14 @@ pub(crate) struct Walk {
     buffer: Vec<u8>,
     /// Where that lies in the file, in bytes.
     buffer_at: u64,
-    /// Why it is no more than that.
+    /// The error that kept it from being longer.
     fault: Option<io::Error>,
     /// Bytes that the disk did not give back in searches.
     refused: u64,
 }
 
 impl Walk {
-    /// From the entry of this position, which begins at `offset`.
+    /// Creates a walk from the entry of this position, which begins at `offset`.
     pub(crate) fn new(file: File, position: u64, offset: u64) -> Self {
         Self {
             file,
@@ -52,28 +52,28 @@ impl Walk {
         }
     }
 
-    /// Bytes that the disk did not give back where a whole entry was searched.
+    /// Returns the bytes that the disk did not give back in searches for a whole entry.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Position of the next entry.
+    /// Returns the position of the next entry.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Where the next entry begins, in bytes.
+    /// Returns where the next entry begins, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Goes on with another entry.
+    /// Continues with another entry.
     pub(crate) fn jump(&mut self, position: u64, offset: u64) {
         (self.position, self.offset) = (position, offset);
     }
 
-    /// Returns the entry where it stands, of which nothing lies at `end` or behind; then it stands
-    /// behind it. Where there is no whole entry, it stays where it is.
+    /// Returns the entry at the current place, which has to end before `end`, and moves past it. If
+    /// there is no whole entry, it does not move.
     pub(crate) fn next(&mut self, end: u64) -> io::Result<FoundEntry<'_>> {
         self.fill(end);
         let held = held(&self.buffer, self.buffer_at, self.offset);
@@ -86,19 +86,19 @@ impl Walk {
         Ok(found)
     }
 
-    /// Goes on to the first whole entry behind the damage where it stands, if there is one of a
+    /// Moves to the first whole entry after the damage at the current place, if there is one with a
     /// position below `before`.
     pub(crate) fn resync(&mut self, before: u64, end: u64) -> bool {
         self.search(1, self.position + 1, before, end)
     }
 
-    /// Goes on to the first whole entry, as [`Walk::resync`] does; it may be the one where it
-    /// stands, if the disk did not give that back or nothing says where it begins.
+    /// Moves to the first whole entry, as [`Walk::resync`] does; it may be the one at the current
+    /// place, if the disk did not give that back or its beginning is unknown.
     pub(crate) fn sync(&mut self, before: u64, end: u64) -> bool {
         self.search(0, self.position, before, end)
     }
 
-    /// Lets go of the memory that a large entry took.
+    /// Releases the memory that a large entry took.
     pub(crate) fn rest(&mut self) {
         if self.buffer.len() as u64 > CHUNK {
             self.buffer = Vec::new();

@@ -2,9 +2,9 @@
 //! here, and exported by PyTorch from the same numbers, both run by the same ONNX Runtime.
 //!
 //! `cargo bench -p flawd-onnx --bench efficientnet -- SIZE HIDDEN` takes images of SIZE pixels and
-//! so many hidden channels, 256 and 1024 where nothing is said. PyTorch and torchvision are looked for in `$PYTHON`, or
-//! `python3`; without them only our own time is printed. The two run in turns on one thread, and
-//! the best run of each counts: the ratio is what means something, the seconds do not.
+//! HIDDEN hidden channels; the defaults are 256 and 1024. PyTorch and torchvision are looked for in
+//! `$PYTHON`, or `python3`; without them only our own time is printed. The two run in turns on one
+//! thread, and the best run of each counts: only the ratio is meaningful, the seconds are not.
 //!
 //! The files are left in `target/tmp/efficientnet`: the weights serve `flawd backbone build` too.
 
@@ -99,7 +99,7 @@ fn main() {
     }
 }
 
-/// Writes the weights, and the model of them; gives its size.
+/// Writes the weights, and the model made of them; returns its size.
 fn write_model(folder: &Path, path: &Path, side: usize, hidden: usize) -> usize {
     let weights = random_weights();
     write_tensors(&folder.join("efficientnet-b5.safetensors"), &weights);
@@ -162,7 +162,7 @@ impl Random {
 }
 
 /// Weights of B5 with which neither features nor gradients run away: a variance of 3 / inputs
-/// makes up for what swish takes, and batch norm changes little.
+/// compensates for what swish removes, and batch norm changes little.
 fn random_weights() -> StateDict {
     let mut random = Random(1);
     let architecture = Variant::B5.architecture();
@@ -174,7 +174,7 @@ fn random_weights() -> StateDict {
                 (0.0, 3.0 / (elements as f32 / *output as f32).sqrt())
             }
             _ if name.ends_with(".running_var") => (1.0, 0.2),
-            // The gain of a batch norm; there is no other weight of one axis.
+            // The gain of a batch norm; no other weight has one axis.
             _ if name.ends_with(".weight") => (0.7, 0.2),
             _ => (0.0, 0.1),
         };
@@ -260,7 +260,7 @@ fn write_tensors(path: &Path, tensors: &StateDict) {
     safetensors::serialize_to_file(views, None, path).expect("it can be written");
 }
 
-/// Has PyTorch export the same model; false where it is not there.
+/// Has PyTorch export the same model; returns `false` if PyTorch is missing.
 fn export(folder: &Path, exporter: &str, side: usize, hidden: usize, path: &Path) -> bool {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/efficientnet.py");

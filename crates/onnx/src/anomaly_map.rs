@@ -1,4 +1,4 @@
-//! The product map of a model graph: out of the means of z² over the channels, one a scale.
+//! The product map of a model graph: made from the means of z² over the channels, one per scale.
 
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
@@ -10,9 +10,9 @@ use crate::names::ANOMALY_MAP;
 /// model's input: the cube root of their product, `exp((ln e0 + ln e1 + ln e2) / 3)`.
 ///
 /// The sum of logarithms neither overflows nor vanishes where the product would, least of all in
-/// half precision; an energy of 0 gives -∞ and with it 0, as the product would. Each scale is
-/// brought to the size of the input before: a product of interpolated maps is not an interpolated
-/// product, and at no coarser grid is the result anomalib's.
+/// half precision; an energy of 0 gives -∞ and thus 0, as the product would. Each scale is first
+/// brought to the size of the input: a product of interpolated maps is not an interpolated product,
+/// and no coarser grid gives anomalib's result.
 pub(crate) fn add_geometric_mean(
     builder: &mut GraphBuilder,
     energies: &[Value; SCALES],
@@ -51,8 +51,8 @@ mod tests {
     /// Latents of one image, `[channels, side, side]`, finest first.
     type Latents = [Vec<f32>; SCALES];
 
-    /// The map of a graph that does nothing but to sum up latents, for opset 13 and 18: the oldest,
-    /// and the first with another way to reduce.
+    /// The map of a graph that only aggregates latents, for opset 13 and 18: the oldest, and the
+    /// first with another way to reduce.
     fn maps(kind: MapKind, channels: usize, sides: [usize; SCALES], latents: &Latents) -> Vec<f32> {
         let found = [13, 18].map(|opset| {
             let mut builder = GraphBuilder::new("outputs", opset);

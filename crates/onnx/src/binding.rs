@@ -1,8 +1,8 @@
 //! A session whose buffers are allocated once.
 //!
-//! The image is copied into one tensor that stays, and the results are written into tensors that
-//! stay, so a run allocates nothing of its own. The shapes must be fixed, which those of flawd's
-//! graphs are.
+//! The image is copied into one permanent tensor, and the results are written into permanent
+//! tensors, so a run itself allocates nothing. The shapes must be fixed, as they are in flawd's
+//! graphs.
 
 use flawd_core::image::Size;
 use ort::memory::Allocator;
@@ -65,7 +65,7 @@ impl Binding {
         self.size
     }
 
-    /// Name and shape of each output, in order.
+    /// Returns name and shape of each output, in order.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.outputs
             .iter()

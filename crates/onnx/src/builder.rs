@@ -1,8 +1,8 @@
-//! Writes ONNX graphs, one method an operator.
+//! Writes ONNX graphs, one method per operator.
 //!
 //! A [`GraphBuilder`] collects nodes and constants and encodes them as a model file. It gives every
-//! value its own name, writes each operator in the form that the chosen operator set wants, and
-//! adds nothing by itself: what a graph means is its callers' business. It checks no shapes; the
+//! value its own name, writes each operator in the form that the chosen operator set requires, and
+//! adds nothing on its own: what a graph means is up to its callers. It checks no shapes; the
 //! runtime that loads the file does.
 
 use std::collections::HashSet;
@@ -16,11 +16,11 @@ use crate::proto::{
     TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 
-/// The oldest operator set that the builder writes: its `Clip`, `Resize`, `ReduceSum` and `Slice`
-/// forms hold from here on.
+/// The oldest operator set that the builder writes: its forms of `Clip`, `Resize`, `ReduceSum` and
+/// `Slice` are valid from here on.
 pub const OLDEST_OPSET: i64 = 13;
 
-/// A file of this size cannot be encoded: protocol buffers end at 2 GiB.
+/// A file of this size cannot be encoded: protocol buffers are limited to 2 GiB.
 const LARGEST_FILE: usize = i32::MAX as usize;
 
 /// The file-format version written; operator sets from [`OLDEST_OPSET`] on need at least 7.
@@ -37,7 +37,7 @@ pub struct ModelTooLarge {
 }
 
 impl ModelTooLarge {
-    /// Returns whether a model of so many bytes fits into an ONNX file.
+    /// Checks that a model of this number of bytes fits into an ONNX file.
     ///
     /// # Errors
     /// If it does not.
@@ -54,7 +54,7 @@ impl ModelTooLarge {
 pub struct Value(String);
 
 impl Value {
-    /// Returns the name as it stands in the file.
+    /// Returns the name used in the file.
     pub fn name(&self) -> &str {
         &self.0
     }
@@ -75,7 +75,7 @@ pub enum ElementType {
 /// One dimension of a graph's input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dimension {
-    /// A size that holds for every run.
+    /// A size that is the same for every run.
     Fixed(usize),
     /// A size that a run chooses, under a name.
     Symbol(String),
@@ -93,7 +93,7 @@ impl From<&str> for Dimension {
     }
 }
 
-/// How a window slides in [`GraphBuilder::convolution`].
+/// The window of [`GraphBuilder::convolution`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Height and width.
@@ -107,7 +107,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A square window that keeps a map's size at stride 1, for odd `kernel`.
+    /// Creates a square window that keeps a map's size at stride 1, for odd `kernel`.
     pub fn same(kernel: usize, stride: usize) -> Self {
         Self {
             kernel,
@@ -128,7 +128,7 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// An empty graph for operator set `opset`, which is at least [`OLDEST_OPSET`].
+    /// Creates an empty graph for operator set `opset`, which is at least [`OLDEST_OPSET`].
     pub fn new(name: &str, opset: i64) -> Self {
         Self {
             opset,
@@ -167,14 +167,14 @@ impl GraphBuilder {
         });
     }
 
-    /// A `float32` constant of shape `shape`, its elements in C order.
+    /// Adds a `float32` constant of shape `shape`, its elements in C order.
     pub fn floats(&mut self, name: &str, shape: &[usize], elements: &[f32]) -> Value {
         debug_assert_eq!(shape.iter().product::<usize>(), elements.len());
         let raw = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.constant(name, DataType::Float, shape, raw)
     }
 
-    /// An `int64` constant with one axis.
+    /// Adds an `int64` constant with one axis.
     pub fn integers(&mut self, name: &str, elements: &[i64]) -> Value {
         let raw = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.constant(name, DataType::Int64, &[elements.len()], raw)
@@ -196,92 +196,92 @@ impl GraphBuilder {
         value
     }
 
-    /// Bytes as `float32`.
+    /// Converts bytes to `float32`.
     pub fn cast_to_float(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
     }
 
-    /// Returns the axes of `x` in the order `axes`.
+    /// Puts the axes of `x` into the order `axes`.
     pub fn transpose(&mut self, name: &str, x: &Value, axes: &[i64]) -> Value {
         self.node(name, "Transpose", &[x], vec![ints("perm", axes)])
     }
 
-    /// `a + b`, broadcast.
+    /// Computes `a + b`, broadcast.
     pub fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.node(name, "Add", &[a, b], vec![])
     }
 
-    /// `a - b`, broadcast.
+    /// Computes `a - b`, broadcast.
     pub fn subtract(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.node(name, "Sub", &[a, b], vec![])
     }
 
-    /// `a * b`, broadcast.
+    /// Computes `a * b`, broadcast.
     pub fn multiply(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.node(name, "Mul", &[a, b], vec![])
     }
 
-    /// `x * factor`.
+    /// Computes `x * factor`.
     pub fn scale(&mut self, name: &str, x: &Value, factor: f32) -> Value {
         let factor = self.scalar(&format!("{name}.factor"), factor);
         self.multiply(name, x, &factor)
     }
 
-    /// `exp(x)`.
+    /// Computes `exp(x)`.
     pub fn exp(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Exp", &[x], vec![])
     }
 
-    /// Returns the natural logarithm of `x`.
+    /// Computes the natural logarithm of `x`.
     pub fn log(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Log", &[x], vec![])
     }
 
-    /// `atan(x)`.
+    /// Computes `atan(x)`.
     pub fn atan(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Atan", &[x], vec![])
     }
 
-    /// `|x|`.
+    /// Computes `|x|`.
     pub fn abs(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Abs", &[x], vec![])
     }
 
-    /// `max(x, 0)`.
+    /// Computes `max(x, 0)`.
     pub fn relu(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Relu", &[x], vec![])
     }
 
-    /// `1 / (1 + exp(-x))`.
+    /// Computes `1 / (1 + exp(-x))`.
     pub fn sigmoid(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Sigmoid", &[x], vec![])
     }
 
-    /// `x` where positive, `slope * x` elsewhere.
+    /// Computes `x` where positive, `slope * x` elsewhere.
     pub fn leaky_relu(&mut self, name: &str, x: &Value, slope: f32) -> Value {
         self.node(name, "LeakyRelu", &[x], vec![float("alpha", slope)])
     }
 
-    /// `x` cut to `[low, high]`.
+    /// Clips `x` to `[low, high]`.
     pub fn clip(&mut self, name: &str, x: &Value, low: f32, high: f32) -> Value {
         let low = self.scalar(&format!("{name}.low"), low);
         let high = self.scalar(&format!("{name}.high"), high);
         self.node(name, "Clip", &[x, &low, &high], vec![])
     }
 
-    /// Returns the entries `indices` of axis `axis`.
+    /// Gathers the entries `indices` of axis `axis`.
     pub fn gather(&mut self, name: &str, x: &Value, indices: &[i64], axis: i64) -> Value {
         let indices = self.integers(&format!("{name}.indices"), indices);
         self.node(name, "Gather", &[x, &indices], vec![int("axis", axis)])
     }
 
-    /// Returns the entries `from..to` of axis `axis`.
+    /// Takes the entries `from..to` of axis `axis`.
     pub fn slice(&mut self, name: &str, x: &Value, axis: i64, from: usize, to: usize) -> Value {
         let bounds = [from as i64, to as i64];
         self.sliced(name, x, &bounds[..1], &bounds[1..], &[axis], &[1])
     }
 
-    /// Every `step`-th row and column of an NCHW tensor, from the first on.
+    /// Takes every `step`-th row and column of an NCHW tensor, from the first on.
     pub fn every(&mut self, name: &str, x: &Value, step: usize) -> Value {
         let step = step as i64;
         self.sliced(name, x, &[0, 0], &[i64::MAX; 2], &[2, 3], &[step; 2])
@@ -303,20 +303,20 @@ impl GraphBuilder {
         self.node(name, "Slice", &[x, &starts, &ends, &axes, &steps], vec![])
     }
 
-    /// Returns the tensors `parts` one after another along axis `axis`.
+    /// Concatenates the tensors `parts` along axis `axis`.
     pub fn concat(&mut self, name: &str, parts: &[Value], axis: i64) -> Value {
         let parts: Vec<&Value> = parts.iter().collect();
         self.node(name, "Concat", &parts, vec![int("axis", axis)])
     }
 
-    /// Returns the sum of several tensors of one shape.
+    /// Computes the sum of several tensors of one shape.
     pub fn sum(&mut self, name: &str, terms: &[Value]) -> Value {
         let terms: Vec<&Value> = terms.iter().collect();
         self.node(name, "Sum", &terms, vec![])
     }
 
-    /// 2-D convolution of an NCHW tensor with `weight` `[output, input / groups, kernel, kernel]`
-    /// and `bias` `[output]`.
+    /// Convolves an NCHW tensor in 2-D with `weight` `[output, input / groups, kernel, kernel]` and
+    /// `bias` `[output]`.
     pub fn convolution(
         &mut self,
         name: &str,
@@ -344,33 +344,33 @@ impl GraphBuilder {
         self.node(name, "Conv", &inputs, attributes)
     }
 
-    /// Means over squares of `size` by `size` elements that do not overlap.
+    /// Computes means over squares of `size` by `size` elements without overlap.
     pub fn average_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
         let size = [size as i64; 2];
         let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
         self.node(name, "AveragePool", &[x], attributes)
     }
 
-    /// Returns the mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
+    /// Computes the mean of each map of an NCHW tensor, `[n, channels, 1, 1]`.
     pub fn global_average_pool(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "GlobalAveragePool", &[x], vec![])
     }
 
-    /// Maxima over squares of `size` by `size` elements that do not overlap.
+    /// Computes maxima over squares of `size` by `size` elements without overlap.
     pub fn max_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
         let size = [size as i64; 2];
         let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
         self.node(name, "MaxPool", &[x], attributes)
     }
 
-    /// An NCHW tensor at twice its height and width: bilinear, pixel centres at half positions,
-    /// edges repeated.
+    /// Resizes an NCHW tensor to twice its height and width: bilinear, pixel centres at half
+    /// positions, edges repeated.
     pub fn upsample_twice(&mut self, name: &str, x: &Value) -> Value {
         let scales = self.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
         self.resized(name, &[x, &ABSENT, &scales])
     }
 
-    /// A tensor `[1, 1, h, w]` at another height and width, in the same way.
+    /// Resizes a tensor `[1, 1, h, w]` to another height and width, in the same way.
     pub fn resize(&mut self, name: &str, x: &Value, size: Size) -> Value {
         let sizes = [1, 1, size.height as i64, size.width as i64];
         let sizes = self.integers(&format!("{name}.sizes"), &sizes);
@@ -385,10 +385,11 @@ impl GraphBuilder {
         self.node(name, "Resize", inputs, attributes)
     }
 
-    /// Returns the mean over `axes`, which stay as axes of size 1 if `keep_axes`.
+    /// Computes the mean over `axes`, which stay as axes of size 1 if `keep_axes`.
     pub fn mean(&mut self, name: &str, x: &Value, axes: &[i64], keep_axes: bool) -> Value {
         let keep = int("keepdims", i64::from(keep_axes));
-        // `ReduceMean` takes its axes as an attribute up to operator set 17, as an input after.
+        // `ReduceMean` takes its axes as an attribute up to operator set 17, as an input from 18
+        // on.
         if self.opset < 18 {
             self.node(name, "ReduceMean", &[x], vec![ints("axes", axes), keep])
         } else {
@@ -430,13 +431,13 @@ impl GraphBuilder {
         value
     }
 
-    /// A value that a copied node put out under `name`.
+    /// Returns the value that a copied node outputs under `name`.
     pub(crate) fn copied_value(&self, name: String) -> Value {
         debug_assert!(self.names.contains(&name));
         Value(name)
     }
 
-    /// `name`, or `name` with the first free number where it is taken.
+    /// Returns `name`, or `name` with the first free number if it is taken.
     fn fresh(&mut self, name: &str) -> Value {
         let mut candidate = name.to_owned();
         let mut number = 1;
@@ -450,7 +451,7 @@ impl GraphBuilder {
     /// Returns the model file.
     ///
     /// # Errors
-    /// [`ModelTooLarge`] where it would not fit into one.
+    /// [`ModelTooLarge`] if it would not fit into one.
     pub fn encode(self) -> Result<Vec<u8>, ModelTooLarge> {
         let model = ModelProto {
             ir_version: Some(self.ir_version),

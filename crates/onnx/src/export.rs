@@ -1,9 +1,9 @@
 //! Writes the two ONNX files of a model's life: the feature graph that training runs, and the
 //! shipped model.
 //!
-//! Both begin with the same nodes, so the features that the flow was trained on are the features
-//! that the shipped model computes. All shapes are fixed, and only operators that TensorRT's ONNX
-//! parser takes are added to those of the backbone.
+//! Both begin with the same nodes, so the flow is trained on the same features that the shipped
+//! model computes. All shapes are fixed, and only operators that TensorRT's ONNX parser supports
+//! are added to those of the backbone.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ use crate::flow::{add_flow, add_outputs, add_transform};
 /// Why a graph cannot be written.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ExportError {
-    /// The backbone does not give the features asked for.
+    /// The backbone does not give the requested features.
     #[error(transparent)]
     Features(#[from] FeatureError),
-    /// The flow's numbers make no flow.
+    /// The flow's numbers do not make a flow.
     #[error(transparent)]
     Flow(#[from] FlowSpecError),
     /// A variant of the flow, which is for comparing and not for shipping.
@@ -37,18 +37,18 @@ pub enum ExportError {
         /// Whether they see each other.
         cross_scale: bool,
     },
-    /// The flow's parameters are not as many as its shape wants.
+    /// The number of the flow's parameters does not match its shape.
     #[error("the flow has {expected} parameters, and {found} were given")]
     WrongParameterCount {
-        /// As many as the shape wants.
+        /// The number that the shape requires.
         expected: usize,
-        /// As many as there were.
+        /// The number that was given.
         found: usize,
     },
-    /// A parameter that no score can be computed with.
+    /// A parameter that cannot be used to compute a score.
     #[error("parameter {index} of the flow is {value}")]
     BadParameter {
-        /// Its place.
+        /// Its index.
         index: usize,
         /// Not a number, or infinite.
         value: f32,
@@ -84,7 +84,7 @@ pub enum ExportError {
 /// first. [`FeatureExtractor`](crate::FeatureExtractor) runs it.
 ///
 /// # Errors
-/// If the backbone does not give the features asked for at this size.
+/// If the backbone does not give the requested features at this size.
 pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>, ExportError> {
     let shape = spec.shape(backbone)?;
     let mut builder = GraphBuilder::new("flawd features", backbone.opset());
@@ -99,9 +99,9 @@ pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>,
 /// Returns the shipped model: the graph from an image to score and anomaly map.
 ///
 /// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`: the mean of
-/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`, as `map` says,
-/// whatever its kind in units of the mean of z². `parameters` lie as [`FlowSpec::layout`] says; `metadata`
-/// becomes the file's properties. [`Model`](crate::Model) runs it.
+/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`, of the kind
+/// `map`, always in units of the mean of z². `parameters` are laid out as in [`FlowSpec::layout`];
+/// `metadata` becomes the file's properties. [`Model`](crate::Model) runs it.
 ///
 /// # Errors
 /// If backbone, transform, flow and parameters do not fit together.
@@ -175,7 +175,7 @@ fn check_transform(
             ChannelTransform::Identity => (features, features),
             ChannelTransform::Affine { mean, scale } => (mean.len(), scale.len()),
         };
-        // It leaves the number of channels as it is.
+        // A transform keeps the number of channels.
         if (inputs, outputs) != (features, flow) || inputs != outputs {
             return Err(ExportError::TransformDoesNotFit {
                 scale,

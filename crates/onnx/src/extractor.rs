@@ -20,7 +20,7 @@ impl FeatureExtractor {
     /// Opens a session over the bytes of a feature graph.
     ///
     /// # Errors
-    /// If ONNX Runtime does not take it, or it is not a feature graph.
+    /// If ONNX Runtime rejects it, or it is not a feature graph.
     pub fn load(
         runtime: &Runtime,
         graph: &[u8],

@@ -5,7 +5,7 @@
 //!                                               ├─ [::2,::2] ─ backbone ─► [1,C,h/2,w/2]
 //!                                               └─ [::4,::4] ─ backbone ─► [1,C,h/4,w/4]
 //! ```
-//! The backbone's nodes are copied once a scale, its constants once in all. The smaller images are
+//! The backbone's nodes are copied once per scale, its constants only once. The smaller images are
 //! strided slices of the normalised one, as in the published code: no averaging. Several feature
 //! outputs are averaged down to the coarsest grid among them and concatenated.
 
@@ -30,7 +30,7 @@ pub struct FeatureSpec {
     pub size: Size,
     /// Names of the backbone's outputs to use, at least one.
     pub outputs: Vec<String>,
-    /// What the backbone wants its pixels to look like.
+    /// The normalisation that the backbone expects of its pixels.
     pub normalisation: Normalisation,
 }
 
@@ -39,26 +39,26 @@ pub struct FeatureSpec {
 pub struct FeatureShape {
     /// Channels of all chosen outputs together.
     pub channels: usize,
-    /// Pixels a cell, in both directions.
+    /// Pixels per cell, in both directions.
     pub stride: usize,
     /// Height and width of each scale's map, finest first; each is half of the one before.
     pub maps: [Size; SCALES],
 }
 
-/// What is asked of a backbone, as far as it is asked.
+/// What is requested of a backbone; all of it is optional.
 #[derive(Clone, Debug, Default)]
 pub struct FeatureChoice {
-    /// The outputs to use; empty takes the only one there is.
+    /// The outputs to use; if empty, the only one.
     pub outputs: Vec<String>,
-    /// What it wants its pixels to look like, where its file does not say.
+    /// The normalisation that it expects of its pixels, if its file does not state it.
     pub normalisation: Option<Normalisation>,
 }
 
 impl FeatureChoice {
-    /// Completes the choice from what `backbone` states about itself.
+    /// Completes the choice from what `backbone` states.
     ///
     /// # Errors
-    /// If there are several outputs and none was chosen, or the normalisation is not known.
+    /// If there are several outputs and none was chosen, or the normalisation is unknown.
     pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
         let path = || backbone.path().to_owned();
         let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {
@@ -82,7 +82,7 @@ impl FeatureChoice {
     }
 }
 
-/// Why features cannot be had as asked.
+/// Why features cannot be given as requested.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FeatureError {
     /// The backbone has several outputs and none was chosen.
@@ -96,7 +96,7 @@ pub enum FeatureError {
         /// The outputs it has.
         outputs: Vec<String>,
     },
-    /// The backbone's file does not say what its pixels must look like.
+    /// The backbone's file does not state the normalisation of its pixels.
     #[error(
         "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
          or write the properties mean and std into its metadata", path.display()
@@ -108,7 +108,7 @@ pub enum FeatureError {
     /// No output was named.
     #[error("no backbone output was chosen; the backbone has {}", available.join(", "))]
     NoOutput {
-        /// The outputs there are.
+        /// The available outputs.
         available: Vec<String>,
     },
     /// A name that the backbone does not have.
@@ -116,7 +116,7 @@ pub enum FeatureError {
     UnknownOutput {
         /// The name.
         asked: String,
-        /// The outputs there are.
+        /// The available outputs.
         available: Vec<String>,
     },
     /// An output that is not a feature map.
@@ -140,7 +140,7 @@ pub enum FeatureError {
         /// The other one.
         fine: String,
     },
-    /// The three scales do not come out even.
+    /// The three scales do not divide the size evenly.
     #[error(
         "{size} does not divide: both sides must be multiples of {unit} (the backbone's stride \
          {stride}, four times). The nearest sizes are {}",
@@ -168,7 +168,7 @@ pub enum FeatureError {
         /// The map of each scale.
         maps: Vec<Size>,
     },
-    /// The backbone takes the size, and not the smaller ones that a flow across scales needs too.
+    /// The backbone accepts the size, but not the smaller ones that a flow across scales needs too.
     #[error(
         "the backbone {} takes {size}, and not {smaller}, which the flow's smaller scales need too: \
          export it for any height and width; a network that takes one size alone, as most vision \
@@ -184,7 +184,7 @@ pub enum FeatureError {
         /// Where it does not fit.
         source: Box<ShapeError>,
     },
-    /// The shape of the features cannot be told.
+    /// The shape of the features cannot be determined.
     #[error(transparent)]
     Shape(#[from] ShapeError),
 }
@@ -205,7 +205,7 @@ impl FeatureSpec {
         let probe = Size::new(PROBE, PROBE);
         let stride = match output_maps(backbone, &self.outputs, probe) {
             Ok(maps) => maps.iter().map(|map| map.stride(probe)).max().unwrap_or(1),
-            // A model that was exported for one size says no more about others.
+            // A model that was exported for one size says nothing about others.
             Err(_) => 1,
         };
         let unit = stride * COARSEST;
@@ -288,7 +288,7 @@ struct OutputMap {
 }
 
 impl OutputMap {
-    /// Image pixels a cell, the larger of the two directions.
+    /// Returns the image pixels per cell, the larger of the two directions.
     fn stride(&self, image: Size) -> usize {
         let along =
             |pixels: usize, cells: usize| (pixels as f64 / cells.max(1) as f64).round() as usize;
@@ -345,7 +345,7 @@ fn ratio(fine: Size, coarse: Size) -> Option<usize> {
     (nests && ratio > 0).then_some(ratio)
 }
 
-/// Returns the sizes that divide next to `size`: both sides rounded down and both rounded up.
+/// Returns the divisible sizes next to `size`: both sides rounded down and both rounded up.
 fn nearest(size: Size, unit: usize) -> Vec<Size> {
     let down = |side: usize| (side / unit * unit).max(unit);
     let up = |side: usize| side.div_ceil(unit).max(1).saturating_mul(unit);
@@ -412,7 +412,7 @@ fn normalised_image(builder: &mut GraphBuilder, spec: &FeatureSpec) -> Value {
     builder.add("image.normalised", &scaled, &offset)
 }
 
-/// Copies the part of a backbone that some outputs need, once a scale.
+/// Copies the part of a backbone that some outputs need, once per scale.
 struct Copier<'a> {
     backbone: &'a Backbone,
     outputs: &'a [String],
@@ -447,7 +447,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Returns the copy for `scale`, which reads `image`; gives the values of the outputs.
+    /// Adds the copy for `scale`, which reads `image`; returns the values of the outputs.
     fn copy(&self, builder: &mut GraphBuilder, scale: usize, image: &Value) -> Vec<Value> {
         let renamed = |name: &str| match self.constants.get(name) {
             _ if name.is_empty() => String::new(),

@@ -1,10 +1,10 @@
 //! The default backbone: a fixed bank of filters, written as an ONNX file from formulas.
 //!
-//! flawd makes it by itself, so that a machine without a downloaded network still has features that
-//! see edges, texture and colour. It is a two-layer scattering transform (Bruna and Mallat,
-//! "Invariant Scattering Convolution Networks", PAMI 2013) on a binomial pyramid (Burt and Adelson,
-//! "The Laplacian Pyramid as a Compact Image Code", 1983), with a logarithm after each layer (Andén
-//! and Mallat, "Deep Scattering Spectrum", 2014):
+//! flawd generates it, so that a machine without a downloaded network still has features that see
+//! edges, texture and colour. It is a two-layer scattering transform (Bruna and Mallat, "Invariant
+//! Scattering Convolution Networks", PAMI 2013) on a binomial pyramid (Burt and Adelson, "The
+//! Laplacian Pyramid as a Compact Image Code", 1983), with a logarithm after each layer (Andén and
+//! Mallat, "Deep Scattering Spectrum", 2014):
 //!
 //! ```text
 //! RGB ─ opponent colours ─┬─ luminance ─ pyramid, 4 levels of half the size each
@@ -13,14 +13,14 @@
 //!                         │                    mean and maximum of a cell          → features
 //!                         └─ 3 colours:        mean of a cell, ln of its variance  → features
 //! ```
-//! `ψθ` is a complex Gabor wavelet and `|·|` its modulus, so a response does not depend on where in
-//! the cell a texture lies, only on what it is. The logarithm turns the exposure of a picture, which
-//! multiplies all contrasts, into an offset, which the second layer does not see at all. The maximum
-//! keeps what is small: a crack that crosses a corner of a cell hardly moves its mean. What each of
-//! them is worth is in `models/README.md`.
+//! `ψθ` is a complex Gabor wavelet and `|·|` its modulus, so a response depends only on the
+//! texture, not on where it lies in the cell. The logarithm turns the exposure of a picture, which
+//! multiplies all contrasts, into an offset, which the second layer does not see at all. The
+//! maximum keeps small details: a crack that crosses a corner of a cell hardly changes its mean.
+//! The benefit of each is in `models/README.md`.
 //!
 //! All of it is `Conv`, `Mul`, `Add`, `Sub`, `Relu`, `Log`, `AveragePool`, `MaxPool`, `Slice` and
-//! `Concat`. Nothing is learned: what a trained network knows about objects, this does not.
+//! `Concat`. Nothing is learned: it lacks what a trained network knows about objects.
 
 use std::f64::consts::PI;
 
@@ -28,11 +28,10 @@ use flawd_core::normalisation::{ChannelOrder, Normalisation};
 
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
-/// Name of the file where a bundle or an error has to name one.
+/// Name of the file, for a bundle or an error that has to name one.
 pub const FILE_NAME: &str = "filter-bank.onnx";
 
-/// The output that the flow takes where none is chosen: the coarser one, with a quarter of the
-/// cells.
+/// The output that the flow takes by default: the coarser one, with a quarter of the cells.
 pub const DEFAULT_OUTPUT: &str = "features_s32";
 
 /// Channels of every output: means, then maxima, each of the first and the second order; the
@@ -55,11 +54,11 @@ const MEANS: usize = LEVELS * ORIENTATIONS + PATHS * ORIENTATIONS * ORIENTATIONS
 
 const MAXIMA: usize = LEVELS * ORIENTATIONS + PATHS * ORIENTATIONS * ORIENTATIONS;
 
-/// Pixels a cell of the finer output.
+/// Pixels per cell of the finer output.
 const STRIDE: usize = 16;
 
-/// Side of a wavelet in pixels, its angular frequency in radians a pixel, and the deviation of its
-/// envelope: an octave's band around a period of four pixels.
+/// Side of a wavelet in pixels, its angular frequency in radians per pixel, and the deviation of
+/// its envelope: an octave's band around a period of four pixels.
 const KERNEL: usize = 7;
 const FREQUENCY: f64 = PI / 2.0;
 const DEVIATION: f64 = 1.7;
@@ -125,7 +124,7 @@ pub fn filter_bank() -> Vec<u8> {
     graph.encode().expect("a few filters are far below 2 GiB")
 }
 
-/// What is known of each cell of the finer output.
+/// The features of each cell of the finer output.
 #[derive(Default)]
 struct Cells {
     means: Vec<Value>,
@@ -143,8 +142,8 @@ impl Cells {
     }
 }
 
-/// Luminance, red against green and yellow against blue, each with weights of length 1
-/// (van de Sande, Gevers, Snoek, "Evaluating Color Descriptors", PAMI 2010).
+/// Adds luminance, red against green and yellow against blue, each with weights of length 1 (van de
+/// Sande, Gevers, Snoek, "Evaluating Color Descriptors", PAMI 2010).
 fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
     let (third, half, sixth) = (
         3f32.sqrt().recip(),
@@ -189,14 +188,14 @@ fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, fl
     logarithm(graph, name, &energy, floor)
 }
 
-/// `ln(floor² + energy)`.
+/// Adds `ln(floor² + energy)`.
 fn logarithm(graph: &mut GraphBuilder, name: &str, energy: &Value, floor: f32) -> Value {
     let floor = graph.floats(&format!("{name}.floor"), &[], &[floor * floor]);
     let raised = graph.add(&format!("{name}.raised"), energy, &floor);
     graph.log(name, &raised)
 }
 
-/// Half the height and width, after the binomial filter 1 4 6 4 1 in both directions.
+/// Halves height and width, after the binomial filter 1 4 6 4 1 in both directions.
 fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Value {
     let row = [1.0, 4.0, 6.0, 4.0, 1.0].map(|weight: f32| weight / 16.0);
     let square: Vec<f32> = row.iter().flat_map(|a| row.map(|b| a * b)).collect();
@@ -212,7 +211,7 @@ fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Val
     graph.convolution(name, x, &weights, None, window)
 }
 
-/// Mean and logarithmic variance of each colour over a cell, at half resolution against noise.
+/// Adds mean and logarithmic variance of each colour over a cell, at half resolution against noise.
 fn local_statistics(graph: &mut GraphBuilder, colours: &Value) -> [Value; 2] {
     let cell = STRIDE / 2;
     let colours = half(graph, "colours.half", colours, COLOURS);
@@ -233,8 +232,9 @@ fn orientation(index: usize) -> f64 {
     PI * index as f64 / ORIENTATIONS as f64
 }
 
-/// One part of a Gabor wavelet, row by row, the waves running at `angle` from the x axis: even with
-/// phase 0 and odd with a quarter turn. It is blind to a constant image and has unit length.
+/// Returns one part of a Gabor wavelet, row by row, the waves running at `angle` from the x axis:
+/// even with phase 0 and odd with a quarter turn. It is blind to a constant image and has unit
+/// length.
 fn wavelet(angle: f64, phase: f64) -> Vec<f32> {
     let (sine, cosine) = angle.sin_cos();
     let radius = (KERNEL / 2) as f64;

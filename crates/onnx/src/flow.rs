@@ -1,9 +1,9 @@
 //! The second half of a model graph: features in, score and anomaly map out.
 //!
-//! The flow is written as its formulas stand in the paper's code, with four differences that
-//! change no number beyond rounding: each block's permutation and its split into halves are one
-//! gather a half; the gains `gamma` are multiplied into the weights and biases of the second layer;
-//! in wide flows what is upsampled is convolved before and not after (`upsampled.rs`); and the
+//! The flow is written as the formulas of the paper's code, with four differences that change no
+//! number beyond rounding: each block's permutation and its split into halves are one gather per
+//! half; the gains `gamma` are multiplied into the weights and biases of the second layer; in wide
+//! flows maps are convolved before upsampling and not after (`upsampled.rs`); and the
 //! log-determinant, which no score needs, is not computed.
 
 use std::ops::Range;
@@ -49,7 +49,7 @@ fn centre(builder: &mut GraphBuilder, name: &str, x: &Value, mean: &[f32]) -> Va
     builder.subtract(&format!("{name}.centred"), x, &mean)
 }
 
-/// Adds the published flow, not a variant of it; gives the latents of each scale.
+/// Adds the published flow, not a variant of it; returns the latents of each scale.
 pub(crate) fn add_flow(
     builder: &mut GraphBuilder,
     features: Maps,
@@ -117,8 +117,8 @@ impl Coupling<'_> {
         })
     }
 
-    /// `x * exp(e(s)) + t`, where `moves` holds `s` in its first `channels` channels and `t` in the
-    /// others.
+    /// Adds `x * exp(e(s)) + t`, where `moves` holds `s` in its first `channels` channels and `t`
+    /// in the others.
     fn affine(&mut self, name: &str, x: &Value, moves: &Value, channels: usize) -> Value {
         let name = format!("{}.{name}", self.name);
         let builder = &mut *self.builder;
@@ -141,8 +141,8 @@ impl Coupling<'_> {
         builder.add(&name, &scaled, &t)
     }
 
-    /// A cross-scale subnet: one hidden layer at each scale; neighbouring scales are mixed in the
-    /// second.
+    /// Adds a cross-scale subnet: one hidden layer at each scale; neighbouring scales are mixed in
+    /// the second.
     fn subnet(&mut self, name: &str, layout: &SubnetLayout, x: &Maps) -> Maps {
         let gamma = &self.parameters[layout.gamma.clone()];
         let name = format!("{}.{name}", self.name);
@@ -186,7 +186,7 @@ impl Coupling<'_> {
         ]
     }
 
-    /// A convolution of `x` upsampled, with its weight and bias multiplied by `gain`.
+    /// Adds a convolution of `x` upsampled, with its weight and bias multiplied by `gain`.
     fn of_upsampled(&mut self, name: &str, layout: &ConvLayout, x: &Value, gain: f32) -> Value {
         if layout.input < upsampled::WORTH_FROM {
             let wide = self.builder.upsample_twice(&format!("{name}.wide"), x);
@@ -205,13 +205,13 @@ impl Coupling<'_> {
         self.builder.add(name, &sum, &bias)
     }
 
-    /// Parameters multiplied by `gain`.
+    /// Returns parameters multiplied by `gain`.
     fn scaled(&self, range: &Range<usize>, gain: f32) -> Vec<f32> {
         let parameters = self.parameters[range.clone()].iter();
         parameters.map(|x| x * gain).collect()
     }
 
-    /// A convolution with its weight and bias multiplied by `gain`.
+    /// Adds a convolution with its weight and bias multiplied by `gain`.
     fn convolution(
         &mut self,
         name: &str,
@@ -241,8 +241,8 @@ impl Coupling<'_> {
     }
 }
 
-/// Adds what is reported of the latents: the score and the anomaly map. `input` is the size of the
-/// model's input.
+/// Adds what is reported about the latents: the score and the anomaly map. `input` is the size of
+/// the model's input.
 pub(crate) fn add_outputs(
     builder: &mut GraphBuilder,
     latents: &Maps,
@@ -267,8 +267,8 @@ pub(crate) fn add_outputs(
     [score, map]
 }
 
-/// Half the mean square over the latents of all scales together. Each scale has a quarter of the
-/// cells of the one before, so the scales' means have the weights 16, 4 and 1.
+/// Adds half the mean square over the latents of all scales together. Each scale has a quarter of
+/// the cells of the one before, so the scales' means have the weights 16, 4 and 1.
 fn mean_over_latents(builder: &mut GraphBuilder, energies: &Maps) -> Value {
     const CELLS: [f32; SCALES] = [16.0, 4.0, 1.0];
     let all: f32 = CELLS.iter().sum();
@@ -348,7 +348,7 @@ mod tests {
         let graph = builder.encode().expect("a small file");
 
         let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
-        // The golden block has no permutation, so each input undoes the one that it will meet.
+        // The golden block has no permutation, so each input undoes the one to come.
         let permutation = &spec.permutations()[0];
         let permuted = each_scale(|scale| {
             let cells = SIDES[scale] * SIDES[scale];

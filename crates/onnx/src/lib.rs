@@ -1,7 +1,7 @@
 //! Everything ONNX: reading backbones, writing model files, running them.
 //!
-//! This is the one place that names ONNX Runtime. It knows what a flow's graph looks like and
-//! nothing of training, bundles, configuration or cameras.
+//! Only this crate names ONNX Runtime. It knows what a flow's graph looks like, and nothing about
+//! training, bundles, configuration or cameras.
 //!
 //! * writing: [`Backbone`] → [`feature_graph`] and [`model_graph`], with a [`GraphBuilder`];
 //! * running: [`Runtime`] → [`FeatureExtractor`] for the first, [`Model`] for the second.

@@ -19,12 +19,12 @@ pub struct Model {
     provider: &'static str,
 }
 
-/// What a model says of one image.
+/// The result of a model for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// How unusual the image is; finite. Around 0.5 for a good part.
     pub score: f32,
-    /// How unusual each place of it is.
+    /// How unusual each place of the image is.
     pub anomaly_map: AnomalyMap,
 }
 
@@ -32,7 +32,7 @@ impl Model {
     /// Opens a session over the model file `path`.
     ///
     /// # Errors
-    /// If the file is unreadable, damaged or no model of flawd's, or a provider cannot be had.
+    /// If the file is unreadable, damaged or not a flawd model, or a provider is unavailable.
     pub fn load(
         runtime: &Runtime,
         path: &Path,
@@ -74,7 +74,7 @@ impl Model {
         self.map_size
     }
 
-    /// A property that was written into the file.
+    /// Returns a property that was written into the file.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }

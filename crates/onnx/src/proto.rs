@@ -3,8 +3,8 @@
 //! Written from `onnx.proto` (proto2). Every message that can occur in a model file is here, so
 //! that reading a file and writing it again loses nothing. Field numbers, types and the packing of
 //! repeated numbers are part of the file format; names and comments are ONNX's own, shortened.
-//! `prost` adds a getter for each optional field, which gives the default where it is absent. This
-//! module knows the encoding and nothing of what a graph means.
+//! `prost` adds a getter for each optional field, which returns the default if it is absent. This
+//! module knows the encoding and nothing about the meaning of a graph.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -341,7 +341,7 @@ pub(crate) struct DimensionProto {
     pub(crate) denotation: Option<String>,
 }
 
-/// What is known of a dimension.
+/// What is known about a dimension.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum DimensionValue {
     #[prost(int64, tag = "1")]
@@ -455,7 +455,7 @@ pub(crate) struct SimpleShardedDimProto {
 }
 
 impl TensorProto {
-    /// Returns the elements of an `int64` tensor; nothing where it is of another type or stored
+    /// Returns the elements of an `int64` tensor; `None` if it is of another type or stored
     /// elsewhere.
     pub(crate) fn int64_values(&self) -> Option<Vec<i64>> {
         if self.data_type != Some(DataType::Int64 as i32) {
@@ -470,7 +470,7 @@ impl TensorProto {
         })
     }
 
-    /// Returns the elements of a `float` tensor; nothing where it is of another type or stored
+    /// Returns the elements of a `float` tensor; `None` if it is of another type or stored
     /// elsewhere.
     pub(crate) fn float_values(&self) -> Option<Vec<f32>> {
         if self.data_type != Some(DataType::Float as i32) {
@@ -493,29 +493,29 @@ impl NodeProto {
             .find(|attribute| attribute.name.as_deref() == Some(name))
     }
 
-    /// An integer attribute.
+    /// Returns an integer attribute.
     pub(crate) fn int(&self, name: &str) -> Option<i64> {
         self.attribute(name)?.i
     }
 
-    /// A list-of-integers attribute.
+    /// Returns a list-of-integers attribute.
     pub(crate) fn ints(&self, name: &str) -> Option<&[i64]> {
         Some(&self.attribute(name)?.ints)
     }
 
-    /// A text attribute.
+    /// Returns a text attribute.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.attribute(name)?.s.as_deref()?).ok()
     }
 
-    /// A tensor attribute.
+    /// Returns a tensor attribute.
     pub(crate) fn tensor(&self, name: &str) -> Option<&TensorProto> {
         self.attribute(name)?.t.as_ref()
     }
 }
 
 impl ValueInfoProto {
-    /// Returns the tensor type; nothing where the value is of another kind or untyped.
+    /// Returns the tensor type; `None` if the value is of another kind or untyped.
     pub(crate) fn tensor_type(&self) -> Option<&TensorType> {
         match self.r#type.as_ref()?.value.as_ref()? {
             TypeValue::Tensor(tensor) => Some(tensor),
@@ -525,7 +525,7 @@ impl ValueInfoProto {
 }
 
 impl DimensionProto {
-    /// Returns the size, where the file fixes it.
+    /// Returns the size, if the file fixes it.
     pub(crate) fn fixed(&self) -> Option<i64> {
         match self.value {
             Some(DimensionValue::Value(size)) => Some(size),
@@ -540,8 +540,8 @@ mod tests {
 
     use super::*;
 
-    /// Other writers put fields in the order of their numbers too, so a file that was understood
-    /// in full is written as it was read, byte for byte.
+    /// Other writers put fields in the order of their numbers too, so a file that was fully
+    /// understood is written as it was read, byte for byte.
     #[test]
     fn a_file_of_another_writer_is_written_as_it_was_read() {
         let file = "../../../shared/data/backbones/mobilenet_v2_features.onnx";

@@ -1,8 +1,8 @@
 //! Execution providers: the hardware that runs a model.
 //!
-//! Registration is strict. A provider that cannot be had is an error that names it, and the CPU
-//! takes no part of a model unless it is listed: an inspection line must not become slow, or
-//! change its numbers, without anyone being told.
+//! Registration is strict. An unavailable provider is an error that names it, and the CPU runs no
+//! part of a model unless it is listed: an inspection line must not silently become slow or change
+//! its numbers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use ort::ep::{self, ExecutionProviderDispatch};
 /// A provider and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// The processor. Always there.
+    /// The processor. Always available.
     Cpu,
     /// An NVIDIA GPU through CUDA.
     Cuda(CudaOptions),
@@ -26,7 +26,7 @@ pub enum Provider {
 pub struct CudaOptions {
     /// Which GPU, counted from 0.
     pub device: u32,
-    /// Limit of the memory arena in bytes; none: all of the GPU's.
+    /// Limit of the memory arena in bytes; `None`: all of the GPU's.
     pub memory_limit: Option<usize>,
 }
 
@@ -35,13 +35,13 @@ pub struct CudaOptions {
 pub struct TensorRtOptions {
     /// Which GPU, counted from 0.
     pub device: u32,
-    /// Lets TensorRT compute in half precision where that is faster.
+    /// Lets TensorRT compute in half precision if that is faster.
     pub fp16: bool,
-    /// Folder that keeps built engines; none: built again at every start, which takes minutes.
+    /// Folder that keeps built engines; `None`: built again at every start, which takes minutes.
     pub engine_cache: Option<PathBuf>,
     /// Folder that keeps measured kernel timings, which make the next build faster.
     pub timing_cache: Option<PathBuf>,
-    /// Limit of scratch memory during build and run, in bytes; none: TensorRT's own.
+    /// Limit of scratch memory during build and run, in bytes; `None`: TensorRT's default.
     pub workspace_limit: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ impl Provider {
                     .with_fp16(options.fp16)
                     // Parts of a graph run one after the other, so they can share their scratch.
                     .with_context_memory_sharing(true)
-                    // An engine for one GPU alone is the faster one, and it is kept for it alone.
+                    // An engine for one GPU only is faster, and it is cached for that GPU only.
                     .with_engine_hw_compatible(false);
                 if let Some(limit) = options.workspace_limit {
                     tensorrt = tensorrt.with_max_workspace_size(limit);
@@ -119,7 +119,7 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A name that is not a provider's.
+/// A name that is not that of a provider.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not an execution provider: choose cpu, cuda or tensorrt")]
 pub struct UnknownProvider(String);

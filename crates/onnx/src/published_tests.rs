@@ -29,7 +29,7 @@ fn folder(from_here: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(from_here)
 }
 
-/// Runs a graph on one sample; gives all outputs by name.
+/// Runs a graph on one sample; returns all outputs by name.
 fn run(graph: &[u8], inputs: &[ArrayD<f32>]) -> BTreeMap<String, Vec<f32>> {
     let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::builder(runtime.environment())
@@ -126,8 +126,8 @@ fn imported_flows_score_as_both_publications_do() {
     }
 }
 
-/// The published numbers begin with an image of any floats, so everything behind the normalisation
-/// is taken out of a shipped model, and nothing in it is changed.
+/// The published numbers begin with an image of any floats, so everything after the normalisation
+/// is extracted unchanged from a shipped model.
 fn behind_the_normalisation(model: &[u8], size: Size) -> (Vec<u8>, [Value; SCALES]) {
     const NORMALISED: &str = "image.normalised";
     let model = ModelProto::decode(model).expect("a model");

@@ -1,8 +1,8 @@
-//! Finds and loads the ONNX Runtime library, once a process.
+//! Finds and loads the ONNX Runtime library, once per process.
 //!
 //! The library is loaded while the program runs, so that the same program serves a laptop and a
-//! board with its own build of it. Nothing is guessed: a library that was named and does not work is
-//! an error, not a reason to look elsewhere.
+//! board with its own build of the library. Nothing is guessed: a named library that does not work
+//! is an error, not a reason to look elsewhere.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub const LIBRARY_VARIABLE: &str = "FLAWD_ONNXRUNTIME";
 /// Where a checkout keeps the library, in the program's folder or any folder above it.
 const CHECKOUT_FOLDER: &str = ".runtime/onnxruntime";
 
-/// How the file is called; releases add a version behind it.
+/// The name of the file; releases append a version.
 const LIBRARY: &str = "libonnxruntime.so";
 
 /// The oldest minor version of ONNX Runtime 1 that this build can use.
@@ -32,10 +32,10 @@ pub struct Runtime {
     environment: Environment,
 }
 
-/// Why there is no ONNX Runtime to run models with.
+/// Why ONNX Runtime is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// It is nowhere.
+    /// It was not found.
     #[error(
         "the ONNX Runtime library was not found. Looked for {}. {HowToGet}",
         list(tried)
@@ -44,12 +44,12 @@ pub enum RuntimeError {
         /// Where it was looked for, in order.
         tried: Vec<PathBuf>,
     },
-    /// The file that was named is not there.
+    /// The file that was named does not exist.
     #[error("there is no ONNX Runtime library at {}, which {named_by} names. {HowToGet}", path.display())]
     NoSuchFile {
         /// The place.
         path: PathBuf,
-        /// Who named it.
+        /// What named it.
         named_by: &'static str,
     },
     /// The system cannot load the file.
@@ -57,10 +57,10 @@ pub enum RuntimeError {
     NotLoadable {
         /// The file.
         path: PathBuf,
-        /// What the system's loader said.
+        /// The error of the system's loader.
         cause: String,
     },
-    /// A library, but another one.
+    /// A library, but not ONNX Runtime.
     #[error("{} is a library, but not ONNX Runtime. {HowToGet}", path.display())]
     WrongLibrary {
         /// The file.
@@ -94,12 +94,12 @@ pub enum RuntimeError {
     DoesNotStart {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Its error.
         source: ort::Error,
     },
 }
 
-/// The way out of every error above.
+/// The remedy for every error above.
 struct HowToGet;
 
 impl fmt::Display for HowToGet {
@@ -122,19 +122,20 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 /// Set by the first load that succeeds. It keeps the environment alive to the end of the process:
-/// ONNX Runtime allows one, and cannot make a second after the first is gone.
+/// ONNX Runtime allows one, and cannot create a second one after the first is gone.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
-    /// Loads the library, or gives the one that is loaded.
+    /// Loads the library, or returns the loaded one.
     ///
-    /// It is taken from the first of: `explicit`; the environment variable [`LIBRARY_VARIABLE`];
-    /// the program's folder and `.runtime/onnxruntime` there or in any folder above; the system's
-    /// loader.
+    /// It is taken from the first of these: `explicit`; the environment variable
+    /// [`LIBRARY_VARIABLE`]; the program's folder and `.runtime/onnxruntime` there or in any folder
+    /// above; the system's loader.
     ///
     /// Microsoft's builds of the library report their use to their maker from the moment they are
-    /// loaded, unless `ORT_DISABLE_TELEMETRY` is set in the environment before: a program sets it
-    /// first of all, since this function cannot know whether other threads read the environment.
+    /// loaded, unless `ORT_DISABLE_TELEMETRY` is set in the environment beforehand: a program sets
+    /// it at its very start, since this function cannot know whether other threads read the
+    /// environment.
     ///
     /// # Errors
     /// A [`RuntimeError`] that says what was tried and how to get the library.
@@ -165,18 +166,18 @@ impl Runtime {
         Ok(loaded.insert(runtime).clone())
     }
 
-    /// Returns the library's file, or its name where the system's loader found it.
+    /// Returns the library's file, or its name if the system's loader found it.
     pub fn library(&self) -> &Path {
         &self.library
     }
 
-    /// What the library says of its build: version, commit, compiler options.
+    /// Returns the library's build information: version, commit, compiler options.
     pub fn build_info(&self) -> &'static str {
         ort::info()
     }
 
-    /// Names of the execution providers that this build of the library has in it. One that is here
-    /// may still lack a driver or its own library.
+    /// Returns the names of the execution providers in this build of the library. A listed one may
+    /// still lack a driver or its own library.
     pub fn providers(&self) -> Vec<&'static str> {
         let known = [
             ("tensorrt", ep::TensorRT::is_available()),
@@ -199,8 +200,8 @@ impl Runtime {
             return Self::open(&file);
         }
         match Self::open(Path::new(LIBRARY)) {
-            // One that is there and cannot be loaded, for want of memory for example, is another
-            // matter.
+            // One that exists but cannot be loaded, for lack of memory for example, is a different
+            // case.
             Err(RuntimeError::NotLoadable { cause, .. }) if cause.contains("No such file") => {
                 let mut tried: Vec<_> = folders.iter().map(|folder| folder.join(LIBRARY)).collect();
                 tried.push(PathBuf::from(format!(
@@ -252,7 +253,7 @@ fn load_error(path: PathBuf, error: LoadDynamicError) -> RuntimeError {
     }
 }
 
-/// What the system itself says: the errors around it say no more than that something failed.
+/// Returns the system's own message: the errors around it say only that something failed.
 fn innermost(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.last().map(ToString::to_string).unwrap_or_default()

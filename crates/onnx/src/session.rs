@@ -17,16 +17,16 @@ use crate::runtime::Runtime;
 pub struct SessionOptions {
     /// The providers in order of preference, at least one. What none of them can run is an error.
     pub providers: Vec<Provider>,
-    /// Threads that share the work of one operator on the CPU; 0 for one a core.
+    /// Threads that share the work of one operator on the CPU; 0 for one per core.
     ///
     /// Idle threads of the pool sleep instead of spinning. The daemon shares its cores with capture
-    /// and decoding: on two cores that had other work too, spinning took 1.9 times as long an image
-    /// (150 ms instead of 80) and twice the processor time.
+    /// and decoding: on two cores that had other work too, spinning took 1.9 times as long per
+    /// image (150 ms instead of 80) and twice the processor time.
     pub intra_threads: usize,
 }
 
 impl Default for SessionOptions {
-    /// Returns the CPU, all cores.
+    /// Returns the options for the CPU, all cores.
     fn default() -> Self {
         Self {
             providers: vec![Provider::Cpu],
@@ -43,7 +43,7 @@ pub enum ModelError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The bytes are not an ONNX model.
@@ -51,15 +51,15 @@ pub enum ModelError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What ONNX Runtime said.
+        /// ONNX Runtime's error.
         source: Error,
     },
-    /// A whole ONNX file that ONNX Runtime does not take.
+    /// A whole ONNX file that ONNX Runtime rejects.
     #[error("ONNX Runtime cannot load {}", path.display())]
     NotLoaded {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// ONNX Runtime's error.
         source: Error,
     },
     /// An ONNX model, but not of the kind asked for.
@@ -67,13 +67,13 @@ pub enum ModelError {
     WrongKind {
         /// The file.
         path: PathBuf,
-        /// What is not as it should be.
+        /// What is wrong with it.
         what: String,
     },
     /// The list of providers is empty.
     #[error("no execution provider is listed: list at least one of tensorrt, cuda and cpu")]
     NoProvider,
-    /// A provider cannot be had.
+    /// A provider is unavailable.
     #[error(
         "the execution provider `{provider}` cannot be used; install what it needs, or list another \
          provider (`cpu` always works)"
@@ -81,10 +81,10 @@ pub enum ModelError {
     Provider {
         /// Its name.
         provider: &'static str,
-        /// What ONNX Runtime said.
+        /// ONNX Runtime's error.
         source: Error,
     },
-    /// ONNX Runtime does not take a setting.
+    /// ONNX Runtime rejects a setting.
     #[error("ONNX Runtime refuses the session's settings")]
     Options(#[source] Error),
     /// The image does not have the model's size.
@@ -152,7 +152,7 @@ pub(crate) fn open(
     };
     session.map_err(|error| match error.code() {
         ErrorCode::InvalidProtobuf => damaged(error),
-        // There is no code for a file that ends before its graph.
+        // There is no error code for a file that ends before its graph.
         _ if error.message().contains("No graph was found") => damaged(error),
         _ => ModelError::NotLoaded {
             path: source.path(),

@@ -1,20 +1,20 @@
 //! A convolution of an upsampled map at a quarter of the multiplications.
 //!
 //! Upsampling works on each channel alone, and a tap of the kernel mixes channels at one place, so
-//! the two change places: all taps at the low resolution as one convolution of one pixel, then
+//! the two can be swapped: all taps at the low resolution as one convolution of one pixel, then
 //! upsampling, then each tap shifted to where it belongs, and the sum of all.
 //!
 //! ```text
 //! x [c,h,w] ─ 1x1 ─► [k²·out,h,w] ─ upsample ─► [k²·out,2h,2w] ─ shift ─ slices ─ + ─► [out,2h,2w]
 //! ```
-//! The shift is a convolution of each channel with a kernel that is 1 at its tap and 0 elsewhere. It
-//! sees zeros around the upsampled map, as the whole convolution does, so nothing changes but the
-//! order of additions.
+//! The shift is a convolution of each channel with a kernel that is 1 at its tap and 0 elsewhere.
+//! It sees zeros around the upsampled map, as the whole convolution does, so only the order of
+//! additions changes.
 
 use crate::builder::{GraphBuilder, Value, Window};
 
-/// From how many channels on it pays: what is saved goes with them, what is added does not.
-/// Measured with one thread on x86-64 with AVX-512, maps of 8 to 24 cells a side.
+/// The number of channels from which it pays: the savings grow with them, the overhead does not.
+/// Measured with one thread on x86-64 with AVX-512, maps of 8 to 24 cells per side.
 pub(crate) const WORTH_FROM: usize = 256;
 
 /// A convolution's numbers: weight `[output, input, kernel, kernel]` in C order, `kernel` odd.
@@ -25,7 +25,7 @@ pub(crate) struct Taps<'a> {
     pub(crate) weight: &'a [f32],
 }
 
-/// Returns the convolution of `x` upsampled twice, stride 1, zeros around, without a bias.
+/// Adds the convolution of `x` upsampled twice, stride 1, zeros around, without a bias.
 pub(crate) fn add(builder: &mut GraphBuilder, name: &str, taps: &Taps, x: &Value) -> Value {
     let &Taps {
         output,

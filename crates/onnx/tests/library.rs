@@ -54,7 +54,7 @@ fn a_file_that_is_no_library_is_an_error_with_the_loaders_cause() {
     assert!(matches!(error, RuntimeError::NotLoadable { .. }), "{error}");
     check_way_out(&error);
     let text = error.to_string();
-    // The loader's own words; what stands around them says no more than "dlopen failed".
+    // The loader's own message; the text around it says only "dlopen failed".
     assert!(!text.contains("dlopen failed"), "{text}");
     assert!(text.matches("libonnxruntime.so").count() > 1, "{text}");
 }

@@ -1,8 +1,8 @@
-//! What a piece of work takes of the machine: memory and processor time, counted in the thread
-//! that does it. For tests alone.
+//! Measures what a piece of work uses: memory and processor time, counted in its thread. For tests
+//! only.
 //!
-//! A program that has this crate among its dependencies has its allocator too. It knows nothing of
-//! flawd.
+//! A program that has this crate among its dependencies has its allocator too. It knows nothing
+//! about flawd.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,26 +11,26 @@ use std::{ptr, thread};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What was taken.
+/// What was used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Bytes of memory held at a time, at most; with what was asked for and refused.
+    /// Peak bytes of memory held, including what was requested and refused.
     pub peak: usize,
-    /// Bytes of memory asked for in all, which stands for the work that was done.
+    /// Bytes of memory requested in total, a measure of the work that was done.
     pub total: usize,
-    /// Time on a processor.
+    /// Processor time.
     pub time: Duration,
 }
 
-/// What `work` takes in this thread.
+/// Measures what `work` uses in this thread.
 pub fn count(work: impl FnOnce()) -> Taken {
     count_within(usize::MAX, work)
 }
 
-/// What `work` takes in this thread, where it is given so many bytes at a time and no more. The
-/// first that it asks for beyond is refused, as on a machine that is out of memory, so that a
-/// mistake does not take the machine down. From then on, and in a panic, it is given everything:
-/// it may be about to say what is wrong.
+/// Measures what `work` uses in this thread, with at most `most` bytes held at a time. The first
+/// request beyond is refused, as on a machine that is out of memory, so that a mistake does not
+/// take the machine down. From then on, and in a panic, everything is granted: it may be about to
+/// report what is wrong.
 pub fn count_within(most: usize, work: impl FnOnce()) -> Taken {
     let begun = thread_time();
     BOOK.set(Book {
@@ -46,12 +46,12 @@ pub fn count_within(most: usize, work: impl FnOnce()) -> Taken {
     }
 }
 
-/// Processor time of this thread up to now.
+/// Returns the processor time of this thread so far.
 pub fn thread_time() -> Duration {
     time_of(ClockId::ThreadCPUTime)
 }
 
-/// Processor time of all threads of this process up to now.
+/// Returns the processor time of all threads of this process so far.
 pub fn process_time() -> Duration {
     time_of(ClockId::ProcessCPUTime)
 }
@@ -81,7 +81,7 @@ thread_local! {
     static BOOK: Cell<Book> = const { Cell::new(Book::EMPTY) };
 }
 
-/// Books that memory is taken and given back at once; false where that is more than allowed.
+/// Books memory that is taken and given back at once; returns `false` if that is more than allowed.
 fn book(taken: usize, given: usize) -> bool {
     let entry = BOOK.try_with(|book| {
         let mut all = book.get();
@@ -98,7 +98,7 @@ fn book(taken: usize, given: usize) -> bool {
         book.set(all);
         allowed
     });
-    // A thread that ends has no book any more.
+    // A thread that ends no longer has a book.
     entry.unwrap_or(true)
 }
 
@@ -107,14 +107,14 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: every call is handed on to the system's allocator as it is, or answered with null, which
-// says that there is no memory; booking allocates nothing.
+// SAFETY: every call is passed unchanged to the system's allocator, or answered with null, which
+// means out of memory; booking allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !book(layout.size(), 0) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller's promises are those that are asked for.
+        // SAFETY: the caller upholds the contract that is required here.
         unsafe { System.alloc(layout) }
     }
 

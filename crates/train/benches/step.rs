@@ -1,8 +1,8 @@
-//! Processor time of a training step, beside PyTorch's on the same machine in the same minutes.
+//! Processor time of a training step, beside PyTorch's, on the same machine at the same time.
 //!
-//! `cargo bench -p flawd-train` runs the two in turns, each on one thread. PyTorch is looked for
-//! in `$PYTHON`, or `python3`; without it only our own time is printed. The best step of each round
-//! counts, and the median over the rounds: the ratio is what means something, the seconds do not.
+//! `cargo bench -p flawd-train` runs the two in turns, each on one thread. PyTorch is looked for in
+//! `$PYTHON`, or `python3`; without it only our own time is printed. The best step of each round
+//! counts, and the median over the rounds: only the ratio is meaningful, the seconds are not.
 
 use std::process::Command;
 
@@ -97,7 +97,7 @@ fn step_of_ours([channels, hidden, side, batch]: [usize; 4]) -> f64 {
     best
 }
 
-/// The best of some steps, or nothing where there is no PyTorch.
+/// The best of some steps, or `None` without PyTorch.
 fn step_of_pytorch(size: [usize; 4]) -> Option<f64> {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/step.py");

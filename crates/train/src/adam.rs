@@ -1,7 +1,7 @@
-//! Adam with L2 weight decay, behind a clip of the whole gradient's norm.
+//! Adam with L2 weight decay, after clipping the norm of the whole gradient.
 //!
 //! The decay is added to the gradient, as in PyTorch's `Adam` (not decoupled as in `AdamW`), and
-//! after the clip. The published ε of 1e-4 matters: gradients are divided by the number of latent
+//! after clipping. The published ε of 1e-4 matters: gradients are divided by the number of latent
 //! dimensions, so most lie far below it and the step is not a sign step.
 
 use rayon::prelude::*;
@@ -51,7 +51,7 @@ pub struct Adam {
 const BLOCK: usize = 1 << 16;
 
 impl Adam {
-    /// A fresh state for `parameters` values.
+    /// Creates a fresh state for `parameters` values.
     pub fn new(parameters: usize) -> Self {
         Self {
             steps: 0,
@@ -60,8 +60,8 @@ impl Adam {
         }
     }
 
-    /// One step along a gradient of norm `norm`; `learning_rate` replaces that of the settings,
-    /// for schedules.
+    /// Takes one step along a gradient of norm `norm`; `learning_rate` replaces that of the
+    /// settings, for schedules.
     pub fn step(
         &mut self,
         settings: &AdamSettings,

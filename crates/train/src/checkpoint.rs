@@ -1,7 +1,7 @@
-//! The state of a training run on disk, so that an interrupted run goes on where it was.
+//! The state of a training run on disk, so that an interrupted run resumes where it was.
 //!
 //! A checkpoint belongs to one run: it holds the fingerprint of what the run depends on, and a run
-//! with another fingerprint refuses it instead of going on with the wrong numbers.
+//! with another fingerprint refuses it instead of continuing with the wrong numbers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,18 +15,17 @@ use crate::adam::Adam;
 use crate::epoch::EpochReport;
 use crate::whole_file;
 
-/// What a training run goes on from.
+/// The state from which a training run resumes.
 pub struct Checkpoint {
     /// The flow's parameters.
     pub parameters: Vec<f32>,
     /// The optimiser's state.
     pub adam: Adam,
-    /// What was reported of each finished epoch.
+    /// The report of each finished epoch.
     pub epochs: Vec<EpochReport>,
 }
 
-/// What a training run keeps: the same by reference, since at full size the vectors take
-/// gigabytes.
+/// The same state by reference, to be written: at full size the vectors take gigabytes.
 #[derive(Clone, Copy)]
 pub struct CheckpointView<'a> {
     /// Everything that the run's numbers depend on, in a form that differs when they do.
@@ -35,17 +34,17 @@ pub struct CheckpointView<'a> {
     pub parameters: &'a [f32],
     /// The optimiser's state.
     pub adam: &'a Adam,
-    /// What was reported of each finished epoch.
+    /// The report of each finished epoch.
     pub epochs: &'a [EpochReport],
 }
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file system said no.
+    /// The file system's error.
     #[error("cannot {action} the checkpoint {path}")]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -80,7 +79,7 @@ const STEPS: &str = "steps";
 const EPOCHS: &str = "epochs";
 
 impl CheckpointView<'_> {
-    /// Writes the checkpoint to `path`, replacing an older one only when the new one is safe on
+    /// Writes the checkpoint to `path`, replacing an older one only once the new one is safe on
     /// disk.
     ///
     /// # Errors
@@ -144,7 +143,7 @@ impl Checkpoint {
         Ok(Some(checkpoint))
     }
 
-    /// A checkpoint and its fingerprint, or what is wrong with the bytes.
+    /// Reads a checkpoint and its fingerprint, or says what is wrong with the bytes.
     fn parse(bytes: &[u8]) -> Result<(Self, String), String> {
         let text = |error: SafeTensorError| error.to_string();
         let file = SafeTensors::deserialize(bytes).map_err(text)?;
@@ -186,7 +185,7 @@ fn vector(view: &TensorView) -> Result<Vec<f32>, String> {
         .collect())
 }
 
-/// A vector as the file format wants to see it.
+/// A vector in the form that the file format expects.
 struct Vector<'a> {
     bytes: &'a [u8],
     shape: [usize; 1],

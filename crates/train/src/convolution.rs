@@ -76,8 +76,9 @@ impl<'a> Convolution<'a> {
         });
     }
 
-    /// Given the loss gradient by this convolution's output, adds the gradient by its parameters
-    /// to the flat `parameter_gradient`, and the gradient by its input to `input_gradient`.
+    /// Given the loss gradient with respect to this convolution's output, adds the gradient with
+    /// respect to its parameters to the flat `parameter_gradient`, and that with respect to its
+    /// input to `input_gradient`.
     pub(crate) fn backward(
         &self,
         input: ArrayView4<f32>,
@@ -144,8 +145,8 @@ impl<'a> Convolution<'a> {
 }
 
 /// Lends `len` values of memory that the calling thread keeps, since a fresh allocation of this
-/// size is handed back to the system and cleared again for each convolution. The values are
-/// whatever the last use left.
+/// size would be returned to the system and cleared again for each convolution. The values are
+/// those left by the last use.
 fn with_scratch<R>(len: usize, task: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -203,7 +204,7 @@ impl Chunks {
         }
     }
 
-    /// Weights that feed one output: rows of the unfolded matrix.
+    /// Returns the number of weights that feed one output: rows of the unfolded matrix.
     fn taps(&self) -> usize {
         self.channels * self.kernel * self.kernel
     }
@@ -216,7 +217,7 @@ impl Chunks {
         self.output.0 * self.output.1
     }
 
-    /// Values of one output channel over the whole batch.
+    /// Returns the number of values of one output channel over the whole batch.
     fn output_row(&self) -> usize {
         self.samples * self.output_plane()
     }
@@ -234,12 +235,13 @@ impl Chunks {
         })
     }
 
-    /// Values of the largest unfolded chunk.
+    /// Returns the number of values of the largest unfolded chunk.
     fn unfolded_len(&self) -> usize {
         self.taps() * self.samples_per_chunk() * self.output_plane()
     }
 
-    /// For the taps of one channel, the offset of the input position from the output position.
+    /// Returns, for the taps of one channel, the offset of the input position from the output
+    /// position.
     fn offsets(&self) -> impl Iterator<Item = (isize, isize)> + use<> {
         let (kernel, pad) = (self.kernel as isize, (self.kernel / 2) as isize);
         (0..kernel).flat_map(move |y| (0..kernel).map(move |x| (y - pad, x - pad)))
@@ -268,7 +270,8 @@ impl Chunks {
         Matrix::new(buffer, self.taps(), columns, columns)
     }
 
-    /// The adjoint of [`Self::unfold`]: adds every tap's value to the position it came from.
+    /// Applies the adjoint of [`Self::unfold`]: adds every tap's value to the position it came
+    /// from.
     fn fold(&self, unfolded: &mut [f32], chunk: Chunk, input_gradient: &mut [f32]) {
         let columns = chunk.samples * self.output_plane();
         let squares = self.kernel * self.kernel;
@@ -289,15 +292,15 @@ impl Chunks {
             });
     }
 
-    /// Stride 1: an unfolded row is the input shifted in memory, with zeros where the shift
-    /// crossed a border.
+    /// Fills a row at stride 1: an unfolded row is the input shifted in memory, with zeros where
+    /// the shift crossed a border.
     fn shift(&self, source: &[f32], offset: (isize, isize), row: &mut [f32]) {
         let (from, to, len) = self.overlap(offset, row.len());
         row[to..to + len].copy_from_slice(&source[from..from + len]);
         self.clear_outside(offset, row);
     }
 
-    /// Stride 1: the adjoint of [`Self::shift`].
+    /// Applies the adjoint of [`Self::shift`], at stride 1.
     fn add_shifted(&self, values: &mut [f32], offset: (isize, isize), target: &mut [f32]) {
         self.clear_outside(offset, values);
         let (from, to, len) = self.overlap(offset, values.len());
@@ -309,7 +312,8 @@ impl Chunks {
         }
     }
 
-    /// Where a row of `len` values overlaps itself shifted by `offset`: source, target, length.
+    /// Returns where a row of `len` values overlaps itself shifted by `offset`: source, target,
+    /// length.
     fn overlap(&self, (y, x): (isize, isize), len: usize) -> (usize, usize, usize) {
         let shift = y * self.input.1 as isize + x;
         let distance = shift.unsigned_abs().min(len);
@@ -320,7 +324,8 @@ impl Chunks {
         }
     }
 
-    /// Calls `visit(input index, output index)` wherever the tap at `offset` lies in the input.
+    /// Calls `visit(input index, output index)` for each place where the tap at `offset` lies in
+    /// the input.
     fn each_tap(
         &self,
         offset: (isize, isize),

@@ -10,7 +10,7 @@
 //!
 //! `e(s) = clamp · 0.636 · atan(s / clamp)` bounds the log-scale. The log-determinant of the
 //! Jacobian is the sum of all `e(s)`. The output is finally cut to ±10⁶, which is not part of the
-//! log-determinant and passes no gradient where it bites.
+//! log-determinant and passes no gradient where it applies.
 
 use flawd_core::flow::{CouplingLayout, OUTPUT_LIMIT, SOFT_CLAMP_FACTOR};
 use ndarray::{ArrayView4, Axis, Zip, concatenate};
@@ -29,7 +29,7 @@ pub(crate) struct Coupling<'a> {
     pub(crate) clamp: f32,
 }
 
-/// What the backward pass needs of a forward pass.
+/// What the backward pass needs from a forward pass.
 pub(crate) struct CouplingTrace {
     input: Scales<Maps>,
     /// `a'` before the cut.
@@ -40,7 +40,7 @@ pub(crate) struct CouplingTrace {
     by_s1: AffineTrace,
 }
 
-/// The subnet's trace and what it did to the half that it transformed.
+/// The subnet's trace, and its effect on the half that it transformed.
 struct AffineTrace {
     subnet: SubnetTrace,
     /// The subnet's output, `[s, t]` on channels.
@@ -89,7 +89,7 @@ impl Coupling<'_> {
         )
     }
 
-    /// Rescales `target` by what `subnet` makes of `source`.
+    /// Rescales `target` by the output of `subnet` for `source`.
     fn affine(
         &self,
         subnet: Subnet,
@@ -124,9 +124,9 @@ impl Coupling<'_> {
         )
     }
 
-    /// Given the loss gradient by the output and by each sample's log-determinant (one number for
-    /// all samples), adds the gradient by the parameters to the flat `parameter_gradient` and
-    /// returns the gradient by the input.
+    /// Given the loss gradient with respect to the output and to each sample's log-determinant (one
+    /// number for all samples), adds the gradient with respect to the parameters to the flat
+    /// `parameter_gradient` and returns that with respect to the input.
     pub(crate) fn backward(
         &self,
         trace: &CouplingTrace,
@@ -157,8 +157,8 @@ impl Coupling<'_> {
         joined(&by_first, &by_second)
     }
 
-    /// Turns `gradient` from that by the rescaled half into that by the half itself, and returns
-    /// the gradient by the subnet's output.
+    /// Turns `gradient` from that with respect to the rescaled half into that of the half itself,
+    /// and returns the gradient with respect to the subnet's output.
     fn affine_backward(
         &self,
         trace: &AffineTrace,
@@ -238,7 +238,7 @@ fn joined(first: &Scales<Maps>, second: &Scales<Maps>) -> Scales<Maps> {
     })
 }
 
-/// Returns the gradient by a half before the cut: zero where the cut bit.
+/// Returns the gradient with respect to a half before the cut: zero where the cut applied.
 fn uncut(gradient: Views, half: &Scales<Maps>) -> Scales<Maps> {
     let passed = |(gradient, half): (ArrayView4<f32>, &Maps)| {
         Zip::from(gradient)
@@ -259,7 +259,7 @@ pub(crate) fn add_per_sample(maps: &Maps, sums: &mut [f64]) {
     add_per_sample_of(maps, sums, |value| value);
 }
 
-/// Like [`add_per_sample`], of a function of the values.
+/// Like [`add_per_sample`], for a function of the values.
 pub(crate) fn add_per_sample_of(maps: &Maps, sums: &mut [f64], value: impl Fn(f64) -> f64 + Sync) {
     let (_, samples, height, width) = maps.dim();
     let plane = height * width;

@@ -1,8 +1,8 @@
-//! What is known of a finished epoch.
+//! The report of a finished epoch.
 
 use serde::{Deserialize, Serialize};
 
-/// What is known after an epoch.
+/// The report of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// From 1.

@@ -1,9 +1,9 @@
-//! Features on disk: one file an image, so that training reads only the batch it needs and a
-//! second run extracts nothing again.
+//! Features on disk: one file per image, so that training reads only the batch it needs and a
+//! second run does not extract them again.
 //!
-//! A file is named by a key that the caller derives from everything the features depend on; what
-//! is in the cache is therefore never stale. Files appear whole or not at all, so that an
-//! interrupted run leaves no half file under a valid name, and two runs may fill one cache.
+//! A file is named by a key that the caller derives from everything the features depend on; what is
+//! in the cache is therefore never stale. Files appear whole or not at all, so that an interrupted
+//! run leaves no partial file under a valid name, and two runs may fill one cache.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,16 +22,16 @@ use crate::maps::{Maps, Scales};
 use crate::view::FeatureView;
 use crate::whole_file;
 
-/// Feature maps of one image, `[channels, height, width]` a scale.
+/// Feature maps of one image, `[channels, height, width]` per scale.
 pub type ImageFeatures = [Array3<f32>; SCALES];
 
 /// Why features could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CachedFeatureError {
-    /// The file system said no.
+    /// The file system's error.
     #[error("feature cache: cannot {action} {path}")]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// Opens `folder`, creating it where it is missing.
+    /// Opens `folder`, creating it if it is missing.
     ///
     /// # Errors
     /// If the folder cannot be created.
@@ -89,17 +89,17 @@ impl FeatureCache {
     }
 
     /// Returns the note that features are stored with under `key`; `None` if there are none, or
-    /// without a note, as earlier versions stored them. Counts as a use of the file, whose time it
-    /// sets.
+    /// without a note, as earlier versions stored them. Counts as a use of the file, and updates
+    /// its modification time.
     pub fn note(&self, key: &str) -> Option<String> {
         let file = File::open(self.path(key)).ok()?;
         let note = read_note(&file)?;
-        // So that the least used ones can be cleared. A cache that may only be read stays as it is.
+        // So that the least recently used ones can be cleared. A read-only cache stays as it is.
         file.set_modified(SystemTime::now()).ok();
         Some(note)
     }
 
-    /// Stores an image's features under `key`, with a note of the caller's.
+    /// Stores an image's features under `key`, with the caller's note.
     ///
     /// # Errors
     /// If the file cannot be written; nothing is left under `key` then.
@@ -134,7 +134,7 @@ impl FeatureCache {
 /// The property of a file that holds the caller's note.
 const NOTE: &str = "note";
 
-/// Reads the note alone: the header of the format, JSON behind its length, and not the features.
+/// Reads only the note, not the features: the header of the format is JSON after its length.
 fn read_note(mut file: &File) -> Option<String> {
     /// Three tensors and a note take a few hundred bytes.
     const LONGEST: u64 = 1 << 16;
@@ -160,7 +160,7 @@ fn name(scale: usize) -> String {
     format!("scale{scale}")
 }
 
-/// An array as the file format wants to see it.
+/// An array in the form that the file format expects.
 struct Stored<'a>(&'a Array3<f32>);
 
 impl View for Stored<'_> {
@@ -188,13 +188,13 @@ impl View for Stored<'_> {
 pub struct FeatureSet {
     cache: FeatureCache,
     keys: Vec<String>,
-    /// Of all scales, as they are stored.
+    /// The shapes of all scales, as they are stored.
     stored: [[usize; 3]; SCALES],
     view: FeatureView,
 }
 
 impl FeatureSet {
-    /// Returns the features stored under `keys`, all scales as they are.
+    /// Creates the set of the features stored under `keys`, all scales as they are.
     ///
     /// # Errors
     /// If there are no keys or the first file cannot be read.
@@ -209,7 +209,7 @@ impl FeatureSet {
         })
     }
 
-    /// Returns the same images seen otherwise.
+    /// Returns the same images with another view.
     pub fn seen_as(&self, view: FeatureView) -> Self {
         Self {
             cache: self.cache.clone(),
@@ -225,7 +225,7 @@ impl FeatureSet {
         self.keys.len()
     }
 
-    /// `[channels, height, width]` a scale.
+    /// `[channels, height, width]` per scale.
     pub fn shapes(&self) -> Scales<[usize; 3]> {
         self.view.shapes(&self.stored[self.view.scales.clone()])
     }
@@ -245,7 +245,7 @@ impl FeatureSet {
         })
     }
 
-    /// Reads the features of some images, in the order asked for.
+    /// Reads the features of some images, in the requested order.
     ///
     /// # Errors
     /// If a file is missing, damaged, or of another shape than the first.

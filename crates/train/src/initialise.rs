@@ -21,7 +21,7 @@ pub(crate) fn initialise(layout: &FlowLayout, seed: u64) -> Vec<f32> {
     parameters
 }
 
-/// Uniform in `[0, 1)`, 24 bits.
+/// Returns a number uniform in `[0, 1)`, 24 bits.
 fn unit(random: &mut SplitMix64) -> f32 {
     (random.next_u64() >> 40) as f32 / (1_u64 << 24) as f32
 }

@@ -1,10 +1,10 @@
 //! Trains a CS-Flow: the forward pass, exact gradients written by hand, Adam, checkpoints.
 //!
-//! The flow is a closed set of operations (convolution, bilinear doubling, a soft clamp, a
-//! gather), so its gradients are a few pages of Rust rather than a machine-learning framework.
-//! What is heavy, the matrix product, is the `gemm` crate's, and [`matrix`] alone names it.
+//! The flow is a closed set of operations (convolution, bilinear doubling, a soft clamp, a gather),
+//! so its gradients are a few pages of Rust rather than a machine-learning framework. The expensive
+//! part, the matrix product, is left to the `gemm` crate, which only [`matrix`] names.
 //!
-//! This crate knows nothing of images, ONNX or bundles: it turns feature maps into parameters.
+//! This crate knows nothing about images, ONNX or bundles: it turns feature maps into parameters.
 
 pub mod features;
 pub mod transform;

@@ -9,10 +9,10 @@ use ndarray::{Array4, ArrayView4, ArrayViewMut4, Axis};
 /// One scale's maps for a batch, `[channels, samples, height, width]`, in standard layout.
 pub type Maps = Array4<f32>;
 
-/// One value a scale of the flow, finest first.
+/// One value per scale of the flow, finest first.
 pub type Scales<T> = Vec<T>;
 
-/// What `of` makes of each of some scales.
+/// Returns the result of `of` for each of `scales` scales.
 pub(crate) fn each_scale<T>(scales: usize, of: impl FnMut(usize) -> T) -> Scales<T> {
     (0..scales).map(of).collect()
 }

@@ -11,7 +11,8 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` × `columns` values, each row contiguous and `row_stride` behind the one before.
+    /// Creates a matrix of `rows` × `columns` values, each row contiguous and `row_stride` after
+    /// the one before.
     ///
     /// # Panics
     /// If the last value lies outside the slice.
@@ -30,7 +31,7 @@ impl<'a> Matrix<'a> {
         matrix
     }
 
-    /// Returns the same values, rows and columns exchanged.
+    /// Returns the same values, with rows and columns swapped.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -51,7 +52,8 @@ pub(crate) enum Write {
     Add,
 }
 
-/// `destination (+)= left · right`; the destination has contiguous rows, `row_stride` apart.
+/// Computes `destination (+)= left · right`; the destination has contiguous rows, `row_stride`
+/// apart.
 ///
 /// The sum of each value runs in one fixed order, so a product does not depend on the number of
 /// threads.
@@ -103,7 +105,7 @@ pub(crate) fn multiply(
     }
 }
 
-/// Offset of the last value; a matrix without values is refused by its caller's shape.
+/// Returns the offset of the last value; a matrix without values is refused by its caller's shape.
 fn last_offset(rows: usize, columns: usize, row_stride: usize) -> usize {
     assert!(rows > 0 && columns > 0, "an empty matrix");
     (rows - 1) * row_stride + columns - 1

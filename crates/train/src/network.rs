@@ -11,29 +11,29 @@ pub struct Flow {
     spec: FlowSpec,
     layout: FlowLayout,
     permutations: Vec<Scales<Vec<usize>>>,
-    /// All parameters, in the places that [`FlowSpec::layout`] states.
+    /// All parameters, laid out as in [`FlowSpec::layout`].
     pub parameters: Vec<f32>,
 }
 
-/// What a batch becomes at the end of the flow.
+/// The result of the flow for a batch.
 pub struct Latents {
     /// The latent maps, of the shape of the input.
     pub maps: Scales<Maps>,
-    /// Log-determinant of the Jacobian, one a sample.
+    /// Log-determinant of the Jacobian, one per sample.
     pub log_det: Vec<f64>,
 }
 
-/// What the backward pass needs of a forward pass.
+/// What the backward pass needs from a forward pass.
 pub struct Trace {
     blocks: Vec<CouplingTrace>,
 }
 
 impl Flow {
-    /// A flow with initial parameters, drawn from `seed` as the published code draws them; the
-    /// gains start at 0, so that the flow starts as a permutation.
+    /// Creates a flow with initial parameters, drawn from `seed` as the published code draws them;
+    /// the gains start at 0, so that the flow starts as a permutation.
     ///
     /// # Errors
-    /// If the spec makes no flow.
+    /// If the spec does not make a flow.
     pub fn new(spec: FlowSpec, seed: u64) -> Result<Self, FlowSpecError> {
         spec.validate()?;
         let layout = spec.layout();
@@ -51,7 +51,7 @@ impl Flow {
         &self.spec
     }
 
-    /// Where each parameter lies.
+    /// Returns where each parameter lies.
     pub fn layout(&self) -> &FlowLayout {
         &self.layout
     }
@@ -68,9 +68,9 @@ impl Flow {
     /// Returns the latents of a batch, and the trace for [`Self::backward`].
     ///
     /// # Panics
-    /// If there are not as many maps as the flow has scales, they have another number of channels
-    /// than the flow, differ in their number of samples, or are not each half the size of the one
-    /// before where scales are linked.
+    /// If the number of maps differs from the flow's scales, their number of channels from the
+    /// flow's, or their numbers of samples from each other, or if scales are linked and a map is
+    /// not half the size of the one before.
     pub fn forward(&self, input: Scales<Maps>) -> (Latents, Trace) {
         assert_eq!(input.len(), self.spec.scales, "one map a scale");
         let mut log_det = vec![0.0; input[0].dim().1];
@@ -110,8 +110,9 @@ impl Flow {
             .collect()
     }
 
-    /// Given the loss gradient by the latents and by each sample's log-determinant, adds the
-    /// gradient by the parameters to `parameter_gradient` and returns the gradient by the input.
+    /// Given the loss gradient with respect to the latents and to each sample's log-determinant,
+    /// adds the gradient with respect to the parameters to `parameter_gradient` and returns that
+    /// with respect to the input.
     pub fn backward(
         &self,
         trace: Trace,
@@ -149,12 +150,12 @@ fn unpermuted(maps: &Scales<Maps>, order: &Scales<Vec<usize>>) -> Scales<Maps> {
 }
 
 impl Latents {
-    /// Latent dimensions of one sample, over all scales.
+    /// Returns the number of latent dimensions of one sample, over all scales.
     pub fn dimensions(&self) -> usize {
         self.maps.iter().map(|maps| maps.len()).sum::<usize>() / self.log_det.len()
     }
 
-    /// `‖z‖²` of each sample.
+    /// Returns `‖z‖²` of each sample.
     pub fn squared_norms(&self) -> Vec<f64> {
         let mut sums = vec![0.0; self.log_det.len()];
         for maps in &self.maps {
@@ -173,7 +174,7 @@ impl Latents {
             .collect()
     }
 
-    /// Returns the loss of each sample: its negative log-likelihood a latent dimension, less the
+    /// Returns the loss of each sample: its negative log-likelihood per latent dimension, minus the
     /// constant `ln(2π) / 2`: `(‖z‖² / 2 - log|det J|) / dimensions`.
     pub fn losses(&self) -> Vec<f64> {
         let dimensions = self.dimensions() as f64;
@@ -185,7 +186,7 @@ impl Latents {
             .collect()
     }
 
-    /// Returns the gradient of the mean loss of the batch by the latents and by each
+    /// Returns the gradient of the mean loss of the batch with respect to the latents and to each
     /// log-determinant.
     pub fn loss_gradient(self) -> (Scales<Maps>, f32) {
         let share = 1.0 / (self.log_det.len() * self.dimensions()) as f32;

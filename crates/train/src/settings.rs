@@ -6,11 +6,11 @@ use crate::adam::AdamSettings;
 use crate::trainer::{Schedule, TrainingSettings};
 use crate::transform::TransformKind;
 
-/// Optimiser steps of [`FlowSettings::edge`] at least, so that a flow of few images is trained to
-/// its end too; docs/training.md measures it.
+/// Fewest optimiser steps of [`FlowSettings::edge`], so that a flow on few images is fully trained
+/// too; docs/training.md measures it.
 const LEAST_STEPS: usize = 750;
 
-/// Everything about a flow but what it is trained on.
+/// Everything about a flow except its training data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowSettings {
     /// Hidden channels of the subnets.
@@ -21,14 +21,14 @@ pub struct FlowSettings {
     pub clamp: f32,
     /// Which generator draws the permutations.
     pub permutation: PermutationKind,
-    /// What happens to the features before the flow.
+    /// The transform of the features before the flow.
     pub transform: TransformKind,
     /// Epochs, batch, optimiser, seed.
     pub training: TrainingSettings,
 }
 
 impl FlowSettings {
-    /// Small and fast to train on a CPU, for edge devices.
+    /// Returns settings that are small and fast to train on a CPU, for edge devices.
     pub fn edge(seed: u64) -> Self {
         Self {
             hidden: 64,

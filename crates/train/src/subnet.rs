@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `up` doubles bilinearly before the convolution; the down convolutions have stride 2. A variant
-//! with fewer scales, or without links, has the terms that are left.
+//! with fewer scales, or without links, has the remaining terms.
 
 use flawd_core::flow::{ConvLayout, LEAKY_SLOPE, SubnetLayout};
 use ndarray::{ArrayView4, Zip};
@@ -24,7 +24,7 @@ pub(crate) struct Subnet<'a> {
     pub(crate) parameters: &'a [f32],
 }
 
-/// What the backward pass needs of a forward pass.
+/// What the backward pass needs from a forward pass.
 pub(crate) struct SubnetTrace {
     /// `y_s`.
     hidden: Scales<Maps>,
@@ -87,8 +87,9 @@ impl Subnet<'_> {
         )
     }
 
-    /// Given the loss gradient by the outputs, adds the gradient by the parameters to the flat
-    /// `parameter_gradient` and the gradient by the inputs to `input_gradient`.
+    /// Given the loss gradient with respect to the outputs, adds the gradient with respect to the
+    /// parameters to the flat `parameter_gradient` and that with respect to the inputs to
+    /// `input_gradient`.
     pub(crate) fn backward(
         &self,
         input: &Scales<ArrayView4<f32>>,
@@ -156,8 +157,8 @@ impl Subnet<'_> {
     }
 }
 
-/// `Σ a·b` over whole maps, in double precision: a gain's gradient sums hundreds of thousands of
-/// terms of both signs.
+/// Returns `Σ a·b` over whole maps, in double precision: a gain's gradient sums hundreds of
+/// thousands of terms of both signs.
 fn inner_product(a: &Maps, b: &Maps) -> f64 {
     a.iter()
         .zip(b)

@@ -1,9 +1,9 @@
-//! The training loop: epochs of shuffled batches, one optimiser step a batch.
+//! The training loop: epochs of shuffled batches, one optimiser step per batch.
 //!
-//! The order of the images in an epoch depends on the seed and the epoch's number alone, so a run
-//! that was interrupted and resumed at an epoch's start ends with the same parameters as one that
-//! was not. This module writes no files and prints nothing; its caller saves checkpoints between
-//! epochs and watches the steps.
+//! The order of the images in an epoch depends only on the seed and the epoch's number, so a run
+//! that was interrupted and resumed at an epoch's start ends with the same parameters as an
+//! uninterrupted one. This module writes no files and prints nothing; its caller saves checkpoints
+//! between epochs and watches the steps.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -24,12 +24,12 @@ use crate::transform;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSettings {
-    /// Passes over the training images, where they take at least [`Self::least_steps`].
+    /// Passes over the training images, if they make at least [`Self::least_steps`].
     pub epochs: usize,
-    /// Optimiser steps that the run takes at least, by more epochs where the images are few.
+    /// Fewest optimiser steps of the run, which has more epochs if there are few images.
     #[serde(default)]
     pub least_steps: usize,
-    /// Images a step; the last batch of an epoch may be smaller.
+    /// Images per step; the last batch of an epoch may be smaller.
     pub batch: usize,
     /// Seed of the initial parameters and of the order of the images.
     pub seed: u64,
@@ -40,12 +40,12 @@ pub struct TrainingSettings {
 }
 
 impl TrainingSettings {
-    /// Steps of an epoch over so many images.
+    /// Returns the steps of an epoch over `images` images.
     pub fn steps_an_epoch(&self, images: usize) -> usize {
         images.div_ceil(self.batch)
     }
 
-    /// Epochs of a run over so many images, which are at least one.
+    /// Returns the epochs of a run over `images` images, at least one.
     pub fn epochs_over(&self, images: usize) -> usize {
         let least = self.least_steps.div_ceil(self.steps_an_epoch(images));
         self.epochs.max(least)
@@ -56,7 +56,7 @@ impl TrainingSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// The same at every step: what the published code does.
+    /// The same at every step, as in the published code.
     Constant,
     /// Rises over the first [`WARM_UP_STEPS`] steps, then falls to 0 along a half cosine
     /// (Loshchilov and Hutter, "SGDR", 2017).
@@ -89,7 +89,7 @@ pub enum EpochError {
     /// Features could not be read.
     #[error(transparent)]
     Features(#[from] CachedFeatureError),
-    /// The loss or its gradient is not a number any more.
+    /// The loss or its gradient is no longer a number.
     #[error(
         "the {what} is not finite in epoch {epoch}, step {step}; \
          try a lower learning rate or another feature transform"
@@ -105,12 +105,12 @@ pub enum EpochError {
     /// The caller asked to stop.
     #[error("interrupted in epoch {epoch}")]
     Interrupted {
-        /// The epoch that is not finished, from 1.
+        /// The unfinished epoch, from 1.
         epoch: usize,
     },
 }
 
-/// What is known after a step.
+/// The report of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
     /// From 1.
@@ -134,10 +134,10 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from the start.
+    /// Creates a run from the start.
     ///
     /// # Errors
-    /// If the spec makes no flow.
+    /// If the spec does not make a flow.
     ///
     /// # Panics
     /// If the settings ask for empty batches.
@@ -160,7 +160,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Goes on from a checkpoint of the same run.
+    /// Resumes from a checkpoint of the same run.
     pub fn resume(&mut self, checkpoint: Checkpoint) {
         self.flow.parameters = checkpoint.parameters;
         self.adam = checkpoint.adam;
@@ -182,7 +182,7 @@ impl<'a> Trainer<'a> {
         self.epochs.len() >= self.planned_epochs()
     }
 
-    /// Epochs of the whole run.
+    /// Returns the epochs of the whole run.
     pub fn planned_epochs(&self) -> usize {
         self.settings.epochs_over(self.features.len())
     }
@@ -197,16 +197,16 @@ impl<'a> Trainer<'a> {
         &self.flow
     }
 
-    /// Ends the run and gives the trained flow away.
+    /// Ends the run and returns the trained flow.
     pub fn into_flow(self) -> Flow {
         self.flow
     }
 
-    /// Trains one epoch; `observe` hears of every step and may stop the run.
+    /// Trains one epoch; `observe` is called after every step and may stop the run.
     ///
     /// # Errors
-    /// If features cannot be read, the loss or gradient is not finite, or `observe` said to stop.
-    /// The state is then that of the middle of an epoch: go on from the last checkpoint.
+    /// If features cannot be read, the loss or gradient is not finite, or `observe` stopped the
+    /// run. The state is then that of the middle of an epoch: resume from the last checkpoint.
     pub fn epoch(
         &mut self,
         mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
@@ -254,7 +254,7 @@ impl<'a> Trainer<'a> {
         Ok(&self.epochs[epoch - 1])
     }
 
-    /// One optimiser step on a batch; returns the batch's mean loss before it.
+    /// Takes one optimiser step on a batch; returns the batch's mean loss before it.
     fn step(
         &mut self,
         batch: &[usize],

@@ -71,8 +71,8 @@ struct ChannelMoments {
 /// A channel that hardly varies is not blown up beyond this factor of its mean deviation.
 const SMALLEST_DEVIATION: f64 = 1e-3;
 
-/// Nor beyond this factor of the channels' mean size: what varies less, of features that hardly vary
-/// at all, is the rounding of 24 bits after a few layers, and not the parts. Not measured.
+/// Nor beyond this factor of the channels' mean size: what varies less, in features that hardly
+/// vary at all, is rounding to 24 bits after a few layers, and not the parts. Not measured.
 const SMALLEST_SHARE: f64 = 1e-5;
 
 impl ChannelMoments {
@@ -104,7 +104,7 @@ impl ChannelMoments {
         let typical = deviation.iter().sum::<f64>() / channels;
         let size = mean.iter().map(|mean| mean.abs()).sum::<f64>() / channels;
         let floor = match (SMALLEST_DEVIATION * typical).max(SMALLEST_SHARE * size) {
-            // Features that are nothing but zeros say of no size that it is small.
+            // Features that are all zeros give no scale by which a size is small.
             0.0 => 1.0,
             floor => floor,
         };

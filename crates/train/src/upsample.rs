@@ -11,7 +11,7 @@ use crate::maps::{Maps, flat};
 const NEAR: f32 = 0.75;
 const FAR: f32 = 0.25;
 
-/// `[c, n, h, w]` to `[c, n, 2h, 2w]`.
+/// Maps `[c, n, h, w]` to `[c, n, 2h, 2w]`.
 pub(crate) fn upsample(input: ArrayView4<f32>) -> Maps {
     let (channels, samples, height, width) = input.dim();
     let mut output = Maps::zeros((channels, samples, 2 * height, 2 * width));
@@ -39,7 +39,7 @@ pub(crate) fn upsample(input: ArrayView4<f32>) -> Maps {
     output
 }
 
-/// Returns the adjoint of [`upsample`]: `[c, n, 2h, 2w]` to `[c, n, h, w]`.
+/// Applies the adjoint of [`upsample`]: `[c, n, 2h, 2w]` to `[c, n, h, w]`.
 pub(crate) fn upsample_adjoint(output: ArrayView4<f32>) -> Maps {
     let (channels, samples, height, width) = output.dim();
     let (height, width) = (height / 2, width / 2);

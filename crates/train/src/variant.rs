@@ -1,7 +1,7 @@
-//! A variant of the flow: what it looks at, how it is built and trained, and what it scores.
+//! A variant of the flow: its view of the features, how it is built and trained, and its scores.
 //!
-//! The scores are those of the trainer's own forward pass: a variant is made to be compared and
-//! not to be shipped.
+//! The scores are those of the trainer's own forward pass: a variant is for comparison, not for
+//! shipping.
 
 use std::ops::ControlFlow;
 
@@ -13,10 +13,10 @@ use crate::trainer::{EpochError, StepReport, Trainer};
 use crate::transform;
 use crate::view::FeatureView;
 
-/// Everything that the scores of a variant depend on, besides the images.
+/// Everything that the scores of a variant depend on besides the images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// What it looks at.
+    /// Its view of the features.
     pub view: FeatureView,
     /// Whether its scales are linked.
     pub cross_scale: bool,
@@ -24,7 +24,7 @@ pub struct Variant {
     pub flow: FlowSettings,
 }
 
-/// What a trained variant gave.
+/// The results of a trained variant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VariantScores {
     /// The anomaly score of each image, in the order of the set.
@@ -53,10 +53,10 @@ impl Variant {
         }
     }
 
-    /// Trains on `train` and scores `test`; `observe` hears of every step and may stop it.
+    /// Trains on `train` and scores `test`; `observe` is called after every step and may stop it.
     ///
     /// # Errors
-    /// As [`Trainer::epoch`]; an interrupted variant begins again.
+    /// As [`Trainer::epoch`]; an interrupted variant starts over.
     pub fn scores(
         &self,
         train: &FeatureSet,

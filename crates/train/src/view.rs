@@ -1,7 +1,7 @@
-//! Which of an image's feature maps are looked at, and in which form.
+//! Which of an image's feature maps are used, and in which form.
 //!
-//! The flow that is shipped looks at all scales as they are. The other views are what variants of
-//! the flow and the baselines are made on, all from the same cached features.
+//! The shipped flow uses all scales as they are. The other views are for variants of the flow and
+//! the baselines, all from the same cached features.
 
 use std::ops::Range;
 
@@ -11,26 +11,26 @@ use ndarray::{ArrayView3, Axis, concatenate};
 use crate::maps::{Maps, Scales};
 use crate::upsample::upsample;
 
-/// A way to look at the features of three scales.
+/// A view of the features of three scales.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureView {
-    /// The scales looked at, 0 the finest; not empty, and within the three that there are.
+    /// The scales used, 0 the finest; not empty, and within the three.
     pub scales: Range<usize>,
-    /// What is made of them.
+    /// The form they are given.
     pub form: FeatureForm,
 }
 
-/// What is made of the maps of some scales.
+/// The form given to the maps of some scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureForm {
-    /// One map a scale, as they are.
+    /// One map per scale, as they are.
     Maps,
     /// One map on the finest grid: coarser maps are doubled bilinearly until they fit, and the
-    /// channels of all scales are put behind each other.
+    /// channels of all scales are concatenated.
     Concatenated,
     /// One map of 1x1: the spatial mean of each channel, scale after scale.
     Means,
-    /// One map of 1x1: the spatial means and behind them the spatial maxima, scale after scale.
+    /// One map of 1x1: the spatial means followed by the spatial maxima, scale after scale.
     MeansAndMaxima,
 }
 
@@ -41,7 +41,7 @@ impl FeatureView {
         form: FeatureForm::Maps,
     };
 
-    /// Returns the view of a batch, one entry a selected scale.
+    /// Returns the view of a batch, one entry per selected scale.
     pub(crate) fn of(&self, maps: Scales<Maps>) -> Scales<Maps> {
         let parts: Vec<Maps> = match self.form {
             FeatureForm::Maps => return maps,
@@ -73,7 +73,7 @@ impl FeatureView {
     }
 }
 
-/// `[channels, samples, 1, 1]`: one number for each map.
+/// Returns `[channels, samples, 1, 1]`: one number for each map.
 fn pooled(maps: &Maps, number: fn(&[f32]) -> f32) -> Maps {
     let (channels, samples, ..) = maps.dim();
     let plane = |channel: ArrayView3<f32>, sample: usize| {

@@ -1,12 +1,12 @@
-//! Files of the caches, which are there whole or not at all.
+//! Files of the caches, which exist whole or not at all.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Lets `write` make a file beside `path` and renames it there when it is on the disk; folders
-/// above it are made. Two processes may do so at once: the last one's file is there then. Where it
-/// fails, what was at `path` is as it was, and nothing is left beside it.
+/// Lets `write` create a file beside `path` and renames it once it is on the disk; missing parent
+/// folders are created. Two processes may do so at once: the last one's file remains. If it fails,
+/// `path` is unchanged, and nothing is left beside it.
 pub(crate) fn write(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder)?;

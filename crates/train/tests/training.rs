@@ -1,4 +1,4 @@
-//! Training runs on small made-up features: what it learns, what it keeps, when it stops.
+//! Training runs on small made-up features: what they learn, what they keep, when they stop.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -16,7 +16,7 @@ use ndarray::{Array3, Axis};
 
 const CHANNELS: usize = 4;
 
-/// Features of an image whose channels hang together, with level and spread of their own.
+/// Features of an image whose channels are correlated, each with its own level and spread.
 fn features(seed: usize) -> ImageFeatures {
     std::array::from_fn(|scale| {
         let size = 8 >> scale;

@@ -16,8 +16,8 @@ pub(super) const TARGET: Target = Target {
     name: "checkpoint",
     read,
     limits: Limits {
-        // A pickle's opcode of one byte may be a place of the stack or of the memo; it is read up to
-        // three times.
+        // A pickle's opcode of one byte may be an item of the stack or of the memo; it is read up
+        // to three times.
         peak: 8 * MIB,
         peak_per_byte: 256,
         total: 24 * MIB,
@@ -47,7 +47,7 @@ pub(super) const TARGET: Target = Target {
 };
 
 /// An input that begins with this byte is the pickle in an archive that is otherwise whole: a
-/// change inside an archive itself ends at its checksums.
+/// change inside an archive fails at its checksums.
 const PICKLE: u8 = 0xf1;
 
 fn read(input: &[u8]) {
@@ -59,7 +59,7 @@ fn read(input: &[u8]) {
         }
         _ => input,
     };
-    // The readers want a path; this file is in memory.
+    // The readers require a path; this file is in memory.
     let file = memfd_create("input", MemfdFlags::CLOEXEC).expect("a file in memory can be made");
     let mut file = File::from(file);
     file.write_all(bytes).expect("there is memory for the file");

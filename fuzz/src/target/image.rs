@@ -1,4 +1,4 @@
-//! The decoder of image files, and of what a camera sends as JPEG.
+//! The decoder of image files, and of a camera's JPEG frames.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(super) const TARGET: Target = Target {
     name: "image",
     read,
     limits: Limits {
-        // A megapixel may take 16 bytes a pixel, and is there twice.
+        // A megapixel may take 16 bytes per pixel, and exists twice.
         peak: 64 * MIB,
         peak_per_byte: 64,
         total: 256 * MIB,
@@ -63,7 +63,7 @@ fn read(input: &[u8]) {
     decode(input);
     let mut sealed = input.to_vec();
     if input.starts_with(PNG) && seal(&mut sealed).is_some() {
-        // What is behind the checksums is reached as well.
+        // What comes after the checksums is reached as well.
         decode(&sealed);
     }
 }
@@ -80,7 +80,7 @@ fn decode(bytes: &[u8]) {
         let saved = as_saved(path, bytes).expect("it was decoded already");
         let saved = Size::new(saved.height() as usize, saved.width() as usize);
         assert_eq!(saved, size);
-        // As a camera's frame, which is as it was taken and not turned.
+        // As a camera's frame, which is not turned.
         let turned = Size::new(size.width, size.height);
         for agreed in [size, turned] {
             if let Ok(frame) = jpeg_frame(bytes, agreed) {
@@ -90,10 +90,10 @@ fn decode(bytes: &[u8]) {
     }
 }
 
-/// What a PNG begins with.
+/// The signature of a PNG.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Makes the checksums of all whole chunks right; none where there was none to be made.
+/// Corrects the checksums of all whole chunks; `None` if there was nothing to correct.
 fn seal(png: &mut [u8]) -> Option<()> {
     let mut at = PNG.len();
     let mut sealed = None;

@@ -1,7 +1,7 @@
 //! The journal, whose files are damaged, cut, copied and removed between two openings.
 //!
-//! The input is a script: each byte is a step, and the bytes behind it say how. A checksum can be
-//! made right again, so that what is behind it is reached as well.
+//! The input is a script: each byte is a step, and the bytes after it are its arguments. A checksum
+//! can be corrected, so that what comes after it is reached as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,14 +24,14 @@ pub(super) const TARGET: Target = Target {
     words: &[],
 };
 
-/// Steps of a script; more find nothing new and take long.
+/// Steps of a script; more find nothing new and are slow.
 const STEPS: usize = 64;
 
 /// Bytes of a frame before its body: magic, version, length, checksum.
 const FRAME: usize = 20;
 
 fn read(input: &[u8]) {
-    // In memory, where there is such a place.
+    // In memory, if there is such a place.
     let place = ["/dev/shm", "/tmp"].map(Path::new);
     let place = place.into_iter().find(|place| place.is_dir());
     let folder = tempfile::tempdir_in(place.expect("a place for files")).expect("a folder");
@@ -74,12 +74,12 @@ impl Script<'_> {
 
 struct Line {
     folder: TempDir,
-    /// None where it could not be opened.
+    /// `None` if it could not be opened.
     journal: Option<Journal>,
 }
 
 impl Line {
-    /// One step; none where the script has ended.
+    /// Takes one step; `None` if the script has ended.
     fn step(&mut self, script: &mut Script<'_>) -> Option<()> {
         match script.byte()? % 12 {
             0..4 => {
@@ -100,7 +100,7 @@ impl Line {
             }
             damage => {
                 self.journal = None;
-                // Where there is no such place, nothing is damaged.
+                // If there is no such place, nothing is damaged.
                 self.damage(damage, script);
                 self.journal = open(self.folder.path());
                 self.read_all();
@@ -124,7 +124,7 @@ impl Line {
         }
     }
 
-    /// Reads to the end; every read goes on.
+    /// Reads to the end; every read makes progress.
     fn read_all(&mut self) {
         let Some(journal) = &mut self.journal else {
             return;
@@ -166,7 +166,7 @@ impl Line {
             }
             10 => return fs::remove_file(victim).ok(),
             _ => {
-                // Eight bytes that say something else, and a checksum that is right.
+                // Eight changed bytes with a correct checksum.
                 let start = if script.byte()?.is_multiple_of(2) {
                     0
                 } else {
@@ -188,7 +188,7 @@ impl Line {
     }
 }
 
-/// Makes the checksum of the frame at `start` right.
+/// Corrects the checksum of the frame at `start`.
 fn seal(bytes: &mut [u8], start: usize) -> Option<()> {
     let length = bytes.get(start + 12..start + 16)?.try_into().ok()?;
     let length = u32::from_le_bytes(length) as usize;

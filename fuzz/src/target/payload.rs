@@ -12,7 +12,7 @@ pub(super) const TARGET: Target = Target {
         peak: 16 * KIB,
         peak_per_byte: 32,
         total: 64 * KIB,
-        // Each reader quotes a text that is no object, with every letter escaped.
+        // Each reader quotes a text that is not an object, with every letter escaped.
         total_per_byte: 512,
     },
     longest: 40 * KIB,
@@ -40,7 +40,7 @@ pub(super) const TARGET: Target = Target {
     ],
 };
 
-/// Characters of a refusal at most: it goes into a log line and into an answer.
+/// Most characters of a refusal: it goes into a log line and into an answer.
 const LONGEST_PROBLEM: usize = 400;
 
 fn read(input: &[u8]) {

@@ -1,4 +1,5 @@
-//! Where features come from, as arguments: backbone, size, and what is cut out of each picture.
+//! Arguments that say where features come from: backbone, size, and the part of each picture to
+//! use.
 
 use std::path::PathBuf;
 
@@ -15,28 +16,28 @@ use crate::commands::numbers;
 use crate::files::cache;
 use crate::lab::features::{FeaturePlan, FeaturesError};
 
-/// What features depend on, besides the image.
+/// What features depend on, apart from the image.
 #[derive(Debug, Args)]
 pub(crate) struct FeatureArgs {
-    /// ONNX file that computes feature maps; flawd's own filter bank where none is given
+    /// ONNX file that computes feature maps; defaults to flawd's own filter bank
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
-    /// Output of the backbone to use; repeat for several. Needed where a FILE has several
+    /// Output of the backbone to use; repeat for several. Required if FILE has several
     #[arg(long = "feature", value_name = "OUTPUT")]
     outputs: Vec<String>,
     /// Size of the network's input, HxW; multiples of four times the backbone's stride
     #[arg(long, value_name = "HxW", default_value = "384x384")]
     size: Size,
-    /// Pixels that the backbone wants, where its file does not say
+    /// Pixel values that the backbone expects, if its file does not say
     #[arg(long, value_enum)]
     normalisation: Option<NormalisationArg>,
-    /// Part of each picture to inspect, in pixels; the daemon then cuts out the same
+    /// Part of each picture to inspect, in pixels; the daemon uses the same part
     #[arg(long, value_name = "LEFT,TOP,WIDTH,HEIGHT", value_parser = region)]
     region: Option<RegionOfInterest>,
-    /// Turn each picture clockwise by 0, 90, 180 or 270 degrees, after the region is cut out
+    /// Rotate each picture clockwise by 0, 90, 180 or 270 degrees, after the region is cut out
     #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = rotation)]
     rotate: Rotation,
-    /// Mirror each picture, last of all
+    /// Mirror each picture, as the last step
     #[arg(long, value_enum, default_value_t = FlipArg::None)]
     flip: FlipArg,
     #[command(flatten)]
@@ -45,27 +46,27 @@ pub(crate) struct FeatureArgs {
     cache: CacheFolderArgs,
 }
 
-/// What is known of pictures of more than 8 bits; shared by the commands that make bundles.
+/// What is known about pictures of more than 8 bits; shared by the commands that make bundles.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct DepthArg {
-    /// Bits that the camera gives where its pictures have 16 a channel and do not say it, 8 to 16. If
-    /// unset, their highest value shows it. The bundle keeps it
+    /// Bits per channel that the camera delivers, 8 to 16, for 16-bit files that do not state it.
+    /// If unset, it is derived from their highest value. Stored in the bundle
     #[arg(long, value_name = "BITS", value_parser = depth)]
     pub(crate) depth: Option<Depth>,
 }
 
-/// Where work is kept, so that a second run or an interrupted one goes on.
+/// Where work is kept, so that it can be reused or resumed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CacheFolderArgs {
-    /// Where features and unfinished work are kept, so that a second run or an interrupted one
-    /// goes on; the user's cache if unset (`flawd cache` lists and clears it)
+    /// Folder for features and unfinished work, so that they can be reused or resumed; defaults to
+    /// the user's cache (`flawd cache` lists and clears it)
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum NormalisationArg {
-    /// Mean and deviation of ImageNet, RGB
+    /// Mean and standard deviation of ImageNet, RGB
     Imagenet,
 }
 
@@ -81,17 +82,17 @@ impl NormalisationArg {
 enum FlipArg {
     /// As it is
     None,
-    /// Left and right change places
+    /// Swap left and right
     Horizontal,
-    /// Top and bottom change places
+    /// Swap top and bottom
     Vertical,
 }
 
 impl FeatureArgs {
-    /// The plan.
+    /// Returns the plan.
     ///
     /// # Errors
-    /// If there is no place for the cache.
+    /// If no cache folder can be determined.
     pub(crate) fn plan(self) -> anyhow::Result<FeaturePlan> {
         Ok(FeaturePlan {
             backbone: self.backbone,
@@ -116,7 +117,7 @@ impl FeatureArgs {
 }
 
 impl CacheFolderArgs {
-    /// The folder given, or the user's.
+    /// Returns the given folder, or the user's.
     ///
     /// # Errors
     /// If there is neither.
@@ -125,7 +126,7 @@ impl CacheFolderArgs {
     }
 }
 
-/// The folder given, or the user's.
+/// Returns the given folder, or the user's.
 ///
 /// # Errors
 /// If there is neither.
@@ -135,7 +136,7 @@ pub(crate) fn cache_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         .context("no home folder to keep features in: give --cache DIR")
 }
 
-/// The exit code that a failure to get features deserves.
+/// Returns the failure with the exit code that fits its cause.
 pub(crate) fn failure(error: FeaturesError) -> Failure {
     match error {
         FeaturesError::Backbone(_) | FeaturesError::Outputs(_) | FeaturesError::Graph(_) => {
@@ -145,13 +146,13 @@ pub(crate) fn failure(error: FeaturesError) -> Failure {
     }
 }
 
-/// A number of bits.
+/// Parses a number of bits.
 fn depth(text: &str) -> Result<Depth, String> {
     let bits: u8 = (text.parse()).map_err(|_| format!("`{text}` is not a number of bits"))?;
     Depth::try_from(bits).map_err(|error| error.to_string())
 }
 
-/// `LEFT,TOP,WIDTH,HEIGHT`.
+/// Parses `LEFT,TOP,WIDTH,HEIGHT`.
 fn region(text: &str) -> Result<RegionOfInterest, String> {
     match numbers::<usize>(text)[..] {
         [left, top, width, height] if width > 0 && height > 0 => Ok(RegionOfInterest {
@@ -166,7 +167,7 @@ fn region(text: &str) -> Result<RegionOfInterest, String> {
     }
 }
 
-/// A number of degrees.
+/// Parses a number of degrees.
 fn rotation(text: &str) -> Result<Rotation, String> {
     let degrees: u16 = text
         .parse()

@@ -1,4 +1,4 @@
-//! The flow and its training as arguments: a preset, and flags that change it.
+//! Arguments for the flow and its training: a preset, and flags that change it.
 
 use clap::{Args, ValueEnum};
 use flawd_core::permutation::PermutationKind;
@@ -9,21 +9,21 @@ use flawd_train::transform::TransformKind;
 
 use crate::commands::numbers;
 
-/// What the flow is and how it is trained. Whatever is not given comes from the preset.
+/// What the flow is and how it is trained. Defaults come from the preset.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Flow and optimiser (defaults come from the preset)")]
 pub(crate) struct FlowArgs {
     /// Settings to start from
     #[arg(long, value_enum, default_value_t = Preset::Edge)]
     preset: Preset,
-    /// The name that `--preset` had before
+    /// Former name of `--preset`
     #[arg(long, value_enum, hide = true, conflicts_with = "preset")]
     recipe: Option<Preset>,
-    /// Passes over the training images; 20 with `edge`, or as many as make 750 steps where the images
-    /// are few
+    /// Passes over the training images; with `edge` 20, or enough for 750 steps if there are few
+    /// images
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Images a step
+    /// Images per step
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Hidden channels of the subnets
@@ -35,19 +35,19 @@ pub(crate) struct FlowArgs {
     /// Limit of the soft clamp on the log-scales
     #[arg(long, value_name = "LIMIT")]
     clamp: Option<f32>,
-    /// Which published implementation's channel permutations the flow uses
+    /// Which published implementation's channel permutations to use
     #[arg(long, value_enum)]
     permutation: Option<PermutationArg>,
-    /// What happens to the features before the flow
+    /// Transformation of the features before the flow
     #[arg(long, value_enum)]
     transform: Option<TransformArg>,
     /// Step size of Adam
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// How the learning rate changes
+    /// Schedule of the learning rate
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
-    /// Adam's β₁ and β₂; the paper has 0.5,0.9, the published code 0.9,0.999
+    /// Adam's β₁ and β₂; the paper uses 0.5,0.9, the published code 0.9,0.999
     #[arg(long, value_name = "B1,B2", value_parser = betas)]
     betas: Option<[f64; 2]>,
     /// Adam's ε
@@ -56,7 +56,7 @@ pub(crate) struct FlowArgs {
     /// L2 weight decay
     #[arg(long, value_name = "W")]
     weight_decay: Option<f64>,
-    /// Largest norm of a step's whole gradient
+    /// Maximum norm of the whole gradient of a step
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct FlowArgs {
 /// Named settings.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Preset {
-    /// Small and fast to train on a CPU, for edge devices: what docs/training.md measures
+    /// Small and fast to train on a CPU, for edge devices; measured in docs/training.md
     Edge,
     /// The settings of the published code: full width, raw features, no schedule, 240 epochs
     Published,
@@ -72,9 +72,9 @@ enum Preset {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PermutationArg {
-    /// The original code's
+    /// As in the original code
     NumpyLegacy,
-    /// anomalib's
+    /// As in anomalib
     NumpyPcg64,
 }
 
@@ -82,7 +82,7 @@ enum PermutationArg {
 enum TransformArg {
     /// None: raw features
     None,
-    /// Mean 0 and deviation 1 a channel
+    /// Mean 0 and standard deviation 1 per channel
     Standardise,
 }
 
@@ -104,7 +104,7 @@ impl Preset {
 }
 
 impl FlowArgs {
-    /// The preset with what was given instead.
+    /// Returns the preset's settings, with the given ones in place of its own.
     ///
     /// # Errors
     /// If there would be nothing to train, or a number is out of its range.
@@ -199,7 +199,7 @@ impl From<ScheduleArg> for Schedule {
     }
 }
 
-/// `B1,B2`, each at least 0 and below 1.
+/// Parses `B1,B2`, each at least 0 and below 1.
 fn betas(text: &str) -> Result<[f64; 2], String> {
     match numbers::<f64>(text)[..] {
         [first, second] if [first, second].iter().all(|beta| (0.0..1.0).contains(beta)) => {

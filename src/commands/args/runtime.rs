@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use flawd_onnx::{Provider, SessionOptions};
 
-/// Where the daemon's configuration is; shared by the commands that begin as the daemon does.
+/// Where the daemon's configuration is; shared by the commands that start like the daemon.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// Configuration file
@@ -22,10 +22,10 @@ pub struct ConfigArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Inference")]
 pub struct RuntimeArgs {
-    /// ONNX Runtime's shared library; found by itself where this is not given
+    /// ONNX Runtime's shared library; found automatically if unset
     #[arg(long, value_name = "FILE", env = "FLAWD_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
-    /// Threads for inference; 0 takes every core
+    /// Threads for inference; 0 uses every core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// Execution providers in order of preference: cpu, cuda, tensorrt
@@ -39,7 +39,7 @@ pub struct RuntimeArgs {
 }
 
 impl RuntimeArgs {
-    /// The options for a session.
+    /// Returns the options for a session.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {
             providers: self.provider.clone(),

@@ -1,4 +1,4 @@
-//! `flawd evaluate --compare`: the bundle beside other methods.
+//! `flawd evaluate --compare`: compares the bundle with other methods.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +16,14 @@ use crate::lab::comparison::{
 use crate::lab::evaluation::Evaluation;
 use crate::lab::evaluation::compared::{AcrossCategories, Comparison};
 
-/// What to compare the bundle with.
+/// Methods to compare the bundle with.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Comparison with other methods on the same features")]
 pub(crate) struct CompareArgs {
-    /// Methods to fit on the images that trained the bundle, which have to be in DIR/train/good
+    /// Methods to fit on the images that trained the bundle, which must be in DIR/train/good
     #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
     compare: Vec<MethodArg>,
-    /// The backbone that the bundle was made with, where it is not flawd's own
+    /// Backbone that the bundle was made with, if it is not flawd's own
     #[arg(long, value_name = "FILE", requires = "compare")]
     backbone: Option<PathBuf>,
     #[command(flatten)]
@@ -36,7 +36,7 @@ enum MethodArg {
     Gaussian,
     /// Distance to the nearest training image
     Knn,
-    /// A Gaussian for every place (Defard et al., 2020)
+    /// A Gaussian per position (Defard et al., 2020)
     Padim,
     /// A fully connected flow on the spatial means, after Rudolph et al., 2021
     Differnet,
@@ -54,7 +54,7 @@ impl From<MethodArg> for Method {
 }
 
 impl CompareArgs {
-    /// What is needed for a comparison, where one is asked for.
+    /// Collects what a comparison needs, if one is requested.
     ///
     /// # Errors
     /// If the backbone is the wrong one or training images are missing.
@@ -144,7 +144,7 @@ pub(crate) fn print_comparison(comparison: &Comparison) {
     );
 }
 
-/// Prints the table of several categories, where there was a comparison.
+/// Prints the table of several categories, if there was a comparison.
 pub(crate) fn print_across(methods: &[AcrossCategories<'_>]) {
     let Some(first) = methods.first() else {
         return;

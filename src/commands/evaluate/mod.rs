@@ -1,4 +1,4 @@
-//! `flawd evaluate`: bundles measured on labelled images.
+//! `flawd evaluate`: measures bundles on labelled images.
 
 pub(crate) mod comparison;
 mod table;
@@ -29,31 +29,31 @@ use comparison::{CompareArgs, compare};
 /// Arguments of `flawd evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The bundle, or a folder of bundles, each of which is evaluated on the folder of the same name
+    /// Bundle, or a folder of bundles, each of which is evaluated on the folder of the same name
     bundle: PathBuf,
     /// Folder in the MVTec AD layout: test/good, test/<defect>, ground_truth/<defect>; or a folder
     /// of such folders
     #[arg(value_name = "DIR")]
     data: PathBuf,
-    /// Name of the folder of good parts in DIR/test; `good` if it is not given
+    /// Name of the folder of good parts in DIR/test; defaults to `good`
     #[arg(long, value_name = "NAME")]
     good: Option<String>,
     /// Write all numbers as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a report for people: one HTML file with plots and pictures that needs nothing else
+    /// Write a human-readable report: one self-contained HTML file with plots and pictures
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write a heatmap of each image, as DIR/<defect>/<image>.png
+    /// Write a heatmap for each image, as DIR/<defect>/<image>.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write the overall metrics into the bundle
     #[arg(long)]
     record: bool,
-    /// Random splits of the good scores on which the calibration's promise is measured
+    /// Number of random splits of the good scores for measuring the calibration's promise
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = splits)]
     splits: usize,
-    /// Seed of these splits
+    /// Seed of the random splits
     #[arg(long, default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct EvaluateArgs {
     runtime: RuntimeArgs,
 }
 
-/// A number of splits from which an interval can be had.
+/// Parses a number of splits that is large enough for an interval.
 fn splits(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(splits @ 10..=100_000) => Ok(splits),
@@ -73,7 +73,7 @@ fn splits(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A bundle and what was found.
+/// A bundle and its results.
 struct Evaluated {
     category: Category,
     bundle: Bundle,
@@ -84,7 +84,8 @@ struct Evaluated {
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code; an image that cannot be used is none, unless none can.
+/// What went wrong, with its exit code. An image that cannot be used is not an error, unless all
+/// are unusable.
 pub fn run(args: EvaluateArgs) -> Outcome {
     let selection =
         EvaluationTarget::find(&args.bundle, &args.data).map_err(|error| match error {
@@ -92,7 +93,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
             error => Failure::usage(error),
         })?;
     let categories = selection.categories();
-    // Whatever stands in the way is better known before the first image is scored.
+    // Report all obstacles before the first image is scored.
     let tests: Vec<TestSet> = categories
         .iter()
         .map(|category| TestSet::open(&category.data, args.good.as_deref()).map_err(Failure::usage))
@@ -125,7 +126,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
                 evaluated.push(one);
                 failed = failed.or(failure);
             }
-            // What the others gave took long, and is worth as much without this one.
+            // The other results took long, and are worth as much without this one.
             Err(failure) if !is_one => {
                 eprintln!("failed {}: {:#}", category.name, failure.error);
                 failed.get_or_insert(failure);
@@ -154,7 +155,7 @@ pub fn run(args: EvaluateArgs) -> Outcome {
     Ok(())
 }
 
-/// Measures one category; with it, why there is no comparison where one was asked for and failed.
+/// Measures one category. If a comparison was requested and failed, also returns why.
 fn evaluate_one(
     args: &EvaluateArgs,
     category: &Category,
@@ -230,7 +231,7 @@ fn evaluate_one(
     Ok((evaluated, failure))
 }
 
-/// Makes sure that no heatmap takes the place of another one, or of something in the data set.
+/// Makes sure that no heatmap overwrites another one, or something in the data set.
 fn check_overlays(out: &Path, category: &Category, test: &TestSet) -> anyhow::Result<()> {
     let overlays = test.samples.iter();
     let overlays: Vec<_> = overlays
@@ -259,7 +260,7 @@ fn overlay_path(out: &Path, sample: &Sample) -> PathBuf {
     out.join(&sample.kind).join(name)
 }
 
-/// Prints and writes what was found; `evaluated` has what `selection` has, so it is not empty.
+/// Prints and writes the results; `evaluated` has what `selection` has, so it is not empty.
 fn finish(
     selection: &EvaluationTarget,
     evaluated: &[Evaluated],
@@ -306,7 +307,7 @@ fn section(evaluated: &Evaluated) -> Section<'_> {
     }
 }
 
-/// The command as it was typed, for a shell.
+/// Returns the command as it was typed, for a shell.
 fn command_line() -> String {
     let quoted = |argument: std::ffi::OsString| {
         let argument = path_text::text(Path::new(&argument)).into_owned();

@@ -1,11 +1,11 @@
-//! What `flawd evaluate` prints: a row for each kind of defect, or for each of several categories.
+//! What `flawd evaluate` prints: one row per kind of defect, or per category if there are several.
 
 use flawd_core::calibration::needed_images;
 
 use super::comparison::{print_across, print_comparison};
 use crate::lab::evaluation::{Evaluation, Metrics, Overview, PromiseRow};
 
-/// Width of the first column at least.
+/// Minimum width of the first column.
 const NAME: usize = 12;
 
 /// Prints the report of one category.
@@ -171,7 +171,7 @@ fn false_rejects(report: &Evaluation) -> String {
     )
 }
 
-/// How many defects have a mask, and where those are looked for if not all do.
+/// Says how many defects have a mask, and, if not all do, where masks are expected.
 fn masks(report: &Evaluation) -> String {
     let (used, defects) = (report.masks.used, report.overall.counts.defect);
     let where_to = if used == defects {
@@ -205,7 +205,7 @@ fn print_warnings(report: &Evaluation) {
     }
 }
 
-/// What makes the numbers less than they look.
+/// Returns what makes the numbers less reliable than they look.
 fn warnings(report: &Evaluation) -> Vec<(&'static str, String)> {
     let mut warnings = Vec::new();
     if report.overall.counts.good == 0 {
@@ -271,7 +271,7 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.1} %", 100.0 * value))
 }
 
-/// A rate with its interval, in per cent.
+/// Formats a rate with its interval, in per cent.
 fn rate(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
     match (value, interval) {
         (Some(value), Some([low, high])) => format!(

@@ -1,5 +1,5 @@
-//! `flawd model engine`: builds TensorRT's engines for this machine ahead of time, and removes
-//! those that are of no use any more.
+//! `flawd model engine`: builds TensorRT engines for this machine ahead of time, and removes those
+//! that are no longer of use.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,28 +18,28 @@ use crate::line::engine::{EngineKey, Engines, Machine, open_scorer, tensorrt};
 /// Arguments of `flawd model engine`.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
-    /// The bundle; every bundle of the configuration where none is given
+    /// Bundle; defaults to every bundle of the configuration
     bundle: Option<PathBuf>,
-    /// Takes settings and bundles from the daemon's configuration
+    /// Take settings and bundles from the daemon's configuration
     #[arg(short, long, value_name = "FILE", conflicts_with_all = SETTINGS)]
     config: Option<PathBuf>,
-    /// Removes the engines that are of no use any more: those for other software, another GPU or
-    /// other settings, and, with --config alone, those of models that no camera has
+    /// Remove engines that are no longer of use: those for other software, another GPU or other
+    /// settings, and, with --config alone, those of models that no camera uses
     #[arg(long)]
     prune: bool,
-    /// Where engines are kept; default: where the daemon keeps them unless it is configured
+    /// Folder for engines; defaults to the daemon's default
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Computes in full precision
+    /// Compute in full precision
     #[arg(long)]
     no_fp16: bool,
-    /// Limit of the scratch memory of build and run
+    /// Limit of the scratch memory for building and running
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory_limit: Option<u32>,
-    /// Which GPU, counted from 0
+    /// GPU to use, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     device: u32,
-    /// Execution providers in order of preference, tensorrt among them
+    /// Execution providers in order of preference, including tensorrt
     #[arg(
         long,
         value_name = "NAME,…",
@@ -47,21 +47,21 @@ pub(crate) struct EngineArgs {
         default_value = "tensorrt"
     )]
     provider: Vec<Provider>,
-    /// ONNX Runtime's shared library; found by itself where this is not given
+    /// ONNX Runtime's shared library; found automatically if unset
     #[arg(long, value_name = "FILE", env = "FLAWD_ONNXRUNTIME")]
     onnxruntime: Option<PathBuf>,
 }
 
-/// What the configuration says as well.
+/// Arguments that the configuration provides as well.
 const SETTINGS: [&str; 5] = ["cache", "no_fp16", "memory_limit", "device", "provider"];
 
-/// What is to be built, and how.
+/// What to build, and how.
 struct Plan {
     bundles: Vec<PathBuf>,
     options: SessionOptions,
     engines: PathBuf,
     onnxruntime: Option<PathBuf>,
-    /// Whether `bundles` are all that the daemon uses.
+    /// Whether the daemon uses no bundles other than `bundles`.
     is_complete: bool,
 }
 
@@ -119,7 +119,7 @@ impl EngineArgs {
                     engines: inference.engines.with_context(|| {
                         format!("{}: no `tensorrt` in inference.providers", path.display())
                     })?,
-                    // As the daemon takes it, so that the engine is the daemon's.
+                    // As the daemon does, so that the engine is the one the daemon uses.
                     onnxruntime: inference.onnxruntime.or(self.onnxruntime),
                 })
             }
@@ -161,7 +161,7 @@ impl EngineArgs {
     }
 }
 
-/// Builds the engine of a bundle, or loads the one that is there, and proves it.
+/// Builds the engine of a bundle, or loads the existing one, and verifies it.
 fn build(
     bundle: &Bundle,
     key: &EngineKey,
@@ -205,7 +205,7 @@ fn build(
     Ok(())
 }
 
-/// Lists the engines that are of no use any more, and removes them where that was asked for.
+/// Lists the engines that are no longer of use, and removes them if requested.
 fn show_stale(
     engines: &Engines,
     wanted: &[EngineKey],

@@ -1,5 +1,5 @@
-//! `flawd model import`: a published checkpoint to a model, and with held-out good images to a
-//! bundle.
+//! `flawd model import`: turns a published checkpoint into a model or, with held-out good images,
+//! into a bundle.
 
 use std::path::{Path, PathBuf};
 
@@ -25,45 +25,45 @@ use crate::pictures::depth::{self, SetError};
 /// Arguments of `flawd model import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The checkpoint: a state dict of the original code or of anomalib (.safetensors, .pth, .pt),
-    /// or a checkpoint of anomalib's (.ckpt)
+    /// Checkpoint: a state dict of the original code or of anomalib (.safetensors, .pth, .pt), or
+    /// an anomalib checkpoint (.ckpt)
     checkpoint: PathBuf,
-    /// Where to write: the bundle's folder, or without --calibrate a model file, FILE.onnx
+    /// Output: the bundle's folder or, without --calibrate, a model file FILE.onnx
     #[arg(long, value_name = "BUNDLE|FILE.onnx")]
     out: PathBuf,
-    /// Folder of good images that did not train the checkpoint. They set the threshold, and make
-    /// the model a bundle
+    /// Folder of good images that did not train the checkpoint. They set the threshold, and turn
+    /// the model into a bundle
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
     #[command(flatten)]
     promise: PromiseArgs,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// ONNX file of the network whose features the flow was trained on, where the checkpoint does
-    /// not hold it
+    /// ONNX file of the network whose features the flow was trained on, if the checkpoint does not
+    /// contain it
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
     /// Output of the backbone that the flow was trained on; repeat for several
     #[arg(long = "feature", value_name = "OUTPUT")]
     outputs: Vec<String>,
-    /// Pixels that the backbone wants, where its file does not say
+    /// Pixel values that the backbone expects, if its file does not say
     #[arg(long, value_enum)]
     normalisation: Option<NormalisationArg>,
-    /// Size of the images that the flow was trained on, HxW. Where it is not given: what the
-    /// checkpoint says, else 768x768 for the original code and 256x256 for anomalib
+    /// Size of the images that the flow was trained on, HxW. Defaults to the size stated in the
+    /// checkpoint, else to 768x768 for the original code and 256x256 for anomalib
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
     #[command(flatten)]
     depth: DepthArg,
-    /// Limit of the soft clamp on the log-scales. Where it is not given: what the checkpoint says,
-    /// else 3
+    /// Limit of the soft clamp on the log-scales. Defaults to the limit stated in the checkpoint,
+    /// else to 3
     #[arg(long, value_name = "LIMIT")]
     clamp: Option<f32>,
-    /// How the anomaly map is made of the scales. Where it is not given: finest for the original
-    /// code, product for anomalib
+    /// How the scales are combined into the anomaly map. Defaults to finest for the original code
+    /// and to product for anomalib
     #[arg(long, value_enum)]
     map: Option<MapArg>,
-    /// Name of the model; the name of --out where this is not given
+    /// Name of the model; defaults to the name of --out
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct ImportArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// What went wrong, with its exit code; nothing is written then.
+/// What went wrong, with its exit code; nothing is written in that case.
 pub(crate) fn run(args: ImportArgs) -> Outcome {
     let plan = ImportPlan {
         checkpoint: args.checkpoint.clone(),
@@ -97,7 +97,7 @@ pub(crate) fn run(args: ImportArgs) -> Outcome {
     }
 }
 
-/// The model alone.
+/// Writes the model alone.
 fn model(args: &ImportArgs, plan: &ImportPlan) -> Outcome {
     if args
         .out
@@ -120,7 +120,7 @@ fn model(args: &ImportArgs, plan: &ImportPlan) -> Outcome {
     Ok(())
 }
 
-/// The model with a threshold.
+/// Writes the model with a threshold.
 fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let Images { paths, left_out } = images_in(images).map_err(Failure::usage)?;
     ProgressLine::new().left_out(&left_out);
@@ -179,7 +179,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     Ok(())
 }
 
-/// Builds the model, and says what was found and what is not used of it.
+/// Builds the model, and prints what was found and which parts are not used.
 fn build(plan: &ImportPlan) -> Result<ImportedModel, Failure> {
     let model = ImportedModel::build(plan).map_err(|error| match error {
         ImportError::Unreadable { .. } => Failure::from(error),

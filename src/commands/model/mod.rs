@@ -1,4 +1,4 @@
-//! `flawd model`: looks into bundles, verifies them, imports checkpoints, builds engines.
+//! `flawd model`: inspects and verifies bundles, imports checkpoints, builds engines.
 
 pub(crate) mod engine;
 pub(crate) mod import;
@@ -21,21 +21,21 @@ pub struct ModelArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelCommand {
-    /// Verify the digests of a bundle and print where it comes from
+    /// Verify the digests of a bundle and print its origin
     Inspect {
-        /// The bundle
+        /// Bundle to inspect
         bundle: PathBuf,
     },
     /// Verify the digests, then score the golden inputs on this machine
     Verify {
-        /// The bundle
+        /// Bundle to verify
         bundle: PathBuf,
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
-    /// Make a model of a checkpoint of the published code or of anomalib's
+    /// Make a model from a checkpoint of the published code or of anomalib
     Import(import::ImportArgs),
-    /// Build TensorRT's engines for this machine ahead of time, which takes minutes
+    /// Build TensorRT engines for this machine ahead of time, which takes minutes
     Engine(engine::EngineArgs),
 }
 

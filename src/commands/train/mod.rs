@@ -1,4 +1,4 @@
-//! `flawd train`: good images to a calibrated bundle.
+//! `flawd train`: turns good images into a calibrated bundle.
 
 mod printer;
 
@@ -21,36 +21,36 @@ use printer::Printer;
 /// Arguments of `flawd train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Folder of good images, or one with train/good below it
+    /// Folder of good images, or a folder that contains train/good
     #[arg(value_name = "DIR")]
     images: PathBuf,
     #[command(flatten)]
     features: FeatureArgs,
-    /// Where to write the bundle
+    /// Output folder of the bundle
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
-    /// How the anomaly map is made of the scales
+    /// How the scales are combined into the anomaly map
     #[arg(long, value_enum, default_value_t = MapArg::Finest)]
     map: MapArg,
-    /// Name of the bundle; the folder's name where this is not given
+    /// Name of the bundle; defaults to the folder's name
     #[arg(long)]
     name: Option<String>,
-    /// Share of the images that sets the threshold and never trains
+    /// Share of the images that is held out of training and sets the threshold
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     hold_out: f64,
     /// For 30 to 100 images: train on all of them, and take the scores from K more flows, each
-    /// trained without the fold that it scores. The promise is an estimate, and no bound
+    /// trained without the fold that it scores. The promise is then an estimate, not a bound
     #[arg(long, value_name = "K", conflicts_with = "hold_out", value_parser = folds)]
     cross_calibrate: Option<usize>,
     #[command(flatten)]
     promise: PromiseArgs,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Seed of all randomness
-    // A bundle's manifest holds 63 bits of it.
+    /// Seed for all randomness
+    // A bundle's manifest stores 63 bits of it.
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
-    /// Start again although an interrupted run could go on
+    /// Start again even if an interrupted run could be resumed
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub struct TrainArgs {
 pub(crate) enum MapArg {
     /// The finest scale alone, as in the paper: a coarse grid
     Finest,
-    /// All scales, as in anomalib: their geometric mean, a value a pixel of the input
+    /// All scales, as in anomalib: their geometric mean, one value per pixel of the input
     Product,
 }
 
@@ -101,7 +101,7 @@ impl TrainArgs {
     }
 }
 
-/// A number of folds.
+/// Parses a number of folds.
 fn folds(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(folds) if folds >= 2 => Ok(folds),
@@ -111,7 +111,7 @@ fn folds(text: &str) -> Result<usize, String> {
     }
 }
 
-/// What a bundle is called where nothing else is said: as its folder.
+/// Returns the default name of a bundle: that of its folder.
 pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
     let name = out
         .file_name()

@@ -7,10 +7,10 @@ use flawd_core::calibration::shown;
 use crate::commands::progress::ProgressLine;
 use crate::lab::training::TrainingProgress;
 
-/// Shows progress: on a terminal a line that changes, and everywhere a line an epoch.
+/// Shows progress: on a terminal a changing line, and everywhere one line per epoch.
 pub(crate) struct Printer {
     line: ProgressLine,
-    /// Which fold of a cross-calibration the lines are about.
+    /// The fold of a cross-calibration that the lines are about.
     fold: String,
     epoch_start: Instant,
 }
@@ -24,7 +24,7 @@ impl Printer {
         }
     }
 
-    /// A line that stays, with the fold that it is about.
+    /// Prints a permanent line, with the fold that it is about.
     fn say(&mut self, text: &str) {
         self.line.line(&format!("{}{text}", self.fold));
     }

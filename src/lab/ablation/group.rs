@@ -1,4 +1,4 @@
-//! What is varied: each group changes one thing of the flow and leaves the rest as it is.
+//! What is varied: each group changes one aspect of the flow and leaves the rest unchanged.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use flawd_train::view::{FeatureForm, FeatureView};
 
 use crate::lab::comparison::{Contender, Method};
 
-/// One thing that is varied.
+/// One aspect that is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Which of the three scales there are.
+    /// Which of the three scales are used.
     Scales,
-    /// How the three scales come together.
+    /// How the three scales are combined.
     Fusion,
     /// The number of coupling blocks.
     Blocks,
@@ -32,7 +32,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The contender with each of some seeds; once alone where nothing is drawn.
+    /// Returns the contender once per seed, or only once if nothing is drawn.
     pub(crate) fn contenders(&self, seeds: &[u64]) -> Vec<Contender> {
         let seeded = |&seed| self.contender.clone().with_seed(seed);
         let mut contenders: Vec<Contender> = seeds.iter().map(seeded).collect();
@@ -41,14 +41,14 @@ impl Entry {
     }
 }
 
-/// Numbers of coupling blocks that are tried.
+/// Numbers of coupling blocks to try.
 const BLOCKS: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
-/// Kernels of the last block that are tried.
+/// Kernels of the last block to try.
 const KERNELS: [usize; 3] = [1, 3, 5];
 
 impl Group {
-    /// All of them, in the order of the table.
+    /// All groups, in the order of the table.
     pub const ALL: [Self; 5] = [
         Self::Scales,
         Self::Fusion,
@@ -57,7 +57,7 @@ impl Group {
         Self::Baselines,
     ];
 
-    /// Its name, as an argument and in reports.
+    /// Returns its name, as used in arguments and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scales => "scales",
@@ -68,7 +68,7 @@ impl Group {
         }
     }
 
-    /// The variants of `base` that this group is made of.
+    /// Returns the variants of `base` that make up this group.
     pub(crate) fn entries(self, base: &Variant) -> Vec<Entry> {
         match self {
             Self::Scales => scales(base),
@@ -152,13 +152,13 @@ fn fusion(base: &Variant) -> Vec<Entry> {
     ]
 }
 
-/// What is tried, in order, and the base's own among it.
+/// Returns the values to try, in order, including the base's own.
 fn with(tried: &[usize], own: usize) -> Vec<usize> {
     let all = tried.iter().copied().chain([own]);
     BTreeSet::from_iter(all).into_iter().collect()
 }
 
-/// As many kernels as there are to be blocks: the base's first, and at the end its last.
+/// Returns as many kernels as blocks: the base's first, and at the end its last.
 fn resized(base: &Variant, blocks: usize) -> Vec<usize> {
     let (Some(&first), Some(&last)) = (base.flow.kernels.first(), base.flow.kernels.last()) else {
         return Vec::new();
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// So that every group shows what it is compared with.
+    /// So that every group shows what its variants are compared with.
     #[test]
     fn the_flow_that_is_varied_is_in_every_group_of_variants_once() {
         for kernels in [&[3, 3, 3, 5][..], &[3; 5], &[7; 4], &[3, 5, 3, 3]] {

@@ -1,13 +1,13 @@
-//! Which part of the flow does what: variants of it, trained on the same features and scored on
-//! the same images.
+//! What each part of the flow does: variants of it, trained on the same features and scored on the
+//! same images.
 //!
 //! ```text
 //! train/good ─► features (cached) ─► each variant, each seed ─► scores of test ─► one table
 //! ```
 //!
-//! The scores are those of the trainer's own forward pass: an ablation ships nothing, sets no
-//! threshold, and so trains on all good images. Whatever is finished is kept, so that an ablation
-//! that was interrupted goes on with the next variant.
+//! The scores are those of the trainer's own forward pass: an ablation ships nothing and sets no
+//! threshold, so it trains on all good images. Finished work is kept, so that an interrupted
+//! ablation resumes with the next variant.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -43,17 +43,17 @@ use saved::{KeptError, KeptRuns};
 pub struct AblationPlan {
     /// A folder in the MVTec AD layout.
     pub data: PathBuf,
-    /// The folder of the good parts in `train` and `test` of it; [`GOOD`] if this is `None`.
+    /// The folder of good parts in its `train` and `test`; [`GOOD`] if `None`.
     pub good: Option<String>,
-    /// Where the features come from; what is finished is kept in `ablations` of its cache.
+    /// Where the features come from; finished runs are kept in `ablations` of its cache.
     pub features: FeaturePlan,
-    /// The flow that is varied, and how it is trained; its seed is replaced.
+    /// The flow to vary, and how it is trained; its seed is replaced.
     pub base: Variant,
-    /// Each variant is trained once with each; not empty.
+    /// Each variant is trained once per seed; not empty.
     pub seeds: Vec<u64>,
-    /// What is varied, in the order of the table.
+    /// What to vary, in the order of the table.
     pub groups: Vec<Group>,
-    /// Train again what is kept.
+    /// Train again what has been kept.
     pub fresh: bool,
 }
 
@@ -63,19 +63,19 @@ pub enum AblationError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// Which depth they have is not known, or another one was stated.
+    /// Their depth is unknown, or contradicts the stated one.
     #[error(transparent)]
     Depth(SetError),
-    /// The features cannot be had.
+    /// The features are unavailable.
     #[error(transparent)]
     Features(#[from] FeaturesError),
     /// Cached features cannot be read.
     #[error(transparent)]
     Cache(#[from] CachedFeatureError),
-    /// What is finished cannot be kept or read.
+    /// A finished run cannot be kept or read.
     #[error(transparent)]
     Kept(#[from] KeptError),
-    /// There is nothing to tell apart.
+    /// There is only one kind of test image.
     #[error(
         "an ablation takes good test images and such with a defect; {} has one kind only",
         folder.display()
@@ -84,74 +84,74 @@ pub enum AblationError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A variant has no scores; those before it are kept.
+    /// A variant has no scores; earlier ones are kept.
     #[error("no scores from {variant}")]
     Variant {
         /// Group and name.
         variant: String,
-        /// Why.
+        /// The reason.
         source: ContenderError,
     },
-    /// The caller asked to stop; the same command goes on with the next variant.
+    /// The caller asked to stop; the same command resumes with the next variant.
     #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
 }
 
-/// What an ablation reports as it goes.
+/// Progress reports of an ablation.
 pub enum AblationStep<'a> {
-    /// The images are listed; this is there as well, and is not used.
+    /// The images are listed; these other files exist as well, and are not used.
     LeftOut(&'a [LeftOut]),
-    /// So many training images were looked at for their depth.
+    /// The number of training images checked for their depth.
     Depths {
-        /// Images that are done.
+        /// Images done so far.
         done: usize,
-        /// Images in all.
+        /// Total number of images.
         total: usize,
     },
-    /// Images of more than 8 bits are read by this depth.
+    /// Images of more than 8 bits are read at this depth.
     Depth(&'a depth::Found),
-    /// Features are extracted.
+    /// Features are being extracted.
     Features(ExtractionStep<'a>),
-    /// A variant trains.
+    /// A variant is being trained.
     Trains {
-        /// Which one.
+        /// The run.
         at: At<'a>,
-        /// Its epochs.
+        /// Its number of epochs.
         epochs: usize,
-        /// How far it is.
+        /// Its progress.
         step: StepReport,
     },
-    /// A variant is done.
+    /// A variant is finished.
     Finished {
-        /// Which one.
+        /// The run.
         at: At<'a>,
-        /// What it gave.
+        /// Its result.
         run: &'a SavedRun,
-        /// Whether it had been finished by an earlier ablation.
+        /// Whether an earlier ablation had finished it.
         was_kept: bool,
     },
 }
 
-/// Which run of an ablation.
+/// One run of an ablation.
 #[derive(Clone, Copy, Debug)]
 pub struct At<'a> {
-    /// From 1.
+    /// Counted from 1.
     pub number: usize,
-    /// Runs in all.
+    /// Total number of runs.
     pub of: usize,
     /// Group and name of the variant.
     pub variant: &'a str,
-    /// The seed, where something is drawn.
+    /// The seed, if anything is drawn.
     pub seed: Option<u64>,
 }
 
-/// Hears of progress, and may stop the ablation.
+/// Receives progress reports, and may stop the ablation.
 pub type AblationObserver<'a> = dyn FnMut(AblationStep<'_>) -> ControlFlow<()> + 'a;
 
-/// Trains and scores all variants that are not kept yet.
+/// Trains and scores all variants that have not been kept yet.
 ///
 /// # Errors
-/// [`AblationError`]; what was finished is kept in the plan's cache.
+/// [`AblationError`]; finished runs are kept in the plan's cache.
 pub fn ablate(
     plan: &AblationPlan,
     runtime: &Runtime,
@@ -221,7 +221,7 @@ fn check_kinds(samples: &[Sample], folder: &Path) -> Result<(), AblationError> {
     Ok(())
 }
 
-/// The kind of each image that has features.
+/// Returns the kind of each image that has features.
 fn kinds(samples: &[Sample], images: &[FeatureImage]) -> Vec<String> {
     let of_path: HashMap<&Path, &str> = samples
         .iter()
@@ -236,14 +236,14 @@ struct Bench<'a> {
     plan: &'a AblationPlan,
     train: FeatureSet,
     test: FeatureSet,
-    /// Of the test images.
+    /// The kinds of the test images.
     kinds: Vec<String>,
     kept: KeptRuns,
 }
 
 impl Bench<'_> {
-    /// Every contender with every seed that makes a difference, each once. The seeds are the outer
-    /// loop, so that an ablation that is stopped early has seen every variant.
+    /// Runs every contender with every seed that makes a difference, each once. The seeds are the
+    /// outer loop, so that an ablation that is stopped early has tried every variant.
     fn run(
         &self,
         groups: &[(Group, Vec<Entry>)],
@@ -336,5 +336,5 @@ impl Bench<'_> {
     }
 }
 
-/// What every contender gave, in the order in which they ran.
+/// The result of every contender, in the order in which they ran.
 type Finished = Vec<(Contender, SavedRun)>;

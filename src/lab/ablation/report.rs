@@ -1,4 +1,4 @@
-//! What an ablation says: every row of the table, with every run behind it.
+//! The report of an ablation: every row of the table, with every run behind it.
 
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use super::{AblationPlan, Contender, Entry, Finished, Group, SavedRun};
 
-/// Everything that an ablation found; what `flawd ablate --json` writes.
+/// All results of an ablation, as written by `flawd ablate --json`.
 #[derive(Debug, Serialize)]
 pub struct Ablation {
     /// Digest of the backbone's file.
     pub backbone: Digest,
-    /// Its outputs that make the features.
+    /// The outputs that provide the features.
     pub outputs: Vec<String>,
     /// Size of the network's input.
     pub size: Size,
     /// Images that every variant was trained on.
     pub training_images: usize,
-    /// Images that it was measured on.
+    /// Images that every variant was measured on.
     pub test_images: usize,
     /// How the flows were trained; each run has its own seed.
     pub settings: TrainingSettings,
@@ -26,7 +26,7 @@ pub struct Ablation {
     pub groups: Vec<GroupReport>,
 }
 
-/// The rows that vary one thing.
+/// The rows that vary one aspect.
 #[derive(Debug, Serialize)]
 pub struct GroupReport {
     /// What is varied.
@@ -40,9 +40,9 @@ pub struct GroupReport {
 pub struct AblationRow {
     /// Its name within the group.
     pub variant: String,
-    /// Whether this is the flow that is varied.
+    /// Whether this is the flow that the others vary.
     pub is_base: bool,
-    /// Number of trained parameters, where there are any.
+    /// Number of trained parameters, if any.
     pub parameters: Option<usize>,
     /// Area under the ROC curve of the image scores, over the runs.
     pub image_auroc: Summary,
@@ -50,14 +50,14 @@ pub struct AblationRow {
     pub image_ap: Summary,
     /// Best F1 score, over the runs.
     pub f1_max: Summary,
-    /// One a seed, or one alone where nothing is drawn.
+    /// One per seed, or only one if nothing is drawn.
     pub runs: Vec<SavedRun>,
 }
 
 /// A number over several runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// Their mean.
+    /// The mean.
     pub mean: f64,
     /// The lowest.
     pub lowest: f64,
@@ -66,7 +66,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of some runs, at least one.
+    /// Summarises some runs, at least one.
     fn of(runs: &[SavedRun], value: impl Fn(&SavedRun) -> f64) -> Self {
         let values = || runs.iter().map(&value);
         Self {
@@ -77,7 +77,7 @@ impl Summary {
     }
 }
 
-/// Puts finished runs into the rows that they belong to.
+/// Sorts finished runs into their rows.
 pub(crate) fn groups(
     plan: &AblationPlan,
     groups: &[(Group, Vec<Entry>)],

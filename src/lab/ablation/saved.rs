@@ -1,4 +1,4 @@
-//! What an ablation has finished, on disk: one small file a run, named by everything that its
+//! Finished runs of an ablation, on disk: one small file per run, named by everything that its
 //! numbers depend on.
 
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use crate::lab::comparison::Contender;
 use crate::lab::evaluation::metrics::ImageMetrics;
 use crate::lab::features::FeatureImage;
 
-/// One variant trained once.
+/// One training of one variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedRun {
-    /// The seed, where something is drawn.
+    /// The seed, if anything is drawn.
     pub seed: Option<u64>,
-    /// Number of trained parameters, where there are any.
+    /// Number of trained parameters, if any.
     pub parameters: Option<usize>,
-    /// Mean loss of the last epoch, where there is one.
+    /// Mean loss of the last epoch, if any.
     pub final_loss: Option<f64>,
     /// Wall time of training and scoring.
     pub seconds: f64,
-    /// What its scores say.
+    /// The metrics of its scores.
     #[serde(flatten)]
     pub metrics: ImageMetrics,
 }
@@ -31,37 +31,37 @@ pub struct SavedRun {
 /// Why a finished run cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot {action} the finished run {}", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// The file is not what was written.
+    /// The file does not contain what was written.
     #[error(
         "the finished run {} is damaged; delete it, or start again with --fresh", path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the reader found.
+        /// The reader's error.
         source: serde_json::Error,
     },
 }
 
-/// The finished runs on some images.
+/// The finished runs on certain images.
 pub(crate) struct KeptRuns {
     folder: PathBuf,
-    /// Everything about the images that numbers depend on.
+    /// Everything about the images that the numbers depend on.
     images: String,
 }
 
 impl KeptRuns {
-    /// Those in `ablations` of the cache.
+    /// Opens the runs in `ablations` of the cache.
     pub(crate) fn open(
         cache: &Path,
         train: &[FeatureImage],
@@ -76,7 +76,7 @@ impl KeptRuns {
         let keys = |images: &[FeatureImage]| -> Vec<String> {
             images.iter().map(|image| image.key.clone()).collect()
         };
-        // Which folder a test image lies in says what it is.
+        // The folder of a test image determines its kind.
         let places: Vec<_> = test.iter().map(|image| image.path.parent()).collect();
         let images = format!("{:?} {:?} {places:?}", keys(train), keys(test));
         Ok(Self {
@@ -85,7 +85,7 @@ impl KeptRuns {
         })
     }
 
-    /// A file for each set of numbers; another version of flawd makes other ones.
+    /// Returns the file for one set of numbers; another version of flawd uses other files.
     fn path(&self, contender: &Contender) -> PathBuf {
         let version = env!("CARGO_PKG_VERSION");
         let inputs = format!("{version} {contender:?} {}", self.images);
@@ -93,7 +93,7 @@ impl KeptRuns {
         self.folder.join(format!("{name}.json"))
     }
 
-    /// What a contender gave earlier, if it did.
+    /// Returns a contender's earlier result, if any.
     pub(crate) fn find(&self, contender: &Contender) -> Result<Option<SavedRun>, KeptError> {
         let path = self.path(contender);
         let text = match fs::read_to_string(&path) {
@@ -111,7 +111,7 @@ impl KeptRuns {
         run.map_err(|source| KeptError::Damaged { path, source })
     }
 
-    /// Keeps what a contender gave.
+    /// Keeps a contender's result.
     pub(crate) fn keep(&self, contender: &Contender, run: &SavedRun) -> Result<(), KeptError> {
         let path = self.path(contender);
         let text = serde_json::to_string_pretty(run).expect("numbers and names");

@@ -1,8 +1,8 @@
-//! Held-out good images: which of them can be used, what they score, and what a bundle takes from
-//! that.
+//! Held-out good images: which of them can be used, their scores, and what a bundle derives from
+//! them.
 //!
-//! Everything that calibrates goes this way, so that a promise means the same wherever it is made.
-//! The module reports through a callback and prints nothing.
+//! All calibrations use this module, so that a promise has the same meaning wherever it is made. It
+//! reports through a callback and prints nothing.
 
 mod standing;
 
@@ -23,20 +23,20 @@ use crate::messages::with_causes;
 use crate::pictures::decode::{DecodeError, decode_file};
 use standing::Standing;
 
-/// The false-reject rate that is promised if no other one is asked for, where the images support it.
+/// The false-reject rate that is promised by default, if the images support it.
 pub const DEFAULT_RATE: f64 = 0.01;
 
-/// What a threshold is to promise.
+/// What a threshold should promise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PromiseTarget {
-    /// Share of good parts that are rejected at most, in `(0, 1)`.
+    /// Maximum share of good parts that are rejected, in `(0, 1)`.
     pub false_reject_rate: f64,
-    /// Take the lowest rate that the images can promise where they are too few.
+    /// Use the lowest rate that the images can promise if they are too few.
     pub accept_achievable: bool,
 }
 
 impl PromiseTarget {
-    /// The threshold for the scores of held-out good images.
+    /// Returns the threshold for the scores of held-out good images.
     ///
     /// # Errors
     /// If they are too few for the rate, or not all finite.
@@ -48,7 +48,7 @@ impl PromiseTarget {
         }
     }
 
-    /// Whether so many images are enough, before any is scored.
+    /// Checks whether this number of images is enough, before any is scored.
     ///
     /// # Errors
     /// If they are too few for the rate.
@@ -57,40 +57,40 @@ impl PromiseTarget {
     }
 }
 
-/// What is reported of the images.
+/// Progress reports about the images.
 pub enum CalibrationProgress<'a> {
     /// An image cannot be used.
     Skipped {
         /// Its file.
         path: &'a Path,
-        /// Why, in words.
+        /// Why, human-readable.
         reason: &'a str,
     },
-    /// So many are scored.
+    /// The number of images scored.
     Scored {
-        /// Images that were looked at.
+        /// Images examined so far.
         done: usize,
-        /// Images in all.
+        /// Total number of images.
         total: usize,
     },
 }
 
-/// Images that trained the model are among those that are to calibrate it.
+/// Images that trained the model are among those that should calibrate it.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{trained} of the {total} images trained this model, {} among them: a threshold from images \
      that the model knows would be too low; use other good images", first.display()
 )]
 pub struct TrainedOn {
-    /// How many.
+    /// Their number.
     pub trained: usize,
-    /// Images in all.
+    /// Total number of images.
     pub total: usize,
     /// The first one.
     pub first: PathBuf,
 }
 
-/// Hears of progress, and may end the scoring.
+/// Receives progress reports, and may stop the scoring.
 pub type CalibrationObserver<'a> = dyn FnMut(CalibrationProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// The caller asked to stop.
@@ -119,7 +119,7 @@ pub enum ScoringError {
     Interrupted(#[from] Interrupted),
 }
 
-/// What is said of a picture that has the pixels of an earlier one.
+/// Says that a picture has the same pixels as an earlier one.
 pub fn same_pixels(earlier: &Path) -> String {
     format!("the same pixels as {}", earlier.display())
 }
@@ -128,14 +128,14 @@ fn skip(observe: &mut CalibrationObserver, path: &Path, reason: &str) -> Result<
     tell(observe, CalibrationProgress::Skipped { path, reason })
 }
 
-/// Held-out good images that were scored.
+/// Scored held-out good images.
 #[derive(Default)]
 pub struct HeldOut {
     paths: Vec<PathBuf>,
     good: Vec<GoodImage>,
 }
 
-/// Why scored images make no thresholds.
+/// Why scored images yield no thresholds.
 #[derive(Debug, thiserror::Error)]
 pub enum ThresholdError {
     /// They are too few, or a score is not finite.
@@ -147,18 +147,19 @@ pub enum ThresholdError {
 }
 
 impl HeldOut {
-    /// Images with what is known of them.
+    /// Wraps images and what is known about them.
     pub fn new(images: impl IntoIterator<Item = (PathBuf, GoodImage)>) -> Self {
         let (paths, good) = images.into_iter().unzip();
         Self { paths, good }
     }
 
-    /// Scores what can be scored. Reports and leaves out what cannot, and pictures with the same
-    /// pixels as an earlier one, in whatever bytes: two scores of one part are not exchangeable with
-    /// the next part's. `was_trained_on` is asked of the digest of each file and of its pixels.
+    /// Scores the images. Reports and leaves out those that cannot be scored, and pictures with the
+    /// same pixels as an earlier one, whatever their bytes: two scores of one part are not
+    /// exchangeable with that of the next part. `was_trained_on` is called with the digest of each
+    /// file and of its pixels.
     ///
     /// # Errors
-    /// If images trained the model, of which then none is scored any more, or the observer wants to
+    /// If images trained the model, in which case the rest is not scored, or the observer asks to
     /// stop.
     pub fn score(
         scorer: &mut Scorer,
@@ -206,7 +207,7 @@ impl HeldOut {
         }
     }
 
-    /// Their scores, in order.
+    /// Returns their scores, in order.
     pub fn scores(&self) -> Vec<f32> {
         self.good.iter().map(|image| image.score).collect()
     }
@@ -217,13 +218,13 @@ impl HeldOut {
         self.good.extend(other.good);
     }
 
-    /// What was scored of each.
+    /// Returns what was measured of each.
     pub fn good(&self) -> &[GoodImage] {
         &self.good
     }
 
-    /// All thresholds that follow from them by `calibrate`; `excluded` are the names of those that
-    /// were left out by hand.
+    /// Returns all thresholds that `calibrate` derives from them; `excluded` are the names of those
+    /// that were left out by hand.
     ///
     /// # Errors
     /// If `calibrate` fails, a map is not finite, or images stand apart from the others and
@@ -244,13 +245,13 @@ impl HeldOut {
         Ok(thresholds)
     }
 
-    /// Which of them set the threshold, and how far they stand from the rest, in words.
+    /// Returns which of them set the threshold, and how far they are from the rest, human-readable.
     pub fn highest(&self, calibration: &Calibration) -> String {
         Standing::new(&self.paths, &self.good).highest(calibration)
     }
 
-    /// The pictures that every device has to score as this one did, read by the depth that they were
-    /// scored with.
+    /// Returns the pictures that every device must score as this one did, read at the depth at
+    /// which they were scored.
     ///
     /// # Errors
     /// If a picture can no longer be decoded.

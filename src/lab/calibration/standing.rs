@@ -1,8 +1,9 @@
-//! Which pictures of a calibration stand apart from the others, and what was decided about them.
+//! Which pictures of a calibration stand apart from the others, and the decision about them.
 //!
 //! Leaving a picture out because of its score would break the promise, which holds for scores that
-//! were not chosen; keeping a black frame makes a line that rejects nothing. So flawd does neither
-//! on its own: it names the pictures and refuses, the user decides, and the bundle says what.
+//! were not selected; keeping a black frame would yield a line that rejects nothing. So flawd does
+//! neither on its own: it lists the pictures and refuses, the user decides, and the bundle records
+//! the decision.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,27 +18,27 @@ use crate::bundle::GoodImage;
 /// What the user decided about the pictures of a calibration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
-    /// Pictures that are left out: paths, or plain file names.
+    /// Pictures to leave out: paths, or plain file names.
     pub exclude: Vec<PathBuf>,
-    /// Pictures that stand apart from the others are good parts too.
+    /// Pictures that stand apart from the others are good parts as well.
     pub accept_outliers: bool,
 }
 
-/// A picture that is to be left out is not there.
+/// A picture to leave out does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("--exclude {}: no such picture is among the {of} that were found", path.display())]
 pub struct NotThere {
     /// What was given.
     path: PathBuf,
-    /// Pictures that are there.
+    /// Number of pictures that exist.
     of: usize,
 }
 
 impl Selection {
-    /// Parts `paths` into those that are used and the names of those that are left out.
+    /// Divides `paths` into those that are used and the names of those that are left out.
     ///
     /// # Errors
-    /// If one that is to be left out is not there.
+    /// If one that should be left out does not exist.
     pub fn apply(&self, paths: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Vec<String>), NotThere> {
         let of = paths.len();
         let missing = |given: &&PathBuf| !paths.iter().any(|path| is_meant(given, path));
@@ -52,13 +53,13 @@ impl Selection {
         Ok((used, out.iter().map(|path| name(path)).collect()))
     }
 
-    /// True if this picture is to be left out.
+    /// Returns `true` if this picture should be left out.
     pub fn leaves_out(&self, path: &Path) -> bool {
         self.exclude.iter().any(|given| is_meant(given, path))
     }
 }
 
-/// True if `given` is this path, or its file name.
+/// Returns `true` if `given` is this path, or its file name.
 fn is_meant(given: &Path, path: &Path) -> bool {
     given == path || path.file_name() == Some(given.as_os_str())
 }
@@ -66,11 +67,11 @@ fn is_meant(given: &Path, path: &Path) -> bool {
 /// Pictures stand apart from the others, and were not accepted.
 #[derive(Debug)]
 pub struct StandApart {
-    /// Each one's file and how it stands apart.
+    /// The file of each, and how it stands apart.
     pub pictures: Vec<(PathBuf, String)>,
-    /// Pictures of the calibration.
+    /// Number of pictures in the calibration.
     pub of: usize,
-    /// The highest of the others, in words.
+    /// The highest of the others, human-readable.
     next: String,
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for StandApart {
     }
 }
 
-/// The pictures of a calibration beside each other, the highest score first.
+/// The pictures of a calibration, the highest score first.
 pub(crate) struct Standing<'a> {
     pictures: Vec<(&'a Path, &'a GoodImage)>,
     /// How many of them stand apart by their score.
@@ -115,7 +116,8 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Those that stand apart, by their score or because the limits of the others refuse them.
+    /// Returns those that stand apart, by their score or because the limits of the others reject
+    /// them.
     pub(crate) fn odd(&self, limits: &QualityLimits) -> Vec<(PathBuf, String)> {
         let next = self.pictures.get(self.apart).map(|(_, image)| image.score);
         let odd = self.pictures.iter().enumerate();
@@ -137,7 +139,7 @@ impl<'a> Standing<'a> {
         .collect()
     }
 
-    /// The error that names `odd`.
+    /// Returns the error that lists `odd`.
     pub(crate) fn refused(&self, odd: Vec<(PathBuf, String)>) -> StandApart {
         const NEXT: usize = 3;
         let others = self.pictures.iter().skip(self.apart);
@@ -150,7 +152,8 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// The pictures that set the threshold, and how far they stand from the rest, in words.
+    /// Returns the pictures that set the threshold, and how far they are from the rest,
+    /// human-readable.
     pub(crate) fn highest(&self, calibration: &Calibration) -> String {
         const LEAST: usize = 3;
         const MOST: usize = 5;
@@ -176,7 +179,7 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What a bundle says of what was decided.
+/// Returns what a bundle records of the decision.
 pub(crate) fn record(excluded: Vec<String>, accepted: &[(PathBuf, String)]) -> SelectionRecord {
     let accepted = accepted.iter();
     SelectionRecord {
@@ -187,7 +190,7 @@ pub(crate) fn record(excluded: Vec<String>, accepted: &[(PathBuf, String)]) -> S
     }
 }
 
-/// The name of a picture's file, in printable characters.
+/// Returns the name of a picture's file, in printable characters.
 fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().replace(char::is_control, "?")
@@ -197,7 +200,7 @@ fn described((path, image): &(&Path, &GoodImage)) -> String {
     format!("{} {}", name(path), short(image.score))
 }
 
-/// A number for people.
+/// Formats a number for reading.
 fn short(value: f32) -> String {
     match value {
         0.01..100.0 => format!("{value:.3}"),

@@ -1,12 +1,12 @@
-//! What folders of good parts are called.
+//! Names of folders of good parts.
 
 use std::path::Path;
 
 /// The folder name that means "without a defect".
 pub const GOOD: &str = "good";
 
-/// What people call good parts, without upper case and whatever is not a letter. A kind of defect
-/// is not called so; where one is, `--good` says what is meant.
+/// Common names for good parts, in lower case and letters only. A kind of defect is not named like
+/// this; if one is, `--good` resolves it.
 const LIKE_GOOD: [&str; 27] = [
     "accept",
     "accepted",
@@ -37,7 +37,8 @@ const LIKE_GOOD: [&str; 27] = [
     "undamaged",
 ];
 
-/// True if a folder is called like good parts: `ok`, `Good`, `OK`, `good_parts`, `defect-free`, …
+/// Returns `true` if a folder is named like good parts: `ok`, `Good`, `OK`, `good_parts`,
+/// `defect-free`, …
 pub(crate) fn like_good(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = plain(&name);
@@ -48,7 +49,7 @@ pub(crate) fn like_good(folder: &Path) -> bool {
     LIKE_GOOD.contains(&name)
 }
 
-/// A name in lower case, its letters alone.
+/// Returns a name in lower case, letters only.
 pub(crate) fn plain(name: &str) -> String {
     let letters = name.chars().filter(|letter| letter.is_alphabetic());
     letters.flat_map(char::to_lowercase).collect()

@@ -1,4 +1,4 @@
-//! What lies in a folder of images and is not used.
+//! Contents of an image folder that are not used.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,27 +8,27 @@ use serde::Serialize;
 use super::Entries;
 use crate::files::path_text::{self, by_ending};
 
-/// Files of one place that are not used.
+/// Files in one place that are not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// The folder.
     #[serde(serialize_with = "path_text::serialize")]
     pub path: PathBuf,
-    /// How many files of it.
+    /// How many of its files.
     pub files: usize,
     /// Which ones, and why.
     pub reason: String,
 }
 
 impl LeftOut {
-    /// Files that do not end like images; none where there are none.
+    /// Returns files without an image extension; `None` if there are none.
     pub(crate) fn no_images(folder: &Path, files: &[PathBuf]) -> Option<Self> {
         Self::some(folder, files.len(), || {
             format!("no images by their names: {}", by_ending(files))
         })
     }
 
-    /// Images in a folder that is not searched.
+    /// Returns images in a folder that is not searched.
     pub(crate) fn folder(folder: &Path, images: usize) -> Self {
         Self {
             path: folder.to_owned(),
@@ -37,21 +37,21 @@ impl LeftOut {
         }
     }
 
-    /// Images beside folders of which only those count.
+    /// Returns images beside folders if only the folders count.
     pub(crate) fn loose(folder: &Path, images: usize) -> Option<Self> {
         Self::some(folder, images, || {
             "images that lie in no folder of a kind".to_owned()
         })
     }
 
-    /// Masks beside pictures, where masks are not wanted.
+    /// Returns masks beside pictures, where masks are not wanted.
     pub(crate) fn masks_beside(folder: &Path, masks: usize) -> Option<Self> {
         Self::some(folder, masks, || {
             "masks of the images beside them".to_owned()
         })
     }
 
-    /// Masks of no picture.
+    /// Returns masks that belong to no picture.
     pub(crate) fn masks_of_nothing(folder: &Path, masks: &[&Path]) -> Option<Self> {
         Self::some(folder, masks.len(), || {
             let first = masks[0].file_name().unwrap_or_default();
@@ -85,12 +85,12 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// How deep sub-folders are looked into, to say what is in them: a folder of categories has its
-/// images three levels down, as `bottle/train/good`.
+/// How deep sub-folders are searched to say what is in them: a folder of categories has its images
+/// three levels down, as `bottle/train/good`.
 const DEPTH: usize = 3;
 
-/// Folders with the number of images in and below them; those without images are not among them,
-/// nor is what cannot be listed.
+/// Returns folders with the number of images in and below them, without those that have no images
+/// or cannot be listed.
 pub(crate) fn folders_with_images(folders: &[PathBuf]) -> Vec<(PathBuf, usize)> {
     let counted = folders
         .iter()
@@ -112,7 +112,7 @@ fn images_below(folder: &Path, depth: usize) -> usize {
     images
 }
 
-/// `good (50 images), bad (3 images)`.
+/// Formats for example `good (50 images), bad (3 images)`.
 pub(crate) fn list_of(folders: &[(PathBuf, usize)]) -> String {
     let folders: Vec<String> = folders
         .iter()

@@ -1,4 +1,4 @@
-//! Which files say where the defects of a picture are.
+//! Which files show where the defects of a picture are.
 //!
 //! ```text
 //! test/crack/000.jpg   ground_truth/crack/000_mask.png     MVTec AD
@@ -7,8 +7,8 @@
 //!                      ground_truth/000_mask.png           where only one picture is called so
 //!                      test/crack/000_mask.png             KolektorSDD: beside the picture
 //! ```
-//! Any file that ends like an image will do, and [`SUFFIXES`] may stand for `_mask`. Where two files
-//! may be meant, none is chosen.
+//! Any file with an image extension is accepted, and any of [`SUFFIXES`] may replace `_mask`. If
+//! two files are possible, neither is chosen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,32 +17,33 @@ use super::good::plain;
 use super::{DatasetError, Entries, LeftOut};
 use crate::files::path_text;
 
-/// What the folder of all masks is called, without upper case and whatever is not a letter.
+/// Names for the folder of all masks, in lower case and letters only.
 const GROUND_TRUTH: [&str; 6] = ["groundtruth", "gt", "mask", "masks", "label", "labels"];
 
-/// Of these, the names that no kind of defect has.
+/// Those of them that no kind of defect has.
 const NO_KIND: [&str; 3] = ["groundtruth", "gt", "masks"];
 
-/// What stands at the end of a mask's name after that of its picture, in lower case.
+/// Suffixes of a mask's name after that of its picture, in lower case.
 const SUFFIXES: [&str; 5] = ["_mask", "_gt", "_ground_truth", "_label", "_seg"];
 
-/// True if a folder below `test` is called like one of masks.
+/// Returns `true` if a folder below `test` is named like a folder of masks.
 pub(crate) fn like_masks(folder: &Path) -> bool {
     NO_KIND.contains(&plain(&name(folder)).as_str())
 }
 
-/// A folder's own name.
+/// Returns a folder's own name.
 pub(crate) fn name(folder: &Path) -> String {
     path_text::text(Path::new(folder.file_name().unwrap_or_default())).into_owned()
 }
 
-/// A file's name without its ending.
+/// Returns a file's name without its extension.
 pub(crate) fn stem(path: &Path) -> String {
     let stem = Path::new(path.file_stem().unwrap_or_default());
     path_text::text(stem).into_owned()
 }
 
-/// The picture's name in that of its mask; none where the name says of no mask.
+/// Returns the picture's name contained in that of its mask; `None` if the name is not that of a
+/// mask.
 fn picture_of(mask: &str) -> Option<&str> {
     SUFFIXES.iter().find_map(|suffix| {
         let at = mask.len().checked_sub(suffix.len()).filter(|&at| at > 0)?;
@@ -51,7 +52,7 @@ fn picture_of(mask: &str) -> Option<&str> {
     })
 }
 
-/// Takes the masks out of pictures that lie beside them: with each the name of its picture.
+/// Takes out the masks that lie beside their pictures, each with the name of its picture.
 pub(crate) fn beside(images: &mut Vec<PathBuf>) -> Vec<(String, PathBuf)> {
     let stems: HashSet<String> = images.iter().map(|path| stem(path)).collect();
     let mut masks = Vec::new();
@@ -69,17 +70,17 @@ pub(crate) fn beside(images: &mut Vec<PathBuf>) -> Vec<(String, PathBuf)> {
 /// The masks of a data set.
 #[derive(Default)]
 pub(crate) struct Masks {
-    /// The folder of all of them.
+    /// The folder that contains all of them.
     root: PathBuf,
-    /// By the name of the folder of a kind; the empty one has those directly in the root.
+    /// By the folder name of a kind; the empty name has those directly in the root.
     kinds: BTreeMap<String, Kind>,
 }
 
-/// The masks of one folder, by the name of their picture: each is one or more files.
+/// The masks of one folder, by the name of their picture; each mask is one or more files.
 #[derive(Default)]
 struct Kind {
     by_picture: HashMap<String, Vec<Vec<PathBuf>>>,
-    /// Files that are masks by no form of name.
+    /// Files whose names do not follow any form of mask name.
     other: Vec<PathBuf>,
 }
 
@@ -105,10 +106,10 @@ impl Kind {
         self.by_picture.entry(picture).or_default().push(files);
     }
 
-    /// Takes out the masks of a picture of this name.
+    /// Takes out the masks of the picture with this name.
     fn take(&mut self, picture: &str) -> Vec<Vec<PathBuf>> {
         let mut taken = self.by_picture.remove(picture).unwrap_or_default();
-        // A picture may itself be called like a mask; its mask then has the same name.
+        // A picture may itself be named like a mask; its mask then has the same name.
         let short = picture_of(picture).and_then(|short| self.by_picture.get_mut(short));
         if let Some(masks) = short {
             taken.extend(masks.extract_if(.., |files| stem(&files[0]) == picture));
@@ -118,7 +119,7 @@ impl Kind {
 }
 
 impl Masks {
-    /// Lists the masks of the data set in `folder`; none where it has none.
+    /// Lists the masks of the data set in `folder`; there may be none.
     pub(crate) fn open(folder: &Path) -> Result<Self, DatasetError> {
         let is_wanted = |path: &PathBuf| GROUND_TRUTH.contains(&plain(&name(path)).as_str());
         let mut roots = Entries::of(folder)?.folders.into_iter().filter(is_wanted);
@@ -141,14 +142,14 @@ impl Masks {
         Ok(Self { root, kinds })
     }
 
-    /// Takes out what may be the mask of a picture in the folder `kind`: each is one or more
+    /// Takes out what may be the mask of a picture in the folder `kind`; each mask is one or more
     /// files.
     pub(crate) fn take(&mut self, kind: &str, image: &Path) -> Vec<Vec<PathBuf>> {
         let kind = self.kind(kind);
         kind.map_or_else(Vec::new, |kind| kind.take(&stem(image)))
     }
 
-    /// The folder of a kind, by its name in whatever case.
+    /// Returns the folder of a kind, by name, ignoring case.
     fn kind(&mut self, name: &str) -> Option<&mut Kind> {
         if self.kinds.contains_key(name) {
             return self.kinds.get_mut(name);
@@ -158,13 +159,13 @@ impl Masks {
         alike.map(|(_, kind)| kind)
     }
 
-    /// As [`Masks::take`], of those that lie in no folder of a kind.
+    /// Like [`Masks::take`], for masks that are not in the folder of a kind.
     pub(crate) fn take_flat(&mut self, image: &Path) -> Vec<Vec<PathBuf>> {
         let flat = self.kinds.get_mut("");
         flat.map_or_else(Vec::new, |flat| flat.take(&stem(image)))
     }
 
-    /// Those that nothing took.
+    /// Returns those that were not taken.
     pub(crate) fn left_out(&self) -> Vec<LeftOut> {
         let mut left_out = Vec::new();
         for (name, kind) in &self.kinds {

@@ -1,4 +1,4 @@
-//! Folders of images: which files there are, and what their place says about them.
+//! Folders of images: which files exist, and what their location says about them.
 //!
 //! ```text
 //! DIR/train/good/*            good parts for training       (MVTec AD layout)
@@ -6,8 +6,8 @@
 //! DIR/test/<defect>/*         parts with that kind of defect
 //! DIR/ground_truth/…          where the defects are          (see `masks`)
 //! ```
-//! Files are listed by name, not opened. What is there and is not used is counted and named
-//! ([`LeftOut`]): a folder of which half was passed over looks like a smaller one.
+//! Files are listed by name, not opened. Files that are not used are counted and reported
+//! ([`LeftOut`]), because a folder that is half ignored would look like a smaller one.
 
 mod good;
 mod left_out;
@@ -28,7 +28,7 @@ use crate::pictures::decode::EXTENSIONS;
 use good::like_good;
 use left_out::{folders_with_images, list_of};
 
-/// Why a folder gives no images.
+/// Why a folder provides no images.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be listed.
@@ -36,7 +36,7 @@ pub enum DatasetError {
     Unlistable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No file in it is an image.
@@ -48,10 +48,10 @@ pub enum DatasetError {
     NoImages {
         /// The folder.
         path: PathBuf,
-        /// What is there instead, in words that go on the sentence.
+        /// What is there instead, as a continuation of the sentence.
         found: String,
     },
-    /// A folder `train` that is not in the layout of MVTec AD.
+    /// A folder `train` that does not follow the layout of MVTec AD.
     #[error(
         "good images for training are looked for in {}, which is not there{found}",
         folder.join("train").join(good).display()
@@ -59,9 +59,9 @@ pub enum DatasetError {
     NoTrainGood {
         /// The folder above `train`.
         folder: PathBuf,
-        /// The name that good parts have.
+        /// The folder name of good parts.
         good: String,
-        /// What is there instead, in words that go on the sentence.
+        /// What is there instead, as a continuation of the sentence.
         found: String,
     },
     /// Not the layout of MVTec AD.
@@ -73,10 +73,10 @@ pub enum DatasetError {
     NoTest {
         /// The folder.
         path: PathBuf,
-        /// What is there instead, in words that go on the sentence.
+        /// What is there instead, as a continuation of the sentence.
         found: String,
     },
-    /// A folder that is called like good parts, and would count as a kind of defect.
+    /// A folder that is named like good parts, and would count as a kind of defect.
     #[error(
         "{} is called like good parts and would count as a kind of defect: rename it to `{GOOD}`, \
          or name the folder of the good parts with --good NAME",
@@ -86,7 +86,7 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder that was said to hold the good parts is not there.
+    /// The folder stated to hold the good parts does not exist.
     #[error("{} is not there, though --good names it; there are {found}", path.display())]
     NoGood {
         /// The folder.
@@ -94,7 +94,7 @@ pub enum DatasetError {
         /// What is there instead.
         found: String,
     },
-    /// A folder below `test` that is called like one of masks.
+    /// A folder below `test` that is named like a folder of masks.
     #[error(
         "{} is called like a folder of masks and would count as a kind of defect: move it beside \
          `test`, as ground_truth",
@@ -104,7 +104,7 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
     },
-    /// Two folders that may both hold the masks.
+    /// Two folders that could both hold the masks.
     #[error(
         "{} and {} may both hold the masks: take one away, or call the right one ground_truth and \
          the other one something else", first.display(), second.display()
@@ -115,7 +115,7 @@ pub enum DatasetError {
         /// The other one.
         second: PathBuf,
     },
-    /// Two files that may both be the mask of a picture.
+    /// Two files that could both be the mask of a picture.
     #[error(
         "{} and {} may both be the mask of {}: take one of them away",
         first.display(), second.display(), image.display()
@@ -128,7 +128,7 @@ pub enum DatasetError {
         /// The other one.
         second: PathBuf,
     },
-    /// Two pictures of one name, of which one may be the mask of the other.
+    /// Two pictures of one name, one of which could be the mask of the other.
     #[error(
         "{} may be the mask of {}, or a separate picture: call it {}_mask if it is the mask, and \
          something else if it is not",
@@ -146,13 +146,14 @@ pub enum DatasetError {
 /// The images of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images {
-    /// By name.
+    /// In the order of their names.
     pub paths: Vec<PathBuf>,
-    /// What is there and is not among them.
+    /// What else is there and is not used.
     pub left_out: Vec<LeftOut>,
 }
 
-/// The images directly in `folder`, by name. A mask beside its picture is not among them.
+/// Returns the images directly in `folder`, in the order of their names. A mask beside its picture
+/// is not among them.
 ///
 /// # Errors
 /// If it cannot be listed or there are none.
@@ -186,8 +187,8 @@ fn found_instead(entries: &Entries) -> String {
     found
 }
 
-/// The good images of a training folder: those of `train/good` where there is a folder `train`,
-/// else those directly in it.
+/// Returns the good images of a training folder: those of `train/good` if there is a folder
+/// `train`, else those directly in it.
 ///
 /// # Errors
 /// If the folder cannot be listed or has no images, or there is a folder `train` without `good`.
@@ -199,10 +200,10 @@ pub fn training_images(folder: &Path) -> Result<Images, DatasetError> {
     }
 }
 
-/// The images of `train/<good>` below a folder.
+/// Returns the images of `train/<good>` below a folder.
 ///
 /// # Errors
-/// If that is not there, cannot be listed, or has no images.
+/// If that does not exist, cannot be listed, or has no images.
 pub fn train_good(folder: &Path, good: &str) -> Result<Images, DatasetError> {
     let train = folder.join("train");
     let wanted = train.join(good);
@@ -217,7 +218,7 @@ pub fn train_good(folder: &Path, good: &str) -> Result<Images, DatasetError> {
     let mut in_train = Entries::of(&train)?;
     in_train.folders.retain(|path| *path != wanted);
     images.left_out.extend(in_train.nothing_used(&train));
-    // The folders beside `train` are another command's.
+    // The folders beside `train` belong to other commands.
     let beside = Entries::of(folder)?.images.len();
     images.left_out.extend(LeftOut::loose(folder, beside));
     Ok(images)
@@ -247,13 +248,13 @@ fn found_in_train(folder: &Path, train: &Path) -> Result<String, DatasetError> {
     })
 }
 
-/// What is in a folder, by name; hidden files are passed over.
+/// The contents of a folder, in the order of their names, without hidden files.
 struct Entries {
     folders: Vec<PathBuf>,
-    /// Files that end like images. One that cannot be looked at is among them, so that it is
-    /// missed by its name when it is opened.
+    /// Files with an image extension. One that cannot be examined is included, so that it is
+    /// reported by name when it is opened.
     images: Vec<PathBuf>,
-    /// Files that do not end like images, and what is neither a file nor a folder.
+    /// Files without an image extension, and what is neither a file nor a folder.
     other: Vec<PathBuf>,
 }
 
@@ -293,7 +294,7 @@ impl Entries {
         Ok(entries)
     }
 
-    /// What is not used where the images are.
+    /// Returns what is not used where the images are.
     fn left_out(&self, folder: &Path) -> Vec<LeftOut> {
         let folders = folders_with_images(&self.folders);
         let folders = folders
@@ -303,7 +304,7 @@ impl Entries {
         files.chain(folders).collect()
     }
 
-    /// What is not used where nothing is but, perhaps, in sub-folders.
+    /// Returns what is not used if only sub-folders may be used.
     fn nothing_used(&self, folder: &Path) -> Vec<LeftOut> {
         let mut left_out = self.left_out(folder);
         left_out.extend(LeftOut::loose(folder, self.images.len()));

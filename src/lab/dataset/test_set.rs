@@ -22,31 +22,31 @@ pub struct TestSet {
 pub struct Sample {
     /// The image file.
     pub path: PathBuf,
-    /// [`GOOD`], or the kind of defect, which is the name of the folder it lies in.
+    /// [`GOOD`], or the kind of defect, which is the name of its folder.
     pub kind: String,
-    /// The files that show where the defect is: several show a part of it each.
+    /// The files that show where the defect is; if several, each shows a part of it.
     pub masks: Vec<PathBuf>,
 }
 
 impl Sample {
-    /// True if the part has a defect.
+    /// Returns `true` if the part has a defect.
     pub fn is_defect(&self) -> bool {
         self.kind != GOOD
     }
 }
 
 impl TestSet {
-    /// True if `folder` has a folder `test`. Nothing of it is looked at.
+    /// Returns `true` if `folder` has a folder `test`, without looking into it.
     pub fn is_at(folder: &Path) -> bool {
         folder.join("test").is_dir()
     }
 
-    /// Lists `folder/test` and the masks that belong to it. The good parts are in the folder that
-    /// is called `good`, where that is given, and else in [`GOOD`]; then a folder that is only
-    /// called like good parts is in doubt.
+    /// Lists `folder/test` and the masks that belong to it. The good parts are in the folder named
+    /// `good`, if given, else in [`GOOD`]; in that case a folder that is merely named like good
+    /// parts is ambiguous.
     ///
     /// # Errors
-    /// If the layout is another one, a folder or file is in doubt, a folder cannot be listed, or
+    /// If the layout is another one, a folder or file is ambiguous, a folder cannot be listed, or
     /// there are no images.
     pub fn open(folder: &Path, good: Option<&str>) -> Result<Self, DatasetError> {
         let beside = Entries::of(folder)?;
@@ -79,7 +79,7 @@ impl TestSet {
     }
 }
 
-/// Which sub-folders are data sets, in words that go on a sentence.
+/// Returns which sub-folders are data sets, as a continuation of a sentence.
 fn deeper(folders: &[PathBuf]) -> String {
     let sets = folders.iter().filter(|folder| TestSet::is_at(folder));
     let sets: Vec<String> = sets.map(|folder| folder.display().to_string()).collect();
@@ -89,7 +89,7 @@ fn deeper(folders: &[PathBuf]) -> String {
     }
 }
 
-/// The name of the folder of good parts; it may be missing if it was not given.
+/// Returns the folder name of good parts; the folder may be missing if the name was not given.
 fn good_folder(
     test: &Path,
     kinds: &[PathBuf],
@@ -114,14 +114,14 @@ fn good_folder(
             path,
         });
     }
-    // What good parts are called in reports cannot be a kind of defect.
+    // The name of good parts in reports cannot be a kind of defect.
     match kinds.iter().find(|kind| kind.ends_with(GOOD)) {
         Some(kind) if *kind != path => Err(DatasetError::LikeGood { path: kind.clone() }),
         _ => Ok(given.to_owned()),
     }
 }
 
-/// The samples of one folder, with masks of its own kind.
+/// Returns the samples of one folder, with masks of its own kind.
 fn kind_samples(folder: &Path, is_good: bool, masks: &mut Masks) -> Result<TestSet, DatasetError> {
     let name = name(folder);
     let mut entries = Entries::of(folder)?;
@@ -153,8 +153,8 @@ fn kind_samples(folder: &Path, is_good: bool, masks: &mut Masks) -> Result<TestS
     })
 }
 
-/// Gives the samples without a mask those that lie in no folder of a kind, where one name is one
-/// sample's.
+/// Gives samples without a mask the masks that are not in the folder of a kind, if only one sample
+/// has that name.
 fn take_flat(samples: &mut [Sample], masks: &mut Masks) -> Result<(), DatasetError> {
     let mut called: HashMap<String, usize> = HashMap::new();
     for sample in samples.iter() {
@@ -168,7 +168,7 @@ fn take_flat(samples: &mut [Sample], masks: &mut Masks) -> Result<(), DatasetErr
     Ok(())
 }
 
-/// The only one of what may be the mask of a picture; none where there is none.
+/// Returns the only candidate for the mask of a picture; empty if there is none.
 fn the_only(image: &Path, mut found: Vec<Vec<PathBuf>>) -> Result<Vec<PathBuf>, DatasetError> {
     if let [first, second, ..] = &found[..] {
         return Err(DatasetError::TwoMasks {

@@ -1,4 +1,4 @@
-//! Which files of which folders are taken for what.
+//! Which files of which folders are recognised as what.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn names<'a>(folder: &TempDir, paths: impl IntoIterator<Item = &'a PathBuf>) -> 
     relative.map(|path| path.display().to_string()).collect()
 }
 
-/// What was not used, as it is said, without the folder's own path.
+/// Returns what was not used, as reported, without the folder's own path.
 fn said(folder: &TempDir, left_out: &[LeftOut]) -> Vec<String> {
     let root = format!("{}", folder.path().display());
     let said = left_out
@@ -172,7 +172,7 @@ fn a_test_set_has_kinds_and_masks_and_starts_with_the_good_ones() {
     assert_eq!(test.left_out, []);
 }
 
-/// A picture `test/crack/000.png` and its masks in a form that is in use.
+/// Checks a picture `test/crack/000.png` and its masks, in all forms that are in use.
 #[test]
 fn the_usual_places_and_names_of_masks_are_found() {
     for masks in [
@@ -332,7 +332,7 @@ fn the_folder_of_good_parts_is_the_one_that_is_named() {
             .contains("crack (1 images), ok (1 images)"),
         "{error}"
     );
-    // Where it was said, nothing else is in doubt, but what would be mixed up with it.
+    // If the name was given, nothing else is ambiguous, except what it would be confused with.
     let folder = folder_with(&["test/ok/1.png", "test/good/1.png"]);
     let test = TestSet::open(folder.path(), Some("good")).expect("it was said");
     assert_eq!(test.samples[1].kind, "ok");

@@ -1,5 +1,5 @@
 //! Several bundles on several data sets in one evaluation, paired by their names, and the mean over
-//! them: a row for each, as published tables have it.
+//! them: one row each, as in published tables.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,21 +25,21 @@ pub struct Category {
     pub data: PathBuf,
 }
 
-/// What is to be evaluated.
+/// What to evaluate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvaluationTarget {
     /// One bundle on one folder.
     One(Category),
     /// Every bundle of a folder, on the folder of the same name.
     Several {
-        /// By name; at least one.
+        /// In the order of their names; at least one.
         categories: Vec<Category>,
-        /// Folders with labelled images for which there is not a bundle.
+        /// Folders with labelled images that have no bundle.
         left_out: Vec<String>,
     },
 }
 
-/// Why bundles and folders make no pairs.
+/// Why bundles and folders do not form pairs.
 #[derive(Debug, thiserror::Error)]
 pub enum CategoryError {
     /// A folder cannot be listed.
@@ -47,10 +47,10 @@ pub enum CategoryError {
     Unlistable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What was called a bundle is neither one nor a folder of them.
+    /// The given path is neither a bundle nor a folder of bundles.
     #[error(transparent)]
     NoBundle(BundleError),
     /// A bundle has nothing to be evaluated on.
@@ -64,17 +64,18 @@ pub enum CategoryError {
     NoData {
         /// The bundle.
         bundle: PathBuf,
-        /// Where its images would be.
+        /// Where its images are expected.
         data: PathBuf,
     },
 }
 
 impl EvaluationTarget {
-    /// One category where `bundle` is a bundle; else one for each bundle in it. Nothing is opened
-    /// yet.
+    /// Returns one category if `bundle` is a bundle, else one for each bundle in it. Nothing is
+    /// opened yet.
     ///
     /// # Errors
-    /// If `bundle` is not a bundle and holds none, a folder cannot be listed, or one of several bundles has no folder of its name.
+    /// If `bundle` is not a bundle and contains none, a folder cannot be listed, or one of several
+    /// bundles has no folder of its name.
     pub fn find(bundle: &Path, data: &Path) -> Result<Self, CategoryError> {
         let named = |name: String, bundle: &Path, data: PathBuf| Category {
             name,
@@ -111,7 +112,7 @@ impl EvaluationTarget {
         })
     }
 
-    /// The categories, at least one.
+    /// Returns the categories, at least one.
     pub fn categories(&self) -> &[Category] {
         match self {
             Self::One(category) => std::slice::from_ref(category),
@@ -124,7 +125,7 @@ fn text(name: &OsStr) -> String {
     path_text::text(Path::new(name)).into_owned()
 }
 
-/// Names of the folders in `folder` that are what is wanted, in order.
+/// Returns the names of those folders in `folder` that are wanted, in order.
 fn folders(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<Vec<OsString>, CategoryError> {
     let list = || -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
@@ -148,17 +149,17 @@ fn folders(folder: &Path, is_wanted: fn(&Path) -> bool) -> Result<Vec<OsString>,
 pub struct Overview<'a> {
     /// By name.
     pub categories: BTreeMap<&'a str, &'a Evaluation>,
-    /// Over all of them.
+    /// The mean over all of them.
     pub mean: Mean,
     /// Every method in every category, the bundles' flow first; empty without a comparison.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparison: Vec<AcrossCategories<'a>>,
-    /// Folders with labelled images for which there was no bundle.
+    /// Folders with labelled images that have no bundle.
     pub left_out: &'a [String],
 }
 
 impl<'a> Overview<'a> {
-    /// Sums reports up.
+    /// Summarises reports.
     pub fn new(categories: BTreeMap<&'a str, &'a Evaluation>, left_out: &'a [String]) -> Self {
         let compared = categories.iter();
         let compared =
@@ -172,23 +173,23 @@ impl<'a> Overview<'a> {
     }
 }
 
-/// The arithmetic mean over categories, each counting the same. A number that one of them does not
-/// have has no mean: one over the rest would be the mean of another table.
+/// The arithmetic mean over categories, all weighted equally. A number that one of them lacks has
+/// no mean: one over the rest would be the mean of another table.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Mean {
-    /// Of [`Metrics::image_auroc`].
+    /// Mean of [`Metrics::image_auroc`].
     pub image_auroc: Option<f64>,
-    /// Of [`Metrics::image_ap`].
+    /// Mean of [`Metrics::image_ap`].
     pub image_ap: Option<f64>,
-    /// Of [`Metrics::f1_max`].
+    /// Mean of [`Metrics::f1_max`].
     pub f1_max: Option<f64>,
-    /// Of [`Metrics::false_reject_rate`].
+    /// Mean of [`Metrics::false_reject_rate`].
     pub false_reject_rate: Option<f64>,
-    /// Of [`Metrics::escape_rate`].
+    /// Mean of [`Metrics::escape_rate`].
     pub escape_rate: Option<f64>,
-    /// Of [`Metrics::pixel_auroc`].
+    /// Mean of [`Metrics::pixel_auroc`].
     pub pixel_auroc: Option<f64>,
-    /// Of [`Metrics::aupro`].
+    /// Mean of [`Metrics::aupro`].
     pub aupro: Option<f64>,
 }
 
@@ -220,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with these bundles, all empty, and one with these data sets.
+    /// Creates a folder with these bundles, all empty, and one with these data sets.
     fn place(bundles: &[&str], data: &[&str]) -> TempDir {
         let place = TempDir::new().expect("a temporary folder");
         let make = |folder: PathBuf| fs::create_dir_all(folder).expect("it can be made");

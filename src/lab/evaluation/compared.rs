@@ -1,5 +1,5 @@
-//! What other methods said of the images that were evaluated, as published tables have it: a row per
-//! category, a column per method, and the mean.
+//! Results of other methods on the evaluated images, as in published tables: a row per category, a
+//! column per method, and the mean.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +24,9 @@ pub struct Comparison {
 pub struct ComparisonRow {
     /// Its name.
     pub method: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub how: &'static str,
-    /// What its scores say.
+    /// The metrics of its scores.
     #[serde(flatten)]
     pub metrics: ImageMetrics,
 }
@@ -38,12 +38,12 @@ pub struct AcrossCategories<'a> {
     pub method: &'static str,
     /// Its image AUROC by category.
     pub image_auroc: BTreeMap<&'a str, f64>,
-    /// Their arithmetic mean, each category counting the same.
+    /// Their arithmetic mean, all categories weighted equally.
     pub mean: f64,
 }
 
 impl<'a> AcrossCategories<'a> {
-    /// Of every method of the comparisons, which have the same ones in the same order.
+    /// Returns every method of the comparisons, which have the same methods in the same order.
     pub fn of(comparisons: &[(&'a str, &Comparison)]) -> Vec<Self> {
         let Some((_, first)) = comparisons.first() else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! The list of the files that an evaluation used, so that its digest can be made again.
+//! The list of the files that an evaluation used, so that its digest can be reproduced.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ impl FileList {
         self.0.push(b'\n');
     }
 
-    /// The digest of the list.
+    /// Returns the digest of the list.
     pub(crate) fn digest(&self) -> Digest {
         sha256(&self.0)
     }

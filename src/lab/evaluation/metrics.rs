@@ -1,4 +1,4 @@
-//! What image scores say, without a threshold.
+//! Metrics of image scores that need no threshold.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::dataset::GOOD;
 
-/// How well scores tell good images from those with a defect.
+/// How well scores separate good images from those with a defect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageMetrics {
     /// Area under the ROC curve.
@@ -21,7 +21,8 @@ pub struct ImageMetrics {
 }
 
 impl ImageMetrics {
-    /// Of images, each with its kind and score; none unless there are good ones and defects.
+    /// Computes the metrics of images, each with its kind and score; `None` unless there are good
+    /// ones and defects.
     pub fn new<'a>(images: impl Iterator<Item = (&'a str, f32)>) -> Option<Self> {
         let mut good = Vec::new();
         let mut defects: BTreeMap<&str, Vec<f32>> = BTreeMap::new();

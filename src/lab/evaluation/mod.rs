@@ -1,8 +1,9 @@
-//! Measures a bundle on labelled images: scores them, compares with the truth, makes a report.
+//! Measures a bundle on labelled images: scores them, compares with the truth, and creates a
+//! report.
 //!
-//! The report is what `flawd evaluate --json` writes, and what the page for people is made of
-//! ([`report`](crate::lab::report)). A number that the images do not determine, such as an AUROC without
-//! a good image, is null there. Where every number comes from is in `docs/evaluation.md`.
+//! `flawd evaluate --json` writes the report, and the HTML page ([`report`](crate::lab::report)) is
+//! made from it. A number that the images do not determine, such as an AUROC without a good image,
+//! is null. `docs/evaluation.md` explains the origin of every number.
 
 mod categories;
 pub(crate) mod compared;
@@ -32,7 +33,7 @@ use super::dataset::LeftOut;
 use crate::files::path_text;
 use compared::Comparison;
 
-/// Everything that an evaluation found.
+/// All results of an evaluation.
 #[derive(Debug, Serialize)]
 pub struct Evaluation {
     /// Name of the bundle.
@@ -57,26 +58,27 @@ pub struct Evaluation {
     pub threshold: f32,
     /// The false-reject rate that the bundle promises.
     pub promised_false_reject_rate: f64,
-    /// The lower one that was asked for, where the images of the calibration were too few for it.
+    /// The lower rate that was requested, if the images of the calibration were too few for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_false_reject_rate: Option<f64>,
-    /// Between which numbers the false rejects lie in 95 of 100 cases, if the good images come from
-    /// the same process as those of the calibration.
+    /// Interval that contains the number of false rejects in 95 of 100 cases, if the good images
+    /// come from the same process as those of the calibration.
     pub expected_false_rejects: Option<[usize; 2]>,
     /// Promises of several rates, measured by calibrating again on random halves of the good
     /// scores: those of the calibration and of these images.
     pub kept_promise: Vec<PromiseRow>,
-    /// The masks that say where the defects are.
+    /// The masks that show where the defects are.
     pub masks: MaskUse,
-    /// Scored images that trained the model: what is said of them is said too well.
+    /// Scored images that trained the model, for which the results are too optimistic.
     pub seen_in_training: usize,
-    /// Good images whose score is to the last bit one that calibrated the bundle. A chance may
-    /// make one so; many are the very images of the calibration, and their false-reject rate is
-    /// what the threshold was chosen for.
+    /// Good images whose score equals one that calibrated the bundle, to the last bit. One may be a
+    /// coincidence; many are the very images of the calibration, whose false-reject rate the
+    /// threshold was chosen for.
     pub scored_in_calibration: usize,
     /// The bundle's golden inputs, scored on this machine.
     pub golden: Vec<GoldenRow>,
-    /// How it was calibrated: `split`, whose promise is a bound, or `cross`, with its folds.
+    /// How the bundle was calibrated: `split`, whose promise is a bound, or `cross`, with its
+    /// folds.
     #[serde(serialize_with = "as_text")]
     pub calibration_method: CalibrationMethod,
     /// One kind of defect against all good images, by kind.
@@ -85,22 +87,22 @@ pub struct Evaluation {
     pub images: Vec<ImageRow>,
     /// Every image or mask that could not be used.
     pub skipped: Vec<SkippedRow>,
-    /// What else is in the folder and was not used.
+    /// Other contents of the folder that were not used.
     pub left_out: Vec<LeftOut>,
-    /// Other methods on the same images, where they were asked for.
+    /// Other methods on the same images, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
 }
 
 impl Evaluation {
-    /// Whether the good images are presumably those that calibrated the bundle: more than a tenth
-    /// of them have a score of its calibration.
+    /// Returns whether the good images are presumably those that calibrated the bundle: more than a
+    /// tenth of them have a score of its calibration.
     pub fn knows_the_good(&self) -> bool {
         10 * self.scored_in_calibration > self.overall.counts.good
     }
 }
 
-/// What the scores of good images and of images with a defect say together.
+/// Metrics of the scores of good images and of images with a defect.
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     /// Area under the ROC curve of the image scores.
@@ -113,17 +115,18 @@ pub struct Metrics {
     pub f1_max_threshold: Option<f32>,
     /// Share of the good images that the bundle's threshold rejects.
     pub false_reject_rate: Option<f64>,
-    /// Wilson's 95 % interval of it.
+    /// Its 95 % Wilson interval.
     pub false_reject_rate_interval: Option<[f64; 2]>,
     /// Share of the images with a defect that the bundle's threshold lets through.
     pub escape_rate: Option<f64>,
-    /// Wilson's 95 % interval of it.
+    /// Its 95 % Wilson interval.
     pub escape_rate_interval: Option<[f64; 2]>,
-    /// Area under the ROC curve of the pixels, where masks say what a defect is.
+    /// Area under the ROC curve of the pixels, if masks show the defects.
     pub pixel_auroc: Option<f64>,
-    /// Area under the per-region overlap curve up to 30 % of the good pixels, divided by it.
+    /// Area under the per-region overlap curve up to 30 % of the good pixels, divided by that
+    /// share.
     pub aupro: Option<f64>,
-    /// By how much `aupro` can be off at most, because nearly equal pixels count as equal.
+    /// Maximum error of `aupro`, because nearly equal pixels count as equal.
     pub aupro_error: Option<f64>,
     /// The numbers behind the rates.
     pub counts: Counts,
@@ -142,13 +145,13 @@ pub struct Counts {
     pub escapes: usize,
 }
 
-/// What the masks of defects came to.
+/// How the masks of defects were used.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MaskUse {
     /// Scored images with a defect whose mask was used.
     pub used: usize,
-    /// Of these, the masks that mark more than half of what is inspected. Many are presumably
-    /// inverted: white where nothing is wrong.
+    /// Of these, the masks that mark more than half of the inspected part. Many such masks are
+    /// presumably inverted: white where nothing is wrong.
     pub mostly_marked: usize,
 }
 
@@ -159,7 +162,7 @@ impl MaskUse {
         self.mostly_marked += usize::from(2 * marked > truth.size().area());
     }
 
-    /// Whether the masks are presumably inverted: most of them mark more than half.
+    /// Returns whether the masks are presumably inverted: most of them mark more than half.
     pub fn look_inverted(&self) -> bool {
         2 * self.mostly_marked > self.used
     }
@@ -187,7 +190,7 @@ pub struct SkippedRow {
     /// The file, within the evaluated folder.
     #[serde(serialize_with = "path_text::serialize")]
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub error: String,
 }
 
@@ -196,32 +199,32 @@ pub struct SkippedRow {
 pub struct PromiseRow {
     /// The rate.
     pub promised: f64,
-    /// What the splits gave.
+    /// The result of the splits.
     pub measured: Option<KeptPromise>,
-    /// Why there is nothing measured: half of the good scores are too few for the rate.
+    /// Why nothing was measured: half of the good scores are too few for the rate.
     pub too_few: Option<String>,
 }
 
-/// A golden input and what it scored here.
+/// A golden input and its score here.
 #[derive(Debug, Serialize)]
 pub struct GoldenRow {
     /// Its file in the bundle.
     pub file: String,
-    /// The score that calibration saw.
+    /// The score at calibration.
     pub expected: f32,
-    /// The score here; none where it could not be scored.
+    /// The score here; `None` if it could not be scored.
     pub score: Option<f32>,
     /// Whether the score is reproduced within its tolerance, with the same verdict.
     pub reproduced: bool,
 }
 
-/// Serialises what is displayed.
+/// Serialises a value by its display form.
 fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
 impl Metrics {
-    /// The numbers for a bundle's manifest, where all of them are determined.
+    /// Returns the numbers for a bundle's manifest, if all of them are determined.
     pub fn to_record(&self) -> Option<MetricsRecord> {
         Some(MetricsRecord {
             good: self.counts.good,

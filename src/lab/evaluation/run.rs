@@ -18,24 +18,24 @@ use crate::lab::dataset::{LeftOut, Sample, TestSet};
 use crate::lab::picture::Picture;
 use crate::messages::with_causes;
 
-/// What an evaluation reports as it goes.
+/// Progress reports of an evaluation.
 pub enum EvaluationStep<'a> {
     /// An image was scored.
     Scored {
-        /// Which one.
+        /// The image.
         sample: &'a Sample,
-        /// Its picture as it was decoded.
+        /// The decoded picture.
         image: &'a RgbImage,
-        /// What the model says.
+        /// The model's result.
         prediction: &'a Prediction,
-        /// Where its defect is, in the inspected part of the picture; none where that is not known.
+        /// Where its defect is, in the inspected part of the picture; `None` if unknown.
         truth: Option<&'a PixelTruth>,
     },
     /// An image or a mask cannot be used.
     Skipped {
         /// The file.
         path: &'a Path,
-        /// Why.
+        /// The reason.
         error: &'a SampleError,
     },
 }
@@ -45,15 +45,15 @@ pub enum EvaluationStep<'a> {
 pub struct Splits {
     /// Number of them, at least 2.
     pub count: usize,
-    /// What decides them.
+    /// Their random seed.
     pub seed: u64,
 }
 
-/// The false-reject rates whose promise is measured, beside the bundle's own.
+/// The false-reject rates whose promise is measured, in addition to the bundle's own.
 const PROMISES: [f64; 2] = [0.05, 0.01];
 
-/// Scores the images of `test`, which lies in `folder`, and sums up. What cannot be used is
-/// reported and left out. An error of `observe` ends the evaluation.
+/// Scores the images of `test`, which lies in `folder`, and summarises the results. Unusable files
+/// are reported and left out. An error of `observe` ends the evaluation.
 ///
 /// # Errors
 /// Those of `observe`.
@@ -135,7 +135,7 @@ pub fn evaluate<E>(
     let scored_in_calibration = good.iter().filter(calibrated).count();
     let (overall, defect_types) = tally.metrics(calibration);
     // The scores of a cross-calibration come from other models: they are not exchangeable with
-    // these, and there is no bound that could be kept.
+    // these, and there is no bound to keep.
     let is_bound = calibration.method().promises_a_bound();
     Ok(Evaluation {
         bundle: manifest.name.clone(),
@@ -171,7 +171,7 @@ pub fn evaluate<E>(
     })
 }
 
-/// What was not used, within the evaluated folder.
+/// Returns what was not used, within the evaluated folder.
 fn left_out(folder: &Path, test: &TestSet) -> Vec<LeftOut> {
     let mut left_out = test.left_out.clone();
     for row in &mut left_out {
@@ -188,7 +188,7 @@ fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), 
     Ok((picture, prediction))
 }
 
-/// Whether calibrations on random halves of all good scores keep what they promise.
+/// Returns whether calibrations on random halves of all good scores keep their promise.
 fn kept_promise(calibration: &Calibration, good: &[f32], splits: Splits) -> Vec<PromiseRow> {
     let pool = [calibration.scores(), good].concat();
     let mut rates = PROMISES.to_vec();
@@ -206,7 +206,7 @@ fn kept_promise(calibration: &Calibration, good: &[f32], splits: Splits) -> Vec<
     rates.into_iter().map(row).collect()
 }
 
-/// The golden inputs, scored here. One that cannot be scored is not reproduced.
+/// Scores the golden inputs here. One that cannot be scored is not reproduced.
 fn golden(bundle: &Bundle, scorer: &mut Scorer) -> Vec<GoldenRow> {
     let calibration = bundle.calibration();
     let mut row = |golden: &flawd_core::manifest::GoldenRecord| {

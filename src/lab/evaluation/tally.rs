@@ -41,12 +41,12 @@ impl Tally {
         }
     }
 
-    /// The scores of the good images.
+    /// Returns the scores of the good images.
     pub(crate) fn good_scores(&self) -> &[f32] {
         &self.good.scores
     }
 
-    /// Over all defects, and for each kind alone.
+    /// Returns the metrics over all defects, and for each kind separately.
     pub(crate) fn metrics(self, calibration: &Calibration) -> (Metrics, BTreeMap<String, Metrics>) {
         let Self { good, defects } = self;
         let mut all = TallyGroup::default();

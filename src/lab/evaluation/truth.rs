@@ -1,4 +1,4 @@
-//! What is known of the pixels of a labelled picture.
+//! What is known about the pixels of a labelled picture.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub enum SampleError {
     /// The mask cannot be decoded.
     #[error(transparent)]
     MaskFile(#[from] DecodeError),
-    /// The mask says nothing that can be relied on.
+    /// The mask is not reliable.
     #[error(transparent)]
     Mask(#[from] MaskError),
     /// The mask has no region of interest.
@@ -31,7 +31,7 @@ pub enum SampleError {
     Geometry(#[from] PreprocessError),
 }
 
-/// What is known of the pixels of a picture, and the files that say it.
+/// What is known about the pixels of a picture, and the files that this comes from.
 pub(crate) struct Truth<'a> {
     pub(crate) pixels: PixelTruth,
     pub(crate) files: Vec<(Digest, &'a Path)>,
@@ -43,7 +43,7 @@ pub(crate) struct Unusable<'a> {
     pub(crate) error: Box<SampleError>,
 }
 
-/// The truth about the pixels of a sample; none for a defect without a mask.
+/// Returns the truth about the pixels of a sample; `None` for a defect without a mask.
 pub(crate) fn truth_of<'a>(
     scorer: &Scorer,
     sample: &'a Sample,
@@ -84,7 +84,7 @@ pub(crate) fn truth_of<'a>(
     Ok(Some(Truth { pixels, files }))
 }
 
-/// The bytes of a mask, and which pixels of a picture of this size it marks; maybe none.
+/// Returns the bytes of a mask, and which pixels of a picture of this size it marks; possibly none.
 fn read_mask(path: &Path, size: Size) -> Result<(Vec<u8>, Vec<bool>), SampleError> {
     let bytes = decode::read(path)?;
     let mask = decode::as_saved(path, &bytes)?;
@@ -96,7 +96,7 @@ fn read_mask(path: &Path, size: Size) -> Result<(Vec<u8>, Vec<bool>), SampleErro
     }
 }
 
-/// The truth about the inspected part of a picture.
+/// Returns the truth about the inspected part of a picture.
 fn inspected(
     scorer: &Scorer,
     marked: Vec<bool>,

@@ -1,4 +1,4 @@
-//! One pass over image files that puts their features into the cache.
+//! One pass over image files that stores their features in the cache.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,15 +24,15 @@ pub struct FeatureImage {
     pub path: PathBuf,
     /// Digest of the file.
     pub digest: Digest,
-    /// Digest of its pixels, which other files may have as well.
+    /// Digest of its pixels, which other files may share.
     pub pixels: Digest,
-    /// Where the cache keeps its features; differs whenever they would.
+    /// The key of its features in the cache; differs whenever the features would.
     pub key: String,
 }
 
 impl FeatureImage {
-    /// Its pixels, read by `depth` as for its features, if the file is still the one whose features
-    /// were extracted; in words, why not.
+    /// Returns its pixels, read at `depth` as for its features, if the file is still the one whose
+    /// features were extracted; otherwise a human-readable reason.
     pub fn read_again(&self, depth: Option<Depth>) -> Result<RgbImage, String> {
         let bytes = decode::read(&self.path).map_err(|error| with_causes(&error))?;
         if sha256(&bytes) != self.digest {
@@ -47,45 +47,45 @@ impl FeatureImage {
 pub struct SkippedImage {
     /// Its file.
     pub path: PathBuf,
-    /// Why, in words.
+    /// Why, human-readable.
     pub reason: String,
 }
 
-/// What is done with a picture that has the same pixels as an earlier one, in whatever bytes.
+/// How to treat a picture that has the same pixels as an earlier one, whatever its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeated {
     /// It is left out: the same shot in both halves of a split would spoil what a calibration
-    /// promises, and twice in one of them counts as two parts.
+    /// promises, and twice in one half it would count as two parts.
     LeaveOut,
-    /// It counts as often as it is there.
+    /// It counts as often as it occurs.
     Keep,
 }
 
-/// What an extraction reports as it goes.
+/// Progress reports of an extraction.
 pub enum ExtractionStep<'a> {
     /// An image cannot be used.
     Skipped(&'a SkippedImage),
-    /// Features of `done` of `total` images are there.
+    /// The features of `done` of `total` images are available.
     Done {
-        /// Images looked at so far.
+        /// Images examined so far.
         done: usize,
-        /// Images in all.
+        /// Total number of images.
         total: usize,
-        /// How many of them had been extracted by an earlier run.
+        /// How many of them an earlier run had extracted.
         cached: usize,
     },
 }
 
-/// Puts the features of images into the cache.
+/// Stores the features of images in the cache.
 pub(crate) struct Extraction<'a> {
     source: &'a FeatureSource,
     extractor: FeatureExtractor,
-    /// The software and the providers: other ones give other numbers.
+    /// The software and the providers, because other ones yield other numbers.
     computed_by: String,
     repeated: Repeated,
     preprocessor: Preprocessor,
     tensor: Vec<u8>,
-    /// Pixels that were seen, and in which file.
+    /// Pixels that occurred, and in which file.
     seen: HashMap<Digest, PathBuf>,
     cached: usize,
 }
@@ -136,7 +136,7 @@ impl<'a> Extraction<'a> {
         Ok(images)
     }
 
-    /// An image with features in the cache, or why it cannot be used.
+    /// Returns an image with features in the cache, or why it cannot be used.
     fn extract(&mut self, path: &Path) -> Result<Result<FeatureImage, String>, FeaturesError> {
         let bytes = match decode::read(path) {
             Ok(bytes) => bytes,
@@ -173,7 +173,7 @@ impl<'a> Extraction<'a> {
         Ok(Ok(image(pixels)))
     }
 
-    /// Whether these pixels are to be used, or which picture they repeat.
+    /// Checks that these pixels are new, or returns which picture they repeat.
     fn first(&mut self, pixels: Digest, path: &Path) -> Result<(), String> {
         match self.seen.entry(pixels) {
             Entry::Occupied(earlier) if self.repeated == Repeated::LeaveOut => {
@@ -187,7 +187,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// A name that differs whenever the features would.
+    /// Returns a name that differs whenever the features would.
     fn key(&self, image: Digest) -> String {
         let FeatureSource {
             graph_digest,

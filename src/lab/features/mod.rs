@@ -1,8 +1,9 @@
-//! From image files to feature maps in the cache: what training, comparing and ablating begin with.
+//! From image files to feature maps in the cache: the first step of training, comparing and
+//! ablating.
 //!
-//! Features are kept under a name that differs whenever they would, so that a request for the same
-//! picture through the same backbone at the same size finds them. Nothing here knows what the
-//! features are for.
+//! Features are stored under a name that differs whenever they would, so that a request for the
+//! same picture through the same backbone at the same size finds them. Nothing here knows what the
+//! features are used for.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -28,20 +29,20 @@ pub use extraction::{ExtractionStep, FeatureImage, Repeated, SkippedImage};
 
 use extraction::Extraction;
 
-/// What features depend on, besides the image.
+/// What features depend on, apart from the image.
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
-    /// An ONNX file that computes feature maps; none for flawd's own filter bank.
+    /// An ONNX file that computes feature maps; `None` for flawd's own filter bank.
     pub backbone: Option<PathBuf>,
-    /// Which of its outputs, with which pixels; the filter bank needs no choice.
+    /// Which of its outputs to use, with which pixels; the filter bank needs no choice.
     pub choice: FeatureChoice,
     /// Size of the network's input.
     pub size: Size,
-    /// Which part of a picture is inspected, and how it is turned.
+    /// Which part of a picture is inspected, and how it is rotated and flipped.
     pub geometry: Geometry,
-    /// What is known of pictures of more than 8 bits that do not say their depth.
+    /// What is known about pictures of more than 8 bits that do not state their depth.
     pub depth: Option<Depth>,
-    /// The folder in whose `features` they are kept.
+    /// The cache folder; features are stored in its `features`.
     pub cache: PathBuf,
 }
 
@@ -51,16 +52,16 @@ pub enum FeaturesError {
     /// The backbone cannot be read.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
-    /// The backbone does not give the features asked for.
+    /// The backbone does not provide the requested features.
     #[error(transparent)]
     Outputs(#[from] flawd_onnx::FeatureError),
-    /// The backbone gives no such features at this size.
+    /// The backbone does not provide these features at this size.
     #[error(transparent)]
     Graph(#[from] ExportError),
     /// The feature graph does not run.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Features cannot be kept.
+    /// Features cannot be stored.
     #[error(transparent)]
     Cache(#[from] CachedFeatureError),
     /// The cache cannot be used.
@@ -76,12 +77,12 @@ pub enum FeaturesError {
     Interrupted,
 }
 
-/// Hears how far an extraction is, and may stop it.
+/// Receives progress reports of an extraction, and may stop it.
 pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<()> + 'a;
 
-/// The bytes of a backbone, of which nothing was asked yet.
+/// The bytes of a backbone that have not been examined yet.
 pub struct BackboneFile {
-    /// Where they lie; the name alone of the filter bank, which lies nowhere.
+    /// Their path; for the filter bank, which is not a file, only its name.
     pub path: PathBuf,
     /// Their digest.
     pub digest: Digest,
@@ -89,7 +90,7 @@ pub struct BackboneFile {
 }
 
 impl BackboneFile {
-    /// Reads the file at `path`; the filter bank where none is given.
+    /// Reads the file at `path`, or returns the filter bank if `None`.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -127,21 +128,21 @@ pub struct FeatureSource {
     geometry: Geometry,
     depth: Option<Depth>,
     cache: FeatureCache,
-    /// Nothing of it is cleared meanwhile.
+    /// Prevents the cache from being cleared meanwhile.
     _in_use: InUse,
 }
 
 impl FeatureSource {
-    /// Opens what a plan names.
+    /// Opens the source that a plan names.
     ///
     /// # Errors
-    /// If the backbone cannot be read or does not give the features asked for, or the cache cannot
-    /// be made.
+    /// If the backbone cannot be read or does not provide the requested features, or the cache
+    /// cannot be created.
     pub fn open(plan: &FeaturePlan) -> Result<Self, FeaturesError> {
         Self::of(&BackboneFile::read(plan.backbone.as_deref())?, plan)
     }
 
-    /// The same, where the file that the plan names was read already.
+    /// Like [`FeatureSource::open`], for a file that has already been read.
     ///
     /// # Errors
     /// As [`FeatureSource::open`].
@@ -170,21 +171,21 @@ impl FeatureSource {
         })
     }
 
-    /// The same for pictures of this depth, where their set shows it.
+    /// Returns this source for pictures of this depth, if their set shows it.
     pub fn reading(self, depth: Option<Depth>) -> Self {
         Self { depth, ..self }
     }
 
-    /// The depth of pictures of more than 8 bits that do not say it.
+    /// Returns the depth of pictures of more than 8 bits that do not state it.
     pub fn depth(&self) -> Option<Depth> {
         self.depth
     }
 
     /// Extracts what is not cached yet. Images that cannot be used are reported and left out; the
-    /// others come in the order of `paths`.
+    /// others are returned in the order of `paths`.
     ///
     /// # Errors
-    /// If the graph does not run, the cache cannot be written, or `observe` said to stop.
+    /// If the graph does not run, the cache cannot be written, or `observe` asks to stop.
     pub fn extract(
         &self,
         paths: Vec<PathBuf>,
@@ -198,7 +199,7 @@ impl FeatureSource {
         Extraction::new(self, extractor, computed_by, repeated).run(paths, observe)
     }
 
-    /// Feature channels of each scale.
+    /// Returns the number of feature channels per scale.
     ///
     /// # Errors
     /// As [`FeatureSource::open`], which has checked the same.
@@ -206,15 +207,15 @@ impl FeatureSource {
         Ok(self.spec.shape(&self.backbone)?.channels)
     }
 
-    /// Bytes of the graph that computes the features.
+    /// Returns the size of the graph that computes the features, in bytes.
     pub fn graph_len(&self) -> usize {
         self.graph.len()
     }
 
-    /// The features of images that were extracted.
+    /// Returns the features of images that were extracted.
     ///
     /// # Errors
-    /// If there are none, or the first one's are no longer there.
+    /// If there are none, or those of the first one no longer exist.
     pub fn set(&self, images: &[FeatureImage]) -> Result<FeatureSet, CachedFeatureError> {
         let keys = images.iter().map(|image| image.key.clone()).collect();
         FeatureSet::new(self.cache.clone(), keys)

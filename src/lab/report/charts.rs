@@ -8,10 +8,10 @@ use flawd_core::evaluation::{KeptPromise, Ranking, Rate, promised_against_measur
 use super::html::{percent, rate};
 use super::plot::{Anchor, Axis, Plot, Scale, Unit};
 
-/// Points of the calibration plot at most: more than its pixels would show nothing more.
+/// Maximum number of points in the calibration plot; more would not be visible.
 const PROMISE_POINTS: usize = 300;
 
-/// The scores of an evaluation, and the threshold that parts them.
+/// The scores of an evaluation, and the threshold that divides them.
 #[derive(Clone, Copy)]
 pub(crate) struct Scores<'a> {
     pub(crate) good: &'a [f32],
@@ -20,7 +20,7 @@ pub(crate) struct Scores<'a> {
 }
 
 impl Scores<'_> {
-    /// What the threshold does: the rates of false rejects and of what is found.
+    /// Returns the rates of false rejects and of detected defects at the threshold.
     fn operating_point(self) -> Option<(Rate, Rate)> {
         let found = self.defect.iter().filter(|&&score| score > self.threshold);
         Rate::false_rejects(self.good, self.threshold)
@@ -28,8 +28,7 @@ impl Scores<'_> {
     }
 }
 
-/// The share of defects that is found over the share of good parts that is rejected, for every
-/// threshold.
+/// Plots the share of detected defects over the share of rejected good parts, for every threshold.
 pub(crate) fn roc(scores: Scores<'_>, ranking: &Ranking) -> String {
     let x = Axis::share("false rejects: good parts that are rejected", 1.0);
     let mut plot = Plot::new(460.0, 380.0, x, Axis::share("defects that are found", 1.0));
@@ -55,7 +54,7 @@ pub(crate) fn roc(scores: Scores<'_>, ranking: &Ranking) -> String {
     plot.svg("ROC curve: defects found against good parts rejected")
 }
 
-/// How many of the rejected parts have a defect, over the share of defects that is found.
+/// Plots how many of the rejected parts have a defect, over the share of detected defects.
 pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> String {
     let x = Axis::share("recall: defects that are found", 1.0);
     let y = Axis::share("precision: rejected parts with a defect", 1.0);
@@ -86,7 +85,7 @@ pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> String 
             percent(precision)
         );
         plot.dot("mark", 5.0, (recall, precision), &told);
-        // Below the curve, on the side where there is room.
+        // Below the curve, on the side with enough room.
         let (anchor, gap) = if recall < 0.4 {
             (Anchor::Start, 12.0)
         } else {
@@ -98,8 +97,8 @@ pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> String 
     plot.svg("Precision-recall curve")
 }
 
-/// The rate that is promised against the rate that was measured, for every rate from 0 to `to` that
-/// the calibration can promise.
+/// Plots the promised rate against the measured rate, for every rate from 0 to `to` that the
+/// calibration can promise.
 pub(crate) fn promise(calibration: &Calibration, good: &[f32], to: f64) -> String {
     let points = promised_against_measured(calibration, good, PROMISE_POINTS);
     let shown: Vec<_> = points.iter().filter(|point| point.promised <= to).collect();
@@ -159,7 +158,7 @@ pub(crate) fn promise(calibration: &Calibration, good: &[f32], to: f64) -> Strin
     plot.svg("Measured against promised false-reject rate")
 }
 
-/// The false-reject rates of calibrations on random halves, one row a promised rate.
+/// Plots the false-reject rates of calibrations on random halves, one row per promised rate.
 pub(crate) fn splits(kept: &[&KeptPromise]) -> String {
     let rates = kept.iter().flat_map(|kept| &kept.rates).copied();
     let promised = kept.iter().map(|kept| kept.promised);
@@ -219,7 +218,7 @@ pub(crate) fn splits(kept: &[&KeptPromise]) -> String {
     plot.svg("False-reject rates over random splits, with their mean and the promised rate")
 }
 
-/// The mean loss of every epoch.
+/// Plots the mean loss of every epoch.
 pub(crate) fn losses(losses: &[f64]) -> String {
     let low = losses.iter().copied().fold(f64::MAX, f64::min);
     let high = losses.iter().copied().fold(f64::MIN, f64::max);
@@ -273,7 +272,7 @@ mod tests {
         }
     }
 
-    /// Places and sizes are numbers, whatever was measured.
+    /// Checks that positions and sizes are numbers, whatever was measured.
     fn is_drawn(svg: &str) -> bool {
         !svg.contains("NaN") && !svg.contains("inf")
     }

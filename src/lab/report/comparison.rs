@@ -1,9 +1,9 @@
-//! A bundle beside other methods, as tables.
+//! Tables that compare a bundle with other methods.
 
 use super::html::{escape, metric, table};
 use crate::lab::evaluation::compared::{AcrossCategories, Comparison};
 
-/// All methods on the images of one category.
+/// Returns the table of all methods on the images of one category.
 pub(crate) fn of_one(comparison: &Comparison) -> String {
     let Some(first) = comparison.rows.first() else {
         return String::new();
@@ -45,7 +45,7 @@ pub(crate) fn of_one(comparison: &Comparison) -> String {
         )
 }
 
-/// All methods on several categories; nothing where nothing was compared.
+/// Returns the table of all methods on several categories; empty if nothing was compared.
 pub(crate) fn of_several(methods: &[AcrossCategories<'_>]) -> String {
     let Some(first) = methods.first() else {
         return String::new();

@@ -1,8 +1,8 @@
-//! The pictures of a report: the defects with the lowest scores and the good parts with the highest,
-//! kept as small JPEG files while an evaluation goes on.
+//! The pictures of a report: the defects with the lowest scores and the good parts with the
+//! highest, collected as small JPEG files during an evaluation.
 //!
-//! Every overlay of a bundle has the colour scale of [`overlay`](crate::pictures::heatmap), so that two of them
-//! can be compared. Where the test data say where a defect is, its outline is drawn.
+//! All overlays of a bundle have the colour scale of [`overlay`](crate::pictures::heatmap), so that
+//! they can be compared. If the test data show where a defect is, its outline is drawn.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::lab::evaluation::EvaluationStep;
 use crate::pictures::encode;
 use crate::pictures::heatmap::overlay;
 
-/// Pictures of each sort.
+/// Pictures of each kind.
 const KEPT: usize = 6;
 
 /// Longest side of a picture in pixels.
@@ -25,8 +25,8 @@ const LONGEST: usize = 320;
 /// JPEG quality of the pictures.
 const QUALITY: u8 = 82;
 
-/// Colour of an outline: a blue that is told from the overlay's yellow and red also by those who
-/// see no difference between red and green.
+/// Colour of an outline: a blue that differs from the overlay's yellow and red, also for people
+/// with red-green colour blindness.
 const OUTLINE: [u8; CHANNELS] = [0, 114, 255];
 
 /// Why a picture cannot be kept.
@@ -60,7 +60,7 @@ pub(crate) struct Shown {
 }
 
 impl Gallery {
-    /// An empty gallery of what `geometry` inspects, with overlays anchored at `threshold`.
+    /// Creates an empty gallery of what `geometry` inspects, with overlays anchored at `threshold`.
     pub fn new(threshold: f32, geometry: Geometry) -> Self {
         Self {
             threshold,
@@ -70,7 +70,7 @@ impl Gallery {
         }
     }
 
-    /// Looks at what an evaluation reports, and keeps the picture where it is among the worst.
+    /// Receives what an evaluation reports, and keeps the picture if it is among the worst.
     ///
     /// # Errors
     /// If the picture cannot be cut out or encoded.
@@ -107,12 +107,12 @@ impl Gallery {
         Ok(())
     }
 
-    /// The good parts with the highest scores, the highest first.
+    /// Returns the good parts with the highest scores, the highest first.
     pub(crate) fn good(&self) -> &[Shown] {
         &self.good
     }
 
-    /// The defects with the lowest scores, the lowest first.
+    /// Returns the defects with the lowest scores, the lowest first.
     pub(crate) fn defect(&self) -> &[Shown] {
         &self.defect
     }
@@ -143,7 +143,7 @@ impl Gallery {
         })
     }
 
-    /// The inspected part of a picture, no larger than it is and no longer than [`LONGEST`].
+    /// Returns the inspected part of a picture, not enlarged and at most [`LONGEST`] pixels long.
     fn small(&self, image: &RgbImage) -> Result<RgbImage, GalleryError> {
         let inspected = self.geometry.apply(image)?;
         let Size { height, width } = inspected.size();
@@ -160,10 +160,10 @@ impl Gallery {
     }
 }
 
-/// The pixels of a picture of size `size` that lie around its defects.
+/// Returns the pixels of a picture of size `size` that surround its defects.
 fn outline(truth: &PixelTruth, size: Size) -> Vec<usize> {
     let full = truth.size();
-    // A small pixel is part of a defect if any of those that it covers is: nothing vanishes.
+    // A small pixel belongs to a defect if any of the pixels that it covers does: nothing vanishes.
     let mut inside = vec![false; size.area()];
     for (place, _) in truth.is_defect().iter().enumerate().filter(|(_, is)| **is) {
         let row = place / full.width * size.height / full.height;
@@ -239,7 +239,7 @@ mod tests {
         assert!(gallery.good()[0].picture.starts_with(&[0xff, 0xd8]));
     }
 
-    /// The style sheet draws the key of the colours; the colours are the overlay's.
+    /// The style sheet draws the colour key; its colours must match the overlay's.
     #[test]
     fn the_key_has_the_colours_of_the_overlay_and_of_the_outline() {
         let hex = |colour: [u8; CHANNELS]| {

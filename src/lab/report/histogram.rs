@@ -1,4 +1,4 @@
-//! The histogram of scores: the picture of what a threshold does.
+//! The histogram of scores: what a threshold does.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::plot::{Anchor, Axis, Plot, Scale, Unit};
 /// Bars of a histogram, from the lowest to the highest score.
 const BARS: f64 = 44.0;
 
-/// Scores of good parts upwards and of defects downwards, each as a share of its own kind, with the
-/// threshold between what passes and what is rejected. Scores of defects are heavy-tailed, so the
-/// highest ones stand together in a last bar.
+/// Plots scores of good parts upwards and of defects downwards, each as a share of its own kind,
+/// with the threshold between what passes and what is rejected. Scores of defects are heavy-tailed,
+/// so the highest ones share a last bar.
 pub(crate) fn histogram(scores: Scores<'_>) -> String {
     let bars = Bars::new(scores);
     let sides = [
@@ -20,7 +20,7 @@ pub(crate) fn histogram(scores: Scores<'_>) -> String {
     ];
     let [up, down] = [&sides[0], &sides[1]].map(Side::tallest);
     let both = up.max(down);
-    // Room for the labels, and for a side with low bars room enough to see them.
+    // Room for the labels and, on a side with low bars, enough room to see them.
     let extent = |own: f64| if own == 0.0 { 0.0 } else { own + 0.22 * both };
     let (floor, ceiling) = (-extent(down), extent(up));
     let (left, right) = (bars.edge(bars.first - 1), bars.edge(bars.last + 4));
@@ -54,7 +54,7 @@ pub(crate) fn histogram(scores: Scores<'_>) -> String {
     plot.line("zero", [(left, 0.0), (right, 0.0)]);
     let at = f64::from(scores.threshold);
     plot.line("threshold", [(at, floor), (at, ceiling)]);
-    // The names go where the threshold is not.
+    // The names go on the side away from the threshold.
     let is_left = bars.last > -bars.first;
     let (anchor, end, gap) = if is_left {
         (Anchor::End, right, -6.0)
@@ -86,7 +86,7 @@ struct Bars {
     threshold: f64,
     width: f64,
     first: i32,
-    /// What is higher stands in its own bar.
+    /// Higher scores share a separate bar.
     last: i32,
 }
 
@@ -106,7 +106,7 @@ impl Bars {
         let typical = defect.get(defect.len() * 9 / 10).copied();
         let high = good.into_iter().chain(typical).fold(threshold, f64::max);
         let threshold = to_axis(threshold);
-        // Wide enough for the ends of a bar to be two numbers.
+        // Wide enough that the ends of a bar are different numbers.
         let width = ((to_axis(high) - to_axis(low)) / BARS)
             .max(1e-4 * threshold.abs())
             .max(1e-9);
@@ -122,8 +122,8 @@ impl Bars {
         bars
     }
 
-    /// The bar of a score; one that lies between two belongs to the lower, as the threshold does
-    /// to what passes.
+    /// Returns the bar of a score; a score between two bars belongs to the lower, as the threshold
+    /// belongs to what passes.
     fn of(&self, score: f64) -> i32 {
         let place = if self.is_logarithmic {
             score.ln()
@@ -133,7 +133,7 @@ impl Bars {
         ((place - self.threshold) / self.width).ceil() as i32
     }
 
-    /// The score at the upper end of a bar.
+    /// Returns the score at the upper end of a bar.
     fn edge(&self, bar: i32) -> f64 {
         let place = self.threshold + f64::from(bar) * self.width;
         if self.is_logarithmic {
@@ -230,7 +230,7 @@ impl Side {
             let share = sign * self.share(self.beyond);
             let (low, high) = (bars.edge(bars.last + 1), bars.edge(bars.last + 3));
             plot.bar(&class_of(bars.last + 1), (low, 0.0), (high, share), &told);
-            // Across the line from its bar, where there is room.
+            // On the other side of the line from its bar, where there is room.
             let told = format!("{} above, up to {}", self.beyond, significant(self.highest));
             plot.text("note", Anchor::End, (high, 0.0), (0.0, -8.0), &told);
         }

@@ -1,15 +1,16 @@
-//! Text as HTML: what is escaped, how numbers are written, and the frame around a page.
+//! Text as HTML: escaping, number formats, and the frame of a page.
 //!
-//! The markup is also well-formed XML, so that any parser can check it. A page asks for nothing: its
-//! content security policy lets it load only what it carries itself.
+//! The markup is also well-formed XML, so that any parser can check it. A page loads nothing else:
+//! its content security policy restricts it to its own contents.
 
 use std::fmt::Write;
 
-/// Scripts, fonts, frames, forms: nothing. Pictures from the file itself; the style sheet inside it.
+/// No scripts, fonts, frames or forms. Pictures only from the file itself; the style sheet is
+/// inside it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'";
 
-/// A whole page. `title` is plain text, `body` is markup.
+/// Returns a whole page. `title` is plain text, `body` is markup.
 pub(crate) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n\
@@ -29,8 +30,8 @@ pub(crate) fn document(title: &str, body: &str) -> String {
     )
 }
 
-/// Text for an element or a quoted attribute. Control characters, which XML forbids, become the
-/// sign for what is not a character.
+/// Escapes text for an element or a quoted attribute. Control characters, which XML forbids, become
+/// the replacement character.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -50,24 +51,24 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A share in per cent with one digit behind the point.
+/// Formats a share in per cent with one decimal.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A promised rate in per cent, with as many digits as it has, up to two.
+/// Formats a promised rate in per cent, with at most two decimals.
 pub(crate) fn rate(share: f64) -> String {
     let text = format!("{:.2}", 100.0 * share);
     let text = text.trim_end_matches('0').trim_end_matches('.');
     format!("{text} %")
 }
 
-/// A metric between 0 and 1 with four digits, or a dash.
+/// Formats a metric between 0 and 1 with four digits, or a dash.
 pub(crate) fn metric(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
 }
 
-/// A number with four significant digits.
+/// Formats a number with four significant digits.
 pub(crate) fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
@@ -77,8 +78,8 @@ pub(crate) fn significant(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// A table: plain text in its head, which may be empty, and markup in its rows, of which each
-/// begins with its name.
+/// Returns a table: plain text in its head, which may be empty, and markup in its rows, each of
+/// which starts with its name.
 pub(crate) fn table(class: &str, head: &[&str], rows: &[Vec<String>]) -> String {
     let mut html = format!("<div class=\"scroll\"><table class=\"{class}\">\n");
     if !head.is_empty() {
@@ -103,7 +104,7 @@ pub(crate) fn table(class: &str, head: &[&str], rows: &[Vec<String>]) -> String 
     html + "</tbody>\n</table></div>\n"
 }
 
-/// A picture or plot with what it means below it; both are markup.
+/// Returns a picture or plot with its explanation below it; both are markup.
 pub(crate) fn figure(class: &str, content: &str, caption: &str) -> String {
     format!("<figure class=\"{class}\">\n{content}<figcaption>{caption}</figcaption>\n</figure>\n")
 }

@@ -1,12 +1,12 @@
-//! An evaluation as one page for people: a single HTML file that needs nothing but itself.
+//! An evaluation as one human-readable page: a single, self-contained HTML file.
 //!
 //! ```text
 //! evaluation::Report ─┐
 //! manifest ───────────┼─► page ─► one file: text, plots as SVG, pictures as data
 //! gallery ────────────┘
 //! ```
-//! A page is a function of what was measured. Nothing is computed here that the numbers for machines
-//! do not have, nothing is asked from a network, and there is no script in it.
+//! A page is a function of the measurements. It computes nothing that the machine-readable numbers
+//! do not have, loads nothing from a network, and contains no script.
 
 mod charts;
 mod comparison;
@@ -29,11 +29,11 @@ use jiff::Timestamp;
 use super::evaluation::{Evaluation, Overview};
 use html::{document, escape, metric, percent, table};
 
-/// What a page shows.
+/// The contents of a page.
 pub struct Page<'a> {
-    /// One for each category; at least one.
+    /// One per category; at least one.
     pub sections: Vec<Section<'a>>,
-    /// What is said over several categories, where there are several.
+    /// The summary over several categories, if there are several.
     pub overview: Option<&'a Overview<'a>>,
     /// The command that made it.
     pub command: String,
@@ -41,7 +41,7 @@ pub struct Page<'a> {
     pub made: Timestamp,
 }
 
-/// What a page shows of one category.
+/// The contents of a page for one category.
 pub struct Section<'a> {
     /// Name of the category.
     pub name: &'a str,
@@ -49,13 +49,13 @@ pub struct Section<'a> {
     pub report: &'a Evaluation,
     /// What the bundle states about itself.
     pub manifest: &'a Manifest,
-    /// Digest of the manifest, and by it of the whole bundle.
+    /// Digest of the manifest, and thereby of the whole bundle.
     pub bundle: Digest,
     /// The pictures.
     pub gallery: &'a Gallery,
 }
 
-/// The text of the file.
+/// Returns the text of the file.
 pub fn page(page: &Page<'_>) -> String {
     let (title, body) = match &page.sections[..] {
         [only] => one(page, only),
@@ -64,7 +64,7 @@ pub fn page(page: &Page<'_>) -> String {
     document(&title, &format!("<main>\n{body}{}</main>\n", footer(page)))
 }
 
-/// The page of a single category.
+/// Returns the page of a single category.
 fn one(page: &Page<'_>, section: &Section<'_>) -> (String, String) {
     let report = section.report;
     let title = format!("Evaluation of {} {}", report.bundle, report.version);
@@ -73,7 +73,7 @@ fn one(page: &Page<'_>, section: &Section<'_>) -> (String, String) {
     (title, body)
 }
 
-/// The page of several categories: a table of all, then each.
+/// Returns the page of several categories: a table of all, then each.
 fn many(page: &Page<'_>, sections: &[Section<'_>]) -> (String, String) {
     let title = format!("Evaluation of {} categories", sections.len());
     let mut body = header(&title, &date(page.made));

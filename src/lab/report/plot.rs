@@ -1,6 +1,6 @@
 //! Plots as inline SVG: two axes with ticks, and marks in the units of the data.
 //!
-//! Colours and type are classes of the page's style sheet, so that a plot is right in a light
+//! Colours and fonts are classes of the page's style sheet, so that a plot is right in a light
 //! scheme, in a dark one and on paper. Nothing here knows what is plotted.
 
 use std::fmt::Write;
@@ -12,7 +12,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 
-/// How numbers become places.
+/// How numbers are mapped to positions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scale {
     /// Equal steps.
@@ -22,7 +22,7 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// Where a number lies between the ends: 0 to 1 inside.
+    /// Returns the position of a number relative to the ends: 0 to 1 inside.
     fn place(self, value: f64) -> f64 {
         match self {
             Self::Linear { from, to } => (value - from) / (to - from),
@@ -30,7 +30,7 @@ impl Scale {
         }
     }
 
-    /// Round numbers between the ends, some `about` of them.
+    /// Returns round numbers between the ends, approximately `about` of them.
     fn ticks(self, about: usize) -> Vec<f64> {
         match self {
             Self::Linear { from, to } => {
@@ -58,7 +58,7 @@ impl Scale {
     }
 }
 
-/// The nearest of 1, 2, 5 times a power of ten.
+/// Returns the nearest of 1, 2, 5 times a power of ten.
 fn nice(step: f64) -> f64 {
     let power = 10_f64.powf(step.log10().floor());
     power
@@ -70,7 +70,7 @@ fn nice(step: f64) -> f64 {
         }
 }
 
-/// What the numbers of an axis are.
+/// The kind of numbers on an axis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     /// Plain numbers.
@@ -92,7 +92,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// Shares from 0 to `to`.
+    /// Returns an axis of shares from 0 to `to`.
     pub(crate) fn share(label: &'static str, to: f64) -> Self {
         Self {
             label,
@@ -118,7 +118,7 @@ impl Axis {
     }
 }
 
-/// A number without zeros at its end, as short as its tick allows.
+/// Formats a number without trailing zeros, as short as its tick allows.
 fn plain(value: f64) -> String {
     if value != 0.0 && !(1e-4..1e6).contains(&value.abs()) {
         return format!("{value:.0e}");
@@ -132,14 +132,14 @@ fn plain(value: f64) -> String {
     }
 }
 
-/// Which way a text grows from its place.
+/// The direction in which a text extends from its position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Anchor {
     Start,
     End,
 }
 
-/// A plot that is being drawn.
+/// A plot under construction.
 pub(crate) struct Plot {
     width: f64,
     height: f64,
@@ -150,7 +150,8 @@ pub(crate) struct Plot {
 }
 
 impl Plot {
-    /// An empty plot of this many units, which are pixels where the page shows it at full size.
+    /// Creates an empty plot of this many units, which are pixels if the page shows it at full
+    /// size.
     pub(crate) fn new(width: f64, height: f64, x: Axis, y: Axis) -> Self {
         Self {
             width,
@@ -162,7 +163,7 @@ impl Plot {
         }
     }
 
-    /// The same without numbers on the ordinate, for rows that have names.
+    /// Returns the same without numbers on the ordinate, for rows that have names.
     pub(crate) fn without_y_ticks(mut self) -> Self {
         self.has_y_ticks = false;
         self
@@ -180,7 +181,7 @@ impl Plot {
         writeln!(self.marks, "{mark}").expect("a string takes it");
     }
 
-    /// A line through points. Points that no eye could tell apart are left out.
+    /// Draws a line through points. Points that are visually indistinguishable are left out.
     pub(crate) fn line(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
         let path = self.path(points);
         if !path.is_empty() {
@@ -188,7 +189,7 @@ impl Plot {
         }
     }
 
-    /// The area between two lines with the same abscissas.
+    /// Draws the area between two lines with the same abscissas.
     pub(crate) fn band(&mut self, class: &str, points: &[(f64, [f64; 2])]) {
         let low = points.iter().map(|&(x, [low, _])| (x, low));
         let high = points.iter().rev().map(|&(x, [_, high])| (x, high));
@@ -225,7 +226,7 @@ impl Plot {
         path
     }
 
-    /// A rectangle between two corners; `told` is what it says under a pointer.
+    /// Draws a rectangle between two corners; `told` is its tooltip.
     pub(crate) fn bar(&mut self, class: &str, from: (f64, f64), to: (f64, f64), told: &str) {
         let (left, right) = (self.across(from.0), self.across(to.0));
         let (top, bottom) = (self.down(from.1.max(to.1)), self.down(from.1.min(to.1)));
@@ -238,7 +239,7 @@ impl Plot {
         ));
     }
 
-    /// A dot; `told` is what it says under a pointer.
+    /// Draws a dot; `told` is its tooltip.
     pub(crate) fn dot(&mut self, class: &str, radius: f64, at: (f64, f64), told: &str) {
         let (x, y) = (self.across(at.0), self.down(at.1));
         self.add(format_args!(
@@ -248,7 +249,7 @@ impl Plot {
         ));
     }
 
-    /// Text beside a place, moved by this many units.
+    /// Draws text beside a position, offset by this many units.
     pub(crate) fn text(
         &mut self,
         class: &str,
@@ -268,7 +269,7 @@ impl Plot {
         ));
     }
 
-    /// What the lines and areas are: the classes of each one's area and line, and its name.
+    /// Draws the legend of lines and areas: the classes of each one's area and line, and its name.
     pub(crate) fn legend(&mut self, entries: &[(Option<&str>, Option<&str>, &str)]) {
         for (row, (area, line, name)) in entries.iter().enumerate() {
             let (x, y) = (LEFT + 12.0, TOP + 12.0 + 19.0 * row as f64);
@@ -292,7 +293,7 @@ impl Plot {
         }
     }
 
-    /// The SVG element; `told` says in a sentence what is to be seen, for those who cannot see it.
+    /// Returns the SVG element; `told` is its text alternative, a sentence that describes the plot.
     pub(crate) fn svg(self, told: &str) -> String {
         let Self { width, height, .. } = self;
         let mut svg = format!(
@@ -348,7 +349,7 @@ impl Plot {
     }
 }
 
-/// A rate with its interval on a line from 0 to 1, small enough for a cell of a table.
+/// Returns a rate with its interval on a line from 0 to 1, small enough for a table cell.
 pub(crate) fn whisker(class: &str, value: f64, interval: [f64; 2]) -> String {
     const WIDTH: f64 = 116.0;
     let place = |share: f64| 4.0 + share * (WIDTH - 8.0);

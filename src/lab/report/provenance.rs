@@ -1,4 +1,4 @@
-//! Where everything comes from: enough to find the same files and get the same numbers.
+//! Provenance: enough to find the same files and get the same numbers.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::html::{escape, percent, rate, significant, table};
 use super::{Page, Section, date};
 use crate::files::path_text;
 
-/// The tables of provenance.
+/// Returns the tables of provenance.
 pub(crate) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
     let report = section.report;
     let manifest = section.manifest;

@@ -16,13 +16,13 @@ use crate::files::path_text;
 use crate::lab::dataset::GOOD;
 use crate::lab::evaluation::{Evaluation, Metrics};
 
-/// The rates that another calibration of the same scores could promise, if they are enough.
+/// The rates that another calibration of the same scores could promise, if there are enough.
 const OTHER_RATES: [f64; 5] = [0.005, 0.01, 0.02, 0.05, 0.1];
 
-/// Up to which promised rate the second calibration plot looks closer.
+/// The highest promised rate in the second calibration plot, which shows more detail.
 const CLOSER: f64 = 0.1;
 
-/// The section with this number, its headings from this level on.
+/// Returns the section with this number, its headings starting at this level.
 pub(crate) fn section(
     section: &Section<'_>,
     number: usize,

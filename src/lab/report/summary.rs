@@ -1,5 +1,5 @@
-//! The first thing that is read: what was tested and what came out, in words that need no training,
-//! and what it does not say.
+//! The first part of a report: what was tested and what the result is, in plain words, and what it
+//! does not show.
 
 use flawd_core::calibration::needed_images;
 
@@ -11,8 +11,8 @@ use crate::lab::evaluation::{Evaluation, Metrics};
 /// Below this number of pictures, an interval is wider than a third: Wilson's at one half.
 const FEW: usize = 30;
 
-/// The summary of one category. What is not claimed is said once on a page, so by whoever sums up
-/// several.
+/// Returns the summary of one category. What is not claimed is said once per page, and therefore by
+/// the overview if there are several categories.
 pub(crate) fn of_one(section: &Section<'_>, page: &Page<'_>) -> String {
     let report = section.report;
     let mut html = tiles(report) + "<div class=\"words\">\n" + &words(section) + "</div>\n";
@@ -22,7 +22,7 @@ pub(crate) fn of_one(section: &Section<'_>, page: &Page<'_>) -> String {
     html
 }
 
-/// The summary above a table of several categories.
+/// Returns the summary above a table of several categories.
 pub(crate) fn of_several(page: &Page<'_>) -> String {
     let sections = &page.sections;
     let sum = |number: fn(&Metrics) -> usize| -> usize {
@@ -52,7 +52,7 @@ pub(crate) fn of_several(page: &Page<'_>) -> String {
     html
 }
 
-/// The three numbers that matter, large.
+/// Returns the three most important numbers, large.
 fn tiles(report: &Evaluation) -> String {
     let metrics = &report.overall;
     let counts = &metrics.counts;
@@ -132,7 +132,7 @@ fn tiles(report: &Evaluation) -> String {
     html + "</div>\n"
 }
 
-/// What was tested and found, in sentences.
+/// Returns what was tested and found, in sentences.
 fn words(section: &Section<'_>) -> String {
     let report = section.report;
     let counts = &report.overall.counts;
@@ -184,7 +184,7 @@ fn words(section: &Section<'_>) -> String {
     html + &warnings(report)
 }
 
-/// How many false rejects the promise makes one expect, and whether it was so.
+/// Returns how many false rejects the promise leads one to expect, and whether the result agrees.
 pub(crate) fn against_the_promise(report: &Evaluation) -> String {
     let promised = rate(report.promised_false_reject_rate);
     let Some([low, high]) = report.expected_false_rejects else {
@@ -208,7 +208,7 @@ pub(crate) fn against_the_promise(report: &Evaluation) -> String {
     format!("{expected} {verdict}")
 }
 
-/// That a lower rate was wanted, where it was, and what that takes.
+/// Returns that a lower rate was requested, if so, and what it requires.
 fn gave_way(report: &Evaluation) -> String {
     report.asked_false_reject_rate.map_or_else(String::new, |asked| {
         let needed = needed_images(asked);
@@ -219,7 +219,7 @@ fn gave_way(report: &Evaluation) -> String {
     })
 }
 
-/// The kind of defect that escapes most, where there is more than one and any escapes.
+/// Returns the kind of defect that escapes most, if there are several kinds and any escapes.
 fn worst_kind(report: &Evaluation) -> String {
     let kinds = report.defect_types.iter();
     let worst = kinds.max_by(|(_, a), (_, b)| {
@@ -240,7 +240,7 @@ fn worst_kind(report: &Evaluation) -> String {
     }
 }
 
-/// What makes the numbers less than they look.
+/// Returns what makes the numbers less reliable than they look.
 fn warnings(report: &Evaluation) -> String {
     let mut warnings = Vec::new();
     if report.seen_in_training > 0 {
@@ -300,7 +300,7 @@ fn warnings(report: &Evaluation) -> String {
     warnings.into_iter().map(paragraph).collect()
 }
 
-/// What no number here says.
+/// Returns what none of these numbers shows.
 pub(crate) fn not_claimed(page: &Page<'_>) -> String {
     let mut items = vec![
         "A calibration promises how many <em>good</em> parts are rejected. How many defects escape is \

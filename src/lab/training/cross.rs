@@ -3,13 +3,12 @@
 //! ```text
 //! images ─► K folds ─► each in turn held out ─► flow of the others ─► model.onnx ─► scores of the fold
 //! ```
-//! The flows of the folds are made and scored as the one that ships, with a seed each, and are
-//! thrown away. They take as many steps as it does, which are more epochs of fewer images: how high
-//! a flow scores images that it does not know goes with the steps of its training. On 60 magnetic
-//! tiles, with as many epochs in place of as many steps, 25 % of the good parts were rejected where
-//! 5 % were expected.
-//! What a finished fold gave is kept in the cache until the bundle is there, so that
-//! an interrupted run does not train it again.
+//! The flows of the folds are made and scored like the one that ships, each with its own seed, and
+//! then discarded. They take as many steps, which are more epochs of fewer images, because how high
+//! a flow scores unknown images depends on the number of its training steps. On 60 magnetic tiles,
+//! with equal epochs instead of equal steps, 25 % of the good parts were rejected where 5 % were
+//! expected. The result of a finished fold is kept in the cache until the bundle is written, so
+//! that an interrupted run does not train it again.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -28,7 +27,7 @@ use crate::files::digest::sha256;
 use crate::lab::calibration::HeldOut;
 use crate::lab::features::FeatureImage;
 
-/// What the flows of all folds say.
+/// The results of the flows of all folds.
 pub(crate) struct OutOfFold {
     /// Each image once, scored by a flow that was not trained on it.
     pub(crate) scored: HeldOut,
@@ -37,7 +36,7 @@ pub(crate) struct OutOfFold {
     files: Vec<FoldFiles>,
 }
 
-/// Trains and scores what is not kept from an interrupted run.
+/// Trains and scores what an interrupted run has not kept.
 ///
 /// # Errors
 /// [`TrainingError`]; what was trained and scored so far is kept.
@@ -78,7 +77,7 @@ pub(crate) fn out_of_fold(
     Ok(found)
 }
 
-/// The fingerprints of the runs of all folds.
+/// Returns the fingerprints of the runs of all folds.
 ///
 /// # Errors
 /// As for the flow that ships.
@@ -94,7 +93,8 @@ pub(crate) fn fingerprints(
     (0..folds).map(run).collect()
 }
 
-/// Those of the flow of a fold: its own seed, and as many steps as the flow that ships takes.
+/// Returns the settings for the flow of a fold: its own seed, and as many steps as the flow that
+/// ships takes.
 fn settings(session: &Session, number: usize, images: usize) -> TrainingSettings {
     let mut settings = session.plan.flow.training.clone();
     settings.seed = settings.seed.wrapping_add(number as u64 + 1);
@@ -103,13 +103,13 @@ fn settings(session: &Session, number: usize, images: usize) -> TrainingSettings
 }
 
 impl OutOfFold {
-    /// Removes what was kept, and what a run that was cut off between two steps left beside it.
+    /// Removes what was kept, and what a run that was interrupted between two steps left beside it.
     pub(crate) fn forget(&self) -> Result<(), TrainingError> {
         self.files.iter().try_for_each(FoldFiles::remove)
     }
 }
 
-/// Where a fold is kept.
+/// Where the files of a fold are kept.
 struct FoldFiles {
     /// Its scores, once it is finished.
     scores: PathBuf,
@@ -140,7 +140,7 @@ struct Fold<'a> {
     files: FoldFiles,
 }
 
-/// The scores of a fold, as they are kept.
+/// The scores of a fold, as stored.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeptFold {
@@ -152,7 +152,7 @@ struct KeptFold {
 #[serde(deny_unknown_fields)]
 struct KeptImage {
     digest: Digest,
-    /// `None` if its file changed or went before it was scored.
+    /// `None` if its file changed or disappeared before it was scored.
     good: Option<GoodImage>,
 }
 
@@ -165,7 +165,7 @@ impl<'a> Fold<'a> {
     ) -> Result<Self, TrainingError> {
         let settings = settings(session, number, training.len() + held_out.len());
         let run = session.fingerprint(training, &settings)?;
-        // Everything that the scores depend on: the flow, the images, and what the file makes of them.
+        // Everything that the scores depend on: the flow, the images, and how the file is read.
         let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();
         let inputs = format!("{run} {} {keys:?}", session.plan.map);
         let name = &sha256(inputs.as_bytes()).hex()[..16];
@@ -183,7 +183,7 @@ impl<'a> Fold<'a> {
         })
     }
 
-    /// What an interrupted run kept of this very fold.
+    /// Returns what an interrupted run has kept of this fold.
     fn kept(&self) -> Result<Option<KeptFold>, TrainingError> {
         if self.session.plan.fresh {
             return Ok(None);
@@ -239,7 +239,7 @@ impl<'a> Fold<'a> {
         Ok(kept)
     }
 
-    /// Writes the scores so that they are there whole or not at all.
+    /// Writes the scores so that they appear whole or not at all.
     fn keep(&self, kept: &KeptFold) -> Result<(), TrainingError> {
         let text = toml::to_string(kept).expect("plain numbers");
         let path = &self.files.scores;
@@ -247,8 +247,8 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// Steps of a run over so many images. The flow of a fold takes as many as the one that ships, or up
-/// to an epoch more.
+/// Returns the steps of a run over this number of images. The flow of a fold takes as many as the
+/// one that ships, or up to an epoch more.
 fn steps(settings: &TrainingSettings, images: usize) -> usize {
     settings.epochs_over(images) * settings.steps_an_epoch(images)
 }

@@ -24,10 +24,10 @@ pub enum TrainingError {
     /// The images cannot be listed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// Which depth they have is not known, or another one was stated.
+    /// Their depth is unknown, or contradicts the stated one.
     #[error(transparent)]
     Depth(SetError),
-    /// The backbone cannot be used, or features cannot be kept.
+    /// The backbone cannot be used, or features cannot be stored.
     #[error(transparent)]
     Features(#[from] FeaturesError),
     /// The model cannot be built.
@@ -39,22 +39,22 @@ pub enum TrainingError {
     /// A checkpoint cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Two images at least are needed: one to train on, one to calibrate with.
+    /// At least two images are needed: one to train on, one to calibrate with.
     #[error("only {0} usable image: training needs at least 2, and some hundred to be any good")]
     TooFewImages(usize),
-    /// Every picture that was to be scored changed or went while the training ran.
+    /// All pictures to be scored changed or disappeared during the training.
     #[error(
         "none of the {0} images that were to be scored can still be read as it was: put the files \
          back and run the same command again, which goes on from here"
     )]
     NoneLeft(usize),
-    /// The held-out images cannot promise the rate. Found before training starts.
+    /// The held-out images cannot promise the rate. Detected before training starts.
     #[error(
         "--hold-out {hold_out} leaves {held_out} of {images} images to calibrate with: leave \
          --false-reject-rate out to promise the lowest rate that they support, or bring more: {takes}"
     )]
     Calibration {
-        /// What the calibration says.
+        /// The error of the calibration.
         #[source]
         source: CalibrationError,
         /// The share held out.
@@ -63,34 +63,34 @@ pub enum TrainingError {
         held_out: usize,
         /// Usable images.
         images: usize,
-        /// What the rate takes, in words.
+        /// What the rate requires, human-readable.
         takes: String,
     },
-    /// The images cannot promise the rate by cross-calibration. Found before training starts.
+    /// The images cannot promise the rate by cross-calibration. Detected before training starts.
     #[error(
         "--cross-calibrate {folds} calibrates with all {images} images: leave --false-reject-rate \
          out to promise the lowest rate that they support, or bring more"
     )]
     CrossCalibration {
-        /// What the calibration says.
+        /// The error of the calibration.
         #[source]
         source: CalibrationError,
-        /// Folds asked for.
+        /// Requested number of folds.
         folds: usize,
         /// Usable images.
         images: usize,
     },
-    /// What a fold gave cannot be kept, or be read again.
+    /// The result of a fold cannot be stored or read back.
     #[error("cannot {action} {}, which belongs to a fold of the cross-calibration", path.display())]
     Fold {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// What an interrupted run kept of a fold is damaged.
+    /// What an interrupted run has kept of a fold is damaged.
     #[error(
         "{} is damaged ({reason}); delete it to train this fold of the cross-calibration again",
         path.display()
@@ -101,13 +101,13 @@ pub enum TrainingError {
         /// What is wrong.
         reason: String,
     },
-    /// Training itself failed; the state of the last saved epoch is kept, if there is one.
+    /// Training itself failed; the state of the last saved epoch is kept, if any.
     #[error("training failed; {}", kept_state(*kept, checkpoint))]
     Training {
-        /// Why.
+        /// The reason.
         #[source]
         source: trainer::EpochError,
-        /// Epochs that are saved.
+        /// Number of saved epochs.
         kept: usize,
         /// The file.
         checkpoint: PathBuf,
@@ -120,7 +120,7 @@ pub enum TrainingError {
     ExportDiffers {
         /// The largest difference.
         difference: f64,
-        /// The largest that is allowed.
+        /// The largest allowed difference.
         allowed: f64,
     },
     /// An image can no longer be decoded.
@@ -129,28 +129,28 @@ pub enum TrainingError {
     /// An image cannot be scored.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
-    /// The exported model's scores make no threshold.
+    /// The exported model's scores yield no threshold.
     #[error(transparent)]
     Threshold(CalibrationError),
     /// Images that calibrate stand apart from the others.
     #[error("{0}; the training is kept, and the same command goes on from its end")]
     StandApart(StandApart),
-    /// An image that is to be left out is not there.
+    /// An image that should be left out does not exist.
     #[error(transparent)]
     NotThere(#[from] NotThere),
-    /// The exported model scores nothing but what it knows.
+    /// The exported model can only score what it knows.
     #[error(transparent)]
     Stress(#[from] StressError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// Another process trains the same.
+    /// Another process is running the same training.
     #[error(
         "another flawd, process {process}, trains the same on these images: wait for its end, or give \
          another folder with --cache"
     )]
     Busy {
-        /// Its id, as far as it is known.
+        /// Its process id, if known.
         process: String,
     },
     /// A training cannot be locked.
@@ -163,7 +163,7 @@ pub enum TrainingError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The caller asked to stop; the same command goes on from the last checkpoint.
+    /// The caller asked to stop; the same command resumes from the last checkpoint.
     #[error("interrupted; run the same command again to go on, without --fresh")]
     Interrupted,
 }
@@ -186,7 +186,7 @@ impl From<SetError> for TrainingError {
     }
 }
 
-/// What a run that failed leaves behind.
+/// Says what a failed run leaves behind.
 fn kept_state(epochs: usize, checkpoint: &Path) -> String {
     match epochs {
         0 => "no epoch was finished, so nothing is kept".to_owned(),

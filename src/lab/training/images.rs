@@ -1,18 +1,18 @@
-//! Which images of a training run train, and which are held out.
+//! Which images of a training run are used for training, and which are held out.
 
 use crate::files::digest::sha256;
 use crate::lab::features::FeatureImage;
 
-/// Puts the images into the order in which they are dealt.
+/// Puts the images into the order in which they are distributed.
 ///
-/// It depends on their content and the seed, not on their names, so that no part is made of the
-/// last shift's pictures.
+/// The order depends on their content and the seed, not on their names, so that neither part
+/// consists of the last shift's pictures.
 pub(crate) fn shuffle(mut images: Vec<FeatureImage>, seed: u64) -> Vec<FeatureImage> {
     images.sort_by_cached_key(|image| sha256(format!("{seed} {}", image.digest).as_bytes()));
     images
 }
 
-/// Parts the images, at least two: the first part trains, the second calibrates.
+/// Divides the images, at least two: the first part trains, the second calibrates.
 pub(crate) fn split(
     mut images: Vec<FeatureImage>,
     hold_out: f64,
@@ -21,14 +21,14 @@ pub(crate) fn split(
     (images, held_out)
 }
 
-/// How many of `images`, at least two, the share `hold_out` is: at least one, and not all.
+/// Returns how many of `images`, at least two, the share `hold_out` is: at least one, and not all.
 pub(crate) fn held_out_count(images: usize, hold_out: f64) -> usize {
     let count = (images as f64 * hold_out).round() as usize;
     count.clamp(1, images - 1)
 }
 
-/// Deals the images into `folds` folds, as evenly as can be: the first part are those of all folds
-/// but `number`, the second those of this one.
+/// Distributes the images over `folds` folds, as evenly as possible: the first part are those of
+/// all folds except `number`, the second those of this one.
 pub(crate) fn fold(
     images: &[FeatureImage],
     number: usize,
@@ -72,8 +72,8 @@ mod tests {
     }
 
     proptest! {
-        /// What a cross-calibration stands on: no image is scored by a flow that it trained, and
-        /// each counts once.
+        /// The basis of a cross-calibration: no image is scored by a flow that it trained, and each
+        /// counts once.
         #[test]
         fn every_image_is_out_of_fold_exactly_once_and_trains_all_other_folds(
             count in 2_usize..60,

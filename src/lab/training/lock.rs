@@ -1,11 +1,11 @@
-//! One process at a time for each training: two that write one checkpoint would go on from each
+//! One process at a time per training: two that write one checkpoint would continue from each
 //! other's epochs, and the first to finish would remove the other's state.
 //!
 //! ```text
 //! CACHE/runs/<fingerprint>.lock    locked (flock) as long as the run lasts, then removed
 //! ```
-//! The lock is the system's, so it goes with the process, however that ends; what is left of a
-//! killed one is an empty file that holds up no other.
+//! The lock is the system's, so it ends with the process, however that ends; a killed process
+//! leaves only an empty file, which blocks no other.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -22,10 +22,10 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock at `path`; folders above it are made.
+    /// Takes the lock at `path`; creates its parent folders.
     ///
     /// # Errors
-    /// If another process has it, or nothing can be locked there.
+    /// If another process holds it, or nothing can be locked there.
     pub(crate) fn take(path: &Path) -> Result<Self, TrainingError> {
         let failed = |source| TrainingError::NotLocked {
             path: path.to_owned(),
@@ -37,7 +37,7 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let mut process = String::new();
-                    // It is for people alone.
+                    // The content is only informative.
                     file.read_to_string(&mut process).ok();
                     return Err(TrainingError::Busy { process });
                 }
@@ -55,7 +55,7 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Removes the file while it is locked, so that it is this one and no other's.
+    /// Removes the file while it is locked, so that no other process's file is removed.
     fn drop(&mut self) {
         fs::remove_file(&self.path).ok();
     }
@@ -70,7 +70,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// True if `file` is the one that lies at `path`.
+/// Returns `true` if `file` is the one at `path`.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let there = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -96,7 +96,7 @@ mod tests {
         );
         drop(first);
         assert!(!path.exists());
-        // What a killed process left is not a lock.
+        // A file left by a killed process is not a lock.
         fs::write(&path, "1").expect("writable");
         drop(Lock::take(&path).expect("it is free again"));
         assert!(!path.exists());

@@ -6,11 +6,12 @@
 //! ```
 //!
 //! The flow is trained on cached features; the threshold comes from the exported file through the
-//! daemon's own preprocessing, on images that training never saw. The scores of the exported file
-//! are also compared with the trainer's own, so that an export that differs is never shipped.
+//! daemon's own preprocessing, on images that were not used for training. The scores of the
+//! exported file are also compared with the trainer's own, so that an export that differs is never
+//! shipped.
 //!
-//! Where no image can be spared, the held-out part is each of K folds in turn ([`cross`]), and the
-//! flow that ships is trained on all images.
+//! If no image can be spared, each of K folds is held out in turn ([`cross`]), and the flow that
+//! ships is trained on all images.
 //!
 //! The module reports through a callback and prints nothing.
 
@@ -46,11 +47,11 @@ use crate::pictures::depth;
 /// Everything that a training run depends on.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {
-    /// A folder of good images, or one with `train/good` below it.
+    /// A folder of good images, or one that contains `train/good`.
     pub images: PathBuf,
     /// Where the features come from; checkpoints are kept in `runs` of its cache.
     pub features: FeaturePlan,
-    /// How the model makes its anomaly map.
+    /// How the model computes its anomaly map.
     pub map: MapKind,
     /// How the flow is built and trained.
     pub flow: FlowSettings,
@@ -58,9 +59,9 @@ pub struct TrainingPlan {
     pub hold_out: HoldOut,
     /// What the threshold promises.
     pub promise: PromiseTarget,
-    /// What is done about pictures that do not belong there.
+    /// How to treat pictures that do not belong in a calibration.
     pub selection: Selection,
-    /// Start again although a checkpoint of this very run is there.
+    /// Start again although a checkpoint of this run exists.
     pub fresh: bool,
     /// The bundle's folder.
     pub out: PathBuf,
@@ -68,18 +69,19 @@ pub struct TrainingPlan {
     pub name: String,
 }
 
-/// Which images a flow is not trained on, so that its scores of them calibrate.
+/// Which images a flow is not trained on, so that its scores of them can calibrate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HoldOut {
     /// This share of the images, in `(0, 1)`; the flow that ships is never trained on it.
     Share(f64),
-    /// Each of so many folds, at least 2, in turn: as many more flows are trained. The flow that
-    /// ships is trained on all images, and the promise is weaker ([`CalibrationMethod::Cross`]).
+    /// Each of this many folds, at least 2, in turn: as many additional flows are trained. The flow
+    /// that ships is trained on all images, and the promise is weaker
+    /// ([`CalibrationMethod::Cross`]).
     Folds(usize),
 }
 
 impl HoldOut {
-    /// The method of the calibration that comes of it.
+    /// Returns the resulting method of calibration.
     fn method(self) -> CalibrationMethod {
         match self {
             Self::Share(_) => CalibrationMethod::Split,
@@ -88,68 +90,67 @@ impl HoldOut {
     }
 }
 
-/// What a run reports as it goes.
+/// Progress reports of a run.
 pub enum TrainingProgress<'a> {
-    /// The images are listed; this is there as well, and is not used.
+    /// The images are listed; these other files exist as well, and are not used.
     LeftOut(&'a [LeftOut]),
-    /// So many images were looked at for their depth.
+    /// The number of images checked for their depth.
     Depths {
-        /// Images that are done.
+        /// Images done so far.
         done: usize,
-        /// Images in all.
+        /// Total number of images.
         total: usize,
     },
-    /// Images of more than 8 bits are read by this depth.
+    /// Images of more than 8 bits are read at this depth.
     Depth(&'a depth::Found),
-    /// Features are extracted.
+    /// Features are being extracted.
     Features(ExtractionStep<'a>),
-    /// The images do not support the rate; the lowest that they do will be promised.
+    /// The images do not support the rate; the lowest rate that they support will be promised.
     GaveWay(&'a GaveWay),
-    /// A fold of a cross-calibration begins; what follows is about it.
+    /// A fold of a cross-calibration starts; the following reports are about it.
     Fold {
-        /// Which one, from 1.
+        /// Its number, from 1.
         number: usize,
-        /// Folds in all.
+        /// Total number of folds.
         of: usize,
     },
-    /// The scores of the fold are there from an interrupted run.
+    /// The scores of the fold exist from an interrupted run.
     FoldKept,
-    /// All folds are scored; what follows is about the flow that ships.
+    /// All folds are scored; the following reports are about the flow that ships.
     OutOfFold {
         /// Images that were scored.
         images: usize,
     },
-    /// The images are parted, and training begins.
+    /// The images are divided, and training starts.
     Split {
-        /// Number of images that train.
+        /// Number of images for training.
         training: usize,
-        /// Number of images that calibrate; none for the flow that ships after a
-        /// cross-calibration.
+        /// Number of images for calibration; 0 for the flow that ships after a cross-calibration.
         held_out: usize,
         /// Number of trainable parameters.
         parameters: usize,
     },
-    /// The run goes on after this many epochs of an interrupted one.
+    /// The run resumes after this many epochs of an interrupted one.
     Resumed(usize),
     /// One optimiser step is done.
     Step(StepReport),
     /// An epoch is done.
     Epoch {
-        /// What it gave.
+        /// Its result.
         report: &'a EpochReport,
         /// Epochs of the run.
         of: usize,
-        /// Time that the rest will take at this epoch's pace.
+        /// Remaining time at this epoch's pace.
         left: Duration,
     },
-    /// So many held-out images are scored by the exported model.
+    /// The number of held-out images scored by the exported model.
     Scored {
-        /// Images that are done.
+        /// Images done so far.
         done: usize,
-        /// Images in all.
+        /// Total number of images.
         total: usize,
     },
-    /// A picture that was to be scored changed or went since its features were extracted.
+    /// A picture to be scored changed or disappeared since its features were extracted.
     Skipped(&'a SkippedImage),
     /// The exported model reproduces the trainer's scores up to this relative difference.
     Exported {
@@ -160,10 +161,10 @@ pub enum TrainingProgress<'a> {
     Calibrated(&'a Calibration),
 }
 
-/// Hears of progress, and may stop the run.
+/// Receives progress reports, and may stop the run.
 pub type TrainingObserver<'a> = dyn FnMut(TrainingProgress<'_>) -> ControlFlow<()> + 'a;
 
-/// Reports, and turns a wish to stop into [`TrainingError::Interrupted`].
+/// Reports progress, and turns a request to stop into [`TrainingError::Interrupted`].
 fn tell(observe: &mut TrainingObserver, progress: TrainingProgress) -> Result<(), TrainingError> {
     match observe(progress) {
         ControlFlow::Continue(()) => Ok(()),

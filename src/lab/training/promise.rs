@@ -1,28 +1,28 @@
-//! Whether the images of a plan support the rate that its threshold is to promise, and what to do
-//! where they do not. Found before an hour of training, not after it.
+//! Whether the images of a plan support the rate that its threshold should promise, and what to do
+//! if they do not. Checked before an hour of training, not after it.
 
 use flawd_core::calibration::{achievable_rate, needed_images, shown};
 
 use super::images::held_out_count;
 use super::{HoldOut, TrainingError, TrainingPlan};
 
-/// Folds that are usual.
+/// Usual number of folds.
 const FOLDS: usize = 10;
 
-/// The rate of a plan gave way to the lowest that its images support.
+/// The rate of a plan was raised to the lowest that its images support.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GaveWay {
-    /// The rate that was asked for, or the default.
+    /// The requested rate, or the default.
     pub asked: f64,
     /// The lowest that the images support.
     pub rate: f64,
     /// Images that calibrate.
     pub calibrating: usize,
-    /// What the lower rate takes, in words.
+    /// What the lower rate requires, human-readable.
     pub takes: String,
 }
 
-/// How many of so many usable images, at least 2, calibrate.
+/// Returns how many of this number of usable images, at least 2, calibrate.
 pub(crate) fn calibrating(plan: &TrainingPlan, images: usize) -> usize {
     match plan.hold_out {
         HoldOut::Share(share) => held_out_count(images, share),
@@ -30,10 +30,10 @@ pub(crate) fn calibrating(plan: &TrainingPlan, images: usize) -> usize {
     }
 }
 
-/// Whether a plan's rate can be kept where `calibrating` of `images` calibrate.
+/// Checks whether a plan's rate can be kept if `calibrating` of `images` calibrate.
 ///
 /// # Errors
-/// If it was asked for and cannot be kept, or the images make no such folds.
+/// If it was requested and cannot be kept, or the images do not allow such folds.
 pub(crate) fn check(
     plan: &TrainingPlan,
     images: usize,
@@ -66,7 +66,7 @@ pub(crate) fn check(
     }))
 }
 
-/// What a rate takes, where so many images are there.
+/// Returns what a rate requires, given this number of images.
 fn takes(hold_out: HoldOut, images: usize, rate: f64) -> String {
     let needed = needed_images(rate);
     let HoldOut::Share(share) = hold_out else {
@@ -76,7 +76,7 @@ fn takes(hold_out: HoldOut, images: usize, rate: f64) -> String {
         .find(|&images| held_out_count(images, share) >= needed)
         .expect("a share of enough images is enough");
     let mut ways = vec![format!("{in_all} good images")];
-    // More than half would leave less to train on than to calibrate with.
+    // More than half would leave fewer images for training than for calibration.
     if 2 * needed <= images {
         let larger = (100.0 * needed as f64 / images as f64).ceil() / 100.0;
         ways.push(format!("--hold-out {larger}"));

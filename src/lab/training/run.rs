@@ -1,4 +1,4 @@
-//! The part of a session that trains: epochs, and the checkpoint between them.
+//! The training part of a session: epochs, and the checkpoint between them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, tel
 use crate::files::digest::sha256;
 use crate::lab::features::{FeatureImage, FeatureSource};
 
-/// What is trained, on what.
+/// What is trained, and on what.
 pub(crate) struct Run<'a> {
     pub(crate) plan: &'a TrainingPlan,
     pub(crate) spec: FlowSpec,
@@ -24,11 +24,11 @@ pub(crate) struct Run<'a> {
     pub(crate) settings: &'a TrainingSettings,
     pub(crate) held_out: usize,
     pub(crate) fingerprint: String,
-    /// Where the state of this very run is kept.
+    /// Where the state of this run is kept.
     pub(crate) checkpoint: PathBuf,
 }
 
-/// Removes the state of a run that ended well.
+/// Removes the state of a run that succeeded.
 pub(crate) fn forget(checkpoint: &Path) -> Result<(), TrainingError> {
     fs::remove_file(checkpoint).map_err(|source| {
         TrainingError::Checkpoint(CheckpointError::Io {
@@ -40,7 +40,7 @@ pub(crate) fn forget(checkpoint: &Path) -> Result<(), TrainingError> {
 }
 
 impl Run<'_> {
-    /// Trains from the start or from this very run's checkpoint.
+    /// Trains from the start or from this run's checkpoint.
     pub(crate) fn train(
         &self,
         observe: &mut TrainingObserver,
@@ -103,15 +103,15 @@ impl Run<'_> {
     }
 }
 
-/// How much longer than a save the training goes on before the next one.
+/// How many times as long as a save the training continues before the next one.
 const SAVING: u32 = 10;
 
-/// Decides when the state of a run is saved: after the first epoch, and then so seldom that saving
-/// takes a tenth of the time at most. Few images make short epochs, and the state has the size of the
-/// flow whatever they are.
+/// Decides when the state of a run is saved: after the first epoch, and then so rarely that saving
+/// takes at most a tenth of the time. Few images make short epochs, but the size of the state
+/// depends only on the flow.
 struct Saver<'a> {
     run: &'a Run<'a>,
-    /// Epochs that are saved.
+    /// Number of saved epochs.
     kept: usize,
     last: Instant,
     took: Duration,
@@ -133,7 +133,7 @@ impl Saver<'_> {
     }
 }
 
-/// A name that differs between runs whose numbers would.
+/// Returns a name that differs between runs whose numbers would.
 pub(crate) fn fingerprint(
     plan: &TrainingPlan,
     settings: &TrainingSettings,

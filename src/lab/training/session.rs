@@ -1,4 +1,4 @@
-//! What all flows of one training run are made with.
+//! What all flows of one training run share.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::run::fingerprint;
 use super::{TrainingError, TrainingPlan};
 use crate::lab::features::{FeatureImage, FeatureSource, FeaturesError};
 
-/// What all flows of a session are made with.
+/// What all flows of a session share.
 pub(crate) struct Session<'a> {
     pub(crate) plan: &'a TrainingPlan,
     pub(crate) runtime: &'a Runtime,
@@ -20,17 +20,17 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Where the state of unfinished runs is kept.
+    /// Returns where the state of unfinished runs is kept.
     pub(crate) fn runs(&self) -> PathBuf {
         self.plan.features.cache.join("runs")
     }
 
-    /// Where the state of the run with this fingerprint is kept.
+    /// Returns where the state of the run with this fingerprint is kept.
     pub(crate) fn checkpoint(&self, fingerprint: &str) -> PathBuf {
         self.runs().join(format!("{fingerprint}.safetensors"))
     }
 
-    /// A name that differs between runs whose numbers would.
+    /// Returns a name that differs between runs whose numbers would.
     pub(crate) fn fingerprint(
         &self,
         training: &[FeatureImage],
@@ -47,7 +47,7 @@ impl Session<'_> {
     }
 }
 
-/// The flow of a plan on these features.
+/// Returns the flow of a plan on these features.
 pub(crate) fn flow_spec(
     plan: &TrainingPlan,
     source: &FeatureSource,
@@ -63,7 +63,7 @@ pub(crate) fn flow_spec(
     })
 }
 
-/// The threshold for `scores`, as the plan promises it.
+/// Returns the threshold for `scores`, as the plan promises it.
 pub(crate) fn calibrate(
     plan: &TrainingPlan,
     scores: Vec<f32>,

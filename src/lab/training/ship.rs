@@ -1,6 +1,6 @@
 //! From a trained flow to a bundle: export, compare, calibrate, write.
 //!
-//! Everything here is computed with the exported file, by the path that the daemon takes.
+//! Everything here is computed with the exported file, in the same way as in the daemon.
 
 use std::path::Path;
 
@@ -24,11 +24,11 @@ pub(crate) struct Shipment<'a> {
     pub(crate) session: &'a Session<'a>,
     pub(crate) trained: &'a Trained,
     pub(crate) training: &'a [FeatureImage],
-    /// None, where the calibration is a cross-calibration.
+    /// Empty if the calibration is a cross-calibration.
     pub(crate) held_out: &'a [FeatureImage],
     /// Names of the images that were left out by hand.
     pub(crate) excluded: &'a [String],
-    /// What calibrates, where no image was held out of the training.
+    /// What calibrates, if no image was held out of the training.
     pub(crate) out_of_fold: Option<&'a OutOfFold>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Shipped {
     pub(crate) bundle: Bundle,
     /// Largest relative difference between a score of an exported model and the trainer's.
     pub(crate) export_difference: f64,
-    /// Which images set the threshold, in words.
+    /// Which images set the threshold, human-readable.
     pub(crate) highest: String,
 }
 
@@ -54,7 +54,7 @@ impl Shipment<'_> {
         let lines: Vec<(Digest, String)> = lines.collect();
         draft.write_training_files(lines.iter().map(|(digest, name)| (*digest, name.as_str())))?;
 
-        // Golden inputs are proof of what a device computes: images that trained serve as well.
+        // Golden inputs verify what a device computes, so images that trained serve as well.
         let scored = match self.out_of_fold {
             None => self.held_out,
             Some(_) => self.training,

@@ -21,11 +21,11 @@ use crate::lab::dataset;
 use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
 use crate::pictures::depth;
 
-/// What a run made.
+/// The result of a run.
 pub struct TrainingSummary {
     /// The bundle's folder.
     pub bundle: PathBuf,
-    /// Images that trained.
+    /// Number of images for training.
     pub training: usize,
     /// Images left out, with reasons.
     pub skipped: usize,
@@ -35,9 +35,9 @@ pub struct TrainingSummary {
     pub export_difference: f64,
     /// The threshold and its promise.
     pub calibration: Calibration,
-    /// What a lower rate takes, where the rate gave way to what the images support.
+    /// What a lower rate requires, if the rate was raised to what the images support.
     pub gave_way: Option<GaveWay>,
-    /// Which images set the threshold, and how far they stand from the rest, in words.
+    /// Which images set the threshold, and how far they are from the rest, human-readable.
     pub highest: String,
 }
 
@@ -54,7 +54,7 @@ pub fn train(
     options: &SessionOptions,
     observe: &mut TrainingObserver,
 ) -> Result<TrainingSummary, TrainingError> {
-    // Whatever stands in the way of the bundle is better known now than after the training.
+    // Detect obstacles to the bundle now rather than after the training.
     drop(Draft::begin(&plan.out)?);
     let source = FeatureSource::open(&plan.features)?;
     check_size(plan, &source)?;
@@ -62,7 +62,7 @@ pub fn train(
     tell(observe, TrainingProgress::LeftOut(&left_out))?;
     let found = paths.len();
     if found >= LEAST_IMAGES {
-        // What all of them do not support is better known now than after the extraction.
+        // Detect now rather than after the extraction what not even all of them support.
         promise::check(plan, found, promise::calibrating(plan, found))?;
     }
     let (used, excluded) = plan.selection.apply(paths.clone())?;
@@ -135,9 +135,9 @@ pub fn train(
     })
 }
 
-/// Parts the images into those that train and those that are held out, none for folds; without those
-/// that the user leaves out. These are dealt before they are left out, so that without one that was
-/// held out the others train the same flow.
+/// Divides the images into those that train and those that are held out, none for folds; without
+/// those that the user leaves out. Images are distributed before any are left out, so that leaving
+/// out a held-out image does not change the trained flow.
 fn deal(
     plan: &TrainingPlan,
     images: Vec<FeatureImage>,
@@ -160,7 +160,7 @@ fn deal(
     Ok((training, held_out))
 }
 
-/// Takes the runs of this session for this process: that of the flow that ships, and those of all
+/// Locks the runs of this session for this process: that of the flow that ships, and those of all
 /// folds.
 fn lock(session: &Session, training: &[FeatureImage]) -> Result<Vec<Lock>, TrainingError> {
     let mut runs = match session.plan.hold_out {
@@ -172,8 +172,8 @@ fn lock(session: &Session, training: &[FeatureImage]) -> Result<Vec<Lock>, Train
     runs.iter().map(|run| Lock::take(&path(run))).collect()
 }
 
-/// Fails before an hour of training where the model would be larger than a file may be. It may be
-/// somewhat larger than counted here, by the names and by convolutions that are written out.
+/// Fails before an hour of training if the model would exceed the maximum size of a file. It may be
+/// somewhat larger than estimated here, because of names and of convolutions that are written out.
 fn check_size(plan: &TrainingPlan, source: &FeatureSource) -> Result<(), TrainingError> {
     let parameters = flow_spec(plan, source)?.layout().len;
     let bytes = size_of::<f32>() * parameters + source.graph_len();

@@ -1,5 +1,5 @@
-//! A trained flow, and the file that it is exported to: written, run as the daemon runs it, and
-//! compared with the flow itself.
+//! A trained flow, and the file that it is exported to: written, run as in the daemon, and compared
+//! with the flow itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::lab::features::{FeatureImage, SkippedImage};
 /// Largest relative difference between a score of the exported model and the trainer's own.
 pub(crate) const EXPORT_TOLERANCE: f64 = 1e-4;
 
-/// Images on which the export is compared with the trainer.
+/// Number of images on which the export is compared with the trainer.
 const COMPARED_IMAGES: usize = 8;
 
 /// A flow at the end of its training.
@@ -28,20 +28,20 @@ pub(crate) struct Trained {
     pub(crate) transform: FeatureTransform,
     pub(crate) flow: Flow,
     pub(crate) epochs: Vec<EpochReport>,
-    /// The state that the run would go on from.
+    /// The state from which the run would resume.
     pub(crate) checkpoint: PathBuf,
 }
 
-/// What an exported model says of images.
+/// An exported model's results for images.
 pub(crate) struct Examination {
-    /// Each image that could still be read, in their order, and what is known of it.
+    /// Each image that could still be read, in order, and what is known about it.
     pub(crate) good: Vec<(FeatureImage, GoodImage)>,
     /// Largest relative difference between a score and the trainer's.
     pub(crate) difference: f64,
 }
 
 impl Trained {
-    /// Trains a flow on these images, from the start or from this very run's checkpoint.
+    /// Trains a flow on these images, from the start or from this run's checkpoint.
     pub(crate) fn train(
         session: &Session,
         training: &[FeatureImage],
@@ -72,7 +72,7 @@ impl Trained {
         })
     }
 
-    /// The bytes of `model.onnx`.
+    /// Returns the bytes of `model.onnx`.
     pub(crate) fn export(&self, session: &Session) -> Result<Vec<u8>, TrainingError> {
         Ok(model_graph(
             &session.source.backbone,
@@ -85,13 +85,13 @@ impl Trained {
         )?)
     }
 
-    /// Scores `images` with the exported file `model`, through the daemon's own preprocessing. Files
-    /// that changed or went since their features were extracted are reported and left out: a
-    /// training of hours does not end over one of them.
+    /// Scores `images` with the exported file `model`, through the daemon's own preprocessing.
+    /// Files that changed or disappeared since their features were extracted are reported and left
+    /// out: one such file should not end hours of training.
     ///
     /// # Errors
-    /// If no image is left, one cannot be scored, any other picture cannot, or the file does not
-    /// score as the flow does.
+    /// If no image is left, one cannot be scored, the model cannot score other pictures, or the
+    /// file does not score as the flow does.
     pub(crate) fn examine(
         &self,
         session: &Session,
@@ -130,8 +130,8 @@ impl Trained {
         Ok(Examination { good, difference })
     }
 
-    /// Largest relative difference between the exported model's scores of the first images and the
-    /// flow's own.
+    /// Returns the largest relative difference between the exported model's scores of the first
+    /// images and the flow's own.
     fn difference(
         &self,
         session: &Session,
@@ -146,7 +146,7 @@ impl Trained {
         let difference = |(own, (_, exported)): (&f64, &(FeatureImage, GoodImage))| {
             (f64::from(exported.score) - own).abs() / own
         };
-        // NaN stays: `f64::max` would leave it out.
+        // NaN is kept: `f64::max` would drop it.
         let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
         Ok(own.iter().zip(compared).map(difference).fold(0.0, larger))
     }

@@ -1,4 +1,4 @@
-//! JPEG: kinds of coding and of colour, what other programs write into the file, and damage.
+//! JPEG: kinds of coding and of colour, what other programs add to the file, and damage.
 
 use jpeg_encoder::{ColorType, SamplingFactor};
 

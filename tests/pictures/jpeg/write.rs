@@ -1,4 +1,4 @@
-//! Writes JPEGs as the tables want them, and changes their segments.
+//! Writes JPEGs as the tables require, and changes their segments.
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
@@ -61,7 +61,7 @@ pub(super) fn with_restarts() -> Vec<u8> {
     coloured(|encoder| encoder.set_restart_interval(2))
 }
 
-/// With four inks; `turn` is what becomes of a value on its way into the file.
+/// With four inks; `turn` maps a value to the one in the file.
 pub(super) fn inks(colour: ColorType) -> Vec<u8> {
     encode(
         colour,
@@ -179,7 +179,7 @@ pub(super) fn in_scans(scans: usize) -> Vec<u8> {
     bytes
 }
 
-/// What the colours are where they are taken for red, green and blue as they are stored.
+/// The colours if they are read as stored, as red, green and blue.
 pub(super) fn stored() -> [[u8; 3]; 4] {
     COLOURED.map(|[r, g, b]| {
         let [r, g, b] = [r, g, b].map(f64::from);

@@ -1,4 +1,4 @@
-//! Writes TIFFs as the tables want them: any tag, any pieces, both byte orders, both sizes of offset.
+//! Writes TIFFs as the tables require: any tag, any pieces, both byte orders, both sizes of offset.
 
 use super::with;
 
@@ -112,7 +112,7 @@ impl Page {
         }
     }
 
-    /// In tiles of 16 by 16, of one byte or three a pixel.
+    /// In tiles of 16 by 16, of one byte or three per pixel.
     pub(super) fn tiled(self) -> Self {
         let row = self.pieces[0].len() / 2;
         let pixel = row / 3;

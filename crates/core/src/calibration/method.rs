@@ -1,26 +1,26 @@
-//! How the scores of a calibration came about, and what that is worth.
+//! How the scores of a calibration were obtained, and what that is worth.
 //!
 //! * **Split**: the images were held out. Their scores and that of the next good part are
-//!   exchangeable, whatever the model is, and the promise is exact.
+//!   exchangeable, whatever the model, and the promise is exact.
 //! * **Cross**: the images were dealt into K folds. Each image has its score from a model that was
-//!   trained on the other folds, and the model that ships was trained on all of them. For those who
+//!   trained on the other folds, and the model that ships was trained on all of them. For users who
 //!   cannot spare images.
 //!
 //! Each cross score is honest: no image is scored by a model that knows it. But the next part is
-//! scored by the model that ships, and that is none of the K, so its score is exchangeable with
-//! none of the others, and no bound holds for every model and every distribution: for the jackknife,
-//! which is the case of one image a fold, there are examples where the share of parts that are
+//! scored by the model that ships, and that is not one of the K, so its score is not exchangeable
+//! with the others, and no bound holds for every model and every distribution: for the jackknife,
+//! which is the case of one image per fold, there are examples where the share of parts that are
 //! accepted goes to 0 (Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the
-//! jackknife+", Annals of Statistics 49, 2021). What holds is conditional: the rate is nearly α
-//! where the training is stable, so that leaving a fold out hardly changes the score of a new part.
-//! A model that knows more images usually scores new good parts lower than the K did, which lowers
+//! jackknife+", Annals of Statistics 49, 2021). What holds is conditional: the rate is nearly α if
+//! the training is stable, so that leaving a fold out hardly changes the score of a new part. A
+//! model that knows more images usually scores new good parts lower than the K did, which lowers
 //! the rate.
 //!
 //! There are bounds for methods that keep all K models and ask each of them about the next part
-//! (Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015):
-//! CV+ rejects with a probability of at most 2α + √(2/n) (Barber et al., theorem 4). That is K
-//! times the work for every part, and with 60 images and α = 0.05 a bound of 0.28; so it is not what
-//! is done here.
+//! (Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74,
+//! 2015): CV+ rejects with a probability of at most 2α + √(2/n) (Barber et al., theorem 4). That is
+//! K times the work for every part, and with 60 images and α = 0.05 a bound of 0.28; so it is not
+//! done here.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CalibrationError;
 
-/// How the scores of a calibration came about.
+/// How the scores of a calibration were obtained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CalibrationMethod {
     /// From images that were held out of the training.
@@ -37,7 +37,7 @@ pub enum CalibrationMethod {
     /// Each image from a model that was trained on the other folds; the model that ships was
     /// trained on all of them.
     Cross {
-        /// Number of folds, at least 2 and at most that of the images.
+        /// Number of folds, at least 2 and at most the number of images.
         folds: usize,
     },
 }
@@ -51,7 +51,7 @@ impl fmt::Display for CalibrationMethod {
     }
 }
 
-/// The method as it is stored: a bundle from before there were two has neither of the keys.
+/// The method as it is stored: a bundle from before there were two has neither key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MethodName {
@@ -61,7 +61,7 @@ pub(crate) enum MethodName {
 }
 
 impl CalibrationMethod {
-    /// Returns whether the false-reject rate is a bound, and not an estimate.
+    /// Returns whether the false-reject rate is a bound rather than an estimate.
     pub fn promises_a_bound(self) -> bool {
         self == Self::Split
     }

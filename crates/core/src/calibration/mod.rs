@@ -9,7 +9,7 @@
 //! The same argument gives each score a p-value, and the two agree exactly: a score is above the
 //! threshold if and only if its p-value is at most α.
 //!
-//! Where the images are too few to hold some out, their scores may come from a cross-calibration,
+//! If there are too few images to hold some out, their scores may come from a cross-calibration,
 //! with the same threshold and a weaker promise: see [`CalibrationMethod`].
 
 mod method;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "StoredCalibration", into = "StoredCalibration")]
 pub struct Calibration {
     alpha: f64,
-    /// The lower rate that was asked for, where the scores are too few for it.
+    /// The lower rate that was asked for, if there are too few scores for it.
     asked: Option<f64>,
     threshold: f32,
     /// Ascending, all finite.
@@ -32,10 +32,10 @@ pub struct Calibration {
     method: CalibrationMethod,
 }
 
-/// Why scores make no calibration.
+/// Why scores cannot make a calibration.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum CalibrationError {
-    /// The asked rate is not a probability that a threshold could keep.
+    /// The requested rate is not a probability that a threshold could keep.
     #[error("a false-reject rate lies between 0 and 1, for example 0.01; {0} does not")]
     BadRate(f64),
     /// A score is not a number or infinite.
@@ -60,7 +60,7 @@ pub enum CalibrationError {
         /// Scores that this rate needs.
         needed: usize,
     },
-    /// So many folds cannot have given so many scores.
+    /// This number of folds cannot have given this number of scores.
     #[error(
         "{n} images cannot make {folds} folds: a cross-calibration takes at least 2, and no more than images"
     )]
@@ -70,7 +70,7 @@ pub enum CalibrationError {
         /// Images there are.
         n: usize,
     },
-    /// A stored calibration has folds where its method has none, or the other way round.
+    /// A stored calibration has folds although its method has none, or the other way round.
     #[error("a stored calibration of this method {0} `folds`")]
     FoldsDoNotBelong(&'static str),
     /// A stored calibration contradicts itself.
@@ -93,7 +93,7 @@ fn what_can_be_promised(n: usize) -> String {
     }
 }
 
-/// A rate for people: with three digits where it has many, rounded up, so that a promise of it
+/// Formats a rate for people: with three digits if it has more, rounded up, so that a promise of it
 /// holds and it can be asked for.
 pub fn shown(rate: f64) -> String {
     const DIGITS: i32 = 3;
@@ -124,8 +124,8 @@ pub fn needed_images(alpha: f64) -> usize {
 }
 
 impl Calibration {
-    /// Calibrates for a false-reject rate of at most `alpha`, 0 < `alpha` < 1, on the scores of
-    /// good images that the model has not seen in training; in any order.
+    /// Calibrates for a false-reject rate of at most `alpha`, 0 < `alpha` < 1, on the scores, in
+    /// any order, of good images that the model has not seen in training.
     ///
     /// # Errors
     /// If `alpha` is out of range, a score is not finite, or there are too few scores.
@@ -158,7 +158,7 @@ impl Calibration {
         })
     }
 
-    /// Returns the same scores and threshold, of another method.
+    /// Returns the same scores and threshold with another method.
     ///
     /// # Errors
     /// If the method could not have given so many scores.
@@ -175,9 +175,9 @@ impl Calibration {
         Self::from_scores(self.scores.clone(), alpha)?.with_method(self.method)
     }
 
-    /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports
-    /// where `alpha` asks for more than that. [`Self::alpha`] tells which rate it became, and
-    /// [`Self::asked`] which one was asked for.
+    /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports if
+    /// `alpha` asks for more than that. [`Self::alpha`] is the rate used, and [`Self::asked`] the
+    /// one that was asked for.
     ///
     /// # Errors
     /// As [`Self::from_scores`]; with no scores at all there is nothing to accept.
@@ -196,18 +196,18 @@ impl Calibration {
         })
     }
 
-    /// Returns how the scores came about.
+    /// Returns how the scores were obtained.
     pub fn method(&self) -> CalibrationMethod {
         self.method
     }
 
-    /// Returns the false-reject rate that is promised.
+    /// Returns the promised false-reject rate.
     pub fn alpha(&self) -> f64 {
         self.alpha
     }
 
-    /// Returns the lower rate that was asked for, where the scores are too few for it and the
-    /// lowest that they support was taken.
+    /// Returns the lower rate that was asked for, if there are too few scores for it and the lowest
+    /// supported rate was taken.
     pub fn asked(&self) -> Option<f64> {
         self.asked
     }
@@ -297,8 +297,8 @@ impl Calibration {
 /// Returns the largest whole m with m / (n + 1) <= alpha: how many of n + 1 exchangeable parts, the
 /// highest scores first, may be rejected.
 ///
-/// (n + 1) − m is then ⌈(n+1)(1−α)⌉, the rank of the threshold. The comparison is the one that a
-/// p-value is put to, in the same arithmetic, so that the two cannot disagree over a rounding.
+/// (n + 1) − m is then ⌈(n+1)(1−α)⌉, the rank of the threshold. The comparison is the one used for
+/// a p-value, in the same arithmetic, so that the two cannot disagree over a rounding.
 fn ranks_rejected(n: usize, alpha: f64) -> usize {
     let parts = n as f64 + 1.0;
     let estimate = (alpha * parts).floor() as usize;
@@ -309,7 +309,7 @@ fn ranks_rejected(n: usize, alpha: f64) -> usize {
 }
 
 /// A calibration as it is stored: with what follows from the rest spelled out for readers, and
-/// checked on the way in.
+/// checked when read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredCalibration {
@@ -318,7 +318,7 @@ struct StoredCalibration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     folds: Option<usize>,
     false_reject_rate: f64,
-    /// Only where the images are too few for what was asked for.
+    /// Only if there are too few images for what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_false_reject_rate: Option<f64>,
     threshold: f32,
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(accept(9, 0.0), Err(CalibrationError::BadRate(0.0)));
     }
 
-    /// What a bundle states about itself, also when it is read again.
+    /// What a bundle states about itself, also after it is read back.
     #[test]
     fn a_rate_that_gave_way_is_stored_and_said_with_the_images_that_it_takes() {
         let scores = (1..=42).map(|score| score as f32).collect();
@@ -471,8 +471,8 @@ mod tests {
         );
     }
 
-    /// What a bundle says stays true when it is read, and a bundle from before there were methods
-    /// is one with held-out images.
+    /// A bundle says the same after it is read back, and a bundle from before there were methods
+    /// counts as one with held-out images.
     #[test]
     fn the_method_is_stored_and_makes_the_promise() {
         let split = calibrated(&[0.1, 0.2, 0.3], 0.25);
@@ -532,7 +532,7 @@ mod tests {
     }
 
     proptest! {
-        /// What people read holds, and can be asked for.
+        /// The human-readable rate holds, and can be asked for.
         #[test]
         fn a_rate_is_shown_short_and_never_lower_than_it_is(n in 1_usize..100_000) {
             let rate = achievable_rate(n);

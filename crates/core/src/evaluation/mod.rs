@@ -2,8 +2,8 @@
 //! and whether a calibration kept its promise.
 //!
 //! "Good" images are those without a defect, "defect" images those with one. Equal scores are
-//! treated as what they are, undecided between their images, so that no metric depends on an
-//! order of files.
+//! treated as what they are, undecided between their images, so that no metric depends on the order
+//! of files.
 
 mod overlap;
 mod pixels;

@@ -13,7 +13,7 @@ pub const OVERLAP_LIMIT: f64 = 0.3;
 /// The area under the per-region overlap curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overlap {
-    /// The area up to [`OVERLAP_LIMIT`], divided by it: 0 to 1.
+    /// The area up to [`OVERLAP_LIMIT`], divided by that limit: 0 to 1.
     pub aupro: f64,
     /// `aupro` is off by this at most, because values that are nearly equal were counted as
     /// equal; usually by far less.
@@ -22,7 +22,7 @@ pub struct Overlap {
     pub regions: usize,
 }
 
-/// What is added where the threshold falls below the next value.
+/// What is added when the threshold falls below the next value.
 pub(super) struct Step {
     /// Good pixels with it.
     pub(super) good: u64,
@@ -31,7 +31,8 @@ pub(super) struct Step {
 }
 
 impl Overlap {
-    /// From steps in descending order of their values; `None` without a region or a good pixel.
+    /// Computes it from steps in descending order of their values; `None` without a region or a
+    /// good pixel.
     pub(super) fn from_steps(steps: &[Step], regions: usize) -> Option<Self> {
         let good: u64 = steps.iter().map(|step| step.good).sum();
         if good == 0 || regions == 0 {
@@ -83,7 +84,7 @@ mod tests {
     fn one_value_for_all_pixels_gives_the_diagonal() {
         let overlap = overlap(&[(10, 1.0)], 1);
         assert!((overlap.aupro - 0.15).abs() < 1e-12);
-        // Between nothing and everything there is all the room there is.
+        // The curve may have been anywhere between nothing and everything.
         assert!((overlap.error - 0.85).abs() < 1e-12);
     }
 

@@ -18,7 +18,7 @@ use crate::image::Size;
 pub struct PixelTruth {
     size: Size,
     is_defect: Vec<bool>,
-    /// The places of the pixels of each region.
+    /// The indices of the pixels of each region.
     regions: Vec<Vec<usize>>,
 }
 
@@ -57,7 +57,7 @@ impl PixelTruth {
 }
 
 /// Collects the pixels of anomaly maps. Its memory depends on how far apart the values lie, not on
-/// how many there are: 64 KiB for each 32nd of a power of two in which there is one.
+/// how many there are: 64 KiB for each 32nd of a power of two that contains one.
 ///
 /// Values are counted in bins of 1/65536 of their power of two, so that pixels that differ by
 /// less count as equal. [`Overlap`] says how much that can matter.
@@ -86,7 +86,7 @@ impl PixelCounts {
     /// Counts the pixels of one picture: their values, and in the same order the truth.
     ///
     /// # Panics
-    /// If there are not as many values as pixels in the truth.
+    /// If the number of values differs from the number of pixels in the truth.
     pub fn add(&mut self, values: &[f32], truth: &PixelTruth) {
         assert_eq!(values.len(), truth.is_defect.len(), "one truth a pixel");
         for (&value, &is_defect) in values.iter().zip(&truth.is_defect) {
@@ -105,7 +105,7 @@ impl PixelCounts {
         self.regions += truth.regions.len();
     }
 
-    /// Takes over the counts of `other`.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (&page, bins) in &other.pages {
             for (bin, other) in self.page(page).iter_mut().zip(bins) {
@@ -117,7 +117,7 @@ impl PixelCounts {
         self.regions += other.regions;
     }
 
-    /// Returns the ranking of all pixels; `None` if there is no good or no defect one.
+    /// Returns the ranking of all pixels; `None` if there is no good or no defective one.
     pub fn ranking(&self) -> Option<Ranking> {
         let groups = self.descending().map(|(score, bin)| Group {
             score,
@@ -149,7 +149,7 @@ impl PixelCounts {
         self.pages.entry(page).or_insert_with(empty)
     }
 
-    /// Returns the bins that are not empty with their least values, the highest first.
+    /// Returns the non-empty bins with their lowest values, the highest first.
     fn descending(&self) -> impl Iterator<Item = (f32, &Bin)> {
         self.pages.iter().rev().flat_map(|(&page, bins)| {
             let value = move |bin: usize| {
@@ -163,7 +163,7 @@ impl PixelCounts {
     }
 }
 
-/// Bits that are in the order of the numbers.
+/// Returns bits that sort like the numbers.
 fn ordered_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     if bits >> 31 == 0 {
@@ -210,7 +210,7 @@ mod tests {
         let pixels = pixels.ranking().expect("both kinds are there");
         let ranking = Ranking::new(&good, &defect).expect("both kinds are there");
         assert_eq!(pixels.auroc(), ranking.auroc());
-        // 1e6 is not a number of 16 bits behind the leading one, so its bin begins below it.
+        // 1e6 is not a number of 16 bits after the leading one, so its bin begins below it.
         assert_eq!(pixels.f1_max(), ranking.f1_max());
         assert!(PixelCounts::default().ranking().is_none());
     }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        /// Where the bins hold one value each, they change nothing.
+        /// If the bins hold one value each, they change nothing.
         #[test]
         fn aupro_is_what_every_threshold_and_every_region_give(
             pictures in pictures((0_u8..12).prop_map(|half| f32::from(half) / 2.0 - 1.0)),
@@ -323,8 +323,8 @@ mod tests {
             }
         }
 
-        /// Where they do not, the error stays within its bound. The values are crowded, so that
-        /// some ten share a bin.
+        /// If they do not, the error stays within its bound. The values are crowded, so that some
+        /// ten share a bin.
         #[test]
         fn aupro_is_off_by_no_more_than_it_says(
             pictures in pictures((0_u32..600).prop_map(|step| f32::from_bits(0x3f80_0000 + step))),

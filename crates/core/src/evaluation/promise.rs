@@ -1,9 +1,9 @@
 //! Whether a calibration kept its promise, measured on good parts.
 //!
-//! Two questions. Does the rule keep it: good scores are parted at random again and again, one
-//! part calibrates and the other is judged ([`KeptPromise`]). Do these parts keep to its small
-//! print: the thresholds of one calibration against other good parts, beside what exchangeable
-//! ones would show ([`PromisePoint`]).
+//! Two questions. Does the rule keep it: good scores are split at random repeatedly, one half
+//! calibrates and the other is judged ([`KeptPromise`]). Do these parts meet its conditions: the
+//! thresholds of one calibration against other good parts, beside what exchangeable ones would show
+//! ([`PromisePoint`]).
 
 use serde::Serialize;
 
@@ -21,13 +21,13 @@ pub struct KeptPromise {
     pub promised: f64,
     /// Number of splits.
     pub splits: usize,
-    /// Scores that calibrate, in each split.
+    /// Number of scores that calibrate, in each split.
     pub calibration: usize,
-    /// Scores that are judged, in each split.
+    /// Number of scores that are judged, in each split.
     pub test: usize,
     /// Mean of the splits' false-reject rates.
     pub mean: f64,
-    /// 95 % interval of the mean over all splits of this pool there are, 0 to 1.
+    /// 95 % interval of the mean over all possible splits of this pool, 0 to 1.
     pub interval: [f64; 2],
     /// The false-reject rate of each split.
     #[serde(skip)]
@@ -35,16 +35,15 @@ pub struct KeptPromise {
 }
 
 impl KeptPromise {
-    /// Parts `pool` at random `splits` times, calibrates for `alpha` on the first half and judges
-    /// the second, which has one more where the number is odd. The same seed gives the same
-    /// splits, for every rate.
+    /// Splits `pool` at random `splits` times, calibrates for `alpha` on the first half and judges
+    /// the second, which has one more if the number is odd. The same seed gives the same splits for
+    /// every rate.
     ///
     /// # Errors
-    /// If `alpha` is out of range, a score is not finite, or half of the pool is too little for
-    /// it.
+    /// If `alpha` is out of range, a score is not finite, or half of the pool is too small for it.
     ///
     /// # Panics
-    /// If there are less than two splits: one has no spread.
+    /// If there are fewer than two splits: one has no spread.
     pub fn measure(
         pool: &[f32],
         alpha: f64,
@@ -96,20 +95,20 @@ fn student_95(freedom: usize) -> f64 {
             / (92_160.0 * v.powi(4))
 }
 
-/// One false-reject rate that a calibration can promise, and what it came to.
+/// One false-reject rate that a calibration can promise, and the rate that was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PromisePoint {
     /// The rate.
     pub promised: f64,
     /// The good parts that its threshold rejects.
     pub measured: Rate,
-    /// Between which rates the measured one lies in 95 of 100 cases, if the parts are
-    /// exchangeable with those of the calibration and no two scores are equal.
+    /// The range in which the measured rate lies in 95 of 100 cases, if the parts are exchangeable
+    /// with those of the calibration and no two scores are equal.
     pub expected: [f64; 2],
 }
 
-/// Every rate that `calibration` can promise, ascending, against other good parts; at most
-/// `points` of them, evenly spread. None without a good part.
+/// Returns every rate that `calibration` can promise, ascending, against other good parts; at most
+/// `points` of them, evenly spread. Empty without a good part.
 pub fn promised_against_measured(
     calibration: &Calibration,
     good: &[f32],
@@ -131,9 +130,9 @@ pub fn promised_against_measured(
     (0..points).map_while(point).collect()
 }
 
-/// Between which numbers the false rejects among `of` good parts lie in 95 of 100 cases, both
-/// included, where the threshold is the `rejected`-th highest of `n` scores, all parts are
-/// exchangeable and no two scores are equal.
+/// Returns the range, ends included, of the false rejects among `of` good parts in 95 of 100 cases,
+/// if the threshold is the `rejected`-th highest of `n` scores, all parts are exchangeable and no
+/// two scores are equal.
 ///
 /// The number has the negative hypergeometric distribution: of all orders of the n + `of` scores,
 /// those in which that many of the new ones come before the `rejected`-th old one.
@@ -243,7 +242,7 @@ mod tests {
     }
 
     proptest! {
-        /// The expected range against all orders there are, each as likely as another.
+        /// The expected range against all possible orders, each equally likely.
         #[test]
         fn the_expected_range_holds_95_of_100_orders_and_no_narrower_one_begins_or_ends_there(
             n in 1_usize..6, of in 1_usize..6, rank in 0_usize..6,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// The scores of good and defect images, put in order once; at least one of each.
+/// The scores of good and defect images, sorted once; at least one of each.
 #[derive(Clone, Debug)]
 pub struct Ranking {
     /// By score, descending; no two have the same score.
@@ -29,15 +29,15 @@ pub struct F1Max {
     pub threshold: f32,
 }
 
-/// What happens where every score of at least a threshold counts as a defect. Each rate lies
-/// between 0 and 1.
+/// The rates when every score of at least a threshold counts as a defect. Each rate lies between 0
+/// and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvePoint {
     /// The threshold.
     pub threshold: f32,
     /// Share of the good images that count as defects.
     pub false_reject_rate: f64,
-    /// Share of the defect images that do: what does not escape.
+    /// Share of the defect images that do, and so do not escape.
     pub recall: f64,
     /// Share of defects among the images that count as one.
     pub precision: f64,
@@ -70,7 +70,7 @@ impl Ranking {
         Self::from_groups(groups)
     }
 
-    /// From groups in descending order, each with its own score.
+    /// Makes a ranking from groups in descending order, each with a distinct score.
     pub(super) fn from_groups(groups: Vec<Group>) -> Option<Self> {
         let good = groups.iter().map(|group| group.good).sum();
         let defect = groups.iter().map(|group| group.defect).sum();
@@ -113,7 +113,7 @@ impl Ranking {
             .expect("a ranking has at least one score")
     }
 
-    /// One point for each distinct score, the highest first.
+    /// Returns one point for each distinct score, the highest first.
     ///
     /// Recall over false-reject rate, with a point at 0 before, is the ROC curve (scikit-learn's
     /// `roc_curve` without dropping any); precision over recall is the precision-recall curve
@@ -128,7 +128,7 @@ impl Ranking {
             })
     }
 
-    /// Each group with the good and the defect images that have its score or a higher one.
+    /// Returns each group with the good and the defect images that have its score or a higher one.
     fn rejected_down_to_each(&self) -> impl Iterator<Item = (&Group, u64, u64)> {
         self.groups.iter().scan((0, 0), |(good, defect), group| {
             *good += group.good;

@@ -8,7 +8,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` of `of` cases; `None` if there is no case.
+    /// Makes the rate of `count` in `of` cases; `None` if there is no case.
     ///
     /// # Panics
     /// If `count` is more than `of`.
@@ -34,7 +34,7 @@ impl Rate {
         self.count
     }
 
-    /// In how many cases.
+    /// Returns the number of cases.
     pub fn of(self) -> usize {
         self.of
     }
@@ -44,14 +44,14 @@ impl Rate {
         self.count as f64 / self.of as f64
     }
 
-    /// Wilson's score interval for the underlying probability, at 95 %.
+    /// Returns Wilson's score interval for the underlying probability, at 95 %.
     pub fn interval(self) -> [f64; 2] {
         const Z: f64 = 1.959_963_984_540_054;
         let (p, n) = (self.value(), self.of as f64);
         let scale = 1.0 / (1.0 + Z * Z / n);
         let centre = scale * (p + Z * Z / (2.0 * n));
         let half = scale * Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        // At the ends the formula is 0 and 1 but for rounding.
+        // At the ends the formula is 0 and 1 except for rounding.
         let low = if self.count == 0 { 0.0 } else { centre - half };
         let high = if self.count == self.of {
             1.0

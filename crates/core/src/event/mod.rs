@@ -19,21 +19,21 @@ use crate::digest::Digest;
 use crate::regions::Region;
 use crate::verdict::Verdict;
 
-/// The CloudEvents version that is spoken.
+/// The CloudEvents version in use.
 pub const SPEC_VERSION: &str = "1.0";
 /// Content type of the payload in binary mode.
 pub const BINARY_CONTENT_TYPE: &str = "application/json";
 /// Content type of the payload in structured mode.
 pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// Characters of a part's id at most; those of the attribute `subject` too.
+/// Most characters of a part's id, and of the attribute `subject`.
 pub const LONGEST_PART_ID: usize = 1024;
 
-/// Characters of the recipe that a trigger asks for at most: no name that is set up is longer.
+/// Most characters of the recipe that a trigger asks for: no configured name is longer.
 pub const LONGEST_RECIPE: usize = 256;
 
-/// Characters of a name in topics at most, which is also that of a folder of evidence: file
-/// systems take 255 bytes.
+/// Most characters of a name in topics, which also names a folder of evidence: file systems allow
+/// 255 bytes.
 pub const LONGEST_NAME: usize = 128;
 
 /// The outcome of one inspection, as a subscriber sees it.
@@ -43,19 +43,19 @@ pub struct VerdictData {
     pub camera: String,
     /// Counts the verdicts of this camera, without a gap.
     pub seq: u64,
-    /// `verdict`, and `reason` where it is `no_decision`.
+    /// `verdict`, and `reason` if it is `no_decision`.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// More about a reason, human-readable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The part: the trigger's id, or the file name where the source is a folder.
+    /// The part: the trigger's id, or the file name if the source is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_id: Option<String>,
     /// The recipe that the trigger asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
-    /// When the trigger arrived, where there was one.
+    /// When the trigger arrived, if any.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -63,27 +63,27 @@ pub struct VerdictData {
     )]
     pub triggered_at: Option<Timestamp>,
     /// From the moment that the trigger asked for until the picture was taken; negative if the
-    /// picture is the older.
+    /// picture is older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_offset_ms: Option<f64>,
-    /// The moment after which the verdict is worthless, where there is one.
+    /// The moment after which the verdict is worthless, if any.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_microseconds"
     )]
     pub deadline: Option<Timestamp>,
-    /// What was left until the deadline when the verdict was reached; negative if it was late.
+    /// The time left until the deadline when the verdict was reached; negative if it was late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<f64>,
-    /// When the picture was taken, where there is one.
+    /// When the picture was taken, if there is one.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_microseconds"
     )]
     pub captured_at: Option<Timestamp>,
-    /// Anomaly score, where the model gave one.
+    /// Anomaly score, if the model gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
     /// A score above this is a defect; absent while no model is loaded.
@@ -92,21 +92,22 @@ pub struct VerdictData {
     /// How unusual the score is among good parts, 0 to 1; small is unusual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p_value: Option<f64>,
-    /// Where the time went.
+    /// The time spent in each stage.
     pub latency_ms: LatencyMs,
     /// What judged the part, or would have; absent while no model is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelData>,
-    /// Where the part is unusual, the worst place first; only where the verdict is not `ok`.
+    /// Where the part is unusual, the worst place first; only if the verdict is not `ok`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
-    /// The picture that was kept, where one was.
+    /// The picture that was kept, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceData>,
 }
 
 impl VerdictData {
-    /// A verdict of which nothing else is known: no number yet, no trigger, no score, no model.
+    /// Creates a verdict about which nothing else is known: no number yet, no trigger, no score, no
+    /// model.
     pub fn new(camera: impl Into<String>, verdict: Verdict) -> Self {
         Self {
             camera: camera.into(),
@@ -136,7 +137,7 @@ impl VerdictData {
 pub struct EvidenceData {
     /// Its file, relative to the station's evidence folder.
     pub path: String,
-    /// SHA-256 of its pixels, 8-bit RGB, row by row: it says whether the file shows what was
+    /// SHA-256 of its pixels, 8-bit RGB, row by row: it tells whether the file shows what was
     /// judged, however it is encoded.
     pub sha256: Digest,
 }
@@ -144,14 +145,14 @@ pub struct EvidenceData {
 /// A verdict as it is journalled and sent until it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordData {
-    /// What was said in real time.
+    /// What was sent in real time.
     #[serde(flatten)]
     pub verdict: VerdictData,
     /// True if this is sent long after the verdict, for example after an outage.
     pub historical: bool,
 }
 
-/// Two models that say different things of one part.
+/// Two models that disagree about one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DisagreementData {
     /// Name of the camera, as in the topic.
@@ -161,21 +162,21 @@ pub struct DisagreementData {
     /// The part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_id: Option<String>,
-    /// What the model in use says.
+    /// The opinion of the model in use.
     pub live: Opinion,
-    /// What the model in the shadow says.
+    /// The opinion of the shadow model.
     pub shadow: Opinion,
-    /// The picture that was kept, where one was.
+    /// The picture that was kept, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceData>,
     /// True if this is sent long after the verdict.
     pub historical: bool,
 }
 
-/// What one model says of a part.
+/// What one model says about a part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opinion {
-    /// `verdict`, and `reason` where it is `no_decision`.
+    /// `verdict`, and `reason` if it is `no_decision`.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// Anomaly score.
@@ -217,7 +218,7 @@ pub struct ModelData {
     /// The execution provider in use, for example `cpu`.
     pub provider: String,
     /// Digest of the record of the TensorRT engine that runs it, which has those of its files;
-    /// none where there is no engine.
+    /// absent without an engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Digest>,
 }
@@ -228,7 +229,7 @@ pub trait EventData: Serialize {
     const TYPE: &'static str;
     /// The identifier of the data's published schema.
     const SCHEMA: &'static str;
-    /// The part that it is about.
+    /// Returns the part that it is about.
     fn subject(&self) -> Option<&str>;
 }
 
@@ -261,16 +262,16 @@ impl EventData for DisagreementData {
 pub struct Event<D> {
     /// Unique for its source; a repeated message has the id of the first.
     pub id: String,
-    /// Who says so: a URI reference, the topic root and the camera.
+    /// The origin of the event: a URI reference, the topic root and the camera.
     pub source: String,
-    /// When it happened: the picture was taken, or was asked for where there is none.
+    /// When it happened: when the picture was taken, or, without a picture, asked for.
     #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
     /// What happened.
     pub data: D,
 }
 
-/// An event for MQTT 5: what goes into which part of the PUBLISH packet.
+/// An event for MQTT 5: the parts of its PUBLISH packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BinaryMessage {
     /// The packet's content type.
@@ -282,7 +283,7 @@ pub struct BinaryMessage {
 }
 
 impl<D: EventData> Event<D> {
-    /// The event for MQTT 5.
+    /// Returns the event for MQTT 5.
     pub fn to_binary(&self) -> BinaryMessage {
         let mut user_properties = vec![
             ("specversion", SPEC_VERSION.to_owned()),
@@ -334,14 +335,14 @@ impl<D: EventData> Event<D> {
     }
 }
 
-/// The retained word on the topic `status`.
+/// The retained payload of the topic `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Connected and running.
     Online,
     /// Ended on purpose.
     Stopped,
-    /// Gone without a word: the last will.
+    /// Gone without a DISCONNECT: the last will.
     Offline,
 }
 
@@ -361,17 +362,17 @@ impl Status {
 pub struct State {
     /// True if parts are being judged.
     pub ready: bool,
-    /// Why not, human-readable, where `ready` is false.
+    /// Why not, human-readable, if `ready` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the daemon is in its life.
+    /// The phase of the daemon's life.
     pub state: Phase,
     /// Version of flawd.
     pub version: String,
     /// The model in use, once it is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelData>,
-    /// True if the system clock is synchronised; absent where that cannot be known.
+    /// True if the system clock is synchronised; absent if that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_synchronised: Option<bool>,
     /// What happened to each camera's parts since the daemon started, by the camera's name.
@@ -383,10 +384,10 @@ pub struct State {
     /// The journal of verdicts, once it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<RecordsState>,
-    /// The pictures that were kept, where any are to be.
+    /// The pictures that were kept, if any are to be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceState>,
-    /// When this was said.
+    /// When this was published.
     #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
 }
@@ -398,7 +399,7 @@ pub struct CameraState {
     pub captured: u64,
     /// Frames that a newer one replaced before they were looked at.
     pub overrun: u64,
-    /// Frames that were not asked for: no trigger, no model yet, or inspection is paused.
+    /// Frames that nothing asked for: no trigger, no model yet, or inspection paused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unused: u64,
     /// Verdicts `ok`.
@@ -410,7 +411,7 @@ pub struct CameraState {
     /// The model that judges this camera's parts, once it is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelData>,
-    /// Triggers that were taken: each gets exactly one verdict.
+    /// Triggers that were accepted: each gets exactly one verdict.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub triggers_accepted: u64,
     /// Triggers that were refused and get no verdict, whatever the reason.
@@ -423,10 +424,10 @@ pub struct CameraState {
     /// first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftData>,
-    /// What the model in the shadow said, where there is one.
+    /// The results of the shadow model, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowState>,
-    /// Verdicts that the broker is not known to have taken; absent while there are none.
+    /// Verdicts that the broker is not known to have received; absent while there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undelivered: Option<Undelivered>,
 }
@@ -442,33 +443,33 @@ pub struct DriftData {
     pub parts: u64,
 }
 
-/// How often the model in the shadow said the same.
+/// How often the shadow model agreed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowState {
-    /// Parts on which both say the same.
+    /// Parts on which both agree.
     pub agreed: u64,
     /// Parts on which they do not.
     pub disagreed: u64,
-    /// Parts that it had no time for.
+    /// Parts that the shadow model had no time for.
     pub skipped: u64,
 }
 
 /// The journal of verdicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordsState {
-    /// Records that the broker has not taken yet.
+    /// Records that the broker has not acknowledged yet.
     pub pending: u64,
     /// Space that the journal takes on the disk, in bytes.
     pub bytes: u64,
     /// Records that were deleted unsent since the daemon started, because the journal was full.
     pub dropped: u64,
-    /// Verdicts that could not be written down since the daemon started.
+    /// Verdicts that could not be written since the daemon started.
     pub unwritten: u64,
-    /// Records that were given up since the daemon started, because the broker takes others and
-    /// not them.
+    /// Records that were given up since the daemon started, because the broker accepts others but
+    /// not these.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub set_aside: u64,
-    /// Why the broker refuses records, while it does.
+    /// Why the broker refuses records, while it does so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// Why the journal cannot be written, while that is so.
@@ -479,7 +480,7 @@ pub struct RecordsState {
 /// The pictures that are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceState {
-    /// How many files.
+    /// Number of files.
     pub files: u64,
     /// Space that they take, in bytes.
     pub bytes: u64,
@@ -493,16 +494,16 @@ pub struct EvidenceState {
 /// Verdicts that the broker has not acknowledged, and that are not sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undelivered {
-    /// How many, since the daemon started.
+    /// Their number, since the daemon started.
     pub count: u64,
-    /// The latest row of them.
+    /// The latest run of them.
     pub latest: Gap,
 }
 
-/// A row of undelivered verdicts, for example those of one outage of the broker.
+/// A run of undelivered verdicts, for example those of one outage of the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// The first one.
     pub first_seq: u64,
@@ -510,12 +511,12 @@ pub struct Gap {
     pub last_seq: u64,
 }
 
-/// The payload of the topic `heartbeat`: inspection goes on.
+/// The payload of the topic `heartbeat`: inspection continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The last verdict of each camera that has had one, by the camera's name.
     pub cameras: BTreeMap<String, Beat>,
-    /// When this was said.
+    /// When this was published.
     #[serde(serialize_with = "serialize_microseconds")]
     pub time: Timestamp,
 }
@@ -542,13 +543,13 @@ impl Heartbeat {
 pub enum Phase {
     /// Started, nothing loaded.
     Preoperational,
-    /// Configuration and model are loaded; the first frame has not come.
+    /// Configuration and model are loaded; no frame has come yet.
     Initialized,
     /// Waits for triggers.
     Ready,
     /// Works on one trigger.
     SingleExecution,
-    /// Judges every part that comes.
+    /// Judges every part.
     ContinuousExecution,
     /// Cannot work until something is repaired.
     Error,
@@ -563,8 +564,8 @@ impl State {
     }
 }
 
-/// What the world calls something, as an attribute can hold it: with U+FFFD in place of what is
-/// [`is_unfit`]. The data keeps what was said.
+/// Returns a name from outside in a form that an attribute can hold: with U+FFFD in place of what
+/// is [`is_unfit`]. The data keeps the original.
 fn attribute(text: &str) -> String {
     let letters = text.chars().take(LONGEST_PART_ID);
     letters
@@ -578,14 +579,15 @@ fn attribute(text: &str) -> String {
         .collect()
 }
 
-/// Whether this is a control or a noncharacter: CloudEvents forbids them, and a broker ends the
-/// connection over one in a topic or a property, each time that the message is sent again.
+/// Returns whether this is a control character or a noncharacter: CloudEvents forbids them, and a
+/// broker ends the connection over one in a topic or a property, every time the message is sent
+/// again.
 pub fn is_unfit(letter: char) -> bool {
     let number = u32::from(letter);
     letter.is_control() || matches!(number, 0xfdd0..=0xfdef) || number & 0xfffe == 0xfffe
 }
 
-/// RFC 3339 in UTC with microseconds: one length for all, so that logs line up and sort.
+/// Formats as RFC 3339 in UTC with microseconds: all of one length, so that logs line up and sort.
 fn microseconds(time: Timestamp) -> String {
     format!("{time:.6}")
 }

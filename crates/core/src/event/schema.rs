@@ -1,8 +1,8 @@
-//! The published schemas, and as much of a JSON Schema validator as they need, for tests: those
-//! of this crate, and those that listen to a daemon and take this file in by its path.
+//! The published schemas, and the part of a JSON Schema validator that they need, for tests: those
+//! of this crate, and those that listen to a daemon and include this file by its path.
 //!
-//! A keyword that is not known here is a panic, so that none goes unchecked. A whole validator
-//! would take longer to build than all of this crate.
+//! An unknown keyword is a panic, so that none goes unchecked. A whole validator would take longer
+//! to build than all of this crate.
 
 use std::collections::BTreeSet;
 
@@ -61,8 +61,7 @@ impl Schema {
         Self::published(name.expect("a schema of ours")).0
     }
 
-    /// Returns whether the payload is as the schema says, and has no field that it does not
-    /// describe.
+    /// Checks that the payload matches the schema, and has no field that it does not describe.
     pub(crate) fn check(&self, payload: &Value) -> Result<(), String> {
         check(&self.0, payload)?;
         undescribed(&self.0, payload)
@@ -73,7 +72,7 @@ fn members(schema: &Value) -> &Map<String, Value> {
     schema.as_object().expect("an object")
 }
 
-/// As much of JSON Schema 2020-12 as the published schemas use.
+/// Checks the part of JSON Schema 2020-12 that the published schemas use.
 fn check(schema: &Value, value: &Value) -> Result<(), String> {
     let keywords = match schema {
         Value::Bool(true) => return Ok(()),
@@ -144,7 +143,7 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
             }
             "additionalProperties" => {
                 let known = keywords.get("properties").map(members);
-                // What is said of objects holds for everything else; `type` is a keyword too.
+                // Keywords about objects accept every other value; `type` is a separate keyword.
                 for (name, value) in value.as_object().into_iter().flatten() {
                     if known.is_none_or(|known| !known.contains_key(name)) {
                         check(argument, value).map_err(|why| format!("{name}: {why}"))?;
@@ -203,8 +202,8 @@ fn is_rfc_3339(text: &str) -> bool {
     is_fraction && ["z", "+00:00", "-00:00"].contains(&offset)
 }
 
-/// Returns whether the schema has a word on every field. Subscribers ignore what they do not know,
-/// so a validator would let a field pass that is not described.
+/// Checks that the schema describes every field. Subscribers ignore what they do not know, so a
+/// validator would let an undescribed field pass.
 fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {
@@ -256,7 +255,7 @@ pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
 }
 
 /// Returns the paths of all fields that a payload has, as in [`described`]; `schema` says which
-/// objects have names of the user's own in them.
+/// objects have user-defined names in them.
 pub(crate) fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
     fn walk(schema: &Value, value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {

@@ -112,7 +112,7 @@ fn both_modes_carry_the_same_attributes_and_data() {
     }
 }
 
-/// GS1 codes have U+001D between their fields, and scanners add a line's end.
+/// GS1 codes have U+001D between their fields, and scanners append a line end.
 #[test]
 fn what_an_attribute_cannot_hold_is_replaced_and_the_data_keeps_it() {
     let mut event = event(Verdict::Ok);
@@ -156,7 +156,7 @@ fn accepts(schema: &Schema, payload: &Value) {
     }
 }
 
-/// Refuses the payload once the value at `pointer` is another one; null takes it away.
+/// Checks that the payload is refused with another value at `pointer`; null removes it.
 fn refuses(schema: &Schema, payload: &Value, pointer: &str, value: Value) {
     let mut changed = payload.clone();
     let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
@@ -170,7 +170,7 @@ fn refuses(schema: &Schema, payload: &Value, pointer: &str, value: Value) {
     assert!(schema.check(&changed).is_err(), "{pointer}: {changed}");
 }
 
-/// The payloads together have every field that the schema describes.
+/// Checks that the payloads together have every field that the schema describes.
 fn exhausts(schema: &Schema, payloads: &[Value]) {
     let mut missing = described(schema);
     for payload in payloads {

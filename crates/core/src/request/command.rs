@@ -1,4 +1,4 @@
-//! What may be asked of the daemon.
+//! The commands that the daemon takes.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -6,22 +6,22 @@ use serde::de::DeserializeOwned;
 
 use super::{brief, given, name, object, time};
 
-/// What may be asked of the daemon on `cmd/<verb>`.
+/// A command that the daemon takes on `cmd/<verb>`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Take no parts until further notice.
     Pause(CameraSelector),
-    /// Go on.
+    /// Continue.
     Resume(CameraSelector),
     /// Keep the next picture, whatever its verdict.
     Snapshot(CameraSelector),
-    /// Read the configuration again, and exchange what has changed.
+    /// Read the configuration again, and apply what has changed.
     Reload,
     /// Score the golden inputs with the models in use.
     SelfTest,
     /// Another threshold from the same calibration.
     Threshold {
-        /// Of which cameras.
+        /// For which cameras.
         which: CameraSelector,
         /// The share of good parts that may be rejected, 0 to 1.
         false_reject_rate: f64,
@@ -31,13 +31,13 @@ pub enum Command {
 /// Which cameras a command is about: one, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CameraSelector {
-    /// The name of the one.
+    /// The name of the camera, if it is one.
     pub camera: Option<String>,
 }
 
 impl Command {
-    /// Reads the command `verb` with its payload, which may be empty; and when it was sent, where
-    /// its payload says so.
+    /// Reads the command `verb` with its payload, which may be empty; and when it was sent, if its
+    /// payload says so.
     ///
     /// # Errors
     /// What is wrong with it, human-readable.
@@ -71,7 +71,7 @@ impl Command {
     }
 }
 
-/// The payload of a command that is about one camera, or all.
+/// The payload of a command about one camera, or all.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ForSome {
@@ -81,7 +81,7 @@ struct ForSome {
     sent_at: Option<Timestamp>,
 }
 
-/// That of one that is about the daemon.
+/// The payload of a command about the daemon.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ForAll {
@@ -89,7 +89,7 @@ struct ForAll {
     sent_at: Option<Timestamp>,
 }
 
-/// That of `threshold`.
+/// The payload of `threshold`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Threshold {

@@ -1,8 +1,9 @@
-//! What may be asked from outside, read strictly: the payloads of triggers and commands.
+//! Requests from outside, read strictly: the payloads of triggers and commands.
 //!
-//! Any client that the broker lets publish writes these. So each is one JSON object of bounded size
-//! with the fields of its schema, each at most once and of its own kind; anything else is refused,
-//! with a reason that is short enough for a log line. Knows neither topics nor cameras.
+//! Any client that the broker allows to publish can write these. So each is one JSON object of
+//! bounded size with the fields of its schema, each at most once and of the right type; anything
+//! else is refused, with a reason short enough for a log line. This module knows neither topics nor
+//! cameras.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,27 +20,27 @@ mod command;
 
 pub use command::{CameraSelector, Command};
 
-/// Bytes of a payload at most. The longest trigger that fits its schema, every character written
-/// as an escape, has some 16,000.
+/// Most bytes of a payload. The longest trigger that fits its schema, with every character escaped,
+/// has some 16,000.
 const LONGEST_PAYLOAD: usize = 32 * 1024;
 
-/// Characters of other people's text that are worth a place in a log line or an answer.
+/// Most characters of foreign text in a log line or an answer.
 const SHOWN: usize = 200;
 
-/// A deadline is shorter than this, in milliseconds.
+/// Every deadline is shorter than this, in milliseconds.
 const LONGEST_DEADLINE_MS: f64 = 3_600_000.0;
 
-/// The payload of a trigger; all of it may be left out.
+/// The payload of a trigger; every field is optional.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriggerRequest {
-    /// What the line calls the part; at most [`LONGEST_PART_ID`] characters.
+    /// The line's name for the part; at most [`LONGEST_PART_ID`] characters.
     #[serde(deserialize_with = "text::<_, LONGEST_PART_ID>")]
     pub part_id: Option<String>,
     /// Which of the camera's models is to judge it; at most [`LONGEST_RECIPE`] characters.
     #[serde(deserialize_with = "text::<_, LONGEST_RECIPE>")]
     pub recipe: Option<String>,
-    /// How long from now on the verdict is worth something; less than an hour.
+    /// How long from now the verdict is useful; less than an hour.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
     pub deadline: Option<Duration>,
     /// When it was sent, by the sender's clock.
@@ -80,7 +81,7 @@ fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
     }
 }
 
-/// As much of foreign text as is worth a place in a log line.
+/// Shortens foreign text to fit a log line.
 pub fn brief(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
@@ -88,7 +89,7 @@ pub fn brief(text: &str) -> String {
     }
 }
 
-/// A struct out of an object alone: by itself, serde takes an array of its fields as well.
+/// A struct that is read from an object only: serde alone also accepts an array of its fields.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -110,14 +111,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A field that is there has a value: `null` is none of them.
+/// Reads a field that, if present, has a value: `null` is not one.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// Returns the name of something that is configured.
+/// Reads the name of something that is configured.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text::<D, LONGEST_NAME>(deserializer)
 }
@@ -142,7 +143,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
     Err(D::Error::custom(format!("`deadline_ms` cannot be {ms}")))
 }
 
-/// A moment as RFC 3339 writes it, which is less than the library reads.
+/// Reads a time in RFC 3339 form, which is stricter than the library.
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let moment = Some(&text).filter(|text| is_rfc_3339(text));
@@ -173,7 +174,7 @@ fn is_rfc_3339(text: &str) -> bool {
             .any(|form| has_form(offset, form))
 }
 
-/// Digits where the form has zeros, and the same letters elsewhere.
+/// Returns whether the text has digits where the form has zeros, and the same letters elsewhere.
 fn has_form(text: &[u8], form: &[u8]) -> bool {
     let fits = |(text, form): (&u8, &u8)| match form {
         b'0' => text.is_ascii_digit(),

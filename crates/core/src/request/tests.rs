@@ -1,4 +1,4 @@
-//! Requests as they may come, against the parser and against the published schema.
+//! Requests of all kinds, against the parser and the published schema.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ fn a_time_is_one_of_rfc_3339() {
     }
 }
 
-/// Values as somebody may send them under the name of a field.
+/// Values that a client may send under the name of a field.
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         ".{0,8}".prop_map(Value::from),
@@ -139,7 +139,7 @@ fn field() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The parser and the published schema say the same of every payload.
+    /// The parser and the published schema agree on every payload.
     #[test]
     fn a_trigger_is_read_if_and_only_if_it_fits_its_schema(
         members in prop::collection::vec((field(), value()), 0..3),
@@ -149,7 +149,7 @@ proptest! {
         prop_assert_eq!(read.is_ok(), fits.is_ok(), "{}: {:?}, {:?}", payload, read, fits);
     }
 
-    /// No bytes make a panic, and every refusal is short.
+    /// No bytes cause a panic, and every refusal is short.
     #[test]
     fn any_bytes_are_read_or_refused_in_few_words(
         bytes in prop::collection::vec(any::<u8>(), 0..200),

@@ -1,14 +1,15 @@
-//! The picture of a JPEG: its colours, their blocks, and what was told of each coefficient.
+//! The picture of a JPEG: its colours, their blocks, and what the scans have given of each
+//! coefficient.
 
 use flawd_core::image::Size;
 
 use super::JpegError;
 
-/// The picture that the scans are about.
+/// The picture that the scans describe.
 pub(super) struct Frame {
     is_progressive: bool,
     pub(super) components: Vec<Component>,
-    /// Units across and down, where a scan has several components.
+    /// Units across and down, if a scan has several components.
     pub(super) units: (usize, usize),
 }
 
@@ -17,18 +18,18 @@ pub(super) struct Component {
     pub(super) id: u8,
     /// Blocks of a unit, across and down.
     pub(super) sampling: (usize, usize),
-    /// Blocks across and down, where a scan has this component alone.
+    /// Blocks across and down, if a scan has only this component.
     pub(super) blocks: (usize, usize),
-    /// Blocks across with those that only fill the last unit up.
+    /// Blocks across, including those that only fill up the last unit.
     stride: usize,
     /// Progressive: for each block, which coefficients are not zero.
     known: Vec<u64>,
-    /// Lowest bit that is told of each coefficient; none: nothing yet.
+    /// Lowest bit given of each coefficient; `None`: nothing yet.
     pub(super) told: [Option<u8>; 64],
 }
 
 impl Component {
-    /// With its identifier and the blocks of a unit, across and down.
+    /// Creates a component from its identifier and the blocks of a unit, across and down.
     pub(super) fn new(id: u8, sampling: (usize, usize)) -> Self {
         Self {
             id,
@@ -40,7 +41,7 @@ impl Component {
         }
     }
 
-    /// Which coefficients of a block are known not to be zero.
+    /// Returns which coefficients of a block are known not to be zero.
     pub(super) fn known(&mut self, row: usize, column: usize) -> &mut u64 {
         &mut self.known[row * self.stride + column]
     }
@@ -52,7 +53,7 @@ pub(super) enum Kind {
     Sequential,
     FirstDc,
     RefinedDc,
-    /// Coefficients from one place to another, both counted.
+    /// Coefficients from one place to another, both included.
     FirstAc(u32, u32),
     RefinedAc(u32, u32),
 }
@@ -96,8 +97,7 @@ impl Frame {
         })
     }
 
-    /// Makes room for what has to be remembered of each block, once the size is known to be
-    /// admitted.
+    /// Allocates the state of each block, once the size is known to be admitted.
     pub(super) fn allocate(&mut self) {
         if !self.is_progressive {
             return;
@@ -108,10 +108,11 @@ impl Frame {
         }
     }
 
-    /// What a scan of these components tells, and that it is the next thing to tell of each coefficient.
+    /// Returns what a scan of these components gives, after checking that it is due for each
+    /// coefficient.
     ///
     /// # Errors
-    /// If it comes out of order, or is none that the decoder reads rightly.
+    /// If it comes out of order, or the decoder does not read it correctly.
     pub(super) fn kind_of(
         &mut self,
         parts: &[usize],

@@ -1,4 +1,4 @@
-//! The segments of a JPEG in their order: what it states about itself, and every scan walked.
+//! The segments of a JPEG in their order: what it states, with a walk over every scan.
 
 use flawd_core::image::Size;
 
@@ -8,24 +8,24 @@ use super::scan::{self, Part, Scan};
 use super::{JpegError, standard};
 use crate::limit::TooLittle;
 
-/// What a whole JPEG is known to be.
+/// What is known of a JPEG that is whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Behind its end marker; what follows is none of the picture.
+    /// The offset after its end marker; what follows is not part of the picture.
     pub(super) end: usize,
-    /// It has no Huffman tables, and means the standard ones.
+    /// True if it has no Huffman tables, and so uses the standard ones.
     pub(super) needs_tables: bool,
 }
 
-/// Scans of a progressive picture: 10 are usual, and a hostile file makes each cost time. The
-/// decoder's own limit.
+/// Most scans of a progressive picture: 10 are usual, and a hostile file makes each of them cost
+/// time. This is the decoder's own limit.
 const MOST_SCANS: usize = 100;
 
 /// Walks over everything from the first byte to the end marker.
 ///
 /// # Errors
-/// What is missing, damaged or not supported; or what `admit` says of the size, before anything
-/// is allocated or read that depends on it.
+/// What is missing, damaged or not supported; or the error of `admit` about the size, before
+/// anything that depends on it is allocated or read.
 pub(super) fn check<E: From<JpegError>>(
     bytes: &[u8],
     slack: usize,
@@ -81,11 +81,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// One segment, and the scan behind it where it begins one.
+    /// Reads one segment, and the scan after it if it begins one.
     fn step(&mut self, slack: usize) -> Result<Step, JpegError> {
         let marker = self.marker()?;
         match marker {
-            // Without content; a restart marker behind the last unit is superfluous.
+            // Without content; a restart marker after the last unit is superfluous.
             0x01 | 0xd0..=0xd7 => {}
             0xd9 => return self.end(),
             0xc0..=0xc2 => return self.frame(marker == 0xc2),
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         Ok(Step::Segment)
     }
 
-    /// Returns the next marker.
+    /// Reads the next marker.
     fn marker(&mut self) -> Result<u8, JpegError> {
         let rest = &self.bytes[self.at..];
         let fill = rest.iter().take_while(|&&byte| byte == 0xff).count();
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the content of a segment.
+    /// Reads the content of a segment.
     fn segment(&mut self) -> Result<&'a [u8], JpegError> {
         let rest = &self.bytes[self.at..];
         let length = rest.first_chunk().ok_or(JpegError::NoEnd)?;
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
             Component::new(part[0], sampling)
         });
         self.frame = Some(Frame::new(size, is_progressive, components.collect())?);
-        // Two bits at least a block, or half a one where a progressive scan says it of all.
+        // At least two bits per block, or half a bit if a progressive scan covers many at once.
         let most = self.bytes.len().saturating_mul(512).saturating_add(1 << 16);
         if size.area() > most {
             return Err(TooLittle {

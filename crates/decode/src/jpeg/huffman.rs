@@ -1,35 +1,36 @@
-//! Huffman codes of a JPEG, and the bits that they are read from.
+//! The Huffman codes of a JPEG, and the bits they are read from.
 //!
 //! Only lengths and symbols matter here, never the values: this is for counting blocks, not for
 //! decoding them.
 
 use super::JpegError;
 
-/// Bits that one look into a table covers. Longer codes are rare, and are looked for one by one.
+/// Bits that one table lookup covers. Longer codes are rare, and are tried one length after
+/// another.
 const LOOK: u32 = 10;
 
 /// A table of codes with 1 to 16 bits.
 pub(super) struct Huffman {
-    /// By the next [`LOOK`] bits: the code's length and its symbol, or a length of 0.
+    /// Indexed by the next [`LOOK`] bits: the code's length and its symbol, or a length of 0.
     short: Box<[(u8, u8); 1 << LOOK]>,
-    /// By the next [`LOOK`] bits, for coefficients of a sequential scan: bits of the code and of
-    /// the value that follows it, and how far the place in the block advances.
+    /// Indexed by the next [`LOOK`] bits, for coefficients of a sequential scan: bits of the code
+    /// and of the value that follows it, and how far the place in the block advances.
     steps: Box<[(u8, u8); 1 << LOOK]>,
     /// For each length: the first code that is longer, shifted to 16 bits.
     ends: [u32; 17],
-    /// For each length: what is added to a code for its place in `symbols`.
+    /// For each length: what is added to a code to get its index in `symbols`.
     offsets: [i32; 17],
     symbols: Vec<u8>,
 }
 
-/// The advance that says: the rest of the block is zero.
+/// The advance that means that the rest of the block is zero.
 const END_OF_BLOCK: u8 = 128;
 
 impl Huffman {
-    /// A table of which `counts[n]` codes have `n + 1` bits; `symbols` in their order.
+    /// Makes a table in which `counts[n]` codes have `n + 1` bits, with `symbols` in that order.
     ///
     /// # Errors
-    /// [`JpegError::Header`] where there are more codes than bits can tell apart.
+    /// [`JpegError::Header`] if there are more codes than the bits can distinguish.
     pub(super) fn new(counts: [u8; 16], symbols: &[u8]) -> Result<Self, JpegError> {
         let mut table = Self {
             short: Box::new([(0, 0); 1 << LOOK]),
@@ -60,7 +61,7 @@ impl Huffman {
         Ok(table)
     }
 
-    /// Length and symbol of a code that is longer than [`LOOK`] bits.
+    /// Returns length and symbol of a code that is longer than [`LOOK`] bits.
     fn long(&self, bits: &Bits) -> Option<(u8, u8)> {
         let next = bits.peek(16);
         let length = (LOOK + 1..=16).find(|&length| next < self.ends[length as usize])?;
@@ -72,8 +73,8 @@ impl Huffman {
 
 const BAD_TABLE: &str = "a Huffman table is inconsistent";
 
-/// What a symbol of a sequential scan says: bits in all, and the advance; (0, 0) for a symbol that
-/// such scans do not have.
+/// Returns what a symbol of a sequential scan means: bits in all, and the advance; (0, 0) for a
+/// symbol that such scans do not have.
 fn step(length: u8, symbol: u8) -> (u8, u8) {
     match (symbol >> 4, symbol & 15) {
         (0, 0) => (length, END_OF_BLOCK),
@@ -83,7 +84,7 @@ fn step(length: u8, symbol: u8) -> (u8, u8) {
     }
 }
 
-/// Why there is no next symbol.
+/// The reason why there is no next symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// A marker or the end of the file came first.
@@ -95,16 +96,16 @@ pub(super) enum Stop {
 /// Reads bits up to the next marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte that has not been taken over.
+    /// The next byte that has not been loaded.
     at: usize,
-    /// Bits that have been taken over, the next one on top, zero below.
+    /// Bits that have been loaded, the next one on top, zeros below.
     window: u64,
-    /// How many there are.
+    /// The number of loaded bits.
     count: u32,
 }
 
 impl<'a> Bits<'a> {
-    /// Begins at `at`.
+    /// Begins reading at `at`.
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
         Self {
             bytes,
@@ -114,7 +115,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Takes over bytes, until there are 32 bits at least, or no more before the next marker.
+    /// Loads bytes until there are at least 32 bits, or none are left before the next marker.
     #[inline]
     fn fill(&mut self) {
         if self.count >= 32 {
@@ -123,7 +124,7 @@ impl<'a> Bits<'a> {
         if let Some(chunk) = self.bytes[self.at..].first_chunk::<4>() {
             let chunk = u32::from_be_bytes(*chunk);
             let zeros = !chunk;
-            // True where no byte is 0xff.
+            // True if no byte is 0xff.
             if zeros.wrapping_sub(0x0101_0101) & chunk & 0x8080_8080 == 0 {
                 self.window |= u64::from(chunk) << (32 - self.count);
                 (self.at, self.count) = (self.at + 4, self.count + 32);
@@ -155,7 +156,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Returns the next bits; those behind the end are zero.
+    /// Returns the next bits; those beyond the end are zero.
     fn peek(&self, bits: u32) -> u32 {
         (self.window >> (64 - bits)) as u32
     }
@@ -167,7 +168,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Passes over up to 64 bits.
+    /// Skips up to 64 bits.
     pub(super) fn skip(&mut self, bits: u32) -> Result<(), Stop> {
         for part in [bits.min(32), bits.saturating_sub(32)] {
             self.fill();
@@ -176,7 +177,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Returns the value of up to 16 bits.
+    /// Reads the value of up to 16 bits.
     pub(super) fn value(&mut self, bits: u32) -> Result<u32, Stop> {
         if bits == 0 {
             return Ok(0);
@@ -187,7 +188,7 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
-    /// Returns the symbol of the next code.
+    /// Reads the symbol of the next code.
     #[inline]
     pub(super) fn symbol(&mut self, table: &Huffman) -> Result<u8, Stop> {
         self.fill();
@@ -199,7 +200,7 @@ impl<'a> Bits<'a> {
         Ok(symbol)
     }
 
-    /// Passes over the coefficients behind the first one of a sequential block.
+    /// Skips the coefficients after the first one of a sequential block.
     #[inline]
     pub(super) fn skip_coefficients(&mut self, table: &Huffman) -> Result<(), Stop> {
         let mut place = 1_u32;
@@ -230,7 +231,8 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// At the very end, what looks like a code that does not exist may be one that is cut.
+    /// Returns why there is no code: at the very end, what looks like an invalid code may be one
+    /// that is cut off.
     fn no_code(&self) -> Stop {
         if self.count < 16 {
             Stop::Ended
@@ -239,7 +241,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Ends here: how many whole bytes were left, and where the next marker is.
+    /// Ends here; returns how many whole bytes were left, and where the next marker is.
     pub(super) fn end(self) -> (usize, usize) {
         let taken = self.count as usize / 8;
         let mut left = taken;

@@ -1,11 +1,11 @@
-//! JPEG, and the frames of cameras that send it: checked first, then decoded.
+//! JPEG files, and camera frames in JPEG: checked first, then decoded.
 //!
-//! The decoder is lenient: it fills up with grey what is missing, and a picture of a part that was
-//! not taken would get a verdict. Its strict mode asks no more than once a row of blocks whether
-//! data was missing, and not at all whether too much was left. So the entropy-coded data is walked
-//! before: every scan has to have every block, restart markers their order, and nothing may be left
-//! over. The walk costs about half as much again as the decoding (real images of 24 to 60 KB, a
-//! loaded machine).
+//! The decoder is lenient: it fills missing data with grey, and a part that was not photographed
+//! would get a verdict. Its strict mode checks only once per row of blocks whether data was
+//! missing, and never whether too much was left. So the entropy-coded data is walked first: every
+//! scan has to have every block, restart markers have to be in order, and nothing may be left over.
+//! The walk costs about half as much again as the decoding (real images of 24 to 60 KB, a loaded
+//! machine).
 //!
 //! ```text
 //! bytes ─► header: segments, size, tables ─► scan: every block of every scan ─► zune-jpeg ─► RGB
@@ -32,17 +32,17 @@ mod standard;
 mod tests;
 
 /// Bytes between the last block and the next marker that a camera's frame may have. Logitech's
-/// cameras leave 1 to 9 in nearly every frame, and the pictures are whole; files of programs have
-/// none.
+/// cameras leave 1 to 9 in nearly every frame, and the pictures are whole; files written by
+/// programs have none.
 const CAMERA_SLACK: usize = 16;
 
-/// Why a JPEG gives no picture.
+/// Why a JPEG cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JpegError {
-    /// Something before the picture, or between its scans.
+    /// Damage before the picture, or between its scans.
     #[error("it is damaged: {0}; copy or take it again")]
     Header(&'static str),
-    /// A kind of JPEG that is not read.
+    /// A kind of JPEG that is not supported.
     #[error(
         "it is {0}, which is not supported: save it as a baseline or progressive JPEG, or as PNG"
     )]
@@ -55,13 +55,13 @@ pub enum JpegError {
         "a part of the picture is missing: its data ends after {percent} % of it; copy or take it again"
     )]
     EndsEarly {
-        /// How much of the scan was there.
+        /// The share of the scan that was there.
         percent: usize,
     },
-    /// Data that means nothing.
+    /// Data without a meaning.
     #[error("its data is damaged after {percent} % of the picture: copy or take it again")]
     LostStep {
-        /// How much of the scan was there.
+        /// The share of the scan that was there.
         percent: usize,
     },
     /// More data than blocks.
@@ -76,7 +76,7 @@ pub enum JpegError {
     /// A restart marker that is not the next one.
     #[error("a part of the picture is missing after {percent} % of it: copy or take it again")]
     RestartOrder {
-        /// How much of the scan was there.
+        /// The share of the scan that was there.
         percent: usize,
     },
     /// Scans that do not follow from each other.
@@ -85,7 +85,7 @@ pub enum JpegError {
     /// A size that the file cannot hold.
     #[error(transparent)]
     TooLittle(#[from] TooLittle),
-    /// What the decoder said.
+    /// The decoder's error.
     #[error("it is damaged, or of a kind that is not read: {0}; copy or save it again")]
     Decoder(String),
 }
@@ -93,7 +93,7 @@ pub enum JpegError {
 /// Decodes a file's content, with its EXIF orientation.
 ///
 /// # Errors
-/// [`JpegError`], or what `admit` says of the size.
+/// [`JpegError`], or the error of `admit` about the size.
 pub(super) fn decode_file<E: From<JpegError>>(
     bytes: &[u8],
     admit: impl FnOnce(Size) -> Result<(), E>,
@@ -101,10 +101,10 @@ pub(super) fn decode_file<E: From<JpegError>>(
     decode(bytes, 0, admit)
 }
 
-/// Decodes a camera's frame, whose size was agreed.
+/// Decodes a camera's frame, whose size was negotiated.
 ///
 /// # Errors
-/// [`JpegError`], or what `admit` says of the size.
+/// [`JpegError`], or the error of `admit` about the size.
 pub(super) fn decode_frame<E: From<JpegError>>(
     bytes: &[u8],
     admit: impl FnOnce(Size) -> Result<(), E>,

@@ -1,8 +1,8 @@
 //! The entropy-coded data of one scan, walked without decoding it: is every block there?
 //!
-//! A decoder fills up with something what is missing, and a part that was not photographed gets a
-//! verdict. This walk reads the same codes, finds the end of every block, and so knows whether the
-//! data ends before the last one, goes on behind it, or has lost step.
+//! A decoder fills in what is missing, and a part that was not photographed gets a verdict. This
+//! walk reads the same codes, finds the end of every block, and so knows whether the data ends
+//! before the last one, continues after it, or is out of step.
 
 use super::JpegError;
 use super::frame::{Component, Frame, Kind};
@@ -14,7 +14,7 @@ pub(super) struct Scan<'a> {
     /// coefficients. A table that this kind of scan does not need may be missing.
     pub(super) parts: Vec<Part<'a>>,
     pub(super) kind: Kind,
-    /// MCUs from one restart marker to the next; 0: there are none.
+    /// MCUs from one restart marker to the next; 0 if there are none.
     pub(super) restart: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Part<'a> {
 
 const NO_TABLE: JpegError = JpegError::Header("a scan names a Huffman table that is not there");
 
-/// Walks over the scan whose data begins at `at`, and gives the place of the marker behind it.
+/// Walks over the scan whose data begins at `at`, and returns the offset of the marker after it.
 pub(super) fn walk(
     bytes: &[u8],
     at: usize,
@@ -58,9 +58,9 @@ pub(super) fn walk(
     Ok(marker)
 }
 
-/// How many units a scan has, and how they lie.
+/// The number of units in a scan, and their arrangement.
 struct Layout {
-    /// Blocks of one unit: several components, or one block of one.
+    /// Whether a unit has blocks of several components, or one block of one.
     is_interleaved: bool,
     across: usize,
     units: usize,
@@ -87,7 +87,7 @@ impl Layout {
     }
 }
 
-/// How far a walk has come.
+/// The progress of a walk.
 #[derive(Clone, Copy)]
 struct Progress {
     done: usize,
@@ -130,7 +130,7 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    /// Every block of one unit.
+    /// Walks every block of one unit.
     #[inline]
     fn unit(
         &mut self,
@@ -186,18 +186,18 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// Returns the first coefficient of a block, given as the difference from the one before.
+    /// Reads the first coefficient of a block, given as the difference from the one before.
     #[inline]
     fn difference(&mut self, table: &Huffman) -> Result<(), Stop> {
-        // A difference of 8-bit pictures takes 11 bits at most.
+        // A difference in 8-bit pictures takes at most 11 bits.
         match self.bits.symbol(table)? {
             size @ 0..=11 => self.bits.skip(size.into()),
             _ => Err(Stop::Invalid),
         }
     }
 
-    /// Coefficients that this scan tells for the first time. `known` has a bit for each one that
-    /// is not zero.
+    /// Reads coefficients that this scan gives for the first time. `known` has a bit for each one
+    /// that is not zero.
     fn first_ac(
         &mut self,
         table: &Huffman,
@@ -233,7 +233,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// One more bit of coefficients that are known, and new ones among those that were zero.
+    /// Reads one more bit of the known coefficients, and new ones among those that were zero.
     fn refined_ac(
         &mut self,
         table: &Huffman,
@@ -282,7 +282,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// Returns the data up to a marker has been read; how many bytes were left, and where it is.
+    /// Ends after the data up to a marker; returns how many bytes were left, and where it is.
     fn ended(self, slack: usize, progress: Progress) -> Result<(usize, usize), JpegError> {
         if self.pending_blocks > 0 {
             return Err(progress.invalid());
@@ -294,7 +294,7 @@ impl<'a> Walker<'a> {
         Ok((left, marker))
     }
 
-    /// Goes on behind the restart marker that is due.
+    /// Continues after the restart marker that is due.
     fn restarted(
         self,
         bytes: &'a [u8],
@@ -316,7 +316,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Returns the bits of the places from one to another, both counted; none where they are the wrong
+/// Returns the bits of the places from one to another, both included; zero if they are the wrong
 /// way round.
 fn places(from: u32, to: u32) -> u64 {
     if from > to {

@@ -1,7 +1,7 @@
-//! The Huffman tables that many cameras mean and do not send.
+//! The Huffman tables that many cameras use without sending them.
 //!
-//! Motion JPEG (AVI1, USB cameras) may leave the tables out; meant are then the ones that the
-//! standard prints as typical (ITU-T T.81, tables K.3 to K.6).
+//! Motion JPEG (AVI1, USB cameras) may leave the tables out and then use those that the standard
+//! prints as typical (ITU-T T.81, tables K.3 to K.6).
 
 use super::JpegError;
 
@@ -37,11 +37,11 @@ pub(super) const SEGMENT: [u8; 420] = [
     0xf7, 0xf8, 0xf9, 0xfa,
 ];
 
-/// Gives `take` every table of a segment's content: whether it is for first coefficients, its
+/// Calls `take` for every table of a segment's content: whether it is for first coefficients, its
 /// slot, how many codes of each length it has, and their symbols.
 ///
 /// # Errors
-/// [`JpegError::Header`] where the content is none, and what `take` says.
+/// [`JpegError::Header`] if the content is invalid, and the errors of `take`.
 pub(super) fn for_each_table(
     mut content: &[u8],
     mut take: impl FnMut(bool, usize, &[u8; 16], &[u8]) -> Result<(), JpegError>,

@@ -78,9 +78,9 @@ fn kinds() -> Vec<Kind> {
         for color in colors {
             for is_progressive in [false, true] {
                 for restart in [0, 1, 7] {
-                    // The encoder fails at others, or writes a scan a colour, which is refused.
+                    // The encoder fails at others, or writes one scan per colour, which is refused.
                     let can_optimise = is_progressive && color == ColorType::Rgb && restart == 0;
-                    // For these sequential ones it writes a scan a colour, which is refused.
+                    // For these sequential ones it writes one scan per colour, which is refused.
                     let is_interleaved = matches!(
                         sampling,
                         SamplingFactor::F_1_1
@@ -135,7 +135,7 @@ fn every_kind_of_whole_jpeg_is_found_whole() {
     }
 }
 
-/// A picture of one grey in one scan of each kind, with any sampling of its colours: two bits a
+/// A picture of one grey in one scan of each kind, with any sampling of its colours: two bits per
 /// block say that nothing differs.
 fn flat(size: Size, samplings: &[(usize, usize)], is_progressive: bool) -> Vec<u8> {
     let most = |side: fn(&(usize, usize)) -> usize| samplings.iter().map(side).max().unwrap();
@@ -188,7 +188,7 @@ fn flat(size: Size, samplings: &[(usize, usize)], is_progressive: bool) -> Vec<u
     bytes
 }
 
-/// For some of them the decoder panics or gives other pixels; these are refused before.
+/// For some of them the decoder panics or gives other pixels; these are refused first.
 #[test]
 fn no_sampling_makes_a_panic_or_other_pixels() {
     let factors: Vec<_> = (1..=4).flat_map(|h| (1..=4).map(move |v| (h, v))).collect();
@@ -224,8 +224,8 @@ fn no_sampling_makes_a_panic_or_other_pixels() {
     }
 }
 
-/// What follows the end marker is none of the picture: padding of a camera's buffer, a second
-/// picture, the notes of a telephone.
+/// What follows the end marker is not part of the picture: padding of a camera's buffer, a second
+/// picture, notes by a phone.
 #[test]
 fn bytes_behind_the_end_change_nothing() {
     let bytes = encode(PLAIN);
@@ -244,9 +244,9 @@ fn data_of(bytes: &[u8]) -> usize {
     scan + 2 + usize::from(u16::from_be_bytes([bytes[scan + 2], bytes[scan + 3]]))
 }
 
-/// A packet that did not arrive, anywhere in the data; the end marker is there. Where what is left
-/// happens to have as many blocks as the whole, it is a valid JPEG, and libjpeg finds nothing
-/// either: that is one in a thousand.
+/// A packet that did not arrive, anywhere in the data; the end marker is there. If the rest happens
+/// to have as many blocks as the whole, it is a valid JPEG, and libjpeg finds nothing either: that
+/// is one in a thousand.
 #[test]
 fn a_piece_that_is_missing_is_found_in_every_kind() {
     let (mut all, mut missed) = (0, 0);
@@ -407,7 +407,7 @@ fn any_kind() -> impl Strategy<Value = Kind> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// No bytes make a panic, and what is found whole the decoder reads.
+    /// No bytes cause a panic, and the decoder reads whatever is found whole.
     #[test]
     fn damage_never_panics(kind in any_kind(), flips in proptest::collection::vec((0.0..1.0_f64, any::<u8>()), 1..8)) {
         let mut bytes = encode(kind);

@@ -1,18 +1,18 @@
 //! Whether the values of a TIFF's directories can be in the file.
 //!
-//! The decoder makes room for as many values as a directory says that there are, up to 256 MiB for
-//! each, before it looks for them. So they are counted first, which takes no memory.
+//! The decoder allocates memory for all values that a directory announces, up to 256 MiB for each
+//! entry, before it looks for them. So they are counted first, which takes no memory.
 
 use super::MOST_PAGES;
 
-/// Looks at every directory that is looked at later; false where one of them says that it has more
+/// Looks at every directory that is looked at later; returns `false` if one of them claims more
 /// values than the file has bytes for. A directory that cannot be found is left to the decoder.
 pub(super) fn values_fit(bytes: &[u8]) -> bool {
     let Some(form) = Form::of(bytes) else {
         return true;
     };
     let mut at = form.number(bytes, form.width, form.width);
-    // The first picture is read once more than the others.
+    // The first picture is read one more time than the others.
     for _ in 0..=MOST_PAGES {
         let Some(start) = at.and_then(|at| usize::try_from(at).ok()) else {
             break;
@@ -28,7 +28,7 @@ pub(super) fn values_fit(bytes: &[u8]) -> bool {
     true
 }
 
-/// How numbers are written.
+/// The encoding of numbers.
 #[derive(Clone, Copy)]
 struct Form {
     is_little: bool,
@@ -48,7 +48,7 @@ impl Form {
         Some(Self { is_little, width })
     }
 
-    /// A number of `width` bytes.
+    /// Reads a number of `width` bytes.
     fn number(self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
         let digits = bytes.get(at..at.checked_add(width)?)?;
         let append = |number, &byte: &u8| number << 8 | u64::from(byte);
@@ -60,7 +60,7 @@ impl Form {
     }
 
     /// Returns whether the values of the directory at `start` fit into the file, and where the next
-    /// one is; `None` if it ends behind the file.
+    /// one is; `None` if it ends beyond the file.
     fn directory(self, bytes: &[u8], start: usize) -> Option<(bool, Option<u64>)> {
         let count_width = if self.width == 4 { 2 } else { 8 };
         let count = self.number(bytes, start, count_width)?;
@@ -76,7 +76,7 @@ impl Form {
     }
 }
 
-/// Bytes of a value of this type: TIFF 6.0, section 2, and BigTIFF.
+/// Returns the bytes of a value of this type: TIFF 6.0, section 2, and BigTIFF.
 fn size_of(kind: u64) -> u64 {
     match kind {
         3 | 8 => 2,
@@ -90,7 +90,7 @@ fn size_of(kind: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// A file with one directory, and in it one entry of this type with so many values.
+    /// A file with one directory that has one entry of this type with this number of values.
     fn file(form: Form, kind: u64, values: u64) -> Vec<u8> {
         let mut bytes = match (form.is_little, form.width) {
             (true, 4) => b"II*\0".to_vec(),

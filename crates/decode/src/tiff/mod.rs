@@ -1,7 +1,7 @@
-//! What a TIFF has to be before it is decoded: one picture, of pixels that are known.
+//! The check of a TIFF before it is decoded: it has to be one picture of supported pixels.
 //!
 //! A TIFF may hold several pictures, a thumbnail first, and pixels of any kind. What cannot be read
-//! right is refused here, in words that say what it is and how to save it.
+//! correctly is refused here, with a message that says what it is and how to save it.
 
 use std::io::Cursor;
 
@@ -14,7 +14,7 @@ use super::Problem;
 
 mod directory;
 
-/// Pictures in one file that are looked at; a camera's thumbnails and a pyramid have fewer.
+/// Most pictures in one file that are looked at; a camera's thumbnails and a pyramid have fewer.
 const MOST_PAGES: usize = 32;
 
 /// Bit of `NewSubfileType`: a smaller version of another picture in the file.
@@ -23,8 +23,7 @@ const IS_REDUCED: u32 = 1;
 /// Looks at the directories of a TIFF; pixels are not touched.
 ///
 /// # Errors
-/// [`Problem`] where the first picture is not the one that is meant, or not of a kind that can be
-/// read.
+/// [`Problem`] if the first picture is not the main one, or not of a kind that can be read.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
     if !directory::values_fit(bytes) {
         let reason = "a directory says that it has more values than the file has bytes for";
@@ -44,7 +43,7 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
         return Err(Problem::Thumbnail { size: first });
     }
     for _ in 0..MOST_PAGES {
-        // A directory behind the picture that cannot be read takes nothing from the picture.
+        // An unreadable directory after the picture does not affect the picture.
         if !decoder.more_images() || decoder.next_image().is_err() {
             return Ok(());
         }
@@ -75,8 +74,8 @@ fn page(decoder: &mut Decoder<Cursor<&[u8]>>) -> TiffResult<(Size, bool)> {
     Ok((size, kind.unwrap_or(0) & IS_REDUCED > 0))
 }
 
-/// Bytes that the directory gives the pixels and bytes that they take, where the first are fewer;
-/// the decoder would go on with what lies behind. Packed pixels say themselves where they end.
+/// Returns the bytes that the directory gives the pixels and the bytes that they take, if the first
+/// are fewer; the decoder would go on with what follows. Packed pixels mark their own end.
 fn too_few_bytes(decoder: &mut Decoder<Cursor<&[u8]>>, size: Size) -> Option<(u64, u64)> {
     const UNPACKED: u64 = 1;
     let mut tag = |tag| -> Option<Vec<u64>> { decoder.find_tag_unsigned_vec(tag).ok().flatten() };
@@ -99,7 +98,7 @@ fn too_few_bytes(decoder: &mut Decoder<Cursor<&[u8]>>, size: Size) -> Option<(u6
     (there < needed).then_some((there, needed))
 }
 
-/// What pixels these are, if they cannot be read.
+/// Returns what pixels these are, if they cannot be read.
 fn unreadable(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<String> {
     let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat);
     for format in formats.ok().flatten().unwrap_or_default() {

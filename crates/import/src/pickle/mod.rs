@@ -1,13 +1,12 @@
-//! What the pickles of a file would have their reader copy.
+//! How much the pickles of a file would make their reader copy.
 //!
-//! A pickle is a program for a machine with a stack and a memo. Whatever it puts into the memo, takes
-//! out of it or doubles, `pytorch-reader` copies. It stops at a million copied objects, but counts
-//! neither the names of classes, the keys of dictionaries and the shapes of tensors in them, nor
-//! what it joins the names of tensors from. A program of 2 KB makes gigabytes of those. So the
-//! program is run on sizes alone beforehand, and one whose copies are out of proportion to its
-//! length is refused.
+//! A pickle is a program for a machine with a stack and a memo. Whatever it puts into the memo,
+//! takes out of it or doubles, `pytorch-reader` copies. It stops at a million copied objects, but
+//! counts neither the class names, dictionary keys and tensor shapes in them, nor the parts from
+//! which it joins tensor names. A program of 2 KB makes gigabytes of those. So the program is run
+//! on sizes alone beforehand, and one whose copies are out of proportion to its length is refused.
 //!
-//! Nothing here judges whether a pickle is well formed: what cannot be followed is left to the
+//! Nothing here judges whether a pickle is well formed: what cannot be parsed is left to the
 //! reader, which stops at the same place.
 
 mod program;
@@ -21,17 +20,17 @@ use zip::ZipArchive;
 
 use program::{Stop, run};
 
-/// How many bytes of copies a byte of a pickle may ask for. What `torch.save` writes asks for some
-/// 14: each tensor's arguments are put into the memo.
+/// Bytes of copies allowed per byte of a pickle. The output of `torch.save` asks for some 14: each
+/// tensor's arguments are put into the memo.
 const COPIES_PER_BYTE: u64 = 64;
 
-/// What any pickle may ask for.
+/// Bytes of copies that any pickle may ask for.
 const FREE_COPIES: u64 = 1 << 20;
 
 /// The pickles of a file without an archive: magic number, protocol, system, content, storage keys.
 const MOST_PICKLES: usize = 5;
 
-/// Why a file is not given to the reader.
+/// Why a file is not passed to the reader.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     /// Its copies are out of proportion.
@@ -45,15 +44,15 @@ pub(crate) enum Refusal {
         /// Bytes that it asks for.
         copies: u64,
     },
-    /// A form that no version of PyTorch has written since CS-Flow was published.
+    /// A form that no PyTorch version has written since CS-Flow was published.
     #[error("it is an archive as PyTorch wrote them before version 0.1.10")]
     Tar,
 }
 
-/// Looks at the pickles of a file; `Ok(Some(_))` if it is not to be read.
+/// Checks the pickles of a file; `Ok(Some(_))` if it must not be read.
 ///
 /// # Errors
-/// If the system does not let it be read.
+/// If it cannot be read.
 pub(crate) fn refusal(path: &Path) -> io::Result<Option<Refusal>> {
     let mut file = File::open(path)?;
     let mut start = Vec::new();
@@ -75,7 +74,7 @@ pub(crate) fn refusal(path: &Path) -> io::Result<Option<Refusal>> {
         .find_map(|refusal| refusal))
 }
 
-/// Looks at the pickle of an archive, the one that the reader takes.
+/// Checks the pickle of an archive, the one that the reader uses.
 fn in_archive(file: File) -> Option<Refusal> {
     let mut archive = ZipArchive::new(BufReader::new(file)).ok()?;
     let name = archive

@@ -11,7 +11,7 @@ use super::size::Size;
 pub(super) enum Stop {
     /// It asks for too much.
     Copies(Refusal),
-    /// It ends too early, or is none: the reader says what is wrong.
+    /// It ends too early, or is not a pickle: the reader reports what is wrong.
     Unreadable,
 }
 
@@ -21,26 +21,26 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// A place of the stack or of the memo.
+/// An item of the stack or of the memo.
 #[derive(Clone, Copy)]
 struct Slot {
     size: Size,
-    /// Where the memo has a copy, which changes with it.
+    /// The index of its copy in the memo, which changes with it.
     memo: Option<u32>,
 }
 
-/// The machine: what it has, and what was copied so far.
+/// The machine: its state, and what was copied so far.
 #[derive(Default)]
 struct Machine {
     stack: Vec<Slot>,
-    /// Heights of the stack at the marks that are open.
+    /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Slot>,
     copied: u64,
 }
 
-/// Runs one program, up to its `STOP`. `may` is asked with the bytes of the program so far and those
-/// that it has asked for.
+/// Runs one program, up to its `STOP`. `may` is called with the bytes of the program so far and the
+/// bytes of copies it has asked for.
 pub(super) fn run(
     reader: &mut impl BufRead,
     may: impl Fn(u64, u64) -> Result<(), Refusal>,
@@ -64,8 +64,8 @@ pub(super) fn run(
 }
 
 impl Machine {
-    /// Does what one opcode says, with its arguments from the program. The names of opcodes are
-    /// those of Python's `pickletools`.
+    /// Executes one opcode, with its arguments from the program. The names of opcodes are those of
+    /// Python's `pickletools`.
     fn step(&mut self, opcode: u8, program: &mut Program<impl BufRead>) -> Result<(), Stop> {
         match opcode {
             // PROTO, FRAME
@@ -181,7 +181,7 @@ impl Machine {
         Ok(size)
     }
 
-    /// Returns the last so many, in the order in which they were pushed.
+    /// Pops the last `count` items and returns them in the order in which they were pushed.
     fn pop_some(&mut self, count: usize) -> Result<Vec<Size>, Stop> {
         let mut sizes = (0..count)
             .map(|_| self.pop())
@@ -201,14 +201,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes one object of the last so many.
+    /// Makes one object of the last `count` items.
     fn join(&mut self, count: usize) -> Result<(), Stop> {
         let parts = self.pop_some(count)?;
         self.push(parts.into_iter().fold(Size::default(), Size::and));
         Ok(())
     }
 
-    /// Gives an object its state, also the copy in the memo.
+    /// Sets the state of an object, and of its copy in the memo.
     fn build(&mut self) -> Result<(), Stop> {
         let state = self.pop()?;
         let top = self.top()?;
@@ -244,7 +244,7 @@ fn sequence(start: Size, items: &[Size]) -> Size {
     items.iter().fold(start, |size, &item| size.with_item(item))
 }
 
-/// A key without a value is an error of the reader's.
+/// Adds items to a dictionary. The reader rejects a key without a value.
 fn dictionary(start: Size, items: &[Size]) -> Size {
     items
         .as_chunks()
@@ -253,10 +253,10 @@ fn dictionary(start: Size, items: &[Size]) -> Size {
         .fold(start, |size, &[key, value]| size.with_entry(key, value))
 }
 
-/// The bytes of a program that were not taken yet.
+/// The bytes of a program that were not read yet.
 struct Program<'a, R> {
     reader: &'a mut R,
-    /// Those that were.
+    /// The number of bytes that were read.
     length: u64,
 }
 
@@ -281,20 +281,20 @@ impl<R: BufRead> Program<'_, R> {
         Ok(())
     }
 
-    /// An argument of so many bytes.
+    /// Reads an argument of `length` bytes.
     fn bytes(&mut self, length: u64) -> io::Result<Size> {
         self.skip(length)?;
         Ok(Size::text(length))
     }
 
-    /// An argument that a line holds.
+    /// Reads an argument that ends with the line.
     fn line(&mut self) -> io::Result<Size> {
         let length = self.reader.skip_until(b'\n')? as u64;
         self.length += length;
         Ok(Size::text(length))
     }
 
-    /// A place of the memo, in decimal.
+    /// Reads an index into the memo, in decimal.
     fn index(&mut self) -> Result<u32, Stop> {
         let mut line = Vec::new();
         self.reader.read_until(b'\n', &mut line)?;

@@ -1,18 +1,18 @@
-//! How large an object of a pickle is, as far as copies and names go.
+//! The size of an object in a pickle, as far as copies and names are concerned.
 
-/// Bytes that any object without text is counted as: a number of a shape is kept twice, once for
-/// the shape and once for the strides.
+/// Bytes counted for any object without text: a number in a shape is kept twice, once for the shape
+/// and once for the strides.
 const SCALAR: u64 = 16;
 
-/// A full stop, and the longest number that stands for a place in a list.
+/// A full stop, and the longest number that stands for an index in a list.
 const SEGMENT: u64 = 21;
 
 /// The size of an object on the machine's stack.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Size {
-    /// What a copy takes, without the objects themselves, which the reader counts.
+    /// Bytes of a copy, without the objects themselves, which the reader counts.
     bytes: u64,
-    /// Tensors in it, at most.
+    /// Most tensors in it.
     tensors: u64,
     /// Bytes of the names that these get from the keys above them within it.
     names: u64,
@@ -21,7 +21,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// An object without text.
+    /// Returns the size of an object without text.
     pub(super) fn scalar() -> Self {
         Self {
             bytes: SCALAR,
@@ -29,7 +29,8 @@ impl Size {
         }
     }
 
-    /// A text of so many bytes in the file; characters beyond ASCII may take two for one.
+    /// Returns the size of a text of `length` bytes in the file; characters beyond ASCII may take
+    /// two bytes for one.
     pub(super) fn text(length: u64) -> Self {
         let bytes = SCALAR.saturating_add(length.saturating_mul(2));
         Self {
@@ -39,17 +40,18 @@ impl Size {
         }
     }
 
-    /// What a copy of it takes.
+    /// Returns the bytes of a copy.
     pub(super) fn bytes(self) -> u64 {
         self.bytes
     }
 
-    /// What the names of all its tensors take, where it is the whole.
+    /// Returns the bytes of the names of all its tensors, if it is the root.
     pub(super) fn names(self) -> u64 {
         self.names
     }
 
-    /// Both of them, as parts of one object: a call and its arguments, an object and its state.
+    /// Returns the size of both, as parts of one object: a call and its arguments, an object and
+    /// its state.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
@@ -59,7 +61,7 @@ impl Size {
         }
     }
 
-    /// Returns the result of a call, which may be a tensor.
+    /// Returns the size of the result of a call, which may be a tensor.
     pub(super) fn called(self) -> Self {
         self.and(Self {
             tensors: 1,
@@ -67,8 +69,8 @@ impl Size {
         })
     }
 
-    /// With one more item of a list or tuple. A call may make a dictionary of pairs: the text of
-    /// one may become the key of the tensors behind it.
+    /// Returns the size with one more item of a list or tuple. A call may make a dictionary of
+    /// pairs: the text of one may become the key of the tensors after it.
     pub(super) fn with_item(self, item: Self) -> Self {
         let longest = SEGMENT.saturating_add(self.key);
         let named = Self {
@@ -80,7 +82,7 @@ impl Size {
         self.and(named)
     }
 
-    /// With one more entry of a dictionary.
+    /// Returns the size with one more entry of a dictionary.
     pub(super) fn with_entry(self, key: Self, value: Self) -> Self {
         let segment = SEGMENT.saturating_add(key.key);
         let entry = Self {

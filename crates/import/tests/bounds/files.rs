@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// What the numbers of a tensor begin with, so that they are told from structure.
+/// The prefix of a tensor's numbers, to distinguish them from structure.
 const NUMBER: [u8; 4] = 0.625_f32.to_le_bytes();
 
 /// Names and shapes of a flow of one block.
@@ -50,7 +50,7 @@ pub(crate) fn safetensors() -> Vec<u8> {
     safetensors_of(1)
 }
 
-/// One with so many times as many hidden channels.
+/// One with a multiple of the hidden channels.
 pub(crate) fn safetensors_of(scale: usize) -> Vec<u8> {
     let shapes = shapes(scale);
     let bytes: Vec<Vec<u8>> = shapes.values().map(|shape| numbers(shape)).collect();

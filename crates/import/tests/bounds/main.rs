@@ -1,8 +1,8 @@
 //! No file makes the reader take more memory, or do more work, than its size warrants.
 //!
-//! A program of its own, because it counts what every allocation of a thread takes: the highest sum
-//! at a time, and all of them together, which stands for the work that is done. Seconds are not
-//! measured: they say more of the machine than of the reader.
+//! A separate program, because it counts every allocation of a thread: the peak, and the total, a
+//! measure of the work that is done. Seconds are not measured: they say more about the machine than
+//! about the reader.
 
 mod files;
 
@@ -32,8 +32,8 @@ fn read(bytes: &[u8]) -> Taken {
     })
 }
 
-/// What a file of so many bytes may take at a time: several times its size, and what the reader
-/// needs for a file of any size. Whole files stay below a quarter of it.
+/// The memory that a file of this size may take at a time: several times its size, plus what the
+/// reader needs for any file. Whole files stay below a quarter of it.
 fn peak_allowed(bytes: usize) -> usize {
     24 * bytes + (1 << 20)
 }

@@ -22,7 +22,7 @@ pub(crate) fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A fixture from beside the repository; none, and said, where it is missing.
+/// A fixture from beside the repository; `None`, with a message, if it is missing.
 pub(crate) fn beside(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/fixtures")

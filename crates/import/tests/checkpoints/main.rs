@@ -1,5 +1,5 @@
-//! Published checkpoints: what is read of whole ones, what is said of others, and that no bytes
-//! make a panic.
+//! Published checkpoints: what is read from whole ones, the errors for others, and that no bytes
+//! cause a panic.
 
 mod files;
 mod hostile;

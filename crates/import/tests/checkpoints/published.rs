@@ -1,4 +1,4 @@
-//! Whole checkpoints: shape, parameters, extractor, and what else they say.
+//! Whole checkpoints: shape, parameters, extractor, and their other statements.
 
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;

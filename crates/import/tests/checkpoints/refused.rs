@@ -7,7 +7,7 @@ use crate::files::{
     tensor,
 };
 
-/// What is said of these bytes.
+/// The error for these bytes.
 #[track_caller]
 fn refusal(bytes: &[u8]) -> String {
     let error = read(bytes).expect_err("must be refused");
@@ -123,7 +123,7 @@ fn a_file_that_is_cut_short_is_said_to_be() {
     }
 }
 
-/// What flawd does not read is not damage of the user's; what is wanted is said.
+/// What flawd does not read is not reported as damage; the message says what is needed.
 #[test]
 fn a_whole_file_of_another_form_is_not_called_damaged() {
     let all = original();

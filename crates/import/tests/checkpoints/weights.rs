@@ -19,8 +19,8 @@ fn both_kinds_of_file_give_the_same_weights() {
     assert_eq!(read_all(&state_dict(&expected)), expected);
 }
 
-/// `torch.save` names every entry after the file, and the name's length decides where the reader of
-/// archives looks.
+/// `torch.save` names every entry after the file, and the name's length decides where the archive
+/// reader looks.
 #[test]
 fn weights_are_read_under_a_name_of_any_length() {
     let expected = original();

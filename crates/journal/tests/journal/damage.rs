@@ -276,7 +276,7 @@ fn entries_written_behind_damage_are_read_though_nothing_is_opened_anew() {
     let name = folder.path().join("00000000000000000000.segment");
     let mut bytes = fs::read(&name).unwrap();
     let second = bytes.windows(9).position(|w| w == b"camera 2 ").unwrap();
-    // All of it, and the third one's length, so that nothing says where that begins.
+    // All of it, and the third one's length, so that nothing tells where that begins.
     bytes[second..second + 700 + 4].fill(0xff);
     fs::write(&name, bytes).unwrap();
 

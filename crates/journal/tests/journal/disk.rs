@@ -1,4 +1,4 @@
-//! Small file systems to try the journal on, in a mount namespace that goes with the test.
+//! Small file systems to test the journal on, in a mount namespace that goes with the test.
 
 use std::env;
 use std::fs::File;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 const INSIDE: &str = "FLAWD_JOURNAL_INSIDE_NAMESPACE";
 
-/// Runs this test again where it may mount, and returns false; inside, returns true. Says so where
-/// it may mount nowhere.
+/// Runs this test again where it may mount, and returns `false`; inside, returns `true`. Prints a
+/// message if it may not mount anywhere.
 pub(crate) fn may_mount(name: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
@@ -44,8 +44,8 @@ pub(crate) fn unmount(place: &Path) {
     assert!(status.unwrap().success());
 }
 
-/// Makes an ext4 of 8 MiB in the file `image` and mounts it. False, and said, where that cannot
-/// be done.
+/// Makes an ext4 of 8 MiB in the file `image` and mounts it. Returns `false`, with a message, if
+/// that is impossible.
 pub(crate) fn mount_ext4(image: &Path, place: &Path) -> bool {
     File::create(image).unwrap().set_len(8 << 20).unwrap();
     let mut make = Command::new("mkfs.ext4");
@@ -57,7 +57,7 @@ pub(crate) fn mount_ext4(image: &Path, place: &Path) -> bool {
     mounted
 }
 
-/// Mounts the file system in this file. It writes to it only when it is told to, or after minutes.
+/// Mounts the file system in this file. It writes to it only on request, or after minutes.
 pub(crate) fn mount_image(image: &Path, place: &Path) -> bool {
     mount(&["-o", "loop,commit=300", image.to_str().unwrap()], place)
 }

@@ -1,8 +1,8 @@
-//! A disk that fails when it is told to.
+//! A disk that fails on request.
 //!
-//! The system calls that the standard library makes to change a file are defined here once more,
-//! so that in this program it calls these: they fail at random on threads that asked for it, and
-//! otherwise do what was asked of them. So what runs is the journal as it is, on real files.
+//! The system calls that the standard library makes to change a file are defined here again, so
+//! that in this program it calls these: they fail at random on threads that asked for it, and
+//! otherwise do their work. So the unchanged journal runs, on real files.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -16,9 +16,9 @@ use rustix::io::Errno;
 pub(crate) struct Faults {
     /// How many of 1000 calls fail.
     pub(crate) share: u64,
-    /// What alone fails, where everything else works.
+    /// The only thing that fails.
     pub(crate) only: Option<Call>,
-    /// Whether there is no room at times.
+    /// Whether the disk is full at times.
     pub(crate) full: bool,
     /// State of the generator of random numbers; not 0.
     pub(crate) random: u64,
@@ -58,7 +58,7 @@ pub(crate) enum Call {
     Names,
 }
 
-/// How this call fails, and `Err(None)` where it does a part of its work.
+/// How this call fails, and `Err(None)` if it does a part of its work.
 fn fault(call: Call) -> Result<(), Option<Errno>> {
     let Some(mut faults) = FAULTS.get() else {
         return Ok(());
@@ -154,7 +154,7 @@ unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
 /// As that of the C library.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(file: c_int, bytes: *const c_void, count: usize) -> isize {
-    // SAFETY: the caller holds the file open and passes so many bytes.
+    // SAFETY: the caller holds the file open and passes this number of bytes.
     let (file, bytes) = unsafe {
         let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), count);
         (BorrowedFd::borrow_raw(file), bytes)
@@ -173,7 +173,7 @@ unsafe extern "C" fn pwrite64(
     count: usize,
     offset: i64,
 ) -> isize {
-    // SAFETY: the caller holds the file open and passes so many bytes.
+    // SAFETY: the caller holds the file open and passes this number of bytes.
     let (file, bytes) = unsafe {
         let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), count);
         (BorrowedFd::borrow_raw(file), bytes)
@@ -187,7 +187,7 @@ unsafe extern "C" fn pwrite64(
 /// As that of the C library.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, count: usize, offset: i64) -> isize {
-    // SAFETY: the caller holds the file open and passes room for so many bytes.
+    // SAFETY: the caller holds the file open and passes room for this number of bytes.
     let (file, bytes) = unsafe {
         let bytes = std::slice::from_raw_parts_mut(bytes.cast::<u8>(), count);
         (BorrowedFd::borrow_raw(file), bytes)

@@ -1,4 +1,4 @@
-//! The folder: who may use it, and what else may lie in it.
+//! The folder: who may use it, and what else may be in it.
 
 use std::fs;
 

@@ -51,8 +51,8 @@ fn outlive_a_full_disk(disk: &Path, sync: Durability) {
     assert_eq!(journal.unwritten(), 0);
     assert_eq!(journal.pending() + journal.dropped(), 600);
 
-    // Someone takes what the journal frees, and nothing is acknowledged any more: when the newest
-    // segment is full, there is nothing left to drop.
+    // Another process takes the space that the journal frees, and nothing is acknowledged: when the
+    // newest segment is full, there is nothing left to drop.
     journal.acknowledge(Position::new(journal.end().get() - 1));
     fill(&foreign);
     let mut lost = 0;
@@ -76,7 +76,7 @@ fn outlive_a_full_disk(disk: &Path, sync: Durability) {
     assert_eq!(journal.recovery().unwritten_before, lost);
     assert_eq!(journal.next_seq("camera"), last + 1);
 
-    // With all acknowledged, the room of the newest segment is enough to go on.
+    // With everything acknowledged, the room in the newest segment is enough to continue.
     journal.acknowledge(kept.last().unwrap().position);
     for seq in last + 2..last + 400 {
         let (given, position) = put(&mut journal, "camera", 700);

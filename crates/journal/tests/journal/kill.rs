@@ -1,4 +1,4 @@
-//! A process killed in the middle of its work: what it had said to be committed is there.
+//! A process killed in the middle of its work: what it had reported as committed is there.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -35,7 +35,7 @@ fn work(folder: &Path) {
         writeln!(out, "{line}").unwrap();
         if journal.pending() > 60 {
             let entries = journal.read(journal.oldest(), 20).unwrap();
-            // Said before it is done: from here on they may be gone.
+            // Reported before it is done: from here on they may be gone.
             let through = entries.last().unwrap().position;
             writeln!(out, "\nacknowledging {through}").unwrap();
             journal.acknowledge(through);
@@ -50,7 +50,7 @@ fn what_a_killed_process_had_committed_is_there_and_no_number_comes_twice() {
         return work(Path::new(&folder));
     }
     let folder = tempfile::tempdir().unwrap();
-    // Position and number of all that any process said to be committed.
+    // Position and number of all entries that any process reported as committed.
     let mut committed: BTreeMap<u64, (String, u64)> = BTreeMap::new();
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     let mut acknowledging = None;
@@ -72,9 +72,9 @@ fn what_a_killed_process_had_committed_is_there_and_no_number_comes_twice() {
         let mut line = String::new();
         loop {
             line.clear();
-            // The pipe still holds what it said between this line and its end.
+            // The pipe still holds what it printed between this line and its end.
             let ended = output.read_line(&mut line).unwrap() == 0;
-            // The kill may cut a line short: what it had not said is not expected.
+            // The kill may cut a line short: what it had not printed is not expected.
             let whole = line.ends_with('\n');
             let mut words = line.split_whitespace();
             match words.next() {
@@ -133,7 +133,7 @@ fn what_a_killed_process_had_committed_is_there_and_no_number_comes_twice() {
             for pair in numbers.windows(2) {
                 assert_eq!(pair[1], pair[0] + 1, "{stream}, kill {kill}");
             }
-            // Committed and no longer said counts too.
+            // Committed but not printed counts too.
             if let Some(&newest) = numbers.last() {
                 let known = last.entry(stream.to_owned()).or_default();
                 *known = newest.max(*known);

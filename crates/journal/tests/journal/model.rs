@@ -1,4 +1,4 @@
-//! Random sequences of everything that can be done, against a queue in memory.
+//! Random sequences of all operations, against a queue in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,8 +1,8 @@
-//! The power goes: what the file system had not sent to its disk is gone.
+//! The power fails: what the file system had not sent to its disk is gone.
 //!
 //! The disk is a file. A copy of it, taken while the journal is open, is what a disk would hold if
-//! the power went at that moment; what only lies in the memory of the file system is not in it.
-//! Not modelled: a disk that acknowledges what it then forgets.
+//! the power failed at that moment; what is only in the memory of the file system is not in it. Not
+//! modelled: a disk that acknowledges what it then forgets.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A disk that fails at random: the journal goes on, loses nothing that it had committed, and is
-//! whole when the disk is.
+//! A disk that fails at random: the journal continues, loses nothing that it had committed, and is
+//! whole once the disk is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn options() -> Options {
     }
 }
 
-/// A stream of entries, and what is known of each.
+/// A stream of entries, and what is known about each.
 struct Line {
     folder: PathBuf,
     journal: Option<Journal>,
@@ -164,7 +164,7 @@ impl Line {
         self.dropped = 0;
         self.look_for_dropped(storm.full);
         let end = self.journal.as_ref().expect("it was opened").end().get();
-        // Later ones went with a commit that failed, and nobody was told that they are kept.
+        // Later ones were in a commit that failed, so they were never reported as kept.
         self.appended.split_off(&end);
         self.check();
     }
@@ -294,7 +294,7 @@ fn sail(seed: u64, rounds: u64) {
     line.check();
 }
 
-/// A seed for each run, so that many runs try many; it is said, and can be given.
+/// A seed for each run, so that many runs try many; it is printed, and can be set.
 fn seed() -> u64 {
     let given = std::env::var("FLAWD_SEED")
         .ok()

@@ -1,8 +1,8 @@
 //! Reads a feature extractor from an ONNX file.
 //!
 //! A [`Backbone`] is the parsed file and what was checked about it: one image input of three
-//! channels, weights inside the file, an operator set that the exporter can write beside. It runs
-//! nothing; the exporter copies its nodes into graphs of its own.
+//! channels, weights inside the file, an operator set that is compatible with the exporter's. It
+//! runs nothing; the exporter copies its nodes into its own graphs.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -35,7 +35,7 @@ pub enum BackboneError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The bytes are not an ONNX model.
@@ -61,7 +61,7 @@ pub enum BackboneError {
     OpsetTooOld {
         /// The file.
         path: PathBuf,
-        /// Its operator set; 0 where it names none.
+        /// Its operator set; 0 if it names none.
         found: i64,
     },
     /// Weights lie in other files.
@@ -76,7 +76,7 @@ pub enum BackboneError {
         /// The first such tensor.
         tensor: String,
     },
-    /// Not one image in.
+    /// Its input is not one image.
     #[error(
         "{} must have one input of float32 [n, 3, height, width], and has {found}",
         path.display()
@@ -84,7 +84,7 @@ pub enum BackboneError {
     NotOneImage {
         /// The file.
         path: PathBuf,
-        /// What it has.
+        /// The inputs that it has.
         found: String,
     },
     /// Conditional branches or loops, whose bodies the exporter does not copy.
@@ -115,7 +115,7 @@ impl Backbone {
     /// Reads and checks `path`.
     ///
     /// # Errors
-    /// A [`BackboneError`] that names the file and the way out.
+    /// A [`BackboneError`] that names the file and the remedy.
     pub fn open(path: &Path) -> Result<Self, BackboneError> {
         let unreadable = |source| BackboneError::Unreadable {
             path: path.to_owned(),
@@ -190,7 +190,7 @@ impl Backbone {
     }
 
     /// Returns the normalisation that the file's metadata (`mean`, `std`, `channel_order`) asks
-    /// for; `None` if it says nothing.
+    /// for; `None` if it states none.
     pub fn normalisation(&self) -> Option<Normalisation> {
         self.normalisation
     }
@@ -210,7 +210,7 @@ impl Backbone {
         &self.input
     }
 
-    /// Its constants by name.
+    /// Returns its constants by name.
     pub(crate) fn constants(&self) -> HashMap<&str, &TensorProto> {
         let constants = self.graph.initializer.iter();
         constants.map(|tensor| (tensor.name(), tensor)).collect()
@@ -251,13 +251,13 @@ impl fmt::Debug for Backbone {
     }
 }
 
-/// A node's name, or the name of what it puts out.
+/// Returns a node's name, or the name of its output.
 pub(crate) fn node_name(node: &NodeProto) -> String {
     let name = node.name.as_ref().filter(|name| !name.is_empty());
     name.or(node.output.first()).cloned().unwrap_or_default()
 }
 
-/// Returns the version of ONNX's own operators, 0 where the file names none.
+/// Returns the version of ONNX's own operators, 0 if the file names none.
 fn default_opset(model: &ModelProto) -> i64 {
     let own = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
     model
@@ -315,7 +315,7 @@ fn image_input(graph: &GraphProto) -> Result<&str, String> {
             if batch.fixed().is_none_or(|size| size == 1)
                 && match channels.fixed() {
                     Some(channels) => channels == 3,
-                    // A last axis of 3 says that the channels come last.
+                    // A last axis of 3 means that the channels come last.
                     None => width.fixed() != Some(3),
                 } =>
         {

@@ -1,4 +1,4 @@
-//! Which files are taken as backbones, and what is said of the others.
+//! Which files are accepted as backbones, and the errors for the others.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What an EfficientNet is, as plain data: how wide and how deep its stages are, and with that the
-//! size of every convolution. It knows no names of files, no padding, and no ONNX.
+//! What an EfficientNet is, as plain data: the widths and depths of its stages, and so the size of
+//! every convolution. It knows nothing about tensor names in files, padding, or ONNX.
 //!
 //! ```text
 //! image ─ stem ─ stage 1 ─ stage 2 ─ … ─ stage 7 ─ (head)
@@ -12,14 +12,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The stages there are.
+/// The number of stages.
 pub const STAGES: usize = 7;
 
 /// What every EfficientNet has in common at a stage.
 struct StageLayout {
     kernel: usize,
     stride: usize,
-    /// How many times wider a block is inside than its input.
+    /// The inner width of a block, as a multiple of its input's.
     expansion: usize,
     /// Channels and blocks at width 1 and depth 1.
     channels: usize,
@@ -46,10 +46,10 @@ const STEM_STRIDE: usize = 2;
 /// Colours of an image.
 const IMAGE_CHANNELS: usize = 3;
 
-/// The part of a block's input channels that is left in the middle of squeeze and excite.
+/// The divisor of a block's input channels in the middle of squeeze and excite.
 const SQUEEZE: usize = 4;
 
-/// Kernel of a stage's depthwise convolutions; `stage` counts from 1.
+/// Returns the kernel of a stage's depthwise convolutions; `stage` counts from 1.
 pub(super) fn kernel_of(stage: usize) -> usize {
     LAYOUT[stage - 1].kernel
 }
@@ -87,7 +87,8 @@ impl Variant {
         Self::B7,
     ];
 
-    /// Multipliers of width and depth, and the side of the images that it was trained with.
+    /// Returns the multipliers of width and depth, and the side of the images that it was trained
+    /// with.
     fn scaling(self) -> (f64, f64, usize) {
         match self {
             Self::B0 => (1.0, 1.0, 224),
@@ -101,13 +102,13 @@ impl Variant {
         }
     }
 
-    /// Its stages.
+    /// Returns its architecture.
     pub fn architecture(self) -> Architecture {
         let (width, depth, _) = self.scaling();
         Architecture::scaled(width, depth)
     }
 
-    /// Returns the side of the images that it was trained with, in pixels.
+    /// Returns the side, in pixels, of the images that it was trained with.
     pub fn resolution(self) -> usize {
         self.scaling().2
     }
@@ -133,19 +134,19 @@ impl FromStr for Variant {
     }
 }
 
-/// Widths and depths: what tells one EfficientNet from another.
+/// Widths and depths: what distinguishes one EfficientNet from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Channels of the stem.
     pub stem: usize,
-    /// From stage 1 on, up to [`STAGES`]; fewer where the network is cut short.
+    /// From stage 1 on, up to [`STAGES`]; fewer if the network is cut short.
     pub stages: Vec<Stage>,
 }
 
 /// One stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// Channels that its blocks put out.
+    /// Output channels of its blocks.
     pub channels: usize,
     /// Number of its blocks.
     pub repeats: usize,
@@ -171,7 +172,7 @@ impl Role {
     }
 }
 
-/// Where a block stands.
+/// The place of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// From 1; 0 is the stem.
@@ -191,7 +192,7 @@ impl Place {
     };
 }
 
-/// One convolution: where it stands, and how large it is.
+/// One convolution: its place and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Convolution {
     pub(super) place: Place,
@@ -204,7 +205,7 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// Shape of its weight.
+    /// Returns the shape of its weight.
     pub(super) fn weight(&self) -> [usize; 4] {
         let Self {
             output,
@@ -250,8 +251,8 @@ impl Architecture {
         }
     }
 
-    /// Returns the published size that this is, in whole or cut short; `None` if it is of none, or
-    /// cut so short that several begin like it.
+    /// Returns the published size that this is, in whole or cut short; `None` if it is none of
+    /// them, or cut so short that several begin like it.
     pub fn variant(&self) -> Option<Variant> {
         let mut alike = Variant::ALL.into_iter().filter(|variant| {
             let whole = variant.architecture();
@@ -260,7 +261,7 @@ impl Architecture {
         alike.next().filter(|_| alike.next().is_none())
     }
 
-    /// Channels after `stage`, at most `self.stages.len()`; 0 is the stem.
+    /// Returns the channels after `stage`, at most `self.stages.len()`; 0 is the stem.
     pub fn channels(&self, stage: usize) -> usize {
         match stage {
             0 => self.stem,
@@ -268,14 +269,14 @@ impl Architecture {
         }
     }
 
-    /// Pixels a cell after `stage`, at most [`STAGES`]; 0 is the stem.
+    /// Returns the pixels per cell after `stage`, at most [`STAGES`]; 0 is the stem.
     pub fn stride(stage: usize) -> usize {
         let stages = LAYOUT[..stage].iter().map(|layout| layout.stride);
         STEM_STRIDE * stages.product::<usize>()
     }
 
-    /// Returns the number of parameters up to and with `stage`: weights, biases, and gain and
-    /// offset of every batch norm; its running statistics are none.
+    /// Returns the number of parameters up to and including `stage`: weights, biases, and gain and
+    /// offset of every batch norm, but not its running statistics.
     pub fn parameters(&self, stage: usize) -> usize {
         self.convolutions(stage)
             .map(|convolution| {
@@ -290,7 +291,7 @@ impl Architecture {
             .sum()
     }
 
-    /// All convolutions up to and with `stage`, in the order in which data meets them.
+    /// Returns all convolutions up to and including `stage`, in the order of the data flow.
     pub(super) fn convolutions(&self, stage: usize) -> impl Iterator<Item = Convolution> {
         let blocks = self.blocks(stage).into_iter();
         let convolutions = blocks.flat_map(|block| block.convolutions().collect::<Vec<_>>());
@@ -310,7 +311,7 @@ impl Architecture {
         }
     }
 
-    /// All blocks up to and with `stage`.
+    /// Returns all blocks up to and including `stage`.
     pub(super) fn blocks(&self, stage: usize) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut input = self.stem;
@@ -330,7 +331,7 @@ impl Architecture {
 }
 
 impl fmt::Display for Architecture {
-    /// As `48; 3x24, 5x40, …`: channels of the stem, then blocks and channels of each stage.
+    /// Writes `48; 3x24, 5x40, …`: channels of the stem, then blocks and channels of each stage.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.stem)?;
         for (number, stage) in self.stages.iter().enumerate() {
@@ -341,7 +342,8 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// `channels * width`, to the nearest multiple of 8, but never less than 90 % of it.
+/// Returns `channels * width`, rounded to the nearest multiple of 8, but never less than 90 % of
+/// it.
 fn scaled_channels(channels: usize, width: f64) -> usize {
     const UNIT: f64 = 8.0;
     let exact = channels as f64 * width;
@@ -445,7 +447,7 @@ mod tests {
         assert_eq!(cut.variant(), Some(Variant::B5));
         cut.stages[5].repeats -= 1;
         assert_eq!(cut.variant(), None);
-        // B1 and B2 begin alike.
+        // B1 and B2 begin in the same way.
         let mut cut = Variant::B1.architecture();
         cut.stages.truncate(2);
         assert_eq!(cut.variant(), None);

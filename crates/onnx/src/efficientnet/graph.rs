@@ -1,9 +1,9 @@
 //! Writes an EfficientNet as an ONNX graph.
 //!
-//! Nothing is computed that the stages asked for do not need. Batch norm is folded into the
-//! convolution before it in double precision, `x · sigmoid(x)` is a `Sigmoid` and a `Mul`, which
-//! ONNX Runtime makes one operator of, and squeeze and excite is a `GlobalAveragePool` and two
-//! convolutions of one pixel.
+//! Only what the requested stages need is computed. Batch norm is folded into the convolution
+//! before it in double precision, `x · sigmoid(x)` is a `Sigmoid` and a `Mul`, which ONNX Runtime
+//! fuses into one operator, and squeeze and excite is a `GlobalAveragePool` and two convolutions of
+//! one pixel.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
 const OPSET: i64 = 17;
 
-/// Returns the graph of `network` as far as `options.stages`, which are there.
+/// Returns the graph of `network` as far as `options.stages`, which have to exist.
 pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuilder {
     let stages: BTreeSet<usize> = options.stages.iter().copied().collect();
     let deepest = stages.last().copied().unwrap_or_default();
@@ -116,13 +116,13 @@ impl Writer<'_> {
         self.builder.multiply(&format!("{name}.gated"), x, &gates)
     }
 
-    /// `x * sigmoid(x)`.
+    /// Adds `x * sigmoid(x)`.
     fn swish(&mut self, name: &str, x: &Value) -> Value {
         let sigmoid = self.builder.sigmoid(&format!("{name}.sigmoid"), x);
         self.builder.multiply(name, x, &sigmoid)
     }
 
-    /// A convolution with its batch norm folded in.
+    /// Adds a convolution with its batch norm folded in.
     fn convolution(&mut self, name: &str, convolution: &Convolution, x: &Value) -> Value {
         let (weight, bias) = self.folded(convolution);
         let shape = convolution.weight();
@@ -152,7 +152,7 @@ impl Writer<'_> {
             .convolution(name, x, &weight, Some(&bias), window)
     }
 
-    /// Weight and bias, in C order.
+    /// Returns weight and bias, in C order.
     fn folded(&self, convolution: &Convolution) -> (Vec<f32>, Vec<f32>) {
         let EfficientNet {
             tensors, naming, ..

@@ -4,9 +4,9 @@
 //! state dict ─ naming ─ architecture ─ check ─► EfficientNet ─ padding, epsilon, stages ─► ONNX
 //! ```
 //! The weights may have the names of torchvision, efficientnet_pytorch or timm, and be of any width
-//! and depth, in whole or cut after a stage; what they are is read off names and shapes, and every
-//! tensor is checked. Batch norm is folded into the convolutions. How the weights came here, from
-//! which file and by whom, this does not know.
+//! and depth, in whole or cut after a stage; what they are follows from names and shapes, and every
+//! tensor is checked. Batch norm is folded into the convolutions. This module does not know where
+//! the weights come from.
 
 mod architecture;
 mod error;
@@ -39,11 +39,11 @@ pub struct EfficientNet {
 pub struct GraphOptions {
     /// The zeros around each map.
     pub padding: Padding,
-    /// What batch norm adds to the variance; [`EfficientNet::epsilon`] where nothing else is known.
+    /// What batch norm adds to the variance; [`EfficientNet::epsilon`] if nothing else is known.
     pub epsilon: f32,
-    /// After which stages to put features out: 1 to [`STAGES`], 0 for the stem.
+    /// The stages after which features are output: 1 to [`STAGES`], 0 for the stem.
     pub stages: Vec<usize>,
-    /// What the network wants its pixels to look like.
+    /// The normalisation that the network expects of its pixels.
     pub normalisation: Normalisation,
 }
 
@@ -82,19 +82,19 @@ impl EfficientNet {
         Ok(network)
     }
 
-    /// Whose names the tensors have.
+    /// Returns the library whose names the tensors have.
     pub fn naming(&self) -> Naming {
         self.naming
     }
 
-    /// Its widths and depths.
+    /// Returns its widths and depths.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
-    /// What batch norm adds to the variance where these weights come from. EfficientNet's own value
-    /// is 1e-3. torchvision has PyTorch's 1e-5 for B0 to B4, and so has timm for all that are not
-    /// padded as TensorFlow does.
+    /// Returns what batch norm adds to the variance in the library of these weights. EfficientNet's
+    /// own value is 1e-3. torchvision has PyTorch's 1e-5 for B0 to B4, and so has timm for all that
+    /// are not padded as in TensorFlow.
     pub fn epsilon(&self, padding: Padding) -> f32 {
         use Variant::{B0, B1, B2, B3, B4};
         let of_pytorch = match self.naming {
@@ -109,11 +109,10 @@ impl EfficientNet {
 
     /// Returns the model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one
     /// output for each of `options.stages`, in ascending order and named by [`output_name`],
-    /// `float32` `[n, channels, h / stride, w / stride]` where the stride divides the image's
-    /// sides.
+    /// `float32` `[n, channels, h / stride, w / stride]` if the stride divides the image's sides.
     ///
     /// # Errors
-    /// If a stage is not there, or epsilon is not above zero.
+    /// If a stage does not exist, or epsilon is not above zero.
     pub fn graph(&self, options: &GraphOptions) -> Result<Vec<u8>, EfficientNetError> {
         let last = self.architecture.stages.len();
         if options.stages.is_empty() {

@@ -6,7 +6,7 @@
 //! | efficientnet_pytorch | `_conv_stem` | `_blocks.{number}` | `_expand_conv`, `_se_reduce`, … |
 //! | timm | `conv_stem` | `blocks.{stage - 1}.{index}` | `conv_pw`, `se.conv_reduce`, … |
 //!
-//! A state dict has the names of one of them. Widths and depths are read off its shapes; that they
+//! A state dict has the names of one of them. Widths and depths follow from its shapes; that they
 //! fit together is checked elsewhere.
 
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use super::architecture::{
 use super::error::EfficientNetError;
 use super::{GAIN, MEAN, OFFSET, StateDict, VARIANCE};
 
-/// Whose names the tensors have.
+/// The library whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// torchvision's, and with it anomalib's.
+    /// torchvision's, and so anomalib's.
     Torchvision,
     /// Those of efficientnet_pytorch, the library of Luke Melas-Kyriazi.
     EfficientNetPytorch,
@@ -42,7 +42,7 @@ impl fmt::Display for Naming {
 impl Naming {
     const ALL: [Self; 3] = [Self::Torchvision, Self::EfficientNetPytorch, Self::Timm];
 
-    /// Names and shapes of all tensors that an EfficientNet needs.
+    /// Returns names and shapes of all tensors that an EfficientNet needs.
     pub fn tensors(self, architecture: &Architecture) -> BTreeMap<String, Vec<usize>> {
         let mut all = BTreeMap::new();
         for convolution in architecture.convolutions(architecture.stages.len()) {
@@ -61,7 +61,7 @@ impl Naming {
         all
     }
 
-    /// Whose names these are, by the weight of the stem.
+    /// Finds the library whose names these are, by the weight of the stem.
     pub(super) fn of(tensors: &StateDict) -> Result<Self, EfficientNetError> {
         let has_stem = |naming: &Self| tensors.contains_key(&format!("{}.weight", naming.stem()));
         let found = Self::ALL.into_iter().find(has_stem);
@@ -80,7 +80,7 @@ impl Naming {
         self.parts(Role::Stem, false).0
     }
 
-    /// What comes after the last stage, and is not used: the beginnings of its names.
+    /// Returns the prefixes of what comes after the last stage, and is not used.
     fn head(self) -> &'static [&'static str] {
         match self {
             Self::Torchvision => &["features.8.", "classifier."],
@@ -89,7 +89,7 @@ impl Naming {
         }
     }
 
-    /// Returns whether a tensor is none of the network's up to its last stage.
+    /// Returns whether a tensor is not part of the network up to its last stage.
     pub(super) fn is_unused(self, key: &str) -> bool {
         // PyTorch counts the training steps of each batch norm.
         key.ends_with(".num_batches_tracked")
@@ -102,20 +102,21 @@ impl Naming {
         self.block(place) + self.parts(role, expands(place.stage)).0
     }
 
-    /// Returns the name of the batch norm behind a convolution that has one.
+    /// Returns the name of the batch norm after a convolution that has one.
     pub(super) fn batch_norm(self, convolution: &Convolution) -> String {
         let Convolution { place, role, .. } = *convolution;
         self.block(place) + self.parts(role, expands(place.stage)).1
     }
 
     /// Returns whether the library adds a block's input to its output. efficientnet_pytorch never
-    /// does so in a stage's first block, whose stride it keeps as a list, and no list is equal to
-    /// 1. Only in networks narrower than B0 does such a block have as many channels out as in.
+    /// does so in a stage's first block, whose stride it keeps as a list, and a list is never equal
+    /// to 1. Only in networks narrower than B0 does such a block have equally many output and input
+    /// channels.
     pub(super) fn has_residual(self, block: &Block) -> bool {
         block.keeps_shape && (self != Self::EfficientNetPytorch || block.place.index > 0)
     }
 
-    /// What the names of a block's tensors begin with; nothing for the stem.
+    /// Returns the prefix of the names of a block's tensors; empty for the stem.
     fn block(self, place: Place) -> String {
         let Place {
             stage,
@@ -130,8 +131,8 @@ impl Naming {
         }
     }
 
-    /// Returns the names of a convolution and of its batch norm inside a block, which begins with
-    /// an expansion or does not. The two of squeeze and excite have no batch norm.
+    /// Returns the names of a convolution and of its batch norm inside a block, which may begin
+    /// with an expansion. The two of squeeze and excite have no batch norm.
     fn parts(self, role: Role, expands: bool) -> (&'static str, &'static str) {
         match self {
             Self::Torchvision => match role {
@@ -167,7 +168,7 @@ impl Naming {
         }
     }
 
-    /// Returns the architecture that the shapes tell, as far as the tensors go.
+    /// Returns the architecture that follows from the shapes, as far as the tensors go.
     pub(super) fn architecture(
         self,
         tensors: &StateDict,
@@ -202,9 +203,9 @@ impl Naming {
         any_begins_with(tensors, &self.block(place))
     }
 
-    /// Returns whether a block belongs to the stage that it is looked for in, whose blocks put out
-    /// `channels`. Where blocks are only counted, expansion, kernel and channels tell: one of the
-    /// three changes from every stage to the next.
+    /// Returns whether a block belongs to the stage in question, whose blocks output `channels`. If
+    /// blocks are only numbered, expansion, kernel and channels decide: one of the three changes
+    /// from every stage to the next.
     fn continues(
         self,
         tensors: &StateDict,
@@ -225,7 +226,7 @@ impl Naming {
             && self.block_channels(tensors, place)? == channels)
     }
 
-    /// Returns the channels that a block puts out, by the shape of its last convolution.
+    /// Returns the output channels of a block, by the shape of its last convolution.
     fn block_channels(self, tensors: &StateDict, place: Place) -> Result<usize, EfficientNetError> {
         let [channels, ..] = self.weight_shape(tensors, place, Role::Project)?;
         Ok(channels)

@@ -1,9 +1,9 @@
-//! How many zeros a convolution sees around its map: what the same weights mean depends on it.
+//! The zeros that a convolution sees around its map: the meaning of the weights depends on them.
 //!
-//! Two conventions are about. Where a convolution of stride 2 meets a map of even side, PyTorch's
-//! habit adds the same on all sides, and TensorFlow's `SAME` adds one more behind than in front, so
-//! the two see pictures that are shifted by a fraction of a cell against each other. A flow needs
-//! the features that it was trained on, so the padding is written out in every convolution.
+//! There are two conventions. For a convolution of stride 2 on a map of even side, PyTorch's adds
+//! the same on all sides, and TensorFlow's `SAME` adds one more after than before, so the two see
+//! pictures shifted by a fraction of a cell against each other. A flow needs the features that it
+//! was trained on, so the padding is written out in every convolution.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use std::fmt;
 pub enum Padding {
     /// Half the kernel on every side, as torchvision does.
     Symmetric,
-    /// TensorFlow's `SAME`, computed once for square images of side `resolution`, and used so for
+    /// TensorFlow's `SAME`, computed once for square images of side `resolution`, and used for
     /// images of any size, as efficientnet_pytorch does.
     Same {
         /// Side of the images in pixels, at least 1.
@@ -20,7 +20,7 @@ pub enum Padding {
     },
     /// TensorFlow's `SAME`, computed for the map at hand, as TensorFlow does. That is the same for
     /// every image whose sides are multiples of the output's stride, and flawd takes no others:
-    /// each map is even where a convolution halves it.
+    /// each map that a convolution halves is even.
     TensorFlow,
 }
 
@@ -28,7 +28,7 @@ pub enum Padding {
 const EVEN: usize = 1024;
 
 impl Padding {
-    /// Returns the zeros before the image's convolutions are asked for one after the other.
+    /// Starts at the image; the zeros of its convolutions are then requested one after the other.
     pub(super) fn start(self) -> Pads {
         Pads {
             side: match self {
@@ -50,14 +50,15 @@ impl fmt::Display for Padding {
     }
 }
 
-/// The zeros of one convolution after the other.
+/// Gives the zeros of one convolution after the other.
 pub(super) struct Pads {
-    /// Side of the map before the next convolution; nothing where it does not matter.
+    /// Side of the map before the next convolution; `None` if it does not matter.
     side: Option<usize>,
 }
 
 impl Pads {
-    /// Zeros before and after, in both directions, for the next convolution that is no 1x1.
+    /// Returns the zeros before and after, in both directions, for the next convolution other than
+    /// 1x1.
     pub(super) fn next(&mut self, kernel: usize, stride: usize) -> [usize; 2] {
         let Some(side) = self.side else {
             return [(kernel - 1) / 2; 2];

@@ -12,7 +12,7 @@ use crate::proto::{NodeProto, TensorProto};
 
 type Shape = Vec<usize>;
 
-/// A node whose output shape cannot be told.
+/// A node whose output shape cannot be determined.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("cannot tell the shape behind node `{node}` ({operator}): {reason}")]
 pub struct ShapeError {
@@ -20,11 +20,11 @@ pub struct ShapeError {
     pub node: String,
     /// Its operator.
     pub operator: String,
-    /// What stands in the way.
+    /// The obstacle.
     pub reason: &'static str,
 }
 
-/// Returns the shapes of all values that `nodes` put out, for an input called `input` of shape
+/// Returns the shapes of all values that `nodes` output, for an input called `input` of shape
 /// `shape`.
 pub(crate) fn infer<'a>(
     nodes: &[&'a NodeProto],
@@ -32,8 +32,8 @@ pub(crate) fn infer<'a>(
     input: &'a str,
     shape: &[usize],
 ) -> Result<HashMap<&'a str, Shape>, ShapeError> {
-    // Every shape that is known is bounded, so that a file can ask for no arithmetic that overflows,
-    // and for no memory but in proportion to its size.
+    // Every known shape is bounded, so that no file makes arithmetic overflow, or takes memory out
+    // of proportion to its size.
     let image = bounded(shape.to_vec()).map_err(|reason| ShapeError {
         node: input.to_owned(),
         operator: "image".to_owned(),
@@ -71,14 +71,14 @@ pub(crate) fn infer<'a>(
     Ok(known.shapes)
 }
 
-/// Axes of a tensor at most; networks for images have four, and a few more in between.
+/// Most axes of a tensor; networks for images have four, and a few more in between.
 const MOST_AXES: usize = 16;
 
-/// Elements of a tensor at most: more than any has at the 2^41 pixels at which strides are probed,
-/// and so few that the sum of two shapes can be told.
+/// Most elements of a tensor: more than any has at the 2^41 pixels at which strides are probed, and
+/// few enough that the sum of two shapes does not overflow.
 const MOST_ELEMENTS: usize = 1 << 58;
 
-/// Returns the shape, where it is within both.
+/// Returns the shape, if it is within both limits.
 fn bounded(shape: Shape) -> Result<Shape, &'static str> {
     let elements = shape.iter().try_fold(1_usize, |elements, &size| {
         let elements = elements.checked_mul(size.max(1))?;
@@ -106,7 +106,7 @@ impl<'a> Known<'a> {
             .iter()
             .map(|&size| size.max(0) as usize)
             .collect();
-        // A larger one fits no node.
+        // A larger one does not fit any node.
         if let Ok(shape) = bounded(shape) {
             self.shapes.insert(name, shape);
         }
@@ -209,7 +209,7 @@ impl Rule<'_, '_> {
         self.known.shapes.get(name.as_str()).ok_or(MALFORMED)
     }
 
-    /// Returns the values of a constant integer input; nothing where it is left out.
+    /// Returns the values of a constant integer input; `None` if it is left out.
     fn integers(&self, index: usize) -> Result<Option<&[i64]>, &'static str> {
         match self.node.input.get(index).map(String::as_str) {
             None | Some("") => Ok(None),
@@ -220,7 +220,7 @@ impl Rule<'_, '_> {
         }
     }
 
-    /// Returns the `axes` of this node, from its attribute or from input `index`, as places in
+    /// Returns the `axes` of this node, from its attribute or from input `index`, as indices below
     /// `rank`.
     fn axes(&self, index: usize, rank: usize) -> Result<Option<Vec<usize>>, &'static str> {
         let axes = match self.node.ints("axes") {
@@ -299,7 +299,7 @@ impl Rule<'_, '_> {
             if !round_up {
                 return Ok((steps / stride).saturating_add(1));
             }
-            // A last window that would start in the padding behind the input is dropped.
+            // A last window that would start in the padding after the input is dropped.
             let places = steps.div_ceil(stride).saturating_add(1);
             let last = (places - 1).saturating_mul(stride);
             Ok(places - usize::from(last >= input[axis].saturating_add(before)))
@@ -347,7 +347,7 @@ impl Rule<'_, '_> {
         let parts = self.node.output.len();
         let sizes: Vec<usize> = match self.integers(1)? {
             Some(sizes) => sizes.iter().map(|&size| size.max(0) as usize).collect(),
-            // Equal parts, the last one smaller where they do not come out even.
+            // Equal parts, the last one smaller if they do not come out even.
             None if parts == 0 => return Err(MALFORMED),
             None => {
                 let part = input[axis].div_ceil(parts);
@@ -542,7 +542,7 @@ impl Rule<'_, '_> {
     }
 }
 
-/// Returns the place of `axis`, which counts from the end where negative.
+/// Returns the index of `axis`, which counts from the end if negative.
 fn place(axis: i64, rank: usize) -> Result<usize, &'static str> {
     let place = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(place)

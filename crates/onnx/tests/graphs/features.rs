@@ -112,7 +112,7 @@ fn a_size_that_the_scales_cannot_divide_is_refused_with_sizes_that_work() {
     assert!(refused(Size::new(0, 0)).to_string().contains("16x16"));
 }
 
-/// What is said of a backbone that `build` makes, with its outputs `a` and `b`, at 48x48.
+/// The error for a backbone that `build` makes, with its outputs `a` and `b`, at 48x48.
 fn refused(build: impl Fn(&mut GraphBuilder, &Value) -> Vec<Value>) -> FeatureError {
     let mut builder = GraphBuilder::new("backbone", 17);
     let any: [Dimension; 4] = ["n".into(), 3.into(), "h".into(), "w".into()];

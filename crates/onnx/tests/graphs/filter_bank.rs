@@ -1,4 +1,4 @@
-//! The filter bank as ONNX Runtime sees it: what its channels answer to.
+//! The filter bank as run by ONNX Runtime: what its channels respond to.
 
 use std::path::Path;
 

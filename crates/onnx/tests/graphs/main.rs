@@ -1,4 +1,4 @@
-//! Exported graphs, run by ONNX Runtime: what the files that this crate writes really compute.
+//! Exported graphs, run by ONNX Runtime: what the files that this crate writes actually compute.
 
 mod common;
 mod features;

@@ -1,4 +1,4 @@
-//! A real pretrained backbone, where it is at hand.
+//! A real pretrained backbone, if available.
 
 use std::collections::BTreeMap;
 use std::path::Path;

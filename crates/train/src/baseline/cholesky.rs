@@ -1,8 +1,8 @@
 //! The Cholesky factor of a symmetric, positive definite matrix.
 //!
 //! Matrices here are as wide as a backbone has channels, a thousand or so, and are factored once:
-//! these few loops take a fraction of a second there, so a library of linear algebra would be
-//! much to carry for little.
+//! these few loops take a fraction of a second, so a linear algebra library would not be worth its
+//! weight.
 
 use ndarray::Array2;
 
@@ -35,7 +35,7 @@ impl Cholesky {
         Some(Self { lower, size })
     }
 
-    /// `xᵀ A⁻¹ x`, that is `‖L⁻¹ x‖²`.
+    /// Returns `xᵀ A⁻¹ x`, that is `‖L⁻¹ x‖²`.
     pub(super) fn inverse_form(&self, x: &[f64]) -> f64 {
         let mut solved = x.to_vec();
         for row in 0..self.size {

@@ -18,10 +18,10 @@ pub struct Gaussian {
 }
 
 /// Returns the distance of each image of `test` from the Gaussian of `train`, both seen as one
-/// vector an image.
+/// vector per image.
 ///
 /// # Errors
-/// If features cannot be read, or the training features make no Gaussian.
+/// If features cannot be read, or the training features do not make a Gaussian.
 ///
 /// # Panics
 /// If a set is seen as more than one place.
@@ -52,7 +52,7 @@ impl Gaussian {
         Self::new(mean, &covariance)
     }
 
-    /// From a mean and a covariance; `None` if the covariance is not positive definite.
+    /// Creates it from a mean and a covariance; `None` if the covariance is not positive definite.
     pub(super) fn new(mean: Array1<f64>, covariance: &Array2<f64>) -> Option<Self> {
         Some(Self {
             mean,
@@ -71,8 +71,7 @@ impl Gaussian {
     }
 }
 
-/// Returns the mean of some rows and what is left of them without it; `None` if there are fewer
-/// than 2.
+/// Returns the mean of some rows, and the rows without it; `None` if there are fewer than 2.
 fn centre(rows: ArrayView2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
     if rows.nrows() < 2 {
         return None;

@@ -1,5 +1,5 @@
-//! Simple methods on the same features, to see what a flow is worth: it has to be better than
-//! these to earn its cost.
+//! Simple methods on the same features, to see what a flow is worth: it has to beat these to
+//! justify its cost.
 //!
 //! | | looks at | score of an image |
 //! |---|---|---|
@@ -7,8 +7,8 @@
 //! | [`neighbour`] | spatial means, standardised | distance to the nearest training image |
 //! | [`padim`] | every place, some channels | highest Mahalanobis distance of a place |
 //!
-//! Each is fitted on good images alone, scores higher what is less usual, and gives one score for
-//! each image of a set, in its order.
+//! Each is fitted on good images only, gives higher scores to what is less usual, and returns one
+//! score for each image of a set, in order.
 
 pub mod gaussian;
 pub mod neighbour;
@@ -34,7 +34,7 @@ pub enum BaselineError {
     Degenerate {
         /// The method.
         method: &'static str,
-        /// As many as there were.
+        /// The number of images.
         images: usize,
     },
 }
@@ -42,7 +42,7 @@ pub enum BaselineError {
 /// Images whose features are read at a time.
 const BATCH: usize = 64;
 
-/// Returns the features of a set whose view is a single vector an image, `[images, channels]`.
+/// Returns the features of a set whose view is a single vector per image, `[images, channels]`.
 fn vectors(set: &FeatureSet) -> Result<Array2<f64>, CachedFeatureError> {
     let [channels, height, width] = set.shapes()[0];
     assert_eq!([height, width], [1, 1], "a view of one place");

@@ -9,7 +9,7 @@ use super::{BaselineError, vectors};
 use crate::features::FeatureSet;
 
 /// Returns the distance of each image of `test` to the nearest one of `train`, both seen as one
-/// vector an image.
+/// vector per image.
 ///
 /// # Errors
 /// If features cannot be read.
@@ -22,7 +22,8 @@ pub fn scores(train: &FeatureSet, test: &FeatureSet) -> Result<Vec<f64>, Baselin
     let deviation = train.std_axis(Axis(0), 0.0);
     for rows in [&mut train, &mut test] {
         *rows -= &mean;
-        // A channel that never varied says how far a new image is in no unit: it is left as it is.
+        // A channel that never varied gives no unit for the distance of a new image: it is left as
+        // it is.
         *rows /= &deviation.mapv(|deviation| if deviation > 0.0 { deviation } else { 1.0 });
     }
     let nearest = |row: ArrayView1<f64>| {

@@ -1,11 +1,11 @@
 //! A Gaussian for every place of the feature maps.
 //!
-//! Defard, Setkov, Loesch and Audigier, "PaDiM: a Patch Distribution Modeling Framework for
-//! Anomaly Detection and Localization", ICPR 2020: the maps of all scales concatenated on the
-//! finest grid, some channels of them drawn at random, one Gaussian a place with `0.01` added to
-//! its variances, and the highest Mahalanobis distance of a place as the image's score.
+//! Defard, Setkov, Loesch and Audigier, "PaDiM: a Patch Distribution Modeling Framework for Anomaly
+//! Detection and Localization", ICPR 2020: the maps of all scales concatenated on the finest grid,
+//! some channels of them drawn at random, one Gaussian per place with `0.01` added to its
+//! variances, and the highest Mahalanobis distance of a place as the image's score.
 //!
-//! Unlike there, channels are standardised before, so that the `0.01` means the same with any
+//! Unlike there, channels are standardised first, so that the `0.01` means the same with any
 //! backbone, and the map is not smoothed.
 
 use flawd_core::random::SplitMix64;
@@ -18,7 +18,7 @@ use crate::features::{CachedFeatureError, FeatureSet};
 use crate::maps::Maps;
 use crate::transform::{self, TransformKind};
 
-/// Channels that are drawn where there are more: what the paper takes for its smaller backbone.
+/// Channels that are drawn if there are more: the paper's number for its smaller backbone.
 pub const CHANNELS: usize = 100;
 
 /// Added to the variances.
@@ -27,13 +27,13 @@ const REGULARISATION: f64 = 0.01;
 /// A fitted model.
 pub struct Padim {
     transform: FeatureTransform,
-    /// Channels that are looked at.
+    /// Channels that are used.
     channels: Vec<usize>,
-    /// One a place, row by row.
+    /// One per place, row by row.
     places: Vec<Gaussian>,
 }
 
-/// Returns the score of each image of `test` by the model of `train`, both seen as one map an
+/// Returns the score of each image of `test` by the model of `train`, both seen as one map per
 /// image; `seed` draws the channels.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub fn scores(train: &FeatureSet, test: &FeatureSet, seed: u64) -> Result<Vec<f6
 }
 
 impl Padim {
-    /// Fits on a set that is seen as one map an image.
+    /// Fits on a set that is seen as one map per image.
     ///
     /// # Errors
     /// If features cannot be read, or there are fewer than 2 images.
@@ -108,7 +108,7 @@ impl Padim {
     }
 }
 
-/// Returns the channels that are looked at, standardised.
+/// Returns the channels that are used, standardised.
 fn chosen(transform: &FeatureTransform, channels: &[usize], batch: Vec<Maps>) -> Maps {
     let mut maps = transform::apply(transform, batch);
     maps.swap_remove(0).select(Axis(0), channels)

@@ -1,6 +1,6 @@
-//! From the file of a mask to which pixels of its picture belong to a defect.
+//! Determines from a mask file which pixels of a picture belong to a defect.
 //!
-//! Black is what is good; what else is there says how the mask was made:
+//! Black is good; what else is there shows how the mask was made:
 //!
 //! ```text
 //! one other level              any of it is a defect, be it 1 or 255
@@ -8,27 +8,28 @@
 //! many, without areas          soft edges: above half of the highest level
 //! a transparent ground         what was painted on it
 //! ```
-//! What fits none of these is refused by the file's name, with what is in doubt: a wrong mask makes
-//! wrong numbers that look like right ones.
+//! A mask that fits none of these is refused by file name, with the ambiguity: a wrong mask yields
+//! wrong numbers that look right.
 
 use flawd_core::image::Size;
 use image::DynamicImage;
 
-/// The highest level of soft edges has to be above this, of 65535: 16 of 255. Below it there is
-/// nothing but the noise that a lossy file leaves of black. Not measured; ours have 176 and more.
+/// The highest level of soft edges must be above this, of 65535: 16 of 255. Anything below is the
+/// noise that a lossy file adds to black. Not measured; ours have 176 and more.
 const FAINT: u16 = 16 * 257;
 
-/// Soft edges are no more than this share of a mask; where there are more levels in between, it is
-/// a photograph or a heat map. Those of the magnetic tiles in docs/training.md have 0.9 % at most.
+/// Soft edges make up at most this share of a mask; with more intermediate levels, it is a
+/// photograph or a heat map. Those of the magnetic tiles in docs/training.md have at most 0.9 %.
 const SOFT_AT_MOST: f64 = 0.25;
 
-/// More levels in areas than this are not labels of kinds of defects.
+/// If areas have more levels than this, they are not labels of kinds of defects.
 const LABELS: usize = 16;
 
-/// How far the proportions of a mask may be from those of its picture: a side that was rounded.
+/// How far the proportions of a mask may differ from those of its picture, because a side was
+/// rounded.
 const PROPORTIONS: f64 = 0.01;
 
-/// Why a mask says nothing that can be relied on.
+/// Why a mask is not reliable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskError {
     /// Nothing is marked.
@@ -43,7 +44,7 @@ pub enum MaskError {
          another colour for what is good, save it again"
     )]
     NoBlack,
-    /// Grey levels next to nothing.
+    /// Only grey levels that are nearly black.
     #[error(
         "the mask has grey levels up to {highest} of 255 alone, which a lossy file makes of black: \
          save it as PNG, with one colour for the defect"
@@ -52,18 +53,18 @@ pub enum MaskError {
         /// The highest level.
         highest: u16,
     },
-    /// Areas of a level in between, and soft edges.
+    /// Areas of an intermediate level, and soft edges.
     #[error(
         "the mask has areas of {level} of 255 beside those of {highest}, and levels in between: \
          whether they are part of the defect is not known; save it with one colour for the defect"
     )]
     Levels {
-        /// A level in between that fills an area.
+        /// An intermediate level that fills an area.
         level: u16,
         /// The highest level.
         highest: u16,
     },
-    /// Too many pixels in between.
+    /// Too many pixels of intermediate levels.
     #[error(
         "the mask has levels between black and its highest one at {} of 100 pixels, as a photograph \
          or a heat map has: save it with one colour for the defect",
@@ -73,7 +74,7 @@ pub enum MaskError {
         /// Share of the pixels, in per cent.
         percent: u16,
     },
-    /// Not of the proportions of its image.
+    /// The proportions differ from those of its image.
     #[error(
         "the mask is {mask} and its image {image}, height x width, which are not the same \
          proportions: the image has no pixel truth"
@@ -89,11 +90,11 @@ pub enum MaskError {
     Good,
 }
 
-/// Which pixels of a picture of size `image` a mask marks, row-major. `is_lossy` says that the file
-/// does not keep every level.
+/// Returns which pixels of a picture of size `image` a mask marks, row-major. `is_lossy` says that
+/// the file format does not preserve every level.
 ///
 /// # Errors
-/// A [`MaskError`] where that is in doubt. [`MaskError::Empty`] if none are marked.
+/// A [`MaskError`] if that is ambiguous. [`MaskError::Empty`] if none are marked.
 pub(crate) fn marked(
     mask: &DynamicImage,
     is_lossy: bool,
@@ -108,7 +109,7 @@ pub(crate) fn marked(
     Ok(fit(&marked, size, image))
 }
 
-/// The brightness of each pixel: its strongest channel, so that no colour counts for less.
+/// Returns the brightness of each pixel: its strongest channel, so that all colours count equally.
 fn levels(mask: &DynamicImage) -> Vec<u16> {
     let pixels = mask.to_rgba16();
     let strongest = |pixel: &image::Rgba<u16>| pixel[0].max(pixel[1]).max(pixel[2]);
@@ -117,7 +118,7 @@ fn levels(mask: &DynamicImage) -> Vec<u16> {
     if alphas.all(|alpha| alpha == first) {
         return pixels.pixels().map(strongest).collect();
     }
-    // Something was painted on nothing: where it is black, or nowhere black, it is the defect.
+    // Painted on a transparent layer: if the paint is black all over, or nowhere, it is the defect.
     let mut visible = pixels.pixels().filter(|pixel| pixel[3] > 0);
     let is_black = visible.next().is_none_or(|pixel| strongest(pixel) == 0);
     if visible.all(|pixel| (strongest(pixel) == 0) == is_black) {
@@ -130,7 +131,7 @@ fn levels(mask: &DynamicImage) -> Vec<u16> {
     pixels.pixels().map(before_black).collect()
 }
 
-/// Which pixels belong to a defect.
+/// Returns which pixels belong to a defect.
 fn defects(levels: &[u16], size: Size, is_lossy: bool) -> Result<Vec<bool>, MaskError> {
     let mut counts = vec![0_usize; 1 << 16];
     for &level in levels {
@@ -144,7 +145,7 @@ fn defects(levels: &[u16], size: Size, is_lossy: bool) -> Result<Vec<bool>, Mask
         [lowest, .., highest] => (lowest, highest),
         [_] => return Err(MaskError::NoBlack),
     };
-    // What a lossy file makes of black is not quite black.
+    // A lossy file does not store black exactly.
     let black = if is_lossy { highest / 8 } else { 0 };
     if lowest > black {
         return Err(MaskError::NoBlack);
@@ -155,7 +156,7 @@ fn defects(levels: &[u16], size: Size, is_lossy: bool) -> Result<Vec<bool>, Mask
         let areas = areas(levels, size);
         let in_areas = between.iter().filter(|&&level| areas[usize::from(level)]);
         let in_areas: Vec<u16> = in_areas.copied().collect();
-        // Soft edges have no areas of one level, and no edge has so few levels as a faint mask.
+        // Soft edges have no areas of one level, and no edge has as few levels as a faint mask.
         let are_labels = in_areas.len() == between.len() && between.len() < LABELS;
         if are_labels || (highest < FAINT && !in_areas.is_empty()) {
             return Ok(above(0));
@@ -184,7 +185,7 @@ fn defects(levels: &[u16], size: Size, is_lossy: bool) -> Result<Vec<bool>, Mask
     Ok(above(highest / 2))
 }
 
-/// For each level, whether it fills a square of three pixels somewhere.
+/// Returns for each level whether it fills a square of three pixels somewhere.
 fn areas(levels: &[u16], Size { height, width }: Size) -> Vec<bool> {
     let mut areas = vec![false; 1 << 16];
     for row in 2..height {
@@ -200,8 +201,8 @@ fn areas(levels: &[u16], Size { height, width }: Size) -> Vec<bool> {
     areas
 }
 
-/// The marks of a mask of size `mask` at the size `image`. A mark never vanishes: a pixel is marked
-/// if any is that it covers.
+/// Scales the marks of a mask of size `mask` to the size `image`. A mark never vanishes: a pixel is
+/// marked if any pixel that it covers is marked.
 fn fit(marked: &[bool], mask: Size, image: Size) -> Vec<bool> {
     if mask == image {
         return marked.to_vec();

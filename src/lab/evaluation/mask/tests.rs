@@ -1,4 +1,4 @@
-//! Masks as they are found in the wild, each with what it has to come to. Everything is made here.
+//! Masks as they occur in practice, each with the expected result. Everything is generated here.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::pictures::decode::as_saved;
 const HEIGHT: u32 = 48;
 const WIDTH: u32 = 64;
 
-/// What is marked: two areas.
+/// Returns whether a pixel is marked: two areas.
 fn is_inside(x: u32, y: u32) -> bool {
     ((8..24).contains(&x) && (8..20).contains(&y)) || is_second(x, y)
 }
@@ -23,7 +23,7 @@ fn is_second(x: u32, y: u32) -> bool {
     (40..52).contains(&x) && (24..40).contains(&y)
 }
 
-/// The truth at a size that has the picture's proportions.
+/// Returns the truth at a size with the picture's proportions.
 fn truth(size: Size) -> Vec<bool> {
     let scale = |place: usize, from: usize, to: u32| (place * to as usize / from) as u32;
     let places = (0..size.height).flat_map(|row| (0..size.width).map(move |column| (column, row)));
@@ -32,12 +32,12 @@ fn truth(size: Size) -> Vec<bool> {
         .collect()
 }
 
-/// What has to come of a mask.
+/// The expected result for a mask.
 #[derive(Debug)]
 enum Outcome {
     /// The two areas are marked.
     Marked,
-    /// It is refused, and the reason says this.
+    /// It is refused, and the reason contains this.
     Refused(&'static str),
 }
 
@@ -59,12 +59,12 @@ fn painted(colour: impl Fn(u32, u32) -> [u8; 4]) -> DynamicImage {
     RgbaImage::from_fn(WIDTH, HEIGHT, |x, y| Rgba(colour(x, y))).into()
 }
 
-/// One value inside, another one outside.
+/// Returns one value inside, another one outside.
 fn two<T: Copy>(inside: T, outside: T) -> impl Fn(u32, u32) -> T {
     move |x, y| if is_inside(x, y) { inside } else { outside }
 }
 
-/// An edge that falls off over four pixels from `highest`, half of it where the edge is.
+/// Returns an edge that falls from `highest` over four pixels and has half of it at the edge.
 fn soft(highest: f64) -> impl Fn(u32, u32) -> u8 {
     move |x, y| {
         let distance = |low: u32, high: u32, at: u32| {
@@ -73,7 +73,7 @@ fn soft(highest: f64) -> impl Fn(u32, u32) -> u8 {
         };
         let first = distance(8, 24, x).min(distance(8, 20, y));
         let second = distance(40, 52, x).min(distance(24, 40, y));
-        // A different level at each place, as a filter makes them.
+        // A different level at each position, as a filter produces.
         let slant = f64::from(x + y) / 200.0;
         ((first.max(second) + slant + 2.0) / 4.0 * highest).clamp(0.0, highest) as u8
     }
@@ -95,7 +95,7 @@ fn jpeg(image: &DynamicImage) -> Vec<u8> {
     bytes
 }
 
-/// A PNG of indices into a palette, whose alpha may be given.
+/// Returns a PNG of palette indices, optionally with alpha.
 fn indexed_png(palette: &[[u8; 3]], alpha: &[u8], index: impl Fn(u32, u32) -> u8) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |name: &[u8; 4], data: &[u8]| {
@@ -124,7 +124,7 @@ fn indexed_png(palette: &[[u8; 3]], alpha: &[u8], index: impl Fn(u32, u32) -> u8
     png
 }
 
-/// One stored block.
+/// Returns one stored block.
 fn zlib(data: &[u8]) -> Vec<u8> {
     let length = data.len() as u16;
     let (mut a, mut b) = (1_u32, 0_u32);
@@ -152,7 +152,7 @@ fn crc32(data: &[u8]) -> u32 {
     !crc
 }
 
-/// A BMP of indices into a palette.
+/// Returns a BMP of palette indices.
 fn indexed_bmp(palette: &[[u8; 3]], index: impl Fn(u32, u32) -> u8) -> Vec<u8> {
     let start = 54 + 4 * palette.len() as u32;
     let mut bmp = b"BM".to_vec();
@@ -185,12 +185,12 @@ fn indexed_bmp(palette: &[[u8; 3]], index: impl Fn(u32, u32) -> u8) -> Vec<u8> {
     bmp
 }
 
-/// The mask at another size, by repeating or leaving out pixels.
+/// Returns the mask at another size, by repeating or skipping pixels.
 fn resized(mask: &DynamicImage, width: u32, height: u32) -> DynamicImage {
     mask.resize_exact(width, height, image::imageops::FilterType::Nearest)
 }
 
-/// Every mask, as the bytes of a file, and what has to come of it.
+/// Returns every mask, as the bytes of a file, and the expected result.
 fn table() -> Vec<(&'static str, Vec<u8>, Outcome)> {
     let png = |image: DynamicImage| encoded(&image, ImageFormat::Png);
     let labels = |low: u8, high: u8| {
@@ -384,7 +384,7 @@ fn every_mask_marks_the_defect_or_is_refused_with_the_reason() {
                     .zip(truth(image))
                     .filter(|(a, b)| **a != *b)
                     .count();
-                // Half of a soft edge is not always where the edge is, nor a rounded size.
+                // Half of a soft edge is not always at the edge, and neither is a rounded size.
                 let allowed = if name.contains("soft") || name.contains("lossy") {
                     60
                 } else if name.contains("another size") {
@@ -406,7 +406,7 @@ fn every_mask_marks_the_defect_or_is_refused_with_the_reason() {
     assert!(table.len() > 70, "{}", table.len());
 }
 
-/// A scratch of one pixel, larger and smaller than its picture.
+/// A scratch one pixel wide, in a mask larger and smaller than its picture.
 #[test]
 fn no_mark_vanishes_in_another_size() {
     let line = |size: Size| {
@@ -424,8 +424,8 @@ fn no_mark_vanishes_in_another_size() {
     }
 }
 
-/// What was measured on published data sets stands: the magnetic tiles have soft edges, the others
-/// one level.
+/// Confirms what was measured on published data sets: the magnetic tiles have soft edges, the
+/// others one level.
 #[test]
 fn masks_of_published_sets_mark_what_is_above_127() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");

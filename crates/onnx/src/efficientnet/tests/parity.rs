@@ -1,4 +1,4 @@
-//! The graphs, run by ONNX Runtime, against the libraries whose weights they are made of.
+//! The graphs, run by ONNX Runtime, against the libraries that their weights come from.
 
 use flawd_core::normalisation::Normalisation;
 use ndarray::ArrayD;
@@ -15,7 +15,7 @@ const OUTPUTS: [&str; 7] = [
     "stem", "stage1", "stage2", "stage3", "stage4", "stage5", "stage6",
 ];
 
-/// What a graph puts out for a normalised image.
+/// The outputs of a graph for a normalised image.
 fn run(graph: &[u8], image: &ArrayD<f32>) -> Vec<(String, ArrayD<f32>)> {
     let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::builder(runtime.environment())

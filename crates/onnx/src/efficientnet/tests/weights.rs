@@ -1,4 +1,4 @@
-//! What is taken for an EfficientNet, and what is said of the rest.
+//! What is accepted as an EfficientNet, and the errors for the rest.
 
 use std::path::Path;
 
@@ -199,7 +199,7 @@ fn a_tensor_that_has_no_place_is_named() {
         tensors.insert(key.to_owned(), ArrayD::zeros(shape));
         let error = refused(tensors).to_string();
         let named = error.contains(key);
-        // A third block of stage 3 is taken for one that lacks all the rest.
+        // A third block of stage 3 counts as one that lacks all the rest.
         assert!(named || error.contains("features.3.2.block"), "{error}");
     }
 }
@@ -252,7 +252,7 @@ fn numbers_that_give_no_features_are_refused() {
     }
 }
 
-/// Whatever shape one tensor has, the answer is an error and no panic.
+/// Whatever shape one tensor has, the answer is an error and not a panic.
 #[test]
 fn no_shape_of_any_tensor_is_taken_for_another() {
     let shapes: [&[usize]; 5] = [&[], &[0], &[0, 0, 0, 0], &[1, 1, 1, 1], &[3, 3, 1, 1, 1]];
@@ -271,7 +271,7 @@ fn no_shape_of_any_tensor_is_taken_for_another() {
 
 #[test]
 fn epsilon_is_that_of_the_library() {
-    // Only names and sizes decide, so there need not be any weights.
+    // Only names and sizes decide, so no weights are needed.
     let of_variant = |variant: Variant| {
         let architecture = variant.architecture();
         let naming = Naming::Torchvision;
