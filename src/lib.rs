@@ -6,15 +6,28 @@
 //! this library and a `main` that maps the outcome to an exit code, so that tests run the real
 //! thing.
 
-pub mod bundle;
-pub mod cli;
-pub mod commands;
-pub mod demo;
-pub mod exit_code;
-pub mod files;
+// In reading order; a paragraph for each, because rustfmt sorts within one.
+
 pub mod lab;
+
+pub mod bundle;
+
 pub mod line;
-pub mod logging;
-pub mod messages;
-pub mod pictures;
+
+pub mod commands;
+
+pub mod cli;
+
+pub mod demo;
+
 pub mod synthetic;
+
+pub mod pictures;
+
+pub mod files;
+
+pub mod logging;
+
+pub mod messages;
+
+pub mod exit_code;

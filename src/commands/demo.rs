@@ -20,7 +20,6 @@ use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
 use flawd_onnx::{FeatureChoice, Runtime};
 use flawd_train::settings::FlowSettings;
-use flawd_train::trainer::TrainingSettings;
 
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
@@ -209,11 +208,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         flow: FlowSettings {
             hidden: 48,
             kernels: vec![3; 3],
-            training: TrainingSettings {
-                epochs: args.epochs as usize,
-                least_steps: 0,
-                ..edge.training
-            },
+            training: edge.training.with_epochs(args.epochs as usize),
             ..edge
         },
         hold_out: HoldOut::Share(HOLD_OUT),

@@ -55,14 +55,13 @@ impl Purpose {
     /// `None` if neither is given; an empty or relative path counts as absent, as the specification
     /// requires.
     pub fn folder(self, variable: impl Fn(&str) -> Option<OsString>) -> Option<Directory> {
-        let first = |name: &str| {
-            let path = env::split_paths(&variable(name)?).next()?;
-            path.is_absolute().then_some(path)
-        };
-        if let Some(unit) = first(self.unit) {
+        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+        let units = variable(self.unit).unwrap_or_default();
+        if let Some(unit) = env::split_paths(&units).next().and_then(absolute) {
             return Some(Directory::Unit(unit));
         }
-        let base = first(self.user).or_else(|| Some(first("HOME")?.join(self.default)))?;
+        let path = |name: &str| absolute(variable(name)?.into());
+        let base = path(self.user).or_else(|| Some(path("HOME")?.join(self.default)))?;
         Some(Directory::User(base.join("flawd")))
     }
 }
@@ -83,12 +82,13 @@ mod tests {
         let all = [
             ("CACHE_DIRECTORY", "/var/cache/flawd:/var/cache/other"),
             ("XDG_CACHE_HOME", "/cache"),
-            ("HOME", "/home/ann"),
+            // A list of folders is what systemd makes; a user's folder may have a colon.
+            ("HOME", "/home/ann:b"),
         ];
         let expected = [
             Directory::Unit("/var/cache/flawd".into()),
             Directory::User("/cache/flawd".into()),
-            Directory::User("/home/ann/.cache/flawd".into()),
+            Directory::User("/home/ann:b/.cache/flawd".into()),
         ];
         for (skipped, expected) in expected.into_iter().enumerate() {
             assert_eq!(found(CACHE, &all[skipped..]), Some(expected));

@@ -7,7 +7,7 @@ use flawd_core::flow::SCALES;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::FeatureSet;
 use flawd_train::settings::FlowSettings;
-use flawd_train::trainer::{EpochError, StepReport, TrainingSettings};
+use flawd_train::trainer::{EpochError, StepReport};
 use flawd_train::variant::{Variant, VariantScores};
 use flawd_train::view::{FeatureForm, FeatureView};
 
@@ -190,11 +190,7 @@ fn differnet(seed: u64) -> Variant {
         flow: FlowSettings {
             hidden: DIFFERNET_HIDDEN,
             kernels: vec![1; DIFFERNET_BLOCKS],
-            training: TrainingSettings {
-                epochs: DIFFERNET_EPOCHS,
-                least_steps: 0,
-                ..edge.training
-            },
+            training: edge.training.with_epochs(DIFFERNET_EPOCHS),
             ..edge
         },
     }

@@ -31,7 +31,7 @@ use super::pipeline::part::frame::{Frame, Inspection, Sink};
 use super::pipeline::part::model::LoadedModel;
 use super::pipeline::part::moment::Moment;
 use super::pipeline::publish::{CameraReport, DaemonStatus};
-use super::pipeline::{self, OpenCamera, OutletPlan, record};
+use super::pipeline::{self, DeliveryPlan, OpenCamera, record};
 
 /// Number of different pictures that are cycled through.
 const PICTURES: usize = 16;
@@ -317,7 +317,7 @@ fn open_outlet(
         folder: folder.path().join("evidence"),
         ..settings
     });
-    let plan = OutletPlan {
+    let plan = DeliveryPlan {
         mqtt: mqtt.clone(),
         journal,
         evidence: evidence

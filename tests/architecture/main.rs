@@ -6,6 +6,7 @@ mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {
@@ -45,12 +46,52 @@ fn texts(extension: &str) -> Vec<(String, String)> {
     found.into_iter().map(read).collect()
 }
 
-/// The lines of a source file that are code of the product: no comments, nothing from the tests
-/// at its end on.
+/// Returns the lines of a source file that are code of the product: no comments, and nothing that
+/// is compiled for tests alone.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]")
-        .filter(|line| !line.trim_start().starts_with("//"))
+    let mut lines = text.lines();
+    iter::from_fn(move || {
+        loop {
+            let line = lines.next()?;
+            if line.trim() == "#[cfg(test)]" {
+                skip_item(&mut lines);
+            } else if !line.trim_start().starts_with("//") {
+                return Some(line);
+            }
+        }
+    })
+}
+
+/// Skips an item, as rustfmt writes it: one line, or up to the brace that is indented like its
+/// first line.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
+    let is_attribute = |line: &&str| line.trim_start().starts_with(['#', '/']);
+    let Some(first) = lines.find(|line| !is_attribute(line)) else {
+        return;
+    };
+    if !first.ends_with([';', '}']) {
+        let indent = first.len() - first.trim_start().len();
+        lines.find(|line| line.len() > indent && line[indent..].starts_with('}'));
+    }
+}
+
+#[test]
+fn what_is_compiled_for_tests_alone_is_not_product_code_and_what_follows_is() {
+    let text = "mod a;\n#[cfg(test)]\nmod tests;\nuse b;\n\
+                impl C {\n    #[cfg(test)]\n    #[must_use]\n    fn d() {\n        if e {\n        }\n    }\n    \
+                fn f() {}\n}\n// g\n#[cfg(test)]\nuse h::{\n    i,\n};\nfn j() {}\n";
+    let code: Vec<_> = code(text).map(str::trim).collect();
+    assert_eq!(
+        code,
+        [
+            "mod a;",
+            "use b;",
+            "impl C {",
+            "fn f() {}",
+            "}",
+            "fn j() {}"
+        ]
+    );
 }
 
 /// A word that only some files may have in their code.

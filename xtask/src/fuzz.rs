@@ -4,13 +4,12 @@
 //! counters too, and run. A finding ends it. Dependencies have no counters, so those of the tests
 //! are reused and not built again.
 
-use std::env;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::process::Step;
+use crate::process::{Step, this_program};
 
 /// The readers, which `fuzz/src/target/mod.rs` lists too.
 const TARGETS: [&str; 6] = [
@@ -103,8 +102,7 @@ impl Wanted {
 
 /// Feeds one target after the other, and stops at the first finding.
 pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
-    let this =
-        env::current_exe().map_err(|error| format!("xtask does not know itself: {error}"))?;
+    let this = this_program()?;
     // With the features of the whole workspace, its dependencies are already built.
     Step::new(
         "cargo",

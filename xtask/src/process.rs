@@ -1,9 +1,15 @@
 //! Running other programs, with errors that say which one and what to do.
 
+use std::env;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+/// Returns the path of this program, for cargo to call.
+pub(crate) fn this_program() -> Result<PathBuf, String> {
+    env::current_exe().map_err(|error| format!("xtask does not know itself: {error}"))
+}
 
 /// One program run to its end.
 pub(crate) struct Step {

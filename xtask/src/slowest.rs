@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::process::Step;
+use crate::process::{Step, this_program};
 
 /// The argument with which cargo calls this program, before the test program and its arguments.
 const RUN: &str = "run-tests";
@@ -22,7 +22,7 @@ const LISTED: usize = 20;
 
 /// Runs tests through this program, then reports which took longest.
 pub(crate) fn test(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let this = std::env::current_exe().map_err(|error| format!("xtask is not found: {error}"))?;
+    let this = this_program()?;
     let times = root.join("target/xtask-times");
     // It may not be there.
     fs::remove_dir_all(&times).ok();

@@ -1,5 +1,6 @@
 //! A flow's shape and its training, and the two presets of docs/training.md.
 
+use flawd_core::flow::FlowSpec;
 use flawd_core::permutation::PermutationKind;
 
 use crate::adam::AdamSettings;
@@ -28,6 +29,20 @@ pub struct FlowSettings {
 }
 
 impl FlowSettings {
+    /// Returns the shape of the flow on features of `channels` channels at `scales` scales, which
+    /// look across each other if `cross_scale`.
+    pub fn spec(&self, channels: usize, scales: usize, cross_scale: bool) -> FlowSpec {
+        FlowSpec {
+            channels,
+            hidden: self.hidden,
+            kernels: self.kernels.clone(),
+            clamp: self.clamp,
+            permutation: self.permutation,
+            scales,
+            cross_scale,
+        }
+    }
+
     /// Returns settings that are small and fast to train on a CPU, for edge devices.
     pub fn edge(seed: u64) -> Self {
         Self {

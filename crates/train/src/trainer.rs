@@ -40,6 +40,15 @@ pub struct TrainingSettings {
 }
 
 impl TrainingSettings {
+    /// With exactly this number of epochs, however few the images.
+    pub fn with_epochs(self, epochs: usize) -> Self {
+        Self {
+            epochs,
+            least_steps: 0,
+            ..self
+        }
+    }
+
     /// Returns the steps of an epoch over `images` images.
     pub fn steps_an_epoch(&self, images: usize) -> usize {
         images.div_ceil(self.batch)

@@ -42,15 +42,7 @@ impl Variant {
     /// Returns the shape of the flow for these features.
     pub fn spec(&self, features: &FeatureSet) -> FlowSpec {
         let shapes = features.seen_as(self.view.clone()).shapes();
-        FlowSpec {
-            channels: shapes[0][0],
-            hidden: self.flow.hidden,
-            kernels: self.flow.kernels.clone(),
-            clamp: self.flow.clamp,
-            permutation: self.flow.permutation,
-            scales: shapes.len(),
-            cross_scale: self.cross_scale,
-        }
+        (self.flow).spec(shapes[0][0], shapes.len(), self.cross_scale)
     }
 
     /// Trains on `train` and scores `test`; `observe` is called after every step and may stop it.

@@ -131,10 +131,8 @@ fn head(epochs: usize, seed: u64) -> Variant {
             hidden: 8,
             kernels: vec![1; 8],
             training: TrainingSettings {
-                epochs,
-                least_steps: 0,
                 batch: 5,
-                ..edge.training
+                ..edge.training.with_epochs(epochs)
             },
             ..edge
         },

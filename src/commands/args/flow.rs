@@ -125,11 +125,10 @@ impl FlowArgs {
         set(&mut settings.clamp, self.clamp);
         set(&mut settings.permutation, self.permutation.map(Into::into));
         set(&mut settings.transform, self.transform.map(Into::into));
-        let training = &mut settings.training;
         if let Some(epochs) = self.epochs {
-            training.epochs = epochs;
-            training.least_steps = 0;
+            settings.training = settings.training.with_epochs(epochs);
         }
+        let training = &mut settings.training;
         set(&mut training.batch, self.batch);
         set(&mut training.schedule, self.schedule.map(Into::into));
         let adam = &mut training.adam;

@@ -52,15 +52,7 @@ pub(crate) fn flow_spec(
     plan: &TrainingPlan,
     source: &FeatureSource,
 ) -> Result<FlowSpec, FeaturesError> {
-    Ok(FlowSpec {
-        channels: source.channels()?,
-        hidden: plan.flow.hidden,
-        kernels: plan.flow.kernels.clone(),
-        clamp: plan.flow.clamp,
-        permutation: plan.flow.permutation,
-        scales: SCALES,
-        cross_scale: true,
-    })
+    Ok(plan.flow.spec(source.channels()?, SCALES, true))
 }
 
 /// Returns the threshold for `scores`, as the plan promises it.

@@ -31,7 +31,7 @@ use super::pipeline::channels::log_limit::Throttle;
 use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{DaemonEvent, EventSender};
 use super::pipeline::publish::{CameraReport, DaemonStatus, FirstAttempt};
-use super::pipeline::{self, OpenCamera, OutletPlan};
+use super::pipeline::{self, DeliveryPlan, OpenCamera};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::{Bundle, BundleError};
 use crate::exit_code::Kind;
@@ -328,7 +328,7 @@ impl Daemon {
         };
         let mut threads = Threads::new();
         let mqtt = &self.config.mqtt;
-        let plan = OutletPlan {
+        let plan = DeliveryPlan {
             mqtt: mqtt.clone(),
             journal,
             evidence,

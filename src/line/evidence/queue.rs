@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// Maximum items that may wait. They are written when the daemon ends, within its grace period, and
 /// a small one takes as long as the disk takes to sync: 5 to 50 ms on flash (not measured on every
 /// medium).
-const MOST_EXHIBITS: usize = 32;
+const MOST_ITEMS: usize = 32;
 
 /// The queue, shared by both sides.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub(crate) enum EvidenceRefusal {
 /// The result of waiting for an item.
 pub(crate) enum NextItem {
     /// The oldest item.
-    Exhibit(EvidenceItem),
+    Item(EvidenceItem),
     /// Nothing arrived in time.
     Timeout,
     /// No more will come: there is no sender, and the queue is empty or not to be taken from.
@@ -76,7 +76,7 @@ impl EvidenceQueue {
             .unwrap_or_else(PoisonError::into_inner);
         if has_next(&state) {
             let item = state.queue.pop_front();
-            return NextItem::Exhibit(item.expect("the queue is not empty"));
+            return NextItem::Item(item.expect("the queue is not empty"));
         }
         if state.is_closed {
             return NextItem::Closed;
@@ -162,8 +162,8 @@ impl EvidenceSender {
     pub(crate) fn reserve(&self, weight: usize) -> Option<Reservation<'_>> {
         let queue = self.queue();
         let mut state = queue.lock();
-        let has_room = state.held == 0
-            || (state.held < MOST_EXHIBITS && state.held_bytes + weight <= MOST_BYTES);
+        let has_room =
+            state.held == 0 || (state.held < MOST_ITEMS && state.held_bytes + weight <= MOST_BYTES);
         if !has_room || state.usage.suspended.is_some() {
             drop(state);
             self.refuse(EvidenceRefusal::NotNow);

@@ -130,7 +130,7 @@ impl EvidenceWriter {
         let patience = if is_suspended { self.retry } else { self.sweep };
         let next = self.queue.next(patience, is_suspended);
         let goes_on = !matches!(next, NextItem::Closed);
-        if let NextItem::Exhibit(item) = next {
+        if let NextItem::Item(item) = next {
             self.in_hand = Some(InHand {
                 weight: item.weight(),
                 files: self.pack(item),

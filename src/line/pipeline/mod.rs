@@ -122,7 +122,7 @@ pub struct Delivery {
 }
 
 /// What the second half is built from, besides the cameras.
-pub struct OutletPlan {
+pub struct DeliveryPlan {
     /// The broker.
     pub mqtt: MqttSettings,
     /// Where verdicts are recorded.
@@ -142,10 +142,10 @@ pub struct OutletPlan {
 pub fn start_delivery(
     threads: &mut Threads,
     cameras: &[OpenCamera],
-    plan: OutletPlan,
+    plan: DeliveryPlan,
     events: &EventSender,
 ) -> io::Result<Delivery> {
-    let OutletPlan {
+    let DeliveryPlan {
         mqtt,
         journal,
         evidence,

@@ -58,20 +58,21 @@ pub(crate) fn refusal(path: &Path) -> io::Result<Option<Refusal>> {
     let mut start = Vec::new();
     (&mut file).take(262).read_to_end(&mut start)?;
     file.rewind()?;
-    if start.starts_with(b"PK") {
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
         return Ok(in_archive(file));
     }
-    if start.ends_with(b"ustar") {
+    if start.get(257..) == Some(b"ustar") {
         return Ok(Some(Refusal::Tar));
     }
     let mut reader = BufReader::new(file);
-    Ok((0..MOST_PICKLES)
-        .map_while(|_| match of_one(&mut reader) {
-            Ok(()) => Some(None),
-            Err(Stop::Copies(refusal)) => Some(Some(refusal)),
-            Err(Stop::Unreadable) => None,
-        })
-        .find_map(|refusal| refusal))
+    for _ in 0..MOST_PICKLES {
+        match of_one(&mut reader) {
+            Ok(()) => {}
+            Err(Stop::Copies(refusal)) => return Ok(Some(refusal)),
+            Err(Stop::Unreadable) => break,
+        }
+    }
+    Ok(None)
 }
 
 /// Checks the pickle of an archive, the one that the reader uses.

@@ -146,8 +146,7 @@ impl Machine {
                 self.push(class);
             }
             // STACK_GLOBAL, NEWOBJ, NEWOBJ_EX, REDUCE, BINPERSID
-            0x93 => self.join(2)?,
-            0x81 => self.join(2)?,
+            0x93 | 0x81 => self.join(2)?,
             0x92 => self.join(3)?,
             b'Q' => self.join(1)?,
             b'R' => {

@@ -126,7 +126,7 @@ pub(crate) struct AdmitDeps<S> {
 }
 
 impl<S: Sink> Admit<S> {
-    pub(crate) fn new(rules: AdmitRules, wiring: AdmitDeps<S>) -> Self {
+    pub(crate) fn new(rules: AdmitRules, deps: AdmitDeps<S>) -> Self {
         let AdmitDeps {
             inbox,
             preprocess,
@@ -134,7 +134,7 @@ impl<S: Sink> Admit<S> {
             sink,
             counters,
             events,
-        } = wiring;
+        } = deps;
         let TriggerSettings {
             match_within,
             queue,

@@ -41,7 +41,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
         on_demand: true,
         may_be_idle: false,
     };
-    let wiring = AdmitDeps {
+    let deps = AdmitDeps {
         preprocess: Preprocess::new(settings, inbox.clone()),
         inbox,
         prepared,
@@ -49,7 +49,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
         counters: Counters::default(),
         events: event::channel().0,
     };
-    let mut admit = Admit::new(rules, wiring);
+    let mut admit = Admit::new(rules, deps);
     let received = Moment::now();
     let deadline = Deadline::after(received, Duration::from_secs(1));
     let answer_by = deadline.monotonic - ANSWER_MARGIN;

@@ -82,14 +82,14 @@ pub(crate) struct Record {
     pub(crate) publisher: Publisher,
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
-    keeper: EvidenceSampler,
+    sampler: EvidenceSampler,
     drift: Vec<DriftWatch>,
     /// `None` once no more verdicts will come.
     shadow: Option<Shadow>,
     status: SharedStatus,
     inputs: Receiver<Input>,
     reader: JournalReader,
-    flaws: Throttle,
+    problems: Throttle,
 }
 
 /// The result of [`Record::prepare`]: the stage, and the handles to it.
@@ -142,7 +142,7 @@ impl Record {
             drift: counters.iter().map(|_| DriftWatch::default()).collect(),
             cameras: counters,
             reader: JournalReader::new(&journal),
-            keeper: EvidenceSampler {
+            sampler: EvidenceSampler {
                 evidence,
                 series: journal.id().to_owned(),
             },
@@ -153,7 +153,7 @@ impl Record {
             shadow: Some(shadow.clone()),
             status,
             inputs,
-            flaws: Throttle::new(Duration::from_secs(60)),
+            problems: Throttle::new(Duration::from_secs(60)),
         };
         // A status before the first verdict shows what the last run has left.
         record.note_status(None);
@@ -201,7 +201,7 @@ impl Record {
             Input::Verdict(inspection) => group.push(*inspection),
             Input::Disagreement(disagreement) => {
                 let id = self.journal.id().to_owned();
-                let event = observers::disagreement(*disagreement, &self.keeper, &id, &self.root);
+                let event = observers::disagreement(*disagreement, &self.sampler, &id, &self.root);
                 let stored = Stored::Disagreement(Box::new(event));
                 self.journal.append(None, &stored.to_json());
                 self.commit();
@@ -243,7 +243,7 @@ impl Record {
         let camera = inspection.verdict.camera.clone();
         let seq = self.journal.next_seq(&camera);
         inspection.verdict.seq = seq;
-        inspection.verdict.evidence = self.keeper.keep(&inspection);
+        inspection.verdict.evidence = self.sampler.keep(&inspection);
         let event = Event {
             id: format!("{}-{camera}-{seq}", self.journal.id()),
             source: format!("{}/{camera}", self.root),
@@ -292,7 +292,7 @@ impl Record {
     fn note_status(&self, failing: Option<String>) {
         let mut standing = JournalStatus::of(&self.journal, failing);
         self.metrics.records(&standing.state);
-        standing.evidence = self.keeper.usage();
+        standing.evidence = self.sampler.usage();
         if let Some(evidence) = &standing.evidence {
             self.metrics.evidence(evidence);
         }
@@ -308,7 +308,7 @@ impl Record {
             Verdict::Ng => counters.ng.increment(),
             Verdict::NoDecision(reason) => {
                 counters.no_decision.increment();
-                if let Some(suppressed) = self.flaws.permit() {
+                if let Some(suppressed) = self.problems.permit() {
                     warn!(
                         camera = verdict.camera,
                         seq = verdict.seq,

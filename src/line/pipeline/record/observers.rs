@@ -161,12 +161,12 @@ pub(crate) fn for_shadow(inspection: &Inspection) -> Option<JudgedPart> {
 /// Creates the event of a disagreement. If the verdict was no reason to keep the picture, this is.
 pub(crate) fn disagreement(
     it: Disagreement,
-    keeper: &EvidenceSampler,
+    sampler: &EvidenceSampler,
     journal: &str,
     root: &str,
 ) -> Event<DisagreementData> {
     let kept = it.data.evidence.clone();
-    let evidence = kept.or_else(|| keeper.keep_disagreement(&it));
+    let evidence = kept.or_else(|| sampler.keep_disagreement(&it));
     let (camera, seq) = (&it.data.camera, it.data.seq);
     Event {
         id: format!("{journal}-{camera}-{seq}-shadow"),
