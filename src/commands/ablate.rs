@@ -119,7 +119,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     let mut progress = ProgressLine::new();
     let outcome = ablate(&plan, &runtime, &options, &mut |step| {
         show(&mut progress, &step);
-        stop.control()
+        stop.check()
     });
     drop(progress);
     let ablation = outcome.map_err(|error| match error {

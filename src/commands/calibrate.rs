@@ -70,7 +70,7 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let stop = StopFlag::listen()?;
     let mut observe = |of: CalibrationProgress<'_>| {
         progress.held_out(&of);
-        stop.control()
+        stop.check()
     };
     let trained = |image| bundle.was_trained_on(image);
     let held_out = HeldOut::score(&mut scorer, paths, trained, &mut observe)?;

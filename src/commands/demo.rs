@@ -6,7 +6,6 @@
 //! ```
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -231,7 +230,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
         &args.runtime.session_options(),
         &mut |progress| {
             show(&progress);
-            ControlFlow::Continue(())
+            Ok(())
         },
     )?;
     Ok(summary.calibration)

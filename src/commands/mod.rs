@@ -24,7 +24,6 @@ mod output;
 mod progress;
 
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -33,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use clap::Args;
 use flawd_core::calibration::CalibrationError;
+use flawd_core::interrupted::Interrupted;
 use flawd_onnx::Runtime;
 
 use self::failure::Failure;
@@ -136,11 +136,11 @@ impl StopFlag {
         Ok(Self(stop))
     }
 
-    fn control(&self) -> ControlFlow<()> {
-        if self.0.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+    /// Ends work that asks for this after each of its steps.
+    fn check(&self) -> Result<(), Interrupted> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(Interrupted),
+            false => Ok(()),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
@@ -180,7 +179,7 @@ impl PreparedComparison {
         let mut extract = |paths: Vec<PathBuf>| {
             let mut tell = |step: ExtractionStep| {
                 observe(ComparisonStep::Features(step));
-                ControlFlow::Continue(())
+                Ok(())
             };
             self.source
                 .extract(paths, Repeated::Keep, runtime, options, &mut tell)
@@ -219,7 +218,7 @@ impl PreparedComparison {
             let contender = method.contender(self.seed);
             let mut tell = |step| {
                 observe(ComparisonStep::Trains(method, step));
-                ControlFlow::Continue(())
+                Ok(())
             };
             let scored = contender.scores(&train, &test, &mut tell);
             let scored = scored.map_err(|source| ComparisonError::Method {

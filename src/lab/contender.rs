@@ -1,9 +1,8 @@
 //! Methods that are fitted on good images and then score images: variants of the flow, and
 //! baselines.
 
-use std::ops::ControlFlow;
-
 use flawd_core::flow::SCALES;
+use flawd_core::interrupted::Interrupted;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::FeatureSet;
 use flawd_train::settings::FlowSettings;
@@ -56,7 +55,7 @@ impl Contender {
         &self,
         train: &FeatureSet,
         test: &FeatureSet,
-        observe: &mut dyn FnMut(StepReport) -> ControlFlow<()>,
+        observe: &mut dyn FnMut(StepReport) -> Result<(), Interrupted>,
     ) -> Result<Scored, ContenderError> {
         let seen = |view: &FeatureView| (train.seen_as(view.clone()), test.seen_as(view.clone()));
         let scores = match self {

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::depth::Depth;
+use flawd_core::interrupted::Interrupted;
 
 use super::decode::{self, Samples};
 
@@ -79,12 +79,12 @@ pub enum SetError {
         highest: u16,
     },
     /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// Receives how many pictures of how many were examined, and may stop the examination.
-pub type Observer<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+pub type Observer<'a> = dyn FnMut(usize, usize) -> Result<(), Interrupted> + 'a;
 
 /// Examines all pictures of a set. `asked` is the depth stated by the user. Pictures that cannot be
 /// read are ignored.
@@ -99,9 +99,7 @@ pub fn of_set<'a>(
     let mut survey = Survey::default();
     let total = paths.len();
     for (done, path) in paths.enumerate() {
-        if observe(done, total).is_break() {
-            return Err(SetError::Interrupted);
-        }
+        observe(done, total)?;
         let bytes = decode::read(path);
         if let Ok(samples) = bytes.and_then(|bytes| decode::samples(path, &bytes)) {
             survey.add(path, samples);

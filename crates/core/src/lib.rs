@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod event;
 pub mod flow;
 pub mod image;
+pub mod interrupted;
 pub mod manifest;
 pub mod normalisation;
 pub mod outliers;

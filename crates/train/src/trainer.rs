@@ -5,10 +5,10 @@
 //! uninterrupted one. This module writes no files and prints nothing; its caller saves checkpoints
 //! between epochs and watches the steps.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use flawd_core::flow::{FlowSpec, FlowSpecError};
+use flawd_core::interrupted::Interrupted;
 use flawd_core::random::SplitMix64;
 use flawd_core::transform::FeatureTransform;
 use serde::{Deserialize, Serialize};
@@ -112,11 +112,8 @@ pub enum EpochError {
         step: usize,
     },
     /// The caller asked to stop.
-    #[error("interrupted in epoch {epoch}")]
-    Interrupted {
-        /// The unfinished epoch, from 1.
-        epoch: usize,
-    },
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// The report of a step.
@@ -218,7 +215,7 @@ impl<'a> Trainer<'a> {
     /// run. The state is then that of the middle of an epoch: resume from the last checkpoint.
     pub fn epoch(
         &mut self,
-        mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
+        mut observe: impl FnMut(StepReport) -> Result<(), Interrupted>,
     ) -> Result<&EpochReport, EpochError> {
         let start = Instant::now();
         let epoch = self.epochs.len() + 1;
@@ -243,16 +240,12 @@ impl<'a> Trainer<'a> {
                         StepError::Features(error) => error.into(),
                     })?;
             loss_sum += loss * batch.len() as f64;
-            if observe(StepReport {
+            observe(StepReport {
                 epoch,
                 step,
                 steps,
                 loss,
-            })
-            .is_break()
-            {
-                return Err(EpochError::Interrupted { epoch });
-            }
+            })?;
         }
         self.epochs.push(EpochReport {
             epoch,

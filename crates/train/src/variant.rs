@@ -3,9 +3,8 @@
 //! The scores are those of the trainer's own forward pass: a variant is for comparison, not for
 //! shipping.
 
-use std::ops::ControlFlow;
-
 use flawd_core::flow::FlowSpec;
+use flawd_core::interrupted::Interrupted;
 
 use crate::features::FeatureSet;
 use crate::settings::FlowSettings;
@@ -53,7 +52,7 @@ impl Variant {
         &self,
         train: &FeatureSet,
         test: &FeatureSet,
-        mut observe: impl FnMut(StepReport) -> ControlFlow<()>,
+        mut observe: impl FnMut(StepReport) -> Result<(), Interrupted>,
     ) -> Result<VariantScores, EpochError> {
         let (train, test) = (
             train.seen_as(self.view.clone()),

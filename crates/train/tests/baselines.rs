@@ -1,8 +1,8 @@
 //! The baselines, and variants of the flow, on small made-up features.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
+use flawd_core::interrupted::Interrupted;
 use flawd_train::baseline::{BaselineError, gaussian, neighbour, padim};
 use flawd_train::features::{FeatureCache, FeatureSet, ImageFeatures};
 use flawd_train::settings::FlowSettings;
@@ -146,7 +146,7 @@ fn a_fully_connected_flow_scores_a_defect_higher_and_the_same_seed_the_same() {
     let other = tempfile::tempdir().expect("a folder");
     let test = set(other.path(), &[features(50), defect(50)], FeatureForm::Maps);
     let trained = |seed| {
-        let scored = head(10, seed).scores(&train, &test, |_| ControlFlow::Continue(()));
+        let scored = head(10, seed).scores(&train, &test, |_| Ok(()));
         scored.expect("trained")
     };
     let first = trained(1);
@@ -161,8 +161,8 @@ fn a_variant_stops_when_it_is_told_to() {
     let folder = tempfile::tempdir().expect("a folder");
     let train = set(folder.path(), &good(0..20), FeatureForm::Maps);
     let stopped = head(10, 1).scores(&train, &train, |step| match step.epoch {
-        3 => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
+        3 => Err(Interrupted),
+        _ => Ok(()),
     });
-    assert!(matches!(stopped, Err(EpochError::Interrupted { epoch: 3 })));
+    assert!(matches!(stopped, Err(EpochError::Interrupted(_))));
 }

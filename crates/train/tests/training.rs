@@ -1,9 +1,9 @@
 //! Training runs on small made-up features: what they learn, what they keep, when they stop.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use flawd_core::flow::FlowSpec;
+use flawd_core::interrupted::Interrupted;
 use flawd_core::permutation::PermutationKind;
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use flawd_train::adam::AdamSettings;
@@ -69,9 +69,7 @@ fn settings(epochs: usize) -> TrainingSettings {
 /// Trains until `trainer` is done.
 fn finish(trainer: &mut Trainer) {
     while !trainer.is_finished() {
-        trainer
-            .epoch(|_| ControlFlow::Continue(()))
-            .expect("trained");
+        trainer.epoch(|_| Ok(())).expect("trained");
     }
 }
 
@@ -152,13 +150,12 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     let path = folder.path().join("checkpoint");
     let mut first = new();
     for _ in 0..2 {
-        first.epoch(|_| ControlFlow::Continue(())).expect("trained");
+        first.epoch(|_| Ok(())).expect("trained");
     }
     first.checkpoint("run").save(&path).expect("saved");
-    let stopped = first
-        .epoch(|_| ControlFlow::Break(()))
-        .expect_err("stopped");
-    assert!(matches!(stopped, EpochError::Interrupted { epoch: 3 }));
+    let stopped = first.epoch(|_| Err(Interrupted)).expect_err("stopped");
+    assert!(matches!(stopped, EpochError::Interrupted(_)));
+    assert_eq!(first.epochs().len(), 2);
 
     let mut second = new();
     second.resume(
@@ -201,9 +198,7 @@ fn a_loss_that_is_no_number_stops_the_run_by_name() {
         scales: vec![huge; 3],
     };
     let mut trainer = Trainer::new(spec(), settings(2), &set, &transform).expect("valid");
-    let error = trainer
-        .epoch(|_| ControlFlow::Continue(()))
-        .expect_err("not finite");
+    let error = trainer.epoch(|_| Ok(())).expect_err("not finite");
     assert!(
         error.to_string().contains("not finite in epoch 1, step 1"),
         "{error}"

@@ -136,11 +136,9 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
         .map(PathBuf::as_path)
         .filter(|path| !selection.leaves_out(path))
         .collect();
-    let found_depth = depth::of_set(used.into_iter(), args.depth.depth, &mut |_, _| {
-        stop.control()
-    })
-    .map_err(|error| match error {
-        SetError::Interrupted => Failure::from(error),
+    let found_depth = depth::of_set(used.into_iter(), args.depth.depth, &mut |_, _| stop.check())
+        .map_err(|error| match error {
+        SetError::Interrupted(_) => Failure::from(error),
         error => Failure::usage(error),
     })?;
     if found_depth.is_worth_saying() {
@@ -156,7 +154,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
         &args.runtime.session_options(),
         &mut |of: CalibrationProgress<'_>| {
             progress.held_out(&of);
-            stop.control()
+            stop.check()
         },
     );
     let (bundle, highest) = bundle.map_err(|error| match error {

@@ -132,7 +132,7 @@ pub fn run(args: TrainArgs) -> Outcome {
     let mut printer = Printer::new();
     let outcome = train(&plan, &runtime, &options, &mut |progress| {
         printer.show(&progress);
-        stop.control()
+        stop.check()
     });
     drop(printer);
     let summary = outcome.map_err(|error| match error {

@@ -10,10 +10,10 @@
 //! ablation resumes with the next variant.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use flawd_core::interrupted::Interrupted;
 use flawd_onnx::{Runtime, SessionOptions};
 use flawd_train::features::{CachedFeatureError, FeatureSet};
 use flawd_train::trainer::{EpochError, StepReport};
@@ -97,6 +97,12 @@ pub enum AblationError {
     Interrupted,
 }
 
+impl From<Interrupted> for AblationError {
+    fn from(Interrupted: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
 /// Progress reports of an ablation.
 pub enum AblationStep<'a> {
     /// The images are listed; these other files exist as well, and are not used.
@@ -146,7 +152,7 @@ pub struct At<'a> {
 }
 
 /// Receives progress reports, and may stop the ablation.
-pub type AblationObserver<'a> = dyn FnMut(AblationStep<'_>) -> ControlFlow<()> + 'a;
+pub type AblationObserver<'a> = dyn FnMut(AblationStep<'_>) -> Result<(), Interrupted> + 'a;
 
 /// Trains and scores all variants that have not been kept yet.
 ///
@@ -163,20 +169,16 @@ pub fn ablate(
     let good = plan.good.as_deref().unwrap_or(GOOD);
     let training = dataset::train_good(&plan.data, good)?;
     let left_out = [training.left_out, left_out].concat();
-    if observe(AblationStep::LeftOut(&left_out)).is_break() {
-        return Err(AblationError::Interrupted);
-    }
+    observe(AblationStep::LeftOut(&left_out))?;
     let paths = training.paths.iter().map(PathBuf::as_path);
     let found = depth::of_set(paths, plan.features.depth, &mut |done, total| {
         observe(AblationStep::Depths { done, total })
     })
     .map_err(|error| match error {
-        SetError::Interrupted => AblationError::Interrupted,
+        SetError::Interrupted(interrupted) => interrupted.into(),
         error => AblationError::Depth(error),
     })?;
-    if observe(AblationStep::Depth(&found)).is_break() {
-        return Err(AblationError::Interrupted);
-    }
+    observe(AblationStep::Depth(&found))?;
     let source = FeatureSource::open(&plan.features)?.reading(found.depth);
     let mut extract = |paths: Vec<PathBuf>, repeated: Repeated| {
         let mut tell = |step: ExtractionStep| observe(AblationStep::Features(step));
@@ -292,10 +294,10 @@ impl Bench<'_> {
                 run: &run,
                 was_kept,
             };
-            let control = observe(finished);
+            let observed = observe(finished);
             runs.push((contender, run));
-            if control.is_break() && number + 1 < of {
-                return Err(AblationError::Interrupted);
+            if number + 1 < of {
+                observed?;
             }
         }
         Ok(runs)
@@ -315,7 +317,7 @@ impl Bench<'_> {
         let mut tell = |step| observe(AblationStep::Trains { at, epochs, step });
         let scored = contender.scores(&self.train, &self.test, &mut tell);
         let scored = scored.map_err(|source| match source {
-            ContenderError::Training(EpochError::Interrupted { .. }) => AblationError::Interrupted,
+            ContenderError::Training(EpochError::Interrupted(interrupted)) => interrupted.into(),
             source => AblationError::Variant {
                 variant: at.variant.to_owned(),
                 source,

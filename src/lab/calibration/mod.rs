@@ -9,12 +9,12 @@ mod standing;
 pub use standing::{NotThere, Selection, StandApart};
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
+use flawd_core::interrupted::Interrupted;
 
 use super::picture::Picture;
 use crate::bundle::scorer::Scorer;
@@ -91,22 +91,8 @@ pub struct TrainedOn {
 }
 
 /// Receives progress reports, and may stop the scoring.
-pub type CalibrationObserver<'a> = dyn FnMut(CalibrationProgress<'_>) -> ControlFlow<()> + 'a;
-
-/// The caller asked to stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
-
-fn tell(
-    observe: &mut CalibrationObserver,
-    progress: CalibrationProgress,
-) -> Result<(), Interrupted> {
-    match observe(progress) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Interrupted),
-    }
-}
+pub type CalibrationObserver<'a> =
+    dyn FnMut(CalibrationProgress<'_>) -> Result<(), Interrupted> + 'a;
 
 /// Why held-out images have no scores.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +111,7 @@ pub fn same_pixels(earlier: &Path) -> String {
 }
 
 fn skip(observe: &mut CalibrationObserver, path: &Path, reason: &str) -> Result<(), Interrupted> {
-    tell(observe, CalibrationProgress::Skipped { path, reason })
+    observe(CalibrationProgress::Skipped { path, reason })
 }
 
 /// Scored held-out good images.
@@ -172,7 +158,7 @@ impl HeldOut {
         let mut trained_on: Vec<PathBuf> = Vec::new();
         let mut scored = Vec::with_capacity(total);
         for (done, path) in paths.into_iter().enumerate() {
-            tell(observe, CalibrationProgress::Scored { done, total })?;
+            observe(CalibrationProgress::Scored { done, total })?;
             let picture = match Picture::read(&path, scorer.depth()) {
                 Ok(picture) => picture,
                 Err(error) => {

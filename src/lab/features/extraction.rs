@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use flawd_core::depth::Depth;
@@ -116,18 +115,14 @@ impl<'a> Extraction<'a> {
         paths: Vec<PathBuf>,
         observe: &mut ExtractionObserver,
     ) -> Result<Vec<FeatureImage>, FeaturesError> {
-        let mut tell = |step: ExtractionStep| match observe(step) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(FeaturesError::Interrupted),
-        };
         let total = paths.len();
         let mut images = Vec::with_capacity(total);
         for (number, path) in paths.into_iter().enumerate() {
             match self.extract(&path)? {
                 Ok(image) => images.push(image),
-                Err(reason) => tell(ExtractionStep::Skipped(&SkippedImage { path, reason }))?,
+                Err(reason) => observe(ExtractionStep::Skipped(&SkippedImage { path, reason }))?,
             }
-            tell(ExtractionStep::Done {
+            observe(ExtractionStep::Done {
                 done: number + 1,
                 total,
                 cached: self.cached,

@@ -5,13 +5,13 @@
 //! same picture through the same backbone at the same size finds them. Nothing here knows what the
 //! features are used for.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
+use flawd_core::interrupted::Interrupted;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::filter_bank::{self, filter_bank};
 use flawd_onnx::{
@@ -77,8 +77,14 @@ pub enum FeaturesError {
     Interrupted,
 }
 
+impl From<Interrupted> for FeaturesError {
+    fn from(Interrupted: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
 /// Receives progress reports of an extraction, and may stop it.
-pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> ControlFlow<()> + 'a;
+pub type ExtractionObserver<'a> = dyn FnMut(ExtractionStep<'_>) -> Result<(), Interrupted> + 'a;
 
 /// The bytes of a backbone that have not been examined yet.
 pub struct BackboneFile {

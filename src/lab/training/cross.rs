@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::images::fold;
 use super::session::Session;
 use super::trained::Trained;
-use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress};
 use crate::bundle::GoodImage;
 use crate::files::atomic;
 use crate::files::digest::sha256;
@@ -56,12 +56,12 @@ pub(crate) fn out_of_fold(
             number: number + 1,
             of: folds,
         };
-        tell(observe, begun)?;
+        observe(begun)?;
         let (training, held_out) = fold(images, number, folds);
         let fold = Fold::new(session, number, &training, &held_out)?;
         let kept = match fold.kept()? {
             Some(kept) => {
-                tell(observe, TrainingProgress::FoldKept)?;
+                observe(TrainingProgress::FoldKept)?;
                 kept
             }
             None => fold.score(observe)?,
@@ -73,7 +73,7 @@ pub(crate) fn out_of_fold(
         found.files.push(fold.files);
     }
     let images = images.len();
-    tell(observe, TrainingProgress::OutOfFold { images })?;
+    observe(TrainingProgress::OutOfFold { images })?;
     Ok(found)
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::calibration::CalibrationError;
+use flawd_core::interrupted::Interrupted;
 use flawd_onnx::ExportError;
 use flawd_train::checkpoint::CheckpointError;
 use flawd_train::features::CachedFeatureError;
@@ -177,10 +178,16 @@ impl From<ThresholdError> for TrainingError {
     }
 }
 
+impl From<Interrupted> for TrainingError {
+    fn from(Interrupted: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
 impl From<SetError> for TrainingError {
     fn from(error: SetError) -> Self {
         match error {
-            SetError::Interrupted => Self::Interrupted,
+            SetError::Interrupted(interrupted) => interrupted.into(),
             error => Self::Depth(error),
         }
     }

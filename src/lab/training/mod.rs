@@ -30,12 +30,12 @@ pub use self::train::{TrainingSummary, train};
 pub use error::TrainingError;
 pub use promise::GaveWay;
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::{Calibration, CalibrationMethod};
+use flawd_core::interrupted::Interrupted;
 use flawd_train::settings::FlowSettings;
 use flawd_train::trainer::{EpochReport, StepReport};
 
@@ -162,12 +162,4 @@ pub enum TrainingProgress<'a> {
 }
 
 /// Receives progress reports, and may stop the run.
-pub type TrainingObserver<'a> = dyn FnMut(TrainingProgress<'_>) -> ControlFlow<()> + 'a;
-
-/// Reports progress, and turns a request to stop into [`TrainingError::Interrupted`].
-fn tell(observe: &mut TrainingObserver, progress: TrainingProgress) -> Result<(), TrainingError> {
-    match observe(progress) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(TrainingError::Interrupted),
-    }
-}
+pub type TrainingObserver<'a> = dyn FnMut(TrainingProgress<'_>) -> Result<(), Interrupted> + 'a;

@@ -11,7 +11,7 @@ use flawd_train::features::FeatureSet;
 use flawd_train::network::Flow;
 use flawd_train::trainer::{self, EpochReport, Trainer, TrainingSettings};
 
-use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, tell};
+use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress};
 use crate::files::digest::sha256;
 use crate::lab::features::{FeatureImage, FeatureSource};
 
@@ -48,7 +48,7 @@ impl Run<'_> {
         let checkpoint = &self.checkpoint;
         let settings = self.settings.clone();
         let failed = |kept: usize, source| match source {
-            trainer::EpochError::Interrupted { .. } => TrainingError::Interrupted,
+            trainer::EpochError::Interrupted(interrupted) => interrupted.into(),
             source => TrainingError::Training {
                 source,
                 kept,
@@ -62,12 +62,12 @@ impl Run<'_> {
             held_out: self.held_out,
             parameters: trainer.flow().parameters.len(),
         };
-        tell(observe, started)?;
+        observe(started)?;
         if !self.plan.fresh
             && let Some(found) = Checkpoint::load(checkpoint, &self.fingerprint)?
         {
             trainer.resume(found);
-            tell(observe, TrainingProgress::Resumed(trainer.epochs().len()))?;
+            observe(TrainingProgress::Resumed(trainer.epochs().len()))?;
         }
         let mut saver = Saver {
             run: self,
@@ -85,17 +85,16 @@ impl Run<'_> {
             if saver.is_due() || trainer.is_finished() {
                 saver.save(&trainer)?;
             }
-            if observe(TrainingProgress::Epoch {
+            let finished = TrainingProgress::Epoch {
                 report: &report,
                 of,
                 left,
-            })
-            .is_break()
-            {
+            };
+            if let Err(interrupted) = observe(finished) {
                 if saver.kept < report.epoch {
                     saver.save(&trainer)?;
                 }
-                return Err(TrainingError::Interrupted);
+                return Err(interrupted.into());
             }
         }
         let epochs = trainer.epochs().to_vec();

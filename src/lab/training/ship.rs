@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::cross::OutOfFold;
 use super::session::{Session, calibrate};
 use super::trained::Trained;
-use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress};
 use crate::bundle::{Bundle, Draft, DraftRecord, Thresholds};
 use crate::files::path_text;
 use crate::lab::calibration::HeldOut;
@@ -73,10 +73,7 @@ impl Shipment<'_> {
             self.excluded.to_vec(),
         )?;
         let highest = held_out.highest(&thresholds.calibration);
-        tell(
-            observe,
-            TrainingProgress::Calibrated(&thresholds.calibration),
-        )?;
+        observe(TrainingProgress::Calibrated(&thresholds.calibration))?;
         let golden = own.golden(&thresholds.calibration, self.session.source.depth())?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {

@@ -13,9 +13,7 @@ use super::run::forget;
 use super::session::{Session, flow_spec};
 use super::ship::{Shipment, Shipped};
 use super::trained::Trained;
-use super::{
-    HoldOut, TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, cross, tell,
-};
+use super::{HoldOut, TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, cross};
 use crate::bundle::Draft;
 use crate::lab::dataset;
 use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
@@ -59,7 +57,7 @@ pub fn train(
     let source = FeatureSource::open(&plan.features)?;
     check_size(plan, &source)?;
     let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
-    tell(observe, TrainingProgress::LeftOut(&left_out))?;
+    observe(TrainingProgress::LeftOut(&left_out))?;
     let found = paths.len();
     if found >= LEAST_IMAGES {
         // Detect now rather than after the extraction what not even all of them support.
@@ -71,7 +69,7 @@ pub fn train(
         let mut looked = |done, total| observe(TrainingProgress::Depths { done, total });
         depth::of_set(paths, plan.features.depth, &mut looked)?
     };
-    tell(observe, TrainingProgress::Depth(&found_depth))?;
+    observe(TrainingProgress::Depth(&found_depth))?;
     let source = source.reading(found_depth.depth);
     let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
@@ -86,7 +84,7 @@ pub fn train(
     };
     let gave_way = promise::check(plan, training.len() + held_out.len(), calibrating)?;
     if let Some(gave_way) = &gave_way {
-        tell(observe, TrainingProgress::GaveWay(gave_way))?;
+        observe(TrainingProgress::GaveWay(gave_way))?;
     }
     let session = Session {
         plan,

@@ -12,7 +12,7 @@ use flawd_train::transform;
 
 use super::run::Run;
 use super::session::{Session, flow_spec};
-use super::{TrainingError, TrainingObserver, TrainingProgress, tell};
+use super::{TrainingError, TrainingObserver, TrainingProgress};
 use crate::bundle::scorer::Scorer;
 use crate::bundle::{GoodImage, stress};
 use crate::lab::features::{FeatureImage, SkippedImage};
@@ -105,13 +105,13 @@ impl Trained {
         let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();
-            tell(observe, TrainingProgress::Scored { done, total })?;
+            observe(TrainingProgress::Scored { done, total })?;
             match image.read_again(depth) {
                 Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
                 Err(reason) => {
                     let path = image.path.clone();
                     let skipped = SkippedImage { path, reason };
-                    tell(observe, TrainingProgress::Skipped(&skipped))?;
+                    observe(TrainingProgress::Skipped(&skipped))?;
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Trained {
         }
         stress::check(&mut scorer)?;
         let difference = self.difference(session, &good)?;
-        tell(observe, TrainingProgress::Exported { difference })?;
+        observe(TrainingProgress::Exported { difference })?;
         if difference.is_nan() || difference > EXPORT_TOLERANCE {
             return Err(TrainingError::ExportDiffers {
                 difference,
