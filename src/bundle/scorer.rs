@@ -11,7 +11,7 @@ use flawd_core::image::{RgbImage, Size};
 use flawd_core::manifest::GoldenRecord;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
 use flawd_core::quality::{self, Measured};
-use flawd_onnx::{Model, ModelError, Prediction, Runtime, SessionOptions};
+use flawd_onnx::{Execution, Model, ModelError, Prediction};
 
 use super::{Bundle, BundleError};
 use crate::pictures::decode::DecodeError;
@@ -134,14 +134,9 @@ impl Scorer {
     ///
     /// # Errors
     /// If the model cannot be loaded, or its input size is not that of the manifest.
-    pub fn open(
-        bundle: &Bundle,
-        runtime: &Runtime,
-        options: &SessionOptions,
-    ) -> Result<Self, ScorerError> {
+    pub fn open(bundle: &Bundle, execution: Execution) -> Result<Self, ScorerError> {
         let stated = &bundle.manifest().model;
-        let scorer =
-            bundle.load_model(|path| Self::load(path, stated.geometry, runtime, options))?;
+        let scorer = bundle.load_model(|path| Self::load(path, stated.geometry, execution))?;
         let scorer = scorer.reading(stated.depth);
         if scorer.model.input_size() != stated.input {
             return Err(ScorerError::InputSize {
@@ -159,10 +154,9 @@ impl Scorer {
     pub fn load(
         model: &Path,
         geometry: Geometry,
-        runtime: &Runtime,
-        options: &SessionOptions,
+        execution: Execution,
     ) -> Result<Self, ScorerError> {
-        let model = Model::load(runtime, model, options)?;
+        let model = Model::load(execution, model)?;
         let preprocessor = Preprocessor::new(model.input_size(), geometry);
         let tensor = vec![0; preprocessor.tensor_len()];
         Ok(Self {

@@ -117,7 +117,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     let plan = args.plan().map_err(Failure::usage)?;
     let stop = StopFlag::listen()?;
     let mut progress = ProgressLine::new();
-    let outcome = ablate(&plan, &runtime, &options, &mut |step| {
+    let outcome = ablate(&plan, runtime.with(&options), &mut |step| {
         show(&mut progress, &step);
         stop.check()
     });

@@ -226,8 +226,7 @@ fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibrat
     };
     let summary = train(
         &plan,
-        runtime,
-        &args.runtime.session_options(),
+        runtime.with(&args.runtime.session_options()),
         &mut |progress| {
             show(&progress);
             Ok(())
@@ -309,7 +308,7 @@ fn watch_line(args: &DemoArgs, line: SyntheticLine) -> anyhow::Result<Tally> {
 /// first good part.
 fn draw_overlays(args: &DemoArgs, runtime: &Runtime, tally: &Tally) -> anyhow::Result<usize> {
     let bundle = Bundle::open(&args.out.join("bundle"))?;
-    let mut scorer = Scorer::open(&bundle, runtime, &args.runtime.session_options())?;
+    let mut scorer = Scorer::open(&bundle, runtime.with(&args.runtime.session_options()))?;
     let examples = tally.examples();
     for &(index, truth) in &examples {
         let part = tally.line().part(index);

@@ -149,6 +149,6 @@ impl StopFlag {
 fn open(bundle: &Path, args: &RuntimeArgs) -> Result<(Bundle, Scorer), Failure> {
     let bundle = Bundle::open(bundle).map_err(Failure::config)?;
     let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
-    let scorer = Scorer::open(&bundle, &runtime, &args.session_options());
+    let scorer = Scorer::open(&bundle, runtime.with(&args.session_options()));
     Ok((bundle, scorer.map_err(Failure::config)?))
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
-use flawd_onnx::{FeatureChoice, Runtime, SessionOptions};
+use flawd_onnx::{Execution, FeatureChoice};
 use flawd_train::features::CachedFeatureError;
 use flawd_train::trainer::StepReport;
 
@@ -172,8 +172,7 @@ impl PreparedComparison {
         &self,
         images: &[ImageRow],
         folder: &Path,
-        runtime: &Runtime,
-        options: &SessionOptions,
+        execution: Execution,
         observe: &mut dyn FnMut(ComparisonStep),
     ) -> Result<Comparison, ComparisonError> {
         let mut extract = |paths: Vec<PathBuf>| {
@@ -182,7 +181,7 @@ impl PreparedComparison {
                 Ok(())
             };
             self.source
-                .extract(paths, Repeated::Keep, runtime, options, &mut tell)
+                .extract(paths, Repeated::Keep, execution, &mut tell)
         };
         let train = extract(self.training.clone())?;
         if train.len() < self.training.len() {

@@ -28,8 +28,8 @@ use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use flawd_import::{Checkpoint, CheckpointError};
 use flawd_onnx::efficientnet::{EfficientNet, EfficientNetError, GraphOptions, Padding, StateDict};
 use flawd_onnx::{
-    Backbone, BackboneError, ExportError, FeatureChoice, FeatureError, FeatureSpec, Runtime,
-    SessionOptions, model_graph,
+    Backbone, BackboneError, Execution, ExportError, FeatureChoice, FeatureError, FeatureSpec,
+    model_graph,
 };
 use jiff::Timestamp;
 
@@ -256,14 +256,13 @@ impl ImportedModel {
         mut draft: Draft,
         (images, depth): (Vec<PathBuf>, Option<Depth>),
         (promise, selection): (&PromiseTarget, &Selection),
-        runtime: &Runtime,
-        options: &SessionOptions,
+        execution: Execution,
         observe: &mut calibration::CalibrationObserver,
     ) -> Result<(Bundle, String), ImportError> {
         let geometry = Geometry::default();
         let model = draft.write_model(&self.model)?;
         let (images, excluded) = selection.apply(images)?;
-        let scorer = Scorer::load(&model, geometry, runtime, options)?;
+        let scorer = Scorer::load(&model, geometry, execution)?;
         let mut scorer = scorer.reading(depth);
         stress::check(&mut scorer)?;
         let held_out = HeldOut::score(&mut scorer, images, |_| false, observe)?;

@@ -145,8 +145,7 @@ fn a_picture_that_is_gone_is_left_out_for_every_method() {
         .run(
             &rows,
             data(),
-            &runtime,
-            &SessionOptions::default(),
+            runtime.with(&SessionOptions::default()),
             &mut |step| {
                 if let ComparisonStep::Features(ExtractionStep::Skipped(image)) = step {
                     skipped.push(image.path.clone());

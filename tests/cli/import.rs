@@ -109,7 +109,7 @@ fn score_of_the_trainer(checkpoint: &Path, image: &Path, backbone: &Path) -> f64
     };
     let graph = flawd_onnx::feature_graph(&backbone, &features).expect("a graph");
     let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
-    let extractor = FeatureExtractor::load(&runtime, &graph, &SessionOptions::default());
+    let extractor = FeatureExtractor::load(runtime.with(&SessionOptions::default()), &graph);
     let maps = extractor
         .and_then(|mut extractor| extractor.run(&tensor(image)))
         .expect("features");
@@ -140,7 +140,7 @@ fn the_model_of_either_publication_scores_as_the_trainer_does() {
         assert!(finished.stdout.contains("no bundle"), "{}", finished.stdout);
         let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
         let path = workshop.path("model.onnx");
-        let model = Model::load(&runtime, &path, &SessionOptions::default());
+        let model = Model::load(runtime.with(&SessionOptions::default()), &path);
         let mut model = model.expect("it is one");
         let expected =
             score_of_the_trainer(&published(name), &image, &workshop.path("backbone.onnx"));

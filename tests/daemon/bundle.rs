@@ -82,7 +82,7 @@ fn train(name: &str, size: &str, settings: &[&str]) -> PathBuf {
 pub(crate) fn scorer() -> (Bundle, Scorer) {
     let bundle = Bundle::open(path()).unwrap();
     let runtime = Runtime::load(None).unwrap();
-    let scorer = Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap();
+    let scorer = Scorer::open(&bundle, runtime.with(&SessionOptions::default())).unwrap();
     (bundle, scorer)
 }
 

@@ -24,7 +24,7 @@ struct Expected {
 fn expected(folder: &Path, pictures: &Path) -> (String, Expected) {
     let bundle = Bundle::open(folder).unwrap();
     let runtime = Runtime::load(None).unwrap();
-    let mut scorer = Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap();
+    let mut scorer = Scorer::open(&bundle, runtime.with(&SessionOptions::default())).unwrap();
     let scores = fs::read_dir(pictures).unwrap().map(|entry| {
         let entry = entry.unwrap();
         let image = decode_file(&entry.path(), None).unwrap();

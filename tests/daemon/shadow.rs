@@ -41,7 +41,7 @@ fn model(threshold: f32) -> Arc<LoadedModel> {
 fn scorer() -> Scorer {
     let bundle = Bundle::open(bundle::other()).unwrap();
     let runtime = Runtime::load(None).unwrap();
-    Scorer::open(&bundle, &runtime, &SessionOptions::default()).unwrap()
+    Scorer::open(&bundle, runtime.with(&SessionOptions::default())).unwrap()
 }
 
 /// The tests' pictures.
@@ -204,7 +204,7 @@ fn a_camera_with_its_own_region_is_looked_at_there() {
     let runtime = Runtime::load(None).unwrap();
     let file = Bundle::open(bundle::other()).unwrap().model_path();
     let options = SessionOptions::default();
-    let mut scorer = Scorer::load(&file, region(48), &runtime, &options).unwrap();
+    let mut scorer = Scorer::load(&file, region(48), runtime.with(&options)).unwrap();
     let expected = scorer.score(picture).unwrap().score;
     let (shadow, received) = start(camera(Some(region(48))), Some(model(-1e9)));
     shadow.offer(judged(1, picture, Verdict::Ok));

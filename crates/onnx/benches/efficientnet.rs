@@ -52,7 +52,7 @@ fn main() {
         intra_threads: 1,
         ..SessionOptions::default()
     };
-    let load = |path: &Path| Model::load(&runtime, path, &options).expect("a model");
+    let load = |path: &Path| Model::load(runtime.with(&options), path).expect("a model");
     let image: Vec<u8> = Random(9)
         .many(side * side * 3)
         .map(|x| (127.5 + 127.0 * x) as u8)

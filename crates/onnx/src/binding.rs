@@ -10,8 +10,7 @@ use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::{Tensor, TensorElementType};
 
 use crate::features::IMAGE;
-use crate::runtime::Runtime;
-use crate::session::{ModelError, SessionOptions, Source, fixed_shape, open};
+use crate::session::{Execution, ModelError, Source, fixed_shape, open};
 
 /// A session with one image input and `float32` outputs, all of fixed shape.
 pub(crate) struct Binding {
@@ -24,12 +23,8 @@ pub(crate) struct Binding {
 
 impl Binding {
     /// Opens a session and allocates its buffers.
-    pub(crate) fn open(
-        runtime: &Runtime,
-        source: &Source<'_>,
-        options: &SessionOptions,
-    ) -> Result<Self, ModelError> {
-        let session = open(runtime, source, options)?;
+    pub(crate) fn open(execution: Execution, source: &Source<'_>) -> Result<Self, ModelError> {
+        let session = open(execution, source)?;
         let wrong = |what: String| ModelError::WrongKind {
             path: source.path(),
             what,

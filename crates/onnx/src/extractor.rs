@@ -7,8 +7,7 @@ use flawd_core::image::Size;
 use ndarray::Array3;
 
 use crate::binding::Binding;
-use crate::runtime::Runtime;
-use crate::session::{ModelError, SessionOptions, Source};
+use crate::session::{Execution, ModelError, Source};
 
 /// A session over a [`feature_graph`](crate::feature_graph).
 pub struct FeatureExtractor {
@@ -21,13 +20,9 @@ impl FeatureExtractor {
     ///
     /// # Errors
     /// If ONNX Runtime rejects it, or it is not a feature graph.
-    pub fn load(
-        runtime: &Runtime,
-        graph: &[u8],
-        options: &SessionOptions,
-    ) -> Result<Self, ModelError> {
+    pub fn load(execution: Execution, graph: &[u8]) -> Result<Self, ModelError> {
         let name = Path::new("the feature graph");
-        let binding = Binding::open(runtime, &Source::Bytes(name, graph), options)?;
+        let binding = Binding::open(execution, &Source::Bytes(name, graph))?;
         let shapes: Option<Vec<[usize; 3]>> = binding
             .outputs()
             .map(|(_, shape)| match shape {

@@ -37,5 +37,5 @@ pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
 pub use model::{Model, Prediction};
 pub use provider::{CudaOptions, Provider, TensorRtOptions, UnknownProvider};
 pub use runtime::{LIBRARY_VARIABLE, Runtime, RuntimeError};
-pub use session::{ModelError, SessionOptions};
+pub use session::{Execution, ModelError, SessionOptions};
 pub use shapes::ShapeError;

@@ -8,8 +8,7 @@ use flawd_core::image::Size;
 
 use crate::binding::Binding;
 use crate::names::{ANOMALY_MAP, SCORE};
-use crate::runtime::Runtime;
-use crate::session::{ModelError, SessionOptions, Source};
+use crate::session::{Execution, ModelError, Source};
 
 /// A session over a [`model_graph`](crate::model_graph).
 pub struct Model {
@@ -33,12 +32,8 @@ impl Model {
     ///
     /// # Errors
     /// If the file is unreadable, damaged or not a flawd model, or a provider is unavailable.
-    pub fn load(
-        runtime: &Runtime,
-        path: &Path,
-        options: &SessionOptions,
-    ) -> Result<Self, ModelError> {
-        let binding = Binding::open(runtime, &Source::File(path), options)?;
+    pub fn load(execution: Execution, path: &Path) -> Result<Self, ModelError> {
+        let binding = Binding::open(execution, &Source::File(path))?;
         let outputs: Vec<_> = binding.outputs().collect();
         let map_size = match outputs[..] {
             [(SCORE, &[1]), (ANOMALY_MAP, &[1, 1, height, width])] => Size::new(height, width),
@@ -55,7 +50,7 @@ impl Model {
             path: path.to_owned(),
             source,
         })?;
-        let provider = options.providers[0].name();
+        let provider = execution.options.providers[0].name();
         Ok(Self {
             binding,
             map_size,

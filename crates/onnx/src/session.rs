@@ -106,6 +106,31 @@ pub enum ModelError {
     Map(#[from] AnomalyMapError),
 }
 
+/// What runs a model: the loaded library, and on which device with which settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Execution<'a> {
+    runtime: &'a Runtime,
+    /// Providers and threads.
+    pub options: &'a SessionOptions,
+}
+
+impl<'a> Execution<'a> {
+    /// Returns the same library with other options.
+    pub fn with(self, options: &'a SessionOptions) -> Self {
+        Self { options, ..self }
+    }
+}
+
+impl Runtime {
+    /// Returns what runs models with these options.
+    pub fn with<'a>(&'a self, options: &'a SessionOptions) -> Execution<'a> {
+        Execution {
+            runtime: self,
+            options,
+        }
+    }
+}
+
 /// Where a model's bytes are.
 pub(crate) enum Source<'a> {
     /// In a file, which ONNX Runtime reads.
@@ -123,9 +148,8 @@ impl Source<'_> {
 
 /// Opens a session.
 pub(crate) fn open(
-    runtime: &Runtime,
+    Execution { runtime, options }: Execution,
     source: &Source<'_>,
-    options: &SessionOptions,
 ) -> Result<Session, ModelError> {
     if let Source::File(path) = source {
         // ONNX Runtime's own message for a file that it cannot read does not say why.

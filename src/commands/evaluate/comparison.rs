@@ -111,7 +111,12 @@ pub(crate) fn compare(
     };
     let options = args.session_options();
     comparing
-        .run(&report.images, &report.data, &runtime, &options, &mut show)
+        .run(
+            &report.images,
+            &report.data,
+            runtime.with(&options),
+            &mut show,
+        )
         .map_err(failure)
 }
 

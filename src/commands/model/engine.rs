@@ -180,7 +180,7 @@ fn build(
     let begun = Instant::now();
     let mut elapsed = None;
     let mut was_built = false;
-    let opened = open_scorer(bundle, runtime, options, Some(engines), &mut || {
+    let opened = open_scorer(bundle, runtime.with(options), Some(engines), &mut || {
         was_built = true;
         let what = "Building the engine; TensorRT does not say how far it is";
         elapsed = Some(Elapsed::start(what.to_owned()));

@@ -150,8 +150,7 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
         draft,
         (paths, found_depth.depth),
         (&promise, &selection),
-        &runtime,
-        &args.runtime.session_options(),
+        runtime.with(&args.runtime.session_options()),
         &mut |of: CalibrationProgress<'_>| {
             progress.held_out(&of);
             stop.check()

@@ -130,7 +130,7 @@ pub fn run(args: TrainArgs) -> Outcome {
     let cache = plan.features.cache.clone();
     let stop = StopFlag::listen()?;
     let mut printer = Printer::new();
-    let outcome = train(&plan, &runtime, &options, &mut |progress| {
+    let outcome = train(&plan, runtime.with(&options), &mut |progress| {
         printer.show(&progress);
         stop.check()
     });

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use flawd_core::interrupted::Interrupted;
-use flawd_onnx::{Runtime, SessionOptions};
+use flawd_onnx::Execution;
 use flawd_train::features::{CachedFeatureError, FeatureSet};
 use flawd_train::trainer::{EpochError, StepReport};
 use flawd_train::variant::Variant;
@@ -160,8 +160,7 @@ pub type AblationObserver<'a> = dyn FnMut(AblationStep<'_>) -> Result<(), Interr
 /// [`AblationError`]; finished runs are kept in the plan's cache.
 pub fn ablate(
     plan: &AblationPlan,
-    runtime: &Runtime,
-    options: &SessionOptions,
+    execution: Execution,
     observe: &mut AblationObserver,
 ) -> Result<Ablation, AblationError> {
     let TestSet { samples, left_out } = TestSet::open(&plan.data, plan.good.as_deref())?;
@@ -182,7 +181,7 @@ pub fn ablate(
     let source = FeatureSource::open(&plan.features)?.reading(found.depth);
     let mut extract = |paths: Vec<PathBuf>, repeated: Repeated| {
         let mut tell = |step: ExtractionStep| observe(AblationStep::Features(step));
-        source.extract(paths, repeated, runtime, options, &mut tell)
+        source.extract(paths, repeated, execution, &mut tell)
     };
     let train = extract(training.paths, Repeated::LeaveOut)?;
     let paths = samples.iter().map(|sample| sample.path.clone()).collect();

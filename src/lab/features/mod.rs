@@ -15,8 +15,8 @@ use flawd_core::interrupted::Interrupted;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::filter_bank::{self, filter_bank};
 use flawd_onnx::{
-    Backbone, BackboneError, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec, ModelError,
-    Runtime, SessionOptions, feature_graph,
+    Backbone, BackboneError, Execution, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec,
+    ModelError, feature_graph,
 };
 use flawd_train::features::{CachedFeatureError, FeatureCache, FeatureSet};
 
@@ -196,12 +196,15 @@ impl FeatureSource {
         &self,
         paths: Vec<PathBuf>,
         repeated: Repeated,
-        runtime: &Runtime,
-        options: &SessionOptions,
+        execution: Execution,
         observe: &mut ExtractionObserver,
     ) -> Result<Vec<FeatureImage>, FeaturesError> {
-        let extractor = FeatureExtractor::load(runtime, &self.graph, options)?;
-        let computed_by = format!("{} {:?}", env!("CARGO_PKG_VERSION"), options.providers);
+        let extractor = FeatureExtractor::load(execution, &self.graph)?;
+        let computed_by = format!(
+            "{} {:?}",
+            env!("CARGO_PKG_VERSION"),
+            execution.options.providers
+        );
         Extraction::new(self, extractor, computed_by, repeated).run(paths, observe)
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::flow::{FlowSpec, SCALES};
-use flawd_onnx::{Runtime, SessionOptions};
+use flawd_onnx::Execution;
 use flawd_train::trainer::TrainingSettings;
 
 use super::run::fingerprint;
@@ -14,8 +14,7 @@ use crate::lab::features::{FeatureImage, FeatureSource, FeaturesError};
 /// What all flows of a session share.
 pub(crate) struct Session<'a> {
     pub(crate) plan: &'a TrainingPlan,
-    pub(crate) runtime: &'a Runtime,
-    pub(crate) options: &'a SessionOptions,
+    pub(crate) execution: Execution<'a>,
     pub(crate) source: &'a FeatureSource,
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flawd_core::calibration::Calibration;
-use flawd_onnx::{ExportError, ModelTooLarge, Runtime, SessionOptions};
+use flawd_onnx::{Execution, ExportError, ModelTooLarge};
 use flawd_train::trainer::EpochReport;
 
 use super::images::{shuffle, split};
@@ -48,8 +48,7 @@ const LEAST_IMAGES: usize = 2;
 /// [`TrainingError`]; what was extracted and trained so far is kept in the plan's cache.
 pub fn train(
     plan: &TrainingPlan,
-    runtime: &Runtime,
-    options: &SessionOptions,
+    execution: Execution,
     observe: &mut TrainingObserver,
 ) -> Result<TrainingSummary, TrainingError> {
     // Detect obstacles to the bundle now rather than after the training.
@@ -72,7 +71,7 @@ pub fn train(
     observe(TrainingProgress::Depth(&found_depth))?;
     let source = source.reading(found_depth.depth);
     let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
-    let images = source.extract(paths, Repeated::LeaveOut, runtime, options, &mut extraction)?;
+    let images = source.extract(paths, Repeated::LeaveOut, execution, &mut extraction)?;
     let skipped = found - images.len();
     if images.len() < LEAST_IMAGES {
         return Err(TrainingError::TooFewImages(images.len()));
@@ -88,8 +87,7 @@ pub fn train(
     }
     let session = Session {
         plan,
-        runtime,
-        options,
+        execution,
         source: &source,
     };
     let _locks = lock(&session, &training)?;

@@ -101,7 +101,7 @@ impl Trained {
     ) -> Result<Examination, TrainingError> {
         let geometry = session.plan.features.geometry;
         let depth = session.source.depth();
-        let mut scorer = Scorer::load(model, geometry, session.runtime, session.options)?;
+        let mut scorer = Scorer::load(model, geometry, session.execution)?;
         let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();

@@ -244,7 +244,7 @@ impl Daemon {
     /// [`DaemonError::Scorer`].
     pub fn load_bare_model(&self) -> Result<Model, DaemonError> {
         let bundle = &self.bundles[&self.config.cameras[0].models.bundle];
-        let scorer = Scorer::open(bundle, &self.runtime, &self.config.inference.session)?;
+        let scorer = Scorer::open(bundle, self.runtime.with(&self.config.inference.session))?;
         Ok(scorer.into_model())
     }
 

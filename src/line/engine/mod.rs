@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
-use flawd_onnx::{Provider, Runtime, SessionOptions, TensorRtOptions};
+use flawd_onnx::{Execution, Provider, SessionOptions, TensorRtOptions};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tracing::{info, warn};
@@ -109,18 +109,17 @@ struct EngineRecord {
 /// [`EngineOpenError`] for the model or its engine.
 pub fn open_scorer(
     bundle: &Bundle,
-    runtime: &Runtime,
-    options: &SessionOptions,
+    execution: Execution,
     engines: Option<&Engines>,
     building: &mut dyn FnMut(),
 ) -> Result<Scorer, EngineOpenError> {
-    let (Some(engines), Some(tensorrt)) = (engines, tensorrt(options)) else {
-        return Ok(Scorer::open(bundle, runtime, options)?);
+    let (Some(engines), Some(tensorrt)) = (engines, tensorrt(execution.options)) else {
+        return Ok(Scorer::open(bundle, execution)?);
     };
     let key = engines.key(bundle.manifest().model.digest, tensorrt);
     engines.load(&key, &bundle.model_path(), building, |folder| {
-        let options = with_engine_folder(options, folder);
-        Ok(Scorer::open(bundle, runtime, &options)?)
+        let options = with_engine_folder(execution.options, folder);
+        Ok(Scorer::open(bundle, execution.with(&options))?)
     })
 }
 

@@ -207,7 +207,8 @@ impl<'a> Loader<'a> {
             progress(LoadStep::BuildingEngine(bundle.folder()));
         };
         let engines = self.engines.as_ref();
-        let scorer = engine::open_scorer(bundle, self.runtime, options, engines, &mut building)?;
+        let scorer =
+            engine::open_scorer(bundle, self.runtime.with(options), engines, &mut building)?;
         if let Some(begun) = begun {
             (self.progress)(LoadStep::EngineBuilt(bundle.folder(), begun.elapsed()));
         }

@@ -17,7 +17,7 @@ use crate::reference::average_pool;
 
 fn extractor(spec: &FeatureSpec, opset: i64) -> FeatureExtractor {
     let graph = feature_graph(&backbone(opset), spec).expect("a graph");
-    FeatureExtractor::load(&runtime(), &graph, &SessionOptions::default()).expect("a session")
+    FeatureExtractor::load(runtime().with(&SessionOptions::default()), &graph).expect("a session")
 }
 
 fn check(spec: &FeatureSpec, expected: impl Fn(&[Array3<f64>; 2]) -> Array3<f64>) {

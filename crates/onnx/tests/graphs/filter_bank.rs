@@ -38,8 +38,8 @@ fn features(picture: impl Fn(usize, usize) -> [u8; 3]) -> [Array3<f32>; 3] {
         normalisation: backbone.normalisation().expect("the metadata says it"),
     };
     let graph = feature_graph(&backbone, &spec).expect("a feature graph");
-    let mut extractor =
-        FeatureExtractor::load(&runtime(), &graph, &SessionOptions::default()).expect("a session");
+    let mut extractor = FeatureExtractor::load(runtime().with(&SessionOptions::default()), &graph)
+        .expect("a session");
     let bytes: Vec<u8> = (0..SIZE.area())
         .flat_map(|place| picture(place / SIZE.width, place % SIZE.width))
         .collect();

@@ -68,7 +68,8 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
     let image = image(spec.size, 9);
     let options = SessionOptions::default();
     let graph = feature_graph(&backbone, &spec).expect("a graph");
-    let mut extractor = FeatureExtractor::load(&runtime(), &graph, &options).expect("a session");
+    let mut extractor =
+        FeatureExtractor::load(runtime().with(&options), &graph).expect("a session");
     let features = extractor.run(&image).expect("features");
     let all = || features.iter().flatten().map(|&x| f64::from(x));
     let expected = all().map(|x| x * x / 2.0).sum::<f64>() / all().count() as f64;
@@ -106,7 +107,7 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, model.expect("a graph")).expect("a file");
-    let mut model = Model::load(&runtime(), &path, &options).expect("a model");
+    let mut model = Model::load(runtime().with(&options), &path).expect("a model");
     let found = f64::from(model.run(&image).expect("a prediction").score);
     assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}");
 }

@@ -90,7 +90,10 @@ fn export_with(
 }
 
 fn load(bytes: &[u8]) -> Result<Model, ModelError> {
-    Model::load(&runtime(), &file(bytes).path, &SessionOptions::default())
+    Model::load(
+        runtime().with(&SessionOptions::default()),
+        &file(bytes).path,
+    )
 }
 
 /// Compares the exported model with the reference on one image.
@@ -337,9 +340,8 @@ fn a_file_of_another_kind_is_refused() {
         Err(ModelError::Damaged { .. })
     ));
     let nowhere = Model::load(
-        &runtime(),
+        runtime().with(&SessionOptions::default()),
         "/nowhere/m.onnx".as_ref(),
-        &SessionOptions::default(),
     );
     assert!(matches!(nowhere, Err(ModelError::Unreadable { .. })));
 }
@@ -376,7 +378,7 @@ fn a_provider_that_cannot_be_had_is_an_error_that_names_it() {
             providers,
             ..SessionOptions::default()
         };
-        Model::load(&runtime(), &model.path, &options)
+        Model::load(runtime().with(&options), &model.path)
     };
     assert!(matches!(with(&[]), Err(ModelError::NoProvider)));
     for name in ["cuda", "tensorrt"] {
