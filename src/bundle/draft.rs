@@ -14,7 +14,6 @@ use tempfile::TempDir;
 
 use super::golden::{self, GoldenInput};
 use super::{Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable};
-use crate::files::atomic::{self, sync_folder};
 use crate::files::digest::sha256;
 
 /// A bundle under construction, in a folder beside its destination. Dropping it leaves nothing
@@ -83,7 +82,8 @@ impl Draft {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<Digest, BundleError> {
-        atomic::write(&self.folder.path().join(name), bytes).map_err(not_writable(&self.target))?;
+        flawd_files::write(&self.folder.path().join(name), bytes)
+            .map_err(not_writable(&self.target))?;
         Ok(sha256(bytes))
     }
 
@@ -108,9 +108,11 @@ impl Draft {
         });
         self.write(MANIFEST, manifest.to_string().as_bytes())?;
         let place = || -> io::Result<()> {
-            sync_folder(folder)?;
+            flawd_files::sync_folder(folder)?;
             replace(&self.target, folder)?;
-            self.target.parent().map_or(Ok(()), sync_folder)
+            self.target
+                .parent()
+                .map_or(Ok(()), flawd_files::sync_folder)
         };
         place().map_err(not_writable(&self.target))?;
         Bundle::open(&self.target)

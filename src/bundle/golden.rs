@@ -8,7 +8,6 @@ use flawd_core::image::RgbImage;
 use flawd_core::manifest::GoldenRecord;
 
 use super::{BundleError, not_writable};
-use crate::files::atomic;
 use crate::files::digest::sha256;
 use crate::pictures::encode;
 
@@ -69,7 +68,7 @@ pub(crate) fn write(
         let digest = sha256(&bytes);
         let [a, b, c, d, ..] = digest.bytes();
         let file = format!("{a:02x}{b:02x}{c:02x}{d:02x}.png");
-        atomic::write(&folder.join(&file), &bytes).map_err(&failed)?;
+        flawd_files::write(&folder.join(&file), &bytes).map_err(&failed)?;
         Ok(GoldenRecord {
             file,
             digest,

@@ -23,7 +23,6 @@ use flawd_core::image::RgbImage;
 use flawd_core::manifest::{GoldenRecord, Manifest, ManifestError, MetricsRecord, ModelRecord};
 use jiff::Timestamp;
 
-use crate::files::atomic;
 use crate::files::digest::{sha256, sha256_file};
 use crate::pictures::decode::{self, DecodeError};
 use seal::Seal;
@@ -371,7 +370,7 @@ impl Bundle {
         let path = self.folder.join(MANIFEST);
         let failed = not_writable(&self.folder);
         let text = manifest.to_string();
-        atomic::write(&path, text.as_bytes()).map_err(failed)?;
+        flawd_files::write(&path, text.as_bytes()).map_err(failed)?;
         self.digest = sha256(text.as_bytes());
         self.manifest = manifest;
         Ok(())

@@ -7,9 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use flawd_files::WholeFile;
 use serde::Serialize;
-
-use crate::files::atomic::WholeFile;
 
 /// A file to be written at the end.
 pub(crate) struct OutputFile<'a> {

@@ -1,7 +1,6 @@
-//! Files on disk: written whole, digested, cached, and named in text. Nothing here knows their
+//! Files on disk: digested, cached, and named in text. Nothing here knows their
 //! contents.
 
-pub mod atomic;
 pub mod cache;
 pub mod digest;
 pub mod directories;

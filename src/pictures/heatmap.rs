@@ -4,8 +4,8 @@
 //! looks calm and two pictures can be compared. Whatever is at most as unusual as a part at the
 //! threshold keeps its own colours; from there to eight times as much, yellow turns to red.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use flawd_core::anomaly::AnomalyMap;
 use flawd_core::image::{CHANNELS, RgbImage};
@@ -63,11 +63,7 @@ pub fn save_overlay(
         path: path.to_owned(),
         source,
     })?;
-    let write = || {
-        fs::create_dir_all(path.parent().unwrap_or(path))?;
-        fs::write(path, bytes)
-    };
-    write().map_err(|source| OverlayError::Write {
+    flawd_files::write(path, &bytes).map_err(|source| OverlayError::Write {
         path: path.to_owned(),
         source,
     })

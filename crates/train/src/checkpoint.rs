@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use flawd_files::WholeFile;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::adam::Adam;
 use crate::epoch::EpochReport;
-use crate::whole_file;
 
 /// The state from which a training run resumes.
 pub struct Checkpoint {
@@ -96,16 +96,15 @@ impl CheckpointView<'_> {
             (MEAN, Vector::new(&self.adam.mean)),
             (SQUARE, Vector::new(&self.adam.square)),
         ];
-        let write =
-            |partial: &Path| match safetensors::serialize_to_file(tensors, Some(metadata), partial)
-            {
-                Err(SafeTensorError::IoError(error)) => Err(error),
-                written => {
-                    written.expect("three vectors under distinct names");
-                    Ok(())
-                }
-            };
-        whole_file::write(path, write).map_err(|source| CheckpointError::Io {
+        let write = || {
+            let file = WholeFile::create(path)?;
+            match safetensors::serialize_to_file(tensors, Some(metadata), file.draft()) {
+                Err(SafeTensorError::IoError(error)) => return Err(error),
+                written => written.expect("three vectors under distinct names"),
+            }
+            file.finish()
+        };
+        write().map_err(|source| CheckpointError::Io {
             action: "write",
             path: path.to_owned(),
             source,

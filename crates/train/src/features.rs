@@ -20,7 +20,6 @@ use serde::Deserialize;
 
 use crate::maps::{Maps, Scales};
 use crate::view::FeatureView;
-use crate::whole_file;
 
 /// Feature maps of one image, `[channels, height, width]` per scale.
 pub type ImageFeatures = [Array3<f32>; SCALES];
@@ -121,12 +120,10 @@ impl FeatureCache {
                 source,
             }
         })?;
-        whole_file::write(&path, |partial| fs::write(partial, bytes)).map_err(|source| {
-            CachedFeatureError::Io {
-                action: "write",
-                path: path.clone(),
-                source,
-            }
+        flawd_files::write(&path, &bytes).map_err(|source| CachedFeatureError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
         })
     }
 }

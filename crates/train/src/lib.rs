@@ -26,4 +26,3 @@ mod matrix;
 pub mod network;
 mod subnet;
 mod upsample;
-mod whole_file;

@@ -6,7 +6,6 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::atomic;
 use crate::files::digest::sha256;
 use crate::lab::comparison::Contender;
 use crate::lab::evaluation::metrics::ImageMetrics;
@@ -115,7 +114,7 @@ impl KeptRuns {
     pub(crate) fn keep(&self, contender: &Contender, run: &SavedRun) -> Result<(), KeptError> {
         let path = self.path(contender);
         let text = serde_json::to_string_pretty(run).expect("numbers and names");
-        atomic::write(&path, text.as_bytes()).map_err(|source| KeptError::Io {
+        flawd_files::write(&path, text.as_bytes()).map_err(|source| KeptError::Io {
             action: "write",
             path: path.clone(),
             source,

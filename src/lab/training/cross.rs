@@ -22,7 +22,6 @@ use super::session::Session;
 use super::trained::Trained;
 use super::{TrainingError, TrainingObserver, TrainingProgress};
 use crate::bundle::GoodImage;
-use crate::files::atomic;
 use crate::files::digest::sha256;
 use crate::lab::calibration::HeldOut;
 use crate::lab::features::FeatureImage;
@@ -243,7 +242,7 @@ impl<'a> Fold<'a> {
     fn keep(&self, kept: &KeptFold) -> Result<(), TrainingError> {
         let text = toml::to_string(kept).expect("plain numbers");
         let path = &self.files.scores;
-        atomic::write(path, text.as_bytes()).map_err(failed("write", path))
+        flawd_files::write(path, text.as_bytes()).map_err(failed("write", path))
     }
 }
 

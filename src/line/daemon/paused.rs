@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::files::atomic;
-
 /// The file.
 #[derive(Debug)]
 pub(crate) struct PausedFile(PathBuf);
@@ -44,10 +42,10 @@ impl PausedFile {
     pub(crate) fn write<'a>(&self, cameras: impl Iterator<Item = &'a str>) -> io::Result<()> {
         let text: String = cameras.flat_map(|name| [name, "\n"]).collect();
         if !text.is_empty() {
-            return atomic::write(&self.0, text.as_bytes());
+            return flawd_files::write(&self.0, text.as_bytes());
         }
         match fs::remove_file(&self.0) {
-            Ok(()) => self.0.parent().map_or(Ok(()), atomic::sync_folder),
+            Ok(()) => self.0.parent().map_or(Ok(()), flawd_files::sync_folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }

@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use flawd_files::sync_folder;
+
 use super::name;
-use crate::files::atomic::sync_folder;
 
 /// The holder of a lock on this file writes to the folder.
 const LOCK: &str = ".lock";

@@ -48,6 +48,11 @@ impl WholeFile {
         Ok(Self { path, file })
     }
 
+    /// Returns where its bytes are until then, for a writer that takes a path.
+    pub fn draft(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Puts the file in its place, once its bytes are on the disk.
     ///
     /// # Errors
@@ -90,7 +95,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the names in a folder as durable as the files.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// If the folder cannot be opened, or the disk reports an error.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
