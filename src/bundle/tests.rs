@@ -250,7 +250,7 @@ fn what_is_no_bundle_is_not_overwritten() {
         ));
     }
     let below_a_file = file.join("bundle");
-    let error = Draft::begin(&below_a_file).expect_err("a file is no folder");
+    let error = Draft::begin(&below_a_file).expect_err("a file is not a folder");
     assert!(matches!(error, BundleError::NotWritable { .. }), "{error}");
     assert_eq!(names_in(parent.path()), ["bundle"]);
 }

@@ -11,44 +11,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use flawd_core::anomaly::MapKind;
-use flawd_core::calibration::Calibration;
 use flawd_core::event::VerdictData;
-use flawd_core::image::Size;
-use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{FeatureChoice, Runtime};
-use flawd_train::settings::FlowSettings;
+use flawd_onnx::{Execution, Runtime};
 
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
 use crate::bundle::Bundle;
 use crate::bundle::scorer::Scorer;
-use crate::demo::{DaemonProcess, EmbeddedBroker, Promise, Sighting, Subscriber, Tally};
-use crate::lab::calibration;
-use crate::lab::features::FeaturePlan;
-use crate::lab::training::{HoldOut, TrainingPlan, TrainingProgress, train};
-use crate::line::config::{Camera, Config, Inference, Mqtt, Station, Synthetic};
+use crate::demo::{
+    DaemonProcess, EmbeddedBroker, GOOD_PARTS, Promise, SIZE, STATION, Scenario, Sighting,
+    Subscriber, Tally,
+};
+use crate::lab::training::{TrainingProgress, train};
+use crate::line::config::Inference;
 use crate::logging::{self, Log};
 use crate::pictures::heatmap::save_overlay;
+use crate::synthetic::SyntheticLine;
 use crate::synthetic::dataset::{DatasetOptions, write_dataset};
-use crate::synthetic::{SyntheticLine, SyntheticOptions};
-
-const SIZE: Size = Size::new(256, 256);
-
-/// Good parts for training, some of them for calibration.
-const GOOD_PARTS: u64 = 400;
-
-/// Share of the good parts used for calibration: enough for [`FALSE_REJECT_RATE`].
-const HOLD_OUT: f64 = 0.25;
-
-const FALSE_REJECT_RATE: f64 = 0.02;
-
-const DEFECT_RATE: f64 = 0.3;
-
-const STATION: &str = "demo";
-
-const CAMERA: &str = "line";
 
 /// The generated configuration.
 const CONFIG_FILE: &str = "flawd.toml";
@@ -112,37 +92,36 @@ pub fn run(args: DemoArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     prepare(&args.out)?;
 
+    let scenario = Scenario {
+        out: args.out,
+        seed: args.seed,
+        parts: args.parts,
+        rate: args.rate,
+        epochs: args.epochs as usize,
+    };
     println!(
         "1. {GOOD_PARTS} good parts of a synthetic line → {}",
-        args.out.join("parts").display()
+        scenario.images().display()
     );
-    let parts = DatasetOptions {
-        size: SIZE,
-        seed: args.seed,
-        train_good: GOOD_PARTS,
-        test_good: 0,
-        test_each_defect: 0,
-    };
-    write_dataset(&args.out.join("parts"), &parts)?;
+    write_dataset(&scenario.images(), &scenario.good_parts())?;
 
     println!("2. Training on them, on features of flawd's own filter bank");
-    let calibration = train_on_parts(&args, &runtime)?;
+    let options = args.runtime.session_options();
+    let training = scenario.training();
+    let summary = train(&training, runtime.with(&options), &mut |progress| {
+        show(&progress);
+        Ok(())
+    })?;
+    let calibration = summary.calibration;
     println!("   promise: {}", calibration.promise());
 
-    let line = SyntheticLine::new(SyntheticOptions {
-        size: SIZE,
-        // A separate line: none of these parts was trained on.
-        seed: args.seed.wrapping_add(1),
-        defect_rate: DEFECT_RATE,
-    })?;
-    let tally = watch_line(&args, line)?;
-
-    let overlays = draw_overlays(&args, &runtime, &tally)?;
+    let tally = watch_line(&scenario, inference(&args.runtime))?;
+    let overlays = draw_overlays(&scenario, runtime.with(&options), &tally)?;
     let report = tally.report();
     println!("\n{report}");
     println!(
         "  heatmaps           {overlays:>6} in {}",
-        args.out.join(HEATMAPS).display()
+        scenario.out.join(HEATMAPS).display()
     );
     println!(
         "  took               {:>6.0} s",
@@ -190,51 +169,6 @@ fn prepare(out: &Path) -> anyhow::Result<()> {
     .with_context(|| format!("cannot write {}", mark.display()))
 }
 
-/// Trains, exports and calibrates; the bundle is written to `OUT/bundle`.
-fn train_on_parts(args: &DemoArgs, runtime: &Runtime) -> anyhow::Result<Calibration> {
-    let edge = FlowSettings::edge(args.seed);
-    let plan = TrainingPlan {
-        images: args.out.join("parts"),
-        features: FeaturePlan {
-            backbone: None,
-            choice: FeatureChoice::default(),
-            size: SIZE,
-            geometry: Geometry::default(),
-            depth: None,
-            cache: args.out.join("cache"),
-        },
-        map: MapKind::default(),
-        flow: FlowSettings {
-            hidden: 48,
-            kernels: vec![3; 3],
-            training: edge.training.with_epochs(args.epochs as usize),
-            ..edge
-        },
-        hold_out: HoldOut::Share(HOLD_OUT),
-        promise: calibration::PromiseTarget {
-            false_reject_rate: FALSE_REJECT_RATE,
-            accept_achievable: false,
-        },
-        // The training pictures of a synthetic line are all of good parts.
-        selection: calibration::Selection {
-            accept_outliers: true,
-            ..calibration::Selection::default()
-        },
-        fresh: false,
-        out: args.out.join("bundle"),
-        name: "demo".to_owned(),
-    };
-    let summary = train(
-        &plan,
-        runtime.with(&args.runtime.session_options()),
-        &mut |progress| {
-            show(&progress);
-            Ok(())
-        },
-    )?;
-    Ok(summary.calibration)
-}
-
 fn show(progress: &TrainingProgress) {
     match progress {
         TrainingProgress::Split {
@@ -259,27 +193,29 @@ fn show(progress: &TrainingProgress) {
 }
 
 /// Starts broker and daemon and prints the verdicts as they arrive.
-fn watch_line(args: &DemoArgs, line: SyntheticLine) -> anyhow::Result<Tally> {
+fn watch_line(scenario: &Scenario, inference: Inference) -> anyhow::Result<Tally> {
     let broker = EmbeddedBroker::start()?;
     println!("3. An MQTT broker on {}", broker.address());
-    let config = args.out.join(CONFIG_FILE);
-    let text = toml::to_string(&daemon_config(args, &line, &broker))
+    let config = scenario.out.join(CONFIG_FILE);
+    let text = toml::to_string(&scenario.config(inference, broker.address()))
         .context("cannot write the configuration as TOML")?;
     fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
 
     let mut subscriber = Subscriber::connect(broker.address(), &format!("flawd/{STATION}"))?;
-    let mut daemon = DaemonProcess::start(&config, &args.out.join("daemon.log"))?;
+    let log = scenario.out.join("daemon.log");
+    let mut daemon = DaemonProcess::start(&config, &log)?;
     println!(
         "4. flawd run -c {} (process {}) watches {} unseen parts; a subscriber sees:",
         config.display(),
         daemon.id(),
-        args.parts
+        scenario.parts
     );
-    let mut tally = Tally::new(line, args.parts);
+    let line = SyntheticLine::new(scenario.line())?;
+    let mut tally = Tally::new(line, scenario.parts);
     let mut last_seen = Instant::now();
     while !tally.is_complete() {
         if let Some(data) = subscriber.next_verdict(LOOK_INTERVAL)? {
-            let sighting = sighting(&data)?;
+            let sighting = Sighting::try_from(&data)?;
             println!("{}", describe(&data, &tally, &sighting));
             tally.add(sighting);
             last_seen = Instant::now();
@@ -300,95 +236,44 @@ fn watch_line(args: &DemoArgs, line: SyntheticLine) -> anyhow::Result<Tally> {
     }
     bail!(
         "no verdict for {SILENCE_LIMIT:?}; the daemon's log is {}",
-        args.out.join("daemon.log").display()
+        log.display()
     )
 }
 
 /// Draws overlays that show where parts are unusual: one detected part per kind of defect, and the
 /// first good part.
-fn draw_overlays(args: &DemoArgs, runtime: &Runtime, tally: &Tally) -> anyhow::Result<usize> {
-    let bundle = Bundle::open(&args.out.join("bundle"))?;
-    let mut scorer = Scorer::open(&bundle, runtime.with(&args.runtime.session_options()))?;
+fn draw_overlays(
+    scenario: &Scenario,
+    execution: Execution,
+    tally: &Tally,
+) -> anyhow::Result<usize> {
+    let bundle = Bundle::open(&scenario.bundle())?;
+    let mut scorer = Scorer::open(&bundle, execution)?;
     let examples = tally.examples();
     for &(index, truth) in &examples {
         let part = tally.line().part(index);
         let map = scorer.score(&part.image)?.anomaly_map;
         let name = truth.map_or("good", |kind| kind.name());
-        let path = args
-            .out
-            .join(HEATMAPS)
-            .join(format!("{name}-{index:06}.png"));
+        let file = format!("{name}-{index:06}.png");
+        let path = scenario.out.join(HEATMAPS).join(file);
         let threshold = bundle.calibration().threshold();
         save_overlay(&path, &part.image, scorer.geometry(), &map, threshold)?;
     }
     Ok(examples.len())
 }
 
-/// Returns the daemon's configuration: the synthetic line, the bundle and the broker.
-fn daemon_config(args: &DemoArgs, line: &SyntheticLine, broker: &EmbeddedBroker) -> Config {
-    let SyntheticOptions {
-        size,
-        seed,
-        defect_rate,
-    } = *line.options();
-    let source = Synthetic {
-        seed,
-        rate: Some(args.rate),
-        parts: Some(args.parts),
-        defect_rate: Some(defect_rate),
-        size: Some(size),
-        ..Synthetic::default()
-    };
-    let camera = Camera {
-        synthetic: Some(source),
-        ..Camera::default()
-    };
-    Config {
-        station: Station {
-            name: Some(STATION.to_owned()),
-            // Relative paths are relative to the configuration's folder.
-            state: Some("state".into()),
-            ..Station::default()
-        },
-        inference: Inference {
-            bundle: Some("bundle".into()),
-            onnxruntime: args.runtime.onnxruntime.as_deref().map(absolute),
-            providers: args
-                .runtime
-                .provider
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            threads: args.runtime.threads,
-            ..Inference::default()
-        },
-        camera: [(CAMERA.to_owned(), camera)].into(),
-        mqtt: Mqtt {
-            host: broker.address().ip().to_string(),
-            port: Some(broker.address().port()),
-            required_at_start: true,
-            ..Mqtt::default()
-        },
-        log: Log::default(),
-        ..Config::default()
+/// Returns how the daemon runs the model: as the training did.
+fn inference(args: &RuntimeArgs) -> Inference {
+    Inference {
+        onnxruntime: args.onnxruntime.as_deref().map(absolute),
+        providers: args.provider.iter().map(ToString::to_string).collect(),
+        threads: args.threads,
+        ..Inference::default()
     }
 }
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn sighting(data: &VerdictData) -> anyhow::Result<Sighting> {
-    let part = data.part_id.as_deref().context("a verdict names no part")?;
-    let index = part
-        .parse()
-        .with_context(|| format!("the part id `{part}` is not a number"))?;
-    Ok(Sighting {
-        seq: data.seq,
-        index,
-        verdict: data.verdict,
-        latency_ms: data.latency_ms.total,
-    })
 }
 
 /// Returns a line for one verdict, with the truth beside it.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use flawd_core::calibration::Calibration;
+use flawd_core::event::VerdictData;
 use flawd_core::verdict::Verdict;
 
 use crate::synthetic::{DefectKind, SyntheticLine};
@@ -26,6 +27,26 @@ pub struct Sighting {
     pub verdict: Verdict,
     /// From the picture to the verdict.
     pub latency_ms: f64,
+}
+
+/// A verdict that is not about a part of a synthetic line, whose part ids are positions.
+#[derive(Debug, thiserror::Error)]
+#[error("a verdict names the part {0:?}, which is not a position on the line")]
+pub struct UnknownPart(Option<String>);
+
+impl TryFrom<&VerdictData> for Sighting {
+    type Error = UnknownPart;
+
+    fn try_from(data: &VerdictData) -> Result<Self, UnknownPart> {
+        let part = data.part_id.as_deref();
+        let index = part.and_then(|part| part.parse().ok());
+        Ok(Self {
+            seq: data.seq,
+            index: index.ok_or_else(|| UnknownPart(part.map(str::to_owned)))?,
+            verdict: data.verdict,
+            latency_ms: data.latency_ms.total,
+        })
+    }
 }
 
 /// Split conformal calibration in numbers: of `calibration` held-out scores, the `rank`-th smallest
@@ -212,7 +233,7 @@ impl DemoSummary {
             failures.push("the sequence numbers have a gap".to_owned());
         }
         if self.undecided > 0 {
-            failures.push(format!("{} verdicts are no decision", self.undecided));
+            failures.push(format!("{} verdicts have no decision", self.undecided));
         }
         let KindCount { put_in, found } = self.total();
         if (found as f64) < DETECTION_BAR * put_in as f64 {
@@ -399,7 +420,7 @@ mod tests {
         assert!(
             undecided
                 .failures(PROMISE)
-                .contains(&"1 verdicts are no decision".to_owned())
+                .contains(&"1 verdicts have no decision".to_owned())
         );
     }
 

@@ -110,7 +110,7 @@ fn every_defect_changes_the_picture_where_its_mask_says() {
             );
             assert!(
                 inside < 128 * 128 / 20,
-                "{kind} {index}: {inside} pixels are no small defect"
+                "{kind} {index}: {inside} pixels are not a small defect"
             );
         }
     }

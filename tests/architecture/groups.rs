@@ -34,7 +34,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
                     "synthetic",
                 ],
             ),
-            ("demo", &["synthetic"]),
+            ("demo", &["lab", "line", "synthetic"]),
             (
                 "commands",
                 &[

@@ -3,6 +3,7 @@
 mod groups;
 mod modules;
 mod operations;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -371,7 +371,7 @@ fn a_device_is_never_replaced_by_a_file() {
         use std::os::unix::fs::FileTypeExt;
         let is_device = || fs::metadata(device).is_ok_and(|it| it.file_type().is_char_device());
         if !is_device() {
-            eprintln!("SKIPPED {device}, which is no device here");
+            eprintln!("SKIPPED {device}, which is not a device here");
             continue;
         }
         flawd(["backbone", "filter-bank", "--out", device])

@@ -402,8 +402,8 @@ fn a_threshold_that_cannot_be_promised_and_a_camera_that_is_not_there_are_refuse
         matches!(source, CalibrationError::TooFewScores { .. }),
         "{source}"
     );
-    let nobody = models.recalibrated(Some("z"), 0.5).unwrap_err().to_string();
-    assert_eq!(nobody, "there is no camera `z`; there are a");
+    let unknown = models.recalibrated(Some("z"), 0.5).unwrap_err().to_string();
+    assert_eq!(unknown, "there is no camera `z`; there are a");
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn a_mistake_ends_with_its_own_code_although_nobody_can_be_told() {
     let mut command = station.command("run");
     let daemon = command.stderr(writer).spawn().unwrap();
     drop(command);
-    assert_eq!(end(daemon).code(), Some(78), "nobody reads");
+    assert_eq!(end(daemon).code(), Some(78), "the log is not read");
     drop(full);
 
     let (gone, writer) = small_pipe();
@@ -116,7 +116,7 @@ fn a_mistake_ends_with_its_own_code_although_nobody_can_be_told() {
     let mut command = station.command("run");
     let daemon = command.stderr(writer).spawn().unwrap();
     drop(command);
-    assert_eq!(end(daemon).code(), Some(78), "nobody is there");
+    assert_eq!(end(daemon).code(), Some(78), "the reader is gone");
 }
 
 #[test]

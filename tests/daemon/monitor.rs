@@ -101,7 +101,7 @@ fn a_running_daemon_answers_for_its_health_and_describes_every_metric() {
     }
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0));
-    assert!(TcpStream::connect(address).is_err(), "nobody listens");
+    assert!(TcpStream::connect(address).is_err(), "it does not listen");
 }
 
 /// The broker is missing, and no verdict is requested.

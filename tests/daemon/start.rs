@@ -78,7 +78,7 @@ fn a_missing_library_ends_with_78_and_says_how_to_get_it() {
 fn a_wrong_library_ends_with_78_and_is_named() {
     let station = station();
     let wrong = station.folder().join("libonnxruntime.so");
-    fs::write(&wrong, "this is no library").unwrap();
+    fs::write(&wrong, "not a library").unwrap();
     let text = fs::read_to_string(station.configuration()).unwrap();
     let text = text.replace("[camera", "onnxruntime = \"libonnxruntime.so\"\n[camera");
     fs::write(station.configuration(), text).unwrap();

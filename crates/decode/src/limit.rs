@@ -35,7 +35,7 @@ pub(super) fn max_file_bytes() -> u64 {
 pub(super) fn admit(size: Size) -> Result<(), Problem> {
     if size.area() == 0 {
         return Err(Problem::Damaged(format!(
-            "its header says {size} pixels, which is no picture"
+            "its header says {size} pixels, which is not a picture"
         )));
     }
     let limit = max_megapixels();

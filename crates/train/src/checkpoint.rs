@@ -259,7 +259,7 @@ mod tests {
         let path = folder.path().join("run.checkpoint");
         assert!(
             Checkpoint::load(&path, "run 1")
-                .expect("no file is no error")
+                .expect("a missing file is not an error")
                 .is_none()
         );
         save(&path);

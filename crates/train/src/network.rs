@@ -72,7 +72,7 @@ impl Flow {
     /// flow's, or their numbers of samples from each other, or if scales are linked and a map is
     /// not half the size of the one before.
     pub fn forward(&self, input: Scales<Maps>) -> (Latents, Trace) {
-        assert_eq!(input.len(), self.spec.scales, "one map a scale");
+        assert_eq!(input.len(), self.spec.scales, "one map per scale");
         let mut log_det = vec![0.0; input[0].dim().1];
         let mut maps = input;
         let mut blocks = Vec::with_capacity(self.permutations.len());

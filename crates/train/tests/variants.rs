@@ -108,7 +108,7 @@ fn the_inverse_of_every_variant_gives_its_input_back() {
 }
 
 #[test]
-fn a_flow_without_links_is_one_flow_a_scale() {
+fn a_flow_without_links_is_one_flow_per_scale() {
     let whole = flow(spec(3, false));
     let input = input(3);
     let (latents, _) = whole.forward(input.clone());

@@ -147,7 +147,7 @@ fn fusion(base: &Variant) -> Vec<Entry> {
     };
     vec![
         flow("cross-scale", base.clone()),
-        flow("one flow a scale", unlinked),
+        flow("one flow per scale", unlinked),
         flow("concatenated after resizing", concatenated),
     ]
 }

@@ -65,55 +65,71 @@ pub fn evaluate<E>(
     splits: Splits,
     mut observe: impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
 ) -> Result<Evaluation, E> {
-    let calibration = bundle.calibration();
-    let relative = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
-    let has_masks = test.samples.iter().any(|sample| !sample.masks.is_empty());
-    let mut tally = Tally::default();
-    let mut files = FileList::default();
-    let mut masks_used = MaskUse::default();
-    let mut seen_in_training = 0;
-    let mut images = Vec::new();
-    let mut skipped = Vec::new();
+    let mut pass = Pass {
+        bundle,
+        folder,
+        has_masks: test.samples.iter().any(|sample| !sample.masks.is_empty()),
+        tally: Tally::default(),
+        files: FileList::default(),
+        masks: MaskUse::default(),
+        seen_in_training: 0,
+        images: Vec::new(),
+        skipped: Vec::new(),
+    };
     for sample in &test.samples {
-        let mut skip = |path: &Path, error: SampleError| {
-            skipped.push(SkippedRow {
-                path: relative(path),
-                error: with_causes(&error),
-            });
-            observe(EvaluationStep::Skipped {
-                path,
-                error: &error,
-            })
-        };
+        pass.sample(scorer, sample, &mut observe)?;
+    }
+    Ok(pass.summarise(scorer, test, splits))
+}
+
+/// What is known after some of the images.
+struct Pass<'a> {
+    bundle: &'a Bundle,
+    folder: &'a Path,
+    /// Whether any defect of the set has a mask; without one, nothing is known about places.
+    has_masks: bool,
+    tally: Tally,
+    files: FileList,
+    masks: MaskUse,
+    seen_in_training: usize,
+    images: Vec<ImageRow>,
+    skipped: Vec<SkippedRow>,
+}
+
+impl Pass<'_> {
+    /// Scores one image, or reports why it cannot be used.
+    fn sample<E>(
+        &mut self,
+        scorer: &mut Scorer,
+        sample: &Sample,
+        observe: &mut impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (picture, prediction) = match score(scorer, sample) {
             Ok(scored) => scored,
-            Err(error) => {
-                skip(&sample.path, error)?;
-                continue;
-            }
+            Err(error) => return self.skip(&sample.path, &error, observe),
         };
         let truth = match truth_of(scorer, sample, &picture.image) {
-            _ if !has_masks => None,
+            _ if !self.has_masks => None,
             Ok(truth) => truth,
             Err(Unusable { path, error }) => {
-                skip(path, *error)?;
+                self.skip(path, &error, observe)?;
                 None
             }
         };
-        let was_seen = picture.is_any(|digest| bundle.was_trained_on(digest));
-        seen_in_training += usize::from(was_seen);
-        let masks = truth.iter().flat_map(|truth| &truth.files);
-        let own = (picture.file, sample.path.as_path());
-        for (digest, path) in std::iter::once(&own).chain(masks) {
-            files.add(*digest, &relative(path));
+        let was_seen = picture.is_any(|digest| self.bundle.was_trained_on(digest));
+        self.seen_in_training += usize::from(was_seen);
+        self.files.add(picture.file, self.relative(&sample.path));
+        for (digest, path) in truth.iter().flat_map(|truth| &truth.files) {
+            self.files.add(*digest, self.relative(path));
         }
         let truth = truth.as_ref().map(|truth| &truth.pixels);
         if let Some(truth) = truth.filter(|_| sample.is_defect()) {
-            masks_used.add(truth);
+            self.masks.add(truth);
         }
-        tally.add(sample, &prediction, truth);
-        images.push(ImageRow {
-            path: relative(&sample.path),
+        self.tally.add(sample, &prediction, truth);
+        let calibration = self.bundle.calibration();
+        self.images.push(ImageRow {
+            path: self.relative(&sample.path).to_owned(),
             kind: sample.kind.clone(),
             score: prediction.score,
             p_value: calibration.p_value(prediction.score),
@@ -124,51 +140,72 @@ pub fn evaluate<E>(
             image: &picture.image,
             prediction: &prediction,
             truth,
-        })?;
+        })
     }
-    let manifest = bundle.manifest();
-    let good = tally.good_scores().to_vec();
-    let calibrated = |score: &&f32| {
-        let scores = calibration.scores();
-        scores.binary_search_by(|it| it.total_cmp(score)).is_ok()
-    };
-    let scored_in_calibration = good.iter().filter(calibrated).count();
-    let (overall, defect_types) = tally.metrics(calibration);
-    // The scores of a cross-calibration come from other models: they are not exchangeable with
-    // these, and there is no bound to keep.
-    let is_bound = calibration.method().promises_a_bound();
-    Ok(Evaluation {
-        bundle: manifest.name.clone(),
-        version: manifest.version.to_string(),
-        model: manifest.model.digest,
-        provider: scorer.provider().to_owned(),
-        flawd: env!("CARGO_PKG_VERSION"),
-        data: folder.to_owned(),
-        files: files.digest(),
-        overall,
-        threshold: calibration.threshold(),
-        promised_false_reject_rate: calibration.alpha(),
-        asked_false_reject_rate: calibration.asked(),
-        expected_false_rejects: (is_bound && !good.is_empty()).then(|| {
-            let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
-            expected_false_rejects(n, rejected, good.len())
-        }),
-        kept_promise: if is_bound {
-            kept_promise(calibration, &good, splits)
-        } else {
-            Vec::new()
-        },
-        calibration_method: calibration.method(),
-        masks: masks_used,
-        seen_in_training,
-        scored_in_calibration,
-        golden: golden(bundle, scorer),
-        defect_types,
-        images,
-        skipped,
-        left_out: left_out(folder, test),
-        comparison: None,
-    })
+
+    fn skip<E>(
+        &mut self,
+        path: &Path,
+        error: &SampleError,
+        observe: &mut impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.skipped.push(SkippedRow {
+            path: self.relative(path).to_owned(),
+            error: with_causes(error),
+        });
+        observe(EvaluationStep::Skipped { path, error })
+    }
+
+    /// Returns a path within the evaluated folder.
+    fn relative<'b>(&self, path: &'b Path) -> &'b Path {
+        path.strip_prefix(self.folder).unwrap_or(path)
+    }
+
+    fn summarise(self, scorer: &mut Scorer, test: &TestSet, splits: Splits) -> Evaluation {
+        let manifest = self.bundle.manifest();
+        let calibration = self.bundle.calibration();
+        let good = self.tally.good_scores().to_vec();
+        let calibrated = |score: &&f32| {
+            let scores = calibration.scores();
+            scores.binary_search_by(|it| it.total_cmp(score)).is_ok()
+        };
+        let scored_in_calibration = good.iter().filter(calibrated).count();
+        let (overall, defect_types) = self.tally.metrics(calibration);
+        // The scores of a cross-calibration come from other models: they are not exchangeable with
+        // these, and there is no bound to keep.
+        let is_bound = calibration.method().promises_a_bound();
+        Evaluation {
+            bundle: manifest.name.clone(),
+            version: manifest.version.to_string(),
+            model: manifest.model.digest,
+            provider: scorer.provider().to_owned(),
+            flawd: env!("CARGO_PKG_VERSION"),
+            data: self.folder.to_owned(),
+            files: self.files.digest(),
+            overall,
+            threshold: calibration.threshold(),
+            promised_false_reject_rate: calibration.alpha(),
+            asked_false_reject_rate: calibration.asked(),
+            expected_false_rejects: (is_bound && !good.is_empty()).then(|| {
+                let (n, rejected) = (calibration.n(), calibration.rejected_ranks());
+                expected_false_rejects(n, rejected, good.len())
+            }),
+            kept_promise: match is_bound {
+                true => kept_promise(calibration, &good, splits),
+                false => Vec::new(),
+            },
+            calibration_method: calibration.method(),
+            masks: self.masks,
+            seen_in_training: self.seen_in_training,
+            scored_in_calibration,
+            golden: golden(self.bundle, scorer),
+            defect_types,
+            images: self.images,
+            skipped: self.skipped,
+            left_out: left_out(self.folder, test),
+            comparison: None,
+        }
+    }
 }
 
 /// Returns what was not used, within the evaluated folder.

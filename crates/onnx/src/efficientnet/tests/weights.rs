@@ -69,7 +69,7 @@ fn renamed_to_timm(key: &str) -> String {
     }
     let words: Vec<&str> = module.splitn(5, '.').collect();
     let ["features", stage, index, "block", inside] = words[..] else {
-        panic!("{key} is no tensor of a block");
+        panic!("{key} is not a tensor of a block");
     };
     let table: &[_] = if stage == "1" { &FIRST } else { &OTHERS };
     let new = rename(table, inside).unwrap_or_else(|| panic!("{key} has an unknown part"));

@@ -208,7 +208,7 @@ fn the_answer_to_an_earlier_record_does_not_lift_a_refusal() {
     outbox.refused(Position::new(1), Objection::Client, reason, Instant::now());
     assert_eq!(taken(&mut outbox, 0), Some(0));
     assert_eq!(outbox.refusal(), Some("not authorized"));
-    assert!(outbox.retry_at().is_some(), "nobody would try it again");
+    assert!(outbox.retry_at().is_some(), "it would never be tried again");
 }
 
 /// A journal, a broker that accepts records in order and refuses them while its access list is
