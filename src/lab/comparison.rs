@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
 use flawd_onnx::{Execution, FeatureChoice};
-use flawd_train::features::CachedFeatureError;
+use flawd_train::features::{CachedFeatureError, FeatureSet};
 use flawd_train::trainer::StepReport;
 
 use super::dataset::{self, DatasetError};
@@ -198,9 +198,10 @@ impl PreparedComparison {
                 .collect(),
         )?;
         let readable: HashSet<&Path> = test.iter().map(|image| image.path.as_path()).collect();
-        let images = images.iter();
-        let images = images.filter(|image| readable.contains(folder.join(&image.path).as_path()));
-        let images: Vec<&ImageRow> = images.collect();
+        let images = images
+            .iter()
+            .filter(|image| readable.contains(folder.join(&image.path).as_path()))
+            .collect::<Vec<_>>();
         let metrics = |scores: &[f32]| {
             let kinds = images.iter().map(|image| image.kind.as_str());
             ImageMetrics::new(kinds.zip(scores.iter().copied())).ok_or(ComparisonError::OneKind)
@@ -211,20 +212,10 @@ impl PreparedComparison {
             how: "the bundle's model",
             metrics: metrics(&own)?,
         }];
+        let training_images = train.len();
         let (train, test) = (self.source.set(&train)?, self.source.set(&test)?);
         for &method in &self.plan.methods {
-            observe(ComparisonStep::Fits(method));
-            let contender = method.contender(self.seed);
-            let mut tell = |step| {
-                observe(ComparisonStep::Trains(method, step));
-                Ok(())
-            };
-            let scored = contender.scores(&train, &test, &mut tell);
-            let scored = scored.map_err(|source| ComparisonError::Method {
-                method: method.name(),
-                source,
-            })?;
-            let scores: Vec<f32> = scored.scores.iter().map(|&score| score as f32).collect();
+            let scores = self.scores(method, &train, &test, observe)?;
             rows.push(ComparisonRow {
                 method: method.name(),
                 how: method.how(),
@@ -232,10 +223,33 @@ impl PreparedComparison {
             });
         }
         Ok(Comparison {
-            training_images: train.len(),
+            training_images,
             test_images: images.len(),
             rows,
         })
+    }
+
+    /// Fits one method on `train` and scores `test`.
+    fn scores(
+        &self,
+        method: Method,
+        train: &FeatureSet,
+        test: &FeatureSet,
+        observe: &mut dyn FnMut(ComparisonStep),
+    ) -> Result<Vec<f32>, ComparisonError> {
+        observe(ComparisonStep::Fits(method));
+        let mut trains = |step| {
+            observe(ComparisonStep::Trains(method, step));
+            Ok(())
+        };
+        let scored = method
+            .contender(self.seed)
+            .scores(train, test, &mut trains)
+            .map_err(|source| ComparisonError::Method {
+                method: method.name(),
+                source,
+            })?;
+        Ok(scored.scores.iter().map(|&score| score as f32).collect())
     }
 }
 

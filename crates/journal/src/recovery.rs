@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -83,18 +84,7 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
     let mut record = match stored {
         Some(record) => record,
         None => Record {
-            id: match (newest_id(&found), refused) {
-                (Some(id), _) => id,
-                (None, None) => new_id(folder)?,
-                // Under a new name everything there would be foreign.
-                (None, Some(source)) => {
-                    return Err(OpenError::Io {
-                        what: "read",
-                        path: folder.head(),
-                        source,
-                    });
-                }
-            },
+            id: lost_id(folder, &found, refused)?,
             ..Record::default()
         },
     };
@@ -109,41 +99,12 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         record.oldest = record.oldest.max(oldest.segment.first);
     }
     count_losses(&found, &record, written, &mut report);
-    for found in &found {
-        if let Some(header) = &found.header {
-            record.streams.merge(&header.streams);
-        }
-        record.streams.merge(&found.streams);
-    }
-    // The losses are counted by now, and must not be counted again.
-    let ours = found.iter().rev().find(|found| found.is_ours());
-    record.written = ours.map_or(record.oldest, |newest| newest.segment.end);
-    // If a header is damaged, the file name still says which positions were given.
-    let ends = found.iter().map(|found| found.segment.end);
-    record.end = ends.fold(record.end.max(record.oldest), u64::max);
-    // Nothing follows the newest one that would record what is in it.
-    let newest = found.iter().rev().find(|found| found.is_ours());
-    let hidden = newest.map_or(0, |newest| newest.hidden);
-    record.end += hidden;
-    record.streams.leap(hidden);
-
+    advance(&mut record, &found);
     let newest = match found.last() {
         Some(newest) => repair(folder, newest, options, &mut report)?,
         None => None,
     };
-    let last = found.len().saturating_sub(1);
-    let (mut segments, mut useless) = (VecDeque::new(), Vec::new());
-    for (index, found) in found.into_iter().enumerate() {
-        // The newest one is kept for writing.
-        if found.is_ours() && (index == last || !found.segment.is_empty()) {
-            segments.push_back(found.segment);
-        } else {
-            useless.push(Useless {
-                first: found.segment.first,
-                size: found.segment.size,
-            });
-        }
-    }
+    let (segments, useless) = divide(found);
     report.entries = segments
         .iter()
         .map(|segment| segment.from(record.oldest))
@@ -166,6 +127,64 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         newest,
         report,
     })
+}
+
+/// Returns the journal's id if its head is lost: that of the newest segment, else a new one.
+///
+/// # Errors
+/// If the head was refused and no segment has an id: under a new one everything there would be
+/// foreign.
+fn lost_id(
+    folder: &Folder,
+    found: &[Found],
+    refused: Option<io::Error>,
+) -> Result<String, OpenError> {
+    match (newest_id(found), refused) {
+        (Some(id), _) => Ok(id),
+        (None, None) => new_id(folder),
+        (None, Some(source)) => Err(OpenError::Io {
+            what: "read",
+            path: folder.head(),
+            source,
+        }),
+    }
+}
+
+/// Brings the record up to what was found. The losses are counted by now, and are not counted again.
+fn advance(record: &mut Record, found: &[Found]) {
+    for found in found {
+        if let Some(header) = &found.header {
+            record.streams.merge(&header.streams);
+        }
+        record.streams.merge(&found.streams);
+    }
+    let newest = found.iter().rev().find(|found| found.is_ours());
+    record.written = newest.map_or(record.oldest, |newest| newest.segment.end);
+    // If a header is damaged, the file name still says which positions were given.
+    let ends = found.iter().map(|found| found.segment.end);
+    record.end = ends.fold(record.end.max(record.oldest), u64::max);
+    // Nothing follows the newest one that would record what is in it.
+    let hidden = newest.map_or(0, |newest| newest.hidden);
+    record.end += hidden;
+    record.streams.leap(hidden);
+}
+
+/// Divides what was found into the journal's segments and the rest. The newest one is kept for
+/// writing, even if it is empty.
+fn divide(found: Vec<Found>) -> (VecDeque<Segment>, Vec<Useless>) {
+    let last = found.len().saturating_sub(1);
+    let (mut segments, mut useless) = (VecDeque::new(), Vec::new());
+    for (index, found) in found.into_iter().enumerate() {
+        if found.is_ours() && (index == last || !found.segment.is_empty()) {
+            segments.push_back(found.segment);
+        } else {
+            useless.push(Useless {
+                first: found.segment.first,
+                size: found.segment.size,
+            });
+        }
+    }
+    (segments, useless)
 }
 
 fn newest_id(found: &[Found]) -> Option<String> {

@@ -15,6 +15,7 @@ use super::open;
 use super::output::{OutputFile, heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
+use crate::bundle::scorer::Scorer;
 use crate::files::path_text;
 use crate::lab::dataset::{GOOD, Sample, TestSet};
 use crate::lab::evaluation::{
@@ -141,18 +142,23 @@ pub fn run(args: EvaluateArgs) -> Outcome {
         return Err(failure);
     }
     if args.record {
-        for evaluated in &mut evaluated {
-            let metrics = evaluated.report.overall.to_record().with_context(|| {
-                format!(
-                    "metrics are recorded in a bundle only where there are good images and defects; \
-                     {} has not both",
-                    evaluated.category.data.display()
-                )
-            })?;
-            evaluated.bundle.record_metrics(metrics, Timestamp::now())?;
-        }
+        evaluated.iter_mut().try_for_each(Evaluated::record)?;
     }
     Ok(())
+}
+
+impl Evaluated {
+    /// Records the metrics in the bundle.
+    fn record(&mut self) -> anyhow::Result<()> {
+        let metrics = self.report.overall.to_record().with_context(|| {
+            format!(
+                "metrics are recorded in a bundle only where there are good images and defects; {} \
+                 has not both",
+                self.category.data.display()
+            )
+        })?;
+        Ok(self.bundle.record_metrics(metrics, Timestamp::now())?)
+    }
 }
 
 /// Measures one category. If a comparison was requested and failed, also returns why.
@@ -165,49 +171,9 @@ fn evaluate_one(
     let (bundle, mut scorer) = open(&category.bundle, &args.runtime)?;
     let good = args.good.as_deref().unwrap_or(GOOD);
     let comparing = args.comparison.prepare(&bundle, &category.data, good)?;
-    let threshold = bundle.calibration().threshold();
-    let geometry = *scorer.geometry();
-    let mut gallery = Gallery::new(threshold, geometry);
-    let mut progress = ProgressLine::new();
-    progress.left_out(&test.left_out);
-    let mut done = 0;
-    let splits = Splits {
-        count: args.splits,
-        seed: args.seed,
-    };
-    let mut report = evaluate(&bundle, &mut scorer, &category.data, test, splits, |step| {
-        if args.html.is_some() {
-            gallery.observe(&step)?;
-        }
-        match step {
-            EvaluationStep::Skipped { path, error } => {
-                progress.line(&format!(
-                    "skipped {}: {}",
-                    path.display(),
-                    with_causes(error)
-                ));
-            }
-            EvaluationStep::Scored {
-                sample,
-                image,
-                prediction,
-                ..
-            } => {
-                done += 1;
-                progress.update(&format!(
-                    "{}: scored {done}/{}",
-                    category.name,
-                    test.samples.len()
-                ));
-                if let Some(out) = out {
-                    let path = overlay_path(out, sample);
-                    save_overlay(&path, image, &geometry, &prediction.anomaly_map, threshold)?;
-                }
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    drop(progress);
+    let mut gallery = Gallery::new(bundle.calibration().threshold(), *scorer.geometry());
+    let images = args.html.is_some().then_some(&mut gallery);
+    let mut report = score(args, (&bundle, &mut scorer), (category, test), out, images)?;
     if report.images.is_empty() {
         return Err(anyhow!(
             "none of the {} images of {} could be scored",
@@ -229,6 +195,51 @@ fn evaluate_one(
         gallery,
     };
     Ok((evaluated, failure))
+}
+
+/// Scores the images of one category: shows how far it is, draws heatmaps into `out`, and keeps
+/// what the report shows in `gallery`.
+fn score(
+    args: &EvaluateArgs,
+    (bundle, scorer): (&Bundle, &mut Scorer),
+    (category, test): (&Category, &TestSet),
+    out: Option<&Path>,
+    mut gallery: Option<&mut Gallery>,
+) -> anyhow::Result<Evaluation> {
+    let threshold = bundle.calibration().threshold();
+    let geometry = *scorer.geometry();
+    let splits = Splits {
+        count: args.splits,
+        seed: args.seed,
+    };
+    let mut progress = ProgressLine::new();
+    progress.left_out(&test.left_out);
+    let mut done = 0;
+    evaluate(bundle, scorer, &category.data, test, splits, |step| {
+        if let Some(gallery) = &mut gallery {
+            gallery.observe(&step)?;
+        }
+        match step {
+            EvaluationStep::Skipped { path, error } => {
+                progress.skipped(path, &with_causes(error));
+            }
+            EvaluationStep::Scored {
+                sample,
+                image,
+                prediction,
+                ..
+            } => {
+                done += 1;
+                let total = test.samples.len();
+                progress.update(&format!("{}: scored {done}/{total}", category.name));
+                if let Some(out) = out {
+                    let path = overlay_path(out, sample);
+                    save_overlay(&path, image, &geometry, &prediction.anomaly_map, threshold)?;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Makes sure that no heatmap overwrites another one, or something in the data set.

@@ -53,29 +53,12 @@ pub fn train(
 ) -> Result<TrainingSummary, TrainingError> {
     // Detect obstacles to the bundle now rather than after the training.
     drop(Draft::begin(&plan.out)?);
-    let source = FeatureSource::open(&plan.features)?;
-    check_size(plan, &source)?;
-    let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
-    observe(TrainingProgress::LeftOut(&left_out))?;
-    let found = paths.len();
-    if found >= LEAST_IMAGES {
-        // Detect now rather than after the extraction what not even all of them support.
-        promise::check(plan, found, promise::calibrating(plan, found))?;
-    }
-    let (used, excluded) = plan.selection.apply(paths.clone())?;
-    let found_depth = {
-        let paths = used.iter().map(PathBuf::as_path);
-        let mut looked = |done, total| observe(TrainingProgress::Depths { done, total });
-        depth::of_set(paths, plan.features.depth, &mut looked)?
-    };
-    observe(TrainingProgress::Depth(&found_depth))?;
-    let source = source.reading(found_depth.depth);
-    let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
-    let images = source.extract(paths, Repeated::LeaveOut, execution, &mut extraction)?;
-    let skipped = found - images.len();
-    if images.len() < LEAST_IMAGES {
-        return Err(TrainingError::TooFewImages(images.len()));
-    }
+    let Gathered {
+        source,
+        images,
+        skipped,
+        excluded,
+    } = gather(plan, execution, observe)?;
     let (training, held_out) = deal(plan, images)?;
     let calibrating = match plan.hold_out {
         HoldOut::Share(_) => held_out.len(),
@@ -128,6 +111,53 @@ pub fn train(
         calibration: bundle.calibration().clone(),
         gave_way,
         highest,
+    })
+}
+
+/// The images that can be used, with their features.
+struct Gathered {
+    source: FeatureSource,
+    images: Vec<FeatureImage>,
+    /// Number of images left out because they cannot be used.
+    skipped: usize,
+    /// Names of the images that the user leaves out.
+    excluded: Vec<String>,
+}
+
+/// Finds the images and extracts their features, once it is certain that the plan can be carried
+/// out with as many.
+fn gather(
+    plan: &TrainingPlan,
+    execution: Execution,
+    observe: &mut TrainingObserver,
+) -> Result<Gathered, TrainingError> {
+    let source = FeatureSource::open(&plan.features)?;
+    check_size(plan, &source)?;
+    let dataset::Images { paths, left_out } = dataset::training_images(&plan.images)?;
+    observe(TrainingProgress::LeftOut(&left_out))?;
+    let found = paths.len();
+    if found >= LEAST_IMAGES {
+        // Detect now rather than after the extraction what not even all of them support.
+        promise::check(plan, found, promise::calibrating(plan, found))?;
+    }
+    let (used, excluded) = plan.selection.apply(paths.clone())?;
+    let found_depth = {
+        let paths = used.iter().map(PathBuf::as_path);
+        let mut looked = |done, total| observe(TrainingProgress::Depths { done, total });
+        depth::of_set(paths, plan.features.depth, &mut looked)?
+    };
+    observe(TrainingProgress::Depth(&found_depth))?;
+    let source = source.reading(found_depth.depth);
+    let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
+    let images = source.extract(paths, Repeated::LeaveOut, execution, &mut extraction)?;
+    if images.len() < LEAST_IMAGES {
+        return Err(TrainingError::TooFewImages(images.len()));
+    }
+    Ok(Gathered {
+        source,
+        skipped: found - images.len(),
+        images,
+        excluded,
     })
 }
 
