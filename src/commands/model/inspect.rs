@@ -1,4 +1,4 @@
-//! `flawd model inspect`: what a manifest says, one row per fact.
+//! `flawd model inspect`: what a manifest says, one line per fact.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::bundle::Bundle;
 use crate::commands::failure::{Failure, Outcome};
 
 /// A label and what it labels.
-type Row = (&'static str, String);
+type Fact = (&'static str, String);
 
 /// Prints the manifest of a bundle, once all of its files are verified.
 pub(crate) fn run(bundle: &Path) -> Outcome {
@@ -27,7 +27,7 @@ pub(crate) fn run(bundle: &Path) -> Outcome {
 }
 
 /// What the model is.
-fn model(manifest: &Manifest) -> Vec<Row> {
+fn model(manifest: &Manifest) -> Vec<Fact> {
     let Manifest {
         model,
         backbone,
@@ -65,7 +65,7 @@ fn model(manifest: &Manifest) -> Vec<Row> {
 }
 
 /// Where the flow comes from: a training, or a published checkpoint.
-fn origin(manifest: &Manifest) -> Vec<Row> {
+fn origin(manifest: &Manifest) -> Vec<Fact> {
     let mut rows = Vec::new();
     if let Some(training) = &manifest.training {
         let how = format!(
@@ -91,7 +91,7 @@ fn origin(manifest: &Manifest) -> Vec<Row> {
 }
 
 /// What the bundle promises, and from which pictures.
-fn calibration(manifest: &Manifest) -> Vec<Row> {
+fn calibration(manifest: &Manifest) -> Vec<Fact> {
     let calibration = &manifest.calibration;
     let mut rows = vec![
         ("threshold", calibration.threshold().to_string()),
@@ -119,7 +119,7 @@ fn calibration(manifest: &Manifest) -> Vec<Row> {
 }
 
 /// How well it found defects, if that was recorded, and how it is verified.
-fn measured(manifest: &Manifest) -> Vec<Row> {
+fn measured(manifest: &Manifest) -> Vec<Fact> {
     let mut rows = Vec::new();
     if let Some(metrics) = &manifest.metrics {
         let text = format!(

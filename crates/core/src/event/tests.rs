@@ -1,10 +1,15 @@
 //! Messages, both ways, and the published schemas.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::schema::{Schema, described, present};
 use super::*;
-use crate::verdict::Reason;
+use crate::digest::Digest;
+use crate::regions::Region;
+use crate::verdict::{Reason, Verdict};
 
 fn event(verdict: Verdict) -> Event<VerdictData> {
     let time = "2026-03-01T12:00:00.25Z".parse().expect("a time");
