@@ -1,4 +1,5 @@
-//! Bundles on disk: a model with everything that gives its scores a meaning.
+//! Bundles on disk, opened only if every digest is right: a model with everything that gives its
+//! scores a meaning.
 //!
 //! ```text
 //! BUNDLE/bundle.toml          the manifest, with the digest of everything below

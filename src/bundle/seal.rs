@@ -1,4 +1,5 @@
-//! Detects whether a file has changed, without reading it.
+//! Detects from its size and times whether a file has changed since its digest was verified, without
+//! reading it again.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Pictures that do not occur in training but may come from any camera: black, white, noise.
+//! Extreme pictures (black, white, noise) that every model must be able to score before it ships.
 //!
 //! A model that learned from few or similar pictures may overflow on anything else, and would
 //! answer most parts with an error. Its golden inputs do not reveal that, since they are pictures

@@ -1,5 +1,5 @@
-//! Limits repeated lines: a safety net in addition to each module's own measures against
-//! repetition, and the only one for libraries, which have none.
+//! Limits lines that repeat, whichever module or library writes them: a safety net in addition to
+//! each module's own measures.
 //!
 //! Lines are the same if they come from the same place in a source file. Lines requested for
 //! diagnosis, DEBUG and TRACE, are never left out.

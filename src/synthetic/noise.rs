@@ -1,4 +1,4 @@
-//! Reproducible randomness: integer hashes and a few smooth functions based on them.
+//! Textures for synthetic parts: integer hashes and a few smooth functions based on them.
 //!
 //! Independent of parts. Uses only IEEE add, multiply, divide and comparisons, so that the results
 //! are bit-identical on every platform.

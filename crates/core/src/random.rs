@@ -1,4 +1,4 @@
-//! Reproducible randomness: one generator, whose whole state is one word.
+//! Reproducible random orders and draws: one generator, whose whole state is one word.
 //!
 //! For random orders and draws that must be the same on every machine for the same seed. For the
 //! numbers of another program, see [`permutation`](crate::permutation).

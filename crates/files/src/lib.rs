@@ -1,5 +1,5 @@
-//! Files that are whole or absent, even if the process is killed, the disk is full or the power
-//! fails.
+//! Writes files that are whole or absent, even if the process is killed, the disk is full or the
+//! power fails.
 //!
 //! ```text
 //! create ─► a hidden file beside the place ─► write ─► finish: on the disk ─► renamed into the place

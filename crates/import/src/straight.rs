@@ -1,4 +1,5 @@
-//! Archives whose directory the archive reader would misplace.
+//! Mends the ZIP archives of PyTorch whose directory the archive reader would look for in the wrong
+//! place.
 //!
 //! `torch.save` writes zip64 records of 76 bytes between the directory and the end of every
 //! archive, even if nothing needs them:

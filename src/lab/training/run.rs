@@ -1,4 +1,4 @@
-//! The training part of a session: epochs, and the checkpoint between them.
+//! Trains one flow: its epochs, and the checkpoints between them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

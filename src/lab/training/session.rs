@@ -1,4 +1,4 @@
-//! What all flows of one training run share.
+//! What all flows of one training share: the plan, the features, and where checkpoints are.
 
 use std::path::PathBuf;
 

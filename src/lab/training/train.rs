@@ -1,4 +1,4 @@
-//! One training run, step by step.
+//! The order of a training: images, features, flow, export, calibration, bundle.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! What the operator can set: the sections and keys of `flawd.toml`, and nothing about how they are
-//! used.
+//! The sections and keys of `flawd.toml` with their defaults, and nothing about how they are used.
 //!
 //! Three steps, each a type, so that none can be skipped: text → [`Config`] (every key optional, as
 //! written) → [`ValidConfig`] (everything required is present, as it takes effect). [`load`] takes

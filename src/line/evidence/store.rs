@@ -1,4 +1,5 @@
-//! The files: their number, size and age; a quota over them; and how one is written.
+//! The files of evidence: writes one, and deletes the oldest beyond the quota of size, number and
+//! age, or if the disk is full.
 //!
 //! A file's modification time is set to when its picture was taken, so that order and age survive a
 //! restart. Handles bytes and names, and contains nothing about pictures. Belongs to one thread.

@@ -1,4 +1,5 @@
-//! Matches frames to triggers: arithmetic on moments, without a clock or a thread.
+//! Decides which frame belongs to which trigger, and whose deadline has passed: arithmetic on
+//! moments, without a clock or a thread.
 //!
 //! A trigger wants the picture of one moment. Of the frames taken within the tolerance around it,
 //! it gets the nearest; a frame shows one part and is given to one trigger. Frames come in the

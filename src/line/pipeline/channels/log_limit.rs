@@ -1,4 +1,5 @@
-//! Limits repeated log lines: the first ones, then one per interval with a count of the rest.
+//! Decides whether a stage logs what it has logged before: the first times, then once per interval
+//! with a count of the rest.
 
 use std::time::{Duration, Instant};
 

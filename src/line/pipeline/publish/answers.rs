@@ -1,4 +1,4 @@
-//! Response topics that the broker has ended connections for.
+//! Response topics that are no longer used, because the broker has ended connections for them.
 //!
 //! Any client that may send a trigger names the topic of the answer, and there are brokers that end
 //! the connection of a client that publishes where it may not, or on a topic that they reject. Then

@@ -1,4 +1,5 @@
-//! Which messages are in flight, since when, and which verdicts never arrived.
+//! Which messages the broker has not acknowledged on this connection, since when, and which verdicts
+//! never arrived.
 //!
 //! The client numbers messages only when it writes them to the wire, so a message is first one of
 //! those handed over, in order, and then the one with a packet id. A verdict counts as delivered

@@ -1,5 +1,4 @@
-//! The outbox: records in flight from the journal to the broker, in order, each until it is
-//! acknowledged.
+//! The outbox: records from the journal, sent in order, and again until each is acknowledged.
 //!
 //! Pure bookkeeping. A record leaves the journal only when the broker has acknowledged it and every
 //! one before it. A refused one stops the outbox: what came behind it is sent again behind it,

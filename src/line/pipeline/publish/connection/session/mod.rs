@@ -1,4 +1,5 @@
-//! The protocol on one connection: messages become bytes, bytes become events. No I/O.
+//! The state of MQTT on one connection, without I/O: CONNECT with its last will, packet ids,
+//! acknowledgements, pings, limits of the broker.
 //!
 //! ```text
 //! publish, subscribe ─► queue ─► out ─► (socket)
