@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use flawd::line::config::{Document, ValidConfig};
 use flawd::line::models::LoadedModels;
-use flawd::line::pipeline::admit::inbox::{Control, Inbox, NotTaken};
+use flawd::line::pipeline::admit::inbox::{Control, Inbox};
 use flawd::line::pipeline::capture::{CameraLost, Source};
 use flawd::line::pipeline::channels::threads::Threads;
 use flawd::line::pipeline::event::{self, DaemonEvent};
-use flawd::line::pipeline::part::frame::{Frame, Inspection, Sink};
+use flawd::line::pipeline::part::frame::{Frame, FrameError, Inspection, Sink};
 use flawd::line::pipeline::part::model::ModelSet;
 use flawd::line::pipeline::part::moment::Moment;
-use flawd::line::pipeline::part::trigger::Trigger;
+use flawd::line::pipeline::part::trigger::{NotTaken, Trigger};
 use flawd::line::pipeline::{Line, OpenCamera, start_line};
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::verdict::{Reason, Verdict};
@@ -64,17 +64,17 @@ impl Source for Script {
                 Ok(Some(Frame::new(None, Ok(image), captured)))
             }
             Some(Shot::Broken) => {
-                let problem = Err::<RgbImage, _>("cut short".to_owned());
+                let problem = Err::<RgbImage, _>(FrameError::Damaged);
                 Ok(Some(Frame::new(None, problem, Moment::now())))
             }
-            Some(Shot::Lost | Shot::Found) => Err(CameraLost("unplugged".to_owned())),
+            Some(Shot::Lost | Shot::Found) => Err(CameraLost::LossBegins),
             None => Ok(None),
         }
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
         match self.next() {
-            Some(Shot::Lost) => Err(CameraLost("not there".to_owned())),
+            Some(Shot::Lost) => Err(CameraLost::LossNotOver),
             _ => Ok(()),
         }
     }
@@ -458,7 +458,7 @@ fn whatever_is_taken_while_the_line_stops_is_answered() {
             loop {
                 match inbox.trigger(trigger("part", Moment::now())) {
                     Ok(()) => taken += 1,
-                    Err(NotTaken::Full) => {}
+                    Err(NotTaken::Full { .. }) => {}
                     Err(NotTaken::Ended) => return taken,
                 }
                 started.send(()).ok();
@@ -488,7 +488,7 @@ fn more_triggers_than_may_wait_are_refused_and_all_others_answered() {
     for _ in 0..WAITING + 500 {
         match rig.inbox.trigger(trigger("part", Moment::now())) {
             Ok(()) => taken += 1,
-            Err(NotTaken::Full) => refused += 1,
+            Err(NotTaken::Full { .. }) => refused += 1,
             Err(NotTaken::Ended) => panic!("it has not ended"),
         }
     }

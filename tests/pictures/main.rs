@@ -203,10 +203,10 @@ fn every_picture_has_its_outcome_through_every_door() {
             .next_frame()
             .expect("a folder")
             .expect("one for each");
-        let of_camera = frame.image.and_then(|pixels| {
-            let image = pixels.at(None).map_err(|error| error.to_string());
-            image.map(|image| (*image).clone())
-        });
+        let image = (frame.image).and_then(|pixels| Ok(pixels.at(None)?));
+        let of_camera = image
+            .map(|image| (*image).clone())
+            .map_err(|error| with_causes(&error));
         check("folder camera", &of_camera);
         if let (Ok(image), "jpg", false) = (&of_file, *ending, case.name.contains("orientation")) {
             let frame = jpeg_frame(&case.bytes, image.size());

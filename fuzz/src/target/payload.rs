@@ -1,7 +1,7 @@
 //! What comes from the broker: the payloads of triggers and commands.
 
 use flawd_core::event::{LONGEST_NAME, LONGEST_PART_ID, LONGEST_RECIPE};
-use flawd_core::request::{Command, TriggerRequest};
+use flawd_core::request::{Command, RequestError, TriggerRequest};
 
 use super::{KIB, Limits, Target};
 
@@ -51,8 +51,8 @@ fn read(input: &[u8]) {
             "{length} characters where {most} are allowed"
         );
     };
-    let short = |problem: &str| {
-        let length = problem.chars().count();
+    let short = |error: RequestError| {
+        let length = error.to_string().chars().count();
         assert!(length < LONGEST_PROBLEM, "a refusal of {length} characters");
     };
     match TriggerRequest::parse(input) {
@@ -60,7 +60,7 @@ fn read(input: &[u8]) {
             within(&request.part_id, LONGEST_PART_ID);
             within(&request.recipe, LONGEST_RECIPE);
         }
-        Err(problem) => short(&problem),
+        Err(error) => short(error),
     }
     for verb in ["pause", "snapshot", "reload", "selftest", "threshold"] {
         match Command::parse(verb, input) {
@@ -68,7 +68,7 @@ fn read(input: &[u8]) {
                 within(&which.camera, LONGEST_NAME);
             }
             Ok(_) => {}
-            Err(problem) => short(&problem),
+            Err(error) => short(error),
         }
     }
 }

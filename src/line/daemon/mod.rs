@@ -30,7 +30,7 @@ use super::pipeline::capture::{self, SourceError};
 use super::pipeline::channels::log_limit::Throttle;
 use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{DaemonEvent, EventSender};
-use super::pipeline::publish::{CameraReport, DaemonStatus, FirstAttempt};
+use super::pipeline::publish::{CameraReport, ConnectionLost, DaemonStatus, FirstAttempt};
 use super::pipeline::{self, DeliveryPlan, OpenCamera};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::{Bundle, BundleError};
@@ -38,6 +38,7 @@ use crate::exit_code::Kind;
 use crate::logging;
 
 pub(crate) mod clock;
+mod command;
 mod model_thread;
 mod paused;
 mod readiness;
@@ -104,7 +105,7 @@ pub enum DaemonError {
         /// Its port.
         port: u16,
         /// The cause.
-        cause: String,
+        cause: ConnectionLost,
     },
     /// The address for metrics and health.
     #[error(transparent)]
@@ -397,7 +398,7 @@ pub fn await_broker(
     let cause = match first.recv_timeout(limit) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(cause)) => cause,
-        Err(_) => "no answer".to_owned(),
+        Err(_) => ConnectionLost::NoAnswer,
     };
     if mqtt.required_at_start {
         return Err(DaemonError::Broker {

@@ -15,7 +15,6 @@ use crate::line::models::{LoadStep, LoadedModels, ModelsError, SelfTestReport};
 use crate::line::monitor::Metrics;
 use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::reply::Reply;
-use crate::messages::with_causes;
 
 /// Maximum jobs that may wait. Each takes from some milliseconds to minutes.
 const WAITING: usize = 8;
@@ -67,7 +66,7 @@ pub(crate) enum JobOutcome {
     /// The golden inputs were scored.
     Tested(SelfTestReport, Option<Reply>),
     /// The same models with another threshold, or why that failed.
-    Recalibrated(Result<LoadedModels, String>, Option<Reply>),
+    Recalibrated(Result<LoadedModels, ModelsError>, Option<Reply>),
 }
 
 /// The handle to the thread, which ends when this is dropped and its job is done.
@@ -161,9 +160,7 @@ impl Worker {
                     reply,
                 } => {
                     let Some(models) = &self.models else { continue };
-                    let recalibrated = models
-                        .recalibrated(camera.as_deref(), false_reject_rate)
-                        .map_err(|error| with_causes(&error));
+                    let recalibrated = models.recalibrated(camera.as_deref(), false_reject_rate);
                     if let Ok(models) = &recalibrated {
                         self.models = Some(models.clone());
                     }

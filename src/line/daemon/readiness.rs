@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use flawd_core::event::Phase;
 
+use crate::line::pipeline::event::RefusedTopics;
+
 /// The known state of the cameras and the models.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
@@ -23,9 +25,9 @@ pub(crate) struct Readiness {
     pub(crate) has_models: bool,
     /// Whether the golden inputs failed their last self-test.
     pub(crate) failed_self_test: bool,
-    /// Why the broker refuses subscriptions, so that parts cannot be requested; `None` if it does
-    /// not, as far as is known.
-    pub(crate) refused: Option<String>,
+    /// The subscriptions that the broker refuses, as far as is known, so that parts cannot be
+    /// requested.
+    pub(crate) refused: RefusedTopics,
 }
 
 impl Readiness {
@@ -47,7 +49,7 @@ impl Readiness {
             busy: None,
             has_models: false,
             failed_self_test: false,
-            refused: None,
+            refused: RefusedTopics::default(),
         }
     }
 
@@ -71,8 +73,8 @@ impl Readiness {
                 self.names(&self.expected)
             );
             (Phase::Initialized, Some(reason))
-        } else if let Some(refused) = &self.refused {
-            let reason = format!("the broker refuses subscriptions: {refused}");
+        } else if !self.refused.is_empty() {
+            let reason = format!("the broker refuses subscriptions: {}", self.refused);
             (Phase::Initialized, Some(reason))
         } else if !self.paused.is_empty() {
             let reason = format!("paused: {}", self.names(&self.paused));
@@ -143,7 +145,8 @@ mod tests {
             why(&station),
             (Phase::Initialized, "paused: top".to_owned())
         );
-        station.refused = Some("flawd/line/top/trigger: not authorized".to_owned());
+        let topic = "flawd/line/top/trigger".to_owned();
+        station.refused = RefusedTopics(vec![(topic, "not authorized")]);
         let (phase, reason) = why(&station);
         assert_eq!(phase, Phase::Initialized);
         assert!(reason.contains("refuses subscriptions: flawd/line/top/trigger"));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
+use super::command::{CommandError, CommandResult};
 use super::model_thread::{JobOutcome, ModelJob, Models, Reload};
 use super::paused::PausedFile;
 use super::readiness::Readiness;
@@ -56,14 +57,6 @@ pub(crate) struct Supervisor {
     pub(crate) said: Option<DaemonStatus>,
     pub(crate) has_been_ready: bool,
     pub(crate) complaints: Throttle,
-}
-
-/// The result of a command, as sent to the requester.
-#[derive(Debug, Serialize)]
-struct CommandResult {
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
 }
 
 impl Supervisor {
@@ -122,9 +115,9 @@ impl Supervisor {
                 reply,
             } => self.execute(command, reply),
             DaemonEvent::Command {
-                command: Err(problem),
+                command: Err(refusal),
                 reply,
-            } => self.finish(Err(problem), reply),
+            } => self.finish(Err(refusal.into()), reply),
             DaemonEvent::Models => return self.fetch_models(),
             DaemonEvent::Reload => self.reload(None),
             DaemonEvent::Stop => {}
@@ -193,19 +186,18 @@ impl Supervisor {
     }
 
     /// Saves which cameras are paused for the next start.
-    fn keep_paused(&self) -> Result<(), String> {
+    fn keep_paused(&self) -> Result<(), CommandError> {
         let paused = self.readiness.paused.iter();
         let names = paused.map(|&camera| self.config.cameras[camera].name.as_str());
-        self.paused.write(names).map_err(|error| {
-            let file = self.paused.path().display();
-            format!("it is done, but a restart will not know of it: cannot write {file}: {error}")
+        (self.paused.write(names)).map_err(|source| CommandError::NotSaved {
+            file: self.paused.path().to_owned(),
+            source,
         })
     }
 
     fn request(&mut self, job: ModelJob) {
         if let Err(job) = self.models.request(job) {
-            let problem = "too many earlier commands have not been followed yet".to_owned();
-            self.finish(Err(problem), job.into_reply());
+            self.finish(Err(CommandError::TooMany), job.into_reply());
         }
     }
 
@@ -214,7 +206,7 @@ impl Supervisor {
         &mut self,
         which: &CameraSelector,
         act: impl Fn(&mut Self, usize),
-    ) -> Result<(), String> {
+    ) -> Result<(), CommandError> {
         let cameras = self.config.cameras.iter().enumerate();
         let fits = |name: &str| which.camera.as_deref().is_none_or(|wanted| wanted == name);
         let chosen: Vec<_> = cameras
@@ -223,7 +215,7 @@ impl Supervisor {
             .collect();
         if chosen.is_empty() {
             let wanted = which.camera.as_deref().unwrap_or_default();
-            return Err(format!("there is no camera `{wanted}`"));
+            return Err(CommandError::NoSuchCamera(wanted.to_owned()));
         }
         for camera in chosen {
             act(self, camera);
@@ -232,24 +224,21 @@ impl Supervisor {
     }
 
     /// Reports the result of a command: to the log if it failed, and to the requester.
-    fn finish(&mut self, done: Result<(), String>, reply: Option<Reply>) {
-        if let Err(problem) = &done
+    fn finish(&mut self, done: Result<(), CommandError>, reply: Option<Reply>) {
+        if let Err(error) = &done
             && let Some(suppressed) = self.complaints.permit()
         {
+            let problem = with_causes(error);
             warn!(problem, suppressed, "Command not followed");
         }
         self.answer(done, reply);
     }
 
     /// Answers the requester, if there is one.
-    fn answer(&self, done: Result<(), String>, reply: Option<Reply>) {
-        let result = CommandResult {
-            ok: done.is_ok(),
-            problem: done.err(),
-        };
+    fn answer(&self, done: Result<(), CommandError>, reply: Option<Reply>) {
         self.publisher.answer(CommandAnswer {
             topic: None,
-            payload: json(&result),
+            payload: json(&CommandResult::from(done)),
             reply,
         });
     }
@@ -270,7 +259,7 @@ impl Supervisor {
                 info!("Configuration read again");
                 self.request(ModelJob::Load(Box::new(config), Reload { reply, kept }));
             }
-            Err(error) => self.refuse_reload(with_causes(&error), reply),
+            Err(error) => self.refuse_reload(error.into(), reply),
         }
     }
 
@@ -284,16 +273,16 @@ impl Supervisor {
             sections,
             "Part of the configuration takes a restart; the rest is taken over"
         );
-        let problem = format!("a change of {sections} takes a restart; the rest is taken over");
-        self.answer(Err(problem), reply);
+        self.answer(Err(CommandError::TakesRestart(kept)), reply);
     }
 
-    fn refuse_reload(&self, problem: String, reply: Option<Reply>) {
+    fn refuse_reload(&self, error: CommandError, reply: Option<Reply>) {
+        let problem = with_causes(&error);
         error!(
             problem,
             "Configuration not taken over; the one in use goes on"
         );
-        self.answer(Err(problem), reply);
+        self.answer(Err(error), reply);
     }
 
     /// Handles the results of the models' thread.
@@ -309,7 +298,7 @@ impl Supervisor {
                     self.finish_reload(reload);
                 }
                 JobOutcome::NotLoaded(error, Reload { reply, .. }) if self.readiness.has_models => {
-                    self.refuse_reload(with_causes(&error), reply);
+                    self.refuse_reload(error.into(), reply);
                 }
                 JobOutcome::NotLoaded(error, _) => return Err(error),
                 JobOutcome::Tested(report, reply) => {
@@ -329,7 +318,9 @@ impl Supervisor {
                     self.use_models(&models);
                     self.answer(Ok(()), reply);
                 }
-                JobOutcome::Recalibrated(Err(problem), reply) => self.finish(Err(problem), reply),
+                JobOutcome::Recalibrated(Err(error), reply) => {
+                    self.finish(Err(error.into()), reply);
+                }
             }
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! All events by which the pipeline may wake the daemon, on one screen.
 
+use std::fmt;
 use std::sync::mpsc;
 
 use flawd_core::request::Command;
 
+use super::part::refusal::MessageRefusal;
 use super::part::reply::Reply;
 
 /// An event; cameras are numbered in the order of the configuration.
@@ -19,19 +21,40 @@ pub enum DaemonEvent {
     Exhausted(usize),
     /// A command or request arrived from the broker.
     Command {
-        /// The command, or why it cannot be read.
-        command: Result<Command, String>,
+        /// The command, or why it is refused.
+        command: Result<Command, MessageRefusal>,
         /// Where the answer is sent, in addition to the log.
         reply: Option<Reply>,
     },
-    /// The broker has answered the subscriptions: which it refuses and why, `None` if none.
-    Subscriptions(Option<String>),
+    /// The broker has answered the subscriptions.
+    Subscriptions(RefusedTopics),
     /// The models have been loaded, or tested, or could not be.
     Models,
     /// A signal requested a reload of the configuration.
     Reload,
     /// A signal requested the shutdown.
     Stop,
+}
+
+/// The topics that the broker will send nothing from, each with its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedTopics(pub Vec<(String, &'static str)>);
+
+impl RefusedTopics {
+    /// Returns whether the broker accepts all subscriptions.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for RefusedTopics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (topic, reason)) in self.0.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{topic}: {reason}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Sends events; clones send to the same daemon.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{brief, given, name, object, time};
+use super::{RequestError, given, name, object, time};
 
 /// A command that the daemon takes on `cmd/<verb>`.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +40,8 @@ impl Command {
     /// payload says so.
     ///
     /// # Errors
-    /// What is wrong with it, human-readable.
-    pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), String> {
+    /// [`RequestError`].
+    pub fn parse(verb: &str, payload: &[u8]) -> Result<(Self, Option<Timestamp>), RequestError> {
         match verb {
             "pause" => read(payload, |ForSome { camera, sent_at }| {
                 Ok((Self::Pause(CameraSelector { camera }), sent_at))
@@ -55,18 +55,15 @@ impl Command {
             "reload" => read(payload, |ForAll { sent_at }| Ok((Self::Reload, sent_at))),
             "selftest" => read(payload, |ForAll { sent_at }| Ok((Self::SelfTest, sent_at))),
             "threshold" => read(payload, |it: Threshold| {
-                let missing = "`false_reject_rate` is missing; it is a share, 0 to 1";
                 let command = Self::Threshold {
                     which: CameraSelector { camera: it.camera },
-                    false_reject_rate: it.false_reject_rate.ok_or(missing)?,
+                    false_reject_rate: it.false_reject_rate.ok_or(RequestError::NoRate)?,
                 };
                 Ok((command, it.sent_at))
             }),
-            verb => Err(format!(
-                "there is no command `{}`; there are pause, resume, snapshot, reload, selftest \
-                 and threshold",
-                brief(verb)
-            )),
+            verb => Err(RequestError::UnknownCommand {
+                verb: verb.to_owned(),
+            }),
         }
     }
 }
@@ -103,9 +100,9 @@ struct Threshold {
 
 fn read<T: DeserializeOwned + Default>(
     payload: &[u8],
-    command: impl FnOnce(T) -> Result<(Command, Option<Timestamp>), &'static str>,
-) -> Result<(Command, Option<Timestamp>), String> {
-    command(object(payload)?).map_err(str::to_owned)
+    command: impl FnOnce(T) -> Result<(Command, Option<Timestamp>), RequestError>,
+) -> Result<(Command, Option<Timestamp>), RequestError> {
+    command(object(payload)?)
 }
 
 #[cfg(test)]
@@ -174,8 +171,8 @@ mod tests {
                 "out of range",
             ),
         ] {
-            let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
-            assert!(problem.contains(wrong), "{problem}");
+            let error = Command::parse(verb, payload.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
         }
     }
 
@@ -188,8 +185,8 @@ mod tests {
             ("selftest", long.repeat(3)),
             (long.as_str(), String::new()),
         ] {
-            let problem = Command::parse(verb, payload.as_bytes()).unwrap_err();
-            assert!(problem.chars().count() < 400, "{problem}");
+            let error = Command::parse(verb, payload.as_bytes()).unwrap_err();
+            assert!(error.to_string().chars().count() < 400, "{error}");
         }
     }
 }

@@ -20,6 +20,39 @@ mod command;
 
 pub use command::{CameraSelector, Command};
 
+/// Why a request is refused, in text that is short enough for a log line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The payload is longer than any request that fits its schema.
+    #[error("the payload has {length} bytes; at most {LONGEST_PAYLOAD} are allowed")]
+    TooLong {
+        /// Its bytes.
+        length: usize,
+    },
+    /// The payload does not fit its schema.
+    #[error(
+        "{}",
+        brief(&format!("the payload has to be a JSON object as in docs/mqtt.md: {problem}"))
+    )]
+    Malformed {
+        /// What is wrong, in the words of the JSON library.
+        problem: String,
+    },
+    /// There is no such command.
+    #[error(
+        "there is no command `{}`; there are pause, resume, snapshot, reload, selftest and \
+         threshold",
+        brief(verb)
+    )]
+    UnknownCommand {
+        /// The last level of its topic.
+        verb: String,
+    },
+    /// A new threshold without its rate.
+    #[error("`false_reject_rate` is missing; it is a share, 0 to 1")]
+    NoRate,
+}
+
 /// Most bytes of a payload. The longest trigger that fits its schema, with every character escaped,
 /// has some 16,000.
 const LONGEST_PAYLOAD: usize = 32 * 1024;
@@ -52,8 +85,8 @@ impl TriggerRequest {
     /// Reads a payload, which may be empty.
     ///
     /// # Errors
-    /// What is wrong with it, human-readable.
-    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+    /// [`RequestError::TooLong`] or [`RequestError::Malformed`].
+    pub fn parse(payload: &[u8]) -> Result<Self, RequestError> {
         object(payload)
     }
 }
@@ -61,24 +94,20 @@ impl TriggerRequest {
 /// Reads a payload that is one object, or empty, which is the same as one without members.
 ///
 /// # Errors
-/// What is wrong with it, human-readable.
-fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, String> {
+/// [`RequestError::TooLong`] or [`RequestError::Malformed`].
+fn object<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, RequestError> {
     if payload.is_empty() {
         return Ok(T::default());
     }
     if payload.len() > LONGEST_PAYLOAD {
         let length = payload.len();
-        return Err(format!(
-            "the payload has {length} bytes; at most {LONGEST_PAYLOAD} are allowed"
-        ));
+        return Err(RequestError::TooLong { length });
     }
-    match serde_json::from_slice(payload) {
-        Ok(Object(read)) => Ok(read),
-        Err(error) => {
-            let wanted = "the payload has to be a JSON object as in docs/mqtt.md";
-            Err(brief(&format!("{wanted}: {error}")))
-        }
-    }
+    let Object(read) = serde_json::from_slice(payload).map_err(|error| {
+        let problem = error.to_string();
+        RequestError::Malformed { problem }
+    })?;
+    Ok(read)
 }
 
 /// Shortens foreign text to fit a log line.

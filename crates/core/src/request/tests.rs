@@ -10,7 +10,7 @@ fn fits(payload: &Value) -> Result<(), String> {
     Schema::published("trigger").check(payload)
 }
 
-fn read(payload: &Value) -> Result<TriggerRequest, String> {
+fn read(payload: &Value) -> Result<TriggerRequest, RequestError> {
     TriggerRequest::parse(payload.to_string().as_bytes())
 }
 
@@ -23,8 +23,8 @@ fn an_array_is_no_request_although_its_members_are_in_order() {
         json!(7),
         json!(null),
     ] {
-        let problem = read(&payload).unwrap_err();
-        assert!(problem.contains("JSON object"), "{problem}");
+        let error = read(&payload).unwrap_err();
+        assert!(error.to_string().contains("JSON object"), "{error}");
     }
 }
 
@@ -63,8 +63,8 @@ fn what_is_too_long_is_refused_in_few_words() {
         json!({ long.clone(): 1 }),
         json!({ "part_id": long.repeat(100) }),
     ] {
-        let problem = read(&payload).unwrap_err();
-        assert!(problem.chars().count() <= SHOWN + 1, "{problem}");
+        let error = read(&payload).unwrap_err();
+        assert!(error.to_string().chars().count() <= SHOWN + 1, "{error}");
     }
 }
 
@@ -154,8 +154,8 @@ proptest! {
     fn any_bytes_are_read_or_refused_in_few_words(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        if let Err(problem) = TriggerRequest::parse(&bytes) {
-            prop_assert!(problem.chars().count() <= SHOWN + 1);
+        if let Err(error) = TriggerRequest::parse(&bytes) {
+            prop_assert!(error.to_string().chars().count() <= SHOWN + 1);
         }
     }
 }

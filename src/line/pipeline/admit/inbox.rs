@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::line::config::LONGEST_QUEUE;
 use crate::line::pipeline::part::frame::Frame;
 use crate::line::pipeline::part::model::ModelSet;
-use crate::line::pipeline::part::trigger::Trigger;
+use crate::line::pipeline::part::trigger::{NotTaken, Trigger};
 
 /// Maximum triggers in the inbox. The stage takes all of them each time it wakes, so they
 /// accumulate only if it is held up by a disk that is slower than the triggers. At some 10 KiB for
@@ -23,17 +23,6 @@ const TRIGGERS: usize = LONGEST_QUEUE;
 #[derive(Clone, Debug, Default)]
 pub struct Inbox {
     shared: Arc<InboxShared>,
-}
-
-/// Why a trigger was not accepted; it gets no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// The stage is held up, and the maximum number is waiting.
-    #[error("{TRIGGERS} triggers wait to be looked at: they come faster than verdicts are written")]
-    Full,
-    /// The stage has ended.
-    #[error("flawd has stopped to inspect")]
-    Ended,
 }
 
 /// What the daemon may send to a camera's stage.
@@ -117,8 +106,9 @@ impl Inbox {
         if state.has_ended {
             return Err(NotTaken::Ended);
         }
-        if state.news.triggers.len() >= TRIGGERS {
-            return Err(NotTaken::Full);
+        let waiting = state.news.triggers.len();
+        if waiting >= TRIGGERS {
+            return Err(NotTaken::Full { waiting });
         }
         state.news.triggers.push(trigger);
         drop(state);

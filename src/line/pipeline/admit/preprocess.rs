@@ -13,8 +13,9 @@ use flawd_core::verdict::Reason;
 use super::inbox::Inbox;
 use crate::line::config::CameraSettings;
 use crate::line::pipeline::channels::pool::{Pool, Pooled};
-use crate::line::pipeline::part::frame::{NoDecision, Tensor};
+use crate::line::pipeline::part::frame::{FrameError, NoDecision, Tensor};
 use crate::line::pipeline::part::model::{LoadedModel, ModelSet};
+use crate::messages::with_causes;
 
 /// Tensors of one camera: one in the model, one being filled. A third would only add age.
 pub(crate) const TENSORS: usize = 2;
@@ -67,7 +68,7 @@ impl Preprocess {
     pub(crate) fn run(
         &mut self,
         part: Option<&Arc<str>>,
-        picture: &Result<Arc<RgbImage>, String>,
+        picture: &Result<Arc<RgbImage>, FrameError>,
         model: &LoadedModel,
         tensor: &mut Tensor,
     ) -> Result<(), NoDecision> {
@@ -76,7 +77,7 @@ impl Preprocess {
             detail,
         };
         let gate = self.gate;
-        let picture = (picture.as_ref()).map_err(|problem| undecided(problem.clone()))?;
+        let picture = (picture.as_ref()).map_err(|error| undecided(with_causes(error)))?;
         let fitted = self.fitted(model);
         tensor.resize(fitted.preprocessor.target().area() * 3, 0);
         (fitted.preprocessor.run(picture, tensor)).map_err(|error| undecided(error.to_string()))?;

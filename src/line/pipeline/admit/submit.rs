@@ -43,7 +43,7 @@ impl<S: Sink> Admit<S> {
                 captured,
                 at_hand,
             } = part.frame;
-            let at_depth = |pixels: Pixels| pixels.at(model.depth).map_err(|it| it.to_string());
+            let at_depth = |pixels: Pixels| Ok(pixels.at(model.depth)?);
             let picture = image.and_then(at_depth);
             let undecided = match part.undecided {
                 Some(undecided) => Some(undecided),

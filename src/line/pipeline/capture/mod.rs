@@ -8,7 +8,8 @@
 //! A folder and a synthetic line wait for requests while a camera does not, because the first two
 //! can, and a replay that skips parts under load would not give the same verdicts twice.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -29,7 +30,7 @@ mod v4l2;
 pub use folder::FolderSource;
 pub use synthetic::SyntheticSource;
 #[cfg(feature = "v4l2")]
-pub use v4l2::V4l2Source;
+pub use v4l2::{AgreeError, DeviceError, V4l2Source};
 
 /// Delivers one frame after the other.
 pub trait Source: Send {
@@ -56,10 +57,26 @@ pub trait Source: Send {
     }
 }
 
-/// The camera no longer delivers frames.
+/// Why a camera delivers no frames until it is reopened, or cannot be reopened.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CameraLost(pub String);
+pub enum CameraLost {
+    /// The loss that is configured for a synthetic line begins.
+    #[error("the configured loss begins")]
+    LossBegins,
+    /// It is not over.
+    #[error("the configured loss is not over")]
+    LossNotOver,
+    /// The watched folder is gone.
+    #[error("the folder {} is gone", .0.display())]
+    FolderGone(PathBuf),
+    /// The watched folder cannot be listed or watched again.
+    #[error(transparent)]
+    NotBack(io::Error),
+    /// The device no longer delivers frames, or cannot be opened.
+    #[cfg(feature = "v4l2")]
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
 
 /// Why a source could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +85,15 @@ pub enum SourceError {
     #[error("cannot list the images of the folder {}", path.display())]
     Folder {
         /// Which folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A folder without images.
     #[error("no images in the folder {}; looked for {}", path.display(), extensions)]
     NoImages {
         /// Which folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The file extensions that were searched for.
         extensions: String,
     },
@@ -84,12 +101,13 @@ pub enum SourceError {
     #[error("the synthetic line cannot be set up")]
     Synthetic(#[from] crate::synthetic::SyntheticError),
     /// The camera cannot be opened.
+    #[cfg(feature = "v4l2")]
     #[error("cannot open the camera {}: {problem}", device.display())]
     Camera {
         /// Its device node.
-        device: std::path::PathBuf,
+        device: PathBuf,
         /// The cause.
-        problem: String,
+        problem: Box<DeviceError>,
     },
     /// A camera is configured, in a build without that source.
     #[error(
@@ -98,7 +116,7 @@ pub enum SourceError {
     )]
     NotBuilt {
         /// Its device node.
-        device: std::path::PathBuf,
+        device: PathBuf,
     },
 }
 

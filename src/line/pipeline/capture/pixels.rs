@@ -16,6 +16,7 @@ use flawd_core::image::{RgbImage, Size};
 use nokhwa::utils::{Resolution, nv12_to_rgb, yuyv422_to_rgb};
 
 use crate::line::config::PixelFormat;
+use crate::line::pipeline::part::frame::FrameError;
 use crate::pictures::decode;
 
 /// The memory layout of a camera's frames.
@@ -25,6 +26,22 @@ pub(crate) struct Layout {
     size: Size,
     /// Bytes from one row to the next.
     stride: usize,
+}
+
+/// Why frames cannot have a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// The format has no pictures of this size.
+    #[error("a picture of {0} cannot be had in this format")]
+    Size(Size),
+    /// A row has more bytes than there are from one row to the next.
+    #[error("rows of {stride} bytes do not hold {row}")]
+    Stride {
+        /// Bytes from one row to the next.
+        stride: usize,
+        /// Bytes of a row.
+        row: usize,
+    },
 }
 
 /// A frame as delivered by the driver.
@@ -43,8 +60,8 @@ impl Layout {
     /// driver does not set it, as for compressed frames.
     ///
     /// # Errors
-    /// Why such a picture is impossible.
-    pub(crate) fn new(format: PixelFormat, size: Size, stride: usize) -> Result<Self, String> {
+    /// [`LayoutError`].
+    pub(crate) fn new(format: PixelFormat, size: Size, stride: usize) -> Result<Self, LayoutError> {
         let is_odd = |side: usize| !side.is_multiple_of(2);
         let needs_even = match format {
             PixelFormat::Yuyv => is_odd(size.width),
@@ -52,7 +69,7 @@ impl Layout {
             _ => false,
         };
         if size.area() == 0 || needs_even {
-            return Err(format!("a picture of {size} cannot be had in this format"));
+            return Err(LayoutError::Size(size));
         }
         let row = size.width.saturating_mul(bytes_of(format));
         match stride {
@@ -61,7 +78,7 @@ impl Layout {
                 size,
                 stride: row,
             }),
-            _ if stride < row => Err(format!("rows of {stride} bytes do not hold {row}")),
+            _ if stride < row => Err(LayoutError::Stride { stride, row }),
             _ => Ok(Self {
                 format,
                 size,
@@ -73,33 +90,32 @@ impl Layout {
     /// Converts a frame to a picture.
     ///
     /// # Errors
-    /// What is wrong with the frame; the next one may be fine.
-    pub(crate) fn picture(&self, frame: &RawFrame) -> Result<Picture, String> {
+    /// [`FrameError`].
+    pub(crate) fn picture(&self, frame: &RawFrame) -> Result<Picture, FrameError> {
         if frame.is_damaged {
-            return Err("the driver says that the frame is damaged".to_owned());
+            return Err(FrameError::Damaged);
         }
         if frame.used > frame.bytes.len() {
-            return Err(format!(
-                "a frame of {} bytes in a buffer of {}",
-                frame.used,
-                frame.bytes.len()
-            ));
+            return Err(FrameError::Overlong {
+                used: frame.used,
+                buffer: frame.bytes.len(),
+            });
         }
         let rows = self.size.height;
         let resolution = Resolution::new(self.size.width as u32, rows as u32);
-        let said = |error: nokhwa::NokhwaError| error.to_string();
+        let refused = |error: nokhwa::NokhwaError| FrameError::Colours(error.to_string());
         let pixels = match self.format {
             PixelFormat::Mjpeg => {
                 return decode::jpeg_frame(&frame.bytes, self.size)
                     .map(Picture::from)
-                    .map_err(|problem| format!("the JPEG frame cannot be decoded: {problem}"));
+                    .map_err(FrameError::Jpeg);
             }
             PixelFormat::Yuyv => {
-                yuyv422_to_rgb(&self.rows(&frame.bytes, rows)?, false).map_err(said)?
+                yuyv422_to_rgb(&self.rows(&frame.bytes, rows)?, false).map_err(refused)?
             }
             PixelFormat::Nv12 => {
                 let rows = rows + rows / 2;
-                nv12_to_rgb(resolution, &self.rows(&frame.bytes, rows)?, false).map_err(said)?
+                nv12_to_rgb(resolution, &self.rows(&frame.bytes, rows)?, false).map_err(refused)?
             }
             PixelFormat::Grey => {
                 let grey = self.rows(&frame.bytes, rows)?;
@@ -109,38 +125,34 @@ impl Layout {
             PixelFormat::Y12 => return self.deep(&frame.bytes, Some(12)),
             PixelFormat::Y16 => return self.deep(&frame.bytes, None),
         };
-        let image = RgbImage::new(self.size, pixels).map_err(|error| error.to_string())?;
-        Ok(image.into())
+        Ok(RgbImage::new(self.size, pixels)?.into())
     }
 
     /// Converts grey of more than 8 bits; the format sets how many, if it does.
-    fn deep(&self, bytes: &[u8], bits: Option<u8>) -> Result<Picture, String> {
+    fn deep(&self, bytes: &[u8], bits: Option<u8>) -> Result<Picture, FrameError> {
         let bytes = self.rows(bytes, self.size.height)?;
         let samples = bytes.chunks_exact(2);
         let samples = samples.map(|it| u16::from_le_bytes([it[0], it[1]]));
-        let image = DeepImage::new(self.size, samples.collect());
-        let image = image.map_err(|error| error.to_string())?;
+        let image = DeepImage::new(self.size, samples.collect())?;
         let Some(depth) = bits.and_then(|bits| Depth::try_from(bits).ok()) else {
             return Ok(Picture::Deep(image));
         };
         match image.highest() {
-            highest if highest > depth.white() => Err(format!(
-                "a frame with the value {highest} where {depth} were agreed"
-            )),
+            highest if highest > depth.white() => Err(FrameError::AboveWhite { highest, depth }),
             _ => Ok(image.with_white(depth.white()).into()),
         }
     }
 
     /// Returns the rows without padding.
-    fn rows<'a>(&self, bytes: &'a [u8], rows: usize) -> Result<Cow<'a, [u8]>, String> {
+    fn rows<'a>(&self, bytes: &'a [u8], rows: usize) -> Result<Cow<'a, [u8]>, FrameError> {
         let row = self.size.width * bytes_of(self.format);
         // The last row need not be padded.
         let least = self.stride.saturating_mul(rows - 1).saturating_add(row);
         if bytes.len() < least {
-            return Err(format!(
-                "a frame of {} bytes where {least} were expected",
-                bytes.len()
-            ));
+            return Err(FrameError::Short {
+                given: bytes.len(),
+                expected: least,
+            });
         }
         if self.stride == row {
             return Ok(Cow::Borrowed(&bytes[..least]));
@@ -176,9 +188,9 @@ mod tests {
         }
     }
 
-    fn convert(bytes: &[u8], format: PixelFormat) -> Result<RgbImage, String> {
-        let picture = Layout::new(format, TWO, 0)?.picture(&frame(bytes))?;
-        picture.at(None).map_err(|error| error.to_string())
+    fn convert(bytes: &[u8], format: PixelFormat) -> Result<RgbImage, FrameError> {
+        let layout = Layout::new(format, TWO, 0).unwrap();
+        Ok(layout.picture(&frame(bytes))?.at(None)?)
     }
 
     #[test]
@@ -213,7 +225,7 @@ mod tests {
             );
         }
         let problem = convert(&samples([0, 0, 0, 0x400]), PixelFormat::Y10).unwrap_err();
-        assert!(problem.contains("1024"), "{problem}");
+        assert!(problem.to_string().contains("1024"), "{problem}");
     }
 
     /// Cameras of 10 and 12 bits also send Y16: the model determines which it is.
@@ -235,7 +247,10 @@ mod tests {
     fn what_follows_the_picture_is_ignored_and_a_torn_frame_refused() {
         assert!(convert(&[128; 10], PixelFormat::Yuyv).is_ok());
         let problem = convert(&[128; 7], PixelFormat::Yuyv).unwrap_err();
-        assert_eq!(problem, "a frame of 7 bytes where 8 were expected");
+        assert_eq!(
+            problem.to_string(),
+            "a frame of 7 bytes where 8 were expected"
+        );
     }
 
     /// The length of a buffer proves nothing: it is always that of a whole frame.
@@ -246,18 +261,21 @@ mod tests {
             is_damaged: true,
             ..frame(&[128; 8])
         };
-        assert!(layout.picture(&damaged).unwrap_err().contains("damaged"));
+        let refused = layout.picture(&damaged);
+        assert!(matches!(refused, Err(FrameError::Damaged)), "{refused:?}");
         let long = RawFrame {
             used: 9,
             ..frame(&[128; 8])
         };
-        assert!(layout.picture(&long).unwrap_err().contains("9 bytes"));
+        let refused = layout.picture(&long);
+        let is_named = matches!(refused, Err(FrameError::Overlong { used: 9, buffer: 8 }));
+        assert!(is_named, "{refused:?}");
     }
 
     #[test]
     fn a_broken_jpeg_is_an_error_of_that_frame() {
         let problem = convert(&[0xff, 0xd8, 0xff], PixelFormat::Mjpeg).unwrap_err();
-        assert!(problem.contains("the JPEG frame"), "{problem}");
+        assert!(matches!(problem, FrameError::Jpeg(_)), "{problem}");
     }
 
     fn any_format() -> impl Strategy<Value = PixelFormat> {

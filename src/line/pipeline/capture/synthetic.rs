@@ -63,7 +63,7 @@ impl SyntheticSource {
 impl Source for SyntheticSource {
     fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
         if self.lost_until.is_some() {
-            return Err(still_lost());
+            return Err(CameraLost::LossNotOver);
         }
         let index = self.next;
         if self.parts.is_some_and(|parts| index >= parts) {
@@ -74,7 +74,7 @@ impl Source for SyntheticSource {
         }
         if let Some(outage) = due(&mut self.faults.loss, index) {
             self.lost_until = Some(Instant::now() + outage.lasts);
-            return Err(CameraLost("the configured loss begins".to_owned()));
+            return Err(CameraLost::LossBegins);
         }
         let captured = Moment::now();
         let image = self.faults.picture(&self.line, index);
@@ -85,15 +85,11 @@ impl Source for SyntheticSource {
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
         if self.lost_until.is_some_and(|until| Instant::now() < until) {
-            return Err(still_lost());
+            return Err(CameraLost::LossNotOver);
         }
         self.lost_until = None;
         Ok(())
     }
-}
-
-fn still_lost() -> CameraLost {
-    CameraLost("the configured loss is not over".to_owned())
 }
 
 /// Removes and returns the outage if its time has come.
@@ -194,6 +190,7 @@ mod tests {
         let frames: Vec<_> = std::iter::from_fn(|| source.next_frame().unwrap()).collect();
         let names = frames.iter().map(|frame| frame.part.as_deref().unwrap());
         assert_eq!(names.collect::<Vec<_>>(), ["000000", "000001", "000002"]);
-        assert!(frames.iter().all(|frame| frame.image == frames[0].image));
+        let pictures: Vec<_> = frames.into_iter().map(|it| it.image.unwrap()).collect();
+        assert!(pictures.iter().all(|picture| *picture == pictures[0]));
     }
 }

@@ -28,7 +28,7 @@ impl Source for Script {
                 let image = RgbImage::new(Size::new(1, 1), vec![0; 3]).unwrap();
                 Ok(Some(Frame::new(None, Ok(image), Moment::now())))
             }
-            Some(_) => Err(CameraLost("unplugged".to_owned())),
+            Some(_) => Err(CameraLost::LossBegins),
             None => Ok(None),
         }
     }
@@ -36,7 +36,7 @@ impl Source for Script {
     fn reopen(&mut self) -> Result<(), CameraLost> {
         match self.0.pop_front() {
             Some(Step::Found) => Ok(()),
-            _ => Err(CameraLost("not there".to_owned())),
+            _ => Err(CameraLost::LossNotOver),
         }
     }
 }
@@ -68,7 +68,7 @@ fn a_lost_camera_is_opened_again_and_goes_on() {
     assert!(next(&inbox).frame.is_some());
     inbox.want_frame();
     let news = next(&inbox);
-    assert_eq!(news.lost.unwrap().why, "unplugged");
+    assert_eq!(news.lost.unwrap().why, "the configured loss begins");
     // The requested frame is not forgotten.
     assert!(news.frame.or_else(|| next(&inbox).frame).is_some());
     inbox.want_frame();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use flawd_core::anomaly::AnomalyMap;
 use flawd_core::depth::{DeepImage, Depth, DepthError, Picture};
 use flawd_core::event::VerdictData;
-use flawd_core::image::RgbImage;
+use flawd_core::image::{ImageError, RgbImage};
 use flawd_core::preprocess::Geometry;
 use flawd_core::verdict::{Reason, Verdict};
 
@@ -15,6 +15,7 @@ use super::moment::Moment;
 use super::reply::Reply;
 use super::trigger::{Deadline, Trigger};
 use crate::line::pipeline::channels::pool::Pooled;
+use crate::pictures::decode::{DecodeError, Problem};
 
 /// One picture of one part, as delivered by a source.
 #[derive(Debug)]
@@ -23,11 +24,58 @@ pub struct Frame {
     pub part: Option<Arc<str>>,
     /// The picture, or why there is none: a file that cannot be decoded is still a part that needs
     /// a verdict.
-    pub image: Result<Pixels, String>,
+    pub image: Result<Pixels, FrameError>,
     /// When the picture was taken; for a file, when reading it began.
     pub captured: Moment,
     /// When it was decoded and available.
     pub at_hand: Instant,
+}
+
+/// Why a frame has no picture that can be judged; the next one may have.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Its file cannot be read or decoded.
+    #[error(transparent)]
+    File(Box<DecodeError>),
+    /// The camera's driver reports it as damaged.
+    #[error("the driver says that the frame is damaged")]
+    Damaged,
+    /// The driver reports more bytes than its buffer holds.
+    #[error("a frame of {used} bytes in a buffer of {buffer}")]
+    Overlong {
+        /// The bytes that it reports.
+        used: usize,
+        /// The bytes of the buffer.
+        buffer: usize,
+    },
+    /// Bytes are missing.
+    #[error("a frame of {given} bytes where {expected} were expected")]
+    Short {
+        /// The bytes that there are.
+        given: usize,
+        /// The bytes of a frame of the agreed size and format.
+        expected: usize,
+    },
+    /// It is not a JPEG file of the agreed size.
+    #[error("the JPEG frame cannot be decoded: {0}")]
+    Jpeg(Problem),
+    /// The library that converts colours refuses it.
+    #[error("{0}")]
+    Colours(String),
+    /// It has values above the agreed white.
+    #[error("a frame with the value {highest} where {depth} were agreed")]
+    AboveWhite {
+        /// The highest value.
+        highest: u16,
+        /// The agreed depth.
+        depth: Depth,
+    },
+    /// Its pixels do not make an image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Its depth does not fit the model that is to judge it.
+    #[error(transparent)]
+    Depth(#[from] DepthError),
 }
 
 /// The pixels of a frame: in the form that models take, or of a depth that depends on the model
@@ -66,7 +114,7 @@ impl Frame {
     /// Creates a frame whose picture is available from now on.
     pub fn new(
         part: Option<Arc<str>>,
-        image: Result<impl Into<Picture>, String>,
+        image: Result<impl Into<Picture>, FrameError>,
         captured: Moment,
     ) -> Self {
         let pixels = image.map(|image| Pixels::from(image.into()));
@@ -76,13 +124,13 @@ impl Frame {
     /// As [`Self::new`], with a shared picture.
     pub fn shared(
         part: Option<Arc<str>>,
-        image: Result<Arc<RgbImage>, String>,
+        image: Result<Arc<RgbImage>, FrameError>,
         captured: Moment,
     ) -> Self {
         Self::of(part, image.map(Pixels::Ready), captured)
     }
 
-    fn of(part: Option<Arc<str>>, image: Result<Pixels, String>, captured: Moment) -> Self {
+    fn of(part: Option<Arc<str>>, image: Result<Pixels, FrameError>, captured: Moment) -> Self {
         Self {
             part,
             image,

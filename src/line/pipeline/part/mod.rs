@@ -4,6 +4,7 @@
 pub mod frame;
 pub mod model;
 pub mod moment;
+pub mod refusal;
 pub(crate) mod reply;
 pub(crate) mod stored;
 pub mod trigger;

@@ -37,6 +37,20 @@ impl Trigger {
     }
 }
 
+/// Why a trigger is not accepted; it gets no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The stage is held up, and the maximum number is waiting.
+    #[error("{waiting} triggers wait to be looked at: they come faster than verdicts are written")]
+    Full {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The stage has ended.
+    #[error("flawd has stopped to inspect")]
+    Ended,
+}
+
 /// The moment after which a verdict is worthless, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {

@@ -14,10 +14,11 @@ use tracing::{info, warn};
 use super::connection::{Incoming, PACKET_LIMIT};
 use crate::line::monitor::counters::Counters;
 use crate::line::monitor::{MessageOutcome, Metrics};
-use crate::line::pipeline::admit::inbox::{Inbox, NotTaken};
+use crate::line::pipeline::admit::inbox::Inbox;
 use crate::line::pipeline::channels::log_limit::Throttle;
 use crate::line::pipeline::event::{DaemonEvent, EventSender};
 use crate::line::pipeline::part::moment::Moment;
+use crate::line::pipeline::part::refusal::MessageRefusal;
 use crate::line::pipeline::part::trigger::Trigger;
 
 /// A command whose `sent_at` is further than this in the past or in the future is stale.
@@ -30,9 +31,6 @@ const COMMAND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Part ids that are remembered to recognise a second delivery.
 const REMEMBERED: usize = 1024;
-
-/// Why a retained message is refused.
-const RETAINED: &str = "it is retained, so its age is not known";
 
 /// Where a camera's triggers go.
 #[derive(Clone, Debug)]
@@ -71,9 +69,6 @@ struct Allowance {
     /// When one more was last allowed.
     since: Instant,
 }
-
-/// Why a message is refused: the outcome to count, and a text.
-type MessageRefusal = (MessageOutcome, String);
 
 /// The part ids of the last triggers.
 #[derive(Debug, Default)]
@@ -126,31 +121,33 @@ impl Inbound {
         else {
             return;
         };
-        let problem = if what == "cmd" {
-            let (outcome, problem) = outcome(self.take_command(verb, &message));
-            self.commands_refused += u64::from(problem.is_some());
-            self.metrics.command(outcome);
+        let refusal = if what == "cmd" {
+            let taken = self.take_command(verb, &message);
+            self.commands_refused += u64::from(taken.is_err());
+            self.metrics.command(outcome(&taken));
             // The daemon reports what is wrong with the others, also to their senders.
-            let is_unsaid = [MessageOutcome::Retained, MessageOutcome::Overrun].contains(&outcome);
-            problem.filter(|_| is_unsaid)
+            taken.err().filter(|refusal| {
+                use MessageRefusal::{Retained, TooManyCommands};
+                matches!(refusal, Retained | TooManyCommands)
+            })
         } else {
             let Some(index) = (self.targets.iter()).position(|(it, _)| it.camera == what) else {
                 return;
             };
-            let (outcome, problem) = outcome(self.take_trigger(index, &message, received));
+            let taken = self.take_trigger(index, &message, received);
             let target = &self.targets[index].0;
             let counters = &target.counters;
-            match problem {
-                None => counters.triggers_accepted.increment(),
-                Some(_) => counters.triggers_refused.increment(),
+            match taken {
+                Ok(()) => counters.triggers_accepted.increment(),
+                Err(_) => counters.triggers_refused.increment(),
             }
-            self.metrics.camera(target.index).trigger(outcome);
-            problem
+            self.metrics.camera(target.index).trigger(outcome(&taken));
+            taken.err()
         };
-        if let Some(problem) = problem
+        if let Some(refusal) = refusal
             && let Some(suppressed) = self.refusals.permit()
         {
-            let topic = brief(&message.topic);
+            let (topic, problem) = (brief(&message.topic), refusal.to_string());
             warn!(topic, problem, suppressed, "Message refused");
         }
     }
@@ -163,19 +160,16 @@ impl Inbound {
     ) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         refuse_too_long(message)?;
-        let request = TriggerRequest::parse(&message.payload)
-            .map_err(|problem| (MessageOutcome::Invalid, problem))?;
+        let request = TriggerRequest::parse(&message.payload)?;
         let (target, recent) = &mut self.targets[index];
         if target.require_sent_at && request.sent_at.is_none() {
-            let problem = "it has no `sent_at`, so it is not known how long it was on its way";
-            return Err((MessageOutcome::Undated, problem.to_owned()));
+            return Err(MessageRefusal::Undated);
         }
         refuse_stale(request.sent_at, target.max_age, received)?;
         if let Some(part_id) = &request.part_id {
             let is_known = !recent.remember(part_id);
             if is_known && message.duplicate {
-                let problem = "it has been delivered before".to_owned();
-                return Err((MessageOutcome::Duplicate, problem));
+                return Err(MessageRefusal::Duplicate);
             }
         }
         let trigger = Trigger {
@@ -185,13 +179,7 @@ impl Inbound {
             received,
             reply: message.reply.clone(),
         };
-        target.inbox.trigger(trigger).map_err(|why| {
-            let outcome = match why {
-                NotTaken::Full => MessageOutcome::Overrun,
-                NotTaken::Ended => MessageOutcome::Shutdown,
-            };
-            (outcome, why.to_string())
-        })
+        Ok(target.inbox.trigger(trigger)?)
     }
 
     /// Handles a command. Even one that is unreadable or old is answered, so that no requester
@@ -199,18 +187,9 @@ impl Inbound {
     fn take_command(&mut self, verb: &str, message: &Incoming) -> Result<(), MessageRefusal> {
         refuse_retained(message)?;
         if !self.allowance.take(Instant::now()) {
-            let problem = "more commands come than can be followed".to_owned();
-            return Err((MessageOutcome::Overrun, problem));
+            return Err(MessageRefusal::TooManyCommands);
         }
-        let read = refuse_too_long(message)
-            .and_then(|()| {
-                Command::parse(verb, &message.payload)
-                    .map_err(|problem| (MessageOutcome::Invalid, problem))
-            })
-            .and_then(|(command, sent_at)| {
-                refuse_stale(sent_at, LARGEST_AGE, Moment::now())?;
-                Ok(command)
-            });
+        let read = read_command(verb, message);
         if let Ok(command) = &read
             && let Some(suppressed) = self.commands.permit()
         {
@@ -218,7 +197,7 @@ impl Inbound {
         }
         let taken = read.as_ref().map(|_| ()).map_err(Clone::clone);
         self.events.send(DaemonEvent::Command {
-            command: read.map_err(|(_, problem)| problem),
+            command: read,
             reply: message.reply.clone(),
         });
         taken
@@ -230,16 +209,25 @@ impl Inbound {
     }
 }
 
-fn outcome(taken: Result<(), MessageRefusal>) -> (MessageOutcome, Option<String>) {
+/// Returns the outcome to count.
+fn outcome(taken: &Result<(), MessageRefusal>) -> MessageOutcome {
     match taken {
-        Ok(()) => (MessageOutcome::Accepted, None),
-        Err((outcome, problem)) => (outcome, Some(problem)),
+        Ok(()) => MessageOutcome::Accepted,
+        Err(refusal) => refusal.outcome(),
     }
+}
+
+/// Reads a command that has just been sent.
+fn read_command(verb: &str, message: &Incoming) -> Result<Command, MessageRefusal> {
+    refuse_too_long(message)?;
+    let (command, sent_at) = Command::parse(verb, &message.payload)?;
+    refuse_stale(sent_at, LARGEST_AGE, Moment::now())?;
+    Ok(command)
 }
 
 fn refuse_retained(message: &Incoming) -> Result<(), MessageRefusal> {
     if message.retained {
-        return Err((MessageOutcome::Retained, RETAINED.to_owned()));
+        return Err(MessageRefusal::Retained);
     }
     Ok(())
 }
@@ -248,10 +236,10 @@ fn refuse_retained(message: &Incoming) -> Result<(), MessageRefusal> {
 fn refuse_too_long(message: &Incoming) -> Result<(), MessageRefusal> {
     match message.too_long {
         None => Ok(()),
-        Some(size) => {
-            let problem = format!("it has {size} bytes; it may have {PACKET_LIMIT}, all counted");
-            Err((MessageOutcome::Invalid, problem))
-        }
+        Some(size) => Err(MessageRefusal::TooLong {
+            size,
+            limit: PACKET_LIMIT,
+        }),
     }
 }
 
@@ -263,11 +251,7 @@ fn refuse_stale(
 ) -> Result<(), MessageRefusal> {
     let age = sent_at.map(|sent_at| received.wall.duration_since(sent_at));
     match age {
-        Some(age) if age.unsigned_abs() > max_age => {
-            let age = age.as_secs_f64();
-            let problem = format!("by its `sent_at` it is {age:.1} s old; are both clocks right?");
-            Err((MessageOutcome::Stale, problem))
-        }
+        Some(age) if age.unsigned_abs() > max_age => Err(MessageRefusal::Stale { age }),
         _ => Ok(()),
     }
 }

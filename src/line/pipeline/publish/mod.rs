@@ -44,6 +44,7 @@ mod state;
 mod task;
 
 pub use super::part::reply::Reply;
+pub use connection::ConnectionLost;
 pub use incoming::TriggerTarget;
 
 use incoming::Inbound;
@@ -149,7 +150,7 @@ enum Request {
 struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
 
 /// How the first attempt to connect ended: connected, or why not.
-pub type FirstAttempt = Result<(), String>;
+pub type FirstAttempt = Result<(), ConnectionLost>;
 
 /// Creates the handle to a publisher that is yet to be started, for this many cameras.
 pub fn channel(cameras: usize) -> (Publisher, Requests) {

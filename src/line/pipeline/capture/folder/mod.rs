@@ -11,9 +11,8 @@ use tracing::warn;
 use super::{CameraLost, Source, SourceError};
 use crate::files::path_text;
 use crate::files::path_text::by_ending;
-use crate::line::pipeline::part::frame::Frame;
+use crate::line::pipeline::part::frame::{Frame, FrameError};
 use crate::line::pipeline::part::moment::Moment;
-use crate::messages::with_causes;
 use crate::pictures::decode;
 
 mod arrivals;
@@ -119,8 +118,7 @@ impl FolderSource {
                 }
                 if self.images.is_empty() {
                     *arrivals = None;
-                    let folder = self.folder.display();
-                    return Err(CameraLost(format!("the folder {folder} is gone")));
+                    return Err(CameraLost::FolderGone(self.folder.clone()));
                 }
             }
         }
@@ -137,15 +135,14 @@ impl Source for FolderSource {
         let name = path.strip_prefix(&self.folder).unwrap_or(&path);
         let bytes = decode::read(&path);
         let image = bytes.and_then(|bytes| decode::picture(&path, &bytes));
-        let image = image.map_err(|error| with_causes(&error));
         let part = Arc::from(path_text::text(name));
+        let image = image.map_err(|error| FrameError::File(Box::new(error)));
         Ok(Some(Frame::new(Some(part), image, captured)))
     }
 
     /// Reopens a watched folder, which may have come back.
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        let watched = self.begin_to_watch();
-        watched.map_err(|error| CameraLost(error.to_string()))
+        self.begin_to_watch().map_err(CameraLost::NotBack)
     }
 }
 
@@ -191,6 +188,7 @@ mod tests {
     use flawd_core::image::{RgbImage, Size};
 
     use super::*;
+    use crate::messages::with_causes;
 
     fn save(path: &Path) {
         let image = RgbImage::new(Size::new(1, 1), vec![1, 2, 3]).unwrap();
@@ -246,7 +244,8 @@ mod tests {
             ("2-pipe.png", "not a regular file"),
             ("3-holes.png", "6442450944 bytes"),
         ] {
-            let problem = source.next_frame().unwrap().unwrap().image.unwrap_err();
+            let error = source.next_frame().unwrap().unwrap().image.unwrap_err();
+            let problem = with_causes(&error);
             assert!(problem.contains(name) && problem.contains(why), "{problem}");
         }
         assert!(source.next_frame().unwrap().unwrap().image.is_ok());
@@ -258,7 +257,7 @@ mod tests {
         fs::write(folder.path().join("crack.png"), b"no image").unwrap();
         let mut source = FolderSource::open(folder.path(), false).unwrap();
         let frame = source.next_frame().unwrap().unwrap();
-        let problem = frame.image.unwrap_err();
+        let problem = with_causes(&frame.image.unwrap_err());
         assert!(problem.contains("crack.png: "), "{problem}");
     }
 

@@ -4,6 +4,7 @@ use flawd_core::image::Size;
 use v4l::v4l_sys::v4l2_pix_format;
 
 use super::device::{Device, OfferedSize, no_format};
+use super::error::{AgreeError, DeviceError, FormatMismatch};
 use crate::line::config::{PixelFormat, V4l2};
 use crate::line::pipeline::capture::pixels::Layout;
 
@@ -26,10 +27,10 @@ fn code(format: PixelFormat) -> [u8; 4] {
 /// Sets up a device as the configuration says.
 ///
 /// # Errors
-/// What it offers instead.
-pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, String> {
-    if !device.can_capture().map_err(|error| error.to_string())? {
-        return Err("it streams no pictures in one plane; another node of it may".to_owned());
+/// [`AgreeError`], or the system's error for a call.
+pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, DeviceError> {
+    if !device.can_capture()? {
+        return Err(AgreeError::NoPictures.into());
     }
     let asked = v4l2_pix_format {
         width: options.width,
@@ -38,23 +39,19 @@ pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, String> {
         field: PROGRESSIVE,
         ..no_format()
     };
-    let given = device
-        .set_format(asked)
-        .map_err(|error| error.to_string())?;
-    let layout =
-        layout(options, &given).map_err(|what| format!("{what}; {}", offer(device, options)))?;
-    match device
-        .set_rate(options.rate)
-        .map_err(|error| error.to_string())?
-    {
+    let given = device.set_format(asked)?;
+    let layout = layout(options, &given).map_err(|mismatch| AgreeError::Format {
+        mismatch,
+        offer: offer(device, options),
+    })?;
+    match device.set_rate(options.rate)? {
         Some(interval) if !is_rate(options.rate, interval) => {
             let (numerator, denominator) = interval;
-            Err(format!(
-                "it gives {:.2} frames a second where {} were asked: set `rate` to what it gives, \
-                 in whole frames",
-                f64::from(denominator) / f64::from(numerator.max(1)),
-                options.rate
-            ))
+            let error = AgreeError::Rate {
+                asked: options.rate,
+                given: f64::from(denominator) / f64::from(numerator.max(1)),
+            };
+            Err(error.into())
         }
         // A driver that does not report a rate gets it from elsewhere: a trigger, or a control.
         _ => Ok(layout),
@@ -62,25 +59,25 @@ pub(crate) fn agree(device: &Device, options: &V4l2) -> Result<Layout, String> {
 }
 
 /// Returns the memory layout of the frames.
-fn layout(options: &V4l2, given: &v4l2_pix_format) -> Result<Layout, String> {
+fn layout(options: &V4l2, given: &v4l2_pix_format) -> Result<Layout, FormatMismatch> {
     let is_asked = given.pixelformat == u32::from_le_bytes(code(options.format))
         && (given.width, given.height) == (options.width, options.height);
     if !is_asked {
-        return Err(format!(
-            "asked for {} {}x{}, it gives {} {}x{}",
-            text(code(options.format)),
-            options.width,
-            options.height,
-            text(given.pixelformat.to_le_bytes()),
-            given.width,
-            given.height
-        ));
+        let described = |code, width: u32, height: u32| format!("{} {width}x{height}", text(code));
+        return Err(FormatMismatch::Other {
+            asked: described(code(options.format), options.width, options.height),
+            given: described(given.pixelformat.to_le_bytes(), given.width, given.height),
+        });
     }
     if given.field != PROGRESSIVE {
-        return Err("it gives interlaced pictures, which are not supported".to_owned());
+        return Err(FormatMismatch::Interlaced);
     }
     let size = Size::new(given.height as usize, given.width as usize);
-    Layout::new(options.format, size, given.bytesperline as usize)
+    Ok(Layout::new(
+        options.format,
+        size,
+        given.bytesperline as usize,
+    )?)
 }
 
 /// Returns whether frames come at the requested rate, within one per cent: television's 30 is
@@ -151,14 +148,15 @@ mod tests {
         assert!(layout(&options, &given(PixelFormat::Yuyv)).is_ok());
         let mut other = given(PixelFormat::Yuyv);
         other.height = 360;
-        let problem = layout(&options, &other).unwrap_err();
+        let problem = layout(&options, &other).unwrap_err().to_string();
         assert!(problem.contains("YUYV 640x360"), "{problem}");
         let problem = layout(&options, &given(PixelFormat::Y10)).unwrap_err();
+        let problem = problem.to_string();
         assert!(problem.contains("it gives Y10 640x480"), "{problem}");
         let mut interlaced = given(PixelFormat::Yuyv);
         interlaced.field = 4;
         let problem = layout(&options, &interlaced).unwrap_err();
-        assert!(problem.contains("interlaced"), "{problem}");
+        assert_eq!(problem, FormatMismatch::Interlaced);
     }
 
     #[test]

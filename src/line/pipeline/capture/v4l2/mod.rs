@@ -21,11 +21,14 @@ use crate::line::config::V4l2;
 use crate::line::monitor::counters::Counter;
 use crate::line::pipeline::part::frame::Frame;
 use crate::line::pipeline::part::moment::Moment;
+pub use error::{AgreeError, DeviceError};
+
 use device::{Device, Filled};
 use reader::{DeviceReader, Frames};
 
 mod agreed;
 mod device;
+mod error;
 mod reader;
 #[cfg(test)]
 mod vivid;
@@ -61,10 +64,10 @@ impl V4l2Source {
         let displaced = Counter::default();
         let mut reader = DeviceReader::new("v4l2".to_owned(), OPEN_PATIENCE);
         let (layout, frames) =
-            start(&mut reader, device, options, &displaced).map_err(|problem| {
+            start(&mut reader, device, options, &displaced).map_err(|error| {
                 SourceError::Camera {
                     device: device.to_owned(),
-                    problem,
+                    problem: Box::new(error),
                 }
             })?;
         Ok(Self {
@@ -86,19 +89,18 @@ impl Source for V4l2Source {
                 let picture = self.layout.picture(&frame);
                 Ok(Some(Frame::new(None, picture, captured)))
             }
-            Some(Err(problem)) => Err(CameraLost(problem)),
-            None => Err(CameraLost("the reader has ended".to_owned())),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(DeviceError::ReaderEnded.into()),
         }
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        let started = start(
+        (self.layout, self.frames) = start(
             &mut self.reader,
             &self.device,
             &self.options,
             &self.displaced,
-        );
-        (self.layout, self.frames) = started.map_err(CameraLost)?;
+        )?;
         Ok(())
     }
 
@@ -114,17 +116,17 @@ fn start(
     device: &Path,
     options: &V4l2,
     displaced: &Counter,
-) -> Result<(Layout, Frames<(RawFrame, Moment)>), String> {
+) -> Result<(Layout, Frames<(RawFrame, Moment)>), DeviceError> {
     let (device, options) = (device.to_owned(), options.clone());
     let open = move || {
         // A device is often named by a link such as `/dev/v4l/by-id/…`.
-        let node = fs::canonicalize(&device).map_err(|error| error.to_string())?;
-        let device = Device::open(&node).map_err(|error| error.to_string())?;
+        let node = fs::canonicalize(&device)?;
+        let device = Device::open(&node)?;
         let layout = agreed::agree(&device, &options)?;
-        let mut stream = device.stream().map_err(|error| error.to_string())?;
+        let mut stream = device.stream()?;
         let next = move || {
-            let frame = stream.next(READ_PATIENCE, |filled| (raw(&filled), captured(&filled)));
-            frame.map_err(|error| error.to_string())
+            let frame = stream.next(READ_PATIENCE, |filled| (raw(&filled), captured(&filled)))?;
+            Ok(frame)
         };
         Ok((layout, next))
     };

@@ -9,16 +9,17 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::error::DeviceError;
 use crate::line::config::Overflow;
 use crate::line::monitor::counters::Counter;
 use crate::line::pipeline::channels::link::{self, Receiver, Sender};
 
 /// What a reader delivers: frames, and at the end why there are no more.
-pub(crate) type Frames<T> = Receiver<Result<T, String>>;
+pub(crate) type Frames<T> = Receiver<Result<T, DeviceError>>;
 
 /// A device that is still being opened: the channels for its thread's answer, and for the frames
 /// that follow.
-type Opening<O, T> = (mpsc::Receiver<Result<O, String>>, Frames<T>);
+type Opening<O, T> = (mpsc::Receiver<Result<O, DeviceError>>, Frames<T>);
 
 /// A thread that opens a device, reports what it found, and passes frames on until it fails.
 #[derive(Debug)]
@@ -48,14 +49,14 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
     /// counted in `displaced`.
     ///
     /// # Errors
-    /// The device's error, or that it does not answer.
+    /// [`DeviceError`]: the device's, or that it does not answer.
     pub(crate) fn start<N>(
         &mut self,
-        open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
+        open: impl FnOnce() -> Result<(O, N), DeviceError> + Send + 'static,
         displaced: Counter,
-    ) -> Result<(O, Frames<T>), String>
+    ) -> Result<(O, Frames<T>), DeviceError>
     where
-        N: FnMut() -> Result<Option<T>, String>,
+        N: FnMut() -> Result<Option<T>, DeviceError>,
     {
         let (answer, frames) = match self.opening.take() {
             Some(pending) => pending,
@@ -65,29 +66,26 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
             Ok(outcome) => Ok((outcome?, frames)),
             Err(RecvTimeoutError::Timeout) => {
                 self.opening = Some((answer, frames));
-                Err(format!(
-                    "its driver has not answered for {:?}",
-                    self.patience
-                ))
+                Err(DeviceError::NoAnswer(self.patience))
             }
-            Err(RecvTimeoutError::Disconnected) => Err("the reader has ended".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => Err(DeviceError::ReaderEnded),
         }
     }
 
     fn spawn<N>(
         &mut self,
-        open: impl FnOnce() -> Result<(O, N), String> + Send + 'static,
+        open: impl FnOnce() -> Result<(O, N), DeviceError> + Send + 'static,
         displaced: Counter,
-    ) -> Result<Opening<O, T>, String>
+    ) -> Result<Opening<O, T>, DeviceError>
     where
-        N: FnMut() -> Result<Option<T>, String>,
+        N: FnMut() -> Result<Option<T>, DeviceError>,
     {
         if self
             .thread
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
         {
-            return Err("its driver has not let go of it".to_owned());
+            return Err(DeviceError::Held);
         }
         let (sender, frames) = link::link(NonZeroUsize::MIN, Overflow::NewestWins);
         let (opened, answer) = mpsc::sync_channel(1);
@@ -100,8 +98,8 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
                 opened.send(Err(problem)).ok();
             }
         };
-        let thread = thread::Builder::new().name(self.name.clone()).spawn(work);
-        self.thread = Some(thread.map_err(|error| error.to_string())?);
+        let thread = thread::Builder::new().name(self.name.clone());
+        self.thread = Some(thread.spawn(work)?);
         Ok((answer, frames))
     }
 }
@@ -109,8 +107,8 @@ impl<O: Send + 'static, T: Send + 'static> DeviceReader<O, T> {
 /// Passes frames on until the camera fails or the receiver is gone; frames not received before the
 /// next one came are counted.
 fn read<T>(
-    mut next_frame: impl FnMut() -> Result<Option<T>, String>,
-    frames: &Sender<Result<T, String>>,
+    mut next_frame: impl FnMut() -> Result<Option<T>, DeviceError>,
+    frames: &Sender<Result<T, DeviceError>>,
     displaced: &Counter,
 ) {
     loop {
@@ -131,6 +129,7 @@ fn read<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -142,14 +141,18 @@ mod tests {
         let displaced = Counter::default();
         let mut given = (1..=5)
             .flat_map(|frame| [Ok(None), Ok(Some(frame))])
-            .chain([Err("unplugged".to_owned())]);
+            .chain([Err(DeviceError::ReaderEnded)]);
         read(|| given.next().unwrap(), &sender, &displaced);
         // The camera's end takes the place of the last frame.
-        assert_eq!(receiver.recv(), Some(Err("unplugged".to_owned())));
+        let end = receiver.recv();
+        assert!(
+            matches!(end, Some(Err(DeviceError::ReaderEnded))),
+            "{end:?}"
+        );
         assert_eq!(displaced.get(), 5);
     }
 
-    type Next = Box<dyn FnMut() -> Result<Option<u32>, String>>;
+    type Next = Box<dyn FnMut() -> Result<Option<u32>, DeviceError>>;
 
     #[test]
     fn a_device_that_hangs_when_it_is_opened_is_not_opened_twice() {
@@ -160,17 +163,17 @@ mod tests {
         let held = Arc::new(std::sync::Mutex::new(held));
         let start = |reader: &mut DeviceReader<&'static str, u32>| {
             let (opened, held) = (opened.clone(), held.clone());
-            let open = move || -> Result<(&str, Next), String> {
+            let open = move || -> Result<(&str, Next), DeviceError> {
                 opened.fetch_add(1, Ordering::Relaxed);
                 held.lock().unwrap().recv().ok();
-                let mut frames = [Ok(Some(7)), Err("gone".to_owned())].into_iter();
+                let mut frames = [Ok(Some(7)), Err(DeviceError::ReaderEnded)].into_iter();
                 Ok(("found", Box::new(move || frames.next().unwrap())))
             };
             reader.start(open, Counter::default())
         };
         for _ in 0..3 {
             let problem = start(&mut reader).unwrap_err();
-            assert!(problem.contains("not answered"), "{problem}");
+            assert!(matches!(problem, DeviceError::NoAnswer(_)), "{problem}");
         }
         go_on.send(()).unwrap();
         // The answer to the first request.
@@ -182,26 +185,32 @@ mod tests {
         assert_eq!(found, "found");
         assert_eq!(opened.load(Ordering::Relaxed), 1);
         let end = std::iter::from_fn(|| frames.recv()).find(Result::is_err);
-        assert_eq!(end, Some(Err("gone".to_owned())));
+        assert!(
+            matches!(end, Some(Err(DeviceError::ReaderEnded))),
+            "{end:?}"
+        );
     }
 
     #[test]
     fn a_device_that_its_driver_holds_is_not_opened_again() {
         let mut reader = DeviceReader::<(), u32>::new("test".to_owned(), Duration::from_secs(60));
         let (go_on, held) = mpsc::channel::<()>();
-        let open = move || -> Result<((), Next), String> {
-            Ok((
-                (),
-                Box::new(move || held.recv().map(|()| None).map_err(|_| String::new())),
-            ))
+        let open = move || -> Result<((), Next), DeviceError> {
+            let next = move || {
+                held.recv().map_err(|_| DeviceError::ReaderEnded)?;
+                Ok(None)
+            };
+            Ok(((), Box::new(next)))
         };
         reader.start(open, Counter::default()).unwrap();
-        let again = || -> Result<((), Next), String> { Err("opened".to_owned()) };
+        let again = || -> Result<((), Next), DeviceError> {
+            Err(io::Error::from(io::ErrorKind::NotFound).into())
+        };
         let problem = reader.start(again, Counter::default()).unwrap_err();
-        assert!(problem.contains("let go"), "{problem}");
+        assert!(matches!(problem, DeviceError::Held), "{problem}");
         drop(go_on);
         reader.thread.take().unwrap().join().unwrap();
         let problem = reader.start(again, Counter::default()).unwrap_err();
-        assert_eq!(problem, "opened");
+        assert!(matches!(problem, DeviceError::System(_)), "{problem}");
     }
 }

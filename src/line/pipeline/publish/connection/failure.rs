@@ -15,7 +15,26 @@ use crate::messages::with_causes;
 /// Where to find out how certificates are made.
 const RECIPE: &str = "docs/mqtt.md has the commands";
 
-/// Why there is no connection, or no longer one.
+/// Why there is no connection, or no longer one, as an operator reads it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionLost {
+    /// The broker refused or closed it, or it broke: what happened, and what to check.
+    #[error("{0}")]
+    Explained(String),
+    /// The attempt has not ended in time.
+    #[error("no answer")]
+    NoAnswer,
+    /// Subscriptions could not be handed over.
+    #[error("the client does not take a subscription")]
+    NotSubscribed,
+    /// The broker is connected and acknowledges nothing.
+    #[error(
+        "the broker acknowledges nothing; the connection was cut, so that nothing arrives late"
+    )]
+    Stalled,
+}
+
+/// What ended a connection, or kept it from being established.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The broker refused the connection.

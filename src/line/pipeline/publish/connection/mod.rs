@@ -25,7 +25,10 @@ use tokio::io::ReadBuf;
 use tokio::{select, time};
 
 use crate::line::config::{MqttSettings, Secret};
+use crate::line::pipeline::event::RefusedTopics;
 use crate::line::pipeline::part::reply::Reply;
+pub use failure::ConnectionLost;
+
 use dial::{ByteStream, Dialled, dial, look_up};
 use failure::Failure;
 use session::Session;
@@ -129,15 +132,15 @@ pub(crate) enum ConnectionEvent {
     },
     /// The broker has answered a subscription.
     Subscribed {
-        /// The topics it will send nothing from, each with the reason.
-        refused: Vec<String>,
+        /// The topics it will send nothing from.
+        refused: RefusedTopics,
     },
     /// A message on a subscribed topic.
     Received(Incoming),
     /// The broker has received the clean disconnect: it will not publish the will.
     Disconnected,
     /// It has ended, or was never established. Nothing else follows.
-    Lost(String),
+    Lost(ConnectionLost),
 }
 
 /// Why a message was not handed over. Nothing of it has been sent.
@@ -241,7 +244,10 @@ impl Connection {
                 let is_accepted = self.session.get_mut().is_accepted();
                 let last = match std::mem::replace(&mut self.link, Link::Over) {
                     Link::Leaving(_) => ConnectionEvent::Disconnected,
-                    _ => ConnectionEvent::Lost(failure.explain(&self.settings, is_accepted)),
+                    _ => {
+                        let cause = failure.explain(&self.settings, is_accepted);
+                        ConnectionEvent::Lost(ConnectionLost::Explained(cause))
+                    }
                 };
                 self.session.get_mut().tell(last);
             }

@@ -71,11 +71,11 @@ async fn received(connection: &mut Connection) -> Incoming {
     }
 }
 
-async fn refused_topics(connection: &mut Connection, topics: &[&str]) -> Vec<String> {
+async fn refused_topics(connection: &mut Connection, topics: &[&str]) -> String {
     let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
     connection.subscribe(&topics).unwrap();
     match connection.next().await {
-        ConnectionEvent::Subscribed { refused } => refused,
+        ConnectionEvent::Subscribed { refused } => refused.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -189,7 +189,7 @@ fn refused_topics_are_named_with_the_reasons_that_version_5_gives() {
     client(async {
         let mut connection = connected(&settings).await;
         let refused = refused_topics(&mut connection, &["a", "b", "c"]).await;
-        assert_eq!(refused, ["b: not authorized", "c: quota exceeded"]);
+        assert_eq!(refused, "b: not authorized, c: quota exceeded");
     });
     broker.join().unwrap();
 }
@@ -204,9 +204,9 @@ fn refused_topics_are_named_on_version_3_too() {
     client(async {
         let mut connection = connected(&settings).await;
         let refused = refused_topics(&mut connection, &["a", "b"]).await;
-        assert_eq!(refused, ["a: refused, without a reason"]);
+        assert_eq!(refused, "a: refused, without a reason");
         let refused = refused_topics(&mut connection, &["c", "d"]).await;
-        assert_eq!(refused, ["d: not answered"]);
+        assert_eq!(refused, "d: not answered");
     });
     broker.join().unwrap();
 }
@@ -473,7 +473,7 @@ fn cause_of_the_end(version: MqttVersion, connack: &'static [u8], last: &'static
         let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
         loop {
             if let ConnectionEvent::Lost(cause) = connection.next().await {
-                return cause;
+                return cause.to_string();
             }
         }
     });
@@ -699,7 +699,7 @@ fn with_a_real_broker_version_5_hears_nothing_old_and_is_told_where_to_answer() 
     client(async {
         let mut connection = connected(&settings(MqttVersion::V5, broker.port)).await;
         let refused = refused_topics(&mut connection, &["flawd/press/+/trigger"]).await;
-        assert_eq!(refused, [""; 0]);
+        assert_eq!(refused, "");
         broker.publish(
             "new",
             &["-D", "publish", "response-topic", "plc/1"]

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::answers::Answers;
 use super::backlog::Backlog;
 use super::backoff::Backoff;
-use super::connection::{BrokerLimits, Connection, ConnectionEvent};
+use super::connection::{BrokerLimits, Connection, ConnectionEvent, ConnectionLost};
 use super::incoming::Inbound;
 use super::inflight::InFlight;
 use super::message::Writer;
@@ -29,7 +29,7 @@ use super::{
 use crate::line::config::MqttSettings;
 use crate::line::monitor::Metrics;
 use crate::line::pipeline::channels::log_limit::Throttle;
-use crate::line::pipeline::event::EventSender;
+use crate::line::pipeline::event::{EventSender, RefusedTopics};
 
 /// Maximum unacknowledged messages. Below what brokers commonly allow (20), so that nothing ages in
 /// the client's own queue.
@@ -69,8 +69,8 @@ pub(crate) struct Task {
     heartbeat_due: Instant,
     /// When the broker should have answered the pending subscription.
     subscribed_by: Option<Instant>,
-    /// Why the broker refuses our subscriptions, as last reported.
-    subscriptions_refused: Option<String>,
+    /// The subscriptions that the broker refuses, as last reported.
+    subscriptions_refused: RefusedTopics,
     /// Whether it was logged that the broker accepts our subscriptions, and what that is worth.
     subscriptions_said: bool,
     /// Whether the broker has acknowledged something on this connection.
@@ -108,16 +108,22 @@ pub(crate) struct TaskDeps {
     pub(crate) metrics: Metrics,
 }
 
+/// How an attempt to connect ended.
+enum Connect {
+    Connected(Box<Connection>, BrokerLimits),
+    Failed(ConnectionLost),
+    /// There is nothing more to publish.
+    Finishing,
+}
+
 /// Why a connection is no longer served.
 pub(crate) enum Ended {
     /// No more requests will come, and the broker has everything.
     Finished,
     /// No more requests will come, and the broker does not accept what is left.
     Unfinished,
-    /// The broker is gone.
-    Lost(String),
-    /// The broker is connected and acknowledges nothing.
-    Stalled,
+    /// The broker is gone, or of no use.
+    Lost(ConnectionLost),
 }
 
 /// What to do next.
@@ -142,7 +148,7 @@ impl Task {
             last: vec![None; parts.cameras.len()],
             heartbeat_due: Instant::now(),
             subscribed_by: None,
-            subscriptions_refused: None,
+            subscriptions_refused: RefusedTopics::default(),
             subscriptions_said: false,
             is_of_use: false,
             headline: None,
@@ -164,8 +170,8 @@ impl Task {
             attempts += 1;
             debug!(attempts, "Connecting to the broker");
             let pause = match self.connect().await {
-                None => break,
-                Some(Ok((connection, limits))) => {
+                Connect::Finishing => break,
+                Connect::Connected(connection, limits) => {
                     if reconnect.connected() {
                         info!(
                             host = self.parts.settings.host,
@@ -178,18 +184,18 @@ impl Task {
                     }
                     attempts = 0;
                     self.answer_first_attempt(Ok(()));
-                    let Some(pause) = self.use_up(connection, limits, &mut reconnect).await else {
+                    let Some(pause) = self.use_up(*connection, limits, &mut reconnect).await else {
                         break;
                     };
                     pause
                 }
-                Some(Err(cause)) => {
+                Connect::Failed(cause) => {
                     // Once, twice, four times…: a broker that is down for a night causes few lines.
                     if attempts.is_power_of_two() {
                         warn!(
                             host = self.parts.settings.host,
                             port = self.parts.settings.port,
-                            error = cause,
+                            error = cause.to_string(),
                             attempts,
                             "Cannot connect to the broker"
                         );
@@ -225,37 +231,31 @@ impl Task {
         self.parts.metrics.mqtt_connected(false);
         self.blame(&ended);
         self.abandon();
-        let cause = match ended {
-            Ended::Finished | Ended::Unfinished => return None,
-            Ended::Lost(cause) => cause,
-            Ended::Stalled => {
-                "the broker acknowledges nothing; the connection was cut, so that nothing arrives \
-                 late"
-                    .to_owned()
-            }
+        let Ended::Lost(cause) = ended else {
+            return None;
         };
         let loss = reconnect.lost(begun.elapsed(), self.is_of_use);
-        say_loss(loss, &cause);
+        say_loss(loss, &cause.to_string());
         Some(loss.pause)
     }
 
-    /// Makes one attempt to connect; returns `None` if there is nothing more to publish.
-    async fn connect(&mut self) -> Option<Result<(Connection, BrokerLimits), String>> {
+    /// Makes one attempt to connect.
+    async fn connect(&mut self) -> Connect {
         let topic = self.writer.status_topic();
         let will = Status::Offline.as_str();
         let mut connection = Connection::open(&self.parts.settings, &topic, will);
         while !self.is_finishing {
             match self.next(Some(&mut connection), None).await {
                 NextStep::Happening(ConnectionEvent::Connected(limits)) => {
-                    return Some(Ok((connection, limits)));
+                    return Connect::Connected(Box::new(connection), limits);
                 }
-                NextStep::Happening(ConnectionEvent::Lost(cause)) => return Some(Err(cause)),
+                NextStep::Happening(ConnectionEvent::Lost(cause)) => return Connect::Failed(cause),
                 NextStep::Verdict(recorded) => self.take_offline(&recorded),
                 NextStep::Order(order) => self.take_order(order, None),
                 NextStep::Happening(_) | NextStep::Time => {}
             }
         }
-        None
+        Connect::Finishing
     }
 
     /// Waits before the next attempt; returns `false` if there is nothing more to publish.
@@ -311,7 +311,7 @@ impl Task {
     /// Publishes on this connection until it or the work ends.
     async fn serve(&mut self, connection: &mut Connection) -> Ended {
         if connection.subscribe(&self.parts.inbound.topics()).is_err() {
-            return Ended::Lost("the client does not take a subscription".to_owned());
+            return Ended::Lost(ConnectionLost::NotSubscribed);
         }
         self.subscribed_by = Some(self.due());
         self.say_undelivered();

@@ -6,9 +6,11 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Ended, Task};
-use crate::line::pipeline::event::DaemonEvent;
+use crate::line::pipeline::event::{DaemonEvent, RefusedTopics};
 use crate::line::pipeline::part::stored::Stored;
-use crate::line::pipeline::publish::connection::{Connection, ConnectionEvent, PublishRefusal};
+use crate::line::pipeline::publish::connection::{
+    Connection, ConnectionEvent, ConnectionLost, PublishRefusal,
+};
 use crate::line::pipeline::publish::inflight::Subject;
 use crate::line::pipeline::publish::outbox::{Objection, RecordOutcome};
 
@@ -49,7 +51,7 @@ impl Task {
                     (Subject::Verdict(_) | Subject::Nothing, None) => {}
                 }
             }
-            ConnectionEvent::Subscribed { refused } => self.note_subscriptions(&refused),
+            ConnectionEvent::Subscribed { refused } => self.note_subscriptions(refused),
             ConnectionEvent::Received(message) => self.parts.inbound.take(message),
             ConnectionEvent::Lost(cause) => return Some(Ended::Lost(cause)),
             ConnectionEvent::Connected(_) | ConnectionEvent::Disconnected => {}
@@ -58,10 +60,9 @@ impl Task {
     }
 
     /// Reports refused subscriptions to the daemon's readiness, so that all reports agree.
-    fn note_subscriptions(&mut self, refused: &[String]) {
+    fn note_subscriptions(&mut self, refused: RefusedTopics) {
         self.subscribed_by = None;
-        let refused = (!refused.is_empty()).then(|| refused.join(", "));
-        if refused.is_none() && !std::mem::replace(&mut self.subscriptions_said, true) {
+        if refused.is_empty() && !std::mem::replace(&mut self.subscriptions_said, true) {
             // There are brokers that accept what they will never serve.
             info!(
                 topics = self.parts.inbound.topics().join(", "),
@@ -72,7 +73,8 @@ impl Task {
         if refused == self.subscriptions_refused {
             return;
         }
-        if let Some(refused) = &refused {
+        if !refused.is_empty() {
+            let refused = refused.to_string();
             error!(refused, "The broker refuses subscriptions to this client");
         }
         self.parts
@@ -164,33 +166,34 @@ impl Task {
         let now = Instant::now();
         let limit = due + self.parts.settings.stall_timeout;
         let is_missing = connection.has_read_all_since(due) || limit <= now;
-        (due <= now && is_missing).then_some(Ended::Stalled)
+        (due <= now && is_missing).then_some(Ended::Lost(ConnectionLost::Stalled))
     }
 
     /// Attributes the end of a connection to what the broker should have acknowledged next. A
     /// record is held back before it is sent again, so that verdicts do not depend on it.
     pub(crate) fn blame(&mut self, ended: &Ended) {
+        let Ended::Lost(cause) = ended else { return };
         let now = Instant::now();
-        match (self.in_flight.oldest().cloned(), ended) {
-            (Some(Subject::Record(position)), Ended::Lost(cause)) => {
-                let reason = format!("the connection ended there: {cause}");
-                let progress = (self.outbox).refused(position, Objection::End, reason.clone(), now);
-                self.note_set_aside(progress, &reason);
-            }
-            (Some(Subject::Record(position)), Ended::Stalled) => {
+        match (self.in_flight.oldest().cloned(), cause) {
+            (Some(Subject::Record(position)), ConnectionLost::Stalled) => {
                 let reason = "it is not acknowledged".to_owned();
                 self.outbox
                     .refused(position, Objection::Client, reason, now);
             }
-            (Some(Subject::Answer(topic)), Ended::Lost(cause)) => {
-                self.blame_answer(&topic, cause, now);
+            (Some(Subject::Record(position)), cause) => {
+                let reason = format!("the connection ended there: {cause}");
+                let progress = (self.outbox).refused(position, Objection::End, reason.clone(), now);
+                self.note_set_aside(progress, &reason);
             }
-            _ => {}
+            (Some(Subject::Answer(_)), ConnectionLost::Stalled) => {}
+            (Some(Subject::Answer(topic)), cause) => self.blame_answer(&topic, cause, now),
+            (Some(Subject::Verdict(_) | Subject::Nothing) | None, _) => {}
         }
     }
 
-    fn blame_answer(&mut self, topic: &str, cause: &str, now: Instant) {
+    fn blame_answer(&mut self, topic: &str, cause: &ConnectionLost, now: Instant) {
         if self.answers.strike(topic, now) {
+            let cause = cause.to_string();
             warn!(
                 topic,
                 cause, "Answers on a response topic are left out for an hour"

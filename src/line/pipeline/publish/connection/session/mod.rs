@@ -25,6 +25,7 @@ use super::{
 };
 use crate::line::config::{MqttSettings, MqttVersion};
 use crate::line::pipeline::channels::log_limit::Throttle;
+use crate::line::pipeline::event::RefusedTopics;
 use crate::line::pipeline::part::reply::Reply;
 
 /// Bytes on their way to the socket before no more messages are added. Further ones wait as
@@ -343,10 +344,11 @@ impl Session {
             .map(|&code| reason::subscribe_refusal(self.version, code))
             .chain(std::iter::repeat(Some("not answered")));
         let refused = (topics.iter().zip(reasons))
-            .filter_map(|(topic, reason)| Some(format!("{topic}: {}", reason?)))
+            .filter_map(|(topic, reason)| Some((topic.clone(), reason?)))
             .collect();
-        self.events
-            .push_back(ConnectionEvent::Subscribed { refused });
+        self.events.push_back(ConnectionEvent::Subscribed {
+            refused: RefusedTopics(refused),
+        });
     }
 
     fn confirm(&mut self, message: &MessageHead<'_>) {
