@@ -19,6 +19,7 @@ use flawd_core::preprocess::{PreprocessError, Preprocessor};
 use flawd_onnx::ModelError;
 use serde::Serialize;
 
+use super::camera::{CameraIndex, PerCamera};
 use super::config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode};
 use super::daemon::{self, Daemon, DaemonError};
 use super::evidence::EvidenceSink;
@@ -32,6 +33,9 @@ use super::pipeline::part::model::LoadedModel;
 use super::pipeline::part::moment::Moment;
 use super::pipeline::publish::{CameraReport, DaemonStatus};
 use super::pipeline::{self, DeliveryPlan, OpenCamera, record};
+
+/// The camera whose pictures and model are used; it is the only one of the measured pipeline.
+const MEASURED: CameraIndex = CameraIndex(0);
 
 /// Number of different pictures that are cycled through.
 const PICTURES: usize = 16;
@@ -148,11 +152,11 @@ pub enum BenchmarkError {
 pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkError> {
     let Options { frames, rounds, .. } = options;
     let mut bare = daemon.load_bare_model()?;
-    let models = daemon.load_models()?.model_sets().swap_remove(0);
+    let models = daemon.load_models()?.model_sets()[MEASURED].clone();
     let model = Arc::clone(&models.standard);
     let record = model.judge.model.clone();
 
-    let mut camera = daemon.open_camera(0)?;
+    let mut camera = daemon.open_camera(MEASURED)?;
     let pictures = take_pictures(&mut camera, model.depth)?;
     let picture = pictures[0].size().to_string();
     let tensors = prepare(&pictures, &camera, &model)?;
@@ -170,7 +174,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
         next: 0,
         allowed,
     });
-    let cameras = vec![camera];
+    let cameras = PerCamera::from(vec![camera]);
     let mut threads = Threads::new();
     let (events, _woken) = event::channel();
     // Its folder is deleted after the measurement.
@@ -186,7 +190,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
         recorder,
     };
     let line = pipeline::start_line(&mut threads, cameras, sink, &events)?;
-    line.inboxes[0].order(Control::Use(models));
+    line.inboxes[MEASURED].order(Control::Use(models));
 
     let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
         let begun = Instant::now();
@@ -292,7 +296,7 @@ fn prepare(
 fn open_outlet(
     threads: &mut Threads,
     daemon: &Daemon,
-    cameras: &[OpenCamera],
+    cameras: &PerCamera<OpenCamera>,
     events: &EventSender,
     publish: bool,
 ) -> Result<(record::Recorder, tempfile::TempDir), BenchmarkError> {
@@ -307,7 +311,7 @@ fn open_outlet(
         phase: Phase::ContinuousExecution,
         not_ready: None,
         clock_synchronised: None,
-        cameras: vec![CameraReport::default()],
+        cameras: vec![CameraReport::default()].into(),
     };
     let mqtt = MqttSettings {
         required_at_start: config.mqtt.required_at_start || publish,

@@ -1,9 +1,10 @@
 //! The second phase: frames and triggers become verdicts, records and evidence.
 //!
-//! From the bottom up: config, monitor ← evidence, engine ← pipeline ← models ← daemon ← doctor,
+//! From the bottom up: camera, config, monitor ← evidence, engine ← pipeline ← models ← daemon ← doctor,
 //! benchmark. Nothing here depends on how a bundle was trained.
 
 pub mod benchmark;
+pub mod camera;
 pub mod config;
 pub mod daemon;
 pub mod doctor;

@@ -56,21 +56,29 @@ const GROUPS: &[(&str, &[Rule])] = &[
     (
         "line",
         &[
+            ("camera", &[]),
             ("config", &[]),
             ("event_loop", &[]),
-            ("monitor", &["event_loop"]),
+            ("monitor", &["camera", "event_loop"]),
             ("evidence", &["config"]),
             ("engine", &[]),
-            ("pipeline", &["config", "event_loop", "evidence", "monitor"]),
-            ("models", &["config", "engine", "pipeline"]),
+            (
+                "pipeline",
+                &["camera", "config", "event_loop", "evidence", "monitor"],
+            ),
+            ("models", &["camera", "config", "engine", "pipeline"]),
             (
                 "daemon",
-                &["config", "evidence", "models", "monitor", "pipeline"],
+                &[
+                    "camera", "config", "evidence", "models", "monitor", "pipeline",
+                ],
             ),
             ("doctor", &["config", "daemon"]),
             (
                 "benchmark",
-                &["config", "daemon", "evidence", "monitor", "pipeline"],
+                &[
+                    "camera", "config", "daemon", "evidence", "monitor", "pipeline",
+                ],
             ),
         ],
     ),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flawd::line::camera::CameraIndex;
 use flawd::line::config::{Document, ValidConfig};
 use flawd::line::models::LoadedModels;
 use flawd::line::pipeline::admit::inbox::{Control, Inbox};
@@ -26,6 +27,9 @@ use proptest::test_runner::Config;
 
 use crate::bundle;
 use crate::process::LIMIT;
+
+/// The only camera.
+const TOP: CameraIndex = CameraIndex(0);
 
 /// What the camera does next.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +149,7 @@ fn models() -> ModelSet {
 fn load(config: &ValidConfig) -> ModelSet {
     let runtime = Runtime::load(None).unwrap();
     let models = LoadedModels::load(config, &runtime, &mut |_| ()).unwrap();
-    models.model_sets().remove(0)
+    models.model_sets()[TOP].clone()
 }
 
 impl Rig {
@@ -177,7 +181,7 @@ impl Rig {
             inspections: ends,
             gate: Arc::clone(&gate),
         };
-        let line = start_line(&mut threads, vec![camera], sink, &event_sender).unwrap();
+        let line = start_line(&mut threads, vec![camera].into(), sink, &event_sender).unwrap();
         Self {
             threads,
             line,
@@ -282,7 +286,7 @@ fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before
     let rig = Rig::start(STREAM);
     rig.shots.send(Shot::Frame).unwrap();
     let first = rig.taken.recv_timeout(LIMIT).unwrap();
-    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(TOP));
     rig.camera_waits(2);
 
     let held = rig.hold();
@@ -305,7 +309,7 @@ fn a_trigger_that_arrives_together_with_a_frame_still_gets_the_nearer_one_before
 fn a_camera_that_is_lost_right_after_a_frame_is_lost() {
     let rig = Rig::start(STREAM);
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(TOP));
     rig.camera_waits(2);
 
     let held = rig.hold();
@@ -315,12 +319,12 @@ fn a_camera_that_is_lost_right_after_a_frame_is_lost() {
     rig.camera_waits(2);
     drop(held);
 
-    assert_eq!(rig.next_event(), DaemonEvent::CameraLost(0));
+    assert_eq!(rig.next_event(), DaemonEvent::CameraLost(TOP));
     rig.trigger("part", None, Moment::now());
     rig.expect("part", Verdict::NoDecision(Reason::CameraLost));
     rig.shots.send(Shot::Found).unwrap();
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), DaemonEvent::CameraFound(0));
+    assert_eq!(rig.next_event(), DaemonEvent::CameraFound(TOP));
     assert!(rig.stop().is_empty());
 }
 
@@ -503,7 +507,7 @@ fn a_camera_whose_next_frame_comes_after_the_deadline_is_not_lost() {
         "overflow = \"newest-wins\"\n[camera.top.trigger]\nmode = \"mqtt\"\nmatch_within = \"1ns\"",
     );
     rig.shots.send(Shot::Frame).unwrap();
-    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(0));
+    assert_eq!(rig.next_event(), DaemonEvent::FirstFrame(TOP));
     rig.camera_waits(2);
     let trigger = Trigger {
         deadline: Some(Duration::from_millis(100)),

@@ -111,7 +111,7 @@ fn cameras_with_the_same_bundle_share_one_model_however_they_name_it() {
     std::os::unix::fs::symlink(bundle::path(), &link).unwrap();
     let copy = plant.copy("copy");
     let models = plant.load(&[bundle::path(), &link, &copy], "").unwrap();
-    let [a, b, c] = &models.model_sets()[..] else {
+    let [a, b, c] = &*models.model_sets() else {
         panic!("there are three cameras");
     };
     assert!(Arc::ptr_eq(&a.standard, &b.standard));
@@ -125,7 +125,7 @@ fn bundles_with_the_same_model_share_its_session_and_keep_their_thresholds() {
     let scores = Bundle::open(&copy).unwrap().calibration().scores().to_vec();
     recalibrate(&copy, Calibration::from_scores(scores, 0.5).unwrap(), 1.0);
     let models = plant.load(&[bundle::path(), &copy], "").unwrap();
-    let [a, b] = &models.model_sets()[..] else {
+    let [a, b] = &*models.model_sets() else {
         panic!("there are two cameras");
     };
     assert!(a.standard.shares_session_with(&b.standard));
@@ -150,7 +150,7 @@ fn a_recipe_picks_its_bundle_and_a_shadow_has_a_session_of_its_own() {
         other.display()
     );
     let models = plant.load(&[bundle::path()], &extra).unwrap();
-    let sets = models.model_sets();
+    let sets = models.model_sets().to_vec();
     let digest = |model: &flawd::line::pipeline::part::model::LoadedModel| model.judge.model.digest;
     let expected = |path: &Path| Bundle::open(path).unwrap().manifest().model.digest;
     assert_eq!(
@@ -161,7 +161,7 @@ fn a_recipe_picks_its_bundle_and_a_shadow_has_a_session_of_its_own() {
     assert_eq!(digest(m8), expected(other));
     assert!(sets[0].select(Some("M9")).is_none());
 
-    let shadows = models.shadows();
+    let shadows = models.shadows().to_vec();
     assert!(shadows[0].is_none());
     let shadow = shadows[1].as_ref().unwrap();
     assert_eq!(digest(shadow), expected(other));
@@ -194,7 +194,8 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
         ("ready", exchanged),
     ];
     assert_eq!(steps, expected);
-    let (old, new) = (models.model_sets(), next.unwrap().model_sets());
+    let old = models.model_sets().to_vec();
+    let new = next.unwrap().model_sets().to_vec();
     assert!(Arc::ptr_eq(&old[0].standard, &new[0].standard));
     assert!(!new[1].standard.shares_session_with(&old[1].standard));
     assert_ne!(
@@ -210,7 +211,8 @@ fn other_settings_of_the_session_load_the_model_again() {
     let mut config = plant.config(&[bundle::path()], "");
     config.inference.session.intra_threads = 1;
     let next = models.reload(&config, &runtime(), &mut |_| ()).unwrap();
-    let (old, new) = (models.model_sets(), next.model_sets());
+    let old = models.model_sets().to_vec();
+    let new = next.model_sets().to_vec();
     assert!(!new[0].standard.shares_session_with(&old[0].standard));
 }
 
@@ -370,14 +372,18 @@ fn another_threshold_needs_no_loading_and_holds_for_the_camera_that_it_was_asked
     let bundles = Bundle::open(bundle::path()).unwrap().calibration().clone();
     let expected = Calibration::from_scores(bundles.scores().to_vec(), 0.5).unwrap();
 
-    let old = models.model_sets();
-    let one = models.recalibrated(Some("b"), 0.5).unwrap().model_sets();
+    let old = models.model_sets().to_vec();
+    let one = models
+        .recalibrated(Some("b"), 0.5)
+        .unwrap()
+        .model_sets()
+        .to_vec();
     assert!(Arc::ptr_eq(&old[0].standard, &one[0].standard));
     assert_eq!(one[1].standard.judge.calibration, expected);
     assert!(one[1].standard.shares_session_with(&old[1].standard));
 
     let all = models.recalibrated(None, 0.5).unwrap();
-    let sets = all.model_sets();
+    let sets = all.model_sets().to_vec();
     assert!(Arc::ptr_eq(&sets[0].standard, &sets[1].standard));
     assert_eq!(sets[0].standard.judge.calibration, expected);
     assert_eq!(all.self_test().models[0].threshold, expected.threshold());
@@ -385,7 +391,7 @@ fn another_threshold_needs_no_loading_and_holds_for_the_camera_that_it_was_asked
     // The bundle's own threshold comes back with the next reload.
     let reloaded = all.reload(&config, &runtime(), &mut |_| ()).unwrap();
     assert!(Arc::ptr_eq(
-        &reloaded.model_sets()[0].standard,
+        &reloaded.model_sets().to_vec()[0].standard,
         &old[0].standard
     ));
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use flawd::bundle::Bundle;
 use flawd::bundle::scorer::Scorer;
+use flawd::line::camera::CameraIndex;
 use flawd::line::pipeline::part::model::{Judge, LoadedModel};
 use flawd::line::pipeline::part::moment::Moment;
 use flawd::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart, Shadow};
@@ -17,6 +18,9 @@ use flawd_onnx::{Runtime, SessionOptions};
 
 use crate::bundle;
 use crate::process::LIMIT;
+
+const TOP: CameraIndex = CameraIndex(0);
+const SIDE: CameraIndex = CameraIndex(1);
 
 /// The tests' second bundle as a model whose threshold is `threshold`.
 fn model(threshold: f32) -> Arc<LoadedModel> {
@@ -67,7 +71,7 @@ fn camera(geometry: Option<Geometry>) -> CameraSetup {
 /// A part that the live model called `verdict`.
 fn judged(seq: u64, image: &Arc<RgbImage>, verdict: Verdict) -> JudgedPart {
     JudgedPart {
-        camera: 0,
+        camera: TOP,
         seq,
         part_id: Some(format!("part {seq}")),
         captured: Moment::now(),
@@ -94,9 +98,13 @@ fn start(
     model: Option<Arc<LoadedModel>>,
 ) -> (Shadow, mpsc::Receiver<Disagreement>) {
     let (sender, received) = mpsc::sync_channel(0);
-    let shadow = shadow::start(vec![camera], vec![model], move |disagreement| {
-        sender.send(disagreement).unwrap();
-    });
+    let shadow = shadow::start(
+        vec![camera].into(),
+        vec![model].into(),
+        move |disagreement| {
+            sender.send(disagreement).unwrap();
+        },
+    );
     (shadow.unwrap(), received)
 }
 
@@ -125,7 +133,7 @@ fn a_shadow_hands_out_the_parts_on_which_it_says_something_else_and_counts_the_r
         shadow.offer(judged(seq + 1, picture, same));
         shadow.offer(judged(seq + 2, picture, other));
         let said = received.recv_timeout(LIMIT).unwrap();
-        assert_eq!((said.camera, said.data.seq), (0, seq + 2));
+        assert_eq!((said.camera, said.data.seq), (TOP, seq + 2));
         assert_eq!(said.data.camera, "top");
         assert_eq!(said.data.part_id, Some(format!("part {}", seq + 2)));
         assert_eq!(
@@ -141,7 +149,7 @@ fn a_shadow_hands_out_the_parts_on_which_it_says_something_else_and_counts_the_r
             disagreed: count,
             skipped: 0,
         };
-        assert_eq!(shadow.state(0), Some(expected));
+        assert_eq!(shadow.state(TOP), Some(expected));
     }
 }
 
@@ -158,7 +166,7 @@ fn nobody_waits_for_a_shadow_that_is_busy_and_what_it_left_out_is_counted() {
     for seq in 2..12 {
         shadow.offer(judged(seq, picture, Verdict::Ok));
     }
-    let skipped = shadow.state(0).unwrap().skipped;
+    let skipped = shadow.state(TOP).unwrap().skipped;
     assert!((6..=7).contains(&skipped), "{skipped} parts were left out");
     let mut said = Vec::new();
     while said.last() != Some(&11) {
@@ -170,7 +178,7 @@ fn nobody_waits_for_a_shadow_that_is_busy_and_what_it_left_out_is_counted() {
         "each part once: {said:?}"
     );
     assert!(said.is_sorted());
-    assert_eq!(shadow.state(0).unwrap().disagreed, 12 - skipped);
+    assert_eq!(shadow.state(TOP).unwrap().disagreed, 12 - skipped);
 }
 
 #[test]
@@ -178,13 +186,13 @@ fn a_camera_without_a_shadow_has_none_until_it_is_given_one() {
     let picture = &pictures()[0];
     let (shadow, received) = start(camera(None), None);
     shadow.offer(judged(1, picture, Verdict::Ok));
-    assert_eq!(shadow.state(0), None);
-    shadow.exchange(vec![Some(model(-1e9))]);
+    assert_eq!(shadow.state(TOP), None);
+    shadow.exchange(vec![Some(model(-1e9))].into());
     shadow.offer(judged(2, picture, Verdict::Ok));
     assert_eq!(received.recv_timeout(LIMIT).unwrap().data.seq, 2);
-    shadow.exchange(vec![None]);
+    shadow.exchange(vec![None].into());
     shadow.offer(judged(3, picture, Verdict::Ok));
-    assert_eq!(shadow.state(0), None);
+    assert_eq!(shadow.state(TOP), None);
     drop(shadow);
     assert!(received.recv().is_err(), "nothing else was said");
 }
@@ -227,17 +235,17 @@ fn a_part_that_cannot_be_scored_is_counted_and_the_next_one_is() {
     let (sender, received) = mpsc::channel();
     let cameras = vec![camera(Some(outside)), camera(None)];
     let models = vec![Some(model(-1e9)); 2];
-    let shadow = shadow::start(cameras, models, move |disagreement| {
+    let shadow = shadow::start(cameras.into(), models.into(), move |disagreement| {
         sender.send(disagreement.data.seq).unwrap();
     });
     let shadow = shadow.unwrap();
     shadow.offer(judged(1, picture, Verdict::Ok));
     shadow.offer(JudgedPart {
-        camera: 1,
+        camera: SIDE,
         ..judged(2, picture, Verdict::Ok)
     });
     assert_eq!(received.recv_timeout(LIMIT).unwrap(), 2);
-    let counts = [0, 1].map(|camera| shadow.state(camera).unwrap());
+    let counts = [TOP, SIDE].map(|camera| shadow.state(camera).unwrap());
     assert_eq!(counts.map(|counts| counts.skipped), [1, 0]);
     assert_eq!(counts.map(|counts| counts.disagreed), [0, 1]);
 }
@@ -256,7 +264,7 @@ fn at_the_end_nobody_waits_for_the_shadow_and_what_waits_in_its_queue_is_dropped
     // One that is on its way may still come.
     let late: Vec<_> = received.iter().map(|it| it.data.seq).collect();
     assert!(late.len() <= 1, "{late:?}");
-    let skipped = || shadow.state(0).unwrap().skipped;
+    let skipped = || shadow.state(TOP).unwrap().skipped;
     while skipped() + late.len() as u64 != 3 {
         std::thread::yield_now();
     }

@@ -21,6 +21,7 @@ use flawd_journal::Journal;
 use flawd_onnx::{Model, Runtime, RuntimeError};
 use tracing::{info, warn};
 
+use super::camera::{CameraIndex, PerCamera, numbered};
 use super::config::{ConfigError, JournalSettings, MqttSettings, TriggerMode, ValidConfig};
 use super::evidence::{EvidenceError, EvidenceSink};
 use super::models::{LoadedModels, ModelsError};
@@ -253,8 +254,8 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError::Source`].
-    pub fn open_camera(&self, index: usize) -> Result<OpenCamera, DaemonError> {
-        let settings = self.config.cameras[index].clone();
+    pub fn open_camera(&self, camera: CameraIndex) -> Result<OpenCamera, DaemonError> {
+        let settings = self.config.cameras[camera.0].clone();
         let source = capture::open(&settings.source).map_err(|source| DaemonError::Source {
             camera: settings.name.clone(),
             source,
@@ -311,11 +312,11 @@ impl Daemon {
         let journal = Self::open_journal(&self.config.journal)?;
         let evidence = self.config.evidence.clone();
         let evidence = evidence.map(EvidenceSink::open).transpose()?;
-        let cameras = (0..self.config.cameras.len())
-            .map(|index| self.open_camera(index))
-            .collect::<Result<Vec<_>, _>>()?;
+        let cameras = numbered(&self.config.cameras)
+            .map(|(camera, _)| self.open_camera(camera))
+            .collect::<Result<PerCamera<_>, _>>()?;
         let readiness = readiness(&cameras);
-        for (index, camera) in cameras.iter().enumerate() {
+        for (index, camera) in numbered(cameras.iter()) {
             metrics.camera(index).follow(camera.counters.clone());
         }
 
@@ -325,7 +326,7 @@ impl Daemon {
             phase,
             not_ready,
             clock_synchronised: None,
-            cameras: vec![CameraReport::default(); cameras.len()],
+            cameras: cameras.iter().map(|_| CameraReport::default()).collect(),
         };
         let mut threads = Threads::new();
         let mqtt = &self.config.mqtt;
@@ -412,11 +413,10 @@ pub fn await_broker(
 }
 
 /// Creates the conditions that must be met before these cameras' parts are judged.
-fn readiness(cameras: &[OpenCamera]) -> Readiness {
+fn readiness(cameras: &PerCamera<OpenCamera>) -> Readiness {
     let settings = || cameras.iter().map(|camera| &camera.settings);
     let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
-    let expected = settings()
-        .enumerate()
+    let expected = numbered(settings())
         .filter(|(_, it)| !it.may_be_idle())
         .filter(|(_, it)| !it.is_on_demand() || matches!(it.trigger.mode, TriggerMode::FreeRun))
         .map(|(camera, _)| camera);

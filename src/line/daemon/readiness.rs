@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 
 use flawd_core::event::Phase;
 
+use crate::line::camera::{CameraIndex, PerCamera, numbered};
 use crate::line::pipeline::event::RefusedTopics;
 
 /// The known state of the cameras and the models.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
-    cameras: Vec<String>,
+    cameras: PerCamera<String>,
     /// Whether parts come on their own; otherwise each is requested.
     comes_by_itself: bool,
     /// Cameras that have not delivered a frame yet.
-    pub(crate) expected: BTreeSet<usize>,
-    pub(crate) lost: BTreeSet<usize>,
+    pub(crate) expected: BTreeSet<CameraIndex>,
+    pub(crate) lost: BTreeSet<CameraIndex>,
     /// Cameras that may still deliver frames.
-    pub(crate) running: BTreeSet<usize>,
-    pub(crate) paused: BTreeSet<usize>,
+    pub(crate) running: BTreeSet<CameraIndex>,
+    pub(crate) paused: BTreeSet<CameraIndex>,
     /// A stage that is stuck.
     pub(crate) hanging: Option<String>,
     /// What the models' thread is busy with.
@@ -34,12 +35,12 @@ impl Readiness {
     /// Creates the state at start; `expected` are the cameras that deliver frames without being
     /// asked.
     pub(crate) fn new(
-        cameras: Vec<String>,
-        expected: BTreeSet<usize>,
+        cameras: PerCamera<String>,
+        expected: BTreeSet<CameraIndex>,
         comes_by_itself: bool,
     ) -> Self {
         Self {
-            running: (0..cameras.len()).collect(),
+            running: numbered(cameras.iter()).map(|(camera, _)| camera).collect(),
             cameras,
             comes_by_itself,
             expected,
@@ -86,7 +87,7 @@ impl Readiness {
         }
     }
 
-    fn names(&self, set: &BTreeSet<usize>) -> String {
+    fn names(&self, set: &BTreeSet<CameraIndex>) -> String {
         let names: Vec<_> = set.iter().map(|&it| self.cameras[it].as_str()).collect();
         names.join(", ")
     }
@@ -96,8 +97,11 @@ impl Readiness {
 mod tests {
     use super::*;
 
+    const TOP: CameraIndex = CameraIndex(0);
+    const SIDE: CameraIndex = CameraIndex(1);
+
     fn station() -> Readiness {
-        let cameras = vec!["top".to_owned(), "side".to_owned()];
+        let cameras = ["top", "side"].map(str::to_owned).into_iter().collect();
         let mut readiness = Readiness::new(cameras, BTreeSet::new(), true);
         readiness.has_models = true;
         readiness
@@ -112,10 +116,10 @@ mod tests {
     fn ready_means_models_frames_and_nothing_wrong() {
         let mut station = station();
         assert_eq!(station.judge(), (Phase::ContinuousExecution, None));
-        station.expected.insert(1);
+        station.expected.insert(SIDE);
         let reason = "waiting for the first frame: side".to_owned();
         assert_eq!(why(&station), (Phase::Initialized, reason));
-        station.lost.extend([0, 1]);
+        station.lost.extend([TOP, SIDE]);
         assert_eq!(
             why(&station),
             (Phase::Error, "camera lost: top, side".to_owned())
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn a_stage_that_hangs_is_the_worst_reason() {
         let mut station = station();
-        station.lost.insert(1);
+        station.lost.insert(SIDE);
         station.hanging = Some("infer".to_owned());
         assert_eq!(
             why(&station),
@@ -140,7 +144,7 @@ mod tests {
         let mut station = station();
         station.comes_by_itself = false;
         assert_eq!(station.judge(), (Phase::Ready, None));
-        station.paused.insert(0);
+        station.paused.insert(TOP);
         assert_eq!(
             why(&station),
             (Phase::Initialized, "paused: top".to_owned())

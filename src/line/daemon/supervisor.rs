@@ -16,6 +16,7 @@ use super::model_thread::{JobOutcome, ModelJob, Models, Reload};
 use super::paused::PausedFile;
 use super::readiness::Readiness;
 use super::systemd::ServiceManager;
+use crate::line::camera::{CameraIndex, PerCamera, numbered};
 use crate::line::config::ValidConfig;
 use crate::line::models::{LoadedModels, ModelsError};
 use crate::line::monitor::progress::Progress;
@@ -38,8 +39,7 @@ pub(crate) struct Supervisor {
     pub(crate) configuration: PathBuf,
     /// The configuration in use.
     pub(crate) config: ValidConfig,
-    /// By camera, in the order of the configuration.
-    pub(crate) inboxes: Vec<Inbox>,
+    pub(crate) inboxes: PerCamera<Inbox>,
     pub(crate) shadow: Shadow,
     pub(crate) paused: PausedFile,
     pub(crate) stages: Vec<Progress>,
@@ -53,7 +53,7 @@ pub(crate) struct Supervisor {
     pub(crate) clock: Clock,
     pub(crate) synchronised: Option<bool>,
     pub(crate) readiness: Readiness,
-    pub(crate) cameras: Vec<CameraReport>,
+    pub(crate) cameras: PerCamera<CameraReport>,
     pub(crate) said: Option<DaemonStatus>,
     pub(crate) has_been_ready: bool,
     pub(crate) complaints: Throttle,
@@ -158,7 +158,7 @@ impl Supervisor {
         }
     }
 
-    fn pause(&mut self, camera: usize) {
+    fn pause(&mut self, camera: CameraIndex) {
         self.readiness.paused.insert(camera);
         self.cameras[camera].paused = true;
         self.inboxes[camera].order(Control::Pause);
@@ -171,8 +171,7 @@ impl Supervisor {
             error!(%file, %error, "It cannot be known which cameras were paused; none is");
             Default::default()
         });
-        let cameras = self.config.cameras.iter().enumerate();
-        let cameras: Vec<_> = cameras
+        let cameras: Vec<_> = numbered(&self.config.cameras)
             .filter(|(_, camera)| paused.contains(&camera.name))
             .map(|(index, camera)| (index, camera.name.clone()))
             .collect();
@@ -188,7 +187,7 @@ impl Supervisor {
     /// Saves which cameras are paused for the next start.
     fn keep_paused(&self) -> Result<(), CommandError> {
         let paused = self.readiness.paused.iter();
-        let names = paused.map(|&camera| self.config.cameras[camera].name.as_str());
+        let names = paused.map(|&camera| self.config.cameras[camera.0].name.as_str());
         (self.paused.write(names)).map_err(|source| CommandError::NotSaved {
             file: self.paused.path().to_owned(),
             source,
@@ -205,11 +204,10 @@ impl Supervisor {
     fn each(
         &mut self,
         which: &CameraSelector,
-        act: impl Fn(&mut Self, usize),
+        act: impl Fn(&mut Self, CameraIndex),
     ) -> Result<(), CommandError> {
-        let cameras = self.config.cameras.iter().enumerate();
         let fits = |name: &str| which.camera.as_deref().is_none_or(|wanted| wanted == name);
-        let chosen: Vec<_> = cameras
+        let chosen: Vec<_> = numbered(&self.config.cameras)
             .filter(|(_, camera)| fits(&camera.name))
             .map(|(index, _)| index)
             .collect();
@@ -334,11 +332,11 @@ impl Supervisor {
             self.models.order(ModelJob::SelfTest(None));
         }
         self.shadow.exchange(models.shadows());
-        for (camera, models) in models.model_sets().into_iter().enumerate() {
+        for (camera, models) in numbered(models.model_sets()) {
             let judge = &models.standard.judge;
             let threshold = judge.calibration.threshold();
             info!(
-                camera = self.config.cameras[camera].name,
+                camera = self.config.cameras[camera.0].name,
                 bundle = judge.model.name,
                 version = judge.model.version,
                 model = %judge.model.digest,

@@ -19,6 +19,7 @@ use flawd_core::calibration::CalibrationError;
 use flawd_core::depth::Depth;
 use flawd_onnx::Runtime;
 
+use super::camera::PerCamera;
 use super::config::ValidConfig;
 use super::engine::{EngineError, EngineOpenError};
 use super::pipeline::part::model::{Judge, LoadedModel, ModelSet};
@@ -214,8 +215,8 @@ impl LoadedModels {
         }
     }
 
-    /// Returns the models that judge each camera's parts, in the order of the configuration.
-    pub fn model_sets(&self) -> Vec<ModelSet> {
+    /// Returns the models that judge each camera's parts.
+    pub fn model_sets(&self) -> PerCamera<ModelSet> {
         let set = |models: &CameraModels| ModelSet {
             standard: Arc::clone(&models.standard.active),
             recipes: models
@@ -227,9 +228,8 @@ impl LoadedModels {
         self.cameras.iter().map(set).collect()
     }
 
-    /// Returns each camera's shadow, which scores its parts as well and decides nothing, in the
-    /// order of the configuration.
-    pub fn shadows(&self) -> Vec<Option<Arc<LoadedModel>>> {
+    /// Returns each camera's shadow, which scores its parts as well and decides nothing.
+    pub fn shadows(&self) -> PerCamera<Option<Arc<LoadedModel>>> {
         let shadow = |models: &CameraModels| {
             let shadow = models.shadow.as_ref();
             shadow.map(|member| Arc::clone(&member.active))

@@ -7,18 +7,19 @@ use flawd_core::request::Command;
 
 use super::part::refusal::MessageRefusal;
 use super::part::reply::Reply;
+use crate::line::camera::CameraIndex;
 
-/// An event; cameras are numbered in the order of the configuration.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DaemonEvent {
     /// A camera delivered its first frame.
-    FirstFrame(usize),
+    FirstFrame(CameraIndex),
     /// A camera no longer delivers frames; attempts to reopen it continue.
-    CameraLost(usize),
+    CameraLost(CameraIndex),
     /// A lost camera delivers frames again.
-    CameraFound(usize),
+    CameraFound(CameraIndex),
     /// A source has delivered its last frame, and all of them are on their way to the model.
-    Exhausted(usize),
+    Exhausted(CameraIndex),
     /// A command or request arrived from the broker.
     Command {
         /// The command, or why it is refused.

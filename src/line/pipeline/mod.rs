@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use flawd_journal::Journal;
 
+use super::camera::{CameraIndex, PerCamera, numbered};
 use super::config::{CameraSettings, MqttSettings, Overflow, TriggerMode};
 use super::evidence::{EvidenceSink, EvidenceWriter};
 use super::monitor::Metrics;
@@ -92,7 +93,7 @@ impl OpenCamera {
         }
     }
 
-    fn trigger_target(&self, index: usize) -> Option<TriggerTarget> {
+    fn trigger_target(&self, index: CameraIndex) -> Option<TriggerTarget> {
         let TriggerMode::Mqtt = self.settings.trigger.mode else {
             return None;
         };
@@ -141,7 +142,7 @@ pub struct DeliveryPlan {
 /// If the system cannot create a thread or an event queue.
 pub fn start_delivery(
     threads: &mut Threads,
-    cameras: &[OpenCamera],
+    cameras: &PerCamera<OpenCamera>,
     plan: DeliveryPlan,
     events: &EventSender,
 ) -> io::Result<Delivery> {
@@ -170,7 +171,6 @@ pub fn start_delivery(
     let stages = vec![parts.record.progress.clone(), publisher.progress().clone()];
     let record = parts.record;
     threads.spawn("record", move || record.run())?;
-    let targets = cameras.iter().enumerate();
     let first_attempt = publish::start(
         threads,
         publish::PublisherDeps {
@@ -179,7 +179,7 @@ pub fn start_delivery(
             report,
             orders,
             backlog: parts.backlog,
-            triggers: targets
+            triggers: numbered(cameras.iter())
                 .filter_map(|(index, camera)| camera.trigger_target(index))
                 .collect(),
             events: events.clone(),
@@ -197,8 +197,8 @@ pub fn start_delivery(
 
 /// The first half of the pipeline, running.
 pub struct Line {
-    /// By camera, in the order of the configuration.
-    pub inboxes: Vec<Inbox>,
+    /// Where everything that concerns a camera arrives.
+    pub inboxes: PerCamera<Inbox>,
     /// The stages whose progress determines health.
     pub stages: Vec<Progress>,
     shutdown: Shutdown,
@@ -208,7 +208,7 @@ impl Line {
     /// Tells the stages to admit nothing more and to pass on what they have.
     pub fn stop(&self) {
         self.shutdown.request();
-        for inbox in &self.inboxes {
+        for inbox in self.inboxes.iter() {
             inbox.close();
         }
     }
@@ -221,7 +221,7 @@ impl Line {
 /// If the system cannot create a thread.
 pub fn start_line<S: Sink + 'static>(
     threads: &mut Threads,
-    cameras: Vec<OpenCamera>,
+    cameras: PerCamera<OpenCamera>,
     sink: S,
     events: &EventSender,
 ) -> io::Result<Line> {
@@ -239,7 +239,7 @@ pub fn start_line<S: Sink + 'static>(
     let mut stages = vec![infer.progress.clone()];
     let inboxes = cameras.iter().map(|it| it.inbox.clone()).collect();
     threads.spawn("infer", move || infer.run())?;
-    for (number, camera) in cameras.into_iter().enumerate() {
+    for (index, camera) in numbered(cameras) {
         let OpenCamera {
             settings,
             source,
@@ -250,7 +250,7 @@ pub fn start_line<S: Sink + 'static>(
         let on_demand = settings.is_on_demand();
         let admit = Admit::new(
             AdmitRules {
-                camera: number,
+                camera: index,
                 name: settings.name.clone(),
                 deadline: settings.deadline,
                 trigger: settings.trigger.clone(),

@@ -27,6 +27,7 @@ use super::channels::log_limit::Throttle;
 use super::channels::threads::Threads;
 use super::part::model::LoadedModel;
 use super::part::moment::Moment;
+use crate::line::camera::{CameraIndex, PerCamera};
 use crate::line::config::Overflow;
 use crate::messages::with_causes;
 
@@ -47,8 +48,8 @@ pub struct CameraSetup {
 /// A part that was judged by the camera's own model, and not by that of a recipe.
 #[derive(Clone, Debug)]
 pub struct JudgedPart {
-    /// The camera's number, in the order of the configuration.
-    pub camera: usize,
+    /// The camera.
+    pub camera: CameraIndex,
     /// The number of its verdict.
     pub seq: u64,
     /// The line's name for it.
@@ -66,8 +67,8 @@ pub struct JudgedPart {
 /// A part on which the two models disagree.
 #[derive(Clone, Debug)]
 pub struct Disagreement {
-    /// The camera's number.
-    pub camera: usize,
+    /// The camera.
+    pub camera: CameraIndex,
     /// When its picture was taken.
     pub captured: Moment,
     /// Its picture.
@@ -81,7 +82,7 @@ pub struct Disagreement {
 #[derive(Clone, Debug)]
 pub struct Shadow {
     queue: Sender<ShadowJob>,
-    cameras: Arc<Mutex<Vec<ShadowedCamera>>>,
+    cameras: Arc<Mutex<PerCamera<ShadowedCamera>>>,
     sink: Arc<DisagreementSink>,
 }
 
@@ -109,20 +110,21 @@ struct ShadowJob {
 }
 
 /// Starts the thread `shadow`, whose end is not waited for: a model may take longer for one part
-/// than a shutdown may. `models` are in the order of `cameras`, `None` if a camera has no shadow;
-/// `disagreement` runs on the thread and may take time.
+/// than a shutdown may. `models` has `None` for a camera without a shadow; `disagreement` runs on the
+/// thread and may take time.
 ///
 /// # Errors
 /// If the system cannot create a thread.
 pub fn start(
-    cameras: Vec<CameraSetup>,
-    models: Vec<Option<Arc<LoadedModel>>>,
+    cameras: PerCamera<CameraSetup>,
+    models: PerCamera<Option<Arc<LoadedModel>>>,
     disagreement: impl FnMut(Disagreement) + Send + 'static,
 ) -> io::Result<Shadow> {
     let (queue, jobs) = link(WAITING, Overflow::NewestWins);
+    let without_models = cameras.iter().map(|_| ShadowedCamera::default()).collect();
     let shadow = Shadow {
         queue,
-        cameras: Arc::new(Mutex::new(vec![ShadowedCamera::default(); cameras.len()])),
+        cameras: Arc::new(Mutex::new(without_models)),
         sink: Arc::new(DisagreementSink {
             is_closed: AtomicBool::new(false),
             way: Mutex::new(Some(Box::new(disagreement))),
@@ -156,18 +158,16 @@ impl Shadow {
         }
     }
 
-    /// Sets the models for the parts that are offered from now on, in the order of the cameras.
-    pub fn exchange(&self, models: Vec<Option<Arc<LoadedModel>>>) {
-        let mut cameras = self.lock();
-        let mut models = models.into_iter();
-        for camera in cameras.iter_mut() {
-            camera.model = models.next().flatten();
+    /// Sets the models for the parts that are offered from now on.
+    pub fn exchange(&self, models: PerCamera<Option<Arc<LoadedModel>>>) {
+        for (camera, model) in self.lock().iter_mut().zip(models) {
+            camera.model = model;
         }
     }
 
     /// Returns the shadow's results for a camera's parts since the daemon started; `None` if it has
     /// no shadow.
-    pub fn state(&self, camera: usize) -> Option<ShadowState> {
+    pub fn state(&self, camera: CameraIndex) -> Option<ShadowState> {
         let cameras = self.lock();
         let camera = &cameras[camera];
         camera.model.as_ref().map(|_| camera.counts)
@@ -183,7 +183,7 @@ impl Shadow {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<ShadowedCamera>> {
+    fn lock(&self) -> MutexGuard<'_, PerCamera<ShadowedCamera>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -229,10 +229,9 @@ struct ShadowInput {
 
 /// The thread.
 struct ShadowStage {
-    cameras: Vec<CameraSetup>,
-    /// In the order of the cameras.
-    prepared: Vec<Option<ShadowInput>>,
-    shared: Arc<Mutex<Vec<ShadowedCamera>>>,
+    cameras: PerCamera<CameraSetup>,
+    prepared: PerCamera<Option<ShadowInput>>,
+    shared: Arc<Mutex<PerCamera<ShadowedCamera>>>,
     jobs: Receiver<ShadowJob>,
     sink: Arc<DisagreementSink>,
     failures: Throttle,
@@ -271,14 +270,14 @@ impl ShadowStage {
         }
     }
 
-    fn count(&self, camera: usize, count: impl FnOnce(&mut ShadowState)) {
+    fn count(&self, camera: CameraIndex, count: impl FnOnce(&mut ShadowState)) {
         let mut cameras = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         count(&mut cameras[camera].counts);
     }
 
     fn score(
         &mut self,
-        camera: usize,
+        camera: CameraIndex,
         image: &RgbImage,
         model: &Arc<LoadedModel>,
     ) -> Result<f32, ShadowError> {

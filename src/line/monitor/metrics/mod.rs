@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::line::camera::{CameraIndex, PerCamera};
 use crate::logging;
 
 mod camera;
@@ -46,7 +47,7 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    cameras: Vec<CameraMetrics>,
+    cameras: PerCamera<CameraMetrics>,
     capture_to_publish: Histogram,
     mqtt_connected: Gauge,
     journal_events: Gauge,
@@ -191,12 +192,12 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// Returns the metrics of one camera, in the order of the configuration.
+    /// Returns the metrics of one camera.
     ///
     /// # Panics
     /// If there are not that many cameras.
-    pub fn camera(&self, index: usize) -> &CameraMetrics {
-        &self.0.cameras[index]
+    pub fn camera(&self, camera: CameraIndex) -> &CameraMetrics {
+        &self.0.cameras[camera]
     }
 
     /// Returns everything as text for a scrape.

@@ -10,6 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::line::monitor::counters::Counters;
 
+const TOP: CameraIndex = CameraIndex(0);
+const SIDE: CameraIndex = CameraIndex(1);
+
 fn data(verdict: Verdict, score: Option<f32>, threshold: f32) -> VerdictData {
     VerdictData {
         seq: 1,
@@ -54,7 +57,7 @@ fn value(metrics: &Metrics, series: &str) -> f64 {
 /// Returns names and kinds of all families of a daemon that has done everything.
 fn families() -> Vec<(String, String)> {
     let metrics = Metrics::new(["top"]);
-    metrics.camera(0).model(&model("1.0.0"), 2.5);
+    metrics.camera(TOP).model(&model("1.0.0"), 2.5);
     let text = metrics.encode(Format::Prometheus);
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -82,7 +85,7 @@ fn every_verdict_counts_once_under_its_own_name() {
     for (times, &verdict) in all.iter().enumerate() {
         assert_eq!(value(&metrics, &series("side", verdict)), 0.0);
         for _ in 0..times {
-            metrics.camera(1).verdict(&data(verdict, None, 1.0));
+            metrics.camera(SIDE).verdict(&data(verdict, None, 1.0));
         }
     }
     for (times, &verdict) in all.iter().enumerate() {
@@ -95,7 +98,7 @@ fn every_verdict_counts_once_under_its_own_name() {
 fn triggers_count_under_their_own_names() {
     let metrics = Metrics::new(["top"]);
     for (times, outcome) in MessageOutcome::ALL.into_iter().enumerate() {
-        (0..times).for_each(|_| metrics.camera(0).trigger(outcome));
+        (0..times).for_each(|_| metrics.camera(TOP).trigger(outcome));
     }
     for (times, outcome) in MessageOutcome::ALL.into_iter().enumerate() {
         let outcome = outcome.as_str();
@@ -122,7 +125,7 @@ fn commands_count_by_what_became_of_them() {
 fn every_scrape_shows_what_the_pipeline_has_counted_until_then() {
     let metrics = Metrics::new(["top", "side"]);
     let counters = Counters::default();
-    metrics.camera(0).follow(counters.clone());
+    metrics.camera(TOP).follow(counters.clone());
     for frames in 1..=3 {
         counters.captured.increment();
         counters.unused.increment();
@@ -149,7 +152,7 @@ fn every_scrape_shows_what_the_pipeline_has_counted_until_then() {
 fn latencies_are_seconds_in_the_step_that_they_were_spent_in() {
     let metrics = Metrics::new(["top"]);
     metrics
-        .camera(0)
+        .camera(TOP)
         .verdict(&data(Verdict::Ok, Some(1.0), 2.0));
     for (stage, seconds) in [
         ("capture", 0.003),
@@ -172,7 +175,7 @@ fn latencies_are_seconds_in_the_step_that_they_were_spent_in() {
 fn only_a_verdict_after_its_deadline_is_a_miss() {
     let metrics = Metrics::new(["top"]);
     for (remaining_ms, misses) in [(None, 0.0), (Some(0.0), 0.0), (Some(-0.1), 1.0)] {
-        metrics.camera(0).verdict(&VerdictData {
+        metrics.camera(TOP).verdict(&VerdictData {
             remaining_ms,
             ..data(Verdict::Ok, Some(1.0), 2.0)
         });
@@ -193,7 +196,7 @@ proptest! {
         let far = threshold * factor;
         let metrics = Metrics::new(["top"]);
         for score in [near, far] {
-            metrics.camera(0).verdict(&data(Verdict::Ok, Some(score), threshold));
+            metrics.camera(TOP).verdict(&data(Verdict::Ok, Some(score), threshold));
         }
         let good = [near, far].iter().filter(|score| **score <= threshold).count();
         let bucket = value(&metrics, "flawd_score_bucket{camera=\"top\",le=\"1\"}");
@@ -221,8 +224,8 @@ fn what_is_not_known_yet_is_no_number() {
 fn a_camera_has_one_model_and_an_exchange_takes_the_old_one_away() {
     let metrics = Metrics::new(["top", "side"]);
     for version in ["1.0.0", "1.0.0", "2.0.0"] {
-        metrics.camera(0).model(&model(version), 2.5);
-        metrics.camera(1).model(&model("1.0.0"), 3.5);
+        metrics.camera(TOP).model(&model(version), 2.5);
+        metrics.camera(SIDE).model(&model("1.0.0"), 3.5);
         let text = metrics.encode(Format::Prometheus);
         let infos: Vec<_> = text
             .lines()
@@ -253,13 +256,13 @@ fn totals_that_are_reported_again_are_not_added_again() {
     };
     for _ in 0..2 {
         metrics.records(&records);
-        metrics.camera(0).shadow(&shadow);
+        metrics.camera(TOP).shadow(&shadow);
     }
     assert_eq!(value(&metrics, "flawd_journal_events"), 4.0);
     assert_eq!(value(&metrics, "flawd_journal_dropped_total"), 3.0);
     let series = "flawd_shadow_total{camera=\"top\",outcome=\"disagreed\"}";
     assert_eq!(value(&metrics, series), 6.0);
-    metrics.camera(0).drift(&DriftData {
+    metrics.camera(TOP).drift(&DriftData {
         alarm: true,
         martingale_log10: -1.5,
         parts: 10,
@@ -272,9 +275,9 @@ fn totals_that_are_reported_again_are_not_added_again() {
 #[test]
 fn both_formats_describe_every_family_and_name_no_part() {
     let metrics = Metrics::new(["top"]);
-    metrics.camera(0).model(&model("1.0.0"), 2.5);
+    metrics.camera(TOP).model(&model("1.0.0"), 2.5);
     metrics
-        .camera(0)
+        .camera(TOP)
         .verdict(&data(Verdict::Ng, Some(3.0), 2.0));
     metrics.published(Duration::from_millis(60));
     for format in [Format::OpenMetrics, Format::Prometheus] {

@@ -18,6 +18,7 @@ use super::part::frame::{AdmittedPart, Frame, NoDecision, Sink};
 use super::part::model::ModelSet;
 use super::part::moment::Moment;
 use super::part::trigger::{Deadline, Trigger};
+use crate::line::camera::CameraIndex;
 use crate::line::config::{TriggerMode, TriggerSettings};
 use crate::line::monitor::counters::Counters;
 use crate::line::monitor::progress::Progress;
@@ -38,8 +39,8 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 /// The rules of the stage.
 #[derive(Clone, Debug)]
 pub(crate) struct AdmitRules {
-    /// The camera's number.
-    pub(crate) camera: usize,
+    /// The camera.
+    pub(crate) camera: CameraIndex,
     /// The camera's name.
     pub(crate) name: String,
     /// How long a verdict is useful, unless the trigger sets another value.

@@ -33,7 +33,7 @@ fn a_part_that_waits_for_the_model_is_told_before_its_deadline() {
     let (ends, inspections) = mpsc::channel();
     let (prepared, _model) = link(NonZeroUsize::MIN, crate::line::config::Overflow::Block);
     let rules = AdmitRules {
-        camera: 0,
+        camera: CameraIndex(0),
         name: settings.name.clone(),
         deadline: None,
         trigger: settings.trigger.clone(),

@@ -10,6 +10,7 @@ use flawd_core::regions::{Region, regions};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::Prediction;
 
+use crate::line::camera::CameraIndex;
 use crate::line::pipeline::part::frame::{Inspection, NoDecision, Ticket};
 use crate::line::pipeline::part::model::{Judge, LoadedModel};
 use crate::line::pipeline::part::trigger::{Deadline, Trigger, milliseconds};
@@ -100,7 +101,7 @@ impl Judge {
 /// A trigger that ends without a frame.
 #[derive(Debug)]
 pub(crate) struct Undecided {
-    pub(crate) camera: usize,
+    pub(crate) camera: CameraIndex,
     pub(crate) trigger: Trigger,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) reason: Reason,
@@ -196,7 +197,7 @@ mod tests {
         let captured = Moment::now();
         let after = |ms| captured.monotonic + Duration::from_millis(ms);
         let ticket = Ticket {
-            camera: 0,
+            camera: CameraIndex(0),
             trigger: None,
             part: None,
             match_offset_ms: None,

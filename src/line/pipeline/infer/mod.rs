@@ -11,14 +11,15 @@ use flawd_core::verdict::Reason;
 
 use super::channels::link::Receiver;
 use super::part::frame::{AdmittedPart, Inspection, NoDecision, Sink};
+use crate::line::camera::PerCamera;
 use crate::line::monitor::progress::Progress;
 use crate::messages::with_causes;
 use decide::Inferred;
 
 /// The stage.
 pub(crate) struct Infer<S> {
-    /// The cameras' names, in order.
-    pub(crate) cameras: Vec<String>,
+    /// The cameras' names.
+    pub(crate) cameras: PerCamera<String>,
     pub(crate) prepared: Receiver<AdmittedPart>,
     pub(crate) sink: S,
     pub(crate) progress: Progress,

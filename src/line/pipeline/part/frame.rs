@@ -14,6 +14,7 @@ use super::model::LoadedModel;
 use super::moment::Moment;
 use super::reply::Reply;
 use super::trigger::{Deadline, Trigger};
+use crate::line::camera::CameraIndex;
 use crate::line::pipeline::channels::pool::Pooled;
 use crate::pictures::decode::{DecodeError, Problem};
 
@@ -157,8 +158,8 @@ pub(crate) struct AdmittedPart {
 /// Which part an inspection is about, and when its steps were taken.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    /// The camera's number.
-    pub(crate) camera: usize,
+    /// The camera.
+    pub(crate) camera: CameraIndex,
     /// The trigger that requested it; `None` in free run.
     pub(crate) trigger: Option<Trigger>,
     /// The source's name for the part.
@@ -213,8 +214,8 @@ impl NoDecision {
 /// The result of an inspection.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// The camera's number, in the order of the configuration.
-    pub camera: usize,
+    /// The camera.
+    pub camera: CameraIndex,
     /// What subscribers receive; its `seq` is 0 until the record stage has numbered it.
     pub verdict: VerdictData,
     /// When it happened: the picture was taken or, if there is none, was requested.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::connection::{Incoming, PACKET_LIMIT};
+use crate::line::camera::CameraIndex;
 use crate::line::monitor::counters::Counters;
 use crate::line::monitor::{MessageOutcome, Metrics};
 use crate::line::pipeline::admit::inbox::Inbox;
@@ -35,8 +36,8 @@ const REMEMBERED: usize = 1024;
 /// Where a camera's triggers go.
 #[derive(Clone, Debug)]
 pub struct TriggerTarget {
-    /// The camera's number.
-    pub index: usize,
+    /// The camera.
+    pub index: CameraIndex,
     /// The camera's name.
     pub camera: String,
     /// Whether a trigger must state when it was sent.

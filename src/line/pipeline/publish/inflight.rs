@@ -16,10 +16,12 @@ use std::time::Instant;
 use flawd_core::event::{self, Gap};
 use flawd_journal::Position;
 
-/// Identifies a verdict: the camera's number, and the verdict's number for that camera.
+use crate::line::camera::CameraIndex;
+
+/// Identifies a verdict: its camera, and its number for that camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct VerdictId {
-    pub(crate) camera: usize,
+    pub(crate) camera: CameraIndex,
     pub(crate) seq: u64,
 }
 
@@ -175,7 +177,8 @@ mod tests {
     use super::*;
 
     fn verdict(seq: u64) -> VerdictId {
-        VerdictId { camera: 0, seq }
+        let camera = CameraIndex(0);
+        VerdictId { camera, seq }
     }
 
     #[test]

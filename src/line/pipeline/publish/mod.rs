@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::channels::threads::Threads;
 use super::event::EventSender;
+use crate::line::camera::{CameraIndex, PerCamera};
 use crate::line::config::MqttSettings;
 use crate::line::event_loop;
 use crate::line::monitor::Metrics;
@@ -64,8 +65,8 @@ pub struct DaemonStatus {
     pub not_ready: Option<String>,
     /// Whether the system's clock is synchronised, if known.
     pub clock_synchronised: Option<bool>,
-    /// By camera, in the order of the configuration.
-    pub cameras: Vec<CameraReport>,
+    /// The status of each camera.
+    pub cameras: PerCamera<CameraReport>,
 }
 
 /// The status of one camera.
@@ -89,8 +90,8 @@ pub struct CameraInfo {
 /// A verdict that is numbered and recorded, on its way to be published.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
-    /// The camera's number.
-    pub(crate) camera: usize,
+    /// The camera.
+    pub(crate) camera: CameraIndex,
     pub(crate) event: CloudEvent<VerdictData>,
     /// The picture was taken or, if there is none, was requested.
     pub(crate) time: Instant,
@@ -147,7 +148,7 @@ enum Request {
 
 /// Undelivered verdicts by camera, counted on both sides of the inbox.
 #[derive(Clone, Debug)]
-struct UndeliveredByCamera(Arc<Mutex<Vec<Undelivered>>>);
+struct UndeliveredByCamera(Arc<Mutex<PerCamera<Undelivered>>>);
 
 /// How the first attempt to connect ended: connected, or why not.
 pub type FirstAttempt = Result<(), ConnectionLost>;
@@ -174,7 +175,7 @@ pub fn channel(cameras: usize) -> (Publisher, Requests) {
 /// What the publisher is built from.
 pub(crate) struct PublisherDeps {
     pub(crate) settings: MqttSettings,
-    pub(crate) cameras: Vec<CameraInfo>,
+    pub(crate) cameras: PerCamera<CameraInfo>,
     pub(crate) report: DaemonStatus,
     pub(crate) orders: Requests,
     pub(crate) backlog: Backlog,
@@ -281,10 +282,11 @@ impl Publisher {
 
 impl UndeliveredByCamera {
     fn new(cameras: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![Undelivered::default(); cameras])))
+        let none = vec![Undelivered::default(); cameras];
+        Self(Arc::new(Mutex::new(none.into())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Undelivered>> {
+    fn lock(&self) -> MutexGuard<'_, PerCamera<Undelivered>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 
 use super::inflight::Undelivered;
 use super::{CameraInfo, CameraReport, DaemonStatus};
+use crate::line::camera::PerCamera;
 
 /// Creates the content of `state`.
 pub(crate) fn state(
     report: &DaemonStatus,
-    cameras: &[CameraInfo],
-    undelivered: &[Undelivered],
+    cameras: &PerCamera<CameraInfo>,
+    undelivered: &PerCamera<Undelivered>,
     commands_refused: u64,
     records: RecordsState,
     evidence: Option<EvidenceState>,
@@ -22,7 +23,7 @@ pub(crate) fn state(
     let reports = report.cameras.iter().chain(std::iter::repeat(&silent));
     let cameras: BTreeMap<_, _> = cameras
         .iter()
-        .zip(undelivered)
+        .zip(undelivered.iter())
         .zip(reports)
         .map(|((camera, undelivered), report)| {
             let counters = &camera.counters;
@@ -62,15 +63,18 @@ pub(crate) fn state(
 /// Creates the content of `heartbeat`: `last` has each camera's last verdict and when it was
 /// reached.
 pub(crate) fn heartbeat(
-    cameras: &[CameraInfo],
-    last: &[Option<(u64, Instant)>],
+    cameras: &PerCamera<CameraInfo>,
+    last: &PerCamera<Option<(u64, Instant)>>,
     now: Instant,
 ) -> Heartbeat {
-    let beats = cameras.iter().zip(last).filter_map(|(camera, last)| {
-        let (seq, reached) = (*last)?;
-        let age_ms = now.saturating_duration_since(reached).as_secs_f64() * 1e3;
-        Some((camera.name.clone(), Beat { seq, age_ms }))
-    });
+    let beats = cameras
+        .iter()
+        .zip(last.iter())
+        .filter_map(|(camera, last)| {
+            let (seq, reached) = (*last)?;
+            let age_ms = now.saturating_duration_since(reached).as_secs_f64() * 1e3;
+            Some((camera.name.clone(), Beat { seq, age_ms }))
+        });
     Heartbeat {
         cameras: beats.collect(),
         time: Timestamp::now(),

@@ -29,6 +29,7 @@ use super::part::frame::{Inspection, Sink};
 use super::publish::backlog::{Backlog, BacklogRequest, JournalStatus, SharedStatus};
 use super::publish::{Publisher, Recorded};
 use super::shadow::{CameraSetup, Disagreement, Shadow};
+use crate::line::camera::PerCamera;
 use crate::line::config::Overflow;
 use crate::line::evidence::EvidenceSink;
 use crate::line::monitor::Metrics;
@@ -76,14 +77,13 @@ enum Input {
 pub(crate) struct Record {
     /// First levels of every topic.
     pub(crate) root: String,
-    /// In the order of the configuration.
-    pub(crate) cameras: Vec<Counters>,
+    pub(crate) cameras: PerCamera<Counters>,
     pub(crate) journal: Journal,
     pub(crate) publisher: Publisher,
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
     sampler: EvidenceSampler,
-    drift: Vec<DriftWatch>,
+    drift: PerCamera<DriftWatch>,
     /// `None` once no more verdicts will come.
     shadow: Option<Shadow>,
     status: SharedStatus,
@@ -104,8 +104,7 @@ pub(crate) struct PreparedRecord {
 pub(crate) struct RecordDeps {
     /// First levels of every topic.
     pub(crate) root: String,
-    /// In the order of the configuration.
-    pub(crate) cameras: Vec<(CameraSetup, Counters)>,
+    pub(crate) cameras: PerCamera<(CameraSetup, Counters)>,
     pub(crate) journal: Journal,
     /// Keeps pictures, if any are to be kept.
     pub(crate) evidence: Option<EvidenceSink>,
@@ -136,11 +135,11 @@ impl Record {
         };
         let backlog = Backlog::new(ask, status.clone());
         let (shadows, counters): (Vec<_>, Vec<_>) = cameras.into_iter().unzip();
-        let shadow = observers::start_shadow(shadows, entries.clone())?;
+        let shadow = observers::start_shadow(shadows.into(), entries.clone())?;
         let record = Self {
             root,
             drift: counters.iter().map(|_| DriftWatch::default()).collect(),
-            cameras: counters,
+            cameras: counters.into(),
             reader: JournalReader::new(&journal),
             sampler: EvidenceSampler {
                 evidence,

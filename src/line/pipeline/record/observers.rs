@@ -9,6 +9,7 @@ use flawd_core::event::{DisagreementData, DriftData, Event, EvidenceData, Eviden
 use tracing::warn;
 
 use super::Input;
+use crate::line::camera::PerCamera;
 use crate::line::evidence::{Anomaly, EvidenceItem, EvidenceSink};
 use crate::line::pipeline::channels::link::Sender;
 use crate::line::pipeline::part::frame::Inspection;
@@ -122,7 +123,7 @@ impl DriftWatch {
 /// Starts the shadow's thread, which has no model yet and hands its disagreements to the record
 /// stage.
 pub(crate) fn start_shadow(
-    cameras: Vec<CameraSetup>,
+    cameras: PerCamera<CameraSetup>,
     entries: Sender<Input>,
 ) -> io::Result<Shadow> {
     let models = cameras.iter().map(|_| None).collect();

@@ -26,6 +26,7 @@ use super::reconnect::{Loss, Reconnect};
 use super::{
     CameraInfo, DaemonStatus, FirstAttempt, INBOX, Recorded, Request, UndeliveredByCamera, state,
 };
+use crate::line::camera::PerCamera;
 use crate::line::config::MqttSettings;
 use crate::line::monitor::Metrics;
 use crate::line::pipeline::channels::log_limit::Throttle;
@@ -65,7 +66,7 @@ pub(crate) struct Task {
     outbox: Outbox,
     answers: Answers,
     /// The last verdict of each camera, and when it was reached.
-    last: Vec<Option<(u64, Instant)>>,
+    last: PerCamera<Option<(u64, Instant)>>,
     heartbeat_due: Instant,
     /// When the broker should have answered the pending subscription.
     subscribed_by: Option<Instant>,
@@ -96,7 +97,7 @@ struct Window {
 /// What the publisher is built from.
 pub(crate) struct TaskDeps {
     pub(crate) settings: MqttSettings,
-    pub(crate) cameras: Vec<CameraInfo>,
+    pub(crate) cameras: PerCamera<CameraInfo>,
     pub(crate) report: DaemonStatus,
     pub(crate) verdicts: mpsc::Receiver<Box<Recorded>>,
     pub(crate) orders: mpsc::UnboundedReceiver<Request>,
@@ -145,7 +146,7 @@ impl Task {
             waiting: VecDeque::new(),
             outbox: Outbox::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
             answers: Answers::default(),
-            last: vec![None; parts.cameras.len()],
+            last: parts.cameras.iter().map(|_| None).collect(),
             heartbeat_due: Instant::now(),
             subscribed_by: None,
             subscriptions_refused: RefusedTopics::default(),
