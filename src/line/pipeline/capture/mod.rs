@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::admit::inbox::Inbox;
+use super::channels::backoff::Backoff;
 use super::channels::shutdown::Shutdown;
 use super::part::frame::Frame;
 use crate::line::config::SourceSettings;
@@ -253,9 +254,9 @@ impl Capture {
 
     /// Reopens a lost camera, however long it takes; returns `false` if a shutdown came first.
     fn find_again(&mut self) -> bool {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::steady(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempts = 0_u64;
-        while !self.shutdown.wait_until(Instant::now() + pause) {
+        while !self.shutdown.wait_until(Instant::now() + backoff.fail()) {
             attempts += 1;
             match self.source.reopen() {
                 Ok(()) => return true,
@@ -265,7 +266,6 @@ impl Capture {
                 }
                 Err(_) => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         false
     }

@@ -34,7 +34,6 @@ use backlog::Backlog;
 
 mod answers;
 pub(crate) mod backlog;
-mod backoff;
 mod connection;
 mod incoming;
 mod inflight;

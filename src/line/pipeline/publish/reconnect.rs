@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
+use crate::line::pipeline::channels::backoff::Backoff;
 
 /// A connection that lived this long, and on which something was acknowledged, was a good one. More
 /// than [`PACE`] grows to by default, so that two clients of one name, which end each other's
@@ -19,7 +19,7 @@ const LASTING: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_secs(6);
 
 /// Shortest pause; the jitter may halve it.
-const SHORTEST: Duration = Duration::from_millis(250);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(250);
 
 /// The loss from which on this is no longer a coincidence.
 const STRANGE: u32 = 3;
@@ -49,10 +49,10 @@ impl Reconnect {
     /// Creates the pace with this maximum pause between failed attempts.
     pub(crate) fn new(longest: Duration) -> Self {
         Self {
-            attempts: Backoff::new(longest),
-            losses: Backoff::new(longest),
+            attempts: Backoff::jittered(SHORTEST, longest),
+            losses: Backoff::jittered(SHORTEST, longest),
             // The jitter at most halves it.
-            strange: Backoff::from(PACE * 2, longest.max(PACE * 2)),
+            strange: Backoff::jittered(PACE * 2, longest.max(PACE * 2)),
             lost: 0,
         }
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use flawd_journal::{Entry, Position};
 
-use super::backoff::Backoff;
+use crate::line::pipeline::channels::backoff::Backoff;
 
 /// Records that are requested from the journal ahead of being sent.
 const AHEAD: usize = 32;
@@ -111,7 +111,7 @@ impl Outbox {
             suspects: BTreeMap::new(),
             set_aside: 0,
             backoff,
-            peace: Backoff::from(PEACE, PEACE),
+            peace: Backoff::jittered(PEACE, PEACE),
         }
     }
 

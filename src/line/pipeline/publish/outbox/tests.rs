@@ -14,7 +14,10 @@ fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
 }
 
 fn outbox() -> Outbox {
-    Outbox::new(Backoff::new(Duration::from_secs(1)))
+    Outbox::new(Backoff::jittered(
+        Duration::from_millis(250),
+        Duration::from_secs(1),
+    ))
 }
 
 fn send_all(outbox: &mut Outbox) -> Vec<u64> {

@@ -16,19 +16,19 @@ use tracing::{debug, error, info, warn};
 
 use super::answers::Answers;
 use super::backlog::Backlog;
-use super::backoff::Backoff;
 use super::connection::{BrokerLimits, Connection, ConnectionEvent, ConnectionLost};
 use super::incoming::Inbound;
 use super::inflight::InFlight;
 use super::message::Writer;
 use super::outbox::Outbox;
-use super::reconnect::{Loss, Reconnect};
+use super::reconnect::{Loss, Reconnect, SHORTEST};
 use super::{
     CameraInfo, DaemonStatus, FirstAttempt, INBOX, Recorded, Request, UndeliveredByCamera, state,
 };
 use crate::line::camera::PerCamera;
 use crate::line::config::MqttSettings;
 use crate::line::monitor::Metrics;
+use crate::line::pipeline::channels::backoff::Backoff;
 use crate::line::pipeline::channels::log_limit::Throttle;
 use crate::line::pipeline::event::{EventSender, RefusedTopics};
 
@@ -144,7 +144,7 @@ impl Task {
             in_flight: InFlight::default(),
             window: Window::of(BrokerLimits::default()),
             waiting: VecDeque::new(),
-            outbox: Outbox::new(Backoff::new(LONGEST_REFUSAL_PAUSE)),
+            outbox: Outbox::new(Backoff::jittered(SHORTEST, LONGEST_REFUSAL_PAUSE)),
             answers: Answers::default(),
             last: parts.cameras.iter().map(|_| None).collect(),
             heartbeat_due: Instant::now(),
