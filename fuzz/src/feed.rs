@@ -1,8 +1,11 @@
 //! One input, read within the limits.
 
-use flawd_testing::{Taken, count_within};
+use flawd_testing::memory::{Counting, Taken, count_within};
 
 use crate::target::{Limits, MOST_TIME, Target};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 impl Limits {
     /// Returns the memory that an input of `bytes` bytes may hold at a time.

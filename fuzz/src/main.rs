@@ -16,7 +16,7 @@ use flawd_fuzz::feed::feed;
 use flawd_fuzz::mutation::Mutation;
 use flawd_fuzz::target::ALL;
 use flawd_fuzz::{Target, corpus};
-use flawd_testing::process_time;
+use flawd_testing::memory::process_time;
 
 /// Processor time after which reading an input counts as endless.
 const HANGS: Duration = Duration::from_secs(30);

@@ -134,6 +134,11 @@ const WALLS: &[Wall] = &[
         allowed: &[],
     },
     Wall {
+        word: "flawd_testing",
+        within: "",
+        allowed: &["crates/testing/"],
+    },
+    Wall {
         word: "anyhow",
         within: "",
         allowed: &["src/commands/", "src/main.rs", "src/exit_code.rs"],

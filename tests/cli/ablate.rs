@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use flawd_testing::files::copy_folder;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Running, bundle, copy_folder, data, flawd, json};
+use crate::fixture::{Running, bundle, data, flawd, json};
 
 /// An ablation of tiny flows; `more` are flags with their values.
 fn ablation(data: &Path, cache: &Path, more: &str) -> Vec<OsString> {

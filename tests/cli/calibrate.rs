@@ -4,10 +4,11 @@ use std::fs;
 
 use flawd::bundle::Bundle;
 use flawd_core::calibration::Calibration;
+use flawd_testing::files::copy_folder;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{TEST_GOOD, copy_folder, copy_of_bundle, data, flawd, json};
+use crate::fixture::{TEST_GOOD, copy_of_bundle, data, flawd, json};
 
 #[test]
 fn a_new_threshold_is_the_one_of_the_new_images() {

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use flawd_testing::files::copy_folder;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{bundle, copy_folder, data, flawd, json};
+use crate::fixture::{bundle, data, flawd, json};
 
 /// Two categories, of which the second has some of the images, and one without a bundle.
 fn place() -> TempDir {

@@ -12,10 +12,11 @@ use flawd::lab::evaluation::ImageRow;
 use flawd::lab::features::ExtractionStep;
 use flawd_onnx::filter_bank::filter_bank;
 use flawd_onnx::{Runtime, SessionOptions};
+use flawd_testing::files::copy_folder;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{bundle, copy_folder, data, flawd, json};
+use crate::fixture::{bundle, data, flawd, json};
 
 /// The backbone of the common bundle.
 fn backbone() -> PathBuf {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use flawd::bundle::Bundle;
 use flawd_core::image::Size;
+use flawd_testing::files::copy_folder;
 use image::{DynamicImage, ImageBuffer};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, bundle, copy_folder, copy_of_bundle, data, flawd, good_parts};
+use crate::fixture::{Finished, bundle, copy_of_bundle, data, flawd, good_parts};
 
 /// The picture with values to `white` in 16 bits: `white` stands for 255. Its levels are the same.
 fn deepen(path: &Path, white: u32) {

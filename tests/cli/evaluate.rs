@@ -5,13 +5,12 @@ use std::fs;
 use flawd::files::digest::sha256;
 use flawd::synthetic::DefectKind;
 use flawd_core::evaluation::{Ranking, Rate};
+use flawd_testing::files::copy_folder;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{
-    TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_folder, copy_of_bundle, data, flawd, json,
-};
+use crate::fixture::{TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_of_bundle, data, flawd, json};
 
 /// The scores of a report's images that are good, or of one kind, or with any defect.
 fn scores(report: &Value, wanted: impl Fn(&str) -> bool) -> Vec<f32> {

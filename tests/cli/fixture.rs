@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use flawd::synthetic::dataset::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
 use flawd_onnx::filter_bank::filter_bank;
+use flawd_testing::files::copy_folder;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -217,20 +218,6 @@ pub(crate) fn copy_of_bundle() -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     copy_folder(bundle(), copy.path());
     copy
-}
-
-/// Copies the files of a folder into another one.
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("it can be made");
-    for entry in fs::read_dir(from).expect("it can be listed") {
-        let path = entry.expect("it can be listed").path();
-        let target = to.join(path.file_name().expect("it has a name"));
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            fs::copy(&path, &target).expect("it can be copied");
-        }
-    }
 }
 
 /// Reads a JSON file.

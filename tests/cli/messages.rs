@@ -7,9 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flawd_testing::files::copy_folder;
 use tempfile::TempDir;
 
-use crate::fixture::{bundle, copy_folder, data, flawd};
+use crate::fixture::{bundle, data, flawd};
 
 /// Everything wrong that the rows name, in one folder.
 fn workshop() -> TempDir {

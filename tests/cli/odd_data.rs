@@ -8,14 +8,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use flawd::synthetic::DefectKind;
+use flawd_testing::files::copy_folder;
 use image::{DynamicImage, ImageFormat, Luma, Rgba, imageops};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{
-    Running, TEST_EACH_DEFECT, TEST_GOOD, bundle, copy_folder, data, flawd, json,
-};
+use crate::fixture::{Running, TEST_EACH_DEFECT, TEST_GOOD, bundle, data, flawd, json};
 
 /// A copy of what an evaluation reads.
 fn copy_of_data() -> TempDir {

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use flawd::synthetic::DefectKind;
+use flawd_testing::files::copy_folder;
 use roxmltree::{Document, Node, ParsingOptions};
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{bundle, copy_folder, copy_of_bundle, data, flawd, json};
+use crate::fixture::{bundle, copy_of_bundle, data, flawd, json};
 
 /// The page of an evaluation.
 fn page(bundle: &Path, data: &Path) -> String {

@@ -22,11 +22,11 @@ use flawd::line::pipeline::{Line, OpenCamera, start_line};
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::Runtime;
+use flawd_testing::process::LIMIT;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use crate::bundle;
-use crate::process::LIMIT;
 
 /// The only camera.
 const TOP: CameraIndex = CameraIndex(0);

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use flawd_testing::broker::Broker;
 use serde_json::Value;
 
-use crate::broker::Broker;
 use crate::bundle;
 use crate::station::{Station, errors, flawd};
 

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use flawd_testing::broker::{AT_ONCE, Broker};
+use flawd_testing::process::LIMIT;
 use tempfile::TempDir;
 
-use crate::broker::{AT_ONCE, Broker};
 use crate::line::{Controller, Heard};
-use crate::process::LIMIT;
 use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";

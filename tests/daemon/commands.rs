@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use flawd_testing::broker::{Broker, Message, Subscriber};
+use flawd_testing::process::Process;
 use serde_json::Value;
 
-use crate::broker::{Broker, Message, Subscriber};
-use crate::process::Process;
 use crate::station::Station;
 
 struct Line {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use flawd::pictures::decode::decode_file;
+use flawd_testing::broker::{AT_ONCE, Broker, Message};
 use serde_json::Value;
 
-use crate::broker::{AT_ONCE, Broker, Message};
 use crate::bundle;
 use crate::station::{Station, errors, flawd};
 

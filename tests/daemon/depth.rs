@@ -6,11 +6,12 @@ use std::path::Path;
 
 use flawd::bundle::Bundle;
 use flawd::pictures::decode::decode_file;
+use flawd_testing::broker::Broker;
+use flawd_testing::files::copy_folder;
 use image::{DynamicImage, ImageBuffer};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::broker::Broker;
 use crate::bundle;
 use crate::station::{Station, errors, flawd};
 
@@ -27,7 +28,7 @@ fn deepen(from: &Path, to: &Path, white: u32) {
 fn a_line_judges_by_the_depth_of_its_bundle_and_refuses_what_is_deeper() {
     let folder = TempDir::new().unwrap();
     let (bundle, parts) = (folder.path().join("bundle"), folder.path().join("parts"));
-    bundle::copy_folder(bundle::path(), &bundle);
+    copy_folder(bundle::path(), &bundle);
     fs::create_dir(&parts).unwrap();
     let good = bundle::images().join("test/good");
     for number in 0..6 {

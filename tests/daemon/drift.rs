@@ -2,14 +2,16 @@
 
 use std::fs;
 
-use crate::broker::Broker;
+use flawd_testing::broker::Broker;
+use flawd_testing::files::copy_folder;
+
 use crate::bundle;
 use crate::station::Station;
 
 /// The tests' bundle, as if it had been calibrated on parts that score twice as high.
 fn with_higher_calibration(station: &Station) {
     let folder = station.folder().join("bundle");
-    bundle::copy_folder(bundle::path(), &folder);
+    copy_folder(bundle::path(), &folder);
     let path = folder.join("bundle.toml");
     let mut manifest: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
     let calibration = manifest["calibration"].as_table_mut().unwrap();
@@ -40,7 +42,7 @@ fn parts_that_score_unlike_the_calibration_raise_the_alarm_and_others_do_not() {
         line.contains("Good parts no longer score like those of the calibration")
             && line.contains("camera=\"changed\"")
     });
-    let drift = |camera: &str, it: &crate::broker::Message| {
+    let drift = |camera: &str, it: &flawd_testing::broker::Message| {
         it.payload["cameras"][camera]["drift"]["alarm"].clone()
     };
     let states = subscriber.until("the alarm in the state", |it| {

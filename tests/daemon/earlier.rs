@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::broker::Broker;
-use crate::bundle;
+use flawd_testing::broker::Broker;
+use flawd_testing::files::copy_folder;
+
 use crate::station::Station;
 
 fn left(what: &str) -> PathBuf {
@@ -25,7 +26,7 @@ fn the_records_of_an_earlier_version_are_sent_and_its_bundle_judges_further_part
         broker.port
     ));
     let journal = station.folder().join("state/flawd/press/journal");
-    bundle::copy_folder(&left("journal"), &journal);
+    copy_folder(&left("journal"), &journal);
 
     // The line ends with its three parts.
     let mut daemon = station.run();

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use crate::broker::Broker;
+use flawd_testing::broker::Broker;
+use flawd_testing::process::Process;
+
 use crate::line::Controller;
-use crate::process::Process;
 use crate::station::Station;
 
 /// What a process holds.

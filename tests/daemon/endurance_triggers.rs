@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::broker::{AT_ONCE, Broker};
+use flawd_testing::broker::{AT_ONCE, Broker};
+use flawd_testing::process::Process;
+
 use crate::bundle;
 use crate::line::{Controller, Heard};
-use crate::process::Process;
 use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";

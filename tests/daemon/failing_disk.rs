@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::broker::{AT_ONCE, Broker, Message};
-use crate::process::Process;
+use flawd_testing::broker::{AT_ONCE, Broker, Message};
+use flawd_testing::process::Process;
+
 use crate::station::Station;
 
 /// The failing disk as a library; `None`, with a message, without a C compiler.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use flawd_testing::broker::{AT_ONCE, Broker};
+use flawd_testing::process::Process;
+use flawd_testing::scripted::{Answer, Packet, Scripted, Seen, request};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::broker::{AT_ONCE, Broker};
 use crate::line::Controller;
-use crate::process::Process;
-use crate::scripted::{Answer, Packet, Scripted, Seen, request};
 use crate::station::Station;
 
 /// A line that runs on its own; `more` are further keys of `[mqtt]`, and sections after it.

@@ -7,12 +7,11 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flawd_testing::process::LIMIT;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{Client, Event, MqttOptions};
 use serde_json::Value;
-
-use crate::process::LIMIT;
 
 /// The controller; its messages are those since it was connected.
 pub(crate) struct Controller {

@@ -12,6 +12,7 @@ use flawd::line::config::{Document, ValidConfig};
 use flawd::line::models::{BundleRefusal, LoadStep, LoadedModels, ModelsError};
 use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_onnx::{ModelError, Runtime};
+use flawd_testing::files::copy_folder;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -32,7 +33,7 @@ impl Plant {
     /// A copy of the tests' bundle under this name.
     fn copy(&self, name: &str) -> PathBuf {
         let copy = self.folder.path().join(name);
-        bundle::copy_folder(bundle::path(), &copy);
+        copy_folder(bundle::path(), &copy);
         copy
     }
 
@@ -175,7 +176,7 @@ fn a_reload_keeps_what_has_not_changed_and_proves_what_has() {
     let config = plant.config(&[&still, &exchanged], "");
     let models = LoadedModels::load(&config, &runtime(), &mut |_| ()).unwrap();
     fs::remove_dir_all(&exchanged).unwrap();
-    bundle::copy_folder(bundle::other(), &exchanged);
+    copy_folder(bundle::other(), &exchanged);
 
     let mut steps = Vec::new();
     let next = models.reload(&config, &runtime(), &mut |step| {
@@ -302,7 +303,7 @@ fn a_bundle_that_is_not_fit_is_refused_by_its_name_and_the_old_one_goes_on() {
     ];
     for (what, damage, is_expected) in cases {
         fs::remove_dir_all(&copy).unwrap();
-        bundle::copy_folder(bundle::path(), &copy);
+        copy_folder(bundle::path(), &copy);
         damage(&copy);
         let (named, used_by, refusal) = refusal(models.reload(&config, &runtime(), &mut |_| ()));
         assert!(is_expected(&refusal), "{what}: {refusal:?}");

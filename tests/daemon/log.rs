@@ -6,11 +6,11 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
 
+use flawd_testing::broker::Broker;
+use flawd_testing::process::LIMIT;
 use rustix::pipe::fcntl_setpipe_size;
 
-use crate::broker::Broker;
 use crate::monitor::get;
-use crate::process::LIMIT;
 use crate::station::{Station, errors};
 
 /// Bytes that the smallest pipe holds.

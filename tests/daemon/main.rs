@@ -5,13 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod broker;
 mod bundle;
 mod line;
 mod log;
-mod process;
-mod relay;
-mod scripted;
 mod station;
 
 mod admit;

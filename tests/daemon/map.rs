@@ -6,10 +6,11 @@ use std::path::Path;
 
 use flawd::bundle::Bundle;
 use flawd_core::anomaly::MapKind;
+use flawd_testing::broker::Broker;
+use flawd_testing::files::copy_folder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::broker::Broker;
 use crate::bundle;
 use crate::station::{Station, errors, flawd};
 
@@ -30,7 +31,7 @@ fn command(verb: &str, bundle: &Path, images: &Path, options: &[&str]) -> String
 fn regions_and_heatmaps_of_a_product_map_are_the_same_everywhere() {
     let folder = TempDir::new().unwrap();
     let bundle = folder.path().join("often");
-    bundle::copy_folder(bundle::other(), &bundle);
+    copy_folder(bundle::other(), &bundle);
     let opened = Bundle::open(&bundle).unwrap();
     assert_eq!(opened.manifest().model.map, MapKind::Product);
     let test = bundle::images().join("test");

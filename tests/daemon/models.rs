@@ -8,10 +8,11 @@ use flawd::bundle::Bundle;
 use flawd::bundle::scorer::Scorer;
 use flawd::pictures::decode::decode_file;
 use flawd_onnx::{Runtime, SessionOptions};
+use flawd_testing::broker::{AT_ONCE, Broker, Message, Subscriber};
+use flawd_testing::files::copy_folder;
+use flawd_testing::process::Process;
 
-use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
 use crate::bundle;
-use crate::process::Process;
 use crate::station::Station;
 
 /// What a bundle makes of the pictures, computed without the daemon.
@@ -60,11 +61,11 @@ impl Line {
              [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n",
             broker.port
         ));
-        bundle::copy_folder(
+        copy_folder(
             &bundle::images().join("test/good"),
             &station.folder().join("parts"),
         );
-        bundle::copy_folder(bundle::path(), &station.folder().join("bundle"));
+        copy_folder(bundle::path(), &station.folder().join("bundle"));
         let daemon = station.run();
         Self {
             broker,
@@ -83,7 +84,7 @@ impl Line {
     /// Puts another bundle in the place of the one in use, changed by `change`.
     fn put(&self, bundle: &Path, change: impl FnOnce(&Path)) {
         let new = self.station.folder().join("new");
-        bundle::copy_folder(bundle, &new);
+        copy_folder(bundle, &new);
         change(&new);
         fs::remove_dir_all(self.bundle()).unwrap();
         fs::rename(new, self.bundle()).unwrap();
@@ -261,7 +262,7 @@ fn a_model_that_fails_its_golden_test_at_start_ends_with_78_after_saying_stopped
         broker.port
     ));
     let folder = station.folder().join("bundle");
-    bundle::copy_folder(bundle::path(), &folder);
+    copy_folder(bundle::path(), &folder);
     let golden = Bundle::open(&folder).unwrap().manifest().golden[0].score;
     let (right, wrong) = (
         format!("score = {golden}"),

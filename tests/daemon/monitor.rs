@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
+use flawd_testing::process::{LIMIT, Process};
 use serde_json::Value;
 
-use crate::process::{LIMIT, Process};
 use crate::station::{Station, errors};
 
 /// A station without a broker, whose line never ends.

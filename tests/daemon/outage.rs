@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::broker::{Broker, Message, free_port};
+use flawd_testing::broker::{Broker, Message, free_port};
+
 use crate::station::Station;
 
 fn line(port: u16) -> Station {

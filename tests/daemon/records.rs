@@ -19,11 +19,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use flawd_journal::{Durability, Journal, Options, Position};
+use flawd_testing::broker::{AT_ONCE, Broker, Message, Subscriber};
+use flawd_testing::process::Process;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
-use crate::process::Process;
 use crate::station::Station;
 
 /// A free-running line; `mqtt` are further keys of that section, and sections behind it.

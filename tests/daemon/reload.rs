@@ -2,9 +2,10 @@
 
 use std::process::Stdio;
 
-use crate::broker::Broker;
+use flawd_testing::broker::Broker;
+use flawd_testing::process::Process;
+
 use crate::bundle;
-use crate::process::Process;
 use crate::station::Station;
 
 fn configuration(port: u16, bundle: &str, level: &str) -> String {

@@ -3,17 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flawd_testing::broker::{Broker, Message};
+use flawd_testing::schema::{Schema, described, present};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Message};
 use crate::bundle;
 use crate::line::{Controller, Heard};
 use crate::station::Station;
-
-#[path = "../../crates/core/src/event/schema.rs"]
-mod published;
-
-use published::{Schema, described, present};
 
 const TRIGGER: &str = "flawd/press/top/trigger";
 

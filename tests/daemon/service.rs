@@ -6,8 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::broker::Broker;
-use crate::process::{LIMIT, Process};
+use flawd_testing::broker::Broker;
+use flawd_testing::process::{LIMIT, Process};
+
 use crate::station::Station;
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/flawd.service");

@@ -15,9 +15,9 @@ use flawd_core::image::RgbImage;
 use flawd_core::preprocess::{Geometry, RegionOfInterest};
 use flawd_core::verdict::{Reason, Verdict};
 use flawd_onnx::{Runtime, SessionOptions};
+use flawd_testing::process::LIMIT;
 
 use crate::bundle;
-use crate::process::LIMIT;
 
 const TOP: CameraIndex = CameraIndex(0);
 const SIDE: CameraIndex = CameraIndex(1);

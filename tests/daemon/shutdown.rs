@@ -2,7 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::broker::Broker;
+use flawd_testing::broker::Broker;
+
 use crate::station::Station;
 
 fn line(broker: &Broker) -> Station {

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use flawd_testing::broker::{AT_ONCE, Broker, Message, Subscriber};
+use flawd_testing::process::Process;
+use flawd_testing::relay::{Direction, Relay};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::broker::{AT_ONCE, Broker, Message, Subscriber};
-use crate::process::Process;
-use crate::relay::{Direction, Relay};
 use crate::station::Station;
 
 fn line(port: u16, camera: &str, mqtt: &str) -> Station {

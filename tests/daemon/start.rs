@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use flawd_testing::files::copy_folder;
+
 use crate::bundle;
 use crate::records::run_on_a_disk;
 use crate::station::{Station, errors};
@@ -89,7 +91,7 @@ fn a_wrong_library_ends_with_78_and_is_named() {
 fn a_bundle_that_was_damaged_ends_with_78_and_names_the_file() {
     let station = station();
     let copy = station.folder().join("bundle");
-    bundle::copy_folder(bundle::path(), &copy);
+    copy_folder(bundle::path(), &copy);
     let model = copy.join("model.onnx");
     let mut bytes = fs::read(&model).unwrap();
     let middle = bytes.len() / 2;

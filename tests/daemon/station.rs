@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use flawd_testing::process::Process;
 use tempfile::TempDir;
-
-use crate::process::Process;
 
 /// The folder that holds a station's configuration, and whatever a test puts beside it.
 pub(crate) struct Station {

@@ -1,7 +1,8 @@
 //! Triggers that come faster than they can be handled, without an end: flawd's messages go out
 //! nevertheless, and the broker's answers are processed.
 
-use crate::scripted::{Answer, Packet, Scripted, message};
+use flawd_testing::scripted::{Answer, Packet, Scripted, message};
+
 use crate::station::Station;
 
 const TRIGGER: &str = "flawd/press/top/trigger";

@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use flawd_testing::broker::Broker;
 use tempfile::TempDir;
 
-use crate::broker::Broker;
 use crate::line::Controller;
 use crate::station::Station;
 

@@ -11,14 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use flawd_testing::broker::{Broker, free_port};
+use flawd_testing::process::Process;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
 use tempfile::TempDir;
 
-use crate::broker::{Broker, free_port};
-use crate::process::Process;
 use crate::station::{Station, errors};
 
 const PASSWORD: &str = "correct-horse";

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flawd_testing::broker::{AT_ONCE, Broker};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::broker::{AT_ONCE, Broker};
 use crate::line::{Controller, Heard};
 use crate::station::Station;
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::broker::{Broker, Message};
+use flawd_testing::broker::{Broker, Message};
+
 use crate::station::Station;
 
 /// A retained message of any length comes again with every connection. It must not end one.

@@ -7,8 +7,6 @@
 
 mod envelope;
 mod format;
-#[cfg(test)]
-pub(crate) mod schema;
 mod station;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use flawd_testing::schema::{Schema, described, present};
 use serde_json::Value;
 
-use super::schema::{Schema, described, present};
 use super::*;
 use crate::digest::Digest;
 use crate::regions::Region;

@@ -1,10 +1,10 @@
 //! Requests of all kinds, against the parser and the published schema.
 
+use flawd_testing::schema::Schema;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::event::schema::Schema;
 
 fn fits(payload: &Value) -> Result<(), String> {
     Schema::published("trigger").check(payload)

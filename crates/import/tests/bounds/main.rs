@@ -7,7 +7,10 @@
 mod files;
 
 use flawd_import::{Checkpoint, TensorFile};
-use flawd_testing::{Taken, count};
+use flawd_testing::memory::{Counting, Taken, count};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Valid files of every form, each with the place of what decides its structure.
 fn whole() -> Vec<Vec<u8>> {

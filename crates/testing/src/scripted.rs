@@ -14,29 +14,35 @@ use crate::process::LIMIT;
 
 /// What the client sent.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Packet {
+pub enum Packet {
+    /// It opens a connection.
     Connect,
+    /// It asks for topics.
     Subscribe,
+    /// A message.
     Publish {
+        /// The whole topic.
         topic: String,
         /// JSON, or text if it is not JSON.
         payload: Value,
     },
+    /// It probes the connection.
     Ping,
+    /// It says goodbye.
     Disconnect,
 }
 
 impl Packet {
-    /// The last level of a message's topic.
-    pub(crate) fn kind(&self) -> &str {
+    /// Returns the last level of a message's topic.
+    pub fn kind(&self) -> &str {
         match self {
             Self::Publish { topic, .. } => topic.rsplit('/').next().unwrap_or_default(),
             _ => "",
         }
     }
 
-    /// The number of the verdict or record.
-    pub(crate) fn seq(&self) -> u64 {
+    /// Returns the number of the verdict or record.
+    pub fn seq(&self) -> u64 {
         match self {
             Self::Publish { payload, .. } => {
                 let data = payload.get("data").unwrap_or(payload);
@@ -46,15 +52,15 @@ impl Packet {
         }
     }
 
-    /// Whether it is this message about this verdict.
-    pub(crate) fn is(&self, kind: &str, seq: u64) -> bool {
+    /// Returns whether it is this message about this verdict.
+    pub fn is(&self, kind: &str, seq: u64) -> bool {
         self.kind() == kind && self.seq() == seq
     }
 }
 
 /// What the broker does about a packet.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// What it should.
     Well,
     /// The same, and sends this as well.
@@ -71,22 +77,25 @@ pub(crate) enum Answer {
     EndWith(u8),
 }
 
-/// A packet that came, on which connection, from 1 on.
+/// A packet that came, and on which connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) connection: u32,
-    pub(crate) packet: Packet,
+pub struct Seen {
+    /// Counts connections, from 1 on.
+    pub connection: u32,
+    /// What came.
+    pub packet: Packet,
 }
 
 /// The broker.
-pub(crate) struct Scripted {
-    pub(crate) port: u16,
+pub struct Scripted {
+    /// Where it listens, on the loopback address.
+    pub port: u16,
     seen: Receiver<Seen>,
 }
 
 impl Scripted {
     /// Listens, and answers as `script` says; with MQTT 5 or 3.1.1 as the client asks for.
-    pub(crate) fn start(script: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+    pub fn start(script: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, seen) = mpsc::channel();
@@ -106,8 +115,8 @@ impl Scripted {
         Self { port, seen }
     }
 
-    /// What comes, up to and with the first that fits.
-    pub(crate) fn until(&self, what: &str, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    /// Returns what comes, up to and with the first that fits.
+    pub fn until(&self, what: &str, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let deadline = Instant::now() + LIMIT;
         let mut all = Vec::new();
         loop {
@@ -283,13 +292,13 @@ impl Client {
     }
 }
 
-/// An MQTT 5 message at QoS 0.
-pub(crate) fn message(topic: &str, payload: &str) -> Vec<u8> {
+/// Returns an MQTT 5 message at QoS 0, as it goes over the wire.
+pub fn message(topic: &str, payload: &str) -> Vec<u8> {
     with_properties(topic, &[], payload)
 }
 
 /// The same, whose answer is to come on `response`.
-pub(crate) fn request(topic: &str, response: &str, payload: &str) -> Vec<u8> {
+pub fn request(topic: &str, response: &str, payload: &str) -> Vec<u8> {
     with_properties(topic, &[&[8], text(response).as_slice()].concat(), payload)
 }
 

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Much longer than anything here takes on a busy machine; only a failing test waits this long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(90);
 
 /// How many of its last lines a process says when the test fails.
 const LAST_LINES: usize = 60;
 
 /// A child; it is killed when it is dropped.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     name: &'static str,
     lines: Mutex<Receiver<String>>,
@@ -24,12 +24,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a command; its lines are those of whichever stream is piped.
-    pub(crate) fn spawn(
-        command: &mut Command,
-        name: &'static str,
-        stdout: Stdio,
-        stderr: Stdio,
-    ) -> Self {
+    pub fn spawn(command: &mut Command, name: &'static str, stdout: Stdio, stderr: Stdio) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -59,19 +54,15 @@ impl Process {
         }
     }
 
-    /// The first line from here on that fits.
-    pub(crate) fn wait_for_line(&self, what: &str, fits: impl FnMut(&str) -> bool) -> String {
+    /// Waits for the first line from here on that fits, and returns it.
+    pub fn wait_for_line(&self, what: &str, fits: impl FnMut(&str) -> bool) -> String {
         self.lines_until(what, fits)
             .pop()
             .expect("it ends with the line that fits")
     }
 
-    /// The lines from here on, up to and with the first that fits.
-    pub(crate) fn lines_until(
-        &self,
-        what: &str,
-        mut fits: impl FnMut(&str) -> bool,
-    ) -> Vec<String> {
+    /// Returns the lines from here on, up to and with the first that fits.
+    pub fn lines_until(&self, what: &str, mut fits: impl FnMut(&str) -> bool) -> Vec<String> {
         let deadline = Instant::now() + LIMIT;
         let mut lines = Vec::new();
         loop {
@@ -102,18 +93,18 @@ impl Process {
         }
     }
 
-    /// Its number.
-    pub(crate) fn id(&self) -> u32 {
+    /// Returns its number.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends SIGTERM.
-    pub(crate) fn terminate(&self) {
+    pub fn terminate(&self) {
         self.signal("TERM");
     }
 
     /// Sends a signal, by its name.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
             .args(["-s", signal, &self.child.id().to_string()])
             .status()
@@ -121,8 +112,8 @@ impl Process {
         assert!(status.success(), "{}: cannot send {signal}", self.name);
     }
 
-    /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end, and returns how it ended.
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         // Its streams close when it ends, so this does not poll; what is left in them is kept.
         loop {
@@ -154,8 +145,8 @@ impl Process {
         );
     }
 
-    /// Everything that was read so far.
-    pub(crate) fn seen(&self) -> String {
+    /// Returns everything that was read so far.
+    pub fn seen(&self) -> String {
         self.seen.lock().unwrap().join("\n")
     }
 }

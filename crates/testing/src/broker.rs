@@ -13,24 +13,24 @@ use crate::process::Process;
 
 /// Nothing waits in the broker for a connected subscriber: by default it queues at most a thousand
 /// messages, and drops what expires in its queue.
-pub(crate) const AT_ONCE: &str =
-    "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
+pub const AT_ONCE: &str = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
 
 /// A broker on a free port, which keeps its port and its sessions over a restart.
-pub(crate) struct Broker {
+pub struct Broker {
     folder: TempDir,
-    pub(crate) port: u16,
+    /// Where it listens, on the loopback address.
+    pub port: u16,
     process: Option<Process>,
 }
 
 impl Broker {
     /// Starts a broker that lets everyone in.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with("allow_anonymous true\n")
     }
 
     /// Starts a broker with these lines in its configuration.
-    pub(crate) fn start_with(access: &str) -> Self {
+    pub fn start_with(access: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let port = free_port();
         // Persistence keeps a subscriber's session, so that it gets what is published between the
@@ -54,7 +54,7 @@ impl Broker {
     }
 
     /// Starts the broker that was stopped.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         let mut command = Command::new(program("mosquitto"));
         command
             .arg("-c")
@@ -69,26 +69,26 @@ impl Broker {
     }
 
     /// Stops the broker as a service manager does.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let mut process = self.process.take().expect("the broker runs");
         process.terminate();
         process.wait();
     }
 
     /// Kills the broker without a DISCONNECT: what it had only in memory is gone.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the broker runs");
         process.signal("KILL");
         process.wait();
     }
 
     /// Has the broker read its access list again.
-    pub(crate) fn reload(&self) {
+    pub fn reload(&self) {
         self.signal_until("HUP", "Reloading config.");
     }
 
     /// Has the broker write its sessions to the disk, from which the next one loads them.
-    pub(crate) fn save(&self) {
+    pub fn save(&self) {
         self.signal_until("USR1", "Saving in-memory database");
     }
 
@@ -104,7 +104,7 @@ impl Broker {
     }
 
     /// Lets the broker stall: its connections stay open and nothing happens on them.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.process
             .as_ref()
             .expect("the broker runs")
@@ -112,7 +112,7 @@ impl Broker {
     }
 
     /// Lets it continue.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.process
             .as_ref()
             .expect("the broker runs")
@@ -120,14 +120,14 @@ impl Broker {
     }
 
     /// Waits until a client without its own name has subscribed.
-    pub(crate) fn until_subscribed(&self) {
+    pub fn until_subscribed(&self) {
         let broker = self.process.as_ref().expect("the broker runs");
         broker.wait_for_line("a subscription", |line| line.contains("SUBACK to auto-"));
     }
 
     /// Publishes a message, with these further arguments for `mosquitto_pub`, and returns when the
     /// broker has confirmed.
-    pub(crate) fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {
+    pub fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {
         let status = Command::new(program("mosquitto_pub"))
             .args(["-V", "5", "-q", "1", "-h", "127.0.0.1"])
             .args(["-p", &self.port.to_string(), "-t", topic, "-m", payload])
@@ -138,7 +138,7 @@ impl Broker {
     }
 
     /// Publishes what is in a file, of any length.
-    pub(crate) fn publish_file(&self, topic: &str, file: &Path, arguments: &[&str]) {
+    pub fn publish_file(&self, topic: &str, file: &Path, arguments: &[&str]) {
         let status = Command::new(program("mosquitto_pub"))
             .args(["-V", "5", "-q", "1", "-h", "127.0.0.1"])
             .args(["-p", &self.port.to_string(), "-t", topic, "-f"])
@@ -150,7 +150,7 @@ impl Broker {
     }
 
     /// Publishes a message whose answer is to come on the topic `answers/<correlation>`.
-    pub(crate) fn ask(&self, topic: &str, payload: &str, correlation: &str) {
+    pub fn ask(&self, topic: &str, payload: &str, correlation: &str) {
         let answers = format!("answers/{correlation}");
         let response = ["-D", "publish", "response-topic", &answers];
         let data = ["-D", "publish", "correlation-data", correlation];
@@ -158,12 +158,12 @@ impl Broker {
     }
 
     /// Subscribes to everything, and returns when the broker has confirmed.
-    pub(crate) fn subscribe(&self) -> Subscriber {
+    pub fn subscribe(&self) -> Subscriber {
         self.subscribe_on(self.port)
     }
 
     /// As [`Broker::subscribe`], on another port that this broker listens on.
-    pub(crate) fn subscribe_on(&self, port: u16) -> Subscriber {
+    pub fn subscribe_on(&self, port: u16) -> Subscriber {
         let id = "watcher";
         let mut command = Command::new(program("mosquitto_sub"));
         command
@@ -183,31 +183,36 @@ impl Broker {
 }
 
 /// `mosquitto_sub` on every topic.
-pub(crate) struct Subscriber {
+pub struct Subscriber {
     process: Process,
 }
 
 /// A message as `mosquitto_sub` prints it.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) topic: String,
-    pub(crate) payload: Value,
-    pub(crate) retained: bool,
-    pub(crate) qos: u64,
-    pub(crate) properties: Value,
+pub struct Message {
+    /// The whole topic.
+    pub topic: String,
+    /// JSON, or text if it is not JSON.
+    pub payload: Value,
+    /// Whether the broker had kept it.
+    pub retained: bool,
+    /// The quality of service with which it was delivered.
+    pub qos: u64,
+    /// The properties of MQTT 5.
+    pub properties: Value,
     /// When it arrived at the subscriber.
-    pub(crate) received: Timestamp,
+    pub received: Timestamp,
 }
 
 impl Subscriber {
-    /// Messages up to and with the first that `is_last` accepts.
-    pub(crate) fn until(&self, what: &str, is_last: impl Fn(&Message) -> bool) -> Vec<Message> {
+    /// Returns messages up to and with the first that `is_last` accepts.
+    pub fn until(&self, what: &str, is_last: impl Fn(&Message) -> bool) -> Vec<Message> {
         let lines = self.process.lines_until(what, |line| is_last(&parse(line)));
         lines.iter().map(|line| parse(line)).collect()
     }
 
-    /// Messages up to and including the status `word`.
-    pub(crate) fn until_status(&self, word: &str) -> Vec<Message> {
+    /// Returns messages up to and including the status `word`.
+    pub fn until_status(&self, word: &str) -> Vec<Message> {
         self.until(word, |message| {
             message.topic.ends_with("/status") && message.payload == word
         })
@@ -215,8 +220,8 @@ impl Subscriber {
 }
 
 impl Message {
-    /// The last level of the topic.
-    pub(crate) fn kind(&self) -> &str {
+    /// Returns the last level of the topic.
+    pub fn kind(&self) -> &str {
         self.topic.rsplit('/').next().unwrap_or_default()
     }
 }
@@ -243,9 +248,9 @@ fn received(text: &str) -> Timestamp {
     format!("{time}Z").parse().unwrap()
 }
 
-/// A port that nothing listens on. Another process could take it first; then the broker does not
+/// Returns a port that nothing listens on. Another process could take it first; then the broker does not
 /// start and reports it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -1,5 +1,4 @@
-//! The published schemas, and the part of a JSON Schema validator that they need, for tests: those
-//! of this crate, and those that listen to a daemon and include this file by its path.
+//! The published schemas, and the part of a JSON Schema validator that they need.
 //!
 //! An unknown keyword is a panic, so that none goes unchecked. A whole validator would take longer
 //! to build than all of this crate.
@@ -12,40 +11,40 @@ use serde_json::{Map, Value};
 const PUBLISHED: [(&str, &str); 7] = [
     (
         "verdict",
-        include_str!("../../../../docs/schema/verdict.schema.json"),
+        include_str!("../../../docs/schema/verdict.schema.json"),
     ),
     (
         "record",
-        include_str!("../../../../docs/schema/record.schema.json"),
+        include_str!("../../../docs/schema/record.schema.json"),
     ),
     (
         "disagreement",
-        include_str!("../../../../docs/schema/disagreement.schema.json"),
+        include_str!("../../../docs/schema/disagreement.schema.json"),
     ),
     (
         "state",
-        include_str!("../../../../docs/schema/state.schema.json"),
+        include_str!("../../../docs/schema/state.schema.json"),
     ),
     (
         "heartbeat",
-        include_str!("../../../../docs/schema/heartbeat.schema.json"),
+        include_str!("../../../docs/schema/heartbeat.schema.json"),
     ),
     (
         "selftest",
-        include_str!("../../../../docs/schema/selftest.schema.json"),
+        include_str!("../../../docs/schema/selftest.schema.json"),
     ),
     (
         "trigger",
-        include_str!("../../../../docs/schema/trigger.schema.json"),
+        include_str!("../../../docs/schema/trigger.schema.json"),
     ),
 ];
 
 /// A published schema.
-pub(crate) struct Schema(Value);
+pub struct Schema(Value);
 
 impl Schema {
     /// Returns the schema in `docs/schema/<name>.schema.json`.
-    pub(crate) fn published(name: &str) -> Self {
+    pub fn published(name: &str) -> Self {
         let (_, text) = (PUBLISHED.iter())
             .find(|(known, _)| *known == name)
             .unwrap_or_else(|| panic!("no schema {name}"));
@@ -62,7 +61,7 @@ impl Schema {
     }
 
     /// Checks that the payload matches the schema, and has no field that it does not describe.
-    pub(crate) fn check(&self, payload: &Value) -> Result<(), String> {
+    pub fn check(&self, payload: &Value) -> Result<(), String> {
         check(&self.0, payload)?;
         undescribed(&self.0, payload)
     }
@@ -233,7 +232,7 @@ fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
 }
 
 /// Returns the paths of all fields that a schema describes, for example `model.name`.
-pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
+pub fn described(schema: &Schema) -> BTreeSet<String> {
     fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
         if let Some(id) = schema.get("$ref") {
             walk(&Schema::referenced(id), path, found);
@@ -256,7 +255,7 @@ pub(crate) fn described(schema: &Schema) -> BTreeSet<String> {
 
 /// Returns the paths of all fields that a payload has, as in [`described`]; `schema` says which
 /// objects have user-defined names in them.
-pub(crate) fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
+pub fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
     fn walk(schema: &Value, value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(fields) => {

@@ -1,9 +1,9 @@
-//! A network between flawd and the broker that can stall: for as long as it is held, nothing passes
-//! and nothing breaks.
+//! A network between a client and its broker that can stall: for as long as it is held, nothing
+//! passes and nothing breaks.
 //!
 //! ```text
-//! flawd ──► kernel ──► relay ──► kernel ──► mosquitto
-//!              └ fills while it is held
+//! client ──► kernel ──► relay ──► kernel ──► mosquitto
+//!               └ fills while it is held
 //! ```
 //!
 //! What is in flight meanwhile lies in the kernel's buffers, those of the sender and those of the
@@ -18,15 +18,17 @@ use std::thread;
 
 /// Which way messages go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Direction {
+pub enum Direction {
+    /// From the client to the broker.
     ToBroker,
+    /// From the broker to the client.
     FromBroker,
 }
 
 /// A relay to one port of this machine, for any number of connections.
-pub(crate) struct Relay {
+pub struct Relay {
     /// Where it listens.
-    pub(crate) port: u16,
+    pub port: u16,
     valves: Arc<Valves>,
 }
 
@@ -43,8 +45,8 @@ struct State {
 }
 
 impl Relay {
-    /// Everything passes at first.
-    pub(crate) fn to(broker: u16) -> Self {
+    /// Starts a relay to the broker on this port; everything passes at first.
+    pub fn to(broker: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let valves = Arc::new(Valves::default());
@@ -66,14 +68,14 @@ impl Relay {
     }
 
     /// Stops letting anything through in this direction, without breaking the connection.
-    pub(crate) fn hold(&self, direction: Direction) {
+    pub fn hold(&self, direction: Direction) {
         self.valves.change(|state| {
             state.held.insert(direction);
         });
     }
 
     /// Lets everything through again in this direction, what has come meanwhile first.
-    pub(crate) fn release(&self, direction: Direction) {
+    pub fn release(&self, direction: Direction) {
         self.valves.change(|state| {
             state.held.remove(&direction);
         });
