@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use flawd_testing::schema::{Schema, described, present};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
