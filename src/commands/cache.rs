@@ -124,7 +124,7 @@ fn unlistable(cache: &Path, kind: Kind) -> String {
 }
 
 /// Returns what a command that fills the cache prints about it at the end.
-pub(crate) fn note(cache: &Path) -> io::Result<String> {
+pub(crate) fn size_note(cache: &Path) -> io::Result<String> {
     let mut bytes = 0;
     for kind in Kind::ALL {
         bytes += files(cache, kind)?

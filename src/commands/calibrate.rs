@@ -89,7 +89,7 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     let old = bundle.calibration().threshold();
     bundle.recalibrate(thresholds, &golden, depth, Timestamp::now())?;
     let images = format!("{scored}, {} left out", found - scored);
-    say(&bundle, &images, old);
+    print_promise(&bundle, &images, old);
     println!("highest    {}", held_out.highest(bundle.calibration()));
     Ok(())
 }
@@ -133,12 +133,12 @@ fn at_another_rate(args: &CalibrateArgs) -> Outcome {
         "{}, those of the last calibration",
         bundle.calibration().n()
     );
-    say(&bundle, &images, old);
+    print_promise(&bundle, &images, old);
     Ok(())
 }
 
 /// Prints what the bundle promises now; `old` is its previous threshold.
-fn say(bundle: &Bundle, images: &str, old: f32) {
+fn print_promise(bundle: &Bundle, images: &str, old: f32) {
     let manifest = bundle.manifest();
     println!("bundle     {} {}", manifest.name, manifest.version);
     println!("images     {images}");

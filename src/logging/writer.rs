@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_reads_hold_nobody_up_and_are_counted_and_said_once() {
+    fn unread_lines_hold_nothing_up_and_are_counted_and_reported_once() {
         let (mut writer, reader, said) = writer();
         let lines = flood(&mut writer);
         let dropped = writer.dropped();

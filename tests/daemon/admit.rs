@@ -558,7 +558,7 @@ proptest! {
             "overflow = \"{overflow}\"\n[camera.top.trigger]\nmode = \"mqtt\"\n\
              match_within = \"{match_within}ms\"\nqueue = {queue}"
         ));
-        let (_nobody, never) = mpsc::channel::<()>();
+        let (_sender, never) = mpsc::channel::<()>();
         let mut expected = BTreeSet::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {

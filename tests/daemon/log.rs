@@ -54,7 +54,7 @@ fn line(broker: &Broker) -> Station {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_verdicts_nor_health_nor_the_end() {
+fn an_unread_log_holds_up_neither_verdicts_nor_health_nor_the_end() {
     let broker = Broker::start();
     let subscriber = broker.subscribe();
     let station = line(&broker);
@@ -101,7 +101,7 @@ fn a_daemon_whose_log_is_full_ends_when_it_is_asked_to() {
 }
 
 #[test]
-fn a_mistake_ends_with_its_own_code_although_nobody_can_be_told() {
+fn a_mistake_ends_with_its_own_code_although_it_cannot_be_reported() {
     let station = Station::new("[station]\nname = 1\n");
     let (full, mut writer) = small_pipe();
     writer.write_all(&[b'x'; PIPE]).unwrap();

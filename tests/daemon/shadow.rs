@@ -154,7 +154,7 @@ fn a_shadow_hands_out_the_parts_on_which_it_says_something_else_and_counts_the_r
 }
 
 #[test]
-fn nobody_waits_for_a_shadow_that_is_busy_and_what_it_left_out_is_counted() {
+fn nothing_waits_for_a_busy_shadow_and_what_it_left_out_is_counted() {
     let picture = &pictures()[0];
     // Everything is a defect to it.
     let (shadow, received) = start(camera(None), Some(model(-1e9)));
@@ -251,7 +251,7 @@ fn a_part_that_cannot_be_scored_is_counted_and_the_next_one_is() {
 }
 
 #[test]
-fn at_the_end_nobody_waits_for_the_shadow_and_what_waits_in_its_queue_is_dropped() {
+fn at_the_end_nothing_waits_for_the_shadow_and_what_waits_in_its_queue_is_dropped() {
     let picture = &pictures()[0];
     let (shadow, received) = start(camera(None), Some(model(-1e9)));
     shadow.offer(judged(0, picture, Verdict::Ok));

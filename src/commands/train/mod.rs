@@ -155,6 +155,6 @@ pub fn run(args: TrainArgs) -> Outcome {
     if let Some(gave_way) = &summary.gave_way {
         println!("note       {}", gave_way.takes);
     }
-    println!("cache      {}", cache::note(&cache)?);
+    println!("cache      {}", cache::size_note(&cache)?);
     Ok(())
 }

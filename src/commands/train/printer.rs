@@ -25,7 +25,7 @@ impl Printer {
     }
 
     /// Prints a permanent line, with the fold that it is about.
-    fn say(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         self.line.line(&format!("{}{text}", self.fold));
     }
 
@@ -36,21 +36,23 @@ impl Printer {
                 self.line.update(&format!("depth {done}/{total}"));
             }
             TrainingProgress::Depth(found) if found.is_worth_saying() => {
-                self.say(&format!("depth: {found}"));
+                self.print(&format!("depth: {found}"));
             }
             TrainingProgress::Depth(_) => self.line.clear(),
             TrainingProgress::Features(step) => self.line.extraction(step),
-            TrainingProgress::GaveWay(gave_way) => self.say(&format!(
+            TrainingProgress::GaveWay(gave_way) => self.print(&format!(
                 "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
                 gave_way.calibrating,
                 shown(gave_way.rate),
                 gave_way.takes
             )),
             TrainingProgress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
-            TrainingProgress::FoldKept => self.say("its scores are there from an interrupted run"),
+            TrainingProgress::FoldKept => {
+                self.print("its scores are there from an interrupted run")
+            }
             TrainingProgress::OutOfFold { images } => {
                 self.fold.clear();
-                self.say(&format!(
+                self.print(&format!(
                     "{images} images are scored, each by a flow that was not trained on it; now \
                      the flow of all"
                 ));
@@ -64,11 +66,11 @@ impl Printer {
                     0 => String::new(),
                     held_out => format!(", {held_out} calibrate"),
                 };
-                self.say(&format!(
+                self.print(&format!(
                     "{training} images train {parameters} parameters{calibrate}"
                 ));
             }
-            TrainingProgress::Resumed(epochs) => self.say(&format!(
+            TrainingProgress::Resumed(epochs) => self.print(&format!(
                 "going on after {epochs} epochs of an interrupted run"
             )),
             TrainingProgress::Step(step) => {
@@ -79,7 +81,7 @@ impl Printer {
                 ));
             }
             TrainingProgress::Epoch { report, of, left } => {
-                self.say(&format!(
+                self.print(&format!(
                     "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
                     report.epoch,
                     report.loss,
@@ -94,11 +96,11 @@ impl Printer {
                 self.line.update(&text);
             }
             TrainingProgress::Skipped(image) => self.line.skipped(&image.path, &image.reason),
-            TrainingProgress::Exported { difference } => self.say(&format!(
+            TrainingProgress::Exported { difference } => self.print(&format!(
                 "exported; its scores differ from the trainer's by {difference:.1e} at most"
             )),
             TrainingProgress::Calibrated(calibration) => {
-                self.say(&format!("calibrated on {} images", calibration.n()));
+                self.print(&format!("calibrated on {} images", calibration.n()));
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) fn check(
             hold_out,
             held_out: calibrating,
             images,
-            takes: takes(plan.hold_out, images, asked),
+            takes: requirement(plan.hold_out, images, asked),
         },
         HoldOut::Folds(folds) => TrainingError::CrossCalibration {
             source,
@@ -62,12 +62,12 @@ pub(crate) fn check(
         asked,
         rate,
         calibrating,
-        takes: takes(plan.hold_out, images, asked),
+        takes: requirement(plan.hold_out, images, asked),
     }))
 }
 
 /// Returns what a rate requires, given this number of images.
-fn takes(hold_out: HoldOut, images: usize, rate: f64) -> String {
+fn requirement(hold_out: HoldOut, images: usize, rate: f64) -> String {
     let needed = needed_images(rate);
     let HoldOut::Share(share) = hold_out else {
         return format!("{} takes {needed} good images", shown(rate));
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_a_rate_takes_is_enough() {
         let share = HoldOut::Share(0.2);
-        let said = takes(share, 209, 0.01);
+        let said = requirement(share, 209, 0.01);
         assert_eq!(
             said,
             "0.01 takes 493 good images, or --hold-out 0.48, or --cross-calibrate 10, whose \
@@ -107,12 +107,12 @@ mod tests {
         assert!(held_out_count(492, 0.2) < 99);
         assert!(held_out_count(209, 0.48) >= 99);
         assert_eq!(
-            takes(share, 60, 0.01),
+            requirement(share, 60, 0.01),
             "0.01 takes 493 good images, or 99 good images and --cross-calibrate 10, whose promise \
              is an estimate"
         );
         assert_eq!(
-            takes(HoldOut::Folds(10), 60, 0.01),
+            requirement(HoldOut::Folds(10), 60, 0.01),
             "0.01 takes 99 good images"
         );
     }

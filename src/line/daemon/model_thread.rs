@@ -167,15 +167,15 @@ impl Worker {
                     JobOutcome::Recalibrated(recalibrated, reply)
                 }
             };
-            self.say(JobOutcome::Busy(None));
-            self.say(outcome);
+            self.report(JobOutcome::Busy(None));
+            self.report(outcome);
         }
     }
 
     fn load(&mut self, config: Box<ValidConfig>, reload: Reload) -> JobOutcome {
         let (results, events) = (&self.results, &self.events);
         let mut progress = |step: LoadStep<'_>| {
-            if let Some(busy) = note(step, &self.metrics) {
+            if let Some(busy) = log_step(step, &self.metrics) {
                 results.send(JobOutcome::Busy(Some(busy))).ok();
                 events.send(DaemonEvent::Models);
             }
@@ -193,7 +193,7 @@ impl Worker {
         }
     }
 
-    fn say(&self, outcome: JobOutcome) {
+    fn report(&self, outcome: JobOutcome) {
         // A daemon that is stopping no longer listens.
         self.results.send(outcome).ok();
         self.events.send(DaemonEvent::Models);
@@ -202,7 +202,7 @@ impl Worker {
 
 /// Logs what was done; returns a human-readable description if the step is the start of something
 /// that takes time.
-fn note(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
+fn log_step(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
     match step {
         LoadStep::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),
         LoadStep::BuildingEngine(bundle) => Some(format!(
@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn how_long_an_engine_took_to_build_is_shown() {
         let metrics = Metrics::new(["top"]);
-        note(LoadStep::BuildingEngine(Path::new("bundle")), &metrics);
-        note(
+        log_step(LoadStep::BuildingEngine(Path::new("bundle")), &metrics);
+        log_step(
             LoadStep::EngineBuilt(Path::new("bundle"), Duration::from_secs(90)),
             &metrics,
         );

@@ -83,18 +83,18 @@ impl Supervisor {
             let working = progress.begin();
             match event {
                 Ok(DaemonEvent::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(event) => outcome = self.note(event),
+                Ok(event) => outcome = self.handle(event),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.poll();
             drop(working);
         }
         self.manager.stopping();
-        self.say(Phase::Halted, Some("stopping".to_owned()));
+        self.publish_status(Phase::Halted, Some("stopping".to_owned()));
         outcome
     }
 
-    fn note(&mut self, event: DaemonEvent) -> Result<(), ModelsError> {
+    fn handle(&mut self, event: DaemonEvent) -> Result<(), ModelsError> {
         let readiness = &mut self.readiness;
         match event {
             DaemonEvent::FirstFrame(camera) => {
@@ -355,7 +355,7 @@ impl Supervisor {
         self.look_at_health();
         self.synchronised = self.clock.look();
         let (phase, not_ready) = self.readiness.judge();
-        self.say(phase, not_ready);
+        self.publish_status(phase, not_ready);
     }
 
     /// Feeds the watchdog and sends a heartbeat to subscribers, only while no stage hangs.
@@ -381,8 +381,8 @@ impl Supervisor {
         self.readiness.hanging = hanging.map(str::to_owned);
     }
 
-    /// Reports changes.
-    fn say(&mut self, phase: Phase, not_ready: Option<String>) {
+    /// Sends the status to the publisher and to the service manager if it has changed.
+    fn publish_status(&mut self, phase: Phase, not_ready: Option<String>) {
         let report = DaemonStatus {
             phase,
             not_ready,

@@ -54,7 +54,7 @@ impl ServiceManager {
             let unsent = Arc::clone(unsent);
             thread::Builder::new()
                 .name("manager".to_owned())
-                .spawn(move || unsent.tell())?;
+                .spawn(move || unsent.send_pending())?;
         }
         Ok(Self {
             watchdog: sd_notify::watchdog_enabled(),
@@ -122,17 +122,17 @@ impl Drop for ServiceManager {
 impl Unsent {
     /// Sends pending messages until the process ends; logs once that it cannot, and once that it
     /// can again.
-    fn tell(&self) {
+    fn send_pending(&self) {
         let mut is_failing = false;
         loop {
             let mut pending = self
                 .changed
-                .wait_while(self.lock(), |news| !news.has_any())
+                .wait_while(self.lock(), |unsent| !unsent.has_any())
                 .unwrap_or_else(PoisonError::into_inner);
             let news = std::mem::take(&mut *pending);
             pending.is_being_told = true;
             drop(pending);
-            let told = news.tell();
+            let told = news.notify();
             let was_failing = std::mem::replace(&mut is_failing, told.is_err());
             match told {
                 Err(error) if !was_failing => {
@@ -162,7 +162,7 @@ impl ManagerNews {
         flags.contains(&true) || self.status.is_some()
     }
 
-    fn tell(&self) -> io::Result<()> {
+    fn notify(&self) -> io::Result<()> {
         let limit = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
         let states = [
             self.is_ready.then_some(NotifyState::Ready),

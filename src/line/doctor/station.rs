@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_is_reached_where_somebody_listens_and_broken_where_nobody_does() {
+    fn a_broker_that_listens_is_reached_and_one_that_does_not_is_broken() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let findings = broker("127.0.0.1", port);

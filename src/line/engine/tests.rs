@@ -89,7 +89,7 @@ fn every_build_has_a_digest_of_its_own() {
 }
 
 #[test]
-fn after_an_update_of_the_driver_the_engine_is_built_anew() {
+fn after_an_update_of_the_driver_the_engine_is_built_again() {
     let bench = Bench::new();
     bench.load(&bench.engines("540"), 1, b"old").unwrap();
     let updated = bench.engines("550");
@@ -99,7 +99,7 @@ fn after_an_update_of_the_driver_the_engine_is_built_anew() {
 }
 
 #[test]
-fn a_damaged_engine_is_built_anew_and_takes_the_place_of_the_old_one() {
+fn a_damaged_engine_is_built_again_and_replaces_the_old_one() {
     let bench = Bench::new();
     let engines = bench.engines("540");
     bench.load(&engines, 1, b"plan").unwrap();
@@ -112,7 +112,7 @@ fn a_damaged_engine_is_built_anew_and_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn an_engine_that_cannot_be_loaded_is_built_anew() {
+fn an_engine_that_cannot_be_loaded_is_built_again() {
     let bench = Bench::new();
     let engines = bench.engines("540");
     bench.load(&engines, 1, b"plan").unwrap();

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_hangs_shows_although_nobody_has_reported_it() {
+    fn a_stage_that_hangs_shows_even_if_it_was_not_reported() {
         let health = Health::with_patience(Duration::ZERO);
         let stage = Progress::new("infer");
         health.watch(vec![stage.clone()]);

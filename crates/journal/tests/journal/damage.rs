@@ -266,7 +266,7 @@ fn a_damaged_header_costs_no_entry() {
 }
 
 #[test]
-fn entries_written_behind_damage_are_read_though_nothing_is_opened_anew() {
+fn entries_written_behind_damage_are_read_without_opening_the_journal_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     for _ in 0..3 {

@@ -364,7 +364,7 @@ fn a_folder_that_vanishes_is_made_again_or_waited_for() {
 }
 
 #[test]
-fn files_that_somebody_else_deleted_do_not_count_for_long() {
+fn files_deleted_by_others_do_not_count_for_long() {
     let folder = TempDir::new().unwrap();
     let limit = 3 * png_bound(Size::new(8, 8));
     let (evidence, mut writer) = open(EvidenceSettings {

@@ -398,7 +398,7 @@ fn a_number_that_comes_again_replaces_its_picture_and_heatmap() {
 
 /// After the journal was lost, or with another state folder.
 #[test]
-fn a_numbering_that_begins_anew_on_the_same_day_replaces_no_picture() {
+fn a_numbering_that_starts_again_on_the_same_day_replaces_no_picture() {
     let folder = TempDir::new().unwrap();
     let (evidence, mut writer) = open(settings(folder.path()));
     let mut paths = BTreeSet::new();

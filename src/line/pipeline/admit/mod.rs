@@ -202,7 +202,7 @@ impl<S: Sink> Admit<S> {
 
     fn take(&mut self, news: Arrived) {
         for order in news.orders {
-            self.obey(order);
+            self.execute(order);
         }
         let (past, present) = match news.lost {
             Some(loss) if loss.is_over => (Some(loss), None),
@@ -234,8 +234,8 @@ impl<S: Sink> Admit<S> {
         }
     }
 
-    fn obey(&mut self, order: Control) {
-        match order {
+    fn execute(&mut self, control: Control) {
+        match control {
             Control::Use(models) => {
                 self.preprocess.keep_for(&models);
                 if self.state.models.replace(models).is_none() {

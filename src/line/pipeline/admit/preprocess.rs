@@ -99,13 +99,13 @@ impl Preprocess {
 
     /// Keeps what these models need, and drops everything else.
     pub(crate) fn keep_for(&mut self, models: &ModelSet) {
-        let wanted: Vec<_> = models.all().map(|model| self.wants(model)).collect();
-        self.fitted.retain(|it| wanted.contains(&it.makes()));
+        let wanted: Vec<_> = models.all().map(|model| self.wanted_form(model)).collect();
+        self.fitted.retain(|it| wanted.contains(&it.form()));
     }
 
     fn fitted(&mut self, model: &LoadedModel) -> &mut Fitted {
-        let wanted = self.wants(model);
-        let found = self.fitted.iter().position(|it| it.makes() == wanted);
+        let wanted = self.wanted_form(model);
+        let found = self.fitted.iter().position(|it| it.form() == wanted);
         let index = found.unwrap_or_else(|| {
             let (size, geometry) = wanted;
             self.fitted.push(Fitted {
@@ -118,13 +118,13 @@ impl Preprocess {
         &mut self.fitted[index]
     }
 
-    fn wants(&self, model: &LoadedModel) -> (Size, Geometry) {
+    fn wanted_form(&self, model: &LoadedModel) -> (Size, Geometry) {
         (model.input_size(), self.geometry(model))
     }
 }
 
 impl Fitted {
-    fn makes(&self) -> (Size, Geometry) {
+    fn form(&self) -> (Size, Geometry) {
         let preprocessor = &self.preprocessor;
         (preprocessor.target(), *preprocessor.geometry())
     }

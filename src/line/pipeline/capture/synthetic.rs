@@ -99,7 +99,7 @@ fn due(outage: &mut Option<Outage>, index: u64) -> Option<Outage> {
 
 /// Hangs as a driver does: nothing wakes it early.
 fn block(time: Duration) {
-    let (_nobody, never) = mpsc::channel::<()>();
+    let (_sender, never) = mpsc::channel::<()>();
     let ended = never.recv_timeout(time);
     debug_assert_eq!(ended, Err(RecvTimeoutError::Timeout));
 }

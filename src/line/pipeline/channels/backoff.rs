@@ -56,7 +56,7 @@ mod tests {
     const FIRST: Duration = Duration::from_millis(250);
 
     #[test]
-    fn pauses_grow_to_their_bound_and_start_anew_after_a_success() {
+    fn pauses_grow_to_their_bound_and_start_again_after_a_success() {
         let longest = Duration::from_secs(1);
         let mut backoff = Backoff::steady(FIRST, longest);
         let pauses: Vec<_> = (0..5).map(|_| backoff.fail().as_millis()).collect();

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_received_can_be_taken_back_and_makes_room() {
+    fn what_has_not_been_received_can_be_taken_back_and_makes_room() {
         let (sender, receiver) = link(capacity(3), Overflow::Block);
         for item in [1, 2, 3] {
             sender.send(item).unwrap();

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_wakes_whoever_waits() {
+    fn a_request_wakes_all_that_wait() {
         let shutdown = Shutdown::new();
         let waiting = thread::spawn({
             let shutdown = shutdown.clone();

@@ -143,7 +143,7 @@ impl Undelivered {
     }
 
     /// Returns what must be reported now, once: the gap since the last call.
-    pub(crate) fn say(&mut self) -> Option<Gap> {
+    pub(crate) fn take_unreported(&mut self) -> Option<Gap> {
         if std::mem::replace(&mut self.is_said, true) {
             None
         } else {
@@ -232,17 +232,17 @@ mod tests {
     #[test]
     fn each_gap_is_said_once_with_its_range() {
         let mut undelivered = Undelivered::default();
-        assert_eq!(undelivered.say(), None);
+        assert_eq!(undelivered.take_unreported(), None);
         // 5 was refused twice: for the actuator and for everyone.
         for seq in [5, 5, 6, 9] {
             undelivered.add(seq);
         }
-        let gap = undelivered.say().unwrap();
+        let gap = undelivered.take_unreported().unwrap();
         assert_eq!((gap.count, gap.first_seq, gap.last_seq), (3, 5, 9));
-        assert_eq!(undelivered.say(), None);
+        assert_eq!(undelivered.take_unreported(), None);
         undelivered.add(9);
         undelivered.add(20);
-        let gap = undelivered.say().unwrap();
+        let gap = undelivered.take_unreported().unwrap();
         assert_eq!((gap.count, gap.first_seq, gap.last_seq), (1, 20, 20));
         assert_eq!(undelivered.to_event().unwrap().count, 4);
     }

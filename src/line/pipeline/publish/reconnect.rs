@@ -38,7 +38,7 @@ pub(crate) struct Reconnect {
 
 /// The consequences of losing a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
+pub(crate) struct LostConnection {
     /// Pause before the next attempt.
     pub(crate) pause: Duration,
     /// Its number among consecutive short-lived connections, from 1.
@@ -71,7 +71,7 @@ impl Reconnect {
 
     /// Notes the end of a connection that lived this long; `was_of_use` if something was
     /// acknowledged.
-    pub(crate) fn lost(&mut self, lived: Duration, was_of_use: bool) -> Loss {
+    pub(crate) fn lost(&mut self, lived: Duration, was_of_use: bool) -> LostConnection {
         if was_of_use && lived >= LASTING {
             self.lost = 0;
             self.losses.succeed();
@@ -87,14 +87,14 @@ impl Reconnect {
             let apart = self.strange.fail();
             apart.saturating_sub(lived).max(soonest.min(SHORTEST))
         };
-        Loss {
+        LostConnection {
             pause,
             number: self.lost,
         }
     }
 }
 
-impl Loss {
+impl LostConnection {
     /// Returns whether to report now that it is not a coincidence: once in each series of losses.
     pub(crate) fn is_strange(self) -> bool {
         self.number == STRANGE
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_that_lasts_and_is_of_use_starts_the_series_anew() {
+    fn only_a_connection_that_lasts_and_is_of_use_starts_the_series_again() {
         let mut reconnect = Reconnect::new(Duration::from_secs(30));
         let numbers: Vec<_> = [
             (Duration::ZERO, true),

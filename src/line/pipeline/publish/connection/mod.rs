@@ -249,7 +249,7 @@ impl Connection {
                         ConnectionEvent::Lost(ConnectionLost::Explained(cause))
                     }
                 };
-                self.session.get_mut().tell(last);
+                self.session.get_mut().report(last);
             }
         }
     }

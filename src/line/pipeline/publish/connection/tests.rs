@@ -559,7 +559,7 @@ fn no_more_messages_are_on_the_wire_than_the_broker_takes() {
 }
 
 #[test]
-fn a_farewell_is_over_when_the_broker_has_closed_its_end() {
+fn a_disconnect_is_over_when_the_broker_has_closed_its_end() {
     let (settings, broker) = Script::play(MqttVersion::V3, &[], |broker| {
         assert_eq!(broker.read().0, PUBLISH_QOS_1);
         assert_eq!(broker.read().0, DISCONNECT);

@@ -1,7 +1,7 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
 //! Outgoing messages are in `send.rs` and `status.rs`, incoming ones in `note.rs`.
 
-mod note;
+mod handle;
 mod send;
 mod status;
 
@@ -21,7 +21,7 @@ use super::incoming::Inbound;
 use super::inflight::InFlight;
 use super::message::Writer;
 use super::outbox::Outbox;
-use super::reconnect::{Loss, Reconnect, SHORTEST};
+use super::reconnect::{LostConnection, Reconnect, SHORTEST};
 use super::{
     CameraInfo, DaemonStatus, FirstAttempt, INBOX, Recorded, Request, UndeliveredByCamera, state,
 };
@@ -46,7 +46,7 @@ const PER: Duration = Duration::from_secs(60);
 const WAITING: usize = 256;
 
 /// At the end, the time for records and verdicts in flight, and then for the clean disconnect.
-const FAREWELL: Duration = Duration::from_secs(3);
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// The possible cause when connections do not last; the broker's own log has more details.
 const STRANGE: &str = "another client may have the same mqtt.client_id (two daemons with one \
@@ -129,7 +129,7 @@ pub(crate) enum Ended {
 
 /// What to do next.
 enum NextStep {
-    Happening(ConnectionEvent),
+    Connection(ConnectionEvent),
     Verdict(Box<Recorded>),
     Order(Request),
     /// A timer has expired.
@@ -236,7 +236,7 @@ impl Task {
             return None;
         };
         let loss = reconnect.lost(begun.elapsed(), self.is_of_use);
-        say_loss(loss, &cause.to_string());
+        log_loss(loss, &cause.to_string());
         Some(loss.pause)
     }
 
@@ -247,13 +247,15 @@ impl Task {
         let mut connection = Connection::open(&self.parts.settings, &topic, will);
         while !self.is_finishing {
             match self.next(Some(&mut connection), None).await {
-                NextStep::Happening(ConnectionEvent::Connected(limits)) => {
+                NextStep::Connection(ConnectionEvent::Connected(limits)) => {
                     return Connect::Connected(Box::new(connection), limits);
                 }
-                NextStep::Happening(ConnectionEvent::Lost(cause)) => return Connect::Failed(cause),
+                NextStep::Connection(ConnectionEvent::Lost(cause)) => {
+                    return Connect::Failed(cause);
+                }
                 NextStep::Verdict(recorded) => self.take_offline(&recorded),
                 NextStep::Order(order) => self.take_order(order, None),
-                NextStep::Happening(_) | NextStep::Time => {}
+                NextStep::Connection(_) | NextStep::Time => {}
             }
         }
         Connect::Finishing
@@ -267,7 +269,7 @@ impl Task {
                 NextStep::Time => return true,
                 NextStep::Verdict(recorded) => self.take_offline(&recorded),
                 NextStep::Order(order) => self.take_order(order, None),
-                NextStep::Happening(_) => {}
+                NextStep::Connection(_) => {}
             }
         }
         false
@@ -303,7 +305,7 @@ impl Task {
             }
         };
         select! {
-            event = event => NextStep::Happening(event),
+            event = event => NextStep::Connection(event),
             own = own => own,
             () = moment => NextStep::Time,
         }
@@ -340,8 +342,8 @@ impl Task {
                 .chain(self.due_at())
                 .min();
             match self.next(Some(connection), until).await {
-                NextStep::Happening(event) => {
-                    if let Some(ended) = self.note_all(event, connection) {
+                NextStep::Connection(event) => {
+                    if let Some(ended) = self.handle_all(event, connection) {
                         return ended;
                     }
                 }
@@ -359,9 +361,9 @@ impl Task {
 
     /// Sends what is in flight, disconnects, and waits until the broker has it all.
     async fn finish(&mut self, connection: &mut Connection) -> Ended {
-        let mut deadline = Instant::now() + FAREWELL;
+        let mut deadline = Instant::now() + DISCONNECT_LIMIT;
         // A backlog of records must not take the time that verdicts need.
-        let records_until = Instant::now() + FAREWELL / 2;
+        let records_until = Instant::now() + DISCONNECT_LIMIT / 2;
         self.parts.report.phase = Phase::Halted;
         self.parts.report.not_ready = Some("stopping".to_owned());
         let mut is_said = false;
@@ -381,7 +383,7 @@ impl Task {
                     break;
                 }
                 is_said = true;
-                deadline = Instant::now() + FAREWELL;
+                deadline = Instant::now() + DISCONNECT_LIMIT;
                 self.say_undelivered();
                 self.publish_state(connection);
                 let stopped = self.writer.status(Status::Stopped);
@@ -390,8 +392,8 @@ impl Task {
             let until = records_wait.then_some(records_until);
             let until = until.into_iter().chain(self.due_at()).min();
             match time::timeout_at(deadline.into(), self.next(Some(connection), until)).await {
-                Ok(NextStep::Happening(event)) => {
-                    if let Some(ended) = self.note_all(event, connection) {
+                Ok(NextStep::Connection(event)) => {
+                    if let Some(ended) = self.handle_all(event, connection) {
                         return ended;
                     }
                 }
@@ -405,12 +407,16 @@ impl Task {
                 }
             }
         }
-        self.say_farewell(connection, deadline).await
+        self.disconnect_cleanly(connection, deadline).await
     }
 
-    async fn say_farewell(&mut self, connection: &mut Connection, deadline: Instant) -> Ended {
+    async fn disconnect_cleanly(
+        &mut self,
+        connection: &mut Connection,
+        deadline: Instant,
+    ) -> Ended {
         if connection.disconnect().is_ok() {
-            let farewell = async {
+            let closing = async {
                 loop {
                     match connection.next().await {
                         ConnectionEvent::Disconnected | ConnectionEvent::Lost(_) => return,
@@ -420,7 +426,7 @@ impl Task {
                     }
                 }
             };
-            if time::timeout_at(deadline.into(), farewell).await.is_err() {
+            if time::timeout_at(deadline.into(), closing).await.is_err() {
                 warn!("The broker does not take the clean disconnect");
                 return Ended::Unfinished;
             }
@@ -494,8 +500,8 @@ impl Window {
 }
 
 /// Logs few lines for a connection that is lost repeatedly, and one with the possible cause.
-fn say_loss(loss: Loss, cause: &str) {
-    let Loss { number, pause } = loss;
+fn log_loss(loss: LostConnection, cause: &str) {
+    let LostConnection { number, pause } = loss;
     if loss.is_worth_a_line() {
         warn!(
             error = cause,

@@ -71,7 +71,7 @@ impl Task {
     pub(crate) fn say_undelivered(&mut self) {
         let mut undelivered = self.parts.undelivered.lock();
         for (camera, undelivered) in self.parts.cameras.iter().zip(undelivered.iter_mut()) {
-            if let Some(gap) = undelivered.say()
+            if let Some(gap) = undelivered.take_unreported()
                 && let Some(suppressed) = self.gaps.permit()
             {
                 warn!(

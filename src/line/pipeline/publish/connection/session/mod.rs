@@ -71,7 +71,7 @@ pub(crate) struct Session {
 enum Queued {
     Message(Outgoing),
     Subscription(Outgoing, Vec<String>),
-    Farewell,
+    Disconnect,
 }
 
 impl Session {
@@ -121,7 +121,7 @@ impl Session {
 
     /// Disconnects cleanly, behind everything that was handed over so far.
     pub(crate) fn disconnect(&mut self) -> Result<(), NotSent> {
-        self.enqueue(Queued::Farewell)
+        self.enqueue(Queued::Disconnect)
     }
 
     fn enqueue(&mut self, it: Queued) -> Result<(), NotSent> {
@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// Adds an event from outside the protocol.
-    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+    pub(crate) fn report(&mut self, event: ConnectionEvent) {
         self.events.push_back(event);
     }
 
@@ -197,7 +197,7 @@ impl Session {
                 self.asked.insert(number, topics);
                 self.out.extend(packet.with_number(number));
             }
-            Queued::Farewell => {
+            Queued::Disconnect => {
                 self.is_leaving = true;
                 self.out.extend(encode::DISCONNECT);
             }

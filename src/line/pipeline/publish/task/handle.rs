@@ -15,15 +15,15 @@ use crate::line::pipeline::publish::inflight::Subject;
 use crate::line::pipeline::publish::outbox::{Objection, RecordOutcome};
 
 impl Task {
-    /// Notes an event on the connection, and all that came with it; returns `Some` if it is over.
-    pub(crate) fn note_all(
+    /// Handles an event on the connection, and all that came with it; returns `Some` if it is over.
+    pub(crate) fn handle_all(
         &mut self,
         first: ConnectionEvent,
         connection: &mut Connection,
     ) -> Option<Ended> {
         let mut next = Some(first);
         while let Some(event) = next {
-            let ended = self.note(event, connection);
+            let ended = self.handle(event, connection);
             if ended.is_some() {
                 return ended;
             }
@@ -32,7 +32,7 @@ impl Task {
         None
     }
 
-    fn note(&mut self, event: ConnectionEvent, connection: &Connection) -> Option<Ended> {
+    fn handle(&mut self, event: ConnectionEvent, connection: &Connection) -> Option<Ended> {
         match event {
             ConnectionEvent::Sent(packet) => self.in_flight.sent(packet),
             ConnectionEvent::Acknowledged { packet, refused } => {
