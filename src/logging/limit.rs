@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, warn};
@@ -74,7 +74,7 @@ impl<S: Subscriber> Layer<S> for Limit {
         }
         let now = Instant::now();
         let fate = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut places = self.places.lock();
             places
                 .entry(event.metadata().callsite())
                 .or_insert_with(|| Window::new(now))

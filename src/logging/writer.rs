@@ -11,10 +11,11 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Bytes of lines that may wait for their reader: thousands of lines of the usual length. A
@@ -84,12 +85,8 @@ impl LineWriter {
     /// Waits until everything is written, at most for `limit`.
     pub(crate) fn drain(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
-        drop(
-            self.0
-                .changed
-                .wait_timeout_while(self.lock(), limit, is_busy)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let changed = &self.0.changed;
+        changed.wait_while_for(&mut self.lock(), is_busy, limit);
     }
 
     /// Returns the number of lines dropped since the start.
@@ -100,11 +97,9 @@ impl LineWriter {
     fn run<W: Write + AsFd>(self, mut sink: W, say: impl Fn(u64)) {
         let mut batch = Vec::new();
         loop {
-            let mut state = self
-                .0
-                .changed
-                .wait_while(self.lock(), |state| state.waiting.is_empty())
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
+            let changed = &self.0.changed;
+            changed.wait_while(&mut state, |state| state.waiting.is_empty());
             std::mem::swap(&mut batch, &mut state.waiting);
             state.is_writing = true;
             drop(state);
@@ -128,7 +123,7 @@ impl LineWriter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider};
 use ort::logging::LogLevel;
+use parking_lot::Mutex;
 
 /// The environment variable that names the library: a file, or a folder that holds it.
 pub const LIBRARY_VARIABLE: &str = "FLAWD_ONNXRUNTIME";
@@ -140,7 +140,7 @@ impl Runtime {
     /// # Errors
     /// A [`RuntimeError`] that says what was tried and how to get the library.
     pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock();
         let named = match explicit {
             Some(path) => Some((path.to_owned(), "the command line or configuration")),
             None => std::env::var_os(LIBRARY_VARIABLE)

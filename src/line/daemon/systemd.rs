@@ -3,10 +3,11 @@
 //! A separate thread sends them, so that a manager that does not read blocks nothing. Unsent
 //! messages are kept as one state, of which the newest counts, and not as a queue.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
+use parking_lot::{Condvar, Mutex};
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
@@ -27,13 +28,13 @@ pub(crate) struct ServiceManager {
 /// Where messages wait for the thread.
 #[derive(Debug, Default)]
 struct Unsent {
-    news: Mutex<ManagerNews>,
+    messages: Mutex<PendingMessages>,
     changed: Condvar,
 }
 
 /// What has not been sent to the manager yet.
 #[derive(Debug, Default)]
-struct ManagerNews {
+struct PendingMessages {
     is_ready: bool,
     is_stopping: bool,
     is_alive: bool,
@@ -69,36 +70,36 @@ impl ServiceManager {
 
     /// Reports that start-up is finished.
     pub(crate) fn ready(&self) {
-        self.add(|news| news.is_ready = true);
+        self.add(|messages| messages.is_ready = true);
     }
 
     /// Sets the line for `systemctl status`.
     pub(crate) fn status(&self, status: &str) {
         // In the protocol a value ends with its line.
         let status = status.replace('\n', " ");
-        self.add(|news| news.status = Some(status));
+        self.add(|messages| messages.status = Some(status));
     }
 
     /// Sends a sign of life.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
-            self.add(|news| news.is_alive = true);
+            self.add(|messages| messages.is_alive = true);
         }
     }
 
     /// Reports that start-up continues and takes time: the limit counts from now on.
     pub(crate) fn extend_start(&self) {
-        self.add(|news| news.needs_time = true);
+        self.add(|messages| messages.needs_time = true);
     }
 
     /// Reports that the shutdown has begun.
     pub(crate) fn stopping(&self) {
-        self.add(|news| news.is_stopping = true);
+        self.add(|messages| messages.is_stopping = true);
     }
 
-    fn add(&self, news: impl FnOnce(&mut ManagerNews)) {
+    fn add(&self, messages: impl FnOnce(&mut PendingMessages)) {
         if let Some(unsent) = &self.unsent {
-            news(&mut unsent.lock());
+            messages(&mut unsent.messages.lock());
             unsent.changed.notify_all();
         }
     }
@@ -108,13 +109,9 @@ impl ServiceManager {
 impl Drop for ServiceManager {
     fn drop(&mut self) {
         if let Some(unsent) = &self.unsent {
-            let is_untold = |news: &mut ManagerNews| news.is_being_told || news.has_any();
-            drop(
-                unsent
-                    .changed
-                    .wait_timeout_while(unsent.lock(), LAST_NEWS, is_untold)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            let is_untold = |messages: &mut PendingMessages| messages.is_being_told || messages.has_any();
+            let changed = &unsent.changed;
+            changed.wait_while_for(&mut unsent.messages.lock(), is_untold, LAST_NEWS);
         }
     }
 }
@@ -125,14 +122,13 @@ impl Unsent {
     fn send_pending(&self) {
         let mut is_failing = false;
         loop {
-            let mut pending = self
-                .changed
-                .wait_while(self.lock(), |unsent| !unsent.has_any())
-                .unwrap_or_else(PoisonError::into_inner);
-            let news = std::mem::take(&mut *pending);
+            let mut pending = self.messages.lock();
+            self.changed
+                .wait_while(&mut pending, |unsent| !unsent.has_any());
+            let messages = std::mem::take(&mut *pending);
             pending.is_being_told = true;
             drop(pending);
-            let told = news.notify();
+            let told = messages.notify();
             let was_failing = std::mem::replace(&mut is_failing, told.is_err());
             match told {
                 Err(error) if !was_failing => {
@@ -141,17 +137,13 @@ impl Unsent {
                 Ok(()) if was_failing => info!("The service manager can be reached again"),
                 Ok(()) | Err(_) => {}
             }
-            self.lock().is_being_told = false;
+            self.messages.lock().is_being_told = false;
             self.changed.notify_all();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, ManagerNews> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl ManagerNews {
+impl PendingMessages {
     fn has_any(&self) -> bool {
         let flags = [
             self.is_ready,

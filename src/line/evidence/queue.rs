@@ -5,8 +5,10 @@
 //! while the disk accepts nothing the writer waits with one item in hand and takes no other.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{EvidenceItem, EvidenceUsage};
 
@@ -61,19 +63,15 @@ pub(crate) enum NextItem {
 
 impl EvidenceQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        // No code that could panic runs under this lock, so a poisoned one is still consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Waits up to `patience` for an item; takes none if `is_busy`, but notices the end.
     pub(crate) fn next(&self, patience: Duration, is_busy: bool) -> NextItem {
         let has_next = |state: &QueueState| !is_busy && !state.queue.is_empty();
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), patience, |state| {
-                !has_next(state) && !state.is_closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let is_idle = |state: &mut QueueState| !has_next(state) && !state.is_closed;
+        self.changed.wait_while_for(&mut state, is_idle, patience);
         if has_next(&state) {
             let item = state.queue.pop_front();
             return NextItem::Item(item.expect("the queue is not empty"));

@@ -1,9 +1,10 @@
 //! What a camera's pipeline has done so far, counted where it happens.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use flawd_core::event::{DriftData, ShadowState};
+use parking_lot::Mutex;
 
 /// A number that only grows; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +35,12 @@ impl<T> Default for Latest<T> {
 impl<T: Copy> Latest<T> {
     /// Sets another value.
     pub fn set(&self, value: T) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        *self.0.lock() = Some(value);
     }
 
     /// Returns the latest value, if any.
     pub fn get(&self) -> Option<T> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 

@@ -5,10 +5,11 @@
 //! remedy, and systemd's watchdog is no longer fed. *Ready*: parts are judged; what is missing may
 //! come back on its own, such as a camera that is plugged in again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flawd_core::event::Phase;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use super::progress::Progress;
@@ -90,7 +91,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -20,6 +20,7 @@ use flawd_core::image::RgbImage;
 use flawd_core::preprocess::{Geometry, PreprocessError, Preprocessor};
 use flawd_core::verdict::Verdict;
 use flawd_onnx::ModelError;
+use parking_lot::Mutex;
 use tracing::warn;
 
 use super::channels::link::{Receiver, Sender, link};
@@ -149,18 +150,18 @@ impl Shadow {
         if !matches!(part.live.verdict, Verdict::Ok | Verdict::Ng) {
             return;
         }
-        let Some(model) = self.lock()[part.camera].model.clone() else {
+        let Some(model) = self.cameras.lock()[part.camera].model.clone() else {
             return;
         };
         // The thread outlives every handle, so that the queue has a receiver.
         if let Ok(Some(displaced)) = self.queue.send(ShadowJob { part, model }) {
-            self.lock()[displaced.part.camera].counts.skipped += 1;
+            self.cameras.lock()[displaced.part.camera].counts.skipped += 1;
         }
     }
 
     /// Sets the models for the parts that are offered from now on.
     pub fn exchange(&self, models: PerCamera<Option<Arc<LoadedModel>>>) {
-        for (camera, model) in self.lock().iter_mut().zip(models) {
+        for (camera, model) in self.cameras.lock().iter_mut().zip(models) {
             camera.model = model;
         }
     }
@@ -168,7 +169,7 @@ impl Shadow {
     /// Returns the shadow's results for a camera's parts since the daemon started; `None` if it has
     /// no shadow.
     pub fn state(&self, camera: CameraIndex) -> Option<ShadowState> {
-        let cameras = self.lock();
+        let cameras = self.cameras.lock();
         let camera = &cameras[camera];
         camera.model.as_ref().map(|_| camera.counts)
     }
@@ -178,13 +179,9 @@ impl Shadow {
     pub fn stop(&self) {
         self.sink.is_closed.store(true, Ordering::SeqCst);
         // If it is held, the thread checks the flag next.
-        if let Ok(mut way) = self.sink.way.try_lock() {
+        if let Some(mut way) = self.sink.way.try_lock() {
             *way = None;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PerCamera<ShadowedCamera>> {
-        self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,13 +190,9 @@ impl DisagreementSink {
     fn is_open(&self) -> bool {
         let is_open = !self.is_closed.load(Ordering::SeqCst);
         if !is_open {
-            *self.lock() = None;
+            *self.way.lock() = None;
         }
         is_open
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Way>> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,8 +264,7 @@ impl ShadowStage {
     }
 
     fn count(&self, camera: CameraIndex, count: impl FnOnce(&mut ShadowState)) {
-        let mut cameras = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        count(&mut cameras[camera].counts);
+        count(&mut self.shared.lock()[camera].counts);
     }
 
     fn score(
@@ -300,7 +292,7 @@ impl ShadowStage {
     }
 
     fn disagree(&self, part: JudgedPart, model: &LoadedModel, verdict: Verdict, score: f32) {
-        let mut way = self.sink.lock();
+        let mut way = self.sink.way.lock();
         let Some(pass_on) = &mut *way else {
             return self.count(part.camera, |counts| counts.skipped += 1);
         };

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
@@ -77,7 +77,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Returns the number of lines of this level so far.
     fn count(&self, level: &str) -> usize {
-        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.0.lock();
         String::from_utf8_lossy(&text)
             .lines()
             .filter(|line| line.contains(level))
@@ -95,10 +95,7 @@ impl Log {
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,9 +1,8 @@
 //! The metrics of one camera: typed, so that no stage spells out a label.
 
-use std::sync::{Mutex, PoisonError};
-
 use flawd_core::event::{DriftData, ModelData, ShadowState, VerdictData};
 use flawd_core::verdict::{Reason, Verdict};
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -266,12 +265,12 @@ impl CameraMetrics {
     /// Makes every scrape show these counters from now on. The pipeline counts frames for `state`
     /// anyway, and two counts of the same thing would eventually differ.
     pub fn follow(&self, counters: Counters) {
-        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Some(counters);
+        *self.counters.lock() = Some(counters);
     }
 
     /// Copies the current values of the followed counters.
     pub(crate) fn refresh(&self) {
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.counters.lock();
         // The lock is held to the end: two concurrent scrapes must not add one difference twice.
         if let Some(counters) = &*counters {
             set_total(&self.captured, counters.captured.get());
@@ -323,7 +322,7 @@ impl CameraMetrics {
             ("digest", model.digest.to_string()),
             ("provider", model.provider.clone()),
         ];
-        let mut current = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.model.lock();
         if let Some(previous) = current.take_if(|previous| *previous != labels) {
             self.model_info.remove(&previous);
         }

@@ -6,8 +6,10 @@
 //! everything else is kept in order. Triggers are bounded, and none is accepted that would get no
 //! verdict.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::line::config::LONGEST_QUEUE;
 use crate::line::pipeline::part::frame::Frame;
@@ -87,8 +89,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, InboxState> {
-        // No code that could panic runs under this lock, so a poisoned one is still consistent.
-        (self.shared.state.lock()).unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock()
     }
 
     fn change(&self, change: impl FnOnce(&mut InboxState)) {
@@ -179,13 +180,10 @@ impl Inbox {
 
     /// Waits until a frame is wanted; returns `false` once the pipeline is to end.
     pub(crate) fn wait_until_wanted(&self) -> bool {
-        let mut state = self
-            .shared
-            .wanted
-            .wait_while(self.lock(), |state| {
-                !state.is_frame_wanted && !state.news.is_closing
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        self.shared.wanted.wait_while(&mut state, |state| {
+            !state.is_frame_wanted && !state.news.is_closing
+        });
         state.is_frame_wanted = false;
         !state.news.is_closing
     }
@@ -204,18 +202,13 @@ impl Inbox {
     /// Waits until something arrives, at most until `until`; takes all of it.
     pub(crate) fn wait(&self, until: Option<Instant>) -> Arrived {
         let mut state = self.lock();
-        while state.has_nothing_new() {
-            state = match until {
-                None => (self.shared.arrived.wait(state)).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    let waited = self.shared.arrived.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+        let arrived = &self.shared.arrived;
+        let is_idle = |state: &mut InboxState| state.has_nothing_new();
+        match until {
+            None => arrived.wait_while(&mut state, is_idle),
+            Some(until) => {
+                arrived.wait_while_until(&mut state, is_idle, until);
+            }
         }
         state.is_nudged = false;
         let (is_exhausted, is_closing) = (state.news.is_exhausted, state.news.is_closing);

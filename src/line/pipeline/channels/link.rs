@@ -10,8 +10,10 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::line::config::Overflow;
 
@@ -85,20 +87,10 @@ pub fn link<T>(capacity: NonZeroUsize, overflow: Overflow) -> (Sender<T>, Receiv
 }
 
 impl<T> LinkShared<T> {
-    fn lock(&self) -> MutexGuard<'_, LinkState<T>> {
-        // No code that could panic runs under this lock, so a poisoned one is still consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for_room<'a>(
-        &self,
-        state: MutexGuard<'a, LinkState<T>>,
-    ) -> MutexGuard<'a, LinkState<T>> {
-        self.room_made
-            .wait_while(state, |state| {
-                state.items.len() >= self.capacity && state.has_receiver
-            })
-            .unwrap_or_else(PoisonError::into_inner)
+    fn wait_for_room(&self, state: &mut MutexGuard<'_, LinkState<T>>) {
+        self.room_made.wait_while(state, |state| {
+            state.items.len() >= self.capacity && state.has_receiver
+        });
     }
 }
 
@@ -109,9 +101,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`Closed`] with the item, if there is no receiver.
     pub fn send(&self, item: T) -> Result<Option<T>, Closed<T>> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         if self.shared.overflow == Overflow::Block {
-            state = self.shared.wait_for_room(state);
+            self.shared.wait_for_room(&mut state);
         }
         if !state.has_receiver {
             return Err(Closed(item));
@@ -129,7 +121,7 @@ impl<T> Sender<T> {
 
     /// Takes back the items that were sent, have not been received, and satisfy `fits`; in order.
     pub fn take_back(&self, mut fits: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         let mut taken = Vec::new();
         let mut index = 0;
         while let Some(item) = state.items.get(index) {
@@ -148,13 +140,13 @@ impl<T> Sender<T> {
 
     /// Looks at what was sent and has not been received; `look` must not wait for anything.
     pub fn peek<R>(&self, look: impl FnOnce(&VecDeque<T>) -> R) -> R {
-        look(&self.shared.lock().items)
+        look(&self.shared.state.lock().items)
     }
 
     /// Enqueues `item` even if the link is full, without blocking. For messages that must arrive
     /// and whose number is bounded elsewhere. Returns `false` if the receiver is gone.
     pub fn send_unbounded(&self, item: T) -> bool {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         let is_taken = state.has_receiver;
         if is_taken {
             state.items.push_back(item);
@@ -169,11 +161,9 @@ impl<T> Receiver<T> {
     /// Waits for the oldest item; returns `None` once every sender is gone and everything was
     /// received.
     pub fn recv(&self) -> Option<T> {
-        let state = self
-            .shared
-            .item_arrived
-            .wait_while(self.shared.lock(), |state| state.is_waiting())
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock();
+        let item_arrived = &self.shared.item_arrived;
+        item_arrived.wait_while(&mut state, |state| state.is_waiting());
         self.take(state)
     }
 
@@ -182,12 +172,9 @@ impl<T> Receiver<T> {
         let Some(moment) = moment else {
             return self.recv().map_or(Received::Closed, Received::Item);
         };
-        let left = moment.saturating_duration_since(Instant::now());
-        let (state, _) = self
-            .shared
-            .item_arrived
-            .wait_timeout_while(self.shared.lock(), left, |state| state.is_waiting())
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock();
+        let item_arrived = &self.shared.item_arrived;
+        item_arrived.wait_while_until(&mut state, |state| state.is_waiting(), moment);
         let is_closed = state.senders == 0;
         match self.take(state) {
             Some(item) => Received::Item(item),
@@ -198,7 +185,7 @@ impl<T> Receiver<T> {
 
     /// Returns the oldest item, if any.
     pub fn try_recv(&self) -> Option<T> {
-        self.take(self.shared.lock())
+        self.take(self.shared.state.lock())
     }
 
     fn take(&self, mut state: MutexGuard<'_, LinkState<T>>) -> Option<T> {
@@ -211,7 +198,7 @@ impl<T> Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.lock().senders += 1;
+        self.shared.state.lock().senders += 1;
         Self {
             shared: Arc::clone(&self.shared),
         }
@@ -220,14 +207,14 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.shared.lock().senders -= 1;
+        self.shared.state.lock().senders -= 1;
         self.shared.item_arrived.notify_all();
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         state.has_receiver = false;
         // Items may hold buffers of a pool that are waited for.
         let left = std::mem::take(&mut state.items);

@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Hands out buffers of one kind.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl<T> Pool<T> {
 
     /// Returns a free buffer, if any. Its content is that of its last use.
     pub fn take(&self) -> Option<Pooled<T>> {
-        let mut free = (self.shared.free.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.shared.free.lock();
         let buffer = free.pop()?;
         Some(Pooled {
             buffer: Some(buffer),
@@ -73,7 +75,7 @@ impl<T> DerefMut for Pooled<T> {
 impl<T> Drop for Pooled<T> {
     fn drop(&mut self) {
         let buffer = self.buffer.take();
-        let mut free = (self.shared.free.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.shared.free.lock();
         free.extend(buffer);
         drop(free);
         (self.shared.returned)();

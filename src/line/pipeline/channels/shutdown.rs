@@ -3,8 +3,10 @@
 //! Only what would otherwise start something new checks it: capture, and waits between two
 //! attempts. Every other stage ends because its input has closed.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 /// The token; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -21,21 +23,15 @@ impl Shutdown {
     /// Requests the shutdown and wakes all waiting threads.
     pub fn request(&self) {
         let (requested, changed) = &*self.shared;
-        *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *requested.lock() = true;
         changed.notify_all();
     }
 
     /// Waits until `moment`, or less if the shutdown is requested; returns whether it is.
     pub fn wait_until(&self, moment: Instant) -> bool {
         let (requested, changed) = &*self.shared;
-        let left = moment.saturating_duration_since(Instant::now());
-        let (requested, _) = changed
-            .wait_timeout_while(
-                requested.lock().unwrap_or_else(PoisonError::into_inner),
-                left,
-                |requested| !*requested,
-            )
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut requested = requested.lock();
+        changed.wait_while_until(&mut requested, |requested| !*requested, moment);
         *requested
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use flawd_core::calibration::Calibration;
 use flawd_core::depth::Depth;
@@ -15,6 +15,7 @@ use flawd_core::image::Size;
 use flawd_core::preprocess::Geometry;
 use flawd_core::quality::QualityLimits;
 use flawd_onnx::{Model, ModelError, Prediction};
+use parking_lot::Mutex;
 
 /// The criteria by which parts are judged.
 #[derive(Clone, Debug)]
@@ -81,9 +82,7 @@ impl LoadedModel {
     /// # Errors
     /// If the run fails or its results are not finite numbers.
     pub fn run(&self, tensor: &[u8]) -> Result<Prediction, ModelError> {
-        // A panic ends the process, so no part ever encounters a poisoned lock.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        session.run(tensor)
+        self.session.lock().run(tensor)
     }
 }
 

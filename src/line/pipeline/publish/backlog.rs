@@ -1,10 +1,11 @@
 //! The records that the broker has not acknowledged: what the publisher requests of them, and what
 //! it can see of the journal. The record stage answers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use flawd_core::event::{EvidenceState, RecordsState};
 use flawd_journal::{Journal, Position};
+use parking_lot::{Mutex, MutexGuard};
 
 /// A request from the publisher to the record stage.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl SharedStatus {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, JournalStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

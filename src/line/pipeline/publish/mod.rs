@@ -15,11 +15,12 @@
 //! in flight, `state`, `stopped`, DISCONNECT, which makes the broker discard the will.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Instant;
 
 use flawd_core::event::{Event as CloudEvent, ModelData, Phase, VerdictData};
 use flawd_journal::Entry;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::channels::threads::Threads;
@@ -286,7 +287,7 @@ impl UndeliveredByCamera {
     }
 
     fn lock(&self) -> MutexGuard<'_, PerCamera<Undelivered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
