@@ -109,7 +109,8 @@ impl ServiceManager {
 impl Drop for ServiceManager {
     fn drop(&mut self) {
         if let Some(unsent) = &self.unsent {
-            let is_untold = |messages: &mut PendingMessages| messages.is_being_told || messages.has_any();
+            let is_untold =
+                |messages: &mut PendingMessages| messages.is_being_told || messages.has_any();
             let changed = &unsent.changed;
             changed.wait_while_for(&mut unsent.messages.lock(), is_untold, LAST_NEWS);
         }
