@@ -32,7 +32,7 @@ use super::pipeline::channels::log_limit::Throttle;
 use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{DaemonEvent, EventSender};
 use super::pipeline::publish::{CameraReport, ConnectionLost, DaemonStatus, FirstAttempt};
-use super::pipeline::{self, DeliveryPlan, OpenCamera};
+use super::pipeline::{self, DeliveryPlan, Line, OpenCamera};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::{Bundle, BundleError};
 use crate::exit_code::Kind;
@@ -312,13 +312,8 @@ impl Daemon {
         let journal = Self::open_journal(&self.config.journal)?;
         let evidence = self.config.evidence.clone();
         let evidence = evidence.map(EvidenceSink::open).transpose()?;
-        let cameras = numbered(&self.config.cameras)
-            .map(|(camera, _)| self.open_camera(camera))
-            .collect::<Result<PerCamera<_>, _>>()?;
+        let cameras = self.open_cameras(&metrics)?;
         let readiness = readiness(&cameras);
-        for (index, camera) in numbered(cameras.iter()) {
-            metrics.camera(index).follow(camera.counters.clone());
-        }
 
         manager.status("Connecting to the broker");
         let (phase, not_ready) = readiness.judge();
@@ -370,19 +365,37 @@ impl Daemon {
             };
             Ok(watch.until_stopped(received)?)
         });
-        let deadline = Instant::now() + self.config.grace_period;
-        line.stop();
-        drop(line);
-        threads
-            .join_until(deadline)
-            .map_err(|laggards| DaemonError::Overdue {
-                grace_period: self.config.grace_period,
-                laggards,
-            })?;
+        drain(line, threads, self.config.grace_period)?;
         outcome?;
         info!("Stopped");
         Ok(())
     }
+
+    /// Opens all cameras; `metrics` follow their counters from now on.
+    fn open_cameras(&self, metrics: &Metrics) -> Result<PerCamera<OpenCamera>, DaemonError> {
+        let open = |(index, _)| {
+            let camera = self.open_camera(index)?;
+            metrics.camera(index).follow(camera.counters.clone());
+            Ok(camera)
+        };
+        numbered(&self.config.cameras).map(open).collect()
+    }
+}
+
+/// Admits nothing more, and waits until every part has its verdict and every stage has ended.
+///
+/// # Errors
+/// [`DaemonError::Overdue`] names the threads that are still running after the grace period.
+fn drain(line: Line, threads: Threads, grace_period: Duration) -> Result<(), DaemonError> {
+    let deadline = Instant::now() + grace_period;
+    line.stop();
+    drop(line);
+    threads
+        .join_until(deadline)
+        .map_err(|laggards| DaemonError::Overdue {
+            grace_period,
+            laggards,
+        })
 }
 
 /// Waits until the first attempt to connect has ended, so that a short replay does not finish

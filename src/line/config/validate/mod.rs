@@ -230,7 +230,46 @@ impl Camera {
                 format!("`{name}` is a topic already; give the camera another name"),
             ));
         }
-        let source = match (&self.folder, &self.synthetic, &self.v4l2) {
+        let source = self.validate_source(&key, document)?;
+        let is_live = matches!(source, SourceSettings::V4l2 { .. });
+        let overflow = match self.overflow {
+            Some(Overflow::Block) if is_live => {
+                return Err(document.value_error(
+                    &format!("{key}.overflow"),
+                    "a camera cannot be made to wait; only folder and synthetic can block",
+                ));
+            }
+            Some(overflow) => overflow,
+            None if is_live => Overflow::NewestWins,
+            None => Overflow::Block,
+        };
+        for (name, value, range) in [
+            ("frame_timeout", self.frame_timeout, MILLISECONDS),
+            ("deadline", self.deadline, SOME_TIME),
+        ] {
+            if let Some(value) = value {
+                document.check_duration(&format!("{key}.{name}"), value, range)?;
+            }
+        }
+        Ok(CameraSettings {
+            name: name.to_owned(),
+            quality_gate: self.quality_gate.unwrap_or(true),
+            frame_timeout: self.frame_timeout.unwrap_or(FRAME_TIMEOUT),
+            source,
+            overflow,
+            deadline: self.deadline,
+            trigger: self.trigger.validate(&key, document)?,
+            geometry: self.geometry,
+            models: self.validate_models(&key, inference, document)?,
+        })
+    }
+
+    fn validate_source(
+        &self,
+        key: &str,
+        document: &Document,
+    ) -> Result<SourceSettings, ConfigError> {
+        Ok(match (&self.folder, &self.synthetic, &self.v4l2) {
             (Some(folder), None, None) => {
                 if folder.watch && folder.repeat {
                     return Err(document.value_error(
@@ -282,41 +321,10 @@ impl Camera {
             }
             _ => {
                 return Err(document.value_error(
-                    &key,
+                    key,
                     "needs exactly one of the sections folder, synthetic and v4l2",
                 ));
             }
-        };
-        let is_live = matches!(source, SourceSettings::V4l2 { .. });
-        let overflow = match self.overflow {
-            Some(Overflow::Block) if is_live => {
-                return Err(document.value_error(
-                    &format!("{key}.overflow"),
-                    "a camera cannot be made to wait; only folder and synthetic can block",
-                ));
-            }
-            Some(overflow) => overflow,
-            None if is_live => Overflow::NewestWins,
-            None => Overflow::Block,
-        };
-        for (name, value, range) in [
-            ("frame_timeout", self.frame_timeout, MILLISECONDS),
-            ("deadline", self.deadline, SOME_TIME),
-        ] {
-            if let Some(value) = value {
-                document.check_duration(&format!("{key}.{name}"), value, range)?;
-            }
-        }
-        Ok(CameraSettings {
-            name: name.to_owned(),
-            quality_gate: self.quality_gate.unwrap_or(true),
-            frame_timeout: self.frame_timeout.unwrap_or(FRAME_TIMEOUT),
-            source,
-            overflow,
-            deadline: self.deadline,
-            trigger: self.trigger.validate(&key, document)?,
-            geometry: self.geometry,
-            models: self.validate_models(&key, inference, document)?,
         })
     }
 }

@@ -102,81 +102,35 @@ pub(crate) struct CameraFamilies {
 
 impl CameraFamilies {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        Self {
-            captured: register(
-                registry,
-                "frames_captured",
-                "Frames that the source gave",
-                Family::default(),
-            ),
-            dropped: register(
-                registry,
-                "frames_dropped",
-                "Frames that were not inspected, and why",
-                Family::default(),
-            ),
-            stages: register(
-                registry,
-                "stage_duration_seconds",
+        registered! { registry => Self {}
+            captured: "frames_captured",
+                "Frames that the source gave";
+            dropped: "frames_dropped",
+                "Frames that were not inspected, and why";
+            stages: "stage_duration_seconds",
                 "What a part spent in each step, where it reached it",
-                Family::new_with_constructor(durations as fn() -> Histogram),
-            ),
-            verdicts: register(
-                registry,
-                "verdicts",
-                "Verdicts; only no_decision has a reason",
-                Family::default(),
-            ),
-            deadline_misses: register(
-                registry,
-                "deadline_misses",
-                "Verdicts that were reached after the deadline of the part",
-                Family::default(),
-            ),
-            score: register(
-                registry,
-                "score",
+                Family::new_with_constructor(durations as fn() -> Histogram);
+            verdicts: "verdicts",
+                "Verdicts; only no_decision has a reason";
+            deadline_misses: "deadline_misses",
+                "Verdicts that were reached after the deadline of the part";
+            score: "score",
                 "Anomaly scores as multiples of the threshold that they were judged by; above 1 \
                  is a defect",
-                Family::new_with_constructor(scores as fn() -> Histogram),
-            ),
-            threshold: register(
-                registry,
-                "threshold",
+                Family::new_with_constructor(scores as fn() -> Histogram);
+            threshold: "threshold",
                 "The threshold of the camera's standard model, in the unit of its scores; NaN \
-                 before a model is loaded",
-                Family::default(),
-            ),
-            triggers: register(
-                registry,
-                "triggers",
-                "Triggers that came, and what became of them",
-                Family::default(),
-            ),
-            drift: register(
-                registry,
-                "drift",
-                "1 once good parts no longer score like those of the calibration",
-                Family::default(),
-            ),
-            martingale: register(
-                registry,
-                "drift_martingale_log10",
-                "Evidence for drift; 2 means that it takes a coincidence of 1 in 100",
-                Family::default(),
-            ),
-            shadow: register(
-                registry,
-                "shadow",
-                "Parts that the model in the shadow was asked about, and whether it agreed",
-                Family::default(),
-            ),
-            model_info: register(
-                registry,
-                "model_info",
-                "Always 1; the camera's standard model, and what it runs on",
-                Family::default(),
-            ),
+                 before a model is loaded";
+            triggers: "triggers",
+                "Triggers that came, and what became of them";
+            drift: "drift",
+                "1 once good parts no longer score like those of the calibration";
+            martingale: "drift_martingale_log10",
+                "Evidence for drift; 2 means that it takes a coincidence of 1 in 100";
+            shadow: "shadow",
+                "Parts that the model in the shadow was asked about, and whether it agreed";
+            model_info: "model_info",
+                "Always 1; the camera's standard model, and what it runs on";
         }
     }
 }

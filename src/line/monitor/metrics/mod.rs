@@ -23,6 +23,22 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::line::camera::{CameraIndex, PerCamera};
 use crate::logging;
 
+/// Creates a struct of registered metrics: for each field its name, its help, and the metric unless
+/// it is the default. Fields in braces are taken from variables.
+macro_rules! registered {
+    (
+        $registry:expr => $all:ident { $($other:ident),* }
+        $($field:ident: $name:literal, $help:literal $(, $metric:expr)?;)*
+    ) => {
+        $all {
+            $($field: register($registry, $name, $help, registered!(@metric $($metric)?)),)*
+            $($other,)*
+        }
+    };
+    (@metric) => { Default::default() };
+    (@metric $metric:expr) => { $metric };
+}
+
 mod camera;
 
 pub use camera::{CameraMetrics, MessageOutcome};
@@ -86,8 +102,7 @@ impl Metrics {
     /// Creates the metrics of a daemon with these cameras, in the order of the configuration.
     pub fn new<N: Into<String>>(cameras: impl IntoIterator<Item = N>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
-        let registry_ref = &mut registry;
-        let families = CameraFamilies::register(registry_ref);
+        let families = CameraFamilies::register(&mut registry);
         let cameras = cameras
             .into_iter()
             .map(|name| CameraMetrics::new(&families, name.into()))
@@ -95,96 +110,42 @@ impl Metrics {
         let build = Family::<Labels<1>, Gauge>::default();
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
         build.get_or_create(&version).set(1);
-        registry_ref.register("build_info", "Always 1; which flawd this is", build);
-        let inner = Inner {
-            cameras,
-            capture_to_publish: register(
-                registry_ref,
-                "capture_to_publish_seconds",
+        registry.register("build_info", "Always 1; which flawd this is", build);
+        let inner = registered! { &mut registry => Inner { cameras, registry }
+            capture_to_publish: "capture_to_publish_seconds",
                 "Time from the picture being taken until its verdict was handed to the broker's \
                  connection",
-                Histogram::new(DURATION_BUCKETS),
-            ),
-            mqtt_connected: register(
-                registry_ref,
-                "mqtt_connected",
-                "1 while the broker is connected",
-                Gauge::default(),
-            ),
-            journal_events: register(
-                registry_ref,
-                "journal_events",
-                "Records that the broker has not taken yet",
-                Gauge::default(),
-            ),
-            journal_bytes: register(
-                registry_ref,
-                "journal_bytes",
-                "Space that the journal takes on the disk",
-                Gauge::default(),
-            ),
-            journal_dropped: register(
-                registry_ref,
-                "journal_dropped",
+                Histogram::new(DURATION_BUCKETS);
+            mqtt_connected: "mqtt_connected",
+                "1 while the broker is connected";
+            journal_events: "journal_events",
+                "Records that the broker has not taken yet";
+            journal_bytes: "journal_bytes",
+                "Space that the journal takes on the disk";
+            journal_dropped: "journal_dropped",
                 "Records that nobody will receive: deleted unsent because the journal was full, \
-                 or never written because the disk refused",
-                Counter::default(),
-            ),
-            records_set_aside: register(
-                registry_ref,
-                "records_set_aside",
-                "Records that were given up because the broker takes others and not them",
-                Counter::default(),
-            ),
-            evidence_bytes: register(
-                registry_ref,
-                "evidence_bytes",
-                "Space that the kept pictures take on the disk",
-                Gauge::default(),
-            ),
-            evidence_dropped: register(
-                registry_ref,
-                "evidence_dropped",
-                "Pictures that should have been kept and were not",
-                Counter::default(),
-            ),
-            engine_build: register(
-                registry_ref,
-                "engine_build_seconds",
+                 or never written because the disk refused";
+            records_set_aside: "records_set_aside",
+                "Records that were given up because the broker takes others and not them";
+            evidence_bytes: "evidence_bytes",
+                "Space that the kept pictures take on the disk";
+            evidence_dropped: "evidence_dropped",
+                "Pictures that should have been kept and were not";
+            engine_build: "engine_build_seconds",
                 "How long the last build of an inference engine took; NaN before the first",
-                unknown(),
-            ),
-            ready: register(
-                registry_ref,
-                "ready",
-                "1 while parts are judged",
-                Gauge::default(),
-            ),
-            clock_synchronised: register(
-                registry_ref,
-                "clock_synchronised",
+                unknown();
+            ready: "ready",
+                "1 while parts are judged";
+            clock_synchronised: "clock_synchronised",
                 "1 if the system's clock is synchronised, 0 if not, NaN if that cannot be known",
-                unknown(),
-            ),
-            clock_jumps: register(
-                registry_ref,
-                "clock_jumps",
-                "Jumps of the wall clock against the monotonic one",
-                Counter::default(),
-            ),
-            commands: register(
-                registry_ref,
-                "commands",
-                "Commands over MQTT, by what became of them",
-                Family::default(),
-            ),
-            log_lines_dropped: register(
-                registry_ref,
-                "log_lines_dropped",
-                "Log lines that were left out, because nobody read them or they could not be written",
-                Counter::default(),
-            ),
-            registry,
+                unknown();
+            clock_jumps: "clock_jumps",
+                "Jumps of the wall clock against the monotonic one";
+            commands: "commands",
+                "Commands over MQTT, by what became of them";
+            log_lines_dropped: "log_lines_dropped",
+                "Log lines that were left out, because nobody read them or they could not be \
+                 written";
         };
         for outcome in COMMAND_OUTCOMES {
             drop(inner.commands.get_or_create(&by_outcome(outcome)));

@@ -2,15 +2,20 @@
 //! that identifies it from here on. Parts that the model has not started at their deadline are
 //! taken back and answered.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use flawd_core::verdict::Reason;
 
 use super::answer::NO_RECIPE;
-use super::{Admit, in_time};
+use super::{Admit, Part, in_time};
 use crate::line::pipeline::channels::link::Closed;
+use crate::line::pipeline::channels::pool::Pooled;
 use crate::line::pipeline::infer::decide::Inferred;
-use crate::line::pipeline::part::frame::{AdmittedPart, Frame, NoDecision, Pixels, Sink, Ticket};
+use crate::line::pipeline::part::frame::{
+    AdmittedPart, Frame, NoDecision, Pixels, Sink, Tensor, Ticket,
+};
+use crate::line::pipeline::part::model::LoadedModel;
 use crate::line::pipeline::part::trigger::Deadline;
 
 impl<S: Sink> Admit<S> {
@@ -30,66 +35,71 @@ impl<S: Sink> Admit<S> {
                 }
                 continue;
             };
-            let Some(mut tensor) = self.preprocess.tensor() else {
+            let Some(tensor) = self.preprocess.tensor() else {
                 return;
             };
             let Some(part) = self.state.ready.pop_front() else {
                 return;
             };
-            let begun = Instant::now();
-            let Frame {
-                part: name,
-                image,
-                captured,
-                at_hand,
-            } = part.frame;
-            let at_depth = |pixels: Pixels| Ok(pixels.at(model.depth)?);
-            let picture = image.and_then(at_depth);
-            let undecided = match part.undecided {
-                Some(undecided) => Some(undecided),
-                None => (self.preprocess)
-                    .run(name.as_ref(), &picture, &model, &mut tensor)
-                    .err(),
-            };
-            let (trigger, deadline, answer_by) = match part.pending {
-                Some(pending) => (Some(pending.trigger), pending.deadline, pending.answer_by),
-                None => {
-                    let budget = self.rules.deadline;
-                    let deadline = budget.map(|budget| Deadline::after(captured, budget));
-                    let answer_by = budget.map(|budget| in_time(captured.monotonic, budget));
-                    (None, deadline, answer_by)
-                }
-            };
-            let ticket = Ticket {
-                camera: self.rules.camera,
-                trigger,
-                part: name,
-                match_offset_ms: part
-                    .moment
-                    .map(|moment| offset_ms(moment, captured.monotonic)),
-                deadline,
-                answer_by,
-                picture: picture.ok(),
-                geometry: self.preprocess.geometry(&model),
-                is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
-                is_standard: self.is_standard(&model),
-                captured,
-                at_hand,
-                begun,
-                finished: Instant::now(),
-            };
-            let prepared = AdmittedPart {
-                ticket,
-                model,
-                tensor,
-                undecided,
-            };
-            if let Err(Closed(part)) = self.prepared.send(prepared) {
-                // Inference ends after this stage, so this cannot happen, but the part must get a
-                // verdict.
-                let why = "parts are no longer judged".to_owned();
-                self.end(part, Reason::Shutdown, why);
+            self.pass_on(part, model, tensor);
+        }
+    }
+
+    /// Prepares a part's picture in `tensor` and passes both on.
+    fn pass_on(&mut self, part: Part, model: Arc<LoadedModel>, mut tensor: Pooled<Tensor>) {
+        let begun = Instant::now();
+        let Frame {
+            part: name,
+            image,
+            captured,
+            at_hand,
+        } = part.frame;
+        let at_depth = |pixels: Pixels| Ok(pixels.at(model.depth)?);
+        let picture = image.and_then(at_depth);
+        let undecided = match part.undecided {
+            Some(undecided) => Some(undecided),
+            None => (self.preprocess)
+                .run(name.as_ref(), &picture, &model, &mut tensor)
+                .err(),
+        };
+        let (trigger, deadline, answer_by) = match part.pending {
+            Some(pending) => (Some(pending.trigger), pending.deadline, pending.answer_by),
+            None => {
+                let budget = self.rules.deadline;
+                let deadline = budget.map(|budget| Deadline::after(captured, budget));
+                let answer_by = budget.map(|budget| in_time(captured.monotonic, budget));
+                (None, deadline, answer_by)
             }
+        };
+        let ticket = Ticket {
+            camera: self.rules.camera,
+            trigger,
+            part: name,
+            match_offset_ms: part
+                .moment
+                .map(|moment| offset_ms(moment, captured.monotonic)),
+            deadline,
+            answer_by,
+            picture: picture.ok(),
+            geometry: self.preprocess.geometry(&model),
+            is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
+            is_standard: self.is_standard(&model),
+            captured,
+            at_hand,
+            begun,
+            finished: Instant::now(),
+        };
+        let prepared = AdmittedPart {
+            ticket,
+            model,
+            tensor,
+            undecided,
+        };
+        if let Err(Closed(part)) = self.prepared.send(prepared) {
+            // Inference ends after this stage, so this cannot happen, but the part must get a
+            // verdict.
+            let why = "parts are no longer judged".to_owned();
+            self.end(part, Reason::Shutdown, why);
         }
     }
 

@@ -8,31 +8,25 @@
 //!
 //! There are two sessions over one model file: one in the pipeline's thread, one in the loop.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use flawd_core::depth::Depth;
-use flawd_core::event::{LatencyMs, ModelData, Phase};
+use flawd_core::event::{LatencyMs, ModelData};
 use flawd_core::image::RgbImage;
 use flawd_core::preprocess::{PreprocessError, Preprocessor};
-use flawd_onnx::ModelError;
+use flawd_onnx::{Model, ModelError};
 use serde::Serialize;
 
-use super::camera::{CameraIndex, PerCamera};
-use super::config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode};
-use super::daemon::{self, Daemon, DaemonError};
-use super::evidence::EvidenceSink;
-use super::monitor::Metrics;
-use super::pipeline::admit::inbox::Control;
-use super::pipeline::capture::{CameraLost, Source};
-use super::pipeline::channels::threads::Threads;
-use super::pipeline::event::{self, EventSender};
-use super::pipeline::part::frame::{Frame, Inspection, Sink};
+use super::camera::CameraIndex;
+use super::daemon::{Daemon, DaemonError};
+use super::pipeline::OpenCamera;
 use super::pipeline::part::model::LoadedModel;
-use super::pipeline::part::moment::Moment;
-use super::pipeline::publish::{CameraReport, DaemonStatus};
-use super::pipeline::{self, DeliveryPlan, OpenCamera, record};
+
+mod full_pipeline;
+
+use full_pipeline::FullPipeline;
 
 /// The camera whose pictures and model are used; it is the only one of the measured pipeline.
 const MEASURED: CameraIndex = CameraIndex(0);
@@ -150,113 +144,100 @@ pub enum BenchmarkError {
 /// # Errors
 /// [`BenchmarkError`].
 pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkError> {
-    let Options { frames, rounds, .. } = options;
-    let mut bare = daemon.load_bare_model()?;
+    let bare = daemon.load_bare_model()?;
     let models = daemon.load_models()?.model_sets()[MEASURED].clone();
     let model = Arc::clone(&models.standard);
-    let record = model.judge.model.clone();
-
     let mut camera = daemon.open_camera(MEASURED)?;
     let pictures = take_pictures(&mut camera, model.depth)?;
     let picture = pictures[0].size().to_string();
-    let tensors = prepare(&pictures, &camera, &model)?;
-
-    let (permits, allowed) = mpsc::channel();
-    let (seen_sender, seen) = mpsc::channel();
-    camera.settings.overflow = Overflow::Block;
-    // What the line would refuse costs the model as much, and the loop beside it refuses nothing.
-    camera.settings.quality_gate = false;
-    // A late part costs the model nothing, and would not be measured.
-    camera.settings.deadline = None;
-    camera.settings.trigger.mode = TriggerMode::FreeRun;
-    camera.source = Box::new(Round {
-        pictures: pictures.into(),
-        next: 0,
-        allowed,
-    });
-    let cameras = PerCamera::from(vec![camera]);
-    let mut threads = Threads::new();
-    let (events, _woken) = event::channel();
-    // Its folder is deleted after the measurement.
-    let delivery = (options.record || options.publish)
-        .then(|| open_outlet(&mut threads, daemon, &cameras, &events, options.publish))
-        .transpose()?;
-    let (recorder, _folder) = match delivery {
-        Some((recorder, folder)) => (Some(recorder), Some(folder)),
-        None => (None, None),
+    let mut session = BareLoop {
+        model: bare,
+        tensors: prepare(&pictures, &camera, &model)?,
     };
-    let sink = LatencyRecorder {
-        seen: seen_sender,
-        recorder,
-    };
-    let line = pipeline::start_line(&mut threads, cameras, sink, &events)?;
-    line.inboxes[MEASURED].order(Control::Use(models));
-
-    let through_pipeline = |frames: usize| -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
-        let begun = Instant::now();
-        for _ in 0..frames {
-            permits.send(()).map_err(|_| BenchmarkError::Ended)?;
-        }
-        let latencies = (seen.iter().take(frames)).collect::<Result<Vec<_>, _>>()?;
-        if latencies.len() < frames {
-            return Err(BenchmarkError::Ended);
-        }
-        Ok((begun.elapsed(), latencies))
-    };
-    let mut through_session = |frames: usize| -> Result<Duration, BenchmarkError> {
-        let begun = Instant::now();
-        for tensor in tensors.iter().cycle().take(frames) {
-            bare.run(tensor)?;
-        }
-        Ok(begun.elapsed())
-    };
-
-    through_session(WARM_UP)?;
-    through_pipeline(WARM_UP)?;
-    let start = resident()?.0;
-    let mut middle = start;
-    let mut all = Vec::with_capacity(frames);
-    let mut rates = Vec::with_capacity(rounds);
-    for (round, share) in shares(frames, rounds).enumerate() {
-        // Each side goes first in every other round.
-        let session_first = round % 2 == 1;
-        let early = session_first.then(|| through_session(share)).transpose()?;
-        let (pipeline, latencies) = through_pipeline(share)?;
-        let session = match early {
-            Some(time) => time,
-            None => through_session(share)?,
-        };
-        all.extend(latencies);
-        let rate = |time: Duration| share as f64 / time.as_secs_f64();
-        rates.push((rate(pipeline), rate(session)));
-        if round + 1 == rounds.div_ceil(2) {
-            middle = resident()?.0;
-        }
-    }
-    let (end, peak) = resident()?;
-    drop(permits);
-    line.stop();
-    threads
-        .join_until(Instant::now() + daemon.config().grace_period)
-        .map_err(|_| BenchmarkError::Ended)?;
-
+    let pipeline = FullPipeline::start(daemon, camera, pictures, models, options)?;
+    let rounds = Rounds::measure(&mut session, &pipeline, options)?;
+    pipeline.stop(daemon.config().grace_period)?;
+    let rates = || rounds.rates.iter();
     Ok(Measurement {
-        frames,
-        rounds: rates.len(),
-        pipeline_fps: median(rates.iter().map(|(pipeline, _)| *pipeline)),
-        session_fps: median(rates.iter().map(|(_, session)| *session)),
-        ratio: median(rates.iter().map(|(pipeline, session)| pipeline / session)),
-        latency_ms: Latencies::of(&all),
-        resident_kib: Resident {
-            start,
-            middle,
-            end,
-            peak,
-        },
-        model: record,
+        frames: options.frames,
+        rounds: rounds.rates.len(),
+        pipeline_fps: median(rates().map(|(pipeline, _)| *pipeline)),
+        session_fps: median(rates().map(|(_, session)| *session)),
+        ratio: median(rates().map(|(pipeline, session)| pipeline / session)),
+        latency_ms: Latencies::of(&rounds.latencies),
+        resident_kib: rounds.resident,
+        model: model.judge.model.clone(),
         picture,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
+}
+
+/// A model that does nothing but run.
+struct BareLoop {
+    model: Model,
+    tensors: Vec<Vec<u8>>,
+}
+
+impl BareLoop {
+    /// Returns how long this many frames take.
+    fn run(&mut self, frames: usize) -> Result<Duration, BenchmarkError> {
+        let begun = Instant::now();
+        for tensor in self.tensors.iter().cycle().take(frames) {
+            self.model.run(tensor)?;
+        }
+        Ok(begun.elapsed())
+    }
+}
+
+/// The results of all rounds.
+struct Rounds {
+    /// Of every frame.
+    latencies: Vec<LatencyMs>,
+    /// Of each round, frames per second: through the pipeline, and through the bare loop.
+    rates: Vec<(f64, f64)>,
+    resident: Resident,
+}
+
+impl Rounds {
+    fn measure(
+        session: &mut BareLoop,
+        pipeline: &FullPipeline,
+        Options { frames, rounds, .. }: Options,
+    ) -> Result<Self, BenchmarkError> {
+        session.run(WARM_UP)?;
+        pipeline.run(WARM_UP)?;
+        let start = resident()?.0;
+        let mut middle = start;
+        let mut all = Vec::with_capacity(frames);
+        let mut rates = Vec::with_capacity(rounds);
+        for (round, share) in shares(frames, rounds).enumerate() {
+            // Each side goes first in every other round.
+            let session_first = round % 2 == 1;
+            let early = session_first.then(|| session.run(share)).transpose()?;
+            let (through_pipeline, latencies) = pipeline.run(share)?;
+            let through_session = match early {
+                Some(time) => time,
+                None => session.run(share)?,
+            };
+            all.extend(latencies);
+            let rate = |time: Duration| share as f64 / time.as_secs_f64();
+            rates.push((rate(through_pipeline), rate(through_session)));
+            if round + 1 == rounds.div_ceil(2) {
+                middle = resident()?.0;
+            }
+        }
+        let (end, peak) = resident()?;
+        Ok(Self {
+            latencies: all,
+            rates,
+            resident: Resident {
+                start,
+                middle,
+                end,
+                peak,
+            },
+        })
+    }
 }
 
 /// Takes the first pictures that the camera delivers.
@@ -290,95 +271,6 @@ fn prepare(
         Ok(tensor)
     };
     pictures.iter().map(prepare).collect()
-}
-
-/// Opens journal and publisher as in `flawd run`, with the journal in its own folder.
-fn open_outlet(
-    threads: &mut Threads,
-    daemon: &Daemon,
-    cameras: &PerCamera<OpenCamera>,
-    events: &EventSender,
-    publish: bool,
-) -> Result<(record::Recorder, tempfile::TempDir), BenchmarkError> {
-    let config = daemon.config();
-    fs::create_dir_all(&config.state)?;
-    let folder = tempfile::tempdir_in(&config.state)?;
-    let journal = Daemon::open_journal(&JournalSettings {
-        folder: folder.path().join("journal"),
-        ..config.journal.clone()
-    })?;
-    let report = DaemonStatus {
-        phase: Phase::ContinuousExecution,
-        not_ready: None,
-        clock_synchronised: None,
-        cameras: vec![CameraReport::default()].into(),
-    };
-    let mqtt = MqttSettings {
-        required_at_start: config.mqtt.required_at_start || publish,
-        ..config.mqtt.clone()
-    };
-    let evidence = config.evidence.clone().map(|settings| EvidenceSettings {
-        folder: folder.path().join("evidence"),
-        ..settings
-    });
-    let plan = DeliveryPlan {
-        mqtt: mqtt.clone(),
-        journal,
-        evidence: evidence
-            .map(EvidenceSink::open)
-            .transpose()
-            .map_err(DaemonError::from)?,
-        report,
-        metrics: Metrics::new(cameras.iter().map(|it| it.settings.name.clone())),
-    };
-    let delivery = pipeline::start_delivery(threads, cameras, plan, events)?;
-    if publish {
-        daemon::await_broker(&mqtt, &delivery.first_attempt)?;
-    }
-    Ok((delivery.recorder, folder))
-}
-
-/// The same pictures over and over, each released when it is allowed.
-struct Round {
-    pictures: Arc<[Arc<RgbImage>]>,
-    next: usize,
-    allowed: mpsc::Receiver<()>,
-}
-
-impl Source for Round {
-    fn next_frame(&mut self) -> Result<Option<Frame>, CameraLost> {
-        if self.allowed.recv().is_err() {
-            return Ok(None);
-        }
-        let captured = Moment::now();
-        let picture = Arc::clone(&self.pictures[self.next % self.pictures.len()]);
-        self.next += 1;
-        Ok(Some(Frame::shared(None, Ok(picture), captured)))
-    }
-}
-
-/// Notes the latencies of every verdict that involved the model, and passes it on if a caller wants
-/// it.
-#[derive(Clone)]
-struct LatencyRecorder {
-    seen: mpsc::Sender<Result<LatencyMs, BenchmarkError>>,
-    recorder: Option<record::Recorder>,
-}
-
-impl Sink for LatencyRecorder {
-    fn accept(&mut self, inspection: Inspection) {
-        let verdict = &inspection.verdict;
-        let seen = match (verdict.score, &verdict.detail) {
-            (Some(_), _) => Ok(verdict.latency_ms.clone()),
-            (None, Some(why)) => Err(BenchmarkError::NotJudged(why.clone())),
-            (None, None) => Err(BenchmarkError::NotJudged(verdict.verdict.to_string())),
-        };
-        // A measurement that has failed no longer listens.
-        self.seen.send(seen).ok();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.accept(inspection);
-        }
-    }
 }
 
 /// Splits `frames` into at most `rounds` parts of nearly the same size, none of them empty.
