@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use flawd_core::calibration::Calibration;
-use flawd_core::evaluation::{KeptPromise, Ranking, Rate, promised_against_measured};
+use flawd_core::evaluation::{KeptPromise, PromisePoint, Ranking, Rate, promised_against_measured};
+use maud::Markup;
 
+use super::axis::{Axis, Unit};
 use super::html::{percent, rate};
-use super::plot::{Anchor, Axis, Plot, Scale, Unit};
+use super::plot::{Anchor, Plot};
 
 /// Maximum number of points in the calibration plot; more would not be visible.
 const PROMISE_POINTS: usize = 300;
@@ -29,7 +31,7 @@ impl Scores<'_> {
 }
 
 /// Plots the share of detected defects over the share of rejected good parts, for every threshold.
-pub(crate) fn roc(scores: Scores<'_>, ranking: &Ranking) -> String {
+pub(crate) fn roc(scores: Scores<'_>, ranking: &Ranking) -> Markup {
     let x = Axis::share("false rejects: good parts that are rejected", 1.0);
     let mut plot = Plot::new(460.0, 380.0, x, Axis::share("defects that are found", 1.0));
     plot.line("guide", [(0.0, 0.0), (1.0, 1.0)]);
@@ -55,7 +57,7 @@ pub(crate) fn roc(scores: Scores<'_>, ranking: &Ranking) -> String {
 }
 
 /// Plots how many of the rejected parts have a defect, over the share of detected defects.
-pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> String {
+pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> Markup {
     let x = Axis::share("recall: defects that are found", 1.0);
     let y = Axis::share("precision: rejected parts with a defect", 1.0);
     let mut plot = Plot::new(460.0, 380.0, x, y);
@@ -99,52 +101,41 @@ pub(crate) fn precision_recall(scores: Scores<'_>, ranking: &Ranking) -> String 
 
 /// Plots the promised rate against the measured rate, for every rate from 0 to `to` that the
 /// calibration can promise.
-pub(crate) fn promise(calibration: &Calibration, good: &[f32], to: f64) -> String {
-    let points = promised_against_measured(calibration, good, PROMISE_POINTS);
-    let shown: Vec<_> = points.iter().filter(|point| point.promised <= to).collect();
-    let highest = shown
-        .iter()
-        .flat_map(|point| [point.measured.interval()[1], point.expected[1]])
-        .fold(to, f64::max);
+pub(crate) fn promise(calibration: &Calibration, good: &[f32], to: f64) -> Markup {
+    let mut points = promised_against_measured(calibration, good, PROMISE_POINTS);
+    points.retain(|point| point.promised <= to);
+    let ends = |point: &PromisePoint| [point.measured.interval()[1], point.expected[1]];
+    let highest = points.iter().flat_map(ends).fold(to, f64::max);
     let top = if to < 1.0 {
         (highest * 20.0).ceil() / 20.0
     } else {
         1.0
     };
     let x = Axis::share("promised false-reject rate", to);
-    let mut plot = Plot::new(
-        460.0,
-        380.0,
-        x,
-        Axis::share("measured false-reject rate", top),
+    let y = Axis::share("measured false-reject rate", top);
+    let mut plot = Plot::new(460.0, 380.0, x, y);
+    let over_promised = |ends: fn(&PromisePoint) -> [f64; 2]| -> Vec<(f64, [f64; 2])> {
+        let points = points.iter();
+        points.map(|point| (point.promised, ends(point))).collect()
+    };
+    plot.band("expected", &over_promised(|point| point.expected));
+    plot.band(
+        "measured",
+        &over_promised(|point| point.measured.interval()),
     );
-    let expected: Vec<_> = shown
-        .iter()
-        .map(|point| (point.promised, point.expected))
-        .collect();
-    plot.band("expected", &expected);
-    let measured: Vec<_> = shown
-        .iter()
-        .map(|point| (point.promised, point.measured.interval()))
-        .collect();
-    plot.band("measured", &measured);
     plot.line("guide", [(0.0, 0.0), (to, to)]);
+    let measured = points.iter();
     plot.line(
         "good",
-        shown
-            .iter()
-            .map(|point| (point.promised, point.measured.value())),
+        measured.map(|point| (point.promised, point.measured.value())),
     );
     let alpha = calibration.alpha();
     if alpha <= to
         && let Some(measured) = Rate::false_rejects(good, calibration.threshold())
     {
-        let told = format!(
-            "promised {}, measured {}",
-            rate(alpha),
-            percent(measured.value())
-        );
-        plot.dot("mark", 5.0, (alpha, measured.value()), &told);
+        let measured = measured.value();
+        let told = format!("promised {}, measured {}", rate(alpha), percent(measured));
+        plot.dot("mark", 5.0, (alpha, measured), &told);
     }
     plot.legend(&[
         (
@@ -159,86 +150,60 @@ pub(crate) fn promise(calibration: &Calibration, good: &[f32], to: f64) -> Strin
 }
 
 /// Plots the false-reject rates of calibrations on random halves, one row per promised rate.
-pub(crate) fn splits(kept: &[&KeptPromise]) -> String {
+pub(crate) fn splits(kept: &[&KeptPromise]) -> Markup {
     let rates = kept.iter().flat_map(|kept| &kept.rates).copied();
     let promised = kept.iter().map(|kept| kept.promised);
     let highest = rates.chain(promised).fold(0.01, f64::max);
     let to = (highest * 1.05 * 50.0).ceil() / 50.0;
     let rows = kept.len() as f64;
     let x = Axis::share("false-reject rate in the half that did not calibrate", to);
-    let y = Axis {
-        label: "",
-        scale: Scale::Linear {
-            from: 0.0,
-            to: rows,
-        },
-        unit: Unit::Number,
-    };
+    let y = Axis::linear("", [0.0, rows], Unit::Number);
     let mut plot = Plot::new(960.0, 60.0 + 110.0 * rows, x, y).without_y_ticks();
     for (place, kept) in kept.iter().enumerate() {
         let floor = rows - 1.0 - place as f64 + 0.12;
         let name = format!("{} promised", rate(kept.promised));
         plot.text("strong", Anchor::End, (to, floor), (-4.0, -76.0), &name);
         plot.line("zero", [(0.0, floor), (to, floor)]);
-        let mut counts = BTreeMap::<u64, usize>::new();
-        for &rate in &kept.rates {
-            *counts
-                .entry((rate * kept.test as f64).round() as u64)
-                .or_default() += 1;
-        }
-        let most = counts.values().copied().max().unwrap_or(1) as f64;
-        for (&rejected, &count) in &counts {
-            let value = rejected as f64 / kept.test as f64;
-            let half = 0.4 / kept.test as f64;
-            let told = format!(
-                "{count} of {} splits: {rejected} of {}",
-                kept.splits, kept.test
-            );
-            let top = floor + 0.66 * count as f64 / most;
-            plot.bar(
-                "good",
-                ((value - half).max(0.0), floor),
-                (value + half, top),
-                &told,
-            );
-        }
-        let middle = floor + 0.76;
-        plot.line(
-            "threshold",
-            [(kept.promised, floor), (kept.promised, floor + 0.82)],
-        );
-        plot.line("interval", kept.interval.map(|end| (end, middle)));
-        plot.dot(
-            "mark",
-            4.5,
-            (kept.mean, middle),
-            &format!("mean {}", percent(kept.mean)),
-        );
+        draw_splits(&mut plot, kept, floor);
     }
     plot.svg("False-reject rates over random splits, with their mean and the promised rate")
 }
 
+/// Draws how often which rate was measured, and the mean with its interval, above the ordinate
+/// `floor`.
+fn draw_splits(plot: &mut Plot, kept: &KeptPromise, floor: f64) {
+    let test = kept.test as f64;
+    let mut counts = BTreeMap::<u64, usize>::new();
+    for &rate in &kept.rates {
+        *counts.entry((rate * test).round() as u64).or_default() += 1;
+    }
+    let most = counts.values().copied().max().unwrap_or(1) as f64;
+    for (&rejected, &count) in &counts {
+        let (value, half) = (rejected as f64 / test, 0.4 / test);
+        let told = format!(
+            "{count} of {} splits: {rejected} of {}",
+            kept.splits, kept.test
+        );
+        let low = ((value - half).max(0.0), floor);
+        let high = (value + half, floor + 0.66 * count as f64 / most);
+        plot.bar("good", low, high, &told);
+    }
+    let promised = [(kept.promised, floor), (kept.promised, floor + 0.82)];
+    plot.line("threshold", promised);
+    let middle = floor + 0.76;
+    plot.line("interval", kept.interval.map(|end| (end, middle)));
+    let told = format!("mean {}", percent(kept.mean));
+    plot.dot("mark", 4.5, (kept.mean, middle), &told);
+}
+
 /// Plots the mean loss of every epoch.
-pub(crate) fn losses(losses: &[f64]) -> String {
+pub(crate) fn losses(losses: &[f64]) -> Markup {
     let low = losses.iter().copied().fold(f64::MAX, f64::min);
     let high = losses.iter().copied().fold(f64::MIN, f64::max);
     let room = 0.08 * (high - low).max(1e-6);
-    let x = Axis {
-        label: "epoch",
-        scale: Scale::Linear {
-            from: 0.0,
-            to: losses.len() as f64,
-        },
-        unit: Unit::Count,
-    };
-    let y = Axis {
-        label: "mean loss (nats per latent)",
-        scale: Scale::Linear {
-            from: low - room,
-            to: high + room,
-        },
-        unit: Unit::Number,
-    };
+    let x = Axis::linear("epoch", [0.0, losses.len() as f64], Unit::Count);
+    let ends = [low - room, high + room];
+    let y = Axis::linear("mean loss (nats per latent)", ends, Unit::Number);
     let mut plot = Plot::new(960.0, 260.0, x, y);
     let points = || {
         losses
@@ -283,9 +248,9 @@ mod tests {
         let (rejects, found) = scores.operating_point().expect("both kinds");
         assert_eq!((rejects.value(), found.value()), (0.5, 0.5));
         let ranking = Ranking::new(scores.good, scores.defect).expect("both kinds");
-        let svg = roc(scores, &ranking);
+        let svg = roc(scores, &ranking).into_string();
         assert!(svg.contains("false rejects 50.0 %, found 50.0 %"), "{svg}");
-        let svg = precision_recall(scores, &ranking);
+        let svg = precision_recall(scores, &ranking).into_string();
         assert!(svg.contains("found 50.0 %, precision 33.3 %"), "{svg}");
     }
 
@@ -296,14 +261,15 @@ mod tests {
             let alpha = flawd_core::calibration::achievable_rate(n);
             let calibration = Calibration::from_scores(all.clone(), alpha).expect("achievable");
             for to in [0.1, 1.0] {
-                let svg = promise(&calibration, &all, to);
+                let svg = promise(&calibration, &all, to).into_string();
                 assert!(is_drawn(&svg) && svg.len() < 60_000, "{n}: {}", svg.len());
             }
             let kept = KeptPromise::measure(&[all.clone(), all].concat(), 0.6, 10, 1);
-            assert!(is_drawn(&splits(&[&kept.expect("enough")])));
+            let svg = splits(&[&kept.expect("enough")]).into_string();
+            assert!(is_drawn(&svg), "{svg}");
         }
         for epochs in [vec![0.5, 0.5], (0..1000).map(f64::from).collect()] {
-            let svg = losses(&epochs);
+            let svg = losses(&epochs).into_string();
             assert!(is_drawn(&svg) && svg.len() < 20_000, "{}", svg.len());
         }
     }

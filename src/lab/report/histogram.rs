@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use maud::Markup;
+
+use super::axis::{Axis, Scale, Unit};
 use super::charts::Scores;
 use super::html::significant;
-use super::plot::{Anchor, Axis, Plot, Scale, Unit};
+use super::plot::{Anchor, Plot};
 
 /// Bars of a histogram, from the lowest to the highest score.
 const BARS: f64 = 44.0;
@@ -12,7 +15,7 @@ const BARS: f64 = 44.0;
 /// Plots scores of good parts upwards and of defects downwards, each as a share of its own kind,
 /// with the threshold between what passes and what is rejected. Scores of defects are heavy-tailed,
 /// so the highest ones share a last bar.
-pub(crate) fn histogram(scores: Scores<'_>) -> String {
+pub(crate) fn histogram(scores: Scores<'_>) -> Markup {
     let bars = Bars::new(scores);
     let sides = [
         Side::new(&bars, scores.good, 1.0, "good", "good parts"),
@@ -24,29 +27,18 @@ pub(crate) fn histogram(scores: Scores<'_>) -> String {
     let extent = |own: f64| if own == 0.0 { 0.0 } else { own + 0.22 * both };
     let (floor, ceiling) = (-extent(down), extent(up));
     let (left, right) = (bars.edge(bars.first - 1), bars.edge(bars.last + 4));
-    let x = Axis {
-        label: "anomaly score",
-        scale: if bars.is_logarithmic {
-            Scale::Log {
-                from: left,
-                to: right,
-            }
-        } else {
-            Scale::Linear {
-                from: left,
-                to: right,
-            }
-        },
-        unit: Unit::Number,
-    };
-    let y = Axis {
-        label: "share of the defects | of the good parts",
-        scale: Scale::Linear {
-            from: floor,
-            to: ceiling,
-        },
-        unit: Unit::PercentBothWays,
-    };
+    let mut x = Axis::linear("anomaly score", [left, right], Unit::Number);
+    if bars.is_logarithmic {
+        x.scale = Scale::Log {
+            from: left,
+            to: right,
+        };
+    }
+    let y = Axis::linear(
+        "share of the defects | of the good parts",
+        [floor, ceiling],
+        Unit::PercentBothWays,
+    );
     let mut plot = Plot::new(960.0, 340.0, x, y);
     for side in &sides {
         side.draw(&mut plot, &bars);
@@ -55,23 +47,17 @@ pub(crate) fn histogram(scores: Scores<'_>) -> String {
     let at = f64::from(scores.threshold);
     plot.line("threshold", [(at, floor), (at, ceiling)]);
     // The names go on the side away from the threshold.
-    let is_left = bars.last > -bars.first;
-    let (anchor, end, gap) = if is_left {
+    let (anchor, end, gap) = if bars.last > -bars.first {
         (Anchor::End, right, -6.0)
     } else {
         (Anchor::Start, left, 8.0)
     };
-    let told = format!("threshold {}", significant(at));
     if !scores.good.is_empty() {
+        let told = format!("threshold {}", significant(at));
+        let rejected = "false rejects →";
         plot.text("strong", anchor, (end, ceiling), (gap, 14.0), "good parts");
         plot.text("strong", Anchor::Start, (at, ceiling), (6.0, 14.0), &told);
-        plot.text(
-            "note",
-            Anchor::Start,
-            (at, ceiling),
-            (6.0, 31.0),
-            "false rejects →",
-        );
+        plot.text("note", Anchor::Start, (at, ceiling), (6.0, 31.0), rejected);
     }
     if !scores.defect.is_empty() {
         plot.text("strong", anchor, (end, floor), (gap, -8.0), "defects");
@@ -289,11 +275,12 @@ mod tests {
             (&[1e-30], &[most], 1.0),
             (&[-most], &[most], 0.0),
         ] {
-            let svg = histogram(Scores {
+            let scores = Scores {
                 good,
                 defect,
                 threshold,
-            });
+            };
+            let svg = histogram(scores).into_string();
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
             assert!(svg.len() < 40_000, "{}", svg.len());
         }

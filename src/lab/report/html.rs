@@ -1,59 +1,53 @@
-//! Text as HTML: escaping, number formats, and the frame of a page.
+//! The frame of a page, its tables and figures, and the formats of its numbers.
 //!
-//! The markup is also well-formed XML, so that any parser can check it. A page loads nothing else:
-//! its content security policy restricts it to its own contents.
+//! [`html!`] escapes whatever is spliced into it, so a name from outside cannot become markup. A
+//! page loads nothing else: its content security policy restricts it to its own contents.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// No scripts, fonts, frames or forms. Pictures only from the file itself; the style sheet is
 /// inside it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'";
 
-/// Returns a whole page. `title` is plain text, `body` is markup.
-pub(crate) fn document(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n\
-         <html lang=\"en\">\n\
-         <head>\n\
-         <meta charset=\"utf-8\" />\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\" />\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
-         <meta name=\"color-scheme\" content=\"light dark\" />\n\
-         <title>{}</title>\n\
-         <style>\n{}</style>\n\
-         </head>\n\
-         <body>\n{body}</body>\n\
-         </html>\n",
-        escape(title),
-        include_str!("style.css")
-    )
+/// Returns a whole page.
+pub(crate) fn document(title: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                // A browser reads a style sheet as it is; in an escaped one, `>` is not a selector.
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { (body) }
+        }
+    };
+    without_control_characters(&page.into_string())
 }
 
-/// Escapes text for an element or a quoted attribute. Control characters, which XML forbids, become
-/// the replacement character.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(' '),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
-                escaped.push(char::REPLACEMENT_CHARACTER);
-            }
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
+/// File names may have control characters. HTML forbids them even if they are escaped.
+fn without_control_characters(page: &str) -> String {
+    let is_forbidden = |letter: char| match letter {
+        '\n' | '\t' => false,
+        '\u{fffe}' | '\u{ffff}' => true,
+        letter => letter.is_control(),
+    };
+    page.replace(is_forbidden, "\u{fffd}")
 }
 
 /// Formats a share in per cent with one decimal.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
+}
+
+/// Formats a share in per cent with one decimal, or a dash.
+pub(crate) fn percent_or_dash(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), percent)
 }
 
 /// Formats a promised rate in per cent, with at most two decimals.
@@ -78,35 +72,28 @@ pub(crate) fn significant(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// Returns a table: plain text in its head, which may be empty, and markup in its rows, each of
-/// which starts with its name.
-pub(crate) fn table(class: &str, head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut html = format!("<div class=\"scroll\"><table class=\"{class}\">\n");
-    if !head.is_empty() {
-        html += "<thead><tr>";
-        for cell in head {
-            write!(html, "<th scope=\"col\">{}</th>", escape(cell)).expect("a string takes it");
-        }
-        html += "</tr></thead>\n";
-    }
-    html += "<tbody>\n";
-    for row in rows {
-        html += "<tr>";
-        for (place, cell) in row.iter().enumerate() {
-            if place == 0 {
-                write!(html, "<th scope=\"row\">{cell}</th>").expect("a string takes it");
-            } else {
-                write!(html, "<td>{cell}</td>").expect("a string takes it");
+/// Returns a table; its head may be empty.
+pub(crate) fn table(class: &str, head: &[&str], rows: Markup) -> Markup {
+    html! {
+        div.scroll {
+            table class=(class) {
+                @if !head.is_empty() {
+                    thead { tr { @for cell in head { th scope="col" { (cell) } } } }
+                }
+                tbody { (rows) }
             }
         }
-        html += "</tr>\n";
     }
-    html + "</tbody>\n</table></div>\n"
 }
 
-/// Returns a picture or plot with its explanation below it; both are markup.
-pub(crate) fn figure(class: &str, content: &str, caption: &str) -> String {
-    format!("<figure class=\"{class}\">\n{content}<figcaption>{caption}</figcaption>\n</figure>\n")
+/// Returns a picture or plot with its explanation below it.
+pub(crate) fn figure(class: &str, content: Markup, caption: Markup) -> Markup {
+    html! {
+        figure class=(class) {
+            (content)
+            figcaption { (caption) }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,15 +102,21 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_is_markup() {
-        assert_eq!(
-            escape("<a href=\"x\">'&'</a>\u{1b}[0m\n"),
-            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;\u{fffd}[0m "
-        );
+        let name = "<a href=\"x\">'&'</a>\u{1b}[0m";
+        let page = document(name, &html! { p title=(name) { (name) } });
+        let escaped = "&lt;a href=&quot;x&quot;&gt;'&amp;'&lt;/a&gt;\u{fffd}[0m";
+        for expected in [
+            format!("<title>{escaped}</title>"),
+            format!("<p title=\"{escaped}\">{escaped}</p>"),
+        ] {
+            assert!(page.contains(&expected), "{expected}: {page}");
+        }
     }
 
     #[test]
     fn numbers_have_the_digits_that_matter() {
         assert_eq!(percent(0.0384), "3.8 %");
+        assert_eq!(percent_or_dash(None), "–");
         assert_eq!(
             [rate(0.01), rate(0.05), rate(1.0 / 153.0)],
             ["1 %", "5 %", "0.65 %"]

@@ -8,26 +8,28 @@
 //! A page is a function of the measurements. It computes nothing that the machine-readable numbers
 //! do not have, loads nothing from a network, and contains no script.
 
+mod axis;
 mod charts;
 mod comparison;
 mod gallery;
 mod histogram;
 mod html;
+mod pictures;
 mod plot;
+mod promise;
 mod provenance;
 mod section;
 mod summary;
 
 pub use gallery::{Gallery, GalleryError};
 
-use std::fmt::Write;
-
 use flawd_core::digest::Digest;
 use flawd_core::manifest::Manifest;
 use jiff::Timestamp;
+use maud::{Markup, html};
 
 use super::evaluation::{Evaluation, Overview};
-use html::{document, escape, metric, percent, table};
+use html::{document, metric, percent_or_dash, table};
 
 /// The contents of a page.
 pub struct Page<'a> {
@@ -61,66 +63,76 @@ pub fn page(page: &Page<'_>) -> String {
         [only] => one(page, only),
         several => many(page, several),
     };
-    document(&title, &format!("<main>\n{body}{}</main>\n", footer(page)))
+    document(&title, &html! { main { (body) (footer(page)) } })
 }
 
 /// Returns the page of a single category.
-fn one(page: &Page<'_>, section: &Section<'_>) -> (String, String) {
+fn one(page: &Page<'_>, section: &Section<'_>) -> (String, Markup) {
     let report = section.report;
     let title = format!("Evaluation of {} {}", report.bundle, report.version);
     let lead = format!("{} · {}", report.data.display(), date(page.made));
-    let body = header(&title, &lead) + &section::section(section, 1, 2, page);
+    let body = html! {
+        (header(&title, &lead))
+        (section::section(section, 1, page))
+    };
     (title, body)
 }
 
 /// Returns the page of several categories: a table of all, then each.
-fn many(page: &Page<'_>, sections: &[Section<'_>]) -> (String, String) {
+fn many(page: &Page<'_>, sections: &[Section<'_>]) -> (String, Markup) {
     let title = format!("Evaluation of {} categories", sections.len());
-    let mut body = header(&title, &date(page.made));
-    body += "<section id=\"overview\">\n<h2>Overview</h2>\n";
-    body += &summary::of_several(page);
-    body += &overview(page, sections);
-    body += &summary::not_claimed(page);
-    body += "</section>\n";
-    for (place, section) in sections.iter().enumerate() {
-        let number = place + 1;
-        write!(
-            body,
-            "<section class=\"category\" id=\"c{number}\">\n<h2>{}</h2>\n\
-             <p class=\"lead\">{} {} · {}</p>\n{}</section>\n",
-            escape(section.name),
-            escape(&section.report.bundle),
-            escape(&section.report.version),
-            escape(&section.report.data.display().to_string()),
-            section::section(section, number, 3, page)
-        )
-        .expect("a string takes it");
-    }
+    let body = html! {
+        (header(&title, &date(page.made)))
+        section #overview {
+            h2 { "Overview" }
+            (summary::of_several(page))
+            (overview(page, sections))
+            (summary::not_claimed(page))
+        }
+        @for (number, section) in (1..).zip(sections) {
+            section.category id={ "c" (number) } {
+                h2 { (section.name) }
+                p.lead { (lead(section.report)) }
+                (section::section(section, number, page))
+            }
+        }
+    };
     (title, body)
 }
 
-fn header(title: &str, lead: &str) -> String {
-    format!(
-        "<header>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n</header>\n",
-        escape(title),
-        escape(lead)
-    )
+fn lead(report: &Evaluation) -> String {
+    let Evaluation {
+        bundle,
+        version,
+        data,
+        ..
+    } = report;
+    format!("{bundle} {version} · {}", data.display())
 }
 
-fn footer(page: &Page<'_>) -> String {
-    format!(
-        "<footer>Made by flawd {} on {}. This file is complete: it loads nothing, runs no script \
-         and can be kept, sent and printed as it is.</footer>\n",
-        env!("CARGO_PKG_VERSION"),
-        date(page.made)
-    )
+fn header(title: &str, lead: &str) -> Markup {
+    html! {
+        header {
+            h1 { (title) }
+            p.lead { (lead) }
+        }
+    }
+}
+
+fn footer(page: &Page<'_>) -> Markup {
+    html! {
+        footer {
+            "Made by flawd " (env!("CARGO_PKG_VERSION")) " on " (date(page.made)) ". This file is \
+             complete: it loads nothing, runs no script and can be kept, sent and printed as it is."
+        }
+    }
 }
 
 fn date(made: Timestamp) -> String {
     made.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn overview(page: &Page<'_>, sections: &[Section<'_>]) -> String {
+fn overview(page: &Page<'_>, sections: &[Section<'_>]) -> Markup {
     let head = [
         "category",
         "good",
@@ -133,40 +145,44 @@ fn overview(page: &Page<'_>, sections: &[Section<'_>]) -> String {
         "pixel AUROC",
         "AUPRO",
     ];
-    let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
-    let row = |(place, section): (usize, &Section<'_>)| {
-        let metrics = &section.report.overall;
-        vec![
-            format!("<a href=\"#c{}\">{}</a>", place + 1, escape(section.name)),
-            metrics.counts.good.to_string(),
-            metrics.counts.defect.to_string(),
-            metric(metrics.image_auroc),
-            metric(metrics.image_ap),
-            metric(metrics.f1_max),
-            share(metrics.false_reject_rate),
-            share(metrics.escape_rate),
-            metric(metrics.pixel_auroc),
-            metric(metrics.aupro),
-        ]
+    let numbers = |ranking: [Option<f64>; 3], rates: [Option<f64>; 2], pixels: [Option<f64>; 2]| {
+        html! {
+            @for value in ranking { td { (metric(value)) } }
+            @for value in rates { td { (percent_or_dash(value)) } }
+            @for value in pixels { td { (metric(value)) } }
+        }
     };
-    let mut rows: Vec<Vec<String>> = sections.iter().enumerate().map(row).collect();
-    rows.extend(page.overview.map(|overview| {
-        let mean = &overview.mean;
-        vec![
-            "mean".to_owned(),
-            String::new(),
-            String::new(),
-            metric(mean.image_auroc),
-            metric(mean.image_ap),
-            metric(mean.f1_max),
-            share(mean.false_reject_rate),
-            share(mean.escape_rate),
-            metric(mean.pixel_auroc),
-            metric(mean.aupro),
-        ]
-    }));
-    let compared = page.overview.map_or_else(String::new, |overview| {
-        comparison::of_several(&overview.comparison)
-    });
-    table("numbers with-sum", &head, &rows) + &compared
+    let rows = html! {
+        @for (number, section) in (1..).zip(sections) {
+            @let all = &section.report.overall;
+            tr {
+                th scope="row" { a href={ "#c" (number) } { (section.name) } }
+                td { (all.counts.good) }
+                td { (all.counts.defect) }
+                (numbers(
+                    [all.image_auroc, all.image_ap, all.f1_max],
+                    [all.false_reject_rate, all.escape_rate],
+                    [all.pixel_auroc, all.aupro],
+                ))
+            }
+        }
+        @if let Some(Overview { mean, .. }) = page.overview {
+            tr {
+                th scope="row" { "mean" }
+                td {}
+                td {}
+                (numbers(
+                    [mean.image_auroc, mean.image_ap, mean.f1_max],
+                    [mean.false_reject_rate, mean.escape_rate],
+                    [mean.pixel_auroc, mean.aupro],
+                ))
+            }
+        }
+    };
+    html! {
+        (table("numbers with-sum", &head, rows))
+        @if let Some(overview) = page.overview {
+            (comparison::of_several(&overview.comparison))
+        }
+    }
 }

@@ -1,145 +1,104 @@
 //! Provenance: enough to find the same files and get the same numbers.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use flawd_core::manifest::{ImportRecord, TrainingRecord};
+use flawd_core::calibration::Calibration;
+use flawd_core::manifest::{GoldenRecord, ImportRecord, Manifest, TrainingRecord};
+use maud::{Markup, Render, html};
 
-use super::html::{escape, percent, rate, significant, table};
+use super::html::{percent, rate, significant, table};
 use super::{Page, Section, date};
 use crate::files::path_text;
+use crate::lab::evaluation::Evaluation;
 
 /// Returns the tables of provenance.
-pub(crate) fn provenance(section: &Section<'_>, page: &Page<'_>) -> String {
+pub(crate) fn provenance(section: &Section<'_>, page: &Page<'_>) -> Markup {
     let report = section.report;
     let manifest = section.manifest;
-    let code = |text: &dyn std::fmt::Display| format!("<code>{}</code>", escape(&text.to_string()));
-    let text = |text: &dyn std::fmt::Display| escape(&text.to_string());
-    let calibration = &manifest.calibration;
-    let mut rows = vec![
-        (
-            "bundle",
-            text(&format!("{} {}", manifest.name, manifest.version)),
-        ),
-        ("bundle made", date(manifest.created)),
-        ("bundle digest", code(&section.bundle)),
-        ("model digest", code(&manifest.model.digest)),
-        (
-            "input",
-            text(&format!("{} (height x width)", manifest.model.input)),
-        ),
-        (
-            "backbone",
-            text(&format!(
-                "{}, {}",
-                manifest.backbone.file,
-                manifest.backbone.outputs.join(" + ")
-            )),
-        ),
-        ("backbone digest", code(&manifest.backbone.digest)),
-        (
-            "flow",
-            text(&format!(
-                "{} channels, {} hidden, kernels {:?}, {} parameters",
-                manifest.flow.channels,
-                manifest.flow.hidden,
-                manifest.flow.kernels,
-                manifest.flow.layout().len
-            )),
-        ),
-    ];
-    rows.extend(manifest.training.iter().flat_map(trained));
-    rows.extend(manifest.import.iter().flat_map(imported));
-    rows.extend([
-        (
-            "calibration",
-            text(&format!(
-                "{} good pictures, threshold {}, {} {}",
-                calibration.n(),
-                calibration.threshold(),
-                if calibration.method().promises_a_bound() {
-                    "at most"
-                } else {
-                    "about"
-                },
-                rate(calibration.alpha())
-            )),
-        ),
-        ("promise", text(&calibration.promise())),
-        ("tested folder", path(&report.data)),
-        ("tested files", code(&report.files)),
-        (
-            "execution",
-            text(&format!("{}, flawd {}", report.provider, report.flawd)),
-        ),
-        ("command", code(&page.command)),
-        ("date", date(page.made)),
-    ]);
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(name, value)| vec![name.to_owned(), value])
-        .collect();
-    table("facts", &[], &rows)
-        + "<p class=\"caption\">The digest of the tested files is that of their list as \
-           <code>sha256sum</code> prints it, pictures and masks in the order of their use.</p>\n"
-        + &golden(section)
-        + &skipped(section)
-        + &left_out(section)
-}
-
-fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
-    vec![
-        (
-            "training",
-            escape(&format!(
-                "{} good pictures, {} epochs, seed {}, transform {}, final loss {:.4}",
-                training.images,
-                training.epochs,
-                training.seed,
-                training.transform,
-                training.final_loss
-            )),
-        ),
-        (
-            "training data",
-            format!("<code>{}</code>", escape(&training.data.to_string())),
-        ),
-    ]
-}
-
-fn imported(import: &ImportRecord) -> Vec<(&'static str, String)> {
-    vec![
-        (
-            "imported from",
-            escape(&format!("{}, of {}", import.file, import.implementation)),
-        ),
-        (
-            "checkpoint digest",
-            format!("<code>{}</code>", escape(&import.digest.to_string())),
-        ),
-    ]
-}
-
-fn golden(section: &Section<'_>) -> String {
-    let row = |golden: &crate::lab::evaluation::GoldenRow| {
-        vec![
-            format!("<code>{}</code>", escape(&golden.file)),
-            significant(f64::from(golden.expected)),
-            golden
-                .score
-                .map_or_else(|| "–".to_owned(), |score| significant(f64::from(score))),
-            golden.score.map_or_else(String::new, |score| {
-                let difference = f64::from((score - golden.expected) / golden.expected);
-                format!("{:+.4} %", 100.0 * difference)
-            }),
-            if golden.reproduced {
-                "reproduced"
-            } else {
-                "<strong>not reproduced</strong>"
-            }
-            .to_owned(),
-        ]
+    let facts = html! {
+        (fact("bundle", format!("{} {}", manifest.name, manifest.version)))
+        (fact("bundle made", date(manifest.created)))
+        (fact("bundle digest", code(section.bundle)))
+        (model(manifest))
+        @if let Some(training) = &manifest.training { (trained(training)) }
+        @if let Some(import) = &manifest.import { (imported(import)) }
+        (fact("calibration", calibrated(&manifest.calibration)))
+        (fact("promise", manifest.calibration.promise()))
+        (fact("tested folder", path(&report.data)))
+        (fact("tested files", code(report.files)))
+        (fact("execution", format!("{}, flawd {}", report.provider, report.flawd)))
+        (fact("command", code(&page.command)))
+        (fact("date", date(page.made)))
     };
-    let rows: Vec<Vec<String>> = section.report.golden.iter().map(row).collect();
+    html! {
+        (table("facts", &[], facts))
+        p.caption {
+            "The digest of the tested files is that of their list as " code { "sha256sum" } " prints \
+             it, pictures and masks in the order of their use."
+        }
+        (golden(report))
+        (skipped(report))
+        (left_out(report))
+    }
+}
+
+fn model(manifest: &Manifest) -> Markup {
+    let Manifest {
+        model,
+        backbone,
+        flow,
+        ..
+    } = manifest;
+    let flow = format!(
+        "{} channels, {} hidden, kernels {:?}, {} parameters",
+        flow.channels,
+        flow.hidden,
+        flow.kernels,
+        flow.layout().len
+    );
+    html! {
+        (fact("model digest", code(model.digest)))
+        (fact("input", format!("{} (height x width)", model.input)))
+        (fact("backbone", format!("{}, {}", backbone.file, backbone.outputs.join(" + "))))
+        (fact("backbone digest", code(backbone.digest)))
+        (fact("flow", flow))
+    }
+}
+
+fn trained(training: &TrainingRecord) -> Markup {
+    let settings = format!(
+        "{} good pictures, {} epochs, seed {}, transform {}, final loss {:.4}",
+        training.images, training.epochs, training.seed, training.transform, training.final_loss
+    );
+    html! {
+        (fact("training", settings))
+        (fact("training data", code(training.data)))
+    }
+}
+
+fn imported(import: &ImportRecord) -> Markup {
+    html! {
+        (fact("imported from", format!("{}, of {}", import.file, import.implementation)))
+        (fact("checkpoint digest", code(import.digest)))
+    }
+}
+
+fn calibrated(calibration: &Calibration) -> String {
+    let word = if calibration.method().promises_a_bound() {
+        "at most"
+    } else {
+        "about"
+    };
+    format!(
+        "{} good pictures, threshold {}, {word} {}",
+        calibration.n(),
+        calibration.threshold(),
+        rate(calibration.alpha())
+    )
+}
+
+fn golden(report: &Evaluation) -> Markup {
     let head = [
         "golden input",
         "score at calibration",
@@ -147,45 +106,70 @@ fn golden(section: &Section<'_>) -> String {
         "difference",
         "",
     ];
-    table("numbers", &head, &rows)
-        + &format!(
-            "<p class=\"caption\">Pictures in the bundle with known scores: they show that this machine \
-             computes what the bundle was calibrated with, within {}.</p>\n",
-            percent(f64::from(
-                flawd_core::manifest::GoldenRecord::RELATIVE_TOLERANCE
-            ))
-        )
-}
-
-fn skipped(section: &Section<'_>) -> String {
-    let skipped = section.report.skipped.iter();
-    let rows: Vec<Vec<String>> = skipped
-        .map(|row| vec![path(&row.path), escape(&row.error)])
-        .collect();
-    if rows.is_empty() {
-        return String::new();
+    let score = |score: f32| significant(f64::from(score));
+    let difference = |score: f32, expected: f32| {
+        format!("{:+.4} %", 100.0 * f64::from((score - expected) / expected))
+    };
+    let rows = html! {
+        @for golden in &report.golden {
+            tr {
+                th scope="row" { (code(&golden.file)) }
+                td { (score(golden.expected)) }
+                @if let Some(here) = golden.score {
+                    td { (score(here)) }
+                    td { (difference(here, golden.expected)) }
+                } @else {
+                    td { "–" }
+                    td {}
+                }
+                td {
+                    @if golden.reproduced { "reproduced" } @else { strong { "not reproduced" } }
+                }
+            }
+        }
+    };
+    html! {
+        (table("numbers", &head, rows))
+        p.caption {
+            "Pictures in the bundle with known scores: they show that this machine computes what the \
+             bundle was calibrated with, within "
+            (percent(f64::from(GoldenRecord::RELATIVE_TOLERANCE))) "."
+        }
     }
-    table("facts", &["file that could not be used", "why"], &rows)
 }
 
-fn left_out(section: &Section<'_>) -> String {
-    let left_out = section.report.left_out.iter();
-    let rows: Vec<Vec<String>> = left_out
-        .map(|row| {
-            let files = format!("{} files: {}", row.files, row.reason);
-            vec![path(&row.path), escape(&files)]
-        })
-        .collect();
-    if rows.is_empty() {
-        return String::new();
+fn skipped(report: &Evaluation) -> Markup {
+    let rows = html! {
+        @for row in &report.skipped { (fact(path(&row.path), &row.error)) }
+    };
+    html! {
+        @if !report.skipped.is_empty() {
+            (table("facts", &["file that could not be used", "why"], rows))
+        }
     }
-    table(
-        "facts",
-        &["folder with files that were not used", "which"],
-        &rows,
-    )
 }
 
-fn path(path: &Path) -> String {
-    format!("<code>{}</code>", escape(&path_text::text(path)))
+fn left_out(report: &Evaluation) -> Markup {
+    let rows = html! {
+        @for row in &report.left_out {
+            (fact(path(&row.path), format!("{} files: {}", row.files, row.reason)))
+        }
+    };
+    html! {
+        @if !report.left_out.is_empty() {
+            (table("facts", &["folder with files that were not used", "which"], rows))
+        }
+    }
+}
+
+fn fact(name: impl Render, value: impl Render) -> Markup {
+    html! { tr { th scope="row" { (name) } td { (value) } } }
+}
+
+fn code(text: impl Display) -> Markup {
+    html! { code { (maud::display(text)) } }
+}
+
+fn path(path: &Path) -> Markup {
+    code(path_text::text(path))
 }
