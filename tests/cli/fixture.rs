@@ -1,16 +1,19 @@
 //! What the tests share: pictures of a synthetic line, and a real bundle that `flawd train` made
-//! of them, once for all tests of a run.
+//! of them.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use flawd::synthetic::dataset::{DatasetOptions, write_dataset};
 use flawd_core::image::Size;
+use flawd_onnx::Runtime;
 use flawd_onnx::filter_bank::filter_bank;
+use flawd_testing::bundles::{Bundles, Trained};
+use flawd_testing::cache::Kept;
 use flawd_testing::files::copy_folder;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde_json::Value;
@@ -169,11 +172,14 @@ pub(crate) fn good_parts(size: Size, seed: u64, images: u64) -> TempDir {
     folder
 }
 
-/// A folder in the layout of MVTec AD; not to be changed.
-pub(crate) fn data() -> &'static Path {
-    static DATA: OnceLock<PathBuf> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let folder = fresh_folder("data");
+/// The pictures, and what trains bundles on them.
+fn made() -> &'static (Bundles, Kept) {
+    static MADE: OnceLock<(Bundles, Kept)> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let runtime = Runtime::load(None).expect("ONNX Runtime is installed");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+        let program = Path::new(env!("CARGO_BIN_EXE_flawd"));
+        let bundles = Bundles::new(folder, program, runtime.library());
         let options = DatasetOptions {
             size: Size::new(96, 128),
             seed: 11,
@@ -181,36 +187,27 @@ pub(crate) fn data() -> &'static Path {
             test_good: TEST_GOOD as u64,
             test_each_defect: TEST_EACH_DEFECT as u64,
         };
-        write_dataset(&folder, &options).expect("it can be written");
-        folder
+        let data = bundles.pictures("data", &format!("{options:?}"), |folder| {
+            write_dataset(folder, &options).expect("it can be written");
+        });
+        (bundles, data)
     })
+}
+
+/// A folder in the layout of MVTec AD; not to be changed.
+pub(crate) fn data() -> &'static Path {
+    made().1.path()
 }
 
 /// A bundle trained on [`data`]; not to be changed.
 pub(crate) fn bundle() -> &'static Path {
-    static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
-    BUNDLE.get_or_init(|| {
-        let folder = fresh_folder("bundle");
-        let backbone = folder.join("filters.onnx");
-        fs::write(&backbone, filter_bank()).expect("it can be written");
-        let bundle = folder.join("tiny");
-        let mut arguments: Vec<PathBuf> = vec!["train".into(), data().into()];
-        let named = [
-            ("--backbone", &backbone),
-            ("--out", &bundle),
-            ("--cache", &folder.join("cache")),
-        ];
-        arguments.extend(
-            named
-                .iter()
-                .flat_map(|(name, path)| [name.into(), path.to_path_buf()]),
-        );
-        let settings = "--feature features_s32 --size 128x128 --epochs 4 --hidden 8 --kernels 3,3 \
-                        --false-reject-rate 0.1";
-        arguments.extend(settings.split_whitespace().map(PathBuf::from));
-        flawd(arguments).succeeded();
-        bundle
-    })
+    static BUNDLE: OnceLock<Trained> = OnceLock::new();
+    let trained = BUNDLE.get_or_init(|| {
+        let (bundles, data) = made();
+        let settings = "--size 128x128 --epochs 4 --hidden 8";
+        bundles.train("bundle", data, &filter_bank(), settings)
+    });
+    trained.path()
 }
 
 /// A copy of [`bundle`] in its own folder.
@@ -224,20 +221,6 @@ pub(crate) fn copy_of_bundle() -> TempDir {
 pub(crate) fn json(path: &Path) -> Value {
     let text = fs::read_to_string(path).expect("it was written");
     serde_json::from_str(&text).expect("it is JSON")
-}
-
-/// A folder of this process; what earlier ones left behind is removed.
-fn fresh_folder(name: &str) -> PathBuf {
-    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
-    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
-        if !Path::new("/proc").join(entry.file_name()).exists() {
-            // Another process may be doing the same at this moment.
-            fs::remove_dir_all(entry.path()).ok();
-        }
-    }
-    let folder = all.join(std::process::id().to_string()).join(name);
-    fs::create_dir_all(&folder).expect("it can be made");
-    folder
 }
 
 /// The arguments of a command line: words and paths.

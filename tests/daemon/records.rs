@@ -230,7 +230,7 @@ fn kill_the_broker(kills: u64, records: u64) {
 
 #[test]
 fn a_broker_that_is_killed_again_and_again_gets_every_record_in_order() {
-    kill_the_broker(3, 1500);
+    kill_the_broker(3, 600);
 }
 
 #[test]
@@ -276,7 +276,14 @@ fn kill_the_daemon(kills: u64) {
 
 #[test]
 fn a_daemon_that_is_killed_again_and_again_owes_no_record_and_gives_no_number_twice() {
-    kill_the_daemon(20);
+    // One of them before the first verdict.
+    kill_the_daemon(8);
+}
+
+#[test]
+#[ignore = "run by cargo xtask endurance"]
+fn a_daemon_that_is_killed_60_times_owes_no_record_and_gives_no_number_twice() {
+    kill_the_daemon(60);
 }
 
 #[test]

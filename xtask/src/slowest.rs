@@ -4,10 +4,12 @@
 //! each test. That report is an unstable option of the test harness, so it is allowed for that
 //! process only: nothing is compiled differently, and nothing is built again.
 
+use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use crate::process::{Step, this_program};
 
@@ -16,6 +18,13 @@ const RUN: &str = "run-tests";
 
 /// Names the folder for the times.
 const TIMES: &str = "XTASK_TIMES";
+
+/// Names the number of tests that run at a time, for the test harness.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// The test program whose tests mostly wait for other processes, so that more of them than there
+/// are cores run at a time.
+const WAITS: &str = "daemon";
 
 /// How many tests are listed.
 const LISTED: usize = 20;
@@ -86,6 +95,10 @@ fn timed(program: &Path, arguments: &[String]) -> io::Result<u8> {
         command.args(["-Zunstable-options", "--report-time"]);
         command.env("RUSTC_BOOTSTRAP", "1");
     }
+    if short(program) == WAITS && env::var_os(THREADS).is_none() {
+        let cores = thread::available_parallelism()?.get();
+        command.env(THREADS, (2 * cores).to_string());
+    }
     let mut child = command.spawn()?;
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut times = String::new();
@@ -98,7 +111,7 @@ fn timed(program: &Path, arguments: &[String]) -> io::Result<u8> {
         line.clear();
     }
     let status = child.wait()?;
-    if let Some(folder) = std::env::var_os(TIMES) {
+    if let Some(folder) = env::var_os(TIMES) {
         fs::write(PathBuf::from(folder).join(child.id().to_string()), times)?;
     }
     Ok(status.code().map_or(1, |code| code as u8))

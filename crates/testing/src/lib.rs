@@ -12,6 +12,10 @@
 #[cfg(feature = "bench")]
 pub mod broker;
 #[cfg(feature = "bench")]
+pub mod bundles;
+#[cfg(feature = "bench")]
+pub mod cache;
+#[cfg(feature = "bench")]
 pub mod files;
 pub mod memory;
 #[cfg(feature = "bench")]

@@ -1,10 +1,15 @@
-//! The published schemas, and the part of a JSON Schema validator that they need.
+//! The published schemas, and the validator that holds payloads to them.
 //!
-//! An unknown keyword is a panic, so that none goes unchecked. A whole validator would take longer
-//! to build than all of this crate.
+//! ```text
+//! payload ──► boon: is it valid? ──► is every field of it described?
+//! ```
+//! Schemas allow fields that they do not know, because subscribers ignore those; a test of what is
+//! sent must not.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::{Map, Value};
 
 /// The published schemas: title of the file and text.
@@ -39,31 +44,107 @@ const PUBLISHED: [(&str, &str); 7] = [
     ),
 ];
 
+/// The keywords that the schemas use. JSON Schema ignores those that it does not know, so a
+/// misspelt one would check nothing.
+const KEYWORDS: [&str; 24] = [
+    "$id",
+    "$ref",
+    "$schema",
+    "additionalProperties",
+    "const",
+    "description",
+    "else",
+    "enum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "if",
+    "items",
+    "maximum",
+    "maxLength",
+    "minimum",
+    "minItems",
+    "minLength",
+    "pattern",
+    "properties",
+    "required",
+    "then",
+    "title",
+    "type",
+];
+
+/// All published schemas, compiled.
+static COMPILED: LazyLock<Compiled> = LazyLock::new(Compiled::new);
+
+struct Compiled {
+    schemas: Schemas,
+    /// Text and place of each, in the order of [`PUBLISHED`].
+    published: Vec<(Value, SchemaIndex)>,
+}
+
+impl Compiled {
+    fn new() -> Self {
+        let mut compiler = Compiler::new();
+        compiler.enable_format_assertions();
+        let texts = PUBLISHED.map(|(name, text)| {
+            let schema: Value = serde_json::from_str(text).expect("a schema is JSON");
+            let id = format!("urn:flawd:schema:{name}:1");
+            assert_eq!(schema["$id"], id.as_str(), "a schema is named as its file");
+            only_known_keywords(&schema);
+            (compiler.add_resource(&id, schema.clone())).expect("an identifier is a URN");
+            (id, schema)
+        });
+        let mut schemas = Schemas::new();
+        let published = texts.map(|(id, text)| {
+            let index = compiler.compile(&id, &mut schemas);
+            (
+                text,
+                index.unwrap_or_else(|error| panic!("{id}: {error:#}")),
+            )
+        });
+        Self {
+            schemas,
+            published: published.into(),
+        }
+    }
+}
+
 /// A published schema.
-pub struct Schema(Value);
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    text: &'static Value,
+    index: SchemaIndex,
+}
 
 impl Schema {
     /// Returns the schema in `docs/schema/<name>.schema.json`.
+    ///
+    /// # Panics
+    /// If there is none, or one of them is not a schema.
     pub fn published(name: &str) -> Self {
-        let (_, text) = (PUBLISHED.iter())
-            .find(|(known, _)| *known == name)
-            .unwrap_or_else(|| panic!("no schema {name}"));
-        let schema: Value = serde_json::from_str(text).expect("the schema is JSON");
-        let id = format!("urn:flawd:schema:{name}:1");
-        assert_eq!(schema["$id"], id.as_str(), "a schema is named as its file");
-        Self(schema)
+        let place = PUBLISHED.iter().position(|(known, _)| *known == name);
+        let place = place.unwrap_or_else(|| panic!("no schema {name}"));
+        let (text, index) = &COMPILED.published[place];
+        Self {
+            text,
+            index: *index,
+        }
     }
 
-    /// Returns the schema with this identifier.
-    fn referenced(id: &Value) -> Value {
+    /// Returns the text of the schema with this identifier.
+    fn referenced(id: &Value) -> &'static Value {
         let name = id.as_str().and_then(|id| id.split(':').nth(3));
-        Self::published(name.expect("a schema of ours")).0
+        Self::published(name.expect("a schema of ours")).text
     }
 
     /// Checks that the payload matches the schema, and has no field that it does not describe.
+    ///
+    /// # Errors
+    /// What does not match, or the first field that is not described.
     pub fn check(&self, payload: &Value) -> Result<(), String> {
-        check(&self.0, payload)?;
-        undescribed(&self.0, payload)
+        let valid = COMPILED.schemas.validate(payload, self.index);
+        valid.map_err(|error| format!("{error:#}"))?;
+        undescribed(self.text, payload)
     }
 }
 
@@ -71,138 +152,22 @@ fn members(schema: &Value) -> &Map<String, Value> {
     schema.as_object().expect("an object")
 }
 
-/// Checks the part of JSON Schema 2020-12 that the published schemas use.
-fn check(schema: &Value, value: &Value) -> Result<(), String> {
-    let keywords = match schema {
-        Value::Bool(true) => return Ok(()),
-        Value::Bool(false) => return Err("not allowed here".to_owned()),
-        other => members(other),
-    };
-    for (keyword, argument) in keywords {
-        let number = || argument.as_f64().expect("a number");
-        let is = |holds: fn(f64, f64) -> bool| value.as_f64().is_some_and(|it| holds(it, number()));
-        let at_least = |length: Option<usize>| length.map(|it| it as f64) >= argument.as_f64();
-        let holds = match keyword.as_str() {
-            "$schema" | "$id" | "title" | "description" | "then" | "else" => true,
-            "format" => match argument.as_str().expect("a string") {
-                "date-time" => {
-                    (value.as_str()).is_none_or(|text| text.parse::<jiff::Timestamp>().is_ok())
-                }
-                "uri-reference" => true,
-                other => panic!("format {other}"),
-            },
-            "$ref" => {
-                check(&Schema::referenced(argument), value)?;
-                true
+/// Checks the keywords of a schema, and of those in it.
+fn only_known_keywords(schema: &Value) {
+    // `true` and `false` are schemas too.
+    for (keyword, argument) in schema.as_object().into_iter().flatten() {
+        assert!(KEYWORDS.contains(&&**keyword), "unknown keyword {keyword}");
+        match keyword.as_str() {
+            "properties" => members(argument).values().for_each(only_known_keywords),
+            "additionalProperties" | "else" | "if" | "items" | "then" => {
+                only_known_keywords(argument);
             }
-            "type" => match argument.as_str().expect("one type") {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "integer" => value.is_u64() || value.is_i64(),
-                "number" => value.is_number(),
-                other => panic!("type {other}"),
-            },
-            "enum" => argument.as_array().expect("a list").contains(value),
-            "const" => argument == value,
-            "minLength" => at_least(value.as_str().map(str::len)),
-            "maxLength" => {
-                let length = value.as_str().map(|it| it.chars().count() as f64);
-                length.is_some_and(|length| length <= number())
-            }
-            "minItems" => at_least(value.as_array().map(Vec::len)),
-            "pattern" => {
-                let text = value.as_str().unwrap_or_default();
-                match argument.as_str().expect("a string") {
-                    "Z$" => text.ends_with('Z'),
-                    RFC_3339 => is_rfc_3339(text),
-                    "^sha256:[0-9a-f]{64}$" => text.strip_prefix("sha256:").is_some_and(|hex| {
-                        hex.len() == 64
-                            && hex
-                                .bytes()
-                                .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
-                    }),
-                    other => panic!("pattern {other}"),
-                }
-            }
-            "minimum" => is(|value, limit| value >= limit),
-            "maximum" => is(|value, limit| value <= limit),
-            "exclusiveMinimum" => is(|value, limit| value > limit),
-            "exclusiveMaximum" => is(|value, limit| value < limit),
-            "required" => (argument.as_array().expect("a list").iter())
-                .all(|name| value.get(name.as_str().expect("a name")).is_some()),
-            "properties" => {
-                for (name, schema) in members(argument) {
-                    if let Some(value) = value.get(name) {
-                        check(schema, value).map_err(|why| format!("{name}: {why}"))?;
-                    }
-                }
-                true
-            }
-            "additionalProperties" => {
-                let known = keywords.get("properties").map(members);
-                // Keywords about objects accept every other value; `type` is a separate keyword.
-                for (name, value) in value.as_object().into_iter().flatten() {
-                    if known.is_none_or(|known| !known.contains_key(name)) {
-                        check(argument, value).map_err(|why| format!("{name}: {why}"))?;
-                    }
-                }
-                true
-            }
-            "items" => {
-                for item in value.as_array().into_iter().flatten() {
-                    check(argument, item)?;
-                }
-                true
-            }
-            "if" => {
-                let branch = if check(argument, value).is_ok() {
-                    "then"
-                } else {
-                    "else"
-                };
-                check(&keywords[branch], value)?;
-                true
-            }
-            other => panic!("keyword {other}"),
-        };
-        if !holds {
-            return Err(format!("{keyword} {argument} does not hold for {value}"));
+            _ => {}
         }
     }
-    Ok(())
 }
 
-/// What RFC 3339 calls a date-time, to the nanosecond.
-const RFC_3339: &str =
-    r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$";
-
-fn is_rfc_3339(text: &str) -> bool {
-    let digits: String = text
-        .chars()
-        .map(|it| {
-            if it.is_ascii_digit() {
-                '0'
-            } else {
-                it.to_ascii_lowercase()
-            }
-        })
-        .collect();
-    let Some(rest) = digits.strip_prefix("0000-00-00t00:00:00") else {
-        return false;
-    };
-    let offset = rest.trim_start_matches(['.', '0']);
-    let fraction = &rest[..rest.len() - offset.len()];
-    let is_fraction = fraction.is_empty()
-        || (fraction.starts_with('.')
-            && fraction.rfind('.') == Some(0)
-            && (2..=10).contains(&fraction.len()));
-    is_fraction && ["z", "+00:00", "-00:00"].contains(&offset)
-}
-
-/// Checks that the schema describes every field. Subscribers ignore what they do not know, so a
-/// validator would let an undescribed field pass.
+/// Checks that the schema describes every field.
 fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {
@@ -235,7 +200,7 @@ fn undescribed(schema: &Value, value: &Value) -> Result<(), String> {
 pub fn described(schema: &Schema) -> BTreeSet<String> {
     fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
         if let Some(id) = schema.get("$ref") {
-            walk(&Schema::referenced(id), path, found);
+            walk(Schema::referenced(id), path, found);
         }
         for (name, schema) in schema.get("properties").map(members).into_iter().flatten() {
             let path = format!("{path}.{name}");
@@ -249,7 +214,7 @@ pub fn described(schema: &Schema) -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    walk(&schema.0, "", &mut found);
+    walk(schema.text, "", &mut found);
     found
 }
 
@@ -262,7 +227,7 @@ pub fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
                 let target = schema.get("$ref").map(Schema::referenced);
                 for (name, value) in fields {
                     let own = schema.get("properties").and_then(|it| it.get(name));
-                    let target = target.as_ref().and_then(|it| it["properties"].get(name));
+                    let target = target.and_then(|it| it["properties"].get(name));
                     match own.or(target) {
                         Some(schema) => {
                             let path = format!("{path}.{name}");
@@ -282,6 +247,40 @@ pub fn present(schema: &Schema, payload: &Value) -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    walk(&schema.0, payload, "", &mut found);
+    walk(schema.text, payload, "", &mut found);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_schema_forbids_and_what_it_does_not_know_are_refused() {
+        let schema = Schema::published("trigger");
+        assert_eq!(schema.check(&json!({ "part_id": "a" })), Ok(()));
+        for payload in [
+            json!({ "part_id": 11 }),
+            json!({ "batch": 3 }),
+            json!({ "sent_at": "2026-02-30T12:00:00Z" }),
+            json!({ "sent_at": "2026-02-28 12:00:00Z" }),
+        ] {
+            assert!(schema.check(&payload).is_err(), "{payload}");
+        }
+        let beat = json!({ "seq": 1, "age_ms": 0.5 });
+        let mut heartbeat = json!({ "cameras": { "top": beat }, "time": "2026-03-01T12:00:00Z" });
+        let schema = Schema::published("heartbeat");
+        assert_eq!(schema.check(&heartbeat), Ok(()));
+        heartbeat["cameras"]["top"]["mood"] = "good".into();
+        let problem = schema.check(&heartbeat).unwrap_err();
+        assert!(problem.contains("mood is not described"), "{problem}");
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown keyword minLenght")]
+    fn a_misspelt_keyword_is_found() {
+        only_known_keywords(&json!({ "properties": { "a": { "minLenght": 1 } } }));
+    }
 }
