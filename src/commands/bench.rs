@@ -1,16 +1,17 @@
 //! `flawd bench`: measures throughput and per-stage latency.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use flawd_core::image::Size;
+use flawd_core::percentiles::Percentiles;
 use flawd_onnx::Provider;
 
 use super::failure::{Failure, Outcome};
-use crate::line::benchmark::{self, BenchmarkError, Measurement, Options, Percentiles};
+use super::output::OutputFile;
+use crate::line::benchmark::{self, BenchmarkError, Measurement, Options};
 use crate::line::config::{Camera, Config, Document, Inference, Station, Synthetic};
 use crate::line::daemon::{Daemon, DaemonError};
 
@@ -66,6 +67,7 @@ const PICTURE: Size = Size::new(480, 640);
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: BenchArgs) -> Outcome {
+    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
     let state = tempfile::tempdir().context("cannot make a folder for the measurement")?;
     let daemon = match (&args.config, &args.bundle) {
         (Some(config), _) => Daemon::prepare(config),
@@ -90,9 +92,8 @@ pub fn run(args: BenchArgs) -> Outcome {
         other => Failure::from(other),
     })?;
     print(&measurement);
-    if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&measurement)?;
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(json) = json {
+        json.write_json(&measurement)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use flawd_core::calibration::Calibration;
 use flawd_core::event::VerdictData;
+use flawd_core::percentiles::Percentiles;
 use flawd_core::verdict::Verdict;
 
 use crate::synthetic::{DefectKind, SyntheticLine};
@@ -177,12 +178,8 @@ impl Tally {
             };
             (kind, count)
         });
-        let mut latencies: Vec<f64> = self
-            .sightings
-            .iter()
-            .map(|sighting| sighting.latency_ms)
-            .collect();
-        latencies.sort_by(f64::total_cmp);
+        let latencies = self.sightings.iter().map(|sighting| sighting.latency_ms);
+        let latency = Percentiles::of(latencies.collect());
         DemoSummary {
             parts: self.parts,
             verdicts: self.sightings.len() as u64,
@@ -202,8 +199,8 @@ impl Tally {
             defects: defects.to_vec(),
             good: self.sightings.iter().filter(good).count() as u64,
             false_rejects: decided(Verdict::Ng).filter(good).count() as u64,
-            latency_p50: quantile(&latencies, 0.5),
-            latency_p99: quantile(&latencies, 0.99),
+            latency_p50: latency.p50,
+            latency_p99: latency.p99,
         }
     }
 }
@@ -314,13 +311,6 @@ impl fmt::Display for DemoSummary {
         writeln!(f, "  latency p50        {:>6.1} ms", self.latency_p50)?;
         write!(f, "  latency p99        {:>6.1} ms", self.latency_p99)
     }
-}
-
-/// Returns the smallest value that at least this share of the sorted values does not exceed; 0 if
-/// there are none.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let rank = (sorted.len() as f64 * share).ceil().max(1.0) as usize;
-    sorted.get(rank - 1).copied().unwrap_or(0.0)
 }
 
 fn first_few(indices: &[u64]) -> String {

@@ -17,6 +17,7 @@ pub mod interrupted;
 pub mod manifest;
 pub mod normalisation;
 pub mod outliers;
+pub mod percentiles;
 pub mod permutation;
 pub mod preprocess;
 pub mod quality;

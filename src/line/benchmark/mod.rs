@@ -15,6 +15,7 @@ use std::{fs, io};
 use flawd_core::depth::Depth;
 use flawd_core::event::{LatencyMs, ModelData};
 use flawd_core::image::RgbImage;
+use flawd_core::percentiles::Percentiles;
 use flawd_core::preprocess::{PreprocessError, Preprocessor};
 use flawd_onnx::{Model, ModelError};
 use serde::Serialize;
@@ -89,15 +90,6 @@ pub struct Latencies {
     pub infer: Percentiles,
     /// From taking a picture to its verdict.
     pub total: Percentiles,
-}
-
-/// Half of all values, and 99 in 100, are no larger.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Percentiles {
-    /// The median.
-    pub p50: f64,
-    /// The 99th percentile.
-    pub p99: f64,
 }
 
 /// Resident memory in KiB.
@@ -296,21 +288,6 @@ impl Latencies {
     }
 }
 
-impl Percentiles {
-    /// Computes percentiles by nearest rank; 0 for an empty list.
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let rank = |percent: usize| {
-            let rank = (values.len() * percent).div_ceil(100).max(1);
-            values.get(rank - 1).copied().unwrap_or_default()
-        };
-        Self {
-            p50: rank(50),
-            p99: rank(99),
-        }
-    }
-}
-
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     Percentiles::of(values.collect()).p50
 }
@@ -329,22 +306,6 @@ fn resident() -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_occurred() {
-        let values = (1..=200).rev().map(f64::from).collect();
-        assert_eq!(
-            Percentiles::of(values),
-            Percentiles {
-                p50: 100.0,
-                p99: 198.0
-            }
-        );
-        assert_eq!(
-            Percentiles::of(vec![7.0]),
-            Percentiles { p50: 7.0, p99: 7.0 }
-        );
-    }
 
     #[test]
     fn the_rounds_share_all_frames() {
