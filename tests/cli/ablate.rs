@@ -9,19 +9,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Running, bundle, data, flawd, json};
+use crate::fixture::{Running, backbone, data, flawd, json};
 
 /// An ablation of tiny flows; `more` are flags with their values.
 fn ablation(data: &Path, cache: &Path, more: &str) -> Vec<OsString> {
-    let mut all: Vec<OsString> = arguments![
-        "ablate",
-        data,
-        "--backbone",
-        bundle().with_file_name("filters.onnx"),
-        "--cache",
-        cache,
-    ]
-    .into();
+    let mut all: Vec<OsString> =
+        arguments!["ablate", data, "--backbone", backbone(), "--cache", cache,].into();
     let settings = "--feature features_s32 --size 128x128 --epochs 1 --hidden 4 --kernels 3,3";
     let words = settings.split_whitespace().chain(more.split_whitespace());
     all.extend(words.map(OsString::from));

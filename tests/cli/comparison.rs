@@ -16,12 +16,7 @@ use flawd_testing::files::copy_folder;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{bundle, data, flawd, json};
-
-/// The backbone of the common bundle.
-fn backbone() -> PathBuf {
-    bundle().with_file_name("filters.onnx")
-}
+use crate::fixture::{backbone, bundle, data, flawd, json};
 
 /// `flawd evaluate` with what a comparison takes.
 fn compared(data: PathBuf, backbone: PathBuf, cache: PathBuf, methods: &str) -> Vec<OsString> {

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
@@ -201,13 +201,21 @@ pub(crate) fn data() -> &'static Path {
 
 /// A bundle trained on [`data`]; not to be changed.
 pub(crate) fn bundle() -> &'static Path {
+    trained().path()
+}
+
+/// The backbone that [`bundle`] was trained with; not to be changed.
+pub(crate) fn backbone() -> PathBuf {
+    trained().backbone()
+}
+
+fn trained() -> &'static Trained {
     static BUNDLE: OnceLock<Trained> = OnceLock::new();
-    let trained = BUNDLE.get_or_init(|| {
+    BUNDLE.get_or_init(|| {
         let (bundles, data) = made();
         let settings = "--size 128x128 --epochs 4 --hidden 8";
         bundles.train("bundle", data, &filter_bank(), settings)
-    });
-    trained.path()
+    })
 }
 
 /// A copy of [`bundle`] in its own folder.

@@ -20,10 +20,10 @@ fn measured(command: &mut std::process::Command) -> Value {
 fn every_step_is_measured_and_memory_does_not_grow_with_the_frames() {
     let mut command = flawd();
     command
-        .args(["bench", "--frames", "600", "--bundle"])
+        .args(["bench", "--frames", "300", "--bundle"])
         .arg(bundle::path());
     let measurement = measured(&mut command);
-    assert_eq!(measurement["frames"], 600);
+    assert_eq!(measurement["frames"], 300);
     for step in ["capture", "queue", "preprocess", "infer", "total"] {
         let latency = &measurement["latency_ms"][step];
         let (p50, p99) = (
@@ -35,10 +35,10 @@ fn every_step_is_measured_and_memory_does_not_grow_with_the_frames() {
     let (pipeline, session) = (&measurement["pipeline_fps"], &measurement["session_fps"]);
     assert!(pipeline.as_f64().unwrap() > 0.0 && session.as_f64().unwrap() > 0.0);
     assert!(measurement["ratio"].as_f64().unwrap() > 0.0);
-    // 300 frames of 480x640 are 260 MiB: one kept in ten would show.
+    // 150 frames of 480x640 are 132 MiB: one kept in ten would show.
     let resident = |moment: &str| measurement["resident_kib"][moment].as_u64().unwrap();
     let (middle, end) = (resident("middle"), resident("end"));
-    assert!(end < middle + middle / 5, "from {middle} to {end} KiB");
+    assert!(end < middle + middle / 8, "from {middle} to {end} KiB");
 }
 
 /// Nearly black ones, which a line would not give to the model.

@@ -191,15 +191,18 @@ fn kill_the_broker(kills: u64, records: u64) {
         messages.extend(subscriber.until("a record after the outage", |message| {
             seq(message, "record") >= Some(goal) && time(&message.payload["captured_at"]) > back
         }));
+        let lost = "Connection to the broker lost";
+        let losses = daemon.seen().matches(lost).count();
         if kill % 2 == 1 {
             // What is published to a broker that stalls is never acknowledged.
             broker.freeze();
             wait_for_verdicts(&daemon, 20);
         }
         broker.kill();
-        daemon.wait_for_line("the loss", |line| {
-            line.contains("Connection to the broker lost")
-        });
+        // On a slow machine the verdicts take so long that the daemon has given the broker up.
+        if daemon.seen().matches(lost).count() == losses {
+            daemon.wait_for_line("the loss", |line| line.contains(lost));
+        }
         let seen = daemon.seen();
         outages.push(Outage {
             connections: seen.matches("Connected to the broker").count(),
@@ -333,16 +336,20 @@ fn a_record_is_historical_when_it_is_older_than_expiry_or_than_this_start() {
     broker.stop();
     let station = line(&broker, "expiry = \"1s\"\n");
     let mut daemon = station.run();
-    // Two seconds of them at least, at 250 a second.
-    wait_for_verdicts(&daemon, 500);
+    let second = SignedDuration::from_secs(1);
+    wait_for_verdicts(&daemon, 1);
+    let two_seconds_on = Timestamp::now() + second * 2;
+    daemon.wait_for_line("the verdicts of two seconds", |line| {
+        is_verdict_after(line, two_seconds_on)
+    });
     let returned = Timestamp::now();
     broker.start_again();
     let is_old = |message: &Message| message.payload["historical"] == true;
     let is_young = |message: &Message| message.kind() == "record" && !is_old(message);
     let mut messages = subscriber.until("records that are not old", is_young);
-    messages.extend(subscriber.until("later ones", |it| seq(it, "record") >= Some(600)));
+    let young = seq(messages.last().unwrap(), "record").unwrap();
+    messages.extend(subscriber.until("later ones", |it| seq(it, "record") >= Some(young + 50)));
     // When a record left is only known to lie between the broker's return and its arrival here.
-    let second = SignedDuration::from_secs(1);
     let mut expired = 0;
     for record in messages.iter().filter(|it| it.kind() == "record") {
         let captured = time(&record.payload["captured_at"]);
@@ -353,7 +360,7 @@ fn a_record_is_historical_when_it_is_older_than_expiry_or_than_this_start() {
         }
         expired += u32::from(captured + second < returned);
     }
-    assert!(expired > 100, "{expired}");
+    assert!(expired > 0, "none had expired");
 
     // The same line, on which nothing gets old: what an earlier start left is old nevertheless.
     broker.freeze();
@@ -556,7 +563,8 @@ fn on_a_full_disk_inspection_goes_on_and_what_is_dropped_is_counted_and_said_onc
         unsaid.retain(|words| !line.contains(words));
         unsaid.is_empty()
     });
-    wait_for_verdicts(&daemon, 700);
+    // At least one more segment.
+    wait_for_verdicts(&daemon, 400);
 
     broker.start_again();
     let now = Timestamp::now();

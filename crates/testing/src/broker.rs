@@ -248,11 +248,18 @@ fn received(text: &str) -> Timestamp {
     format!("{time}Z").parse().unwrap()
 }
 
-/// Returns a port that nothing listens on. Another process could take it first; then the broker does not
-/// start and reports it.
+/// Returns a port that nothing listens on, and that the kernel gives to no other process which asks
+/// for any port in the next minute.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    let address = listener.local_addr().unwrap();
+    // The end of a connection that is closed first keeps its port in the state TIME_WAIT, from
+    // which only a listener that names it may take it, as brokers and `TcpListener` do.
+    let client = TcpStream::connect(address).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    drop(accepted);
+    drop(client);
+    address.port()
 }
 
 /// Debian installs the broker in a folder that is only in root's path.

@@ -12,6 +12,12 @@ use crate::cache::{Cache, Kept};
 /// The name of each bundle.
 const NAME: &str = "tiny";
 
+/// The file beside it.
+const BACKBONE: &str = "filters.onnx";
+
+/// The arguments with which all of them are trained.
+const SETTINGS: &str = "--feature features_s32 --kernels 3,3 --false-reject-rate 0.1";
+
 /// What trains bundles, and where they are kept.
 #[derive(Debug)]
 pub struct Bundles {
@@ -53,20 +59,20 @@ impl Bundles {
     /// # Panics
     /// If the training fails, or as [`Cache::folder`] does.
     pub fn train(&self, name: &str, pictures: &Kept, backbone: &[u8], settings: &str) -> Trained {
-        let contents = pictures.contents();
-        let made_of = [contents.as_bytes(), backbone, settings.as_bytes()];
+        let all = [NAME, BACKBONE, pictures.contents(), SETTINGS, settings];
+        let mut made_of = all.map(str::as_bytes).to_vec();
+        made_of.push(backbone);
         let kept = self.cache.folder(name, &made_of, |folder| {
             let features = TempDir::new().unwrap();
-            let filters = features.path().join("filters.onnx");
+            let filters = folder.join(BACKBONE);
             fs::write(&filters, backbone).unwrap();
             let mut command = Command::new(&self.program);
             command.arg("train").arg(pictures.path());
             command.arg("--backbone").arg(&filters);
             command.arg("--out").arg(folder.join(NAME));
-            command.arg("--cache").arg(features.path().join("cache"));
-            command.args(["--feature", "features_s32", "--kernels", "3,3"]);
-            command.args(["--false-reject-rate", "0.1"]);
-            command.args(settings.split_whitespace());
+            command.arg("--cache").arg(features.path());
+            let settings = [SETTINGS, settings].into_iter();
+            command.args(settings.flat_map(str::split_whitespace));
             let output = command.output().unwrap();
             let complaint = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{command:?}: {complaint}");
@@ -82,5 +88,10 @@ impl Trained {
     /// Returns the bundle's folder.
     pub fn path(&self) -> &Path {
         &self.folder
+    }
+
+    /// Returns the file with the backbone that it was trained with.
+    pub fn backbone(&self) -> PathBuf {
+        self.folder.with_file_name(BACKBONE)
     }
 }
