@@ -2,14 +2,22 @@
 //!
 //! The decoder allocates memory for all values that a directory announces, up to 256 MiB for each
 //! entry, before it looks for them. So they are counted first, which takes no memory.
+//!
+//! Both must read the same entries. In a BigTIFF, the decoder passes over 12 of the 20 bytes of an
+//! entry of unknown type (`tiff` 0.11.3, `read_entry`), and takes what follows for other entries,
+//! so such a file is refused.
 
-use super::MOST_PAGES;
+use super::{MOST_PAGES, Problem};
 
-/// Looks at every directory that is looked at later; returns `false` if one of them claims more
-/// values than the file has bytes for. A directory that cannot be found is left to the decoder.
-pub(super) fn values_fit(bytes: &[u8]) -> bool {
+/// Looks at every directory that is looked at later. A directory that cannot be found, or that ends
+/// beyond the file, is left to the decoder.
+///
+/// # Errors
+/// [`Problem`] if a directory claims more values than the file has bytes for, or the decoder would
+/// misread it.
+pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
     let Some(form) = Form::of(bytes) else {
-        return true;
+        return Ok(());
     };
     let mut at = form.number(bytes, form.width, form.width);
     // The first picture is read one more time than the others.
@@ -17,15 +25,9 @@ pub(super) fn values_fit(bytes: &[u8]) -> bool {
         let Some(start) = at.and_then(|at| usize::try_from(at).ok()) else {
             break;
         };
-        let Some((fits, next)) = form.directory(bytes, start) else {
-            break;
-        };
-        if !fits {
-            return false;
-        }
-        at = next.filter(|&next| next > 0);
+        at = form.directory(bytes, start)?.filter(|&next| next > 0);
     }
-    true
+    Ok(())
 }
 
 /// The encoding of numbers.
@@ -59,30 +61,49 @@ impl Form {
         })
     }
 
-    /// Returns whether the values of the directory at `start` fit into the file, and where the next
-    /// one is; `None` if it ends beyond the file.
-    fn directory(self, bytes: &[u8], start: usize) -> Option<(bool, Option<u64>)> {
-        let count_width = if self.width == 4 { 2 } else { 8 };
-        let count = self.number(bytes, start, count_width)?;
+    fn is_big(self) -> bool {
+        self.width == 8
+    }
+
+    /// Checks the directory at `start`; returns where the next one is, or `None` if this one ends
+    /// beyond the file.
+    fn directory(self, bytes: &[u8], start: usize) -> Result<Option<u64>, Problem> {
+        let count_width = if self.is_big() { 8 } else { 2 };
+        let Some(count) = self.number(bytes, start, count_width) else {
+            return Ok(None);
+        };
         let mut at = start + count_width;
-        let mut fits = true;
         for _ in 0..count {
-            let kind = self.number(bytes, at + 2, 2)?;
-            let values = self.number(bytes, at + 4, self.width)?;
-            fits &= values.saturating_mul(size_of(kind)) <= bytes.len() as u64;
+            let Some(kind) = self.number(bytes, at + 2, 2) else {
+                return Ok(None);
+            };
+            if self.is_big() && size_of(kind).is_none() {
+                return Err(Problem::Unsupported(format!(
+                    "a BigTIFF with a value of the unknown type {kind}: save it as a TIFF without \
+                     that value"
+                )));
+            }
+            let Some(values) = self.number(bytes, at + 4, self.width) else {
+                return Ok(None);
+            };
+            if values.saturating_mul(size_of(kind).unwrap_or(1)) > bytes.len() as u64 {
+                let reason = "a directory says that it has more values than the file has bytes for";
+                return Err(Problem::Damaged(reason.to_owned()));
+            }
             at += 4 + 2 * self.width;
         }
-        Some((fits, self.number(bytes, at, self.width)))
+        Ok(self.number(bytes, at, self.width))
     }
 }
 
-/// Returns the bytes of a value of this type: TIFF 6.0, section 2, and BigTIFF.
-fn size_of(kind: u64) -> u64 {
+/// Returns the bytes of a value of this type, if it is known: TIFF 6.0, section 2, and BigTIFF.
+fn size_of(kind: u64) -> Option<u64> {
     match kind {
-        3 | 8 => 2,
-        4 | 9 | 11 | 13 => 4,
-        5 | 10 | 12 | 16..=18 => 8,
-        _ => 1,
+        1 | 2 | 6 | 7 => Some(1),
+        3 | 8 => Some(2),
+        4 | 9 | 11 | 13 => Some(4),
+        5 | 10 | 12 | 16..=18 => Some(8),
+        _ => None,
     }
 }
 
@@ -123,10 +144,39 @@ mod tests {
             let form = Form { is_little, width };
             for (kind, size) in [(1, 1), (3, 2), (4, 4), (5, 8), (16, 8)] {
                 let length = file(form, kind, 0).len() as u64;
-                assert!(values_fit(&file(form, kind, length / size)));
-                assert!(!values_fit(&file(form, kind, length / size + 1)));
-                assert!(!values_fit(&file(form, kind, u64::MAX)));
+                check(&file(form, kind, length / size)).unwrap();
+                for values in [length / size + 1, u64::MAX] {
+                    let refused = check(&file(form, kind, values));
+                    assert!(matches!(refused, Err(Problem::Damaged(_))), "{refused:?}");
+                }
             }
+        }
+    }
+
+    /// The decoder finds an entry of five million values behind the first 12 bytes of this one.
+    #[test]
+    fn no_value_hides_behind_an_entry_of_unknown_type() {
+        for is_little in [true, false] {
+            let big = file(
+                Form {
+                    is_little,
+                    width: 8,
+                },
+                99,
+                0,
+            );
+            for length in 28..=big.len() {
+                let refused = check(&big[..length]);
+                assert!(
+                    matches!(refused, Err(Problem::Unsupported(_))),
+                    "{refused:?}"
+                );
+            }
+            let classic = Form {
+                is_little,
+                width: 4,
+            };
+            check(&file(classic, 99, 0)).unwrap();
         }
     }
 
@@ -141,11 +191,11 @@ mod tests {
             1,
         );
         for length in 0..whole.len() {
-            assert!(values_fit(&whole[..length]));
+            check(&whole[..length]).unwrap();
         }
         let mut circle = whole;
         let end = circle.len() - 4;
         circle[end..].copy_from_slice(&8_u32.to_le_bytes());
-        assert!(values_fit(&circle));
+        check(&circle).unwrap();
     }
 }

@@ -25,10 +25,7 @@ const IS_REDUCED: u32 = 1;
 /// # Errors
 /// [`Problem`] if the first picture is not the main one, or not of a kind that can be read.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
-    if !directory::values_fit(bytes) {
-        let reason = "a directory says that it has more values than the file has bytes for";
-        return Err(Problem::Damaged(reason.to_owned()));
-    }
+    directory::check(bytes)?;
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(damaged)?;
     let (first, is_reduced) = page(&mut decoder).map_err(damaged)?;
     if let Some(what) = unreadable(&mut decoder) {
