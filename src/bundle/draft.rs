@@ -110,9 +110,7 @@ impl Draft {
         let place = || -> io::Result<()> {
             flawd_files::sync_folder(folder)?;
             replace(&self.target, folder)?;
-            self.target
-                .parent()
-                .map_or(Ok(()), flawd_files::sync_folder)
+            flawd_files::sync_parent(&self.target)
         };
         place().map_err(not_writable(&self.target))?;
         Bundle::open(&self.target)

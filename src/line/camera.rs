@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Index, IndexMut};
 /// The number of a camera: its place in the configuration, from 0.
 ///
 /// Cameras are neither added nor removed while a daemon runs, so it stays the same until the next
-/// start. Names are for people and topics; this is for lookups.
+/// start. Messages and topics have its name; this is for lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraIndex(pub usize);
 

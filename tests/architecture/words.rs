@@ -9,12 +9,14 @@ use syn::{Ident, Item};
 use crate::{code, texts};
 
 /// Phrases that are wrong wherever they stand. Those whose right use depends on the sentence, such
-/// as "by itself", are left to the reader.
+/// as "any more", are left to the reader.
 const IDIOMS: &[&str] = &[
     "nobody",
     "somebody",
     "whoever",
     "anew",
+    "by itself",
+    "for people",
     "farewell",
     "who has asked",
     "what came of",

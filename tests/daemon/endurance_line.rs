@@ -74,7 +74,7 @@ fn holdings_do_not_grow(early: u64, parts: u64) {
 #[test]
 fn memory_descriptors_and_threads_do_not_grow_with_the_parts() {
     // One picture of 27 KiB kept in five would show; `cargo xtask endurance` finds what is smaller.
-    holdings_do_not_grow(500, 1_250);
+    holdings_do_not_grow(1_000, 2_500);
 }
 
 #[test]

@@ -336,20 +336,16 @@ fn a_record_is_historical_when_it_is_older_than_expiry_or_than_this_start() {
     broker.stop();
     let station = line(&broker, "expiry = \"1s\"\n");
     let mut daemon = station.run();
-    let second = SignedDuration::from_secs(1);
-    wait_for_verdicts(&daemon, 1);
-    let two_seconds_on = Timestamp::now() + second * 2;
-    daemon.wait_for_line("the verdicts of two seconds", |line| {
-        is_verdict_after(line, two_seconds_on)
-    });
+    // Two seconds of them at least, at 250 a second.
+    wait_for_verdicts(&daemon, 500);
     let returned = Timestamp::now();
     broker.start_again();
     let is_old = |message: &Message| message.payload["historical"] == true;
     let is_young = |message: &Message| message.kind() == "record" && !is_old(message);
     let mut messages = subscriber.until("records that are not old", is_young);
-    let young = seq(messages.last().unwrap(), "record").unwrap();
-    messages.extend(subscriber.until("later ones", |it| seq(it, "record") >= Some(young + 50)));
+    messages.extend(subscriber.until("later ones", |it| seq(it, "record") >= Some(600)));
     // When a record left is only known to lie between the broker's return and its arrival here.
+    let second = SignedDuration::from_secs(1);
     let mut expired = 0;
     for record in messages.iter().filter(|it| it.kind() == "record") {
         let captured = time(&record.payload["captured_at"]);
@@ -360,7 +356,7 @@ fn a_record_is_historical_when_it_is_older_than_expiry_or_than_this_start() {
         }
         expired += u32::from(captured + second < returned);
     }
-    assert!(expired > 0, "none had expired");
+    assert!(expired > 100, "{expired}");
 
     // The same line, on which nothing gets old: what an earlier start left is old nevertheless.
     broker.freeze();
@@ -563,8 +559,7 @@ fn on_a_full_disk_inspection_goes_on_and_what_is_dropped_is_counted_and_said_onc
         unsaid.retain(|words| !line.contains(words));
         unsaid.is_empty()
     });
-    // At least one more segment.
-    wait_for_verdicts(&daemon, 400);
+    wait_for_verdicts(&daemon, 700);
 
     broker.start_again();
     let now = Timestamp::now();

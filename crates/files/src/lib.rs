@@ -60,7 +60,7 @@ impl WholeFile {
     pub fn finish(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path)?;
-        sync_folder(folder_of(&self.path))
+        sync_parent(&self.path)
     }
 }
 
@@ -100,6 +100,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// If the folder cannot be opened, or the disk reports an error.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes the name `path` as durable as the file, or its absence: syncs the folder that it is in.
+///
+/// # Errors
+/// As [`sync_folder`].
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_folder(folder_of(path))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -25,8 +25,8 @@ const LONGEST: usize = 320;
 /// JPEG quality of the pictures.
 const QUALITY: u8 = 82;
 
-/// Colour of an outline: a blue that differs from the overlay's yellow and red, also for people
-/// with red-green colour blindness.
+/// Colour of an outline: a blue that differs from the overlay's yellow and red, also to the
+/// red-green colour-blind.
 const OUTLINE: [u8; CHANNELS] = [0, 114, 255];
 
 /// Why a picture cannot be kept.

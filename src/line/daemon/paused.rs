@@ -45,7 +45,7 @@ impl PausedFile {
             return flawd_files::write(&self.0, text.as_bytes());
         }
         match fs::remove_file(&self.0) {
-            Ok(()) => self.0.parent().map_or(Ok(()), flawd_files::sync_folder),
+            Ok(()) => flawd_files::sync_parent(&self.0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use flawd_files::sync_folder;
+use flawd_files::sync_parent;
 
 use super::name;
 
@@ -75,7 +75,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
         file.sync_all()?;
         fs::rename(&draft, path)?;
         // The name must be on the disk as well, or a power cut removes the file.
-        sync_folder(folder)?;
+        sync_parent(path)?;
         file.metadata()?.modified()
     };
     write().inspect_err(|_| {
@@ -94,5 +94,5 @@ fn make_folders(folder: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    folder.parent().map_or(Ok(()), sync_folder)
+    sync_parent(folder)
 }

@@ -93,7 +93,7 @@ fn what_can_be_promised(n: usize) -> String {
     }
 }
 
-/// Formats a rate for people: with three digits if it has more, rounded up, so that a promise of it
+/// Formats a rate for messages: with three digits if it has more, rounded up, so that a promise of it
 /// holds and it can be asked for.
 pub fn shown(rate: f64) -> String {
     const DIGITS: i32 = 3;

@@ -248,7 +248,7 @@ pub(crate) fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("lists", program(&[&b"]".repeat(100_000)])),
         ("dictionaries", program(&[&b"}".repeat(100_000)])),
         (
-            "a memo of nothing, by itself",
+            "a memo of nothing alone",
             program(&[b"N", &b"\x94".repeat(100_000)]),
         ),
         ("marks", program(&[&b"(".repeat(100_000)])),

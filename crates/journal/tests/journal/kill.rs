@@ -105,7 +105,7 @@ fn what_a_killed_process_had_committed_is_there_and_no_number_comes_twice() {
         }
         assert!(
             said > lines,
-            "it ended by itself: {}",
+            "it ended on its own: {}",
             child.wait().unwrap()
         );
         child.wait().unwrap();

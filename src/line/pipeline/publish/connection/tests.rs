@@ -1,10 +1,11 @@
 //! Against a real mosquitto and, for what mosquitto cannot be made to send, against a broker that
 //! follows a script byte by byte.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
+
+use flawd_testing::broker::Broker;
 
 use super::*;
 use crate::line::config::MqttVersion;
@@ -646,61 +647,19 @@ fn a_client_that_only_listens_probes_all_the_same_and_stays() {
     broker.join().unwrap();
 }
 
-/// A mosquitto that accepts every client.
-struct Mosquitto {
-    process: Child,
-    port: u16,
-}
-
-impl Mosquitto {
-    fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        // Debian installs it in a folder that is only in root's `PATH`.
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut process = Command::new("mosquitto")
-            .env("PATH", format!("{path}:/usr/sbin"))
-            .args(["-v", "-p", &port.to_string()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mosquitto is installed; `cargo xtask test` installs it");
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let running = lines.any(|line| line.unwrap().ends_with(" running"));
-        assert!(running, "it ended");
-        // It must not stall because its output is not read.
-        thread::spawn(move || lines.for_each(drop));
-        Self { process, port }
-    }
-
-    /// Publishes with mosquitto's own client.
-    fn publish(&self, payload: &str, options: &[&str]) {
-        let status = Command::new("mosquitto_pub")
-            .args(["-V", "5", "-q", "1", "-t", "flawd/press/top/trigger"])
-            .args(["-p", &self.port.to_string(), "-m", payload])
-            .args(options)
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
+/// The topic of the messages that a real broker is given.
+const TRIGGER: &str = "flawd/press/top/trigger";
 
 #[test]
 fn with_a_real_broker_version_5_hears_nothing_old_and_is_told_where_to_answer() {
-    let broker = Mosquitto::start();
-    broker.publish("old", &["-r"]);
+    let broker = Broker::start();
+    broker.publish(TRIGGER, "old", &["-r"]);
     client(async {
         let mut connection = connected(&settings(MqttVersion::V5, broker.port)).await;
         let refused = refused_topics(&mut connection, &["flawd/press/+/trigger"]).await;
         assert_eq!(refused, "");
         broker.publish(
+            TRIGGER,
             "new",
             &["-D", "publish", "response-topic", "plc/1"]
                 .iter()
@@ -709,7 +668,7 @@ fn with_a_real_broker_version_5_hears_nothing_old_and_is_told_where_to_answer() 
                 .collect::<Vec<_>>(),
         );
         let incoming = received(&mut connection).await;
-        assert_eq!(incoming.topic, "flawd/press/top/trigger");
+        assert_eq!(incoming.topic, TRIGGER);
         assert_eq!(incoming.payload, b"new");
         assert!(!incoming.retained);
         let reply = Reply {
@@ -717,7 +676,7 @@ fn with_a_real_broker_version_5_hears_nothing_old_and_is_told_where_to_answer() 
             correlation: Some(b"a7".to_vec()),
         };
         assert_eq!(incoming.reply, Some(reply));
-        broker.publish("kept", &["-r"]);
+        broker.publish(TRIGGER, "kept", &["-r"]);
         let incoming = received(&mut connection).await;
         assert_eq!(
             (&*incoming.payload, incoming.retained),
@@ -728,8 +687,8 @@ fn with_a_real_broker_version_5_hears_nothing_old_and_is_told_where_to_answer() 
 
 #[test]
 fn with_a_real_broker_version_3_is_told_what_is_old() {
-    let broker = Mosquitto::start();
-    broker.publish("old", &["-r"]);
+    let broker = Broker::start();
+    broker.publish(TRIGGER, "old", &["-r"]);
     client(async {
         let mut connection = connected(&settings(MqttVersion::V3, broker.port)).await;
         // The answer may come before or after the retained messages.
@@ -737,7 +696,7 @@ fn with_a_real_broker_version_3_is_told_what_is_old() {
         connection.subscribe(&[topic]).unwrap();
         let incoming = received(&mut connection).await;
         assert_eq!((&*incoming.payload, incoming.retained), (&b"old"[..], true));
-        broker.publish("new", &[]);
+        broker.publish(TRIGGER, "new", &[]);
         let incoming = received(&mut connection).await;
         assert_eq!(
             (&*incoming.payload, incoming.retained),
