@@ -1,16 +1,15 @@
 //! Writes a bundle so that it appears whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
 use flawd_core::manifest::{GoldenRecord, Manifest};
+use flawd_files::DraftFolder;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::golden::{self, GoldenInput};
 use super::{Bundle, BundleError, GOLDEN, MANIFEST, MODEL, TRAINING_FILES, not_writable};
@@ -21,7 +20,7 @@ use crate::files::digest::sha256;
 #[derive(Debug)]
 pub struct Draft {
     target: PathBuf,
-    folder: TempDir,
+    folder: DraftFolder,
     model: Option<Digest>,
     training_files: Option<Digest>,
 }
@@ -40,12 +39,8 @@ impl Draft {
         let failed = not_writable(target);
         let target = std::path::absolute(target).map_err(&failed)?;
         let parent = target.parent().unwrap_or(&target);
-        fs::create_dir_all(parent).map_err(&failed)?;
-        let folder = tempfile::Builder::new()
-            .prefix(".flawd-bundle-")
-            .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent)
-            .map_err(&failed)?;
+        flawd_files::remove_abandoned(parent);
+        let folder = DraftFolder::create_in(parent).map_err(&failed)?;
         Ok(Self {
             target,
             folder,
@@ -166,6 +161,8 @@ fn is_taken(target: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     #[test]

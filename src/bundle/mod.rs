@@ -371,6 +371,7 @@ impl Bundle {
         let path = self.folder.join(MANIFEST);
         let failed = not_writable(&self.folder);
         let text = manifest.to_string();
+        flawd_files::remove_abandoned(&self.folder);
         flawd_files::write(&path, text.as_bytes()).map_err(failed)?;
         self.digest = sha256(text.as_bytes());
         self.manifest = manifest;

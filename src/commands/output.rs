@@ -45,6 +45,7 @@ fn cannot_write(path: &Path) -> String {
 
 /// Creates the folder for heatmaps, before the work.
 pub(crate) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
+    flawd_files::remove_abandoned(out);
     fs::create_dir_all(out).with_context(|| {
         format!(
             "cannot make the folder {} for heatmaps; name another with --out",

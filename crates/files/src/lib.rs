@@ -4,14 +4,20 @@
 //! ```text
 //! create ─► a hidden file beside the place ─► write ─► finish: on the disk ─► renamed into the place
 //! ```
-//! Dropping an unfinished file leaves what was in its place, and nothing else.
+//! Dropping an unfinished file leaves what was in its place, and nothing else. A killed process
+//! leaves the hidden file, which is locked (flock) only as long as its process lives: that is how
+//! [`remove_abandoned`] recognises it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
+
+/// How the names of unfinished files and folders begin.
+const UNFINISHED: &str = ".flawd-new-";
 
 /// A file that is not in its place yet.
 #[derive(Debug)]
@@ -38,14 +44,18 @@ impl WholeFile {
         }
         let folder = folder_of(path);
         fs::create_dir_all(folder)?;
-        let file = tempfile::Builder::new()
-            .prefix(".flawd-")
-            // Like any new file, so that the process's umask determines who may read it.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(bare)?;
-        let path = path.to_owned();
-        Ok(Self { path, file })
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix(UNFINISHED)
+                // Like any new file, so that the process's umask determines who may read it.
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(folder)
+                .map_err(bare)?;
+            if hold(file.as_file())? {
+                let path = path.to_owned();
+                return Ok(Self { path, file });
+            }
+        }
     }
 
     /// Returns where its bytes are until then, for a writer that takes a path.
@@ -71,6 +81,88 @@ impl Write for WholeFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// A hidden folder for what will be renamed into its place as a whole.
+#[derive(Debug)]
+pub struct DraftFolder {
+    folder: TempDir,
+    /// Locked until it is closed.
+    _handle: File,
+}
+
+impl DraftFolder {
+    /// Creates the folder in `parent`, whose own folders are created too.
+    ///
+    /// # Errors
+    /// If `parent` is not writable.
+    pub fn create_in(parent: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        loop {
+            let folder = tempfile::Builder::new()
+                .prefix(UNFINISHED)
+                .permissions(Permissions::from_mode(0o777))
+                .tempdir_in(parent)
+                .map_err(bare)?;
+            let handle = match File::open(folder.path()) {
+                // Removed as abandoned before it was locked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                handle => handle?,
+            };
+            if hold(&handle)? {
+                return Ok(Self {
+                    folder,
+                    _handle: handle,
+                });
+            }
+        }
+    }
+
+    /// Returns where the folder is until then.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Marks a new file or folder as that of a living process. Returns `false` if it was removed as
+/// abandoned before it was locked.
+fn hold(new: &File) -> io::Result<bool> {
+    match new.try_lock() {
+        Ok(()) => Ok(new.metadata()?.nlink() > 0),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // A file system without locks, on which nothing is ever taken for abandoned.
+        Err(TryLockError::Error(_)) => Ok(true),
+    }
+}
+
+/// Removes the unfinished files and folders in `folder` whose process was killed. What cannot be
+/// removed stays: it is only clutter.
+pub fn remove_abandoned(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        if !entry
+            .file_name()
+            .as_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
+            continue;
+        }
+        let path = entry.path();
+        // Not opened if it is a device, a pipe or a link, on which opening may block or lead away.
+        let is_folder = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => true,
+            Ok(kind) if kind.is_file() => false,
+            _ => continue,
+        };
+        if let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
+            match is_folder {
+                true => fs::remove_dir_all(&path).ok(),
+                false => fs::remove_file(&path).ok(),
+            };
+        }
     }
 }
 
@@ -135,6 +227,33 @@ mod tests {
         assert_eq!(fs::read(&path).expect("it is there"), b"new");
         let names = fs::read_dir(folder_of(&path)).expect("it can be listed");
         assert_eq!(names.count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_lives_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        // A killed process drops nothing, and the system closes its files.
+        let killed = WholeFile::create(&path("killed")).expect("it can be begun");
+        killed.file.into_temp_path().keep().expect("it can be kept");
+        let killed = DraftFolder::create_in(folder.path()).expect("it can be begun");
+        write(&killed.path().join("model.onnx"), b"model").expect("it can be written");
+        let _kept = killed.folder.keep();
+        drop(killed._handle);
+        fs::write(path(".other"), b"of another program").expect("it can be written");
+
+        let file = WholeFile::create(&path("alive")).expect("it can be begun");
+        let draft = DraftFolder::create_in(folder.path()).expect("it can be begun");
+        remove_abandoned(folder.path());
+        assert!(file.draft().exists() && draft.path().exists() && path(".other").exists());
+        file.finish().expect("it can be finished");
+        drop(draft);
+        let names = fs::read_dir(folder.path()).expect("it can be listed");
+        let mut names: Vec<_> = names
+            .map(|name| name.expect("listed").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".other", "alive"]);
     }
 
     #[test]

@@ -68,11 +68,13 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// Opens `folder`, creating it if it is missing.
+    /// Opens `folder`, creating it if it is missing, and removes what a killed process did not
+    /// finish there.
     ///
     /// # Errors
     /// If the folder cannot be created.
     pub fn open(folder: &Path) -> Result<Self, CachedFeatureError> {
+        flawd_files::remove_abandoned(folder);
         fs::create_dir_all(folder).map_err(|source| CachedFeatureError::Io {
             action: "create",
             path: folder.to_owned(),

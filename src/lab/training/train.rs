@@ -74,6 +74,7 @@ pub fn train(
         source: &source,
     };
     let _locks = lock(&session, &training)?;
+    flawd_files::remove_abandoned(&session.runs());
     let out_of_fold = match plan.hold_out {
         HoldOut::Share(_) => None,
         HoldOut::Folds(folds) => Some(cross::out_of_fold(&session, &training, folds, observe)?),
