@@ -106,6 +106,7 @@ fn score_of_the_trainer(checkpoint: &Path, image: &Path, backbone: &Path) -> f64
         size: SIZE,
         outputs: vec!["features".to_owned()],
         normalisation: Normalisation::IMAGENET,
+        light: None,
     };
     let graph = flawd_onnx::feature_graph(&backbone, &features).expect("a graph");
     let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));

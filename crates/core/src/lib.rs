@@ -14,6 +14,7 @@ pub mod event;
 pub mod flow;
 pub mod image;
 pub mod interrupted;
+pub mod light;
 pub mod manifest;
 pub mod normalisation;
 pub mod outliers;

@@ -126,6 +126,7 @@ fn write_model(folder: &Path, path: &Path, side: usize, hidden: usize) -> usize 
         size: Size::new(side, side),
         outputs: vec![output_name(STAGE)],
         normalisation: Normalisation::IMAGENET,
+        light: None,
     };
     let transform = FeatureTransform {
         scales: vec![ChannelTransform::Identity; 3],

@@ -221,6 +221,11 @@ impl GraphBuilder {
         self.node(name, "Mul", &[a, b], vec![])
     }
 
+    /// Computes `a / b`, broadcast.
+    pub fn divide(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Div", &[a, b], vec![])
+    }
+
     /// Computes `x * factor`.
     pub fn scale(&mut self, name: &str, x: &Value, factor: f32) -> Value {
         let factor = self.scalar(&format!("{name}.factor"), factor);
@@ -303,6 +308,23 @@ impl GraphBuilder {
         self.node(name, "Slice", &[x, &starts, &ends, &axes, &steps], vec![])
     }
 
+    /// Gives `x` another shape of as many elements.
+    pub fn reshape(&mut self, name: &str, x: &Value, shape: &[i64]) -> Value {
+        let shape = self.integers(&format!("{name}.shape"), shape);
+        self.node(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// Takes the `count` largest entries of the last axis, the largest first.
+    pub fn largest(&mut self, name: &str, x: &Value, count: usize) -> Value {
+        let count = self.integers(&format!("{name}.count"), &[count as i64]);
+        let largest = self.node(name, "TopK", &[x, &count], vec![int("axis", -1)]);
+        // The operator has two results, and neither may be left out.
+        let places = self.fresh(&format!("{name}.places"));
+        let node = self.graph.node.last_mut().expect("it was just added");
+        node.output.push(places.0);
+        largest
+    }
+
     /// Concatenates the tensors `parts` along axis `axis`.
     pub fn concat(&mut self, name: &str, parts: &[Value], axis: i64) -> Value {
         let parts: Vec<&Value> = parts.iter().collect();
@@ -346,7 +368,12 @@ impl GraphBuilder {
 
     /// Computes means over squares of `size` by `size` elements without overlap.
     pub fn average_pool(&mut self, name: &str, x: &Value, size: usize) -> Value {
-        let size = [size as i64; 2];
+        self.average_cells(name, x, Size::new(size, size))
+    }
+
+    /// Computes means over cells of this size without overlap; what is left over does not count.
+    pub fn average_cells(&mut self, name: &str, x: &Value, cell: Size) -> Value {
+        let size = [cell.height as i64, cell.width as i64];
         let attributes = vec![ints("kernel_shape", &size), ints("strides", &size)];
         self.node(name, "AveragePool", &[x], attributes)
     }

@@ -195,6 +195,7 @@ mod tests {
     use std::path::Path;
 
     use flawd_core::image::Size;
+    use flawd_core::light::LightNormalisation;
     use flawd_core::normalisation::{ChannelOrder, Normalisation};
     use flawd_core::permutation::PermutationKind;
     use prost::Message;
@@ -208,8 +209,9 @@ mod tests {
     ///
     /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
     /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`. That of wide flows:
-    /// `Sum` of float tensors.
-    const ALLOWED: [&str; 19] = [
+    /// `Sum` of float tensors. Those of the light: `Div`, `Reshape`, and `TopK` of at most 3840
+    /// entries.
+    const ALLOWED: [&str; 22] = [
         "Add",
         "Atan",
         "AveragePool",
@@ -217,6 +219,7 @@ mod tests {
         "Clip",
         "Concat",
         "Conv",
+        "Div",
         "Exp",
         "Gather",
         "LeakyRelu",
@@ -224,10 +227,12 @@ mod tests {
         "Mul",
         "ReduceMean",
         "Relu",
+        "Reshape",
         "Resize",
         "Slice",
         "Sub",
         "Sum",
+        "TopK",
         "Transpose",
     ];
 
@@ -245,6 +250,11 @@ mod tests {
         Backbone::from_bytes(Path::new("backbone.onnx"), &bytes).expect("a backbone")
     }
 
+    const LIGHT: LightNormalisation = LightNormalisation {
+        reference: 128.0,
+        limit: LightNormalisation::LIMIT,
+    };
+
     /// A model that uses everything the exporter can write.
     fn model() -> ModelProto {
         let features = FeatureSpec {
@@ -254,6 +264,7 @@ mod tests {
                 channel_order: ChannelOrder::Bgr,
                 ..Normalisation::IMAGENET
             },
+            light: Some(LIGHT),
         };
         let (mean, ones) = (vec![0.0; 2], vec![1.0; 2]);
         let affine = ChannelTransform::Affine { mean, scale: ones };

@@ -1,9 +1,9 @@
 //! The first half of every exported graph: one image in, the raw features of three scales out.
 //!
 //! ```text
-//! image u8 [1,H,W,3] ─ cast ─ NCHW ─ normalise ─┬──────────── backbone ─► [1,C,h,w]
-//!                                               ├─ [::2,::2] ─ backbone ─► [1,C,h/2,w/2]
-//!                                               └─ [::4,::4] ─ backbone ─► [1,C,h/4,w/4]
+//! image u8 [1,H,W,3] ─ cast ─ NCHW ─ light ─ normalise ─┬──────────── backbone ─► [1,C,h,w]
+//!                                                       ├─ [::2,::2] ─ backbone ─► [1,C,h/2,w/2]
+//!                                                       └─ [::4,::4] ─ backbone ─► [1,C,h/4,w/4]
 //! ```
 //! The backbone's nodes are copied once per scale, its constants only once. The smaller images are
 //! strided slices of the normalised one, as in the published code: no averaging. Several feature
@@ -14,10 +14,12 @@ use std::path::PathBuf;
 
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
+use flawd_core::light::LightNormalisation;
 use flawd_core::normalisation::{ChannelOrder, Normalisation};
 
 use crate::backbone::Backbone;
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
+use crate::light::add_light;
 use crate::shapes::{ShapeError, infer};
 
 /// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.
@@ -32,6 +34,8 @@ pub struct FeatureSpec {
     pub outputs: Vec<String>,
     /// The normalisation that the backbone expects of its pixels.
     pub normalisation: Normalisation,
+    /// The light that every image is brought to before; `None` if it is left as it is.
+    pub light: Option<LightNormalisation>,
 }
 
 /// The feature maps that a [`FeatureSpec`] gives.
@@ -78,6 +82,7 @@ impl FeatureChoice {
             size,
             outputs,
             normalisation,
+            light: None,
         })
     }
 }
@@ -399,6 +404,9 @@ fn normalised_image(builder: &mut GraphBuilder, spec: &FeatureSpec) -> Value {
     let bytes = builder.input(IMAGE, ElementType::Uint8, &shape);
     let floats = builder.cast_to_float("image.float", &bytes);
     let mut planes = builder.transpose("image.nchw", &floats, &[0, 3, 1, 2]);
+    if let Some(light) = spec.light {
+        planes = add_light(builder, &planes, spec.size, light);
+    }
     if spec.normalisation.channel_order == ChannelOrder::Bgr {
         planes = builder.gather("image.bgr", &planes, &[2, 1, 0], 1);
     }

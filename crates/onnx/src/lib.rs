@@ -16,6 +16,7 @@ mod extractor;
 mod features;
 pub mod filter_bank;
 mod flow;
+mod light;
 mod model;
 mod names;
 mod proto;

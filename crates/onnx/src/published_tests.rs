@@ -183,6 +183,7 @@ fn an_imported_checkpoint_of_anomalib_gives_anomalibs_scores_and_maps() {
         size: Size::new(256, 256),
         outputs: vec!["stage6".to_owned()],
         normalisation: Normalisation::IMAGENET,
+        light: None,
     };
     let transform = FeatureTransform {
         scales: vec![ChannelTransform::Identity; SCALES],

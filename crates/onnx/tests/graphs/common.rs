@@ -118,6 +118,7 @@ pub(crate) fn features(size: Size, outputs: &[&str]) -> FeatureSpec {
         size,
         outputs: outputs.iter().map(|&name| name.to_owned()).collect(),
         normalisation: NORMALISATION,
+        light: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn features(picture: impl Fn(usize, usize) -> [u8; 3]) -> [Array3<f32>; 3] {
         size: SIZE,
         outputs: vec!["features_s16".to_owned()],
         normalisation: backbone.normalisation().expect("the metadata says it"),
+        light: None,
     };
     let graph = feature_graph(&backbone, &spec).expect("a feature graph");
     let mut extractor = FeatureExtractor::load(runtime().with(&SessionOptions::default()), &graph)
@@ -74,6 +75,7 @@ fn the_filter_bank_has_the_shapes_it_states() {
         size: Size::new(256, 384),
         outputs: vec!["features_s16".to_owned()],
         normalisation: backbone.normalisation().expect("the metadata says it"),
+        light: None,
     };
     let shape = spec.shape(&backbone).expect("a shape");
     assert_eq!((shape.channels, shape.stride), (filter_bank::CHANNELS, 16));

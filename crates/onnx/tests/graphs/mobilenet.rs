@@ -29,6 +29,7 @@ fn spec(backbone: &Backbone, side: usize, outputs: &[&str]) -> FeatureSpec {
         size: Size::new(side, side),
         outputs: outputs.iter().map(|&name| name.to_owned()).collect(),
         normalisation: backbone.normalisation().expect("the file says it"),
+        light: None,
     }
 }
 
