@@ -46,6 +46,7 @@ fn describe(record: DraftRecord) -> Manifest {
             input: Size::new(128, 128),
             geometry: Geometry::default(),
             depth: None,
+            light: None,
             map: MapKind::default(),
         },
         backbone: BackboneRecord {

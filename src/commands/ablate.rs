@@ -82,6 +82,7 @@ impl From<GroupArg> for Group {
 
 impl AblateArgs {
     fn plan(self) -> anyhow::Result<AblationPlan> {
+        let features = self.features.plan(&self.flow)?;
         let flow = self.flow.settings(1)?;
         let mut groups: Vec<Group> = Vec::new();
         for group in self.only.into_iter().map(Group::from) {
@@ -92,7 +93,7 @@ impl AblateArgs {
         Ok(AblationPlan {
             data: self.data,
             good: self.good,
-            features: self.features.plan()?,
+            features,
             base: Variant {
                 view: FeatureView::ALL,
                 cross_scale: true,
@@ -140,6 +141,7 @@ fn show(progress: &mut ProgressLine, step: &AblationStep) {
     match step {
         AblationStep::LeftOut(left_out) => progress.left_out(left_out),
         AblationStep::Depths { done, total } => progress.update(&format!("depth {done}/{total}")),
+        AblationStep::Lights { done, total } => progress.update(&format!("light {done}/{total}")),
         AblationStep::Depth(found) if found.is_worth_saying() => {
             progress.line(&format!("depth: {found}"));
         }

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use flawd_core::anomaly::MapKind;
 use flawd_core::image::Size;
+use flawd_core::light::LightNormalisation;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::FeatureChoice;
 use flawd_train::settings::FlowSettings;
 
 use crate::lab::calibration::{PromiseTarget, Selection};
-use crate::lab::features::FeaturePlan;
+use crate::lab::features::{FeaturePlan, LightPlan};
 use crate::lab::training::{HoldOut, TrainingPlan};
 use crate::line::config::{Camera, Config, Inference, Mqtt, Station, Synthetic};
 use crate::synthetic::SyntheticOptions;
@@ -92,6 +93,9 @@ impl Scenario {
                 size: SIZE,
                 geometry: Geometry::default(),
                 depth: None,
+                light: LightPlan::OfTraining {
+                    limit: LightNormalisation::LIMIT,
+                },
                 cache: self.out.join("cache"),
             },
             map: MapKind::default(),

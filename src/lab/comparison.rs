@@ -15,7 +15,7 @@ use flawd_train::trainer::StepReport;
 use super::dataset::{self, DatasetError};
 use super::evaluation::ImageRow;
 use super::features::{
-    BackboneFile, ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, Repeated,
+    BackboneFile, ExtractionStep, FeaturePlan, FeatureSource, FeaturesError, LightPlan, Repeated,
 };
 use crate::bundle::Bundle;
 use crate::files::digest::sha256_file;
@@ -151,6 +151,7 @@ impl PreparedComparison {
             size: manifest.model.input,
             geometry: manifest.model.geometry,
             depth: manifest.model.depth,
+            light: (manifest.model.light).map_or(LightPlan::AsTaken, LightPlan::Known),
             cache: plan.cache.clone(),
         };
         let source = FeatureSource::of(&file, &features)?;

@@ -280,6 +280,7 @@ impl ImportedModel {
                 input: self.size,
                 geometry,
                 depth,
+                light: None,
                 map: self.map,
             },
             backbone: self.backbone,

@@ -17,6 +17,7 @@ use crate::depth::Depth;
 use crate::digest::Digest;
 use crate::flow::{FlowSpec, FlowSpecError};
 use crate::image::Size;
+use crate::light::LightNormalisation;
 use crate::normalisation::Normalisation;
 use crate::preprocess::Geometry;
 use crate::quality::QualityLimits;
@@ -84,6 +85,9 @@ pub struct ModelRecord {
     /// pictures had 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<Depth>,
+    /// The light that the model brings every picture to. Absent if it takes them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light: Option<LightNormalisation>,
     /// How it makes its anomaly map.
     #[serde(default)]
     pub map: MapKind,
@@ -381,6 +385,12 @@ impl Manifest {
                 "the bundle has to have one of [training] and [import]",
             ));
         }
+        if self.model.light.is_some_and(|light| !light.is_possible()) {
+            return Err(ManifestError::Invalid(
+                "[model.light]: the reference has to lie between 0 and 255, and the limit has to be \
+                 at least 1",
+            ));
+        }
         if self.golden.is_empty() {
             return Err(ManifestError::Invalid(
                 "the bundle has no golden input, so no device could prove that it scores as it \
@@ -453,6 +463,10 @@ mod tests {
                     flip: Flip::Horizontal,
                 },
                 depth: None,
+                light: Some(LightNormalisation {
+                    reference: 131.5,
+                    limit: 1.25,
+                }),
                 map: MapKind::Product,
             },
             backbone: BackboneRecord {

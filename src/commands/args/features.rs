@@ -7,14 +7,16 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use flawd_core::depth::Depth;
 use flawd_core::image::Size;
+use flawd_core::light::LightNormalisation;
 use flawd_core::normalisation::Normalisation;
 use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use flawd_onnx::FeatureChoice;
 
+use crate::commands::args::flow::FlowArgs;
 use crate::commands::failure::Failure;
 use crate::commands::numbers;
 use crate::files::cache;
-use crate::lab::features::{FeaturePlan, FeaturesError};
+use crate::lab::features::{FeaturePlan, FeaturesError, LightPlan};
 
 /// What features depend on, apart from the image.
 #[derive(Debug, Args)]
@@ -40,6 +42,11 @@ pub(crate) struct FeatureArgs {
     /// Mirror each picture, as the last step
     #[arg(long, value_enum, default_value_t = FlipArg::None)]
     flip: FlipArg,
+    /// Multiply the grey levels of each picture so that it is as bright as the training pictures,
+    /// by this much at most; `none` leaves it as it was taken. Part of the model, so the daemon does
+    /// the same. Defaults to 25%, with the preset `published` to none
+    #[arg(long, value_name = "SHARE%", value_parser = light)]
+    light: Option<LightArg>,
     #[command(flatten)]
     depth: DepthArg,
     #[command(flatten)]
@@ -93,7 +100,7 @@ impl FeatureArgs {
     ///
     /// # Errors
     /// If no cache folder can be determined.
-    pub(crate) fn plan(self) -> anyhow::Result<FeaturePlan> {
+    pub(crate) fn plan(self, flow: &FlowArgs) -> anyhow::Result<FeaturePlan> {
         Ok(FeaturePlan {
             backbone: self.backbone,
             choice: FeatureChoice {
@@ -111,6 +118,13 @@ impl FeatureArgs {
                 },
             },
             depth: self.depth.depth,
+            light: match self.light {
+                Some(light) => light.0,
+                None if flow.is_published() => LightPlan::AsTaken,
+                None => LightPlan::OfTraining {
+                    limit: LightNormalisation::LIMIT,
+                },
+            },
             cache: self.cache.folder()?,
         })
     }
@@ -143,6 +157,26 @@ pub(crate) fn failure(error: FeaturesError) -> Failure {
             Failure::config(error)
         }
         error => error.into(),
+    }
+}
+
+/// How pictures are brought to one light.
+#[derive(Clone, Copy, Debug)]
+struct LightArg(LightPlan);
+
+/// Parses `none`, or a share such as `25%`.
+fn light(text: &str) -> Result<LightArg, String> {
+    if text == "none" {
+        return Ok(LightArg(LightPlan::AsTaken));
+    }
+    let share: Option<f32> = text.strip_suffix('%').and_then(|text| text.parse().ok());
+    match share {
+        Some(share) if share > 0.0 && share <= 100.0 => Ok(LightArg(LightPlan::OfTraining {
+            limit: 1.0 + share / 100.0,
+        })),
+        _ => Err(format!(
+            "`{text}` is neither `none` nor a share above 0% up to 100%, such as 25%"
+        )),
     }
 }
 

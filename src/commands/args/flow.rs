@@ -104,6 +104,11 @@ impl Preset {
 }
 
 impl FlowArgs {
+    /// Returns `true` if the flow is to be what the authors' code makes.
+    pub(crate) fn is_published(&self) -> bool {
+        matches!(self.recipe.unwrap_or(self.preset), Preset::Published)
+    }
+
     /// Returns the preset's settings, with the given ones in place of its own.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flawd_core::light::LightNormalisation;
 use flawd_core::manifest::Manifest;
 
 use crate::bundle::Bundle;
@@ -42,6 +43,11 @@ fn model(manifest: &Manifest) -> Vec<Fact> {
     ];
     if let Some(depth) = model.depth {
         rows.push(("depth", format!("{depth}, of files that do not say it")));
+    }
+    if let Some(light) = model.light {
+        let LightNormalisation { reference, limit } = light;
+        let text = format!("brought to a level of {reference:.1}, by a factor of {limit} at most");
+        rows.push(("light", text));
     }
     let outputs = backbone.outputs.join(" + ");
     rows.extend([

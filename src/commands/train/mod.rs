@@ -78,6 +78,7 @@ impl MapArg {
 
 impl TrainArgs {
     fn plan(self) -> anyhow::Result<TrainingPlan> {
+        let features = self.features.plan(&self.flow)?;
         let flow = self.flow.settings(self.seed)?;
         let name = match self.name {
             Some(name) => name,
@@ -85,7 +86,7 @@ impl TrainArgs {
         };
         Ok(TrainingPlan {
             images: self.images,
-            features: self.features.plan()?,
+            features,
             map: self.map.kind(),
             flow,
             hold_out: match self.cross_calibrate {

@@ -39,6 +39,13 @@ impl Printer {
                 self.print(&format!("depth: {found}"));
             }
             TrainingProgress::Depth(_) => self.line.clear(),
+            TrainingProgress::Lights { done, total } => {
+                self.line.update(&format!("light {done}/{total}"));
+            }
+            TrainingProgress::Light(light) => self.print(&format!(
+                "light: every picture is brought to a level of {:.1}, by a factor of {} at most",
+                light.reference, light.limit
+            )),
             TrainingProgress::Features(step) => self.line.extraction(step),
             TrainingProgress::GaveWay(gave_way) => self.print(&format!(
                 "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",

@@ -22,6 +22,7 @@ use flawd_train::variant::Variant;
 use super::comparison::{Contender, ContenderError};
 use super::dataset::{self, DatasetError, GOOD, LeftOut, Sample, TestSet};
 use super::evaluation::metrics::ImageMetrics;
+use super::features::light;
 use super::features::{
     ExtractionStep, FeatureImage, FeaturePlan, FeatureSource, FeaturesError, Repeated,
 };
@@ -116,6 +117,13 @@ pub enum AblationStep<'a> {
     },
     /// Images of more than 8 bits are read at this depth.
     Depth(&'a depth::Found),
+    /// The number of training images checked for their light.
+    Lights {
+        /// Images done so far.
+        done: usize,
+        /// Total number of images.
+        total: usize,
+    },
     /// Features are being extracted.
     Features(ExtractionStep<'a>),
     /// A variant is being trained.
@@ -178,7 +186,14 @@ pub fn ablate(
         error => AblationError::Depth(error),
     })?;
     observe(AblationStep::Depth(&found))?;
+    let light = {
+        let mut looked = |done, total| observe(AblationStep::Lights { done, total });
+        let step = training.paths.len().div_ceil(light::SAMPLE).max(1);
+        let sample: Vec<PathBuf> = training.paths.iter().step_by(step).cloned().collect();
+        light::of_training(&plan.features, &sample, found.depth, &mut looked)?
+    };
     let source = FeatureSource::open(&plan.features)?.reading(found.depth);
+    let source = source.lit(light)?;
     let mut extract = |paths: Vec<PathBuf>, repeated: Repeated| {
         let mut tell = |step: ExtractionStep| observe(AblationStep::Features(step));
         source.extract(paths, repeated, execution, &mut tell)

@@ -12,6 +12,7 @@ use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::Size;
 use flawd_core::interrupted::Interrupted;
+use flawd_core::light::LightNormalisation;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::filter_bank::{self, filter_bank};
 use flawd_onnx::{
@@ -24,6 +25,7 @@ use crate::files::cache::InUse;
 use crate::files::digest::sha256;
 
 mod extraction;
+pub(crate) mod light;
 
 pub use extraction::{ExtractionStep, FeatureImage, Repeated, SkippedImage};
 
@@ -42,8 +44,24 @@ pub struct FeaturePlan {
     pub geometry: Geometry,
     /// What is known about pictures of more than 8 bits that do not state their depth.
     pub depth: Option<Depth>,
+    /// The light that every picture is brought to.
+    pub light: LightPlan,
     /// The cache folder; features are stored in its `features`.
     pub cache: PathBuf,
+}
+
+/// Which light pictures are brought to before the backbone sees them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LightPlan {
+    /// None: they stay as they were taken.
+    AsTaken,
+    /// That of a bundle.
+    Known(LightNormalisation),
+    /// That of the pictures that will train.
+    OfTraining {
+        /// The largest factor, above 1.
+        limit: f32,
+    },
 }
 
 /// Why there are no features.
@@ -158,7 +176,14 @@ impl FeatureSource {
         if plan.backbone.is_none() && choice.outputs.is_empty() {
             choice.outputs.push(filter_bank::DEFAULT_OUTPUT.to_owned());
         }
-        let spec = choice.complete(&backbone, plan.size)?;
+        let spec = FeatureSpec {
+            light: match plan.light {
+                LightPlan::Known(light) => Some(light),
+                // Those of the training pictures are not known yet: see `lit`.
+                LightPlan::AsTaken | LightPlan::OfTraining { .. } => None,
+            },
+            ..choice.complete(&backbone, plan.size)?
+        };
         let graph = feature_graph(&backbone, &spec)?;
         let in_use = InUse::shared(&plan.cache).map_err(|source| FeaturesError::NotLocked {
             path: plan.cache.clone(),
@@ -180,6 +205,17 @@ impl FeatureSource {
     /// Returns this source for pictures of this depth, if their set shows it.
     pub fn reading(self, depth: Option<Depth>) -> Self {
         Self { depth, ..self }
+    }
+
+    /// Returns this source with every picture brought to this light.
+    ///
+    /// # Errors
+    /// As [`FeatureSource::open`].
+    pub fn lit(mut self, light: Option<LightNormalisation>) -> Result<Self, FeaturesError> {
+        self.spec.light = light;
+        self.graph = feature_graph(&self.backbone, &self.spec)?;
+        self.graph_digest = sha256(&self.graph);
+        Ok(self)
     }
 
     /// Returns the depth of pictures of more than 8 bits that do not state it.

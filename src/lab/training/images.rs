@@ -1,15 +1,50 @@
 //! Which images of a training run are used for training, and which are held out.
 
+use std::path::PathBuf;
+
+use flawd_core::digest::Digest;
+
+use super::HoldOut;
 use crate::files::digest::sha256;
 use crate::lab::features::FeatureImage;
+use crate::pictures::decode;
 
 /// Puts the images into the order in which they are distributed.
 ///
 /// The order depends on their content and the seed, not on their names, so that neither part
 /// consists of the last shift's pictures.
 pub(crate) fn shuffle(mut images: Vec<FeatureImage>, seed: u64) -> Vec<FeatureImage> {
-    images.sort_by_cached_key(|image| sha256(format!("{seed} {}", image.digest).as_bytes()));
+    images.sort_by_cached_key(|image| place(image.digest, seed));
     images
+}
+
+/// Returns what decides an image's place in the order.
+fn place(image: Digest, seed: u64) -> Digest {
+    sha256(format!("{seed} {image}").as_bytes())
+}
+
+/// Returns at most `most` of the files, and at most half of those that will train: all of them
+/// come first in the order. Whatever of the files is left out later, which can only move others
+/// forward, those returned do not calibrate, unless more than half is left out.
+pub(crate) fn sure_to_train(
+    paths: &[PathBuf],
+    hold_out: HoldOut,
+    seed: u64,
+    most: usize,
+) -> Vec<PathBuf> {
+    let mut placed: Vec<(Digest, &PathBuf)> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if let Ok(bytes) = decode::read(path) {
+            placed.push((place(sha256(&bytes), seed), path));
+        }
+    }
+    placed.sort();
+    let training = match hold_out {
+        HoldOut::Share(share) => (placed.len() as f64 * (1.0 - share) / 2.0) as usize,
+        HoldOut::Folds(_) => placed.len(),
+    };
+    let first = placed.into_iter().take(most.min(training.max(1)));
+    first.map(|(_, path)| path.clone()).collect()
 }
 
 /// Divides the images, at least two: the first part trains, the second calibrates.

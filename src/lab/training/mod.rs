@@ -36,6 +36,7 @@ use std::time::Duration;
 use flawd_core::anomaly::MapKind;
 use flawd_core::calibration::{Calibration, CalibrationMethod};
 use flawd_core::interrupted::Interrupted;
+use flawd_core::light::LightNormalisation;
 use flawd_train::settings::FlowSettings;
 use flawd_train::trainer::{EpochReport, StepReport};
 
@@ -103,6 +104,15 @@ pub enum TrainingProgress<'a> {
     },
     /// Images of more than 8 bits are read at this depth.
     Depth(&'a depth::Found),
+    /// The number of images checked for their light.
+    Lights {
+        /// Images done so far.
+        done: usize,
+        /// Total number of images.
+        total: usize,
+    },
+    /// Every picture is brought to this light.
+    Light(LightNormalisation),
     /// Features are being extracted.
     Features(ExtractionStep<'a>),
     /// The images do not support the rate; the lowest rate that they support will be promised.

@@ -101,6 +101,7 @@ impl Shipment<'_> {
                 input: plan.features.size,
                 geometry: plan.features.geometry,
                 depth: source.depth(),
+                light: source.spec.light,
                 map: plan.map,
             },
             backbone: BackboneRecord {

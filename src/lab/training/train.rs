@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use flawd_core::calibration::Calibration;
+use flawd_core::depth::Depth;
+use flawd_core::light::LightNormalisation;
 use flawd_onnx::{Execution, ExportError, ModelTooLarge};
 use flawd_train::trainer::EpochReport;
 
-use super::images::{shuffle, split};
+use super::images::{shuffle, split, sure_to_train};
 use super::lock::Lock;
 use super::promise::{self, GaveWay};
 use super::run::forget;
@@ -16,6 +18,7 @@ use super::trained::Trained;
 use super::{HoldOut, TrainingError, TrainingObserver, TrainingPlan, TrainingProgress, cross};
 use crate::bundle::Draft;
 use crate::lab::dataset;
+use crate::lab::features::light::{self, SAMPLE};
 use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, Repeated};
 use crate::pictures::depth;
 
@@ -148,7 +151,8 @@ fn gather(
         depth::of_set(paths, plan.features.depth, &mut looked)?
     };
     observe(TrainingProgress::Depth(&found_depth))?;
-    let source = source.reading(found_depth.depth);
+    let light = light(plan, &used, found_depth.depth, observe)?;
+    let source = source.reading(found_depth.depth).lit(light)?;
     let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Features(step));
     let images = source.extract(paths, Repeated::LeaveOut, execution, &mut extraction)?;
     if images.len() < LEAST_IMAGES {
@@ -160,6 +164,23 @@ fn gather(
         images,
         excluded,
     })
+}
+
+/// Returns the light of the pictures that train, and of none that calibrates: a threshold that
+/// promises something about new pictures must not have seen its own.
+fn light(
+    plan: &TrainingPlan,
+    used: &[PathBuf],
+    depth: Option<Depth>,
+    observe: &mut TrainingObserver,
+) -> Result<Option<LightNormalisation>, TrainingError> {
+    let sample = sure_to_train(used, plan.hold_out, plan.flow.training.seed, SAMPLE);
+    let mut looked = |done, total| observe(TrainingProgress::Lights { done, total });
+    let light = light::of_training(&plan.features, &sample, depth, &mut looked)?;
+    if let Some(light) = light {
+        observe(TrainingProgress::Light(light))?;
+    }
+    Ok(light)
 }
 
 /// Divides the images into those that train and those that are held out, none for folds; without
