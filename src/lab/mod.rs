@@ -16,3 +16,4 @@ pub mod import;
 pub(crate) mod picture;
 pub mod report;
 pub mod training;
+pub mod variation;

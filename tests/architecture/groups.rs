@@ -100,13 +100,14 @@ const GROUPS: &[(&str, &[Rule])] = &[
         "lab",
         &[
             ("picture", &[]),
+            ("variation", &[]),
             ("dataset", &[]),
             ("calibration", &["picture"]),
             ("features", &["calibration"]),
             ("import", &["calibration"]),
             ("training", &["calibration", "dataset", "features"]),
             ("contender", &[]),
-            ("evaluation", &["dataset", "picture"]),
+            ("evaluation", &["dataset", "picture", "variation"]),
             (
                 "comparison",
                 &["contender", "dataset", "evaluation", "features"],
