@@ -16,6 +16,7 @@ use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
 use crate::bundle::{Bundle, RateError, stress};
 use crate::lab::calibration::{CalibrationProgress, HeldOut, ThresholdError};
 use crate::lab::dataset::{Images, images_in};
+use crate::lab::variation::{ChangeError, Variation};
 
 /// Arguments of `flawd calibrate`.
 #[derive(Debug, Args)]
@@ -32,6 +33,10 @@ pub struct CalibrateArgs {
     selection: SelectionArgs,
     #[command(flatten)]
     depth: DepthArg,
+    /// Changes of the pictures that the promise covers, such as light=10%,noise=2%; `none` for
+    /// pictures as they are. Defaults to those of the bundle's last calibration
+    #[arg(long, value_name = "CHANGES", value_parser = varied)]
+    vary: Option<VaryArg>,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -66,6 +71,10 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
         );
     }
 
+    let variation = match args.vary {
+        Some(VaryArg(variation)) => variation,
+        None => kept_variation(&bundle)?,
+    };
     let mut progress = ProgressLine::new();
     let stop = StopFlag::listen()?;
     let mut observe = |of: CalibrationProgress<'_>| {
@@ -73,18 +82,24 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
         stop.check()
     };
     let trained = |image| bundle.was_trained_on(image);
-    let held_out = HeldOut::score(&mut scorer, paths, trained, &mut observe)?;
+    let held_out = HeldOut::score(
+        &mut scorer,
+        paths,
+        trained,
+        variation.as_ref(),
+        &mut observe,
+    )?;
     progress.clear();
     stress::check(&mut scorer)?;
     let calibrate = |scores| promise.calibrate(scores);
     let thresholds = held_out
-        .thresholds(calibrate, &selection, excluded)
+        .thresholds(calibrate, &selection, excluded, variation.as_ref())
         .map_err(|error| match error {
             ThresholdError::Calibration(error) => ways_out(error),
             error => error.into(),
         })?;
     let golden = held_out.golden(&thresholds.calibration, depth)?;
-    let scored = held_out.scores().len();
+    let scored = held_out.len();
 
     let old = bundle.calibration().threshold();
     bundle.recalibrate(thresholds, &golden, depth, Timestamp::now())?;
@@ -92,6 +107,30 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
     print_promise(&bundle, &images, old);
     println!("highest    {}", held_out.highest(bundle.calibration()));
     Ok(())
+}
+
+/// Changes that a promise covers, or none.
+#[derive(Clone, Copy, Debug)]
+struct VaryArg(Option<Variation>);
+
+/// Parses `none`, or changes.
+fn varied(text: &str) -> Result<VaryArg, ChangeError> {
+    match text {
+        "none" => Ok(VaryArg(None)),
+        changes => Ok(VaryArg(Some(changes.parse()?))),
+    }
+}
+
+/// Returns what the promise of a bundle covers so far.
+fn kept_variation(bundle: &Bundle) -> Result<Option<Variation>, Failure> {
+    let changes = bundle.calibration().covers();
+    let variation = changes.map(str::parse::<Variation>).transpose();
+    variation.map_err(|error| {
+        Failure::config(anyhow!(error).context(format!(
+            "[calibration] vary in {} cannot be read; state it with --vary",
+            bundle.folder().display()
+        )))
+    })
 }
 
 /// Returns the depth at which images are read. A model only knows pictures of the brightness that
@@ -116,6 +155,11 @@ fn at_another_rate(args: &CalibrateArgs) -> Outcome {
              scores that the bundle has"
         ))
     })?;
+    if args.vary.is_some() {
+        return Err(Failure::usage(anyhow!(
+            "--vary changes images before they are scored: give a folder of good images with it"
+        )));
+    }
     if args.depth.depth.is_some() {
         return Err(Failure::usage(anyhow!(
             "--depth says how images are read: give a folder of good images with it"

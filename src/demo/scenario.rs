@@ -98,6 +98,7 @@ impl Scenario {
                 },
                 cache: self.out.join("cache"),
             },
+            vary: None,
             map: MapKind::default(),
             flow: FlowSettings {
                 hidden: 48,

@@ -265,9 +265,9 @@ impl ImportedModel {
         let scorer = Scorer::load(&model, geometry, execution)?;
         let mut scorer = scorer.reading(depth);
         stress::check(&mut scorer)?;
-        let held_out = HeldOut::score(&mut scorer, images, |_| false, observe)?;
+        let held_out = HeldOut::score(&mut scorer, images, |_| false, None, observe)?;
         let calibrate = |scores| promise.calibrate(scores);
-        let thresholds = held_out.thresholds(calibrate, selection, excluded)?;
+        let thresholds = held_out.thresholds(calibrate, selection, excluded, None)?;
         let highest = held_out.highest(&thresholds.calibration);
         let golden = held_out.golden(&thresholds.calibration, depth)?;
         let bundle = draft.finish(&golden, |record| Manifest {

@@ -100,6 +100,8 @@ impl Drift {
         }
         let limit = calibration.threshold();
         let below = match calibration.method() {
+            // Scores of changed pictures say nothing about parts as they are.
+            CalibrationMethod::Split if calibration.covers().is_some() => 0,
             CalibrationMethod::Split => {
                 calibration.scores().partition_point(|&score| score < limit)
             }

@@ -49,6 +49,18 @@ impl TrainingSettings {
         }
     }
 
+    /// Returns the settings of a run over `all` images, of which `images` are the pictures and the
+    /// others their variants, with as many steps as a run over the pictures alone, or up to an
+    /// epoch more.
+    pub fn over(self, images: usize, all: usize) -> Self {
+        if images == all {
+            return self;
+        }
+        let steps = self.epochs_over(images) * self.steps_an_epoch(images);
+        let epochs = steps.div_ceil(self.steps_an_epoch(all));
+        self.with_epochs(epochs)
+    }
+
     /// Returns the steps of an epoch over `images` images.
     pub fn steps_an_epoch(&self, images: usize) -> usize {
         images.div_ceil(self.batch)

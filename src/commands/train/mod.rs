@@ -16,6 +16,7 @@ use super::failure::{Failure, Outcome};
 use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share};
 use crate::files::path_text;
 use crate::lab::training::{HoldOut, TrainingError, TrainingPlan, train};
+use crate::lab::variation::Variation;
 use printer::Printer;
 
 /// Arguments of `flawd train`.
@@ -32,6 +33,11 @@ pub struct TrainArgs {
     /// How the scales are combined into the anomaly map
     #[arg(long, value_enum, default_value_t = MapArg::Finest)]
     map: MapArg,
+    /// Changes that the line may see, the greatest of each kind, such as
+    /// light=10%,noise=2%,blur=0.7,jpeg=60,shift=2,zoom=2%,turn=3: the flow is trained on pictures so
+    /// changed as well, and the promise covers each end
+    #[arg(long, value_name = "CHANGES")]
+    vary: Option<Variation>,
     /// Name of the bundle; defaults to the folder's name
     #[arg(long)]
     name: Option<String>,
@@ -87,6 +93,7 @@ impl TrainArgs {
         Ok(TrainingPlan {
             images: self.images,
             features,
+            vary: self.vary,
             map: self.map.kind(),
             flow,
             hold_out: match self.cross_calibrate {

@@ -39,6 +39,7 @@ impl Printer {
                 self.print(&format!("depth: {found}"));
             }
             TrainingProgress::Depth(_) => self.line.clear(),
+            TrainingProgress::Varied(step) => self.line.extraction(step),
             TrainingProgress::Lights { done, total } => {
                 self.line.update(&format!("light {done}/{total}"));
             }

@@ -5,6 +5,7 @@
 //! reports through a callback and prints nothing.
 
 mod standing;
+mod varied;
 
 pub use standing::{NotThere, Selection, StandApart};
 
@@ -15,13 +16,16 @@ use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::interrupted::Interrupted;
+use flawd_core::quality::{Measured, QualityError, QualityLimits};
 
 use super::picture::Picture;
+use super::variation::{Change, Variation};
 use crate::bundle::scorer::Scorer;
 use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
 use crate::messages::with_causes;
 use crate::pictures::decode::{DecodeError, decode_file};
 use standing::Standing;
+pub(crate) use varied::Examined;
 
 /// The false-reject rate that is promised by default, if the images support it.
 pub const DEFAULT_RATE: f64 = 0.01;
@@ -118,7 +122,13 @@ fn skip(observe: &mut CalibrationObserver, path: &Path, reason: &str) -> Result<
 #[derive(Default)]
 pub struct HeldOut {
     paths: Vec<PathBuf>,
+    /// What calibrates: the worst of the changes that the line may see.
     good: Vec<GoodImage>,
+    /// The scores of the pictures as they were taken.
+    taken: Vec<f32>,
+    /// What was measured of each at the ends of the variation; empty if nothing varies or another
+    /// model scored them.
+    ends: Vec<Vec<Measured>>,
 }
 
 /// Why scored images yield no thresholds.
@@ -130,13 +140,45 @@ pub enum ThresholdError {
     /// Some stand apart from the others.
     #[error(transparent)]
     StandApart(#[from] StandApart),
+    /// At an end of the variation no picture could be judged.
+    #[error(
+        "with --vary {variation} the line would refuse all {images} pictures at one end ({change:?}), \
+         the first as {source}: vary less"
+    )]
+    TooWide {
+        /// The variation.
+        variation: Variation,
+        /// The change at that end.
+        change: Change,
+        /// Number of pictures.
+        images: usize,
+        /// Why the first of them would be refused.
+        source: QualityError,
+    },
 }
 
 impl HeldOut {
-    /// Wraps images and what is known about them.
+    /// Wraps images that another model scored, and what is known about them.
     pub fn new(images: impl IntoIterator<Item = (PathBuf, GoodImage)>) -> Self {
-        let (paths, good) = images.into_iter().unzip();
-        Self { paths, good }
+        let mut all = Self::default();
+        for (path, good) in images {
+            all.paths.push(path);
+            all.taken.push(good.score);
+            all.good.push(good);
+        }
+        all
+    }
+
+    /// Wraps images that were examined.
+    pub(crate) fn examined(images: impl IntoIterator<Item = (PathBuf, Examined)>) -> Self {
+        let mut all = Self::default();
+        for (path, Examined { taken, worst, ends }) in images {
+            all.paths.push(path);
+            all.taken.push(taken.score);
+            all.good.push(worst);
+            all.ends.push(ends);
+        }
+        all
     }
 
     /// Scores the images. Reports and leaves out those that cannot be scored, and pictures with the
@@ -151,6 +193,7 @@ impl HeldOut {
         scorer: &mut Scorer,
         paths: Vec<PathBuf>,
         was_trained_on: impl Fn(Digest) -> bool,
+        variation: Option<&Variation>,
         observe: &mut CalibrationObserver,
     ) -> Result<Self, ScoringError> {
         let total = paths.len();
@@ -178,13 +221,14 @@ impl HeldOut {
             if !trained_on.is_empty() {
                 continue;
             }
-            match scorer.examine(&picture.image) {
-                Ok(examined) => scored.push((path, examined.into())),
+            let seed = done as u64;
+            match Examined::new(scorer, &picture.image, variation, seed) {
+                Ok(examined) => scored.push((path, examined)),
                 Err(error) => skip(observe, &path, &with_causes(&error))?,
             }
         }
         match trained_on.first() {
-            None => Ok(Self::new(scored)),
+            None => Ok(Self::examined(scored)),
             Some(first) => Err(ScoringError::TrainedOn(TrainedOn {
                 trained: trained_on.len(),
                 total,
@@ -193,15 +237,22 @@ impl HeldOut {
         }
     }
 
-    /// Returns their scores, in order.
-    pub fn scores(&self) -> Vec<f32> {
-        self.good.iter().map(|image| image.score).collect()
+    /// Returns the number of images.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Returns `true` if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
     /// Adds images that were scored by another model.
     pub fn extend(&mut self, other: Self) {
         self.paths.extend(other.paths);
         self.good.extend(other.good);
+        self.taken.extend(other.taken);
+        self.ends.extend(other.ends);
     }
 
     /// Returns what was measured of each.
@@ -213,13 +264,14 @@ impl HeldOut {
     /// that were left out by hand.
     ///
     /// # Errors
-    /// If `calibrate` fails, a map is not finite, or images stand apart from the others and
-    /// `selection` does not accept that.
+    /// If `calibrate` fails, a map is not finite, images stand apart from the others and `selection`
+    /// does not accept that, or no image could be judged at an end of `variation`.
     pub fn thresholds(
         &self,
         calibrate: impl FnOnce(Vec<f32>) -> Result<Calibration, CalibrationError>,
         selection: &Selection,
         excluded: Vec<String>,
+        variation: Option<&Variation>,
     ) -> Result<Thresholds, ThresholdError> {
         let mut thresholds = Thresholds::from_good(&self.good, calibrate)?;
         let standing = Standing::new(&self.paths, &self.good);
@@ -228,7 +280,36 @@ impl HeldOut {
             return Err(standing.refused(odd).into());
         }
         thresholds.selection = standing::record(excluded, &odd);
+        if let Some(variation) = variation {
+            self.check_ends(variation, &thresholds.quality.limits)?;
+            thresholds.calibration = thresholds.calibration.varied(variation.to_string());
+        }
         Ok(thresholds)
+    }
+
+    /// Checks that at each end of the variation at least one image can be judged.
+    fn check_ends(
+        &self,
+        variation: &Variation,
+        limits: &QualityLimits,
+    ) -> Result<(), ThresholdError> {
+        for (place, change) in variation.ends().into_iter().enumerate() {
+            let at_end = self.ends.iter().filter_map(|ends| ends.get(place));
+            let refused: Result<Vec<QualityError>, ()> = at_end
+                .map(|&measured| limits.check(measured).err().ok_or(()))
+                .collect();
+            if let Ok(refused) = refused
+                && let Some(&source) = refused.first()
+            {
+                return Err(ThresholdError::TooWide {
+                    variation: *variation,
+                    change,
+                    images: refused.len(),
+                    source,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Returns which of them set the threshold, and how far they are from the rest, human-readable.
@@ -246,14 +327,13 @@ impl HeldOut {
         calibration: &Calibration,
         depth: Option<Depth>,
     ) -> Result<Vec<GoldenInput>, DecodeError> {
-        let scores = self.scores();
         let input = |place: usize| {
             Ok(GoldenInput {
                 image: decode_file(&self.paths[place], depth)?,
-                score: scores[place],
+                score: self.taken[place],
             })
         };
-        choose_golden(&scores, calibration)
+        choose_golden(&self.taken, calibration)
             .into_iter()
             .map(input)
             .collect()

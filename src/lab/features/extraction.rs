@@ -8,7 +8,7 @@ use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::image::RgbImage;
 use flawd_core::preprocess::Preprocessor;
-use flawd_onnx::FeatureExtractor;
+use flawd_onnx::{Execution, FeatureExtractor, ModelError};
 
 use super::{ExtractionObserver, FeatureSource, FeaturesError};
 use crate::files::digest::{sha256, sha256_pixels};
@@ -90,15 +90,20 @@ pub(crate) struct Extraction<'a> {
 }
 
 impl<'a> Extraction<'a> {
-    pub(crate) fn new(
+    pub(crate) fn open(
         source: &'a FeatureSource,
-        extractor: FeatureExtractor,
-        computed_by: String,
+        execution: Execution,
         repeated: Repeated,
-    ) -> Self {
+    ) -> Result<Self, ModelError> {
+        let extractor = FeatureExtractor::load(execution, &source.graph)?;
+        let computed_by = format!(
+            "{} {:?}",
+            env!("CARGO_PKG_VERSION"),
+            execution.options.providers
+        );
         let preprocessor = Preprocessor::new(source.spec.size, source.geometry);
         let tensor = vec![0; preprocessor.tensor_len()];
-        Self {
+        Ok(Self {
             source,
             extractor,
             computed_by,
@@ -107,7 +112,7 @@ impl<'a> Extraction<'a> {
             tensor,
             seen: HashMap::new(),
             cached: 0,
-        }
+        })
     }
 
     pub(crate) fn run(
@@ -158,14 +163,34 @@ impl<'a> Extraction<'a> {
         if let Err(repeats) = self.first(pixels, path) {
             return Ok(Err(repeats));
         }
-        if let Err(error) = self.preprocessor.run(&picture, &mut self.tensor) {
+        let stored = self.store(&picture, &key, pixels)?;
+        Ok(stored.map(|()| image(pixels)))
+    }
+
+    /// Computes the features of a picture and stores them; the picture may be unusable.
+    pub(crate) fn store(
+        &mut self,
+        picture: &RgbImage,
+        key: &str,
+        pixels: Digest,
+    ) -> Result<Result<(), String>, FeaturesError> {
+        if let Err(error) = self.preprocessor.run(picture, &mut self.tensor) {
             return Ok(Err(with_causes(&error)));
         }
         let features = self.extractor.run(&self.tensor)?;
-        self.source
-            .cache
-            .store(&key, &pixels.to_string(), &features)?;
-        Ok(Ok(image(pixels)))
+        let note = pixels.to_string();
+        self.source.cache.store(key, &note, &features)?;
+        Ok(Ok(()))
+    }
+
+    /// Returns `true` if there are features under this key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.source.cache.note(key).is_some()
+    }
+
+    /// Returns the depth at which pictures are read.
+    pub(crate) fn depth(&self) -> Option<Depth> {
+        self.source.depth
     }
 
     /// Checks that these pixels are new, or returns which picture they repeat.

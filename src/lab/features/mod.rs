@@ -16,8 +16,8 @@ use flawd_core::light::LightNormalisation;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::filter_bank::{self, filter_bank};
 use flawd_onnx::{
-    Backbone, BackboneError, Execution, ExportError, FeatureChoice, FeatureExtractor, FeatureSpec,
-    ModelError, feature_graph,
+    Backbone, BackboneError, Execution, ExportError, FeatureChoice, FeatureSpec, ModelError,
+    feature_graph,
 };
 use flawd_train::features::{CachedFeatureError, FeatureCache, FeatureSet};
 
@@ -26,8 +26,10 @@ use crate::files::digest::sha256;
 
 mod extraction;
 pub(crate) mod light;
+mod varied;
 
 pub use extraction::{ExtractionStep, FeatureImage, Repeated, SkippedImage};
+pub(crate) use varied::Variants;
 
 use extraction::Extraction;
 
@@ -235,13 +237,22 @@ impl FeatureSource {
         execution: Execution,
         observe: &mut ExtractionObserver,
     ) -> Result<Vec<FeatureImage>, FeaturesError> {
-        let extractor = FeatureExtractor::load(execution, &self.graph)?;
-        let computed_by = format!(
-            "{} {:?}",
-            env!("CARGO_PKG_VERSION"),
-            execution.options.providers
-        );
-        Extraction::new(self, extractor, computed_by, repeated).run(paths, observe)
+        Extraction::open(self, execution, repeated)?.run(paths, observe)
+    }
+
+    /// Extracts the features of changes of images that were extracted: `variants.number` of each,
+    /// with the same names and digests.
+    ///
+    /// # Errors
+    /// As [`Self::extract`].
+    pub(crate) fn vary(
+        &self,
+        images: &[FeatureImage],
+        variants: &Variants,
+        execution: Execution,
+        observe: &mut ExtractionObserver,
+    ) -> Result<Vec<FeatureImage>, FeaturesError> {
+        Extraction::open(self, execution, Repeated::Keep)?.vary(images, variants, observe)
     }
 
     /// Returns the number of feature channels per scale.

@@ -225,7 +225,7 @@ impl<'a> Fold<'a> {
             digest: image.digest,
             good: scored
                 .next_if(|(next, _)| next.path == image.path)
-                .map(|(_, good)| *good),
+                .map(|(_, good)| good.worst),
         };
         let kept = KeptFold {
             difference: examined.difference,

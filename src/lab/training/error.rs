@@ -136,6 +136,9 @@ pub enum TrainingError {
     /// Images that calibrate stand apart from the others.
     #[error("{0}; the training is kept, and the same command goes on from its end")]
     StandApart(StandApart),
+    /// At an end of the variation no picture could be judged.
+    #[error("{0}; the training is kept")]
+    TooWide(ThresholdError),
     /// An image that should be left out does not exist.
     #[error(transparent)]
     NotThere(#[from] NotThere),
@@ -174,6 +177,7 @@ impl From<ThresholdError> for TrainingError {
         match error {
             ThresholdError::Calibration(error) => Self::Threshold(error),
             ThresholdError::StandApart(error) => Self::StandApart(error),
+            error @ ThresholdError::TooWide { .. } => Self::TooWide(error),
         }
     }
 }

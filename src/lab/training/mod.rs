@@ -43,6 +43,7 @@ use flawd_train::trainer::{EpochReport, StepReport};
 use super::calibration::{PromiseTarget, Selection};
 use super::dataset::LeftOut;
 use super::features::{ExtractionStep, FeaturePlan, SkippedImage};
+use super::variation::Variation;
 use crate::pictures::depth;
 
 /// Everything that a training run depends on.
@@ -52,6 +53,9 @@ pub struct TrainingPlan {
     pub images: PathBuf,
     /// Where the features come from; checkpoints are kept in `runs` of its cache.
     pub features: FeaturePlan,
+    /// The changes that the line may see: the flow is trained on pictures so changed as well, and
+    /// the promise covers their ends. `None` if pictures stay as they were taken.
+    pub vary: Option<Variation>,
     /// How the model computes its anomaly map.
     pub map: MapKind,
     /// How the flow is built and trained.
@@ -115,6 +119,8 @@ pub enum TrainingProgress<'a> {
     Light(LightNormalisation),
     /// Features are being extracted.
     Features(ExtractionStep<'a>),
+    /// Features of changed images are being extracted.
+    Varied(ExtractionStep<'a>),
     /// The images do not support the rate; the lowest rate that they support will be promised.
     GaveWay(&'a GaveWay),
     /// A fold of a cross-calibration starts; the following reports are about it.

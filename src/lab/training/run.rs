@@ -142,8 +142,8 @@ pub(crate) fn fingerprint(
 ) -> String {
     let keys: Vec<&str> = training.iter().map(|image| image.key.as_str()).collect();
     let inputs = format!(
-        "{:?} {spec:?} {:?} {} {keys:?}",
-        settings, plan.flow.transform, source.graph_digest
+        "{:?} {spec:?} {:?} {} {keys:?} {:?}",
+        settings, plan.flow.transform, source.graph_digest, plan.vary
     );
     sha256(inputs.as_bytes()).hex()[..16].to_owned()
 }

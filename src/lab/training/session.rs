@@ -8,8 +8,8 @@ use flawd_onnx::Execution;
 use flawd_train::trainer::TrainingSettings;
 
 use super::run::fingerprint;
-use super::{TrainingError, TrainingPlan};
-use crate::lab::features::{FeatureImage, FeatureSource, FeaturesError};
+use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress};
+use crate::lab::features::{ExtractionStep, FeatureImage, FeatureSource, FeaturesError, Variants};
 
 /// What all flows of a session share.
 pub(crate) struct Session<'a> {
@@ -29,6 +29,27 @@ impl Session<'_> {
         self.runs().join(format!("{fingerprint}.safetensors"))
     }
 
+    /// Returns the images that a flow is trained on: those given, and if the plan varies pictures,
+    /// random changes of each.
+    pub(crate) fn varied(
+        &self,
+        training: &[FeatureImage],
+        observe: &mut TrainingObserver,
+    ) -> Result<Vec<FeatureImage>, TrainingError> {
+        let mut images = training.to_vec();
+        if let Some(variation) = &self.plan.vary {
+            let variants = Variants {
+                variation,
+                number: VARIANTS,
+                seed: self.plan.flow.training.seed,
+            };
+            let mut extraction = |step: ExtractionStep| observe(TrainingProgress::Varied(step));
+            let source = self.source;
+            images.extend(source.vary(training, &variants, self.execution, &mut extraction)?);
+        }
+        Ok(images)
+    }
+
     /// Returns a name that differs between runs whose numbers would.
     pub(crate) fn fingerprint(
         &self,
@@ -45,6 +66,9 @@ impl Session<'_> {
         ))
     }
 }
+
+/// Varied pictures per picture that trains, beside itself.
+const VARIANTS: usize = 3;
 
 /// Returns the flow of a plan on these features.
 pub(crate) fn flow_spec(

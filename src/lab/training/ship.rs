@@ -61,7 +61,7 @@ impl Shipment<'_> {
         };
         let examined = (self.trained).examine(self.session, &model, scored, observe)?;
         let good = examined.good.into_iter();
-        let own = HeldOut::new(good.map(|(image, good)| (image.path, good)));
+        let own = HeldOut::examined(good.map(|(image, good)| (image.path, good)));
         let (held_out, difference) = match self.out_of_fold {
             None => (&own, examined.difference),
             Some(other) => (&other.scored, examined.difference.max(other.difference)),
@@ -71,6 +71,7 @@ impl Shipment<'_> {
             |scores| calibrate(plan, scores),
             &plan.selection,
             self.excluded.to_vec(),
+            plan.vary.as_ref(),
         )?;
         let highest = held_out.highest(&thresholds.calibration);
         observe(TrainingProgress::Calibrated(&thresholds.calibration))?;

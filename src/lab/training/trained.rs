@@ -14,7 +14,8 @@ use super::run::Run;
 use super::session::{Session, flow_spec};
 use super::{TrainingError, TrainingObserver, TrainingProgress};
 use crate::bundle::scorer::Scorer;
-use crate::bundle::{GoodImage, stress};
+use crate::bundle::stress;
+use crate::lab::calibration::Examined;
 use crate::lab::features::{FeatureImage, SkippedImage};
 
 /// Largest relative difference between a score of the exported model and the trainer's own.
@@ -35,7 +36,7 @@ pub(crate) struct Trained {
 /// An exported model's results for images.
 pub(crate) struct Examination {
     /// Each image that could still be read, in order, and what is known about it.
-    pub(crate) good: Vec<(FeatureImage, GoodImage)>,
+    pub(crate) good: Vec<(FeatureImage, Examined)>,
     /// Largest relative difference between a score and the trainer's.
     pub(crate) difference: f64,
 }
@@ -49,9 +50,11 @@ impl Trained {
         held_out: usize,
         observe: &mut TrainingObserver,
     ) -> Result<Self, TrainingError> {
-        let set = session.source.set(training)?;
-        let transform = transform::fit(session.plan.flow.transform, &set)?;
         let fingerprint = session.fingerprint(training, settings)?;
+        let varied = session.varied(training, observe)?;
+        let set = session.source.set(&varied)?;
+        let settings = &settings.clone().over(training.len(), varied.len());
+        let transform = transform::fit(session.plan.flow.transform, &set)?;
         let checkpoint = session.checkpoint(&fingerprint);
         let run = Run {
             plan: session.plan,
@@ -102,12 +105,16 @@ impl Trained {
         let geometry = session.plan.features.geometry;
         let depth = session.source.depth();
         let mut scorer = Scorer::load(model, geometry, session.execution)?;
-        let mut good: Vec<(FeatureImage, GoodImage)> = Vec::with_capacity(images.len());
+        let vary = session.plan.vary.as_ref();
+        let mut good: Vec<(FeatureImage, Examined)> = Vec::with_capacity(images.len());
         for (done, image) in images.iter().enumerate() {
             let total = images.len();
             observe(TrainingProgress::Scored { done, total })?;
             match image.read_again(depth) {
-                Ok(picture) => good.push((image.clone(), scorer.examine(&picture)?.into())),
+                Ok(picture) => {
+                    let examined = Examined::new(&mut scorer, &picture, vary, done as u64)?;
+                    good.push((image.clone(), examined));
+                }
                 Err(reason) => {
                     let path = image.path.clone();
                     let skipped = SkippedImage { path, reason };
@@ -135,7 +142,7 @@ impl Trained {
     fn difference(
         &self,
         session: &Session,
-        exported: &[(FeatureImage, GoodImage)],
+        exported: &[(FeatureImage, Examined)],
     ) -> Result<f64, TrainingError> {
         let compared = &exported[..exported.len().min(COMPARED_IMAGES)];
         let images: Vec<FeatureImage> = compared.iter().map(|(image, _)| image.clone()).collect();
@@ -143,8 +150,8 @@ impl Trained {
         let samples: Vec<usize> = (0..features.len()).collect();
         let batch = transform::apply(&self.transform, features.load(&samples)?);
         let own = self.flow.forward(batch).0.scores();
-        let difference = |(own, (_, exported)): (&f64, &(FeatureImage, GoodImage))| {
-            (f64::from(exported.score) - own).abs() / own
+        let difference = |(own, (_, exported)): (&f64, &(FeatureImage, Examined))| {
+            (f64::from(exported.taken.score) - own).abs() / own
         };
         // NaN is kept: `f64::max` would drop it.
         let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };

@@ -30,6 +30,8 @@ pub struct Calibration {
     /// Ascending, all finite.
     scores: Vec<f32>,
     method: CalibrationMethod,
+    /// The changes of the pictures that the scores cover, as text.
+    varied: Option<String>,
 }
 
 /// Why scores cannot make a calibration.
@@ -155,7 +157,23 @@ impl Calibration {
             threshold: scores[n - rejected],
             scores,
             method: CalibrationMethod::Split,
+            varied: None,
         })
+    }
+
+    /// Returns the same scores and threshold, where each score is the highest of a picture as it was
+    /// taken and at each end of these changes, such as `light=10%,noise=2%`.
+    pub fn varied(self, changes: String) -> Self {
+        Self {
+            varied: Some(changes),
+            ..self
+        }
+    }
+
+    /// Returns the changes whose ends the scores cover, as text; `None` if each is that of a picture
+    /// as it was taken.
+    pub fn covers(&self) -> Option<&str> {
+        self.varied.as_deref()
     }
 
     /// Returns the same scores and threshold with another method.
@@ -172,7 +190,12 @@ impl Calibration {
     /// # Errors
     /// As [`Self::from_scores`].
     pub fn at_rate(&self, alpha: f64) -> Result<Self, CalibrationError> {
-        Self::from_scores(self.scores.clone(), alpha)?.with_method(self.method)
+        let calibration = Self::from_scores(self.scores.clone(), alpha)?;
+        Self {
+            varied: self.varied.clone(),
+            ..calibration
+        }
+        .with_method(self.method)
     }
 
     /// As [`Self::from_scores`], but with the lowest rate that the number of scores supports if
@@ -276,15 +299,19 @@ impl Calibration {
                 needed_images(asked)
             ),
         };
+        let varied = match &self.varied {
+            None => String::new(),
+            Some(changes) => format!(" as it is and at each end of {changes}"),
+        };
         match self.method {
             CalibrationMethod::Split => format!(
-                "a good part is rejected with a probability of at most {alpha}, as long as it comes \
-                 from the same process as the {n} good images of the calibration (exchangeable \
+                "a good part is rejected with a probability of at most {alpha}{varied}, as long as it \
+                 comes from the same process as the {n} good images of the calibration (exchangeable \
                  with them) and has one score; this bounds false rejects, not escapes"
             ),
             CalibrationMethod::Cross { folds } => format!(
-                "a good part is expected to be rejected with a probability of about {alpha}, as \
-                 long as it comes from the same process as the {n} good images of the calibration \
+                "a good part is expected to be rejected with a probability of about \
+                 {alpha}{varied}, as long as it comes from the same process as the {n} good images of the calibration \
                  (exchangeable with them) and has one score; this is an estimate and no bound: \
                  each image was scored by one of {folds} models that were not trained on it, and \
                  the model in use, which was trained on all of them, is taken to score new parts \
@@ -321,6 +348,8 @@ struct StoredCalibration {
     /// Only if there are too few images for what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_false_reject_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vary: Option<String>,
     threshold: f32,
     n: usize,
     promise: String,
@@ -335,6 +364,7 @@ impl From<Calibration> for StoredCalibration {
             folds,
             false_reject_rate: calibration.alpha,
             asked_false_reject_rate: calibration.asked,
+            vary: calibration.varied.clone(),
             threshold: calibration.threshold,
             n: calibration.n(),
             promise: calibration.promise(),
@@ -362,6 +392,7 @@ impl TryFrom<StoredCalibration> for Calibration {
         }
         Ok(Self {
             asked: record.asked_false_reject_rate,
+            varied: record.vary,
             ..calibration
         })
     }
