@@ -14,6 +14,7 @@ mod doctor;
 mod engine;
 mod evaluate;
 mod import;
+mod light;
 mod memory;
 mod messages;
 mod model;
