@@ -74,6 +74,46 @@ fn the_report_holds_what_its_own_image_scores_give() {
     }
 }
 
+/// A row has the path as text, and rows have the order of the folders: good parts, then the kinds.
+#[test]
+fn every_image_has_its_row_in_the_order_of_the_folder() {
+    let folder = TempDir::new().expect("a temporary folder");
+    for (from, to) in [
+        ("good/001.png", "good/b.png"),
+        ("good/000.png", "good/a.png"),
+        ("stain/000.png", "zinc/a.png"),
+        ("scratch/000.png", "crack/ä.png"),
+    ] {
+        let target = folder.path().join("test").join(to);
+        fs::create_dir_all(target.parent().expect("it has one")).expect("it can be made");
+        fs::copy(data().join("test").join(from), target).expect("it can be copied");
+    }
+    let path = folder.path().join("report.json");
+    let arguments = arguments!["evaluate", bundle(), folder.path(), "--json", &path];
+    flawd(arguments).succeeded();
+    let report = json(&path);
+    let rows = report["images"].as_array().expect("a list");
+    let named: Vec<_> = rows
+        .iter()
+        .map(|row| [&row["path"], &row["kind"]])
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ["test/good/a.png", "good"],
+            ["test/good/b.png", "good"],
+            ["test/crack/ä.png", "crack"],
+            ["test/zinc/a.png", "zinc"],
+        ]
+    );
+    for row in rows {
+        let keys: Vec<_> = row.as_object().expect("a row").keys().collect();
+        assert_eq!(keys, ["kind", "p_value", "path", "score", "verdict"]);
+        let p_value = row["p_value"].as_f64().expect("a number");
+        assert!(0.0 < p_value && p_value <= 1.0, "{row}");
+    }
+}
+
 #[test]
 fn an_image_that_is_damaged_is_named_counted_and_left_out() {
     let folder = TempDir::new().expect("a temporary folder");

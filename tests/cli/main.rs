@@ -22,4 +22,5 @@ mod odd_data;
 mod predict;
 mod report;
 mod train;
+mod under;
 mod usage;

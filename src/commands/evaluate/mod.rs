@@ -19,10 +19,11 @@ use crate::bundle::scorer::Scorer;
 use crate::files::path_text;
 use crate::lab::dataset::{GOOD, Sample, TestSet};
 use crate::lab::evaluation::{
-    Category, CategoryError, Evaluation, EvaluationStep, EvaluationTarget, Overview, Splits,
-    evaluate,
+    Category, CategoryError, Evaluation, EvaluationPlan, EvaluationStep, EvaluationTarget,
+    Overview, Splits, evaluate,
 };
 use crate::lab::report::{Gallery, Page, Section, page};
+use crate::lab::variation::ChangeList;
 use crate::messages::with_causes;
 use crate::pictures::heatmap::save_overlay;
 use comparison::{CompareArgs, compare};
@@ -51,6 +52,10 @@ pub struct EvaluateArgs {
     /// Write the overall metrics into the bundle
     #[arg(long)]
     record: bool,
+    /// Change every picture before it is scored, such as noise=2% or light=-5%,turn=3: light, noise
+    /// and zoom in per cent; blur and shift in pixels; turn in degrees; jpeg as a quality
+    #[arg(long, value_name = "CHANGES", conflicts_with_all = ["record", "compare"])]
+    under: Option<ChangeList>,
     /// Number of random splits of the good scores for measuring the calibration's promise
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = splits)]
     splits: usize,
@@ -208,14 +213,17 @@ fn score(
 ) -> anyhow::Result<Evaluation> {
     let threshold = bundle.calibration().threshold();
     let geometry = *scorer.geometry();
-    let splits = Splits {
-        count: args.splits,
-        seed: args.seed,
+    let plan = EvaluationPlan {
+        splits: Splits {
+            count: args.splits,
+            seed: args.seed,
+        },
+        under: args.under.clone(),
     };
     let mut progress = ProgressLine::new();
     progress.left_out(&test.left_out);
     let mut done = 0;
-    evaluate(bundle, scorer, &category.data, test, splits, |step| {
+    evaluate(bundle, scorer, &category.data, test, &plan, |step| {
         if let Some(gallery) = &mut gallery {
             gallery.observe(&step)?;
         }

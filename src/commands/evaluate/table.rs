@@ -47,6 +47,7 @@ pub(crate) fn print_report(report: &Evaluation) {
     row("all", &report.overall);
     println!();
     println!("threshold      {}", report.threshold);
+    print_under(report);
     println!("false rejects  {}", false_rejects(report));
     if report.overall.counts.defect > 0 {
         println!("masks          {}", masks(report));
@@ -124,6 +125,9 @@ pub(crate) fn print_overview(overview: &Overview<'_>) {
             print_warnings(report);
         }
     }
+    if let Some(first) = overview.categories.values().next() {
+        print_under(first);
+    }
     if !overview.left_out.is_empty() {
         println!();
         println!("no bundle for  {}", overview.left_out.join(", "));
@@ -196,6 +200,13 @@ fn kept(promise: &PromiseRow) -> String {
             "{promised:.1} %: not measured: {}",
             reason.as_deref().unwrap_or_default()
         ),
+    }
+}
+
+/// Says how the pictures were changed, if they were.
+fn print_under(report: &Evaluation) {
+    if let Some(changes) = &report.under {
+        println!("under          {changes}: every picture was changed before it was scored");
     }
 }
 

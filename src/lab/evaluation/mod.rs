@@ -16,7 +16,7 @@ mod truth;
 
 pub use categories::{Category, CategoryError, EvaluationTarget, Mean, Overview};
 pub use mask::MaskError;
-pub use run::{EvaluationStep, Splits, evaluate};
+pub use run::{EvaluationPlan, EvaluationStep, Splits, evaluate};
 pub use truth::SampleError;
 
 use std::collections::BTreeMap;
@@ -30,6 +30,7 @@ use flawd_core::manifest::MetricsRecord;
 use serde::{Serialize, Serializer};
 
 use super::dataset::LeftOut;
+use super::variation::ChangeList;
 use crate::files::path_text;
 use compared::Comparison;
 
@@ -51,6 +52,9 @@ pub struct Evaluation {
     pub data: PathBuf,
     /// Digest of the list of the files that were used, as `sha256sum` prints it.
     pub files: Digest,
+    /// How every picture was changed before it was scored, if at all; the files are the originals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under: Option<ChangeList>,
     /// Over all images.
     #[serde(flatten)]
     pub overall: Metrics,
@@ -83,7 +87,7 @@ pub struct Evaluation {
     pub calibration_method: CalibrationMethod,
     /// One kind of defect against all good images, by kind.
     pub defect_types: BTreeMap<String, Metrics>,
-    /// Every image that was scored.
+    /// Every image that was scored, good ones first, then by kind; within a kind by file name.
     pub images: Vec<ImageRow>,
     /// Every image or mask that could not be used.
     pub skipped: Vec<SkippedRow>,

@@ -16,6 +16,7 @@ use crate::bundle::Bundle;
 use crate::bundle::scorer::{Scorer, ScorerError, check_golden};
 use crate::lab::dataset::{LeftOut, Sample, TestSet};
 use crate::lab::picture::Picture;
+use crate::lab::variation::{Change, ChangeList, apply_all};
 use crate::messages::with_causes;
 
 /// Progress reports of an evaluation.
@@ -24,7 +25,7 @@ pub enum EvaluationStep<'a> {
     Scored {
         /// The image.
         sample: &'a Sample,
-        /// The decoded picture.
+        /// The picture as it was scored: decoded, and changed if that was requested.
         image: &'a RgbImage,
         /// The model's result.
         prediction: &'a Prediction,
@@ -49,6 +50,15 @@ pub struct Splits {
     pub seed: u64,
 }
 
+/// What is measured, and on which pictures.
+#[derive(Clone, Debug)]
+pub struct EvaluationPlan {
+    /// The random halves.
+    pub splits: Splits,
+    /// How every picture, with its mask, is changed before it is scored, if at all.
+    pub under: Option<ChangeList>,
+}
+
 /// The false-reject rates whose promise is measured, in addition to the bundle's own.
 const PROMISES: [f64; 2] = [0.05, 0.01];
 
@@ -62,12 +72,17 @@ pub fn evaluate<E>(
     scorer: &mut Scorer,
     folder: &Path,
     test: &TestSet,
-    splits: Splits,
+    plan: &EvaluationPlan,
     mut observe: impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
 ) -> Result<Evaluation, E> {
     let mut pass = Pass {
         bundle,
         folder,
+        changes: plan
+            .under
+            .as_ref()
+            .map(ChangeList::changes)
+            .unwrap_or_default(),
         has_masks: test.samples.iter().any(|sample| !sample.masks.is_empty()),
         tally: Tally::default(),
         files: FileList::default(),
@@ -79,13 +94,15 @@ pub fn evaluate<E>(
     for sample in &test.samples {
         pass.sample(scorer, sample, &mut observe)?;
     }
-    Ok(pass.summarise(scorer, test, splits))
+    Ok(pass.summarise(scorer, test, plan))
 }
 
 /// What is known after some of the images.
 struct Pass<'a> {
     bundle: &'a Bundle,
     folder: &'a Path,
+    /// Applied to every picture.
+    changes: Vec<Change>,
     /// Whether any defect of the set has a mask; without one, nothing is known about places.
     has_masks: bool,
     tally: Tally,
@@ -104,11 +121,11 @@ impl Pass<'_> {
         sample: &Sample,
         observe: &mut impl FnMut(EvaluationStep<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (picture, prediction) = match score(scorer, sample) {
+        let (picture, prediction) = match score(scorer, sample, &self.changes) {
             Ok(scored) => scored,
             Err(error) => return self.skip(&sample.path, &error, observe),
         };
-        let truth = match truth_of(scorer, sample, &picture.image) {
+        let truth = match truth_of(scorer, sample, picture.image.size(), &self.changes) {
             _ if !self.has_masks => None,
             Ok(truth) => truth,
             Err(Unusable { path, error }) => {
@@ -161,7 +178,7 @@ impl Pass<'_> {
         path.strip_prefix(self.folder).unwrap_or(path)
     }
 
-    fn summarise(self, scorer: &mut Scorer, test: &TestSet, splits: Splits) -> Evaluation {
+    fn summarise(self, scorer: &mut Scorer, test: &TestSet, plan: &EvaluationPlan) -> Evaluation {
         let manifest = self.bundle.manifest();
         let calibration = self.bundle.calibration();
         let good = self.tally.good_scores().to_vec();
@@ -182,6 +199,7 @@ impl Pass<'_> {
             flawd: env!("CARGO_PKG_VERSION"),
             data: self.folder.to_owned(),
             files: self.files.digest(),
+            under: plan.under.clone(),
             overall,
             threshold: calibration.threshold(),
             promised_false_reject_rate: calibration.alpha(),
@@ -191,7 +209,7 @@ impl Pass<'_> {
                 expected_false_rejects(n, rejected, good.len())
             }),
             kept_promise: match is_bound {
-                true => kept_promise(calibration, &good, splits),
+                true => kept_promise(calibration, &good, plan.splits),
                 false => Vec::new(),
             },
             calibration_method: calibration.method(),
@@ -219,10 +237,25 @@ fn left_out(folder: &Path, test: &TestSet) -> Vec<LeftOut> {
     left_out
 }
 
-fn score(scorer: &mut Scorer, sample: &Sample) -> Result<(Picture, Prediction), SampleError> {
-    let picture = Picture::read(&sample.path, scorer.depth()).map_err(ScorerError::from)?;
+/// Reads, changes and scores a picture. Its digests are of the file and its own pixels.
+fn score(
+    scorer: &mut Scorer,
+    sample: &Sample,
+    changes: &[Change],
+) -> Result<(Picture, Prediction), SampleError> {
+    let mut picture = Picture::read(&sample.path, scorer.depth()).map_err(ScorerError::from)?;
+    if !changes.is_empty() {
+        picture.image = apply_all(changes, &picture.image, seed_of(&picture));
+    }
     let prediction = scorer.score(&picture.image)?;
     Ok((picture, prediction))
+}
+
+/// Returns the seed of a picture's noise: another one for each picture, and the same whatever else
+/// is in the folder.
+fn seed_of(picture: &Picture) -> u64 {
+    let first = picture.file.bytes().first_chunk();
+    u64::from_le_bytes(*first.expect("a digest has 32 bytes"))
 }
 
 /// Returns whether calibrations on random halves of all good scores keep their promise.

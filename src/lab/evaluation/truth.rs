@@ -12,6 +12,7 @@ use super::mask::{self, MaskError};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::files::digest::sha256;
 use crate::lab::dataset::Sample;
+use crate::lab::variation::{Change, move_mask};
 use crate::pictures::decode::{self, DecodeError};
 
 /// Why a sample, or its mask, cannot be used.
@@ -43,16 +44,19 @@ pub(crate) struct Unusable<'a> {
     pub(crate) error: Box<SampleError>,
 }
 
-/// Returns the truth about the pixels of a sample; `None` for a defect without a mask.
+/// Returns the truth about the pixels of a sample whose picture has this size and was changed by
+/// `changes`; `None` for a defect without a mask. Where a change moves the picture, the mask moves
+/// with it.
 pub(crate) fn truth_of<'a>(
     scorer: &Scorer,
     sample: &'a Sample,
-    image: &RgbImage,
+    size: Size,
+    changes: &[Change],
 ) -> Result<Option<Truth<'a>>, Unusable<'a>> {
     if sample.masks.is_empty() && sample.is_defect() {
         return Ok(None);
     }
-    let mut marked = vec![false; image.size().area()];
+    let mut marked = vec![false; size.area()];
     let mut files = Vec::new();
     let last = sample.masks.last().unwrap_or(&sample.path);
     for path in &sample.masks {
@@ -60,7 +64,7 @@ pub(crate) fn truth_of<'a>(
             path,
             error: Box::new(error),
         };
-        let (bytes, own) = read_mask(path, image.size()).map_err(unusable)?;
+        let (bytes, own) = read_mask(path, size).map_err(unusable)?;
         files.push((sha256(&bytes), path.as_path()));
         marked
             .iter_mut()
@@ -80,7 +84,8 @@ pub(crate) fn truth_of<'a>(
     if let Some(contradiction) = contradiction {
         return Err(unusable(contradiction.into()));
     }
-    let pixels = inspected(scorer, marked, image.size()).map_err(|error| unusable(error.into()))?;
+    let marked = move_mask(changes, marked, size);
+    let pixels = inspected(scorer, marked, size).map_err(|error| unusable(error.into()))?;
     Ok(Some(Truth { pixels, files }))
 }
 

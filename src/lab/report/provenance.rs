@@ -27,6 +27,9 @@ pub(crate) fn provenance(section: &Section<'_>, page: &Page<'_>) -> Markup {
         (fact("promise", manifest.calibration.promise()))
         (fact("tested folder", path(&report.data)))
         (fact("tested files", code(report.files)))
+        @if let Some(changes) = &report.under {
+            (fact("changed before scoring", code(changes)))
+        }
         (fact("execution", format!("{}, flawd {}", report.provider, report.flawd)))
         (fact("command", code(&page.command)))
         (fact("date", date(page.made)))

@@ -180,6 +180,12 @@ fn worst_kind(report: &Evaluation) -> Markup {
 /// Returns what makes the numbers less reliable than they look.
 fn warnings(report: &Evaluation) -> Vec<String> {
     let mut warnings = Vec::new();
+    if let Some(changes) = &report.under {
+        warnings.push(format!(
+            "Every picture was changed before it was scored ({changes}), so the numbers are not those \
+             of the tested files, and the calibration promises nothing for such pictures."
+        ));
+    }
     if report.seen_in_training > 0 {
         warnings.push(format!(
             "{} of the tested pictures trained the model. It knows them, so they say nothing of parts \

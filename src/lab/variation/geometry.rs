@@ -113,7 +113,7 @@ pub(super) fn move_image(image: &RgbImage, movement: &Movement) -> RgbImage {
 
 /// Moves a mask, one value per pixel, as the geometric ones among `changes` move its picture; each
 /// pixel takes the value of the nearest one.
-pub fn move_mask(changes: &[Change], marked: Vec<bool>, size: Size) -> Vec<bool> {
+pub(crate) fn move_mask(changes: &[Change], marked: Vec<bool>, size: Size) -> Vec<bool> {
     if !changes.iter().any(Change::is_geometric) {
         return marked;
     }

@@ -20,7 +20,7 @@ use flawd_core::random::SplitMix64;
 
 use crate::pictures::{decode, encode};
 pub use change_list::ChangeList;
-pub use geometry::move_mask;
+pub(crate) use geometry::move_mask;
 use geometry::{Movement, move_image};
 pub use kind::{ChangeError, ChangeKind};
 pub use limits::Variation;
