@@ -1,11 +1,12 @@
-//! Project automation: `cargo xtask test`, `cargo xtask endurance`, `cargo xtask fuzz` and
-//! `cargo xtask demo`.
+//! Project automation: `cargo xtask test`, `cargo xtask endurance`, `cargo xtask fuzz`,
+//! `cargo xtask demo` and `cargo xtask detect`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and skips
 //! what is already there, so that a second run needs no network. Standard library only: this is the
 //! program that has to build before anything is installed.
 
 mod check;
+mod detect;
 mod fuzz;
 mod onnxruntime;
 mod packages;
@@ -25,6 +26,10 @@ usage: cargo xtask <command>
   test           installs what is missing, then runs every check that CI runs
   demo [ARGS…]   installs what is missing, then builds and runs `flawd demo ARGS…`
   endurance      installs what is missing, then runs the tests that take over a minute
+  detect [--sets SET,…] [--seeds N,…] [--size HxW] [--options \"ARGS\"] [--compare] [--changes]
+         [--write] [--data DIR] [--binary FILE]
+                 trains and measures flawd on the real sets beside the repository
+                 (docs/detection.md)
   fuzz [--seconds N] [TARGET…]
                  feeds each reader, or those named (onnx, checkpoint, journal, manifest,
                  payload, image), with input that no program would write, 20 s unless told
@@ -52,6 +57,13 @@ fn main() -> ExitCode {
                 setup(&root(), packages::BUILD).and_then(|()| fuzz::run(&root(), &wanted))
             }
             None => return misused(),
+        },
+        Some((command, rest)) if command == "detect" => match detect::Arguments::parse(rest) {
+            Ok(arguments) => detect::run(&root(), &arguments),
+            Err(error) => {
+                eprintln!("xtask: {error}");
+                return misused();
+            }
         },
         Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
         Some((command, [])) if command == "msrv" => wider::msrv(&root()),

@@ -48,6 +48,12 @@ impl Step {
         self
     }
 
+    /// Discards what it prints on standard output.
+    pub(crate) fn silent(mut self) -> Self {
+        self.command.stdout(Stdio::null());
+        self
+    }
+
     /// Runs it in the open: the command line first, then its own output, then how long it took.
     pub(crate) fn run(mut self) -> Result<(), String> {
         eprintln!("==> {}", self.line);
