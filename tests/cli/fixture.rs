@@ -47,6 +47,18 @@ impl Finished {
         self.said(said)
     }
 
+    /// It succeeded, and this is on standard output.
+    #[track_caller]
+    pub(crate) fn prints(self, part: &str) -> Self {
+        let finished = self.succeeded();
+        assert!(
+            finished.stdout.contains(part),
+            "`{part}` is not in:\n{}",
+            finished.stdout
+        );
+        finished
+    }
+
     /// Standard error holds all of these.
     #[track_caller]
     pub(crate) fn said(self, parts: &[&str]) -> Self {

@@ -3,6 +3,8 @@
 //! For random orders and draws that must be the same on every machine for the same seed. For the
 //! numbers of another program, see [`permutation`](crate::permutation).
 
+use std::f64::consts::TAU;
+
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
 /// 2014, with the constants of Vigna's `splitmix64.c`.
 #[derive(Clone, Debug)]
@@ -34,6 +36,36 @@ impl SplitMix64 {
             let wide = u128::from(self.next_u64()) * (last as u128 + 1);
             values.swap(last, (wide >> 64) as usize);
         }
+    }
+}
+
+/// Draws from the standard normal distribution, in pairs: Box and Muller, "A note on the generation
+/// of random normal deviates", Annals of Mathematical Statistics 29, 1958.
+#[derive(Clone, Debug)]
+pub struct Normal {
+    random: SplitMix64,
+    second: Option<f64>,
+}
+
+impl Normal {
+    /// Creates the sequence that belongs to a seed.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: SplitMix64::new(seed),
+            second: None,
+        }
+    }
+
+    /// Returns the next draw.
+    pub fn draw(&mut self) -> f64 {
+        if let Some(second) = self.second.take() {
+            return second;
+        }
+        // 1 minus a number below 1 is not 0, whose logarithm is infinite.
+        let radius = (-2.0 * (1.0 - self.random.unit()).ln()).sqrt();
+        let (sine, cosine) = (TAU * self.random.unit()).sin_cos();
+        self.second = Some(radius * sine);
+        radius * cosine
     }
 }
 

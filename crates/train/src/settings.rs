@@ -62,6 +62,7 @@ impl FlowSettings {
                     ..AdamSettings::default()
                 },
                 schedule: Schedule::Cosine,
+                feature_noise: 0.0,
             },
         }
     }
@@ -82,6 +83,7 @@ impl FlowSettings {
                 seed,
                 adam: AdamSettings::default(),
                 schedule: Schedule::Constant,
+                feature_noise: 0.0,
             },
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use flawd_core::flow::{FlowSpec, FlowSpecError};
 use flawd_core::interrupted::Interrupted;
-use flawd_core::random::SplitMix64;
+use flawd_core::random::{Normal, SplitMix64};
 use flawd_core::transform::FeatureTransform;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::adam::{Adam, AdamSettings, gradient_norm};
 use crate::checkpoint::{Checkpoint, CheckpointView};
 pub use crate::epoch::EpochReport;
 use crate::features::{CachedFeatureError, FeatureSet};
+use crate::maps::Maps;
 use crate::network::Flow;
 use crate::transform;
 
@@ -37,6 +38,10 @@ pub struct TrainingSettings {
     pub adam: AdamSettings,
     /// How the learning rate changes over the run.
     pub schedule: Schedule,
+    /// Standard deviation of the noise that is added to the transformed features at every step, so
+    /// that the flow cannot rely on combinations of features that hardly vary in a few pictures.
+    #[serde(default)]
+    pub feature_noise: f64,
 }
 
 impl TrainingSettings {
@@ -245,12 +250,12 @@ impl<'a> Trainer<'a> {
                     .schedule
                     .factor(done, self.planned_epochs() * steps);
             gradient.fill(0.0);
-            let loss =
-                self.step(batch, learning_rate, &mut gradient)
-                    .map_err(|what| match what {
-                        StepError::NotFinite(what) => EpochError::NotFinite { what, epoch, step },
-                        StepError::Features(error) => error.into(),
-                    })?;
+            let loss = self
+                .step(batch, (epoch, learning_rate), &mut gradient)
+                .map_err(|what| match what {
+                    StepError::NotFinite(what) => EpochError::NotFinite { what, epoch, step },
+                    StepError::Features(error) => error.into(),
+                })?;
             loss_sum += loss * batch.len() as f64;
             observe(StepReport {
                 epoch,
@@ -272,13 +277,17 @@ impl<'a> Trainer<'a> {
     fn step(
         &mut self,
         batch: &[usize],
-        learning_rate: f64,
+        (epoch, learning_rate): (usize, f64),
         gradient: &mut [f32],
     ) -> Result<f64, StepError> {
         let features = self.features.load(batch).map_err(StepError::Features)?;
-        let (latents, trace) = self
-            .flow
-            .forward(transform::apply(self.transform, features));
+        let mut features = transform::apply(self.transform, features);
+        if self.settings.feature_noise > 0.0 {
+            // A picture has other noise in every epoch, and the same in a run that was resumed.
+            let seed = self.settings.seed ^ (epoch as u64).rotate_left(32) ^ batch[0] as u64;
+            add_noise(&mut features, self.settings.feature_noise, seed);
+        }
+        let (latents, trace) = self.flow.forward(features);
         let loss = latents.losses().iter().sum::<f64>() / batch.len() as f64;
         if !loss.is_finite() {
             return Err(StepError::NotFinite("loss"));
@@ -306,6 +315,14 @@ impl<'a> Trainer<'a> {
         let stream = (epoch as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
         SplitMix64::new(self.settings.seed ^ stream).shuffle(&mut order);
         order
+    }
+}
+
+/// Adds Gaussian noise of this standard deviation.
+fn add_noise(features: &mut [Maps], deviation: f64, seed: u64) {
+    let mut normal = Normal::new(seed);
+    for maps in features {
+        maps.mapv_inplace(|value| value + (deviation * normal.draw()) as f32);
     }
 }
 

@@ -63,6 +63,7 @@ fn settings(epochs: usize) -> TrainingSettings {
         seed: 3,
         adam,
         schedule: Schedule::Cosine,
+        feature_noise: 0.0,
     }
 }
 

@@ -56,6 +56,9 @@ pub(crate) struct FlowArgs {
     /// L2 weight decay
     #[arg(long, value_name = "W")]
     weight_decay: Option<f64>,
+    /// Standard deviation of the noise that is added to the transformed features at every step
+    #[arg(long, value_name = "SD")]
+    feature_noise: Option<f64>,
     /// Maximum norm of the whole gradient of a step
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
@@ -136,6 +139,7 @@ impl FlowArgs {
         let training = &mut settings.training;
         set(&mut training.batch, self.batch);
         set(&mut training.schedule, self.schedule.map(Into::into));
+        set(&mut training.feature_noise, self.feature_noise);
         let adam = &mut training.adam;
         set(&mut adam.learning_rate, self.learning_rate);
         set(&mut adam.betas, self.betas);
@@ -168,6 +172,11 @@ impl FlowArgs {
             let is_usable = value.is_finite() && value > 0.0;
             anyhow::ensure!(is_usable, "{flag} must be a number above 0");
         }
+        let noise = settings.training.feature_noise;
+        anyhow::ensure!(
+            noise.is_finite() && noise >= 0.0,
+            "--feature-noise must be a number of at least 0"
+        );
         anyhow::ensure!(
             weight_decay.is_finite() && weight_decay >= 0.0,
             "--weight-decay must be a number of at least 0"

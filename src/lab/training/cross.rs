@@ -284,6 +284,7 @@ mod tests {
                 seed: 1,
                 adam: AdamSettings::default(),
                 schedule: Schedule::Cosine,
+                feature_noise: 0.0,
             };
             let training = 1 + (share * (all - 1) as f64) as usize;
             let shipped = steps(&settings, all);
