@@ -72,6 +72,7 @@ fn describe(record: DraftRecord) -> Manifest {
             epochs: 1,
             final_loss: 0.5,
             losses: Vec::new(),
+            held_out_losses: Vec::new(),
             settings: toml::Table::new(),
         }),
         import: None,

@@ -127,6 +127,10 @@ pub struct TrainingRecord {
     /// that does not state them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<f64>,
+    /// Mean loss of images that do not train, after each epoch, in order. Empty if none were
+    /// watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out_losses: Vec<f64>,
     /// The trainer's other settings, as it writes them.
     #[serde(default)]
     pub settings: toml::Table,
@@ -397,7 +401,8 @@ impl Manifest {
                  should",
             ));
         }
-        let mut losses = self.training.iter().flat_map(|training| &training.losses);
+        let mut losses = (self.training.iter())
+            .flat_map(|training| training.losses.iter().chain(&training.held_out_losses));
         if !losses.all(|loss| loss.is_finite()) {
             return Err(ManifestError::Invalid("[training]: a loss is not finite"));
         }
@@ -495,6 +500,7 @@ mod tests {
                 epochs: 10,
                 final_loss: -0.25,
                 losses: Vec::new(),
+                held_out_losses: vec![0.5, 0.25],
                 settings: toml::toml! { batch = 16 },
             }),
             import: None,

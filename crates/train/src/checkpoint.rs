@@ -239,6 +239,7 @@ mod tests {
     const EPOCHS: [EpochReport; 1] = [EpochReport {
         epoch: 1,
         loss: 0.25,
+        held_out_loss: Some(0.5),
         learning_rate: 1e-3,
         seconds: 2.0,
     }];

@@ -154,6 +154,8 @@ pub struct Trainer<'a> {
     flow: Flow,
     adam: Adam,
     epochs: Vec<EpochReport>,
+    /// Images that do not train, and whose loss is reported.
+    watched: Option<&'a FeatureSet>,
 }
 
 impl<'a> Trainer<'a> {
@@ -180,7 +182,14 @@ impl<'a> Trainer<'a> {
             flow,
             adam,
             epochs: Vec::new(),
+            watched: None,
         })
+    }
+
+    /// Reports the loss of these images too, after every epoch. It changes nothing about the
+    /// training.
+    pub fn watch(&mut self, images: &'a FeatureSet) {
+        self.watched = Some(images);
     }
 
     /// Resumes from a checkpoint of the same run.
@@ -264,13 +273,28 @@ impl<'a> Trainer<'a> {
                 loss,
             })?;
         }
+        let held_out_loss = (self.watched)
+            .map(|images| self.loss_of(images))
+            .transpose()?;
         self.epochs.push(EpochReport {
             epoch,
             loss: loss_sum / order.len() as f64,
+            held_out_loss,
             learning_rate,
             seconds: start.elapsed().as_secs_f64(),
         });
         Ok(&self.epochs[epoch - 1])
+    }
+
+    /// Returns the mean loss of images.
+    fn loss_of(&self, images: &FeatureSet) -> Result<f64, CachedFeatureError> {
+        let samples: Vec<usize> = (0..images.len()).collect();
+        let mut sum = 0.0;
+        for batch in samples.chunks(self.settings.batch) {
+            let features = transform::apply(self.transform, images.load(batch)?);
+            sum += self.flow.forward(features).0.losses().iter().sum::<f64>();
+        }
+        Ok(sum / samples.len() as f64)
     }
 
     /// Takes one optimiser step on a batch; returns the batch's mean loss before it.

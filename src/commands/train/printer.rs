@@ -89,8 +89,12 @@ impl Printer {
                 ));
             }
             TrainingProgress::Epoch { report, of, left } => {
+                let held_out = match report.held_out_loss {
+                    None => String::new(),
+                    Some(loss) => format!("  held out {loss:.4}"),
+                };
                 self.print(&format!(
-                    "epoch {}/{of}  loss {:.4}  rate {:.1e}  {:.0} s, {} left",
+                    "epoch {}/{of}  loss {:.4}{held_out}  rate {:.1e}  {:.0} s, {} left",
                     report.epoch,
                     report.loss,
                     report.learning_rate,

@@ -196,30 +196,25 @@ fn draw_splits(plot: &mut Plot, kept: &KeptPromise, floor: f64) {
     plot.dot("mark", 4.5, (kept.mean, middle), &told);
 }
 
-/// Plots the mean loss of every epoch.
-pub(crate) fn losses(losses: &[f64]) -> Markup {
-    let low = losses.iter().copied().fold(f64::MAX, f64::min);
-    let high = losses.iter().copied().fold(f64::MIN, f64::max);
+/// Plots the mean loss of every epoch: of the training pictures, and of held-out ones if they were
+/// watched.
+pub(crate) fn losses(losses: &[f64], held_out: &[f64]) -> Markup {
+    let both = || losses.iter().chain(held_out).copied();
+    let low = both().fold(f64::MAX, f64::min);
+    let high = both().fold(f64::MIN, f64::max);
     let room = 0.08 * (high - low).max(1e-6);
     let x = Axis::linear("epoch", [0.0, losses.len() as f64], Unit::Count);
     let ends = [low - room, high + room];
     let y = Axis::linear("mean loss (nats per latent)", ends, Unit::Number);
     let mut plot = Plot::new(960.0, 260.0, x, y);
-    let points = || {
-        losses
-            .iter()
-            .enumerate()
-            .map(|(place, &loss)| (place as f64 + 1.0, loss))
-    };
-    plot.line("accent", points());
-    if losses.len() <= 100 {
-        for (epoch, loss) in points() {
-            plot.dot(
-                "accent",
-                3.0,
-                (epoch, loss),
-                &format!("epoch {epoch}: {loss:.4}"),
-            );
+    for (class, of, losses) in [("accent", "", losses), ("mark", ", held out", held_out)] {
+        let points = || (1..).map(f64::from).zip(losses.iter().copied());
+        plot.line(class, points());
+        if losses.len() <= 100 {
+            for (epoch, loss) in points() {
+                let told = format!("epoch {epoch}{of}: {loss:.4}");
+                plot.dot(class, 3.0, (epoch, loss), &told);
+            }
         }
     }
     plot.svg("Training loss by epoch")
@@ -269,8 +264,8 @@ mod tests {
             assert!(is_drawn(&svg), "{svg}");
         }
         for epochs in [vec![0.5, 0.5], (0..1000).map(f64::from).collect()] {
-            let svg = losses(&epochs).into_string();
-            assert!(is_drawn(&svg) && svg.len() < 20_000, "{}", svg.len());
+            let svg = losses(&epochs, &epochs).into_string();
+            assert!(is_drawn(&svg) && svg.len() < 40_000, "{}", svg.len());
         }
     }
 }

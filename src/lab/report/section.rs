@@ -170,7 +170,8 @@ fn about_pixels(report: &Evaluation) -> String {
 }
 
 fn training(section: &Section<'_>) -> Option<Markup> {
-    let losses = &section.manifest.training.as_ref()?.losses;
+    let trained = section.manifest.training.as_ref()?;
+    let (losses, held_out) = (&trained.losses, &trained.held_out_losses);
     if losses.len() < 2 {
         return None;
     }
@@ -179,6 +180,11 @@ fn training(section: &Section<'_>) -> Option<Markup> {
         " It is the mean negative log-likelihood of the features of the training pictures; lower \
          means that the model fits them better. A curve that still falls at its end could have gone \
          on; one that jumps was not stable."
+        @if !held_out.is_empty() {
+            " The upper curve is the loss of pictures that did not train. If it rises while the \
+             other falls, the model learns these pictures by heart: more pictures help, or \
+             --feature-noise."
+        }
     };
-    Some(figure("wide", charts::losses(losses), caption))
+    Some(figure("wide", charts::losses(losses, held_out), caption))
 }

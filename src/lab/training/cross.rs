@@ -210,13 +210,7 @@ impl<'a> Fold<'a> {
         let Self {
             session, held_out, ..
         } = self;
-        let trained = Trained::train(
-            session,
-            self.training,
-            &self.settings,
-            held_out.len(),
-            observe,
-        )?;
+        let trained = Trained::train(session, self.training, &self.settings, held_out, observe)?;
         let model = &self.files.model;
         fs::write(model, trained.export(session)?).map_err(failed("write", model))?;
         let examined = trained.examine(session, model, held_out, observe)?;

@@ -22,6 +22,8 @@ pub(crate) struct Run<'a> {
     pub(crate) set: &'a FeatureSet,
     pub(crate) transform: &'a FeatureTransform,
     pub(crate) settings: &'a TrainingSettings,
+    /// Images whose loss is reported.
+    pub(crate) watched: Option<&'a FeatureSet>,
     pub(crate) held_out: usize,
     pub(crate) fingerprint: String,
     /// Where the state of this run is kept.
@@ -57,6 +59,9 @@ impl Run<'_> {
         };
         let mut trainer = Trainer::new(self.spec.clone(), settings, self.set, self.transform)
             .map_err(|source| failed(0, source))?;
+        if let Some(images) = self.watched {
+            trainer.watch(images);
+        }
         let started = TrainingProgress::Split {
             training: self.set.len(),
             held_out: self.held_out,

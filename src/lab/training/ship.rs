@@ -120,6 +120,9 @@ impl Shipment<'_> {
                 epochs: trained.epochs.len(),
                 final_loss: trained.epochs.last().map_or(f64::NAN, |epoch| epoch.loss),
                 losses: trained.epochs.iter().map(|epoch| epoch.loss).collect(),
+                held_out_losses: (trained.epochs.iter())
+                    .filter_map(|epoch| epoch.held_out_loss)
+                    .collect(),
                 settings,
             }),
             import: None,

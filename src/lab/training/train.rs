@@ -82,13 +82,7 @@ pub fn train(
         HoldOut::Share(_) => None,
         HoldOut::Folds(folds) => Some(cross::out_of_fold(&session, &training, folds, observe)?),
     };
-    let trained = Trained::train(
-        &session,
-        &training,
-        &plan.flow.training,
-        held_out.len(),
-        observe,
-    )?;
+    let trained = Trained::train(&session, &training, &plan.flow.training, &held_out, observe)?;
     let shipment = Shipment {
         session: &session,
         trained: &trained,

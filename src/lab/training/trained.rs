@@ -24,6 +24,10 @@ pub(crate) const EXPORT_TOLERANCE: f64 = 1e-4;
 /// Number of images on which the export is compared with the trainer.
 const COMPARED_IMAGES: usize = 8;
 
+/// Number of held-out images whose loss is watched at most: enough for a mean, and a twentieth of the
+/// time of an epoch over 250 images.
+const WATCHED_IMAGES: usize = 32;
+
 /// A flow at the end of its training.
 pub(crate) struct Trained {
     pub(crate) transform: FeatureTransform,
@@ -42,12 +46,13 @@ pub(crate) struct Examination {
 }
 
 impl Trained {
-    /// Trains a flow on these images, from the start or from this run's checkpoint.
+    /// Trains a flow on `training`, from the start or from this run's checkpoint, and watches its loss
+    /// on some of `held_out`.
     pub(crate) fn train(
         session: &Session,
         training: &[FeatureImage],
         settings: &TrainingSettings,
-        held_out: usize,
+        held_out: &[FeatureImage],
         observe: &mut TrainingObserver,
     ) -> Result<Self, TrainingError> {
         let fingerprint = session.fingerprint(training, settings)?;
@@ -56,13 +61,18 @@ impl Trained {
         let settings = &settings.clone().over(training.len(), varied.len());
         let transform = transform::fit(session.plan.flow.transform, &set)?;
         let checkpoint = session.checkpoint(&fingerprint);
+        let watched = match &held_out[..held_out.len().min(WATCHED_IMAGES)] {
+            [] => None,
+            some => Some(session.source.set(some)?),
+        };
         let run = Run {
             plan: session.plan,
             spec: flow_spec(session.plan, session.source)?,
             set: &set,
+            watched: watched.as_ref(),
             transform: &transform,
             settings,
-            held_out,
+            held_out: held_out.len(),
             fingerprint,
             checkpoint: checkpoint.clone(),
         };
