@@ -4,13 +4,13 @@
 //! ```text
 //! image ─ stem ─ stage 1 ─ stage 2 ─ … ─ stage 7 ─ (head)
 //!         3x3,2  k3, 1     k3, 2         k3, 1
-//! block:  [expand 1x1] ─ depthwise k×k ─ squeeze and excite ─ project 1x1 ─ (+ input)
+//! block:  [expand 1x1] ─ depthwise k×k ─ [squeeze and excite] ─ project 1x1 ─ (+ input)
 //! ```
 //! Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
-//! 2019: table 1, and the scaling of width and depth in its published code.
+//! 2019: table 1, and the scaling of width and depth in its published code. EfficientNet-Lite is
+//! from the same code's folder `lite`, and has no paper.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// The number of stages.
 pub const STAGES: usize = 7;
@@ -60,83 +60,20 @@ pub(super) fn expands(stage: usize) -> bool {
     stage > 0 && LAYOUT[stage - 1].expansion > 1
 }
 
-/// One of the published sizes.
+/// Which of two kinds of block a network is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Variant {
-    B0,
-    B1,
-    B2,
-    B3,
-    B4,
-    B5,
-    B6,
-    B7,
+pub enum Family {
+    /// The paper's: `x · sigmoid(x)` as its activation, and squeeze and excite in every block.
+    Standard,
+    /// EfficientNet-Lite's: `min(max(x, 0), 6)`, and no squeeze and excite.
+    Lite,
 }
 
-impl Variant {
-    /// All of them, the smallest first.
-    pub const ALL: [Self; 8] = [
-        Self::B0,
-        Self::B1,
-        Self::B2,
-        Self::B3,
-        Self::B4,
-        Self::B5,
-        Self::B6,
-        Self::B7,
-    ];
-
-    /// Returns the multipliers of width and depth, and the side of the images that it was trained
-    /// with.
-    fn scaling(self) -> (f64, f64, usize) {
-        match self {
-            Self::B0 => (1.0, 1.0, 224),
-            Self::B1 => (1.0, 1.1, 240),
-            Self::B2 => (1.1, 1.2, 260),
-            Self::B3 => (1.2, 1.4, 300),
-            Self::B4 => (1.4, 1.8, 380),
-            Self::B5 => (1.6, 2.2, 456),
-            Self::B6 => (1.8, 2.6, 528),
-            Self::B7 => (2.0, 3.1, 600),
-        }
-    }
-
-    /// Returns its architecture.
-    pub fn architecture(self) -> Architecture {
-        let (width, depth, _) = self.scaling();
-        Architecture::scaled(width, depth)
-    }
-
-    /// Returns the side, in pixels, of the images that it was trained with.
-    pub fn resolution(self) -> usize {
-        self.scaling().2
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "efficientnet-b{}", *self as usize)
-    }
-}
-
-/// A name that no variant has.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("there is no `{0}`: choose one of efficientnet-b0 to efficientnet-b7")]
-pub struct UnknownVariant(String);
-
-impl FromStr for Variant {
-    type Err = UnknownVariant;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|one| one.to_string() == name);
-        found.ok_or_else(|| UnknownVariant(name.to_owned()))
-    }
-}
-
-/// Widths and depths: what distinguishes one EfficientNet from another.
+/// Family, widths and depths: what distinguishes one EfficientNet from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Architecture {
+    /// What its blocks are made of.
+    pub family: Family,
     /// Channels of the stem.
     pub stem: usize,
     /// From stage 1 on, up to [`STAGES`]; fewer if the network is cut short.
@@ -224,8 +161,8 @@ pub(super) struct Block {
     pub(super) place: Place,
     pub(super) expand: Option<Convolution>,
     pub(super) depthwise: Convolution,
-    pub(super) squeeze: Convolution,
-    pub(super) excite: Convolution,
+    /// Both convolutions of squeeze and excite, unless the family has none.
+    pub(super) squeeze_and_excite: Option<[Convolution; 2]>,
     pub(super) project: Convolution,
     /// Whether its output has the shape of its input, which is then added to it.
     pub(super) keeps_shape: bool,
@@ -233,32 +170,34 @@ pub(super) struct Block {
 
 impl Block {
     fn convolutions(&self) -> impl Iterator<Item = Convolution> {
-        let rest = [self.depthwise, self.squeeze, self.excite, self.project];
-        self.expand.into_iter().chain(rest)
+        let before = self.expand.into_iter().chain([self.depthwise]);
+        let between = self.squeeze_and_excite.into_iter().flatten();
+        before.chain(between).chain([self.project])
     }
 }
 
 impl Architecture {
-    /// Returns the paper's network, `width` times as wide and `depth` times as deep.
-    fn scaled(width: f64, depth: f64) -> Self {
-        let stages = LAYOUT.iter().map(|layout| Stage {
-            channels: scaled_channels(layout.channels, width),
-            repeats: (layout.repeats as f64 * depth).ceil() as usize,
+    /// Returns the network of `family` that is `width` times as wide and `depth` times as deep as
+    /// the paper's first. Of a lite one, the stem keeps its width, and the first and the last stage
+    /// their depth.
+    pub(super) fn scaled(family: Family, width: f64, depth: f64) -> Self {
+        let stages = (1..).zip(&LAYOUT).map(|(number, layout)| {
+            let keeps_depth = family == Family::Lite && matches!(number, 1 | STAGES);
+            let depth = if keeps_depth { 1.0 } else { depth };
+            Stage {
+                channels: scaled_channels(layout.channels, width),
+                repeats: (layout.repeats as f64 * depth).ceil() as usize,
+            }
         });
+        let stem_width = match family {
+            Family::Standard => width,
+            Family::Lite => 1.0,
+        };
         Self {
-            stem: scaled_channels(STEM_CHANNELS, width),
+            family,
+            stem: scaled_channels(STEM_CHANNELS, stem_width),
             stages: stages.collect(),
         }
-    }
-
-    /// Returns the published size that this is, in whole or cut short; `None` if it is none of
-    /// them, or cut so short that several begin like it.
-    pub fn variant(&self) -> Option<Variant> {
-        let mut alike = Variant::ALL.into_iter().filter(|variant| {
-            let whole = variant.architecture();
-            whole.stem == self.stem && whole.stages.starts_with(&self.stages)
-        });
-        alike.next().filter(|_| alike.next().is_none())
     }
 
     /// Returns the channels after `stage`, at most `self.stages.len()`; 0 is the stem.
@@ -322,7 +261,7 @@ impl Architecture {
                     index,
                     number: blocks.len(),
                 };
-                blocks.push(block(place, layout, input, stage.channels));
+                blocks.push(block(self.family, place, layout, input, stage.channels));
                 input = stage.channels;
             }
         }
@@ -331,14 +270,18 @@ impl Architecture {
 }
 
 impl fmt::Display for Architecture {
-    /// Writes `48; 3x24, 5x40, …`: channels of the stem, then blocks and channels of each stage.
+    /// Writes `48; 3x24, 5x40, …`: channels of the stem, then blocks and channels of each stage,
+    /// and what a lite network lacks.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.stem)?;
         for (number, stage) in self.stages.iter().enumerate() {
             let separator = if number == 0 { "; " } else { ", " };
             write!(f, "{separator}{}x{}", stage.repeats, stage.channels)?;
         }
-        Ok(())
+        match self.family {
+            Family::Standard => Ok(()),
+            Family::Lite => f.write_str(", without squeeze and excite"),
+        }
     }
 }
 
@@ -356,7 +299,13 @@ fn scaled_channels(channels: usize, width: f64) -> usize {
     rounded as usize
 }
 
-fn block(place: Place, layout: &StageLayout, input: usize, output: usize) -> Block {
+fn block(
+    family: Family,
+    place: Place,
+    layout: &StageLayout,
+    input: usize,
+    output: usize,
+) -> Block {
     // Only a stage's first block changes the size of the map.
     let stride = if place.index == 0 { layout.stride } else { 1 };
     let inner = input * layout.expansion;
@@ -379,8 +328,12 @@ fn block(place: Place, layout: &StageLayout, input: usize, output: usize) -> Blo
             groups: inner,
             ..pointwise(Role::Depthwise, inner, inner)
         },
-        squeeze: pointwise(Role::Squeeze, inner, squeezed),
-        excite: pointwise(Role::Excite, squeezed, inner),
+        squeeze_and_excite: (family == Family::Standard).then(|| {
+            [
+                pointwise(Role::Squeeze, inner, squeezed),
+                pointwise(Role::Excite, squeezed, inner),
+            ]
+        }),
         project: pointwise(Role::Project, inner, output),
         keeps_shape: stride == 1 && input == output,
     }
@@ -391,75 +344,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b5_to_stage_6_has_the_published_channels_and_parameters() {
-        let b5 = Variant::B5.architecture();
-        assert_eq!(
-            b5.to_string(),
-            "48; 3x24, 5x40, 5x64, 7x128, 7x176, 9x304, 3x512"
-        );
-        assert_eq!((b5.channels(6), Architecture::stride(6)), (304, 32));
-        let gains_and_offsets: usize = b5
-            .convolutions(6)
-            .filter(|convolution| convolution.role.is_normalised())
-            .map(|convolution| 2 * convolution.output)
-            .sum();
-        assert_eq!(gains_and_offsets, 133_696);
-        assert_eq!(b5.parameters(6) - gains_and_offsets, 17_409_508);
-        assert_eq!(b5.parameters(6), 17_543_204);
-        assert_eq!(b5.blocks(6).len(), 36);
-    }
-
-    /// The published parameter counts are of whole networks: head and classifier come on top.
-    #[test]
-    fn every_variant_has_its_published_number_of_parameters() {
-        let published = [
-            5_288_548, 7_794_184, 9_109_994, 12_233_232, 19_341_616, 30_389_784, 43_040_704,
-            66_347_960,
-        ];
-        for (variant, published) in Variant::ALL.into_iter().zip(published) {
-            let architecture = variant.architecture();
-            let last = architecture.channels(STAGES);
-            // torchvision makes the head four times as wide as the last stage.
-            let head = 4 * last;
-            let top = last * head + 2 * head + head * 1000 + 1000;
-            assert_eq!(
-                architecture.parameters(STAGES) + top,
-                published,
-                "{variant}"
-            );
-            assert_eq!(architecture.variant(), Some(variant));
-            assert_eq!(variant.to_string().parse(), Ok(variant));
-        }
-    }
-
-    #[test]
     fn strides_are_those_of_the_paper() {
         let strides = [2, 2, 4, 8, 16, 16, 32, 32];
         for (stage, stride) in strides.into_iter().enumerate() {
             assert_eq!(Architecture::stride(stage), stride);
         }
-    }
-
-    #[test]
-    fn a_network_that_is_cut_short_is_still_told() {
-        let mut cut = Variant::B5.architecture();
-        cut.stages.truncate(6);
-        assert_eq!(cut.variant(), Some(Variant::B5));
-        cut.stages[5].repeats -= 1;
-        assert_eq!(cut.variant(), None);
-        // B1 and B2 begin in the same way.
-        let mut cut = Variant::B1.architecture();
-        cut.stages.truncate(2);
-        assert_eq!(cut.variant(), None);
-    }
-
-    #[test]
-    fn a_variant_that_is_not_there_is_said_to_be_none() {
-        let error = "efficientnet-b9".parse::<Variant>();
-        let error = error.expect_err("must be refused").to_string();
-        assert!(
-            error.contains("efficientnet-b9") && error.contains("efficientnet-b7"),
-            "{error}"
-        );
     }
 }

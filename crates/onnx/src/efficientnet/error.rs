@@ -9,7 +9,8 @@ pub enum EfficientNetError {
     /// None of the known names of the first tensor is present.
     #[error(
         "these are not the weights of an EfficientNet: none of {stems} is there, and {first}. Take \
-         a state dict of efficientnet-b0 to b7 as one of these libraries saves it"
+         a state dict of efficientnet-b0 to b7, or lite0 to lite4, as one of these libraries saves \
+         it"
     )]
     UnknownNaming {
         /// The names that were looked for.

@@ -3,16 +3,20 @@
 //! Only what the requested stages need is computed. Batch norm is folded into the convolution
 //! before it in double precision, `x · sigmoid(x)` is a `Sigmoid` and a `Mul`, which ONNX Runtime
 //! fuses into one operator, and squeeze and excite is a `GlobalAveragePool` and two convolutions of
-//! one pixel.
+//! one pixel. In a lite network, the activation is a `Clip`, which is fused into the convolution
+//! before it.
 
 use std::collections::BTreeSet;
 
-use super::architecture::{Architecture, Block, Convolution, Place};
+use super::architecture::{Architecture, Block, Convolution, Family, Place};
 use super::padding::Pads;
 use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE, output_name};
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
 const OPSET: i64 = 17;
+
+/// The largest value after an activation of a lite network.
+const RELU6: f32 = 6.0;
 
 /// Returns the graph of `network` as far as `options.stages`, which have to exist.
 pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuilder {
@@ -73,7 +77,7 @@ impl Writer<'_> {
     fn stem(&mut self, image: &Value) -> Value {
         let stem = self.network.architecture().stem();
         let sum = self.convolution("stem.convolution", &stem, image);
-        self.swish(&output_name(0), &sum)
+        self.activation(&output_name(0), &sum)
     }
 
     fn block(&mut self, name: &str, block: &Block, input: &Value) -> Value {
@@ -81,15 +85,17 @@ impl Writer<'_> {
         let mut x = input.clone();
         if let Some(expand) = &block.expand {
             let sum = self.convolution(&format!("{inside}.expand.convolution"), expand, &x);
-            x = self.swish(&format!("{inside}.expand"), &sum);
+            x = self.activation(&format!("{inside}.expand"), &sum);
         }
         let sum = self.convolution(
             &format!("{inside}.depthwise.convolution"),
             &block.depthwise,
             &x,
         );
-        let x = self.swish(&format!("{inside}.depthwise"), &sum);
-        let x = self.squeeze_and_excite(&inside, block, &x);
+        let mut x = self.activation(&format!("{inside}.depthwise"), &sum);
+        if let Some(convolutions) = &block.squeeze_and_excite {
+            x = self.squeeze_and_excite(&inside, convolutions, &x);
+        }
         if !self.network.naming().has_residual(block) {
             return self.convolution(name, &block.project, &x);
         }
@@ -97,29 +103,31 @@ impl Writer<'_> {
         self.builder.add(name, &x, input)
     }
 
-    fn squeeze_and_excite(&mut self, name: &str, block: &Block, x: &Value) -> Value {
+    fn squeeze_and_excite(
+        &mut self,
+        name: &str,
+        [squeeze, excite]: &[Convolution; 2],
+        x: &Value,
+    ) -> Value {
         let means = self
             .builder
             .global_average_pool(&format!("{name}.means"), x);
-        let sum = self.convolution(
-            &format!("{name}.squeeze.convolution"),
-            &block.squeeze,
-            &means,
-        );
-        let squeezed = self.swish(&format!("{name}.squeeze"), &sum);
-        let sum = self.convolution(
-            &format!("{name}.excite.convolution"),
-            &block.excite,
-            &squeezed,
-        );
+        let sum = self.convolution(&format!("{name}.squeeze.convolution"), squeeze, &means);
+        let squeezed = self.activation(&format!("{name}.squeeze"), &sum);
+        let sum = self.convolution(&format!("{name}.excite.convolution"), excite, &squeezed);
         let gates = self.builder.sigmoid(&format!("{name}.gates"), &sum);
         self.builder.multiply(&format!("{name}.gated"), x, &gates)
     }
 
-    /// Adds `x * sigmoid(x)`.
-    fn swish(&mut self, name: &str, x: &Value) -> Value {
-        let sigmoid = self.builder.sigmoid(&format!("{name}.sigmoid"), x);
-        self.builder.multiply(name, x, &sigmoid)
+    /// Adds the activation: `x * sigmoid(x)`, or `x` clipped to 0 and 6.
+    fn activation(&mut self, name: &str, x: &Value) -> Value {
+        match self.network.architecture().family {
+            Family::Standard => {
+                let sigmoid = self.builder.sigmoid(&format!("{name}.sigmoid"), x);
+                self.builder.multiply(name, x, &sigmoid)
+            }
+            Family::Lite => self.builder.clip(name, x, 0.0, RELU6),
+        }
     }
 
     /// Adds a convolution with its batch norm folded in.

@@ -5,19 +5,21 @@
 //! ```
 //! The weights may have the names of torchvision, efficientnet_pytorch or timm, and be of any width
 //! and depth, in whole or cut after a stage; what they are follows from names and shapes, and every
-//! tensor is checked. Batch norm is folded into the convolutions. This module does not know where
-//! the weights come from.
+//! tensor is checked. Weights without squeeze and excite are those of an EfficientNet-Lite. Batch
+//! norm is folded into the convolutions. This module does not know where the weights come from.
 
 mod architecture;
 mod error;
 mod graph;
 mod naming;
 mod padding;
+mod variant;
 
-pub use architecture::{Architecture, STAGES, Stage, UnknownVariant, Variant};
+pub use architecture::{Architecture, Family, STAGES, Stage};
 pub use error::EfficientNetError;
 pub use naming::Naming;
 pub use padding::Padding;
+pub use variant::{UnknownVariant, Variant};
 
 use std::collections::BTreeMap;
 

@@ -6,14 +6,15 @@
 //! | efficientnet_pytorch | `_conv_stem` | `_blocks.{number}` | `_expand_conv`, `_se_reduce`, … |
 //! | timm | `conv_stem` | `blocks.{stage - 1}.{index}` | `conv_pw`, `se.conv_reduce`, … |
 //!
-//! A state dict has the names of one of them. Widths and depths follow from its shapes; that they
-//! fit together is checked elsewhere.
+//! A state dict has the names of one of them. Widths and depths follow from its shapes, and the
+//! family from the names of squeeze and excite; that they fit together is checked elsewhere.
+//! efficientnet_lite_pytorch names the parts of lite networks as efficientnet_pytorch does.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::architecture::{
-    Architecture, Block, Convolution, Place, Role, STAGES, Stage, expands, kernel_of,
+    Architecture, Block, Convolution, Family, Place, Role, STAGES, Stage, expands, kernel_of,
 };
 use super::error::EfficientNetError;
 use super::{GAIN, MEAN, OFFSET, StateDict, VARIANCE};
@@ -195,7 +196,26 @@ impl Naming {
             number += repeats;
             stages.push(Stage { channels, repeats });
         }
-        Ok(Architecture { stem, stages })
+        Ok(Architecture {
+            family: self.family(tensors, stages.len()),
+            stem,
+            stages,
+        })
+    }
+
+    /// Returns the family: lite if there are blocks, and none has any tensor of squeeze and excite.
+    /// torchvision numbers the parts of a block, and has no lite networks.
+    fn family(self, tensors: &StateDict, stages: usize) -> Family {
+        let parts = [Role::Squeeze, Role::Excite].map(|role| self.parts(role, true).0);
+        let belongs = |key: &String| {
+            let mut parts = parts.iter();
+            parts.any(|part| key.contains(&format!(".{part}.")))
+        };
+        if self == Self::Torchvision || stages == 0 || tensors.keys().any(belongs) {
+            Family::Standard
+        } else {
+            Family::Lite
+        }
     }
 
     /// Returns whether there is any tensor of a block.
