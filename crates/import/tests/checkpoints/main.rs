@@ -5,4 +5,6 @@ mod files;
 mod hostile;
 mod published;
 mod refused;
+mod strided;
 mod weights;
+mod wheel;
