@@ -27,8 +27,8 @@ pub struct CacheArgs {
 enum CacheCommand {
     /// Show where the cache is and what it holds (the default)
     List,
-    /// Remove features, unfinished trainings and finished variants. They are made again when
-    /// needed; TensorRT engines are kept
+    /// Remove features, unfinished trainings, finished variants and packages. They are made or
+    /// fetched again when needed; TensorRT engines are kept
     Clear {
         /// Only remove what was not used for this many days
         #[arg(long, value_name = "DAYS")]
@@ -77,7 +77,7 @@ fn clear(cache: &Path, older_than: Option<u16>) -> Outcome {
     let alone = InUse::alone(cache).with_context(|| format!("cannot lock {}", cache.display()))?;
     let Some(_alone) = alone else {
         return Err(Failure::from(anyhow!(
-            "{} is in use by a training, an ablation or a comparison: wait for its end",
+            "{} is in use by a training, an ablation, a comparison or a fetch: wait for its end",
             cache.display()
         )));
     };

@@ -1,11 +1,13 @@
 //! The cache of everything that flawd can make again: features of training images, the state of
-//! trainings, finished variants of an ablation, TensorRT engines.
+//! trainings, finished variants of an ablation, TensorRT engines, and packages that were fetched.
 //!
 //! ```text
 //! CACHE/features/*      of a picture, a file each      CACHE/lock   shared by whatever works with
-//!       runs/*          of trainings that did not end               these three, so that nothing is
-//!       ablations/*     of a variant, a file each                   cleared under its hands
+//!       runs/*          of trainings that did not end               these three or with packages, so
+//!       ablations/*     of a variant, a file each                   that nothing is cleared under
+//!                                                                   its hands
 //!       engines/*       TensorRT's: see [`engine`](crate::line::engine)
+//!       packages/*      of weights: see [`package`](crate::lab::package)
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -42,11 +44,19 @@ pub enum Kind {
     Ablations,
     /// TensorRT engines, which the daemon uses, and `flawd model engine --prune` removes.
     Engines,
+    /// Packages that `flawd backbone fetch` has downloaded.
+    Packages,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Features, Self::Runs, Self::Ablations, Self::Engines];
+    pub const ALL: [Self; 5] = [
+        Self::Features,
+        Self::Runs,
+        Self::Ablations,
+        Self::Engines,
+        Self::Packages,
+    ];
 
     /// Returns the name of its folder in the cache.
     pub fn folder(self) -> &'static str {
@@ -55,10 +65,11 @@ impl Kind {
             Self::Runs => "runs",
             Self::Ablations => "ablations",
             Self::Engines => ENGINES,
+            Self::Packages => "packages",
         }
     }
 
-    /// Returns `true` if losing it only costs time, and only during training.
+    /// Returns `true` if losing it only costs time, and only while a model is made.
     pub fn is_cleared(self) -> bool {
         self != Self::Engines
     }

@@ -25,6 +25,13 @@ pub const STATE: Purpose = Purpose {
     default: ".local/state",
 };
 
+/// What the user has made or fetched, and names in other commands.
+pub const DATA: Purpose = Purpose {
+    unit: "STATE_DIRECTORY",
+    user: "XDG_DATA_HOME",
+    default: ".local/share",
+};
+
 /// What can be made again.
 pub const CACHE: Purpose = Purpose {
     unit: "CACHE_DIRECTORY",
@@ -102,6 +109,7 @@ mod tests {
             for (purpose, unit, user) in [
                 (STATE, "STATE_DIRECTORY", "XDG_STATE_HOME"),
                 (CACHE, "CACHE_DIRECTORY", "XDG_CACHE_HOME"),
+                (DATA, "STATE_DIRECTORY", "XDG_DATA_HOME"),
             ] {
                 let variables = [(unit, nothing), (user, nothing), ("HOME", "/home/ann")];
                 let expected = format!("/home/ann/{}/flawd", purpose.default);

@@ -13,6 +13,7 @@ pub mod dataset;
 pub mod evaluation;
 pub mod features;
 pub mod import;
+pub mod package;
 pub(crate) mod picture;
 pub mod report;
 pub mod training;

@@ -105,6 +105,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("calibration", &["picture"]),
             ("features", &["calibration"]),
             ("import", &["calibration"]),
+            ("package", &[]),
             ("training", &["calibration", "dataset", "features"]),
             ("contender", &[]),
             ("evaluation", &["dataset", "picture", "variation"]),

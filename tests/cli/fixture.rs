@@ -75,14 +75,21 @@ impl Finished {
 
 /// Runs `flawd` with these arguments, in an empty environment but for what it needs.
 pub(crate) fn flawd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {
+    flawd_in(arguments, |_| {})
+}
+
+/// Runs `flawd` with these arguments, in the surroundings that `prepare` makes.
+pub(crate) fn flawd_in<A: AsRef<std::ffi::OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    prepare: impl FnOnce(&mut Command),
+) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flawd"));
+    prepare(command.args(arguments));
     let Output {
         status,
         stdout,
         stderr,
-    } = Command::new(env!("CARGO_BIN_EXE_flawd"))
-        .args(arguments)
-        .output()
-        .expect("the binary was built");
+    } = command.output().expect("the binary was built");
     let text = |bytes| String::from_utf8(bytes).expect("flawd prints UTF-8");
     Finished {
         code: status.code().expect("it was not killed"),

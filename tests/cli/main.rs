@@ -13,6 +13,7 @@ mod depth;
 mod doctor;
 mod engine;
 mod evaluate;
+mod fetch;
 mod import;
 mod light;
 mod memory;

@@ -73,6 +73,21 @@ impl Normalisation {
         channel_order: ChannelOrder::Rgb,
     };
 
+    /// From -1 to 1: networks trained as Inception was, and timm's of TensorFlow's lite ones.
+    pub const INCEPTION: Self = Self {
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        channel_order: ChannelOrder::Rgb,
+    };
+
+    /// `(b - 127) / 128`: EfficientNet-Lite as it was published, whose weights were made to be
+    /// quantised to bytes.
+    pub const LITE: Self = Self {
+        mean: [127.0 / 255.0; 3],
+        std: [128.0 / 255.0; 3],
+        channel_order: ChannelOrder::Rgb,
+    };
+
     /// Reads the properties `mean`, `std` and `channel_order`; `None` if the first two are absent.
     /// The order defaults to RGB.
     ///

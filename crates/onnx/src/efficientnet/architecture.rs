@@ -299,13 +299,7 @@ fn scaled_channels(channels: usize, width: f64) -> usize {
     rounded as usize
 }
 
-fn block(
-    family: Family,
-    place: Place,
-    layout: &StageLayout,
-    input: usize,
-    output: usize,
-) -> Block {
+fn block(family: Family, place: Place, layout: &StageLayout, input: usize, output: usize) -> Block {
     // Only a stage's first block changes the size of the map.
     let stride = if place.index == 0 { layout.stride } else { 1 };
     let inner = input * layout.expansion;

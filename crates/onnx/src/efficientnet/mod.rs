@@ -109,6 +109,21 @@ impl EfficientNet {
         if of_pytorch { 1e-5 } else { 1e-3 }
     }
 
+    /// Returns the pixels that nearly all weights of this family expect in the library of these
+    /// weights. A lite network's are those of its authors, but timm rounds their mean and deviation
+    /// in its copies, and trained its own weights, which are not padded as in TensorFlow, on
+    /// ImageNet's.
+    pub fn normalisation(&self, padding: Padding) -> Normalisation {
+        match (self.architecture.family, self.naming) {
+            (Family::Standard, _) => Normalisation::IMAGENET,
+            (Family::Lite, Naming::Timm) if padding == Padding::Symmetric => {
+                Normalisation::IMAGENET
+            }
+            (Family::Lite, Naming::Timm) => Normalisation::INCEPTION,
+            (Family::Lite, _) => Normalisation::LITE,
+        }
+    }
+
     /// Returns the model file: input `image` `[n, 3, h, w]`, normalised as the metadata says, one
     /// output for each of `options.stages`, in ascending order and named by [`output_name`],
     /// `float32` `[n, channels, h / stride, w / stride]` if the stride divides the image's sides.

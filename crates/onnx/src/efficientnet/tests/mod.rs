@@ -1,5 +1,6 @@
 //! What the tests of EfficientNet share: tensors from files.
 
+mod lite;
 mod parity;
 mod weights;
 

@@ -16,7 +16,7 @@ const OUTPUTS: [&str; 7] = [
 ];
 
 /// The outputs of a graph for a normalised image.
-fn run(graph: &[u8], image: &ArrayD<f32>) -> Vec<(String, ArrayD<f32>)> {
+pub(super) fn run(graph: &[u8], image: &ArrayD<f32>) -> Vec<(String, ArrayD<f32>)> {
     let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::builder(runtime.environment())
         .and_then(|mut builder| builder.commit_from_memory(graph))

@@ -293,3 +293,105 @@ fn epsilon_is_that_of_the_library() {
     let pytorch = of_naming(Naming::EfficientNetPytorch);
     assert_eq!(pytorch.epsilon(symmetric), 1e-3);
 }
+
+#[test]
+fn pixels_are_those_of_the_family_and_the_library() {
+    let of = |variant: Variant, naming| EfficientNet {
+        tensors: StateDict::new(),
+        naming,
+        architecture: variant.architecture(),
+    };
+    use Naming::{EfficientNetPytorch, Timm};
+    for (variant, naming, padding, expected) in [
+        (
+            Variant::B0,
+            EfficientNetPytorch,
+            Padding::TensorFlow,
+            Normalisation::IMAGENET,
+        ),
+        (
+            Variant::B0,
+            Timm,
+            Padding::TensorFlow,
+            Normalisation::IMAGENET,
+        ),
+        (
+            Variant::Lite2,
+            EfficientNetPytorch,
+            Padding::TensorFlow,
+            Normalisation::LITE,
+        ),
+        (
+            Variant::Lite2,
+            Timm,
+            Padding::TensorFlow,
+            Normalisation::INCEPTION,
+        ),
+        (
+            Variant::Lite0,
+            Timm,
+            Padding::Symmetric,
+            Normalisation::IMAGENET,
+        ),
+    ] {
+        let found = of(variant, naming).normalisation(padding);
+        assert_eq!(found, expected, "{variant} of {naming}");
+    }
+}
+
+/// Weights of the sizes of lite0, all zeros but the variances.
+fn lite(naming: Naming, variant: Variant) -> StateDict {
+    let tensors = naming.tensors(&variant.architecture()).into_iter();
+    tensors
+        .map(|(key, shape)| {
+            let value = if key.ends_with("running_var") {
+                1.0
+            } else {
+                0.0
+            };
+            (key, ArrayD::from_elem(shape, value))
+        })
+        .collect()
+}
+
+#[test]
+fn weights_without_squeeze_and_excite_are_lite_under_both_names() {
+    for naming in [Naming::EfficientNetPytorch, Naming::Timm] {
+        for variant in [Variant::Lite0, Variant::Lite2, Variant::Lite4] {
+            let network = EfficientNet::new(lite(naming, variant), None).expect("a network");
+            assert_eq!(network.architecture().variant(), Some(variant));
+            assert_eq!(network.naming(), naming);
+        }
+    }
+}
+
+#[test]
+fn one_family_is_not_taken_for_the_other() {
+    let naming = Naming::EfficientNetPytorch;
+    let mixed = |more: &str| {
+        let mut tensors = lite(naming, Variant::Lite0);
+        tensors.insert(more.to_owned(), ArrayD::zeros(IxDyn(&[8, 32, 1, 1])));
+        tensors
+    };
+    // One tensor of squeeze and excite: the others are missing.
+    let error = refused(mixed("_blocks.0._se_reduce.weight"));
+    assert!(
+        matches!(error, EfficientNetError::Missing { .. }),
+        "{error}"
+    );
+    let named = |tensors, variant| EfficientNet::new(tensors, Some(variant)).err();
+    for (tensors, variant, part) in [
+        (lite(naming, Variant::Lite0), Variant::B0, "_se_"),
+        (
+            mixed("_blocks.0._se_reduce.weight"),
+            Variant::Lite0,
+            "without squeeze and excite",
+        ),
+        (lite(naming, Variant::Lite1), Variant::Lite0, "--arch"),
+    ] {
+        let error = named(tensors, variant)
+            .expect("must be refused")
+            .to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

