@@ -1,11 +1,12 @@
-//! The reader of checkpoints: safetensors, archives of `torch.save`, and the pickles in them.
+//! The reader of checkpoints: safetensors, archives of `torch.save`, and the pickles in them; and
+//! that of wheels, which are archives too.
 
 use std::fs::File;
 use std::io::{Cursor, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use flawd_import::{Checkpoint, TensorFile};
+use flawd_import::{Checkpoint, TensorFile, unpacked_weights};
 use rustix::fs::{MemfdFlags, memfd_create};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -43,6 +44,7 @@ pub(super) const TARGET: Target = Target {
         b"PK\x03\x04",
         b"PK\x05\x06",
         b"PK\x06\x06",
+        b".pth",
     ],
 };
 
@@ -74,6 +76,7 @@ fn read(input: &[u8]) {
         tensors.read_network().ok();
     }
     Checkpoint::read(&path, None).ok();
+    unpacked_weights(&path).ok();
 }
 
 fn archive_of(pickle: &[u8]) -> Vec<u8> {
