@@ -94,7 +94,7 @@ fn taken(out: &Path) -> anyhow::Error {
 fn failure(error: PackageError) -> Failure {
     match &error {
         PackageError::Pip {
-            source: PipError::Failed(_),
+            reason: PipError::Failed(_),
             ..
         } => Failure::new(Kind::Unavailable, error),
         _ => Failure::config(error),

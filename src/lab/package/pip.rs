@@ -18,8 +18,8 @@ pub enum PipError {
     #[error("there is no pip: neither `python3 -m pip` nor `pip` runs; install it")]
     Missing,
     /// It cannot be started.
-    #[error("pip cannot be started")]
-    Start(#[source] io::Error),
+    #[error("pip cannot be started: {0}")]
+    Start(io::Error),
     /// It reports a failure: no network, or no such package in its index.
     #[error("pip says: {0}")]
     Failed(String),
@@ -62,11 +62,13 @@ fn find(folder: &Path) -> Result<Command, PipError> {
 }
 
 /// Returns pip's own reason: the last line that it marks as an error, else its last line, else how
-/// it ended.
+/// it ended. A marked line that ends with a colon announces a traceback, whose last line counts.
 fn reason(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines.clone().rfind(|line| line.starts_with("ERROR:"));
+    let error = lines
+        .clone()
+        .rfind(|line| line.starts_with("ERROR:") && !line.ends_with(':'));
     match error.or_else(|| lines.next_back()) {
         Some(line) => line.trim_start_matches("ERROR:").trim().to_owned(),
         None => output.status.to_string(),
@@ -92,6 +94,10 @@ mod tests {
         assert_eq!(
             said("WARNING: a\nERROR: no version\nERROR: No matching distribution\n\n[notice] b\n"),
             "No matching distribution"
+        );
+        assert_eq!(
+            said("ERROR: Exception:\nTraceback:\n  a\nOSError: No space left on device\n"),
+            "OSError: No space left on device"
         );
         assert_eq!(said("Killed\n"), "Killed");
         assert_eq!(said(""), "exit status: 1");
