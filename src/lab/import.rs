@@ -354,6 +354,7 @@ fn of_anomalib(tensors: StateDict) -> Result<Vec<u8>, EfficientNetError> {
         epsilon: network.epsilon(padding),
         stages: vec![ANOMALIB_STAGE],
         normalisation: Normalisation::IMAGENET,
+        filters: false,
     })
 }
 

@@ -141,6 +141,7 @@ fn every_flag_is_in_the_file() {
             std: [0.5; 3],
             ..Normalisation::IMAGENET
         },
+        filters: false,
     });
     assert!(fs::read(&out).expect("it is written") == expected.expect("a graph"));
 }

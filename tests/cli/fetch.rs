@@ -170,10 +170,9 @@ fn a_kept_package_makes_the_backbone_without_pip() {
         "efficientnet-lite2, names of efficientnet_pytorch, SAME padding, epsilon 0.001",
         "output stage3: 48 channels, 8 pixels a cell",
         "output stage6: 208 channels, 32 pixels a cell",
-        &format!(
-            "flawd train DIR --backbone {} --feature stage3",
-            out.display()
-        ),
+        "output filters_s32: 230 channels, 32 pixels a cell",
+        "by default: stage3 + stage5 + stage6 + filters_s32",
+        &format!("flawd train DIR --backbone {} --out", out.display()),
     ] {
         assert!(said.contains(part), "`{part}` is not in:\n{said}");
     }

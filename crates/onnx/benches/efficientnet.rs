@@ -110,6 +110,7 @@ fn write_model(folder: &Path, path: &Path, side: usize, hidden: usize) -> usize 
         epsilon: network.epsilon(padding),
         stages: vec![STAGE],
         normalisation: Normalisation::IMAGENET,
+        filters: false,
     });
     let backbone = Backbone::from_bytes(Path::new("b5.onnx"), &graph.expect("a graph"));
     let flow = FlowSpec {

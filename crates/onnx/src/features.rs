@@ -52,7 +52,7 @@ pub struct FeatureShape {
 /// What is requested of a backbone; all of it is optional.
 #[derive(Clone, Debug, Default)]
 pub struct FeatureChoice {
-    /// The outputs to use; if empty, the only one.
+    /// The outputs to use; if empty, those that the file names as its default, or the only one.
     pub outputs: Vec<String>,
     /// The normalisation that it expects of its pixels, if its file does not state it.
     pub normalisation: Option<Normalisation>,
@@ -62,11 +62,14 @@ impl FeatureChoice {
     /// Completes the choice from what `backbone` states.
     ///
     /// # Errors
-    /// If there are several outputs and none was chosen, or the normalisation is unknown.
+    /// If there are several outputs, none was chosen, and the file names no default, or the normalisation is unknown.
     pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
         let path = || backbone.path().to_owned();
         let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {
             ([], [only]) => vec![(*only).to_owned()],
+            ([], _) if !backbone.default_outputs().is_empty() => {
+                backbone.default_outputs().to_vec()
+            }
             ([], several) => {
                 return Err(FeatureError::ChooseOutput {
                     path: path(),

@@ -70,6 +70,13 @@ const FLOORS: [f32; 2] = [0.02, 0.1];
 
 const OPSET: i64 = 17;
 
+/// What the filters expect of their pixels: -1 to 1.
+pub(crate) const NORMALISATION: Normalisation = Normalisation {
+    mean: [0.5; 3],
+    std: [0.5; 3],
+    channel_order: ChannelOrder::Rgb,
+};
+
 /// Returns the model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
 /// `[n, 230, h/16, w/16]` and `features_s32`, which pools the same once more. Height and width are
 /// multiples of 32. The metadata says how to normalise.
@@ -77,33 +84,42 @@ pub fn filter_bank() -> Vec<u8> {
     let mut graph = GraphBuilder::new("flawd filter bank", OPSET);
     let shape = [Dimension::from("n"), 3.into(), "h".into(), "w".into()];
     let image = graph.input("image", ElementType::Float32, &shape);
+    add_filter_bank(&mut graph, &image, ["features_s16", DEFAULT_OUTPUT]);
+    for (key, value) in NORMALISATION.to_properties() {
+        graph.metadata(key, &value);
+    }
+    graph.encode().expect("a few filters are far below 2 GiB")
+}
 
-    let colours = opponent_colours(&mut graph, &image);
+/// Adds the filters of `image`, normalised as [`NORMALISATION`] says, and makes them outputs of the
+/// graph: those of the finer and those of the coarser grid, under these names.
+pub(crate) fn add_filter_bank(graph: &mut GraphBuilder, image: &Value, names: [&str; 2]) {
+    let colours = opponent_colours(graph, image);
     let mut level = graph.slice("luminance", &colours, 1, 0, 1);
     let mut cells = Cells::default();
     for fine in 0..LEVELS {
         let name = format!("level{fine}");
-        let first = response(&mut graph, &name, &level, 1, FLOORS[0]);
-        cells.add(&mut graph, &name, &first, fine);
+        let first = response(graph, &name, &level, 1, FLOORS[0]);
+        cells.add(graph, &name, &first, fine);
         let mut coarser = first;
         for coarse in fine + 1..LEVELS {
             let name = format!("level{fine}.{coarse}");
-            coarser = half(&mut graph, &format!("{name}.half"), &coarser, ORIENTATIONS);
-            let second = response(&mut graph, &name, &coarser, ORIENTATIONS, FLOORS[1]);
-            cells.add(&mut graph, &name, &second, coarse);
+            coarser = half(graph, &format!("{name}.half"), &coarser, ORIENTATIONS);
+            let second = response(graph, &name, &coarser, ORIENTATIONS, FLOORS[1]);
+            cells.add(graph, &name, &second, coarse);
         }
         if fine + 1 < LEVELS {
-            level = half(&mut graph, &format!("{name}.half"), &level, 1);
+            level = half(graph, &format!("{name}.half"), &level, 1);
         }
     }
-    cells.means.extend(local_statistics(&mut graph, &colours));
+    cells.means.extend(local_statistics(graph, &colours));
 
     let means = graph.concat("means", &cells.means, 1);
     let maxima = graph.concat("maxima", &cells.maxima, 1);
     let coarse_means = graph.average_pool("means.coarse", &means, 2);
     let coarse_maxima = graph.max_pool("maxima.coarse", &maxima, 2);
-    let fine = graph.concat("features_s16", &[means, maxima], 1);
-    let coarse = graph.concat("features_s32", &[coarse_means, coarse_maxima], 1);
+    let fine = graph.concat(names[0], &[means, maxima], 1);
+    let coarse = graph.concat(names[1], &[coarse_means, coarse_maxima], 1);
     for (value, [height, width]) in [(&fine, ["h/16", "w/16"]), (&coarse, ["h/32", "w/32"])] {
         let shape = [
             Dimension::from("n"),
@@ -113,15 +129,6 @@ pub fn filter_bank() -> Vec<u8> {
         ];
         graph.output(value, ElementType::Float32, &shape);
     }
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        std: [0.5; 3],
-        channel_order: ChannelOrder::Rgb,
-    };
-    for (key, value) in normalisation.to_properties() {
-        graph.metadata(key, &value);
-    }
-    graph.encode().expect("a few filters are far below 2 GiB")
 }
 
 /// The features of each cell of the finer output.

@@ -176,6 +176,7 @@ fn an_imported_checkpoint_of_anomalib_gives_anomalibs_scores_and_maps() {
         epsilon: network.epsilon(Padding::Symmetric),
         stages: vec![6],
         normalisation: Normalisation::IMAGENET,
+        filters: false,
     };
     let backbone = network.graph(&options).expect("a graph");
     let backbone = Backbone::from_bytes(&file, &backbone).expect("a backbone");

@@ -38,6 +38,9 @@ pub(super) struct BuildArgs {
         value_parser = stage
     )]
     stages: Vec<usize>,
+    /// Output the features of flawd's filter bank too, as filters_s16 and filters_s32
+    #[arg(long)]
+    filters: bool,
     /// Image side for which the lukemelas padding is computed; defaults to the architecture's
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     resolution: Option<u16>,
@@ -101,6 +104,7 @@ pub(super) fn run(args: &BuildArgs) -> Outcome {
             Some(pixels) => pixels.normalisation(),
             None => network.normalisation(padding),
         },
+        filters: args.filters,
     };
     let graph = network.graph(&options).map_err(Failure::usage)?;
     file.write(&graph)?;

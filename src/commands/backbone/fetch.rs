@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use flawd_onnx::efficientnet::{Variant, output_name};
+use flawd_onnx::efficientnet::Variant;
 
 use super::super::args::features::cache_folder;
 use super::super::failure::{Failure, Outcome};
@@ -16,9 +16,8 @@ use crate::exit_code::Kind;
 use crate::files::directories::{DATA, Directory};
 use crate::lab::package::{Package, PackageError, PipError};
 
-/// The stage whose features are output by default: the last one at 32 pixels a cell, as in the
-/// published CS-Flow.
-const STAGE: &str = "6";
+/// The stages whose features are output by default: the last ones at 16 and at 32 pixels a cell.
+const STAGES: &str = "5,6";
 
 /// Arguments of `flawd backbone fetch`.
 #[derive(Debug, Args)]
@@ -35,7 +34,7 @@ pub(super) struct FetchArgs {
         long = "stage",
         value_name = "N,…",
         value_delimiter = ',',
-        default_value = STAGE,
+        default_value = STAGES,
         value_parser = stage
     )]
     stages: Vec<usize>,
@@ -78,7 +77,7 @@ pub(super) fn run(args: FetchArgs) -> Outcome {
         }
     }
     describe(&out, &backbone.network, &backbone.options);
-    println!("{}", next_step(&out, &stages));
+    println!("{}", next_step(&out));
     Ok(())
 }
 
@@ -128,23 +127,16 @@ fn default_place(variant: Variant, stages: &[usize]) -> Option<PathBuf> {
 
 fn file_name(variant: Variant, stages: &[usize]) -> String {
     let stages: Vec<String> = stages.iter().map(usize::to_string).collect();
-    match stages.join("-") {
-        stages if stages == STAGE => format!("{variant}.onnx"),
-        stages => format!("{variant}-stage-{stages}.onnx"),
+    match stages.join(",") {
+        stages if stages == STAGES => format!("{variant}.onnx"),
+        stages => format!("{variant}-stage-{}.onnx", stages.replace(',', "-")),
     }
 }
 
-/// Returns the command that trains with this backbone. Of several outputs it takes the first, since
-/// one must be chosen.
-fn next_step(out: &Path, stages: &[usize]) -> String {
-    let feature = match stages {
-        [first, _, ..] => format!(" --feature {}", output_name(*first)),
-        _ => String::new(),
-    };
-    format!(
-        "train with it: flawd train DIR --backbone {}{feature} --out BUNDLE",
-        quoted(out)
-    )
+/// Returns the command that trains with this backbone.
+fn next_step(out: &Path) -> String {
+    let out = quoted(out);
+    format!("train with it: flawd train DIR --backbone {out} --out BUNDLE")
 }
 
 /// Returns a path as a shell takes it.
@@ -185,20 +177,20 @@ mod tests {
     #[test]
     fn other_stages_are_another_file() {
         let name = |stages: &[usize]| file_name(Variant::Lite0, stages);
-        assert_eq!(name(&[6]), "efficientnet-lite0.onnx");
+        assert_eq!(name(&[5, 6]), "efficientnet-lite0.onnx");
         assert_eq!(name(&[3, 5]), "efficientnet-lite0-stage-3-5.onnx");
     }
 
     #[test]
     fn the_next_step_can_be_given_to_a_shell() {
-        let step = |out: &str, stages: &[usize]| next_step(Path::new(out), stages);
+        let step = |out: &str| next_step(Path::new(out));
         assert_eq!(
-            step("/a/b.onnx", &[6]),
+            step("/a/b.onnx"),
             "train with it: flawd train DIR --backbone /a/b.onnx --out BUNDLE"
         );
         assert_eq!(
-            step("it's b.onnx", &[3, 5]),
-            r"train with it: flawd train DIR --backbone 'it'\''s b.onnx' --feature stage3 --out BUNDLE"
+            step("it's b.onnx"),
+            r"train with it: flawd train DIR --backbone 'it'\''s b.onnx' --out BUNDLE"
         );
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use flawd_onnx::efficientnet::{Architecture, EfficientNet, GraphOptions, output_name};
+use flawd_onnx::efficientnet::{Architecture, EfficientNet, FILTERS, GraphOptions, output_name};
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
 use super::failure::Outcome;
@@ -80,6 +80,12 @@ fn describe(out: &Path, network: &EfficientNet, options: &GraphOptions) {
             Architecture::stride(stage)
         );
     }
+    if options.filters {
+        for (name, stride) in FILTERS.into_iter().zip([16, 32]) {
+            println!("output {name}: {CHANNELS} channels, {stride} pixels a cell");
+        }
+    }
+    println!("by default: {}", options.default_outputs().join(" + "));
 }
 
 /// Parses the number of a stage whose features are output.

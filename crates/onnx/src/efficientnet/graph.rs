@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 
 use super::architecture::{Architecture, Block, Convolution, Family, Place};
 use super::padding::Pads;
-use super::{EfficientNet, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE, output_name};
+use super::{EfficientNet, FILTERS, GAIN, GraphOptions, MEAN, OFFSET, VARIANCE, output_name};
+use crate::backbone::DEFAULT_OUTPUTS;
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
+use crate::filter_bank::{self, add_filter_bank};
+use flawd_core::normalisation::Normalisation;
 
 const OPSET: i64 = 17;
 
@@ -56,10 +59,27 @@ pub(super) fn write(network: &EfficientNet, options: &GraphOptions) -> GraphBuil
         ];
         builder.output(&outputs[stage], ElementType::Float32, &shape);
     }
+    if options.filters {
+        let pixels = renormalised(&mut builder, &image, options.normalisation);
+        add_filter_bank(&mut builder, &pixels, FILTERS);
+    }
     for (key, value) in options.normalisation.to_properties() {
         builder.metadata(key, &value);
     }
+    builder.metadata(DEFAULT_OUTPUTS, &options.default_outputs().join(","));
     builder
+}
+
+/// Adds the pixels as the filter bank expects them, from those that the network expects.
+fn renormalised(builder: &mut GraphBuilder, image: &Value, from: Normalisation) -> Value {
+    let to = filter_bank::NORMALISATION;
+    let shape = [1, 3, 1, 1];
+    let gain: [f32; 3] = std::array::from_fn(|c| from.std[c] / to.std[c]);
+    let offset: [f32; 3] = std::array::from_fn(|c| (from.mean[c] - to.mean[c]) / to.std[c]);
+    let gain = builder.floats("filters.image.gain", &shape, &gain);
+    let offset = builder.floats("filters.image.offset", &shape, &offset);
+    let scaled = builder.multiply("filters.image.scaled", image, &gain);
+    builder.add("filters.image", &scaled, &offset)
 }
 
 fn block_name(place: Place) -> String {

@@ -21,7 +21,7 @@ pub use naming::Naming;
 pub use padding::Padding;
 pub use variant::{UnknownVariant, Variant};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flawd_core::normalisation::Normalisation;
 use ndarray::ArrayD;
@@ -47,6 +47,25 @@ pub struct GraphOptions {
     pub stages: Vec<usize>,
     /// The normalisation that the network expects of its pixels.
     pub normalisation: Normalisation,
+    /// Whether the file gives the features of the [filter bank](crate::filter_bank) too, as
+    /// [`FILTERS`].
+    pub filters: bool,
+}
+
+/// The names of the filter bank's outputs beside those of a network: 16 and 32 pixels a cell.
+pub const FILTERS: [&str; 2] = ["filters_s16", "filters_s32"];
+
+impl GraphOptions {
+    /// Returns the outputs that make the features if none are chosen: all of the network's, and the
+    /// coarser ones of the filters.
+    pub fn default_outputs(&self) -> Vec<String> {
+        let stages: BTreeSet<usize> = self.stages.iter().copied().collect();
+        let mut outputs: Vec<String> = stages.into_iter().map(output_name).collect();
+        if self.filters {
+            outputs.push(FILTERS[1].to_owned());
+        }
+        outputs
+    }
 }
 
 /// Returns the name of the output after `stage`.

@@ -104,6 +104,7 @@ fn lite2_gives_the_features_of_a_file_that_others_made() {
             epsilon: EPSILON,
             stages: vec![3, 5, DEEPEST],
             normalisation: Normalisation::LITE,
+            filters: false,
         })
         .expect("a graph");
     // Pixels of every value, normalised: sharper than any picture.

@@ -42,6 +42,7 @@ fn differences(folder: &str, padding: Padding) -> Vec<f64> {
         epsilon: network.epsilon(padding),
         stages: (0..OUTPUTS.len()).collect(),
         normalisation: Normalisation::IMAGENET,
+        filters: false,
     };
     let graph = network.graph(&options).expect("a graph");
     let io = tensors(folder, "io.safetensors");

@@ -16,6 +16,7 @@ const OPTIONS: GraphOptions = GraphOptions {
     epsilon: 1e-3,
     stages: Vec::new(),
     normalisation: Normalisation::IMAGENET,
+    filters: false,
 };
 
 fn of_stages(stages: &[usize]) -> GraphOptions {
@@ -393,5 +394,50 @@ fn one_family_is_not_taken_for_the_other() {
             .expect("must be refused")
             .to_string();
         assert!(error.contains(part), "{error}");
+    }
+}
+
+/// The filters beside a network see the same picture as they do alone, whatever the network expects
+/// of its pixels, and the file names what it is best used with.
+#[test]
+fn filters_beside_a_network_give_what_they_give_alone() {
+    let network = EfficientNet::new(weights(TORCHVISION), None).expect("an EfficientNet");
+    let options = GraphOptions {
+        stages: vec![2],
+        filters: true,
+        ..OPTIONS
+    };
+    let graph = network.graph(&options).expect("a graph");
+    let backbone = Backbone::from_bytes(Path::new("both.onnx"), &graph).expect("a backbone");
+    assert_eq!(backbone.default_outputs(), ["stage2", "filters_s32"]);
+
+    let shares: Vec<f32> = (0..3 * 64 * 96)
+        .map(|index: usize| ((index * 7919) % 256) as f32 / 255.0)
+        .collect();
+    let pixels = |normalisation: Normalisation| {
+        let shape = IxDyn(&[1, 3, 64, 96]);
+        let mut image = ArrayD::from_shape_vec(shape, shares.clone()).expect("it fits");
+        for (channel, mut plane) in image.axis_iter_mut(ndarray::Axis(1)).enumerate() {
+            let (mean, std) = (normalisation.mean[channel], normalisation.std[channel]);
+            plane.mapv_inplace(|share| (share - mean) / std);
+        }
+        image
+    };
+    let alone = super::parity::run(
+        &crate::filter_bank::filter_bank(),
+        &pixels(Normalisation::INCEPTION),
+    );
+    let beside = super::parity::run(&graph, &pixels(OPTIONS.normalisation));
+    for (theirs, ours) in [
+        ("features_s16", "filters_s16"),
+        ("features_s32", "filters_s32"),
+    ] {
+        let of = |outputs: &[(String, ArrayD<f32>)], name: &str| {
+            let found = outputs.iter().find(|(output, _)| output == name);
+            found.expect("it is an output").1.clone()
+        };
+        let apart = of(&beside, ours) - of(&alone, theirs);
+        let apart = apart.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        assert!(apart < 1e-3, "{ours}: {apart}");
     }
 }
