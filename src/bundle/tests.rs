@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, ScoreKind};
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::{
@@ -47,6 +47,7 @@ fn describe(record: DraftRecord) -> Manifest {
             geometry: Geometry::default(),
             depth: None,
             light: None,
+            score: ScoreKind::default(),
             map: MapKind::default(),
         },
         backbone: BackboneRecord {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, Readout, ScoreKind};
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::flow::{FlowSpec, SCALES};
@@ -209,7 +209,10 @@ impl ImportedModel {
             },
             &checkpoint.flow,
             &checkpoint.parameters,
-            map,
+            Readout {
+                score: ScoreKind::Mean,
+                map,
+            },
             &BTreeMap::from([("name".to_owned(), plan.name.clone())]),
         )?;
         let FeatureSpec {
@@ -281,6 +284,7 @@ impl ImportedModel {
                 geometry,
                 depth,
                 light: None,
+                score: ScoreKind::Mean,
                 map: self.map,
             },
             backbone: self.backbone,

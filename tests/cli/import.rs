@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flawd::bundle::Bundle;
 use flawd::files::digest::sha256_file;
 use flawd::pictures::decode::decode_file;
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, ScoreKind};
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
@@ -119,7 +119,7 @@ fn score_of_the_trainer(checkpoint: &Path, image: &Path, backbone: &Path) -> f64
         let one = map.into_shape_with_order((channels, 1, height, width));
         one.expect("as many elements")
     });
-    flow.forward(batch.into()).0.scores()[0]
+    flow.forward(batch.into()).0.scores(ScoreKind::Mean)[0]
 }
 
 /// An image as the model sees it.

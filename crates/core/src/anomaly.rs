@@ -29,6 +29,42 @@ impl fmt::Display for MapKind {
     }
 }
 
+/// How a model makes its score from the latents. Whatever the kind, a picture whose latents have the
+/// mean square e everywhere has the score e / 2, and a good one about one half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoreKind {
+    /// Half the mean of z² over the latents of all scales: the paper's. A small defect is one of many
+    /// cells.
+    #[default]
+    Mean,
+    /// Half the power mean, with the exponent [`POWER`], of the cells of the finest scale, each the
+    /// mean of z² over its channels. Between the mean (exponent 1) and the maximum (infinite): a
+    /// large defect raises it by its area, a small one by its height.
+    PowerMean,
+}
+
+/// The exponent of [`ScoreKind::PowerMean`]; docs/training.md shows others.
+pub const POWER: f64 = 3.0;
+
+impl fmt::Display for ScoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mean => "mean",
+            Self::PowerMean => "power-mean",
+        })
+    }
+}
+
+/// What a model reads out of its latents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readout {
+    /// The score.
+    pub score: ScoreKind,
+    /// The anomaly map.
+    pub map: MapKind,
+}
+
 /// One value per cell, row-major; 1 is what a good part has on average, more is less usual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnomalyMap {

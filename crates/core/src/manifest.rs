@@ -11,7 +11,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::anomaly::MapKind;
+use crate::anomaly::{MapKind, ScoreKind};
 use crate::calibration::Calibration;
 use crate::depth::Depth;
 use crate::digest::Digest;
@@ -88,6 +88,9 @@ pub struct ModelRecord {
     /// The light that the model brings every picture to. Absent if it takes them as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub light: Option<LightNormalisation>,
+    /// How it makes its score.
+    #[serde(default)]
+    pub score: ScoreKind,
     /// How it makes its anomaly map.
     #[serde(default)]
     pub map: MapKind,
@@ -472,6 +475,7 @@ mod tests {
                     reference: 131.5,
                     limit: 1.25,
                 }),
+                score: ScoreKind::PowerMean,
                 map: MapKind::Product,
             },
             backbone: BackboneRecord {

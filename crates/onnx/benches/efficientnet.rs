@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::Readout;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
@@ -138,7 +138,7 @@ fn write_model(folder: &Path, path: &Path, side: usize, hidden: usize) -> usize 
         &transform,
         &flow,
         &parameters,
-        MapKind::Finest,
+        Readout::default(),
         &BTreeMap::new(),
     );
     let model = model.expect("a model");

@@ -35,7 +35,7 @@ pub(crate) fn add_geometric_mean(
 mod tests {
     use std::path::Path;
 
-    use flawd_core::anomaly::MapKind;
+    use flawd_core::anomaly::{MapKind, Readout};
     use ort::session::Session;
     use ort::value::Tensor;
     use safetensors::SafeTensors;
@@ -54,13 +54,17 @@ mod tests {
     /// The map of a graph that only aggregates latents, for opset 13 and 18: the oldest, and the
     /// first with another way to reduce.
     fn maps(kind: MapKind, channels: usize, sides: [usize; SCALES], latents: &Latents) -> Vec<f32> {
+        let readout = Readout {
+            map: kind,
+            ..Readout::default()
+        };
         let found = [13, 18].map(|opset| {
             let mut builder = GraphBuilder::new("outputs", opset);
             let inputs = std::array::from_fn(|scale| {
                 let shape = [1, channels, sides[scale], sides[scale]].map(Into::into);
                 builder.input(&format!("z{scale}"), ElementType::Float32, &shape)
             });
-            let [_, map] = add_outputs(&mut builder, &inputs, kind, Size::new(SIDE, SIDE));
+            let [_, map] = add_outputs(&mut builder, &inputs, readout, Size::new(SIDE, SIDE));
             assert_eq!(map.name(), ANOMALY_MAP);
             builder.output(&map, ElementType::Float32, &vec!["any".into(); 4]);
             let graph = builder.encode().expect("a small file");

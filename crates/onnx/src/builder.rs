@@ -412,6 +412,11 @@ impl GraphBuilder {
         self.node(name, "Resize", inputs, attributes)
     }
 
+    /// Computes the largest element of each map of `[1, 1, h, w]`, as `[1, 1, 1, 1]`.
+    pub fn maximum(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "GlobalMaxPool", &[x], vec![])
+    }
+
     /// Computes the mean over `axes`, which stay as axes of size 1 if `keep_axes`.
     pub fn mean(&mut self, name: &str, x: &Value, axes: &[i64], keep_axes: bool) -> Value {
         let keep = int("keepdims", i64::from(keep_axes));

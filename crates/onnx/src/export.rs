@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, Readout};
 use flawd_core::flow::{FlowSpec, FlowSpecError, SCALES};
 use flawd_core::transform::{ChannelTransform, FeatureTransform};
 
@@ -98,9 +98,9 @@ pub fn feature_graph(backbone: &Backbone, spec: &FeatureSpec) -> Result<Vec<u8>,
 
 /// Returns the shipped model: the graph from an image to score and anomaly map.
 ///
-/// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`: the mean of
-/// z²/2 over the latents of all scales; and `anomaly_map`, `float32` `[1, 1, h, w]`, of the kind
-/// `map`, always in units of the mean of z². `parameters` are laid out as in [`FlowSpec::layout`];
+/// Input `image` is `uint8` `[1, H, W, 3]`, RGB. Outputs are `score`, `float32` `[1]`, in units of half
+/// the mean of z²; and `anomaly_map`, `float32` `[1, 1, h, w]`, in units of the mean of z²; both as
+/// `readout` says. `parameters` are laid out as in [`FlowSpec::layout`];
 /// `metadata` becomes the file's properties. [`Model`](crate::Model) runs it.
 ///
 /// # Errors
@@ -111,7 +111,7 @@ pub fn model_graph(
     transform: &FeatureTransform,
     flow: &FlowSpec,
     parameters: &[f32],
-    map: MapKind,
+    readout: Readout,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, ExportError> {
     let shape = features.shape(backbone)?;
@@ -121,11 +121,11 @@ pub fn model_graph(
     let raw = add_features(&mut builder, backbone, features)?;
     let transformed = add_transform(&mut builder, raw, transform);
     let latents = add_flow(&mut builder, transformed, flow, parameters);
-    let map_size = match map {
+    let map_size = match readout.map {
         MapKind::Finest => shape.maps[0],
         MapKind::Product => features.size,
     };
-    let [score, map] = add_outputs(&mut builder, &latents, map, features.size);
+    let [score, map] = add_outputs(&mut builder, &latents, readout, features.size);
     builder.output(&score, ElementType::Float32, &[Dimension::Fixed(1)]);
     let map_size = [1, 1, map_size.height, map_size.width].map(Dimension::Fixed);
     builder.output(&map, ElementType::Float32, &map_size);
@@ -194,6 +194,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use flawd_core::anomaly::ScoreKind;
     use flawd_core::image::Size;
     use flawd_core::light::LightNormalisation;
     use flawd_core::normalisation::{ChannelOrder, Normalisation};
@@ -209,9 +210,9 @@ mod tests {
     ///
     /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
     /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`. That of wide flows:
-    /// `Sum` of float tensors. Those of the light: `Div`, `Reshape`, and `TopK` of at most 3840
+    /// `Sum` of float tensors. That of the power mean: `GlobalMaxPool`. Those of the light: `Div`, `Reshape`, and `TopK` of at most 3840
     /// entries.
-    const ALLOWED: [&str; 22] = [
+    const ALLOWED: [&str; 23] = [
         "Add",
         "Atan",
         "AveragePool",
@@ -222,6 +223,7 @@ mod tests {
         "Div",
         "Exp",
         "Gather",
+        "GlobalMaxPool",
         "LeakyRelu",
         "Log",
         "Mul",
@@ -288,7 +290,10 @@ mod tests {
             &transform,
             &flow,
             &parameters,
-            MapKind::Product,
+            Readout {
+                score: ScoreKind::PowerMean,
+                map: MapKind::Product,
+            },
             &metadata,
         );
         ModelProto::decode(bytes.expect("a graph").as_slice()).expect("a model")

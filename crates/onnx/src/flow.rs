@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, POWER, Readout, ScoreKind};
 use flawd_core::flow::{
     ConvLayout, CouplingLayout, FlowSpec, LEAKY_SLOPE, OUTPUT_LIMIT, SCALES, SOFT_CLAMP_FACTOR,
     SubnetLayout,
@@ -246,7 +246,7 @@ impl Coupling<'_> {
 pub(crate) fn add_outputs(
     builder: &mut GraphBuilder,
     latents: &Maps,
-    map: MapKind,
+    Readout { score, map }: Readout,
     input: Size,
 ) -> [Value; 2] {
     let energies: Maps = each_scale(|scale| {
@@ -259,7 +259,10 @@ pub(crate) fn add_outputs(
         };
         builder.mean(&name, &squares, &[1], true)
     });
-    let score = mean_over_latents(builder, &energies);
+    let score = match score {
+        ScoreKind::Mean => mean_over_latents(builder, &energies),
+        ScoreKind::PowerMean => power_mean(builder, &energies[0]),
+    };
     let map = match map {
         MapKind::Finest => energies[0].clone(),
         MapKind::Product => add_geometric_mean(builder, &energies, input),
@@ -279,6 +282,30 @@ fn mean_over_latents(builder: &mut GraphBuilder, energies: &Maps) -> Value {
     });
     let finer = builder.add("score.finer", &fine, &middle);
     builder.add(SCORE, &finer, &coarse)
+}
+
+/// Adds half the power mean of the cells `[1, 1, h, w]`: `(mean(e³))^(1/3) / 2`, relative to the
+/// largest cell, so that no power overflows in half precision.
+fn power_mean(builder: &mut GraphBuilder, cells: &Value) -> Value {
+    let largest = builder.maximum("score.largest", cells);
+    // Latents that are all zero have no largest cell to divide by.
+    let largest = builder.clip(
+        "score.largest.clipped",
+        &largest,
+        f32::MIN_POSITIVE,
+        f32::MAX,
+    );
+    let relative = builder.divide("score.relative", cells, &largest);
+    let square = builder.multiply("score.square", &relative, &relative);
+    let cube = builder.multiply("score.cube", &square, &relative);
+    let mean = builder.mean("score.cube.mean", &cube, &[1, 2, 3], false);
+    // The largest cell is 1, so the mean is not 0 unless all are.
+    let logarithm = builder.log("score.log", &mean);
+    let root = builder.scale("score.root.log", &logarithm, (1.0 / POWER) as f32);
+    let root = builder.exp("score.root", &root);
+    let largest = builder.reshape("score.largest.flat", &largest, &[1]);
+    let power_mean = builder.multiply("score.power_mean", &root, &largest);
+    builder.scale(SCORE, &power_mean, 0.5)
 }
 
 fn each_scale<T>(of: impl FnMut(usize) -> T) -> [T; SCALES] {
@@ -337,7 +364,7 @@ mod tests {
         });
         let latents = add_flow(&mut builder, features, &spec, &parameters);
         let input = Size::new(SIDES[0], SIDES[0]);
-        let outputs = add_outputs(&mut builder, &latents, MapKind::Finest, input);
+        let outputs = add_outputs(&mut builder, &latents, Readout::default(), input);
         for (value, rank) in latents
             .iter()
             .map(|z| (z, 4))
@@ -385,5 +412,53 @@ mod tests {
         close(z2, &[-1.976_593_2, -1.451_078, -0.142_641_2, 0.719_497_07]);
         close(numbers(3), &[3.631_662_4]);
         close(&numbers(4)[..1], &[2.827_479_5]);
+    }
+
+    /// The score of latents that are `z` on every cell of the finest scale, and 1 elsewhere.
+    fn power_mean_of(z: [f32; 16]) -> f32 {
+        let readout = Readout {
+            score: ScoreKind::PowerMean,
+            ..Readout::default()
+        };
+        let mut builder = GraphBuilder::new("outputs", 17);
+        let inputs = each_scale(|scale| {
+            let shape = [1, 2, SIDES[scale], SIDES[scale]].map(Into::into);
+            builder.input(&format!("z{scale}"), ElementType::Float32, &shape)
+        });
+        let [score, _] = add_outputs(&mut builder, &inputs, readout, Size::new(4, 4));
+        builder.output(&score, ElementType::Float32, &[1.into()]);
+        let graph = builder.encode().expect("a small file");
+        let runtime = Runtime::load(None).unwrap_or_else(|error| panic!("{error}"));
+        let mut session = Session::builder(runtime.environment())
+            .and_then(|mut builder| builder.commit_from_memory(&graph))
+            .expect("a session");
+        let inputs = each_scale(|scale| {
+            let shape = [1, 2, SIDES[scale], SIDES[scale]];
+            let values = match scale {
+                0 => [z, z].concat(),
+                _ => vec![1.0; 2 * SIDES[scale] * SIDES[scale]],
+            };
+            Tensor::from_array((shape, values)).expect("a tensor")
+        });
+        let [z0, z1, z2] = &inputs;
+        let found = session.run(ort::inputs![z0, z1, z2]).expect("a run");
+        found[0].try_extract_tensor::<f32>().expect("floats").1[0]
+    }
+
+    #[test]
+    fn a_power_mean_has_the_units_of_the_mean_and_sees_a_single_cell() {
+        for z in [0.0, 1e-12, 1.0, 3.0, 1e6] {
+            let expected = f64::from(z).powi(2) / 2.0;
+            let found = f64::from(power_mean_of([z; 16]));
+            assert!(
+                (found - expected).abs() <= 1e-5 * expected.max(1e-30),
+                "{found} {expected}"
+            );
+        }
+        // One cell of 16 with z² = 9 beside ones: ((9³ + 15) / 16)^(1/3) / 2.
+        let mut one = [1.0; 16];
+        one[5] = 3.0;
+        let expected = (744.0_f32 / 16.0).cbrt() / 2.0;
+        assert!((power_mean_of(one) - expected).abs() < 1e-5);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, Readout};
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
 use flawd_core::normalisation::Normalisation;
@@ -106,7 +106,7 @@ fn imported_flows_score_as_both_publications_do() {
             &published.flow,
             &published.parameters,
         );
-        let outputs = add_outputs(&mut builder, &latents, MapKind::Finest, Size::new(8, 8));
+        let outputs = add_outputs(&mut builder, &latents, Readout::default(), Size::new(8, 8));
         builder.output(&outputs[0], ElementType::Float32, &["any".into()]);
         put_out(&mut builder, &outputs[1..]);
         put_out(&mut builder, &latents);
@@ -192,8 +192,12 @@ fn an_imported_checkpoint_of_anomalib_gives_anomalibs_scores_and_maps() {
     let model = |map| {
         let (flow, parameters) = (&published.flow, &published.parameters);
         let none = BTreeMap::new();
+        let readout = Readout {
+            map,
+            ..Readout::default()
+        };
         model_graph(
-            &backbone, &features, &transform, flow, parameters, map, &none,
+            &backbone, &features, &transform, flow, parameters, readout, &none,
         )
     };
     let io = TensorFile::open(&fixture.join("io.safetensors")).expect("it opens");

@@ -1,6 +1,8 @@
 //! The whole flow: permutation and coupling, block after block, with exact gradients.
 
+use flawd_core::anomaly::{POWER, ScoreKind};
 use flawd_core::flow::{FlowLayout, FlowSpec, FlowSpecError};
+use ndarray::{Array2, ArrayView3, Axis};
 
 use crate::coupling::{Coupling, CouplingTrace, add_per_sample_of};
 use crate::initialise::initialise;
@@ -149,6 +151,19 @@ fn unpermuted(maps: &Scales<Maps>, order: &Scales<Vec<usize>>) -> Scales<Maps> {
     each_scale(maps.len(), |scale| unpermute(&maps[scale], &order[scale]))
 }
 
+/// Returns the power mean of the cells of one sample's latents `[channels, height, width]`.
+fn power_mean(latents: &ArrayView3<f32>) -> f64 {
+    let (channels, height, width) = latents.dim();
+    let mut cells = Array2::<f64>::zeros((height, width));
+    for channel in latents.outer_iter() {
+        cells.zip_mut_with(&channel, |cell, &z| *cell += f64::from(z).powi(2));
+    }
+    let powers = cells
+        .iter()
+        .map(|cell| (cell / channels as f64).powf(POWER));
+    (powers.sum::<f64>() / cells.len() as f64).powf(1.0 / POWER)
+}
+
 impl Latents {
     /// Returns the number of latent dimensions of one sample, over all scales.
     pub fn dimensions(&self) -> usize {
@@ -164,14 +179,18 @@ impl Latents {
         sums
     }
 
-    /// Returns the anomaly score of each sample: the mean of `z² / 2` over all latents of all
-    /// scales. The log-determinant is not part of it.
-    pub fn scores(&self) -> Vec<f64> {
-        let dimensions = self.dimensions() as f64;
-        self.squared_norms()
-            .into_iter()
-            .map(|norm| norm / 2.0 / dimensions)
-            .collect()
+    /// Returns the anomaly score of each sample. The log-determinant is not part of it.
+    pub fn scores(&self, kind: ScoreKind) -> Vec<f64> {
+        match kind {
+            ScoreKind::Mean => {
+                let dimensions = self.dimensions() as f64;
+                let norms = self.squared_norms().into_iter();
+                norms.map(|norm| norm / 2.0 / dimensions).collect()
+            }
+            ScoreKind::PowerMean => (0..self.log_det.len())
+                .map(|sample| power_mean(&self.maps[0].index_axis(Axis(1), sample)) / 2.0)
+                .collect(),
+        }
     }
 
     /// Returns the loss of each sample: its negative log-likelihood per latent dimension, minus the

@@ -1,5 +1,6 @@
 //! A flow's shape and its training, and the two presets of docs/training.md.
 
+use flawd_core::anomaly::ScoreKind;
 use flawd_core::flow::FlowSpec;
 use flawd_core::permutation::PermutationKind;
 
@@ -24,6 +25,8 @@ pub struct FlowSettings {
     pub permutation: PermutationKind,
     /// The transform of the features before the flow.
     pub transform: TransformKind,
+    /// How the score is made of the latents.
+    pub score: ScoreKind,
     /// Epochs, batch, optimiser, seed.
     pub training: TrainingSettings,
 }
@@ -51,6 +54,7 @@ impl FlowSettings {
             clamp: 3.0,
             permutation: PermutationKind::default(),
             transform: TransformKind::Standardise,
+            score: ScoreKind::PowerMean,
             training: TrainingSettings {
                 epochs: 20,
                 least_steps: LEAST_STEPS,
@@ -76,6 +80,7 @@ impl FlowSettings {
             clamp: 3.0,
             permutation: PermutationKind::default(),
             transform: TransformKind::None,
+            score: ScoreKind::Mean,
             training: TrainingSettings {
                 epochs: 240,
                 least_steps: 0,

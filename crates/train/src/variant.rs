@@ -67,7 +67,7 @@ impl Variant {
         let mut scores = Vec::with_capacity(test.len());
         for batch in test.batches(BATCH) {
             let (latents, _) = trainer.flow().forward(transform::apply(&transform, batch?));
-            scores.extend(latents.scores());
+            scores.extend(latents.scores(self.flow.score));
         }
         Ok(VariantScores {
             scores,

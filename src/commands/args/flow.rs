@@ -1,6 +1,7 @@
 //! Arguments for the flow and its training: a preset, and flags that change it.
 
 use clap::{Args, ValueEnum};
+use flawd_core::anomaly::ScoreKind;
 use flawd_core::permutation::PermutationKind;
 use flawd_train::adam::AdamSettings;
 use flawd_train::settings::FlowSettings;
@@ -41,6 +42,9 @@ pub(crate) struct FlowArgs {
     /// Transformation of the features before the flow
     #[arg(long, value_enum)]
     transform: Option<TransformArg>,
+    /// How the score is made of the latents; `edge` takes power-mean
+    #[arg(long, value_enum)]
+    score: Option<ScoreArg>,
     /// Step size of Adam
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
@@ -97,6 +101,14 @@ enum ScheduleArg {
     Cosine,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScoreArg {
+    /// The mean over all latents, as in the paper
+    Mean,
+    /// The power mean over the cells of the finest scale, which small defects raise as well
+    PowerMean,
+}
+
 impl Preset {
     fn settings(self, seed: u64) -> FlowSettings {
         match self {
@@ -133,6 +145,7 @@ impl FlowArgs {
         set(&mut settings.clamp, self.clamp);
         set(&mut settings.permutation, self.permutation.map(Into::into));
         set(&mut settings.transform, self.transform.map(Into::into));
+        set(&mut settings.score, self.score.map(Into::into));
         if let Some(epochs) = self.epochs {
             settings.training = settings.training.with_epochs(epochs);
         }
@@ -199,6 +212,15 @@ impl From<TransformArg> for TransformKind {
         match argument {
             TransformArg::None => Self::None,
             TransformArg::Standardise => Self::Standardise,
+        }
+    }
+}
+
+impl From<ScoreArg> for ScoreKind {
+    fn from(argument: ScoreArg) -> Self {
+        match argument {
+            ScoreArg::Mean => Self::Mean,
+            ScoreArg::PowerMean => Self::PowerMean,
         }
     }
 }

@@ -51,6 +51,7 @@ fn model(manifest: &Manifest) -> Vec<Fact> {
     }
     let outputs = backbone.outputs.join(" + ");
     rows.extend([
+        ("score", model.score.to_string()),
         ("map", model.map.to_string()),
         (
             "backbone",

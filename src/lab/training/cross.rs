@@ -166,7 +166,8 @@ impl<'a> Fold<'a> {
         let run = session.fingerprint(training, &settings)?;
         // Everything that the scores depend on: the flow, the images, and how the file is read.
         let keys: Vec<&str> = held_out.iter().map(|image| image.key.as_str()).collect();
-        let inputs = format!("{run} {} {keys:?}", session.plan.map);
+        let (score, map) = (session.plan.flow.score, session.plan.map);
+        let inputs = format!("{run} {score} {map} {keys:?}");
         let name = &sha256(inputs.as_bytes()).hex()[..16];
         let runs = session.runs();
         Ok(Self {

@@ -103,6 +103,7 @@ impl Shipment<'_> {
                 geometry: plan.features.geometry,
                 depth: source.depth(),
                 light: source.spec.light,
+                score: plan.flow.score,
                 map: plan.map,
             },
             backbone: BackboneRecord {

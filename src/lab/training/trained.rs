@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use flawd_core::anomaly::Readout;
 use flawd_core::transform::FeatureTransform;
 use flawd_onnx::model_graph;
 use flawd_train::network::Flow;
@@ -93,7 +94,10 @@ impl Trained {
             &self.transform,
             self.flow.spec(),
             &self.flow.parameters,
-            session.plan.map,
+            Readout {
+                score: session.plan.flow.score,
+                map: session.plan.map,
+            },
             &BTreeMap::from([("name".to_owned(), session.plan.name.clone())]),
         )?)
     }
@@ -159,7 +163,7 @@ impl Trained {
         let features = session.source.set(&images)?;
         let samples: Vec<usize> = (0..features.len()).collect();
         let batch = transform::apply(&self.transform, features.load(&samples)?);
-        let own = self.flow.forward(batch).0.scores();
+        let own = self.flow.forward(batch).0.scores(session.plan.flow.score);
         let difference = |(own, (_, exported)): (&f64, &(FeatureImage, Examined))| {
             (f64::from(exported.taken.score) - own).abs() / own
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::Readout;
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
@@ -102,7 +102,7 @@ fn a_flow_that_changes_nothing_scores_the_features_themselves() {
         &transform,
         &flow,
         &parameters,
-        MapKind::Finest,
+        Readout::default(),
         &BTreeMap::new(),
     );
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use flawd_core::anomaly::MapKind;
+use flawd_core::anomaly::{MapKind, Readout};
 use flawd_core::flow::FlowSpec;
 use flawd_core::image::Size;
 use flawd_core::permutation::PermutationKind;
@@ -77,6 +77,10 @@ fn export_with(
     map: MapKind,
     opset: i64,
 ) -> Result<Vec<u8>, ExportError> {
+    let readout = Readout {
+        map,
+        ..Readout::default()
+    };
     let metadata = BTreeMap::from([("part".to_owned(), "gear".to_owned())]);
     model_graph(
         &backbone(opset),
@@ -84,7 +88,7 @@ fn export_with(
         transform,
         flow,
         &parameters(flow),
-        map,
+        readout,
         &metadata,
     )
 }
@@ -295,7 +299,7 @@ fn parts_that_do_not_fit_together_are_refused() {
             &identity(),
             &flow(4),
             parameters,
-            MapKind::Finest,
+            Readout::default(),
             &BTreeMap::new(),
         )
         .expect_err("must be refused")
