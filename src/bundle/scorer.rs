@@ -116,7 +116,7 @@ pub struct Scorer {
 pub struct ScoredImage {
     /// The model's result.
     pub prediction: Prediction,
-    /// How bright and how sharp the model's input is.
+    /// How bright and how sharp the model's input is, and the picture's condition.
     pub measured: Measured,
 }
 
@@ -186,13 +186,14 @@ impl Scorer {
         Ok(self.model.run(&self.tensor)?)
     }
 
-    /// Scores a picture and measures its brightness and sharpness as the model sees it.
+    /// Scores a picture and measures its brightness, its sharpness and its condition.
     ///
     /// # Errors
     /// As [`Self::score`].
     pub fn examine(&mut self, image: &RgbImage) -> Result<ScoredImage, ScorerError> {
         let prediction = self.score(image)?;
-        let measured = quality::measure(&self.tensor, self.input_size());
+        let (geometry, size) = (self.preprocessor.geometry(), self.input_size());
+        let measured = quality::measure(image, geometry, &self.tensor, size)?;
         Ok(ScoredImage {
             prediction,
             measured,

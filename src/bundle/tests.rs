@@ -270,6 +270,7 @@ fn recalibration_replaces_threshold_and_golden_inputs_and_nothing_else() {
         measured: Measured {
             brightness: 100.0 * f64::from(score),
             sharpness: 8.0,
+            condition: None,
         },
     });
     let calibrate = |scores| Calibration::from_scores(scores, 0.25);

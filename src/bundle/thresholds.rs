@@ -1,9 +1,10 @@
 //! Everything that a bundle derives from the good pictures of its calibration: the threshold of the
-//! score, that of the anomaly map, and the limits for usable pictures.
+//! score, that of the anomaly map, the limits for usable pictures, and what pictures are like.
 //!
-//! All three come from the same pictures, so they are made, stored and replaced together.
+//! All of it comes from the same pictures, so it is made, stored and replaced together.
 
 use flawd_core::calibration::{Calibration, CalibrationError};
+use flawd_core::condition::{Condition, UsualPictures};
 use flawd_core::manifest::{QualityRecord, SelectionRecord};
 use flawd_core::quality::{Measured, QualityLimits};
 use flawd_core::regions::PixelCalibration;
@@ -12,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::scorer::ScoredImage;
 
 /// What a calibration needs to know about a good picture.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoodImage {
     /// Its score.
     pub score: f32,
     /// The highest value of its anomaly map.
     pub map_max: f32,
-    /// Its brightness and sharpness.
+    /// Its brightness, its sharpness and its condition.
     pub measured: Measured,
 }
 
@@ -58,8 +59,10 @@ impl Thresholds {
     ) -> Result<Self, CalibrationError> {
         let calibration = calibrate(good.iter().map(|image| image.score).collect())?;
         let maxima = good.iter().map(|image| image.map_max).collect();
-        let measured: Vec<Measured> = good.iter().map(|image| image.measured).collect();
+        let measured: Vec<Measured> = good.iter().map(|image| image.measured.clone()).collect();
         let limits = QualityLimits::from_good(&measured);
+        let conditions: Option<Vec<&Condition>> =
+            measured.iter().map(|it| it.condition.as_ref()).collect();
         let pixel = PixelCalibration::from_maxima(maxima, calibration.alpha())?;
         Ok(Self {
             pixel: pixel.with_method(calibration.method())?,
@@ -67,6 +70,7 @@ impl Thresholds {
             quality: QualityRecord {
                 n: measured.len(),
                 limits: limits.expect("no calibration is made of no pictures"),
+                pictures: conditions.and_then(|conditions| UsualPictures::from_good(&conditions)),
             },
             calibration,
         })

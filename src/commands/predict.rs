@@ -194,7 +194,7 @@ fn predict<'a>(
         None => None,
     };
     let quality = bundle.manifest().quality.as_ref();
-    let quality = quality.and_then(|quality| quality.limits.check(measured).err());
+    let quality = quality.and_then(|quality| quality.limits.check(&measured).err());
     let row = Row {
         path,
         score: prediction.score,

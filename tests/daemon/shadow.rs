@@ -30,6 +30,7 @@ fn model(threshold: f32) -> Arc<LoadedModel> {
         calibration: Calibration::from_scores(vec![threshold; 9], 0.1).unwrap(),
         pixel_threshold: None,
         quality: None,
+        pictures: None,
         model: ModelData {
             name: manifest.name.clone(),
             version: manifest.version.to_string(),

@@ -141,6 +141,19 @@ impl fmt::Debug for RgbImage {
     }
 }
 
+/// Writes the luma of a row of RGB pixels, 0 to 255, and returns its sum. The weights are those of
+/// ITU-R BT.601 in 256ths.
+pub(crate) fn luma(pixels: &[u8], row: &mut [i16]) -> u64 {
+    let mut sum = 0;
+    for (pixel, luma) in pixels.chunks_exact(CHANNELS).zip(row) {
+        let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(pixel[channel]));
+        let value = (77 * red + 150 * green + 29 * blue + 128) >> 8;
+        *luma = value as i16;
+        sum += u64::from(value);
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

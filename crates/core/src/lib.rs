@@ -6,6 +6,7 @@
 pub mod anomaly;
 pub mod calibration;
 mod components;
+pub mod condition;
 pub mod depth;
 pub mod digest;
 pub mod drift;

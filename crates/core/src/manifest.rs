@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::anomaly::{MapKind, ScoreKind};
 use crate::calibration::Calibration;
+use crate::condition::UsualPictures;
 use crate::depth::Depth;
 use crate::digest::Digest;
 use crate::flow::{FlowSpec, FlowSpecError};
@@ -183,6 +184,10 @@ pub struct QualityRecord {
     pub n: usize,
     /// Their range, widened.
     pub limits: QualityLimits,
+    /// What they were like, for the drift alarm. Absent in a bundle that was calibrated before
+    /// this was measured, or with pictures that are too small: it raises the alarm by scores only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<UsualPictures>,
 }
 
 /// What was decided by hand about the pictures of the calibration. The promise then holds for parts
@@ -418,6 +423,12 @@ impl Manifest {
                 "no picture can lie within the limits of [quality.limits]",
             ));
         }
+        let pictures = self.quality.as_ref().and_then(|it| it.pictures.as_ref());
+        if pictures.is_some_and(|pictures| !pictures.is_possible()) {
+            return Err(ManifestError::Invalid(
+                "the values of [quality.pictures] have to be numbers in ascending order",
+            ));
+        }
         for golden in &self.golden {
             let name = &golden.file;
             let plain = !name.starts_with('.') && !name.contains(['/', '\\']) && !name.is_empty();
@@ -541,7 +552,9 @@ mod tests {
                 brightness_min: 40.0,
                 brightness_max: 230.5,
                 sharpness_min: 12.25,
+                noise_max: Some(9.5),
             },
+            pictures: None,
         });
         manifest.selection = SelectionRecord {
             excluded: vec!["black.png".to_owned()],
@@ -637,7 +650,9 @@ mod tests {
                 brightness_min: 200.0,
                 brightness_max: 100.0,
                 sharpness_min: 1.0,
+                noise_max: None,
             },
+            pictures: None,
         });
         let read = manifest.to_string().parse::<Manifest>();
         let error = read.expect_err("darker and brighter at once").to_string();

@@ -202,13 +202,14 @@ impl Geometry {
         Ok(region)
     }
 
-    fn view<'a>(&self, image: &'a RgbImage) -> Result<View<'a>, PreprocessError> {
+    /// Returns the region of interest of a picture.
+    pub(crate) fn view<'a>(&self, image: &'a RgbImage) -> Result<View<'a>, PreprocessError> {
         let region = self.inspected(image.size())?;
         Ok(View { image, region })
     }
 
     /// Returns the size after turning; the same in both directions.
-    fn turn(&self, size: Size) -> Size {
+    pub(crate) fn turn(&self, size: Size) -> Size {
         match self.rotate {
             Rotation::None | Rotation::Half => size,
             Rotation::Quarter | Rotation::ThreeQuarters => Size::new(size.width, size.height),
@@ -258,17 +259,17 @@ fn stretch((start, length): (usize, usize), cells: usize, pixels: usize) -> (usi
 }
 
 /// A rectangle of a picture, known to lie inside it.
-struct View<'a> {
+pub(crate) struct View<'a> {
     image: &'a RgbImage,
     region: RegionOfInterest,
 }
 
 impl<'a> View<'a> {
-    fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> Size {
         Size::new(self.region.height, self.region.width)
     }
 
-    fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let RegionOfInterest {
             left,
             top,

@@ -1,13 +1,17 @@
-//! Whether a picture can be judged at all: how bright and how sharp it is, against the good
-//! pictures of the calibration, and whether the camera repeats itself.
+//! Whether a picture can be judged at all: how bright, how sharp and how noisy it is, against the
+//! good pictures of the calibration, and whether the camera repeats itself.
 //!
-//! Measured on the model's input tensor, after cutting out and resizing, so that calibration and
-//! line measure the same thing, and at the resolution that the model sees. A picture outside the
-//! limits is not a defect: nothing can be said about it.
+//! Brightness and sharpness are measured on the model's input tensor, after cutting out and
+//! resizing, at the resolution that the model sees; noise, which the resize hides, in the picture's
+//! own pixels. Calibration and line measure alike. A picture outside the limits is not a defect:
+//! nothing can be said about it. The limits are wide; for smaller changes of the pictures see
+//! [`condition`](crate::condition).
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{CHANNELS, Size};
+use crate::condition::{Condition, ViewSums};
+use crate::image::{CHANNELS, RgbImage, Size, luma};
+use crate::preprocess::{Geometry, PreprocessError};
 
 /// The lowest brightness that passes, as a share of the darkest good picture's. Luma is gamma
 /// coded, so half of it is about a fifth of the light (2^-2.2): no working lamp gives so little.
@@ -21,6 +25,11 @@ const BRIGHTEST: f64 = 0.5;
 /// with the square of contrast, so a quarter is all edges at half their height.
 const BLURRED: f64 = 0.25;
 
+/// The grey levels by which noise may exceed that of the noisiest good picture: 3 % of white, six
+/// times the noise of a good industrial sensor at half of white (EMVA 1288: 10,000 electrons, 1 %
+/// of the signal). Not measured.
+const NOISIER: f64 = 8.0;
+
 /// The least difference in brightness by which a picture stands apart: near black or white, the
 /// share alone exaggerates small differences. A sixteenth of the range; not measured.
 const APART: f64 = 16.0;
@@ -31,8 +40,8 @@ const FEW: usize = 3;
 /// The largest value of a byte.
 const WHITE: f64 = 255.0;
 
-/// Brightness and sharpness of a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What is measured of a picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// Mean luma, 0 (black) to 255 (white).
@@ -41,6 +50,10 @@ pub struct Measured {
     /// depends on the content of the picture, so it is meaningful only beside that of other
     /// pictures of the same kind.
     pub sharpness: f64,
+    /// Everything that drifts. `None` if the picture or the model's input is too small, or was
+    /// measured by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
 }
 
 /// The range in which pictures can be judged, ends included.
@@ -53,6 +66,9 @@ pub struct QualityLimits {
     pub brightness_max: f64,
     /// Lowest variance of the Laplacian.
     pub sharpness_min: f64,
+    /// Highest deviation of the noise, in grey levels. Absent if it was not measured: any passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_max: Option<f64>,
 }
 
 /// Why a picture cannot be judged.
@@ -82,6 +98,14 @@ pub enum QualityError {
         /// The lowest that passes.
         min: f64,
     },
+    /// Noisier than the limit.
+    #[error("noisy: {noise:.1} grey levels of noise, and good pictures have at most {max:.1}")]
+    Noisy {
+        /// Its deviation of the noise.
+        noise: f64,
+        /// The highest that passes.
+        max: f64,
+    },
 }
 
 impl QualityLimits {
@@ -105,7 +129,22 @@ impl QualityLimits {
             brightness_min: darkest * DARKEST,
             brightness_max: WHITE - room * BRIGHTEST,
             sharpness_min: lowest(|picture| picture.sharpness, BLURRED, 0.0)? * BLURRED,
+            noise_max: noisiest(good).map(|noise| noise + NOISIER),
         })
+    }
+
+    /// Returns these limits for pictures that may be as noisy as those as well.
+    pub fn with_noise_of<'a>(self, noisy: impl IntoIterator<Item = &'a Measured>) -> Self {
+        let noise = noisy
+            .into_iter()
+            .filter_map(|picture| picture.condition.as_ref());
+        let noisiest = noise
+            .map(|condition| f64::from(condition.noise))
+            .fold(0.0, f64::max);
+        Self {
+            noise_max: (self.noise_max).map(|most| most.max(noisiest + NOISIER)),
+            ..self
+        }
     }
 
     /// Returns `true` if a picture can lie within the limits.
@@ -115,6 +154,7 @@ impl QualityLimits {
             && brightness.start() <= &WHITE
             && brightness.end() >= &0.0
             && self.sharpness_min.is_finite()
+            && self.noise_max.is_none_or(|noise| noise >= 0.0)
     }
 
     /// Compares a picture with the limits; brightness first, since what is too dark is blurred
@@ -122,10 +162,11 @@ impl QualityLimits {
     ///
     /// # Errors
     /// The first limit that it violates.
-    pub fn check(&self, measured: Measured) -> Result<(), QualityError> {
-        let Measured {
+    pub fn check(&self, measured: &Measured) -> Result<(), QualityError> {
+        let &Measured {
             brightness,
             sharpness,
+            ref condition,
         } = measured;
         if brightness < self.brightness_min {
             return Err(QualityError::TooDark {
@@ -145,8 +186,22 @@ impl QualityLimits {
                 min: self.sharpness_min,
             });
         }
+        if let (Some(condition), Some(max)) = (condition, self.noise_max) {
+            let noise = f64::from(condition.noise);
+            if noise > max {
+                return Err(QualityError::Noisy { noise, max });
+            }
+        }
         Ok(())
     }
+}
+
+/// Returns the highest noise of those pictures that do not stand apart; `None` unless all have one.
+/// The few highest stand apart if they lie twice the margin above the next one.
+fn noisiest(good: &[Measured]) -> Option<f64> {
+    let noise = |it: &Measured| it.condition.as_ref().map(|it| -f64::from(it.noise));
+    let noise: Option<Vec<f64>> = good.iter().map(noise).collect();
+    lowest(noise?, 1.0, 2.0 * NOISIER).map(|noise| -noise)
 }
 
 /// Returns the lowest value of those that do not stand apart; `None` if there are none. The few
@@ -164,17 +219,40 @@ fn lowest(mut values: Vec<f64>, share: f64, apart: f64) -> Option<f64> {
     values.get(few).copied()
 }
 
-/// Measures a tensor of `size`, RGB bytes row by row, in one pass: 0.6 ms at 384x384 beside 4 to
-/// 17 ms for the resize from a camera's 1280x720 or 1920x1080, measured on one slow core.
+/// Measures a picture, of which `geometry` inspects a part, and the model's input that was made of
+/// it: a tensor of `size`, RGB bytes row by row.
+///
+/// The tensor takes 0.6 ms at 384x384 and the picture 0.4 ms at 1920x1080, beside 4 to 17 ms for
+/// the resize from a camera's 1280x720 or 1920x1080, measured on one slow core.
 ///
 /// Sharpness is the variance of the 4-neighbour Laplacian over the pixels that have all four
 /// neighbours: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative
 /// study", ICPR 2000. Luma has the weights of ITU-R BT.601 in 256ths. A picture without such pixels
 /// has a sharpness of 0.
 ///
+/// # Errors
+/// If the region of interest does not lie inside the picture.
+///
 /// # Panics
 /// If the tensor does not fit the size, or has no pixels.
-pub fn measure(tensor: &[u8], size: Size) -> Measured {
+pub fn measure(
+    picture: &RgbImage,
+    geometry: &Geometry,
+    tensor: &[u8],
+    size: Size,
+) -> Result<Measured, PreprocessError> {
+    let (measured, view) = measure_tensor(tensor, size);
+    let brightness = measured.brightness;
+    let condition =
+        (view.view(size.width)).map(|view| Condition::measure(picture, geometry, brightness, view));
+    Ok(Measured {
+        condition: condition.transpose()?.flatten(),
+        ..measured
+    })
+}
+
+/// Measures a tensor in one pass: what it alone shows, and its view.
+fn measure_tensor(tensor: &[u8], size: Size) -> (Measured, ViewSums) {
     let Size { height, width } = size;
     assert!(
         size.area() > 0 && tensor.len() == size.area() * CHANNELS,
@@ -186,30 +264,22 @@ pub fn measure(tensor: &[u8], size: Size) -> Measured {
     let mut below = vec![0_i16; width];
     let mut brightness = 0;
     let mut laplacian = Moments::default();
+    let mut view = ViewSums::new(height);
     for (row, pixels) in tensor.chunks_exact(width * CHANNELS).enumerate() {
         brightness += luma(pixels, &mut below);
+        view.add_row(row, &below);
         if row >= 2 {
             laplacian.add_row(&above, &middle, &below);
         }
         std::mem::swap(&mut above, &mut middle);
         std::mem::swap(&mut middle, &mut below);
     }
-    Measured {
+    let measured = Measured {
         brightness: brightness as f64 / (height * width) as f64,
         sharpness: laplacian.variance(),
-    }
-}
-
-/// Writes the luma of a row of pixels and returns its sum.
-fn luma(pixels: &[u8], row: &mut [i16]) -> u64 {
-    let mut sum = 0;
-    for (pixel, luma) in pixels.chunks_exact(CHANNELS).zip(row) {
-        let [red, green, blue] = [0, 1, 2].map(|channel| u32::from(pixel[channel]));
-        let value = (77 * red + 150 * green + 29 * blue + 128) >> 8;
-        *luma = value as i16;
-        sum += u64::from(value);
-    }
-    sum
+        condition: None,
+    };
+    (measured, view)
 }
 
 /// Sums of values and of their squares; in whole numbers, so that the order does not matter.
@@ -304,10 +374,23 @@ mod tests {
         pixels.flat_map(|value| [value; CHANNELS]).collect()
     }
 
+    fn measured(tensor: &[u8], size: Size) -> Measured {
+        measure_tensor(tensor, size).0
+    }
+
+    /// A picture of which only this is known.
+    fn of(brightness: f64, sharpness: f64) -> Measured {
+        Measured {
+            brightness,
+            sharpness,
+            condition: None,
+        }
+    }
+
     #[test]
     fn brightness_is_the_luma_of_the_colours() {
         let size = Size::new(1, 1);
-        let of = |colour: [u8; CHANNELS]| measure(&colour, size).brightness;
+        let of = |colour: [u8; CHANNELS]| measure_tensor(&colour, size).0.brightness;
         assert_eq!(of([255, 255, 255]), 255.0);
         assert_eq!(of([0, 0, 0]), 0.0);
         assert_eq!(
@@ -320,7 +403,7 @@ mod tests {
     fn blurring_a_picture_lowers_its_sharpness_and_keeps_its_brightness() {
         let size = Size::new(64, 64);
         let stripes = |period: usize| {
-            measure(
+            measured(
                 &grey(size, |_, column| {
                     if (column / period).is_multiple_of(2) {
                         50
@@ -332,7 +415,7 @@ mod tests {
             )
         };
         let sharp = stripes(8);
-        let blurred = measure(
+        let blurred = measured(
             &grey(size, |_, column| {
                 // Edges over four pixels instead of one.
                 let place = (column % 16) as f64;
@@ -345,14 +428,14 @@ mod tests {
             blurred.sharpness < sharp.sharpness / 4.0,
             "{sharp:?} {blurred:?}"
         );
-        assert_eq!(measure(&grey(size, |_, _| 80), size).sharpness, 0.0);
+        assert_eq!(measured(&grey(size, |_, _| 80), size).sharpness, 0.0);
     }
 
     #[test]
     fn half_the_contrast_is_a_quarter_of_the_sharpness() {
         let size = Size::new(16, 16);
         let board = |low: u8, high: u8| {
-            measure(
+            measured(
                 &grey(size, |r, c| if (r + c) % 2 == 0 { low } else { high }),
                 size,
             )
@@ -363,23 +446,17 @@ mod tests {
 
     #[test]
     fn each_kind_of_bad_picture_is_told_with_numbers() {
-        let good = Measured {
-            brightness: 100.0,
-            sharpness: 40.0,
-        };
-        let limits = QualityLimits::from_good(&[good]).expect("one is enough");
+        let limits = QualityLimits::from_good(&[of(100.0, 40.0)]).expect("one is enough");
         let expected = QualityLimits {
             brightness_min: 50.0,
             brightness_max: 177.5,
             sharpness_min: 10.0,
+            noise_max: None,
         };
         assert_eq!(limits, expected);
         let said = |brightness, sharpness| {
-            let measured = Measured {
-                brightness,
-                sharpness,
-            };
-            limits.check(measured).expect_err("bad").to_string()
+            let measured = of(brightness, sharpness);
+            limits.check(&measured).expect_err("bad").to_string()
         };
         assert_eq!(
             said(20.0, 0.0),
@@ -398,24 +475,20 @@ mod tests {
 
     #[test]
     fn a_black_a_white_and_a_covered_frame_set_no_limits_and_are_refused_by_them() {
-        let of = |brightness, sharpness| Measured {
-            brightness,
-            sharpness,
-        };
         let clean: Vec<Measured> = (0..9).map(|i| of(90.0 + f64::from(i), 30.0)).collect();
         let limits = QualityLimits::from_good(&clean).expect("there are some");
         let odd = [of(0.0, 0.0), of(255.0, 0.0), of(2.0, 0.1)];
-        let with_odd: Vec<Measured> = clean.iter().chain(&odd).copied().collect();
+        let with_odd: Vec<Measured> = clean.iter().chain(&odd).cloned().collect();
         assert_eq!(QualityLimits::from_good(&with_odd), Some(limits));
         for picture in odd {
-            assert!(limits.check(picture).is_err(), "{picture:?}");
+            assert!(limits.check(&picture).is_err(), "{picture:?}");
         }
         // Dark parts are dark: near black a share says little.
         let dark: Vec<Measured> = [1.0, 9.0, 9.5, 10.0, 11.0]
             .map(|luma| of(luma, 30.0))
             .into();
         let limits = QualityLimits::from_good(&dark).expect("there are some");
-        assert_eq!(limits.check(dark[0]), Ok(()));
+        assert_eq!(limits.check(&dark[0]), Ok(()));
     }
 
     #[test]
@@ -424,6 +497,7 @@ mod tests {
             brightness_min,
             brightness_max,
             sharpness_min,
+            noise_max: None,
         };
         assert!(limits(10.0, 200.0, 5.0).is_possible());
         for impossible in [
@@ -483,7 +557,7 @@ mod tests {
             let centre = mean(&laplacians);
             let squares: Vec<f64> = laplacians.iter().map(|l| (l - centre).powi(2)).collect();
 
-            let measured = measure(&tensor, size);
+            let measured = measured(&tensor, size);
             prop_assert!((measured.brightness - mean(&luma)).abs() < 1e-9);
             let expected = mean(&squares);
             prop_assert!((measured.sharpness - expected).abs() <= 1e-6 * (1.0 + expected));
@@ -497,19 +571,19 @@ mod tests {
         ) {
             let good: Vec<Measured> = good
                 .into_iter()
-                .map(|(brightness, sharpness)| Measured { brightness, sharpness })
+                .map(|(brightness, sharpness)| of(brightness, sharpness))
                 .collect();
             let limits = QualityLimits::from_good(&good).expect("there are some");
             prop_assert!(limits.is_possible());
-            let refused = good.iter().filter(|&&picture| limits.check(picture).is_err()).count();
+            let refused = good.iter().filter(|picture| limits.check(picture).is_err()).count();
             prop_assert!(refused <= 3 * FEW.min((good.len() - 1) / 2));
 
             let alike: Vec<Measured> = alike
                 .into_iter()
-                .map(|(brightness, sharpness)| Measured { brightness, sharpness })
+                .map(|(brightness, sharpness)| of(brightness, sharpness))
                 .collect();
             let limits = QualityLimits::from_good(&alike).expect("there are some");
-            for &picture in &alike {
+            for picture in &alike {
                 prop_assert_eq!(limits.check(picture), Ok(()));
             }
         }

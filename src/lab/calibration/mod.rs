@@ -274,6 +274,8 @@ impl HeldOut {
         variation: Option<&Variation>,
     ) -> Result<Thresholds, ThresholdError> {
         let mut thresholds = Thresholds::from_good(&self.good, calibrate)?;
+        let ends = self.ends.iter().flatten();
+        thresholds.quality.limits = thresholds.quality.limits.with_noise_of(ends);
         let standing = Standing::new(&self.paths, &self.good);
         let odd = standing.odd(&thresholds.quality.limits);
         if !odd.is_empty() && !selection.accept_outliers {
@@ -296,7 +298,7 @@ impl HeldOut {
         for (place, change) in variation.ends().into_iter().enumerate() {
             let at_end = self.ends.iter().filter_map(|ends| ends.get(place));
             let refused: Result<Vec<QualityError>, ()> = at_end
-                .map(|&measured| limits.check(measured).err().ok_or(()))
+                .map(|measured| limits.check(measured).err().ok_or(()))
                 .collect();
             if let Ok(refused) = refused
                 && let Some(&source) = refused.first()

@@ -131,7 +131,7 @@ impl<'a> Standing<'a> {
                     short(image.score / next)
                 ));
             }
-            if let Err(error) = limits.check(image.measured) {
+            if let Err(error) = limits.check(&image.measured) {
                 how.push(error.to_string());
             }
             (!how.is_empty()).then(|| ((*path).to_owned(), how.join("; ")))
@@ -223,6 +223,7 @@ mod tests {
             measured: Measured {
                 brightness: 100.0,
                 sharpness: 30.0,
+                condition: None,
             },
         }
     }

@@ -35,7 +35,7 @@ impl Examined {
         seed: u64,
     ) -> Result<Self, ScorerError> {
         let taken: GoodImage = scorer.examine(image)?.into();
-        let mut worst = taken;
+        let mut worst = taken.clone();
         let mut ends = Vec::new();
         for change in variation.iter().flat_map(|variation| variation.ends()) {
             let end: GoodImage = scorer.examine(&change.apply(image, seed))?.into();

@@ -66,7 +66,8 @@ pub(crate) fn out_of_fold(
             None => fold.score(observe)?,
         };
         let both = held_out.iter().zip(&kept.images);
-        let scored = both.filter_map(|(image, kept)| Some((image.path.clone(), kept.good?)));
+        let scored =
+            both.filter_map(|(image, kept)| Some((image.path.clone(), kept.good.clone()?)));
         found.scored.extend(HeldOut::new(scored));
         found.difference = found.difference.max(kept.difference);
         found.files.push(fold.files);
@@ -220,7 +221,7 @@ impl<'a> Fold<'a> {
             digest: image.digest,
             good: scored
                 .next_if(|(next, _)| next.path == image.path)
-                .map(|(_, good)| good.worst),
+                .map(|(_, good)| good.worst.clone()),
         };
         let kept = KeptFold {
             difference: examined.difference,

@@ -244,6 +244,9 @@ fn judge(bundle: &Bundle, provider: &str, engine: Option<Digest>) -> Judge {
         calibration: manifest.calibration.clone(),
         pixel_threshold: manifest.pixel.as_ref().map(PixelCalibration::threshold),
         quality: manifest.quality.as_ref().map(|quality| quality.limits),
+        pictures: (manifest.quality.as_ref())
+            .and_then(|quality| quality.pictures.clone())
+            .map(Arc::new),
         model: ModelData {
             name: manifest.name.clone(),
             version: manifest.version.to_string(),

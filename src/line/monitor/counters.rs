@@ -32,7 +32,7 @@ impl<T> Default for Latest<T> {
     }
 }
 
-impl<T: Copy> Latest<T> {
+impl<T: Clone> Latest<T> {
     /// Sets another value.
     pub fn set(&self, value: T) {
         *self.0.lock() = Some(value);
@@ -40,7 +40,7 @@ impl<T: Copy> Latest<T> {
 
     /// Returns the latest value, if any.
     pub fn get(&self) -> Option<T> {
-        *self.0.lock()
+        self.0.lock().clone()
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Counters {
     pub triggers_accepted: Counter,
     /// Triggers that were refused and get no verdict.
     pub triggers_refused: Counter,
-    /// Whether good parts still score like those of the calibration.
+    /// Whether parts are still like those of the calibration.
     pub drift: Latest<DriftData>,
     /// The state of the shadow model.
     pub shadow: Latest<ShadowState>,

@@ -16,8 +16,8 @@ pub use envelope::{
     BINARY_CONTENT_TYPE, BinaryMessage, Event, EventData, SPEC_VERSION, STRUCTURED_CONTENT_TYPE,
 };
 pub use station::{
-    Beat, CameraState, DriftData, EvidenceState, Gap, Heartbeat, Phase, RecordsState, ShadowState,
-    State, Status, Undelivered,
+    Beat, CameraState, DriftCause, DriftData, EvidenceState, Gap, Heartbeat, Phase, RecordsState,
+    ShadowState, State, Status, Undelivered,
 };
 pub use verdict::{
     DisagreementData, EvidenceData, LatencyMs, ModelData, Opinion, RecordData, VerdictData,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{is_false, is_zero, serialize_microseconds, to_json};
 use super::verdict::ModelData;
+use crate::condition::{Cause, Quantity};
+use crate::drift::Finding;
 
 /// The retained payload of the topic `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +95,7 @@ pub struct CameraState {
     /// True if inspection is paused by command.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused: bool,
-    /// Whether today's good parts still score like those of the calibration; absent before the
-    /// first.
+    /// Whether today's parts still are like those of the calibration; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftData>,
     /// The results of the shadow model, if there is one.
@@ -106,14 +107,52 @@ pub struct CameraState {
 }
 
 /// Evidence against "the good parts are still those of the calibration".
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriftData {
-    /// True once the evidence was strong enough; stays true until another model or calibration.
+    /// True once the evidence was strong enough, of the scores or of the pictures; stays true until
+    /// another model or calibration.
     pub alarm: bool,
     /// Decimal logarithm of the martingale: 2 means that it takes a coincidence of 1 in 100.
     pub martingale_log10: f64,
     /// Parts that were looked at in this epoch.
     pub parts: u64,
+    /// How the pictures have changed, the strongest evidence first; absent as long as they have
+    /// not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<DriftCause>,
+}
+
+/// A change of the pictures, with its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftCause {
+    /// What has happened.
+    pub cause: Cause,
+    /// The quantity that shows it.
+    pub quantity: Quantity,
+    /// Its median over the last parts, in its unit.
+    pub now: f32,
+    /// Its median over the pictures of the calibration.
+    pub usual: f32,
+    /// 5 % of those pictures are below this.
+    pub low: f32,
+    /// 5 % of those pictures are above this.
+    pub high: f32,
+    /// All of this, human-readable.
+    pub detail: String,
+}
+
+impl From<Finding> for DriftCause {
+    fn from(finding: Finding) -> Self {
+        Self {
+            cause: finding.cause(),
+            quantity: finding.quantity,
+            now: finding.now,
+            usual: finding.usual,
+            low: finding.low,
+            high: finding.high,
+            detail: finding.to_string(),
+        }
+    }
 }
 
 /// How often the shadow model agreed.

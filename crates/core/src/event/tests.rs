@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
+use crate::condition::{Cause, Quantity};
 use crate::digest::Digest;
 use crate::regions::Region;
 use crate::verdict::{Reason, Verdict};
@@ -301,6 +302,15 @@ fn every_state_fits_the_published_schema() {
             alarm: false,
             martingale_log10: -0.5,
             parts: 9,
+            causes: vec![DriftCause {
+                cause: Cause::Noise,
+                quantity: Quantity::Noise,
+                now: 5.1,
+                usual: 1.0,
+                low: 0.8,
+                high: 1.4,
+                detail: "noise: deviation 5.1 grey levels".to_owned(),
+            }],
         }),
         shadow: Some(ShadowState::default()),
         undelivered: Some(Undelivered {

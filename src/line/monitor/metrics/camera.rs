@@ -1,5 +1,6 @@
 //! The metrics of one camera: typed, so that no stage spells out a label.
 
+use flawd_core::condition::Cause;
 use flawd_core::event::{DriftData, ModelData, ShadowState, VerdictData};
 use flawd_core::verdict::{Reason, Verdict};
 use parking_lot::Mutex;
@@ -96,6 +97,7 @@ pub(crate) struct CameraFamilies {
     triggers: Family<Labels<2>, Counter>,
     drift: Family<Labels<1>, Gauge>,
     martingale: Family<Labels<1>, FloatGauge>,
+    drift_causes: Family<Labels<2>, Gauge>,
     shadow: Family<Labels<2>, Counter>,
     model_info: Family<Labels<5>, Gauge>,
 }
@@ -124,9 +126,12 @@ impl CameraFamilies {
             triggers: "triggers",
                 "Triggers that came, and what became of them";
             drift: "drift",
-                "1 once good parts no longer score like those of the calibration";
+                "1 once parts are no longer like those of the calibration, by their scores or by \
+                 their pictures";
             martingale: "drift_martingale_log10",
-                "Evidence for drift; 2 means that it takes a coincidence of 1 in 100";
+                "Evidence for drift of the scores; 2 means that it takes a coincidence of 1 in 100";
+            drift_causes: "drift_cause",
+                "1 once the pictures have left the range of the calibration in this respect";
             shadow: "shadow",
                 "Parts that the model in the shadow was asked about, and whether it agreed";
             model_info: "model_info",
@@ -159,6 +164,7 @@ pub struct CameraMetrics {
     triggers: [Counter; MessageOutcome::ALL.len()],
     drift: Gauge,
     martingale: FloatGauge,
+    drift_causes: [Gauge; Cause::ALL.len()],
     shadow: [Counter; SHADOW_OUTCOMES.len()],
     model_info: Family<Labels<5>, Gauge>,
     /// The labels of this camera's only series of `model_info`.
@@ -199,6 +205,10 @@ impl CameraMetrics {
             }),
             drift: families.drift.get_or_create_owned(&alone),
             martingale: families.martingale.get_or_create_owned(&alone),
+            drift_causes: Cause::ALL.map(|cause| {
+                let labels = with("cause", cause.as_str());
+                families.drift_causes.get_or_create_owned(&labels)
+            }),
             shadow: SHADOW_OUTCOMES.map(|outcome| {
                 families
                     .shadow
@@ -293,6 +303,10 @@ impl CameraMetrics {
     pub fn drift(&self, drift: &DriftData) {
         self.drift.set(drift.alarm.into());
         self.martingale.set(drift.martingale_log10);
+        for (gauge, cause) in self.drift_causes.iter().zip(Cause::ALL) {
+            let is_found = drift.causes.iter().any(|found| found.cause == cause);
+            gauge.set(is_found.into());
+        }
     }
 
     /// Sets the shadow model's metrics, as reported in `state`.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use flawd_core::condition::{Cause, Quantity};
 use flawd_core::digest::Digest;
-use flawd_core::event::{DriftData, LatencyMs, ModelData, ShadowState, VerdictData};
+use flawd_core::event::{DriftCause, DriftData, LatencyMs, ModelData, ShadowState, VerdictData};
 use flawd_core::verdict::{Reason, Verdict};
 use proptest::prelude::*;
 
@@ -266,7 +267,19 @@ fn totals_that_are_reported_again_are_not_added_again() {
         alarm: true,
         martingale_log10: -1.5,
         parts: 10,
+        causes: vec![DriftCause {
+            cause: Cause::Focus,
+            quantity: Quantity::Focus,
+            now: 0.3,
+            usual: 0.4,
+            low: 0.38,
+            high: 0.42,
+            detail: "focus".to_owned(),
+        }],
     });
+    let cause = |name: &str| format!("flawd_drift_cause{{camera=\"top\",cause=\"{name}\"}}");
+    assert_eq!(value(&metrics, &cause("focus")), 1.0);
+    assert_eq!(value(&metrics, &cause("noise")), 0.0);
     assert_eq!(value(&metrics, "flawd_drift{camera=\"top\"}"), 1.0);
     let series = "flawd_drift_martingale_log10{camera=\"top\"}";
     assert_eq!(value(&metrics, series), -1.5);

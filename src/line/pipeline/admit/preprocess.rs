@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use flawd_core::image::{RgbImage, Size};
 use flawd_core::preprocess::{Geometry, Preprocessor};
-use flawd_core::quality::{self, FrozenPicture};
+use flawd_core::quality::{self, FrozenPicture, Measured};
 use flawd_core::verdict::Reason;
 
 use super::inbox::Inbox;
@@ -61,7 +61,8 @@ impl Preprocess {
         self.tensors.take()
     }
 
-    /// Fills a tensor for `model` with a picture, which the source calls `part`.
+    /// Fills a tensor for `model` with a picture, which the source calls `part`. Sets `measured` to
+    /// what was measured of it, if anything needs that: also of a picture that cannot be judged.
     ///
     /// # Errors
     /// Why the picture cannot be judged.
@@ -71,6 +72,7 @@ impl Preprocess {
         picture: &Result<Arc<RgbImage>, FrameError>,
         model: &LoadedModel,
         tensor: &mut Tensor,
+        measured: &mut Option<Measured>,
     ) -> Result<(), NoDecision> {
         let undecided = |detail| NoDecision {
             reason: Reason::ImageQuality,
@@ -85,11 +87,18 @@ impl Preprocess {
             let detail = format!("the camera has given the same picture {FROZEN} times");
             return Err(undecided(detail));
         }
-        if let Some(limits) = model.judge.quality.filter(|_| gate) {
-            let measured = quality::measure(tensor, model.input_size());
-            (limits.check(measured)).map_err(|error| undecided(error.to_string()))?;
+        let limits = model.judge.quality.filter(|_| gate);
+        if limits.is_none() && model.judge.pictures.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let geometry = fitted.preprocessor.geometry();
+        let found = quality::measure(picture, geometry, tensor, model.input_size())
+            .map_err(|error| undecided(error.to_string()))?;
+        let found = measured.insert(found);
+        match limits {
+            Some(limits) => (limits.check(found)).map_err(|error| undecided(error.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// Returns the geometry that is applied to a picture for this model.

@@ -56,10 +56,11 @@ impl<S: Sink> Admit<S> {
         } = part.frame;
         let at_depth = |pixels: Pixels| Ok(pixels.at(model.depth)?);
         let picture = image.and_then(at_depth);
+        let mut measured = None;
         let undecided = match part.undecided {
             Some(undecided) => Some(undecided),
             None => (self.preprocess)
-                .run(name.as_ref(), &picture, &model, &mut tensor)
+                .run(name.as_ref(), &picture, &model, &mut tensor, &mut measured)
                 .err(),
         };
         let (trigger, deadline, answer_by) = match part.pending {
@@ -84,6 +85,7 @@ impl<S: Sink> Admit<S> {
             geometry: self.preprocess.geometry(&model),
             is_snapshot: std::mem::take(&mut self.state.snapshot_wanted),
             is_standard: self.is_standard(&model),
+            measured,
             captured,
             at_hand,
             begun,

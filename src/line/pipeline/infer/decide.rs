@@ -66,6 +66,7 @@ impl Judge {
             geometry: ticket.geometry,
             is_snapshot: ticket.is_snapshot,
             is_standard: ticket.is_standard,
+            measured: ticket.measured,
             anomaly_map: prediction.map(|prediction| prediction.anomaly_map),
             model: None,
             verdict: VerdictData {
@@ -126,6 +127,7 @@ impl Undecided {
             geometry: Geometry::default(),
             is_snapshot: false,
             is_standard: false,
+            measured: None,
             anomaly_map: None,
             verdict: VerdictData {
                 detail: Some(self.detail),
@@ -181,6 +183,7 @@ mod tests {
             calibration: Calibration::from_scores(vec![1.0, 2.0, 3.0], 0.25).unwrap(),
             pixel_threshold: None,
             quality: None,
+            pictures: None,
             model: ModelData {
                 name: "flange".to_owned(),
                 version: "1.0.0".to_owned(),
@@ -207,6 +210,7 @@ mod tests {
             geometry: Geometry::default(),
             is_snapshot: false,
             is_standard: false,
+            measured: None,
             captured,
             at_hand: after(10),
             begun: after(20),

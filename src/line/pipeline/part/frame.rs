@@ -8,6 +8,7 @@ use flawd_core::depth::{DeepImage, Depth, DepthError, Picture};
 use flawd_core::event::VerdictData;
 use flawd_core::image::{ImageError, RgbImage};
 use flawd_core::preprocess::Geometry;
+use flawd_core::quality::Measured;
 use flawd_core::verdict::{Reason, Verdict};
 
 use super::model::LoadedModel;
@@ -179,6 +180,8 @@ pub(crate) struct Ticket {
     pub(crate) is_snapshot: bool,
     /// Whether it is judged by the camera's own model, and not by that of a recipe.
     pub(crate) is_standard: bool,
+    /// What was measured of the picture, if anything needs that.
+    pub(crate) measured: Option<Measured>,
     /// When the picture was taken.
     pub(crate) captured: Moment,
     /// When the frame was available.
@@ -230,6 +233,8 @@ pub struct Inspection {
     pub is_snapshot: bool,
     /// Whether it was judged by the camera's own model, and not by that of a recipe.
     pub is_standard: bool,
+    /// What was measured of the picture, if anything needs that.
+    pub measured: Option<Measured>,
     /// The geometry that was applied to it.
     pub geometry: Geometry,
     /// The anomaly map, if the model produced one.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use flawd_core::calibration::Calibration;
+use flawd_core::condition::UsualPictures;
 use flawd_core::depth::Depth;
 use flawd_core::event::ModelData;
 use flawd_core::image::Size;
@@ -26,6 +27,8 @@ pub struct Judge {
     pub pixel_threshold: Option<f32>,
     /// Limits on a picture's quality; `None` for no limits.
     pub quality: Option<QualityLimits>,
+    /// What pictures were like in the calibration; `None` if that is not known.
+    pub pictures: Option<Arc<UsualPictures>>,
     /// The model that judges.
     pub model: ModelData,
 }

@@ -4,8 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
-use flawd_core::drift::Drift;
-use flawd_core::event::{DisagreementData, DriftData, Event, EvidenceData, EvidenceState, Opinion};
+use flawd_core::drift::{ConditionWatch, Drift, DriftError};
+use flawd_core::event::{
+    DisagreementData, DriftCause, DriftData, Event, EvidenceData, EvidenceState, Opinion,
+};
 use tracing::warn;
 
 use super::Input;
@@ -16,7 +18,8 @@ use crate::line::pipeline::part::frame::Inspection;
 use crate::line::pipeline::part::model::LoadedModel;
 use crate::line::pipeline::shadow::{self, CameraSetup, Disagreement, JudgedPart, Shadow};
 
-/// The probability of a false drift alarm in an epoch of [`flawd_core::drift::EPOCH`] good parts.
+/// The probability of a false drift alarm, for whatever cause, in an epoch of
+/// [`flawd_core::drift::EPOCH`] good parts.
 pub const FALSE_ALARM_RATE: f64 = 0.01;
 
 /// Keeps the pictures of parts that are worth reviewing.
@@ -78,10 +81,37 @@ impl EvidenceSampler {
     }
 }
 
-/// Watches whether one camera's good parts still score like those of the calibration.
+/// Watches whether one camera's parts are still like those of the calibration.
 #[derive(Debug, Default)]
 pub(crate) struct DriftWatch {
-    watched: Option<(Arc<LoadedModel>, Drift)>,
+    watched: Option<Watched>,
+}
+
+/// The evidence against the calibration of one model.
+#[derive(Debug)]
+struct Watched {
+    model: Arc<LoadedModel>,
+    scores: Drift,
+    /// `None` if the bundle does not say what pictures were like.
+    pictures: Option<ConditionWatch>,
+}
+
+impl Watched {
+    /// Starts a watch. Scores and pictures share the rate of false alarms.
+    fn new(model: &Arc<LoadedModel>, seed: u64) -> Result<Self, DriftError> {
+        let judge = &model.judge;
+        let rate = match judge.pictures {
+            Some(_) => FALSE_ALARM_RATE / 2.0,
+            None => FALSE_ALARM_RATE,
+        };
+        let pictures = judge.pictures.as_ref();
+        let pictures = pictures.map(|usual| ConditionWatch::new(usual, rate, seed));
+        Ok(Self {
+            model: Arc::clone(model),
+            scores: Drift::new(&judge.calibration, rate, seed)?,
+            pictures: pictures.transpose()?,
+        })
+    }
 }
 
 impl DriftWatch {
@@ -91,19 +121,29 @@ impl DriftWatch {
     /// Another model, or the same with another threshold, starts again. Parts that a recipe's model
     /// judges are another population, so only those of the camera's own model are observed.
     pub(crate) fn observe(&mut self, inspection: &Inspection) -> Option<DriftData> {
-        let model = inspection.model.as_ref()?;
+        let model = inspection
+            .model
+            .as_ref()
+            .filter(|_| inspection.is_standard)?;
         let verdict = &inspection.verdict;
-        let score = verdict.score.filter(|_| inspection.is_standard)?;
-        let is_watched = |(watched, _): &(Arc<LoadedModel>, _)| Arc::ptr_eq(watched, model);
-        if !self.watched.as_ref().is_some_and(is_watched) {
-            let calibration = &model.judge.calibration;
-            // The seed only breaks ties; the same line gives the same results twice.
-            let drift = Drift::new(calibration, FALSE_ALARM_RATE, verdict.seq).ok()?;
-            self.watched = Some((Arc::clone(model), drift));
+        let measured = inspection.measured.as_ref();
+        let condition = measured.and_then(|measured| measured.condition.as_ref());
+        if verdict.score.is_none() && condition.is_none() {
+            return None;
         }
-        let (_, drift) = self.watched.as_mut()?;
-        let was_alarm = drift.state().alarm;
-        let state = drift.observe(score);
+        let is_watched = |it: &Watched| Arc::ptr_eq(&it.model, model);
+        if !self.watched.as_ref().is_some_and(is_watched) {
+            // The seed only breaks ties; the same line gives the same results twice.
+            self.watched = Some(Watched::new(model, verdict.seq).ok()?);
+        }
+        let Watched {
+            scores, pictures, ..
+        } = self.watched.as_mut()?;
+        let was_alarm = scores.state().alarm;
+        let state = match verdict.score {
+            Some(score) => scores.observe(score),
+            None => scores.state(),
+        };
         if state.alarm && !was_alarm {
             warn!(
                 camera = verdict.camera,
@@ -112,12 +152,35 @@ impl DriftWatch {
                 "Good parts no longer score like those of the calibration"
             );
         }
+        let causes = match (pictures, condition) {
+            (Some(pictures), Some(condition)) => {
+                let is_new = pictures.observe(condition);
+                let causes = causes(pictures);
+                if is_new {
+                    let details: Vec<&str> = causes.iter().map(|it| &*it.detail).collect();
+                    warn!(
+                        camera = verdict.camera,
+                        causes = details.join("; "),
+                        "Pictures are no longer like those of the calibration"
+                    );
+                }
+                causes
+            }
+            (Some(pictures), None) => causes(pictures),
+            (None, _) => Vec::new(),
+        };
         Some(DriftData {
-            alarm: state.alarm,
+            alarm: state.alarm || !causes.is_empty(),
             martingale_log10: state.martingale_log10,
             parts: state.observed,
+            causes,
         })
     }
+}
+
+fn causes(pictures: &ConditionWatch) -> Vec<DriftCause> {
+    let findings = pictures.findings().into_iter();
+    findings.map(DriftCause::from).collect()
 }
 
 /// Starts the shadow's thread, which has no model yet and hands its disagreements to the record

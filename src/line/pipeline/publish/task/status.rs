@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use flawd_core::event::State;
+use flawd_core::condition::Quantity;
+use flawd_core::event::{DriftData, State};
 use tracing::warn;
 
 use super::{Task, state};
@@ -16,8 +17,8 @@ pub(crate) struct Headline {
     is_dropping: bool,
     has_set_aside: bool,
     suspended: Option<String>,
-    /// By camera.
-    drift: Vec<bool>,
+    /// By camera: whether there is an alarm, and the quantities that have raised it.
+    drift: Vec<(bool, Vec<Quantity>)>,
 }
 
 impl Task {
@@ -88,6 +89,13 @@ impl Task {
     }
 }
 
+/// Returns what of a drift alarm is news; the order of the causes is not.
+fn of_drift(drift: &DriftData) -> (bool, Vec<Quantity>) {
+    let mut quantities: Vec<Quantity> = drift.causes.iter().map(|it| it.quantity).collect();
+    quantities.sort();
+    (drift.alarm, quantities)
+}
+
 impl Headline {
     fn of(state: &State) -> Self {
         let records = state.records.clone().unwrap_or_default();
@@ -98,7 +106,7 @@ impl Headline {
             has_set_aside: records.set_aside > 0,
             suspended: state.evidence.as_ref().and_then(|it| it.suspended.clone()),
             drift: (state.cameras.values())
-                .map(|camera| camera.drift.is_some_and(|drift| drift.alarm))
+                .map(|camera| camera.drift.as_ref().map_or((false, Vec::new()), of_drift))
                 .collect(),
         }
     }

@@ -34,18 +34,20 @@
 //!
 //! Equal scores are ordered at random, so that a p-value is uniform even with ties.
 
+mod condition;
+mod jumper;
+mod martingale;
+mod tails;
+
 use crate::calibration::{Calibration, CalibrationMethod};
-use crate::random::SplitMix64;
+use jumper::Jumper;
+use martingale::Martingale;
+
+pub use condition::{ConditionWatch, Finding};
 
 /// The number of scores after which everything starts again: this bounds memory, and the age of the
 /// scores with which a new one is compared.
 pub const EPOCH: u64 = 20_000;
-
-/// The bets: p-values are too small, as they should be, or too large.
-const SLOPES: [f64; 3] = [-1.0, 0.0, 1.0];
-
-/// The share of the capital that changes its bet at every step; the paper's.
-const JUMP: f64 = 0.01;
 
 /// Why drift cannot be watched.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -72,15 +74,7 @@ pub struct DriftState {
 pub struct Drift {
     /// Scores below this count.
     limit: f32,
-    /// Capital that is an alarm, as a decimal logarithm.
-    alarm_log10: f64,
-    /// The calibration scores below the limit, ascending, if they come from the model in use.
-    calibration: Vec<f32>,
-    /// These and the scores of this epoch, ascending.
-    scores: Vec<f32>,
-    capital: Jumper,
-    lot: SplitMix64,
-    state: DriftState,
+    scores: Martingale<Jumper>,
 }
 
 impl Drift {
@@ -95,9 +89,6 @@ impl Drift {
         false_alarm_rate: f64,
         seed: u64,
     ) -> Result<Self, DriftError> {
-        if !(false_alarm_rate > 0.0 && false_alarm_rate < 1.0) {
-            return Err(DriftError::BadRate(false_alarm_rate));
-        }
         let limit = calibration.threshold();
         let below = match calibration.method() {
             // Scores of changed pictures say nothing about parts as they are.
@@ -107,15 +98,10 @@ impl Drift {
             }
             CalibrationMethod::Cross { .. } => 0,
         };
-        let calibration = calibration.scores()[..below].to_vec();
+        let scores = calibration.scores()[..below].to_vec();
         Ok(Self {
             limit,
-            alarm_log10: -false_alarm_rate.log10(),
-            scores: calibration.clone(),
-            calibration,
-            capital: Jumper::new(),
-            lot: SplitMix64::new(seed),
-            state: START,
+            scores: Martingale::new(scores, Jumper::new(), false_alarm_rate, seed)?,
         })
     }
 
@@ -127,43 +113,16 @@ impl Drift {
     pub fn observe(&mut self, score: f32) -> DriftState {
         // False also for what is not a number.
         let counts = score < self.limit;
-        if !counts {
-            return self.state;
+        if counts {
+            self.scores.observe(score)
+        } else {
+            self.state()
         }
-        if self.state.observed == EPOCH {
-            self.begin_epoch();
-        }
-        let p_value = self.insert(score);
-        let state = &mut self.state;
-        state.martingale_log10 += self.capital.bet(p_value).log10();
-        state.alarm |= state.martingale_log10 >= self.alarm_log10;
-        state.observed += 1;
-        self.state
     }
 
     /// The state of the watch.
     pub fn state(&self) -> DriftState {
-        self.state
-    }
-
-    fn begin_epoch(&mut self) {
-        self.scores.clear();
-        self.scores.extend_from_slice(&self.calibration);
-        self.capital = Jumper::new();
-        self.state = DriftState {
-            alarm: self.state.alarm,
-            ..START
-        };
-    }
-
-    /// Inserts a score in order; returns its p-value, the share of scores that are higher. Among
-    /// equal scores, itself included, chance decides.
-    fn insert(&mut self, score: f32) -> f64 {
-        let lower = self.scores.partition_point(|&other| other < score);
-        let equal = self.scores[lower..].partition_point(|&other| other <= score);
-        let higher = self.scores.len() - lower - equal;
-        self.scores.insert(lower + equal, score);
-        (higher as f64 + self.lot.unit() * (equal + 1) as f64) / self.scores.len() as f64
+        self.scores.state()
     }
 }
 
@@ -173,45 +132,12 @@ const START: DriftState = DriftState {
     observed: 0,
 };
 
-/// The Simple Jumper martingale: Vovk et al., "Retrain or not retrain: conformal test martingales
-/// for change-point detection", COPA 2021, algorithm 1.
-///
-/// The capital is spread over three bets, of which each multiplies its share by
-/// 1 + slope · (p − 1/2), and at every step a little of it is spread evenly again, so that it is
-/// still there when the p-values change direction.
-#[derive(Clone, Debug)]
-struct Jumper {
-    /// The share of the capital in each bet; they sum to 1.
-    shares: [f64; SLOPES.len()],
-}
-
-impl Jumper {
-    fn new() -> Self {
-        Self {
-            shares: [1.0 / SLOPES.len() as f64; SLOPES.len()],
-        }
-    }
-
-    /// Returns the factor by which a p-value changes the capital: 1 on average if p-values are
-    /// uniform.
-    fn bet(&mut self, p_value: f64) -> f64 {
-        for (share, slope) in self.shares.iter_mut().zip(SLOPES) {
-            let stake = (1.0 - JUMP) * *share + JUMP / SLOPES.len() as f64;
-            *share = stake * (1.0 + slope * (p_value - 0.5));
-        }
-        let factor: f64 = self.shares.iter().sum();
-        for share in &mut self.shares {
-            *share /= factor;
-        }
-        factor
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random::SplitMix64;
 
     /// A score of a good part: normal around 10 with a deviation of 1, on a grid of `step` if that
     /// is not 0.
@@ -323,7 +249,7 @@ mod tests {
         for _ in 0..2 * EPOCH {
             let state = drift.observe(40.0);
             assert!(state.alarm && state.observed <= EPOCH);
-            assert!(drift.scores.len() <= EPOCH as usize + 100);
+            assert!(drift.scores.values().len() <= EPOCH as usize + 100);
         }
     }
 
@@ -348,19 +274,6 @@ mod tests {
     }
 
     proptest! {
-        /// A bet is fair: over uniform p-values the factor is 1 on average, whatever came before.
-        /// It is linear in the p-value, so the mean of the two ends is that average.
-        #[test]
-        fn no_bet_wins_on_average(history in prop::collection::vec(0.0_f64..=1.0, 0..200)) {
-            let mut jumper = Jumper::new();
-            for p_value in history {
-                jumper.bet(p_value);
-            }
-            let mean = (jumper.clone().bet(0.0) + jumper.clone().bet(1.0)) / 2.0;
-            prop_assert!((mean - 1.0).abs() < 1e-12);
-            prop_assert!((jumper.clone().bet(0.5) - 1.0).abs() < 1e-12);
-        }
-
         /// The p-value is the smoothed rank, and the scores stay in order.
         #[test]
         fn a_p_value_is_the_rank_among_all_that_came_before(
@@ -371,7 +284,7 @@ mod tests {
             let mut drift = Drift::new(&calibration, 0.01, seed).expect("a rate");
             let mut before = vec![1.0_f32, 3.0, 4.0];
             for score in scores {
-                let p_value = drift.insert(score);
+                let p_value = drift.scores.insert(score);
                 before.push(score);
                 let share = |higher: fn(f32, f32) -> bool| {
                     let count = before.iter().filter(|&&other| higher(other, score)).count();
@@ -379,8 +292,8 @@ mod tests {
                 };
                 prop_assert!(share(|other, score| other > score) <= p_value);
                 prop_assert!(p_value <= share(|other, score| other >= score));
-                prop_assert!(drift.scores.is_sorted());
-                prop_assert_eq!(drift.scores.len(), before.len());
+                prop_assert!(drift.scores.values().is_sorted());
+                prop_assert_eq!(drift.scores.values().len(), before.len());
             }
         }
     }

@@ -1,0 +1,180 @@
+//! The condition of a picture: light, noise, focus, compression, and where the part lies.
+//!
+//! ```text
+//! picture ─► inspected region, own pixels ─► highlights, noise, focus, compression ─┐
+//!        └─► model's input ─┬─► mean luma ──────────────────────────────────────────┼─► values
+//!                           └─► view ─► motion against the mean view ───────────────┘
+//! ```
+//! A model trained on one line's pictures scores others higher as soon as a lamp ages, a lens turns
+//! or a camera is moved, by amounts that a look at the picture does not show. Each of these changes
+//! one of a few numbers, which differ little between good pictures. They are compared with those of
+//! the calibration in [`ConditionWatch`](crate::drift::ConditionWatch); nothing is judged here.
+//!
+//! Each value is rounded to what it means, so that the manifest stays short. Calibration and line
+//! round alike.
+
+mod detail;
+mod quantity;
+mod view;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::{RgbImage, Size};
+use crate::preprocess::{Geometry, PreprocessError};
+use view::Reference;
+
+pub(crate) use quantity::Change;
+pub use quantity::{Cause, Quantity};
+pub(crate) use view::ViewSums;
+pub use view::{View, ViewError};
+
+/// The number of calibration pictures whose values are kept at most. With more, a change is hardly
+/// seen sooner: in simulations, one by 1.5 deviations after 14 parts with 100 and 150 alike.
+const MOST: usize = 200;
+
+/// What is measured of a picture, except where the part lies, which takes a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// Mean luma of the model's input, 0 to 255.
+    pub brightness: f32,
+    /// Luma that a twentieth of the inspected pixels exceed, 0 to 255.
+    pub highlights: f32,
+    /// Deviation of the noise of luma in smooth places, in grey levels.
+    pub noise: f32,
+    /// Energy of the differences between neighbouring pixels as a share of that over two pixels,
+    /// both without noise: from a quarter (blurred) to about a half (sharp). Does not depend on
+    /// light and contrast.
+    pub focus: f32,
+    /// How many times steeper the steps between 8x8 blocks are than those elsewhere; 1 without.
+    pub compression: f32,
+    /// Width of the inspected region as a multiple of its height.
+    pub aspect: f32,
+    /// The model's input, very small.
+    pub view: View,
+}
+
+impl Condition {
+    /// Measures the part of `picture` that `geometry` inspects; `brightness` and `view` are those of
+    /// the model's input made of it. `None` if the region is too small: a side is shorter than 16 pixels.
+    ///
+    /// # Errors
+    /// If the region of interest does not lie inside the picture.
+    pub fn measure(
+        picture: &RgbImage,
+        geometry: &Geometry,
+        brightness: f64,
+        view: View,
+    ) -> Result<Option<Self>, PreprocessError> {
+        let region = geometry.view(picture)?;
+        let size = region.size();
+        let rows: Vec<&[u8]> = region.rows().collect();
+        let turned = geometry.turn(size);
+        Ok(detail::measure(&rows, size).map(|detail| Self {
+            brightness: rounded(brightness, 1),
+            highlights: rounded(detail.highlights, 0),
+            noise: rounded(detail.noise, 2),
+            focus: rounded(detail.focus, 3),
+            compression: rounded(detail.compression, 3),
+            aspect: aspect(turned),
+            view,
+        }))
+    }
+}
+
+fn aspect(size: Size) -> f32 {
+    size.width as f32 / size.height as f32
+}
+
+/// Returns a value with this number of decimals.
+fn rounded(value: f64, decimals: i32) -> f32 {
+    let scale = 10_f64.powi(decimals);
+    ((value * scale).round() / scale) as f32
+}
+
+/// What the pictures of a calibration were like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsualPictures {
+    /// Width of the inspected region as a multiple of its height.
+    pub aspect: f32,
+    /// Their mean view, which positions are measured against.
+    pub view: View,
+    /// The values of each quantity, ascending; of at most 200 pictures.
+    pub values: BTreeMap<Quantity, Vec<f32>>,
+}
+
+impl UsualPictures {
+    /// Summarises good pictures, in an order that does not depend on them; `None` if there
+    /// are none. Of more than 200, evenly spaced ones are kept: a choice that does not look at the
+    /// values leaves them exchangeable with those of the line.
+    ///
+    /// The mean view contains each of the pictures that are then compared with it, so that their
+    /// positions lie closer to it than those on the line, by the share 1 / n. That is the only way
+    /// in which they are not exchangeable, and it is small beside the scatter of n values.
+    pub fn from_good(good: &[&Condition]) -> Option<Self> {
+        let mut aspects: Vec<f32> = good.iter().map(|it| it.aspect).collect();
+        aspects.sort_by(f32::total_cmp);
+        let mut usual = Self {
+            aspect: *aspects.get(aspects.len() / 2)?,
+            view: View::mean(good.iter().map(|it| &it.view))?,
+            values: BTreeMap::new(),
+        };
+        let gauge = usual.gauge();
+        let kept = good.len().min(MOST);
+        for place in (0..kept).map(|rank| rank * good.len() / kept) {
+            for (quantity, value) in gauge.values(good[place]) {
+                usual.values.entry(quantity).or_default().push(value);
+            }
+        }
+        for values in usual.values.values_mut() {
+            values.sort_by(f32::total_cmp);
+        }
+        Some(usual)
+    }
+
+    /// Returns what measures pictures against these.
+    pub fn gauge(&self) -> Gauge {
+        Gauge {
+            reference: Reference::new(&self.view, f64::from(self.aspect)),
+        }
+    }
+
+    /// Returns `true` if pictures can be compared with these: everything is a number, and there are
+    /// values of each quantity in ascending order.
+    pub fn is_possible(&self) -> bool {
+        let is_fit = |values: &Vec<f32>| {
+            !values.is_empty() && values.iter().all(|it| it.is_finite()) && values.is_sorted()
+        };
+        self.aspect.is_normal() && self.aspect > 0.0 && self.values.values().all(is_fit)
+    }
+}
+
+/// Turns what was measured of a picture into one number per quantity.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    reference: Reference,
+}
+
+impl Gauge {
+    /// Returns the values of a picture.
+    pub fn values(&self, condition: &Condition) -> [(Quantity, f32); 9] {
+        let motion = self.reference.motion(&condition.view);
+        [
+            (Quantity::Brightness, condition.brightness),
+            (Quantity::Highlights, condition.highlights),
+            (Quantity::Noise, condition.noise),
+            (Quantity::Focus, condition.focus),
+            (Quantity::Compression, condition.compression),
+            (Quantity::Right, rounded(100.0 * motion.right, 2)),
+            (Quantity::Down, rounded(100.0 * motion.down, 2)),
+            (Quantity::Zoom, rounded(100.0 * motion.zoom, 2)),
+            (Quantity::Turn, rounded(motion.turn, 2)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;
