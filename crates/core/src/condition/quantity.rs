@@ -132,7 +132,7 @@ impl Quantity {
             Self::Brightness | Self::Highlights => 2.5,
             Self::Noise => 0.25,
             Self::Focus => 0.03 * usual,
-            Self::Compression => 0.05 * usual,
+            Self::Compression => 0.1 * usual,
             // Half a pixel of a model's input of 384.
             Self::Right | Self::Down => 0.13,
             Self::Zoom => 0.5,
