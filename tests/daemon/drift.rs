@@ -5,6 +5,7 @@ use std::fs;
 
 use flawd_testing::broker::Broker;
 use flawd_testing::files::copy_folder;
+use flawd_testing::schema::Schema;
 
 use crate::bundle;
 use crate::station::Station;
@@ -98,6 +99,7 @@ fn pictures_unlike_those_of_the_calibration_raise_the_alarm_that_names_the_cause
         it.kind() == "state" && drift("changed", it)["causes"].is_array()
     });
     let last = states.last().unwrap();
+    Schema::published("state").check(&last.payload).unwrap();
     let changed = drift("changed", last);
     assert_eq!(changed["alarm"], true);
     let causes = changed["causes"].as_array().unwrap();

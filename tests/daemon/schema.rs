@@ -148,6 +148,8 @@ fn fits(said: &BTreeMap<String, Vec<Value>>) {
         let rare: Vec<_> = rare.iter().chain(&OF_OUTAGES).copied().collect();
         let of_machine = ["clock_synchronised", "evidence.suspended"];
         missing.retain(|it| !it.ends_with("model.engine"));
+        // The pictures do not change here; `drift` has a line on which they do.
+        missing.retain(|it| !it.starts_with("cameras.drift.causes"));
         missing.retain(|it| !rare.contains(&it.as_str()) && !of_machine.contains(&it.as_str()));
         assert!(missing.is_empty(), "no {kind} has {missing:?}");
     }

@@ -121,6 +121,13 @@ fn calibration(manifest: &Manifest) -> Vec<Fact> {
             limits.brightness_min, limits.brightness_max, limits.sharpness_min, quality.n
         );
         rows.push(("pictures", text));
+        if let Some(noise) = limits.noise_max {
+            rows.push(("pictures", format!("noise up to {noise:.1} grey levels")));
+        }
+        if quality.pictures.is_none() {
+            let text = "no cause of drift is named; `flawd calibrate` adds what is needed";
+            rows.push(("drift", text.to_owned()));
+        }
     }
     rows
 }

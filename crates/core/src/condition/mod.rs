@@ -28,7 +28,7 @@ use view::{MeanView, Reference};
 pub(crate) use quantity::Change;
 pub use quantity::{Cause, Quantity};
 pub(crate) use view::ViewSums;
-pub use view::{View, ViewError};
+pub use view::{GreyView, ViewError};
 
 /// The number of calibration pictures whose values are kept at most. With more, a change is hardly
 /// seen sooner: in simulations, one by 1.5 deviations after 14 parts with 100 and 150 alike.
@@ -53,7 +53,7 @@ pub struct Condition {
     /// Width of the inspected region as a multiple of its height.
     pub aspect: f32,
     /// The model's input, very small.
-    pub view: View,
+    pub view: GreyView,
 }
 
 impl Condition {
@@ -66,7 +66,7 @@ impl Condition {
         picture: &RgbImage,
         geometry: &Geometry,
         brightness: f64,
-        view: View,
+        view: GreyView,
     ) -> Result<Option<Self>, PreprocessError> {
         let region = geometry.view(picture)?;
         let size = region.size();
@@ -101,7 +101,7 @@ pub struct UsualPictures {
     /// Width of the inspected region as a multiple of its height.
     pub aspect: f32,
     /// Their mean view, which positions are measured against.
-    pub view: View,
+    pub view: GreyView,
     /// The values of each quantity, ascending; of at most 200 pictures.
     pub values: BTreeMap<Quantity, Vec<f32>>,
 }
@@ -158,7 +158,7 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    fn new(view: &View, aspect: f32) -> Self {
+    fn new(view: &GreyView, aspect: f32) -> Self {
         Self {
             reference: Reference::new(view, f64::from(aspect)),
         }

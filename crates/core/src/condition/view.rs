@@ -37,14 +37,14 @@ const FARTHEST: f64 = 0.2;
 /// A picture's mean luma in 48 by 48 equal cells, as the model sees it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct View(Box<[u8; CELLS]>);
+pub struct GreyView(Box<[u8; CELLS]>);
 
-/// A text that is not a [`View`].
+/// A text that is not a [`GreyView`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a view has {} hexadecimal digits, two for each cell", 2 * CELLS)]
 pub struct ViewError;
 
-impl View {
+impl GreyView {
     fn cells(&self) -> impl Iterator<Item = u32> {
         self.0.iter().map(|&cell| u32::from(cell))
     }
@@ -57,7 +57,7 @@ pub(super) struct MeanView {
 }
 
 impl MeanView {
-    pub(super) fn new<'a>(views: impl IntoIterator<Item = &'a View>) -> Self {
+    pub(super) fn new<'a>(views: impl IntoIterator<Item = &'a GreyView>) -> Self {
         let mut mean = Self {
             sums: vec![0; CELLS],
             count: 0,
@@ -72,41 +72,41 @@ impl MeanView {
     }
 
     /// Returns the mean of all views; `None` if there are none.
-    pub(super) fn of_all(&self) -> Option<View> {
+    pub(super) fn of_all(&self) -> Option<GreyView> {
         rounded(self.sums.iter().copied(), self.count)
     }
 
     /// Returns the mean of all views but one of them; `None` if there is no other.
-    pub(super) fn without(&self, view: &View) -> Option<View> {
+    pub(super) fn without(&self, view: &GreyView) -> Option<GreyView> {
         let others = self.sums.iter().zip(view.cells());
         let others = others.map(|(sum, cell)| sum.saturating_sub(cell));
         rounded(others, self.count.saturating_sub(1))
     }
 }
 
-fn rounded(sums: impl Iterator<Item = u32>, count: u32) -> Option<View> {
+fn rounded(sums: impl Iterator<Item = u32>, count: u32) -> Option<GreyView> {
     if count == 0 {
         return None;
     }
     let cells: Vec<u8> = sums.map(|sum| ((sum + count / 2) / count) as u8).collect();
     <[u8; CELLS]>::try_from(cells)
         .ok()
-        .map(|cells| View(Box::new(cells)))
+        .map(|cells| GreyView(Box::new(cells)))
 }
 
-impl fmt::Debug for View {
+impl fmt::Debug for GreyView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("View(..)")
+        f.write_str("GreyView(..)")
     }
 }
 
-impl From<View> for String {
-    fn from(view: View) -> Self {
+impl From<GreyView> for String {
+    fn from(view: GreyView) -> Self {
         view.0.iter().map(|cell| format!("{cell:02x}")).collect()
     }
 }
 
-impl TryFrom<String> for View {
+impl TryFrom<String> for GreyView {
     type Error = ViewError;
 
     fn try_from(text: String) -> Result<Self, ViewError> {
@@ -147,7 +147,7 @@ impl ViewSums {
     }
 
     /// Returns the view; `None` if the picture is smaller than it.
-    pub(crate) fn view(self, width: usize) -> Option<View> {
+    pub(crate) fn view(self, width: usize) -> Option<GreyView> {
         if self.height.min(width) < SIDE {
             return None;
         }
@@ -160,7 +160,7 @@ impl ViewSums {
             let area = height * (edge(column + 1, width) - edge(column, width));
             *cell = ((sum as usize + area / 2) / area) as u8;
         }
-        Some(View(cells))
+        Some(GreyView(cells))
     }
 }
 
@@ -193,7 +193,7 @@ pub(super) struct Reference {
 
 impl Reference {
     /// Prepares a view of pictures whose width is `aspect` times their height; finite and above 0.
-    pub(super) fn new(view: &View, aspect: f64) -> Self {
+    pub(super) fn new(view: &GreyView, aspect: f64) -> Self {
         let at = |row: usize, column: usize| f64::from(view.0[row * SIDE + column]);
         // From the centre, as shares of the sides.
         let share = |cell: usize| (cell as f64 + 0.5) / SIDE as f64 - 0.5;
@@ -238,7 +238,7 @@ impl Reference {
     }
 
     /// Returns where the content of `view` is.
-    pub(super) fn motion(&self, view: &View) -> Motion {
+    pub(super) fn motion(&self, view: &GreyView) -> Motion {
         let mut sums = [0.0; UNKNOWNS];
         for (cell, &luma) in self.basis.iter().zip(&*view.0) {
             for (sum, part) in sums.iter_mut().zip(cell) {
