@@ -13,6 +13,7 @@ use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use flawd_onnx::FeatureChoice;
 
 use crate::commands::args::flow::FlowArgs;
+use crate::commands::backbone::fetched;
 use crate::commands::failure::Failure;
 use crate::commands::numbers;
 use crate::files::cache;
@@ -21,7 +22,8 @@ use crate::lab::features::{FeaturePlan, FeaturesError, LightPlan};
 /// What features depend on, apart from the image.
 #[derive(Debug, Args)]
 pub(crate) struct FeatureArgs {
-    /// ONNX file that computes feature maps; defaults to flawd's own filter bank
+    /// ONNX file that computes feature maps; defaults to what `flawd backbone fetch lite0` has
+    /// fetched, else to flawd's own filter bank
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
     /// Output of the backbone to use; repeat for several. Required if FILE has several
@@ -101,8 +103,16 @@ impl FeatureArgs {
     /// # Errors
     /// If no cache folder can be determined.
     pub(crate) fn plan(self, flow: &FlowArgs) -> anyhow::Result<FeaturePlan> {
+        let backbone = self.backbone.or_else(fetched);
+        if backbone.is_none() {
+            eprintln!(
+                "note: features are those of the filter bank; `flawd backbone fetch lite0` brings a \
+                 trained network, which is then used and finds more on most parts \
+                 (docs/detection.md)"
+            );
+        }
         Ok(FeaturePlan {
-            backbone: self.backbone,
+            backbone,
             choice: FeatureChoice {
                 outputs: self.outputs,
                 normalisation: self.normalisation.map(NormalisationArg::normalisation),

@@ -117,6 +117,12 @@ fn package(text: &str) -> Result<Package, String> {
     })
 }
 
+/// Returns the network that is used if no backbone is named, if it was fetched.
+pub(in crate::commands) fn fetched() -> Option<PathBuf> {
+    let stages: Vec<usize> = STAGES.split(',').filter_map(|it| it.parse().ok()).collect();
+    default_place(Variant::Lite0, &stages).filter(|path| path.is_file())
+}
+
 /// Returns the default file: in the user's data, named after the network and, unless it is the
 /// default one, the stages.
 fn default_place(variant: Variant, stages: &[usize]) -> Option<PathBuf> {

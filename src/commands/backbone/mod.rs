@@ -15,6 +15,8 @@ use super::output::OutputFile;
 use build::BuildArgs;
 use fetch::FetchArgs;
 
+pub(super) use fetch::fetched;
+
 /// Arguments of `flawd backbone`.
 #[derive(Debug, Args)]
 pub struct BackboneArgs {

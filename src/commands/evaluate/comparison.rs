@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use flawd_onnx::Runtime;
+use flawd_onnx::{Runtime, filter_bank};
 
 use crate::bundle::Bundle;
 use crate::commands::args::features::{self, CacheFolderArgs};
 use crate::commands::args::runtime::RuntimeArgs;
+use crate::commands::backbone::fetched;
 use crate::commands::failure::Failure;
 use crate::commands::progress::ProgressLine;
 use crate::lab::comparison::{
@@ -23,7 +24,8 @@ pub(crate) struct CompareArgs {
     /// Methods to fit on the images that trained the bundle, which must be in DIR/train/good
     #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
     compare: Vec<MethodArg>,
-    /// Backbone that the bundle was made with, if it is not flawd's own
+    /// Backbone that the bundle was made with, if it is neither flawd's own nor that of `flawd backbone
+    /// fetch lite0`
     #[arg(long, value_name = "FILE", requires = "compare")]
     backbone: Option<PathBuf>,
     #[command(flatten)]
@@ -67,9 +69,11 @@ impl CompareArgs {
         if self.compare.is_empty() {
             return Ok(None);
         }
+        let is_own = bundle.manifest().backbone.file == filter_bank::FILE_NAME;
+        let default = || fetched().filter(|_| !is_own);
         let plan = ComparisonPlan {
             methods: self.compare.iter().copied().map(Into::into).collect(),
-            backbone: self.backbone.clone(),
+            backbone: self.backbone.clone().or_else(default),
             images: data.to_owned(),
             good: good.to_owned(),
             cache: self.cache.clone().folder().map_err(Failure::usage)?,
