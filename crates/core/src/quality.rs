@@ -133,20 +133,6 @@ impl QualityLimits {
         })
     }
 
-    /// Returns these limits for pictures that may be as noisy as those as well.
-    pub fn with_noise_of<'a>(self, noisy: impl IntoIterator<Item = &'a Measured>) -> Self {
-        let noise = noisy
-            .into_iter()
-            .filter_map(|picture| picture.condition.as_ref());
-        let noisiest = noise
-            .map(|condition| f64::from(condition.noise))
-            .fold(0.0, f64::max);
-        Self {
-            noise_max: (self.noise_max).map(|most| most.max(noisiest + NOISIER)),
-            ..self
-        }
-    }
-
     /// Returns `true` if a picture can lie within the limits.
     pub fn is_possible(&self) -> bool {
         let brightness = self.brightness_min..=self.brightness_max;

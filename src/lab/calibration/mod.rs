@@ -274,8 +274,6 @@ impl HeldOut {
         variation: Option<&Variation>,
     ) -> Result<Thresholds, ThresholdError> {
         let mut thresholds = Thresholds::from_good(&self.good, calibrate)?;
-        let ends = self.ends.iter().flatten();
-        thresholds.quality.limits = thresholds.quality.limits.with_noise_of(ends);
         let standing = Standing::new(&self.paths, &self.good);
         let odd = standing.odd(&thresholds.quality.limits);
         if !odd.is_empty() && !selection.accept_outliers {
