@@ -200,6 +200,12 @@ impl Scorer {
         })
     }
 
+    /// Returns the [level](flawd_core::light::level) of the picture that was scored last, before it was
+    /// brought to another light.
+    pub fn level(&self) -> f32 {
+        flawd_core::light::level(&self.tensor, self.input_size())
+    }
+
     /// Scores the golden inputs of `bundle`, to verify that this device computes what the bundle
     /// was calibrated with.
     ///

@@ -90,6 +90,9 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
         &mut observe,
     )?;
     progress.clear();
+    if let Some(light) = bundle.manifest().model.light {
+        held_out.check_light(light).map_err(Failure::config)?;
+    }
     stress::check(&mut scorer)?;
     let calibrate = |scores| promise.calibrate(scores);
     let thresholds = held_out

@@ -105,6 +105,12 @@ fn a_darker_lamp_hardly_moves_the_scores() {
     };
     let (one, taken) = (moved("one"), moved("taken"));
     assert!(one < 0.02 && 3.0 * one < taken, "{one} {taken}");
+    let far_darker = workshop.darker("far darker", 0.6);
+    let (bundle, rate) = (workshop.path("taken"), "--false-reject-rate");
+    let calibrate = |bundle| flawd(arguments!["calibrate", bundle, &far_darker, rate, "0.2"]);
+    calibrate(workshop.path("one"))
+        .failed(78, &["corrects a factor of 1.25 at most", "train with"]);
+    calibrate(bundle).succeeded();
     flawd(arguments!["model", "inspect", workshop.path("one")]).prints("brought to a level of");
 }
 

@@ -47,6 +47,11 @@ impl LightNormalisation {
         (0.0..=255.0).contains(&self.reference) && self.limit >= 1.0 && self.limit.is_finite()
     }
 
+    /// Returns `true` if a picture of this level can be brought to the reference.
+    pub fn reaches(&self, level: f32) -> bool {
+        (self.reference / self.limit..=self.reference * self.limit).contains(&level)
+    }
+
     /// Returns what a picture of this level is multiplied by.
     pub fn factor(&self, level: f32) -> f32 {
         // A black picture has no level to divide by.
@@ -158,6 +163,8 @@ mod tests {
         assert_eq!(light.factor(100.0), 1.0);
         assert_eq!(light.factor(0.0), 1.25);
         assert_eq!(light.factor(255.0), 0.8);
+        assert!(light.reaches(81.0) && light.reaches(124.0));
+        assert!(!light.reaches(79.0) && !light.reaches(126.0));
     }
 
     proptest! {

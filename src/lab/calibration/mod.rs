@@ -16,6 +16,7 @@ use flawd_core::calibration::{Calibration, CalibrationError};
 use flawd_core::depth::Depth;
 use flawd_core::digest::Digest;
 use flawd_core::interrupted::Interrupted;
+use flawd_core::light::LightNormalisation;
 use flawd_core::quality::{Measured, QualityError, QualityLimits};
 
 use super::picture::Picture;
@@ -94,6 +95,22 @@ pub struct TrainedOn {
     pub first: PathBuf,
 }
 
+/// The images were taken in another light than those that trained the model.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "these images have a level of {level:.0} (their median), those that trained the model one of \
+     {:.0}, and the model corrects a factor of {} at most: a threshold from them would be about the \
+     light. Correct the light or the exposure, or train with images of this light",
+    light.reference,
+    light.limit
+)]
+pub struct OtherLight {
+    /// The median of their levels, in grey levels.
+    pub level: f32,
+    /// What the model corrects.
+    pub light: LightNormalisation,
+}
+
 /// Receives progress reports, and may stop the scoring.
 pub type CalibrationObserver<'a> =
     dyn FnMut(CalibrationProgress<'_>) -> Result<(), Interrupted> + 'a;
@@ -126,6 +143,8 @@ pub struct HeldOut {
     good: Vec<GoodImage>,
     /// The scores of the pictures as they were taken.
     taken: Vec<f32>,
+    /// Their levels in grey levels; empty if another model scored them.
+    levels: Vec<f32>,
     /// What was measured of each at the ends of the variation; empty if nothing varies or another
     /// model scored them.
     ends: Vec<Vec<Measured>>,
@@ -172,7 +191,14 @@ impl HeldOut {
     /// Wraps images that were examined.
     pub(crate) fn examined(images: impl IntoIterator<Item = (PathBuf, Examined)>) -> Self {
         let mut all = Self::default();
-        for (path, Examined { taken, worst, ends }) in images {
+        for (path, examined) in images {
+            let Examined {
+                taken,
+                worst,
+                level,
+                ends,
+            } = examined;
+            all.levels.push(level);
             all.paths.push(path);
             all.taken.push(taken.score);
             all.good.push(worst);
@@ -252,7 +278,21 @@ impl HeldOut {
         self.paths.extend(other.paths);
         self.good.extend(other.good);
         self.taken.extend(other.taken);
+        self.levels.extend(other.levels);
         self.ends.extend(other.ends);
+    }
+
+    /// Checks that most of the images can be brought to the light of those that trained the model.
+    ///
+    /// # Errors
+    /// If not: their scores would be about the lamp and not about the parts.
+    pub fn check_light(&self, light: LightNormalisation) -> Result<(), OtherLight> {
+        let mut levels = self.levels.clone();
+        levels.sort_by(f32::total_cmp);
+        match levels.get(levels.len() / 2) {
+            Some(&level) if !light.reaches(level) => Err(OtherLight { level, light }),
+            _ => Ok(()),
+        }
     }
 
     /// Returns what was measured of each.

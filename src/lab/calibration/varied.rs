@@ -19,6 +19,8 @@ pub(crate) struct Examined {
     pub(crate) taken: GoodImage,
     /// What calibrates: the highest of each number. The same as `taken` if nothing varies.
     pub(crate) worst: GoodImage,
+    /// Its level as it was taken, in grey levels.
+    pub(crate) level: f32,
     /// How bright and sharp it is at each end, in their order.
     pub(crate) ends: Vec<Measured>,
 }
@@ -35,6 +37,7 @@ impl Examined {
         seed: u64,
     ) -> Result<Self, ScorerError> {
         let taken: GoodImage = scorer.examine(image)?.into();
+        let level = scorer.level();
         let mut worst = taken.clone();
         let mut ends = Vec::new();
         for change in variation.iter().flat_map(|variation| variation.ends()) {
@@ -43,6 +46,11 @@ impl Examined {
             worst.map_max = worst.map_max.max(end.map_max);
             ends.push(end.measured);
         }
-        Ok(Self { taken, worst, ends })
+        Ok(Self {
+            taken,
+            worst,
+            level,
+            ends,
+        })
     }
 }
