@@ -20,7 +20,7 @@ use flawd_core::light::LightNormalisation;
 use flawd_core::quality::{Measured, QualityError, QualityLimits};
 
 use super::picture::Picture;
-use super::variation::{Change, Variation};
+use super::variation::Variation;
 use crate::bundle::scorer::Scorer;
 use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
 use crate::messages::with_causes;
@@ -161,14 +161,14 @@ pub enum ThresholdError {
     StandApart(#[from] StandApart),
     /// At an end of the variation no picture could be judged.
     #[error(
-        "with --vary {variation} the line would refuse all {images} pictures at one end ({change:?}), \
+        "with --vary {variation} the line would refuse all {images} pictures at one end ({change}), \
          the first as {source}: vary less"
     )]
     TooWide {
-        /// The variation.
-        variation: Variation,
-        /// The change at that end.
-        change: Change,
+        /// The variation, as text.
+        variation: String,
+        /// The change at that end, human-readable.
+        change: String,
         /// Number of pictures.
         images: usize,
         /// Why the first of them would be refused.
@@ -342,8 +342,8 @@ impl HeldOut {
                 && let Some(&source) = refused.first()
             {
                 return Err(ThresholdError::TooWide {
-                    variation: *variation,
-                    change,
+                    variation: variation.to_string(),
+                    change: format!("{change:?}"),
                     images: refused.len(),
                     source,
                 });
