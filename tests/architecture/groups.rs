@@ -102,11 +102,14 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("picture", &[]),
             ("variation", &[]),
             ("dataset", &[]),
-            ("calibration", &["picture"]),
-            ("features", &["calibration"]),
+            ("calibration", &["picture", "variation"]),
+            ("features", &["calibration", "variation"]),
             ("import", &["calibration"]),
             ("package", &[]),
-            ("training", &["calibration", "dataset", "features"]),
+            (
+                "training",
+                &["calibration", "dataset", "features", "variation"],
+            ),
             ("contender", &[]),
             ("evaluation", &["dataset", "picture", "variation"]),
             (

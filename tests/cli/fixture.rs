@@ -73,6 +73,9 @@ impl Finished {
     }
 }
 
+/// In place of the user's data, in which a fetched network would be used.
+const NO_DATA: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/no data");
+
 /// Runs `flawd` with these arguments, in an empty environment but for what it needs.
 pub(crate) fn flawd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {
     flawd_in(arguments, |_| {})
@@ -84,7 +87,7 @@ pub(crate) fn flawd_in<A: AsRef<std::ffi::OsStr>>(
     prepare: impl FnOnce(&mut Command),
 ) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flawd"));
-    prepare(command.args(arguments));
+    prepare(command.args(arguments).env("XDG_DATA_HOME", NO_DATA));
     let Output {
         status,
         stdout,
@@ -114,6 +117,7 @@ impl Running {
         fcntl_setpipe_size(&writer, 4096).expect("a page is allowed");
         let child = Command::new(env!("CARGO_BIN_EXE_flawd"))
             .args(arguments)
+            .env("XDG_DATA_HOME", NO_DATA)
             .stdout(Stdio::null())
             .stderr(writer)
             .spawn()

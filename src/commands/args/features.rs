@@ -13,11 +13,11 @@ use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use flawd_onnx::FeatureChoice;
 
 use crate::commands::args::flow::FlowArgs;
-use crate::commands::backbone::fetched;
 use crate::commands::failure::Failure;
 use crate::commands::numbers;
 use crate::files::cache;
 use crate::lab::features::{FeaturePlan, FeaturesError, LightPlan};
+use crate::lab::package::fetched;
 
 /// What features depend on, apart from the image.
 #[derive(Debug, Args)]

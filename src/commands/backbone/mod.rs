@@ -15,8 +15,6 @@ use super::output::OutputFile;
 use build::BuildArgs;
 use fetch::FetchArgs;
 
-pub(super) use fetch::fetched;
-
 /// Arguments of `flawd backbone`.
 #[derive(Debug, Args)]
 pub struct BackboneArgs {

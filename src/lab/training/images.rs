@@ -98,6 +98,35 @@ mod tests {
         (0..count).map(image).collect()
     }
 
+    /// Whatever is left out later, nothing that calibrates has set the light.
+    #[test]
+    fn what_is_sure_to_train_is_never_held_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = |number: usize| {
+            let path = folder.path().join(number.to_string());
+            std::fs::write(&path, number.to_string()).expect("writable");
+            let digest = sha256(number.to_string().as_bytes());
+            FeatureImage {
+                path,
+                digest,
+                pixels: digest,
+                key: number.to_string(),
+            }
+        };
+        let images: Vec<FeatureImage> = (0..40).map(image).collect();
+        let paths: Vec<PathBuf> = images.iter().map(|image| image.path.clone()).collect();
+        for (seed, share) in [(1, 0.2), (2, 0.5), (3, 0.9)] {
+            let sure = sure_to_train(&paths, HoldOut::Share(share), seed, 64);
+            assert!(!sure.is_empty());
+            for left_out in [0, 7, 20] {
+                let rest = images[left_out..].to_vec();
+                let (_, held_out) = split(shuffle(rest, seed), share);
+                let is_held_out = |path: &PathBuf| held_out.iter().any(|it| it.path == *path);
+                assert!(!sure.iter().any(is_held_out), "{share} {left_out}");
+            }
+        }
+    }
+
     fn names(images: &[FeatureImage]) -> BTreeMap<&str, usize> {
         let mut names = BTreeMap::new();
         for image in images {
