@@ -515,7 +515,7 @@ mod tests {
                 epochs: 10,
                 final_loss: -0.25,
                 losses: Vec::new(),
-                held_out_losses: vec![0.5, 0.25],
+                held_out_losses: Vec::new(),
                 settings: toml::toml! { batch = 16 },
             }),
             import: None,
@@ -544,7 +544,9 @@ mod tests {
             manifest
         );
         manifest.model.geometry = Geometry::default();
-        manifest.training.as_mut().expect("it is trained").losses = vec![1.5, 0.1 + 0.2, -0.25];
+        let training = manifest.training.as_mut().expect("it is trained");
+        training.losses = vec![1.5, 0.1 + 0.2, -0.25];
+        training.held_out_losses = vec![0.5, 0.25];
         manifest.pixel = PixelCalibration::from_maxima(vec![2.0, 8.1, 3.0], 0.25).ok();
         manifest.quality = Some(QualityRecord {
             n: 3,

@@ -176,9 +176,18 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let moment = Some(&text).filter(|text| is_rfc_3339(text));
-    let moment = moment.and_then(|text| text.parse().ok());
+    let moment = moment.and_then(|text| text.parse::<Timestamp>().ok());
+    let is_leap_second = text.get(17..19) == Some("60");
+    let moment = moment.filter(|moment| !is_leap_second || is_last_minute(*moment));
     let problem = || format!("{:?} is not a time of RFC 3339", brief(&text));
     moment.map(Some).ok_or_else(|| D::Error::custom(problem()))
+}
+
+/// Returns whether this is in the last minute of a day of UTC, the only one that may have a 61st second
+/// (RFC 3339, section 5.6). A leap second itself is read as the second before it.
+fn is_last_minute(moment: Timestamp) -> bool {
+    const MINUTES_A_DAY: i64 = 24 * 60;
+    moment.as_second().div_euclid(60).rem_euclid(MINUTES_A_DAY) == MINUTES_A_DAY - 1
 }
 
 /// Returns whether this has the form `2026-03-01T12:00:00.25Z`, or with an offset such as `+01:00`,
