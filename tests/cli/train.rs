@@ -412,7 +412,7 @@ fn a_second_training_of_the_same_is_refused_while_the_first_one_runs() {
     let cleared = flawd(old).succeeded().stdout;
     assert!(cleared.contains("features   0 files"), "{cleared}");
     let cleared = clear().succeeded().stdout;
-    assert!(cleared.contains("features   20 files"), "{cleared}");
+    assert!(cleared.contains("features   40 files"), "{cleared}");
     assert!(
         list().stdout.contains("runs       0 files, 0 B"),
         "{}",
