@@ -11,7 +11,7 @@ use flawd_core::image::Size;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, Running, TEST_GOOD, data, flawd, good_parts, json};
+use crate::fixture::{Finished, Running, TEST_GOOD, data, flawd, good_parts, json, training};
 
 /// Good images, not divisible by the folds.
 const IMAGES: usize = 11;
@@ -38,16 +38,8 @@ impl Workshop {
 
     /// The arguments of a short run in three folds with a cache of this name.
     fn arguments(&self, cache: &str, more: &str) -> Vec<OsString> {
-        let mut all = Vec::from(arguments![
-            "train",
-            self.good(),
-            "--backbone",
-            self.path("filters.onnx"),
-            "--cache",
-            self.path(cache),
-            "--out",
-            self.path(&format!("{cache}-bundle")),
-        ]);
+        let mut all = training(self.folder.path(), cache);
+        all.extend(arguments!["--out", self.path(&format!("{cache}-bundle"))]);
         let settings = "--feature features_s32 --size 128x128 --epochs 3 --hidden 4 --kernels 3 \
                         --batch 4 --name part --cross-calibrate 3";
         all.extend(settings.split_whitespace().map(OsString::from));

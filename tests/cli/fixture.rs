@@ -1,7 +1,7 @@
 //! What the tests share: pictures of a synthetic line, and a real bundle that `flawd train` made
 //! of them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ use flawd_testing::files::copy_folder;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::arguments;
 
 /// Good parts in `test/good` of [`data`].
 pub(crate) const TEST_GOOD: usize = 12;
@@ -193,6 +195,18 @@ pub(crate) fn good_parts(size: Size, seed: u64, images: u64) -> TempDir {
     };
     write_dataset(&folder.path().join("data"), &options).expect("writable");
     folder
+}
+
+/// The beginning of `flawd train` in a folder of [`good_parts`], with a cache of this name there.
+pub(crate) fn training(folder: &Path, cache: &str) -> Vec<OsString> {
+    Vec::from(arguments![
+        "train",
+        folder.join("data/train/good"),
+        "--backbone",
+        folder.join("filters.onnx"),
+        "--cache",
+        folder.join(cache),
+    ])
 }
 
 /// The pictures, and what trains bundles on them.

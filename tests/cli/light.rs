@@ -9,7 +9,7 @@ use flawd_core::image::Size;
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, flawd, good_parts};
+use crate::fixture::{Finished, flawd, good_parts, training};
 
 struct Workshop {
     folder: TempDir,
@@ -31,16 +31,8 @@ impl Workshop {
     }
 
     fn train(&self, name: &str, more: &str) -> Finished {
-        let mut all = Vec::from(arguments![
-            "train",
-            self.good(),
-            "--backbone",
-            self.path("filters.onnx"),
-            "--cache",
-            self.path("cache"),
-            "--out",
-            self.path(name),
-        ]);
+        let mut all = training(self.folder.path(), "cache");
+        all.extend(arguments!["--out", self.path(name)]);
         let settings = "--feature features_s32 --size 128x128 --epochs 12 --hidden 4 --kernels 3 \
                         --batch 8 --hold-out 0.5 --false-reject-rate 0.2";
         let words = settings.split_whitespace().chain(more.split_whitespace());

@@ -10,7 +10,7 @@ use flawd_core::preprocess::{Flip, Geometry, RegionOfInterest, Rotation};
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, Running, flawd, good_parts};
+use crate::fixture::{Finished, Running, flawd, good_parts, training};
 
 /// A folder with a backbone, good images, and room for bundle and cache.
 struct Workshop {
@@ -39,14 +39,7 @@ impl Workshop {
     /// The arguments of a short training run; `more` are flags with a value each, which replace
     /// those of the same name, and at the end flags without one.
     fn arguments(&self, more: &str) -> Vec<OsString> {
-        let mut all = Vec::from(arguments![
-            "train",
-            self.good(),
-            "--backbone",
-            self.path("filters.onnx"),
-            "--cache",
-            self.path("cache"),
-        ]);
+        let mut all = training(self.folder.path(), "cache");
         let settings = format!(
             "--out {} --feature features_s32 --size 128x128 --epochs 2 --hidden 4 --kernels 3 \
              --batch 4 --false-reject-rate 0.2 --hold-out 0.3",

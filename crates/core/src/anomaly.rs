@@ -45,7 +45,7 @@ pub enum ScoreKind {
 }
 
 /// The exponent of [`ScoreKind::PowerMean`]; docs/training.md shows others.
-pub const POWER: f64 = 3.0;
+pub const POWER: i32 = 3;
 
 impl fmt::Display for ScoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

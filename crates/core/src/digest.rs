@@ -25,6 +25,13 @@ impl Digest {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Returns its first 64 bits, the first byte lowest: for draws that depend on a content, and not on
+    /// its place among others.
+    pub fn seed(&self) -> u64 {
+        let first = self.0.first_chunk();
+        u64::from_le_bytes(*first.expect("a digest has 32 bytes"))
+    }
+
     /// Returns the 32 bytes.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0

@@ -62,7 +62,8 @@ impl FeatureChoice {
     /// Completes the choice from what `backbone` states.
     ///
     /// # Errors
-    /// If there are several outputs, none was chosen, and the file names no default, or the normalisation is unknown.
+    /// If there are several outputs, none was chosen, and the file names no default, or the
+    /// normalisation is unknown.
     pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
         let path = || backbone.path().to_owned();
         let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {

@@ -24,7 +24,7 @@
 
 use std::f64::consts::PI;
 
-use flawd_core::normalisation::{ChannelOrder, Normalisation};
+use flawd_core::normalisation::Normalisation;
 
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 
@@ -71,11 +71,7 @@ const FLOORS: [f32; 2] = [0.02, 0.1];
 const OPSET: i64 = 17;
 
 /// What the filters expect of their pixels: -1 to 1.
-pub(crate) const NORMALISATION: Normalisation = Normalisation {
-    mean: [0.5; 3],
-    std: [0.5; 3],
-    channel_order: ChannelOrder::Rgb,
-};
+pub(crate) const NORMALISATION: Normalisation = Normalisation::INCEPTION;
 
 /// Returns the model file: input `image` `[n, 3, h, w]` RGB in -1 to 1, outputs `features_s16`
 /// `[n, 230, h/16, w/16]` and `features_s32`, which pools the same once more. Height and width are

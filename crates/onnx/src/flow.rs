@@ -284,7 +284,7 @@ fn mean_over_latents(builder: &mut GraphBuilder, energies: &Maps) -> Value {
     builder.add(SCORE, &finer, &coarse)
 }
 
-/// Adds half the power mean of the cells `[1, 1, h, w]`: `(mean(e³))^(1/3) / 2`, relative to the
+/// Adds half the power mean of the cells `[1, 1, h, w]`: `(mean(e^p))^(1/p) / 2`, relative to the
 /// largest cell, so that no power overflows in half precision.
 fn power_mean(builder: &mut GraphBuilder, cells: &Value) -> Value {
     let largest = builder.maximum("score.largest", cells);
@@ -296,12 +296,13 @@ fn power_mean(builder: &mut GraphBuilder, cells: &Value) -> Value {
         f32::MAX,
     );
     let relative = builder.divide("score.relative", cells, &largest);
-    let square = builder.multiply("score.square", &relative, &relative);
-    let cube = builder.multiply("score.cube", &square, &relative);
-    let mean = builder.mean("score.cube.mean", &cube, &[1, 2, 3], false);
+    let power = (1..POWER).fold(relative.clone(), |power, _| {
+        builder.multiply("score.power", &power, &relative)
+    });
+    let mean = builder.mean("score.power.mean", &power, &[1, 2, 3], false);
     // The largest cell is 1, so the mean is not 0 unless all are.
     let logarithm = builder.log("score.log", &mean);
-    let root = builder.scale("score.root.log", &logarithm, (1.0 / POWER) as f32);
+    let root = builder.scale("score.root.log", &logarithm, 1.0 / POWER as f32);
     let root = builder.exp("score.root", &root);
     let largest = builder.reshape("score.largest.flat", &largest, &[1]);
     let power_mean = builder.multiply("score.power_mean", &root, &largest);

@@ -160,8 +160,8 @@ fn power_mean(latents: &ArrayView3<f32>) -> f64 {
     }
     let powers = cells
         .iter()
-        .map(|cell| (cell / channels as f64).powf(POWER));
-    (powers.sum::<f64>() / cells.len() as f64).powf(1.0 / POWER)
+        .map(|cell| (cell / channels as f64).powi(POWER));
+    (powers.sum::<f64>() / cells.len() as f64).powf(1.0 / f64::from(POWER))
 }
 
 impl Latents {

@@ -247,7 +247,7 @@ impl HeldOut {
             if !trained_on.is_empty() {
                 continue;
             }
-            let seed = done as u64;
+            let seed = picture.file.seed();
             match Examined::new(scorer, &picture.image, variation, seed) {
                 Ok(examined) => scored.push((path, examined)),
                 Err(error) => skip(observe, &path, &with_causes(&error))?,

@@ -245,17 +245,11 @@ fn score(
 ) -> Result<(Picture, Prediction), SampleError> {
     let mut picture = Picture::read(&sample.path, scorer.depth()).map_err(ScorerError::from)?;
     if !changes.is_empty() {
-        picture.image = apply_all(changes, &picture.image, seed_of(&picture));
+        // Other noise for each picture, and the same whatever else is in the folder.
+        picture.image = apply_all(changes, &picture.image, picture.file.seed());
     }
     let prediction = scorer.score(&picture.image)?;
     Ok((picture, prediction))
-}
-
-/// Returns the seed of a picture's noise: another one for each picture, and the same whatever else
-/// is in the folder.
-fn seed_of(picture: &Picture) -> u64 {
-    let first = picture.file.bytes().first_chunk();
-    u64::from_le_bytes(*first.expect("a digest has 32 bytes"))
 }
 
 /// Returns whether calibrations on random halves of all good scores keep their promise.

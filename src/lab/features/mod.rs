@@ -214,6 +214,9 @@ impl FeatureSource {
     /// # Errors
     /// As [`FeatureSource::open`].
     pub fn lit(mut self, light: Option<LightNormalisation>) -> Result<Self, FeaturesError> {
+        if self.spec.light == light {
+            return Ok(self);
+        }
         self.spec.light = light;
         self.graph = feature_graph(&self.backbone, &self.spec)?;
         self.graph_digest = sha256(&self.graph);

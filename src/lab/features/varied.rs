@@ -23,9 +23,7 @@ impl Variants<'_> {
     /// on its place among others, so that the same picture has the same variants in every run.
     fn draw(&self, picture: Digest, number: usize) -> (Vec<Change>, u64) {
         let inputs = format!("{} {picture} {number}", self.seed);
-        let digest = sha256(inputs.as_bytes());
-        let seed = u64::from_str_radix(&digest.hex()[..16], 16).expect("a digest is hexadecimal");
-        let mut random = SplitMix64::new(seed);
+        let mut random = SplitMix64::new(sha256(inputs.as_bytes()).seed());
         (self.variation.sample(&mut random), random.next_u64())
     }
 }

@@ -126,7 +126,7 @@ impl Trained {
             observe(TrainingProgress::Scored { done, total })?;
             match image.read_again(depth) {
                 Ok(picture) => {
-                    let examined = Examined::new(&mut scorer, &picture, vary, done as u64)?;
+                    let examined = Examined::new(&mut scorer, &picture, vary, image.digest.seed())?;
                     good.push((image.clone(), examined));
                 }
                 Err(reason) => {
