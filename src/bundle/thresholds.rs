@@ -75,4 +75,17 @@ impl Thresholds {
             calibration,
         })
     }
+
+    /// Covers these pictures too: those of the calibration as one change would make them. The line
+    /// neither refuses them nor calls them news.
+    pub fn cover(&mut self, changed: &[Measured]) {
+        if let Some(limits) = QualityLimits::from_good(changed) {
+            self.quality.limits = self.quality.limits.or(limits);
+        }
+        let conditions: Option<Vec<&Condition>> =
+            changed.iter().map(|it| it.condition.as_ref()).collect();
+        if let (Some(pictures), Some(conditions)) = (&mut self.quality.pictures, conditions) {
+            pictures.cover(&conditions);
+        }
+    }
 }

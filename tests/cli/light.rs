@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flawd::bundle::Bundle;
+use flawd_core::condition::Quantity;
 use flawd_core::image::Size;
 use tempfile::TempDir;
 
@@ -120,6 +121,22 @@ fn a_promise_covers_the_changes_that_it_was_told_of() {
     assert_eq!(plain.calibration().covers(), None);
     assert_eq!(varied.calibration().covers(), Some("shift=2,noise=3%"));
     flawd(arguments!["model", "verify", varied.folder()]).succeeded();
+
+    // What it was told of is no news for the line, and no reason to refuse a picture: 3 % of white
+    // are 7.6 grey levels.
+    let quality = |bundle: &Bundle| {
+        bundle
+            .manifest()
+            .quality
+            .clone()
+            .expect("it was calibrated")
+    };
+    let covered = |bundle: &Bundle| quality(bundle).pictures.expect("large enough").covered;
+    assert!(covered(&plain).is_empty());
+    let [low, high] = covered(&varied)[&Quantity::Noise];
+    assert!(high - low > 4.0, "{low} {high}");
+    let most = |bundle: &Bundle| quality(bundle).limits.noise_max.expect("large enough");
+    assert!(most(&varied) > most(&plain) + 4.0);
 
     let other = good_parts(Size::new(96, 96), 9, 12);
     let other = other.path().join("data/train/good");

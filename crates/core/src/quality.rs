@@ -133,6 +133,16 @@ impl QualityLimits {
         })
     }
 
+    /// Returns limits that pass what either passes.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            brightness_min: self.brightness_min.min(other.brightness_min),
+            brightness_max: self.brightness_max.max(other.brightness_max),
+            sharpness_min: self.sharpness_min.min(other.sharpness_min),
+            noise_max: self.noise_max.zip(other.noise_max).map(|(a, b)| a.max(b)),
+        }
+    }
+
     /// Returns `true` if a picture can lie within the limits.
     pub fn is_possible(&self) -> bool {
         let brightness = self.brightness_min..=self.brightness_max;

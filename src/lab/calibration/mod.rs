@@ -322,6 +322,10 @@ impl HeldOut {
         thresholds.selection = standing::record(excluded, &odd);
         if let Some(variation) = variation {
             self.check_ends(variation, &thresholds.quality.limits)?;
+            for place in 0..variation.ends().len() {
+                let at_end = self.ends.iter().filter_map(|ends| ends.get(place));
+                thresholds.cover(&at_end.cloned().collect::<Vec<Measured>>());
+            }
             thresholds.calibration = thresholds.calibration.varied(variation.to_string());
         }
         Ok(thresholds)

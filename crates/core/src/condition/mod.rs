@@ -104,6 +104,10 @@ pub struct UsualPictures {
     pub view: GreyView,
     /// The values of each quantity, ascending; of at most 200 pictures.
     pub values: BTreeMap<Quantity, Vec<f32>>,
+    /// Lowest and highest of the medians of each quantity under the changes that the promise covers;
+    /// empty if it covers none. Between them a change is no news.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub covered: BTreeMap<Quantity, [f32; 2]>,
 }
 
 impl UsualPictures {
@@ -122,6 +126,7 @@ impl UsualPictures {
             aspect: *aspects.get(aspects.len() / 2)?,
             view: mean.of_all()?,
             values: BTreeMap::new(),
+            covered: BTreeMap::new(),
         };
         let kept = good.len().min(MOST);
         for condition in (0..kept).map(|rank| good[rank * good.len() / kept]) {
@@ -136,6 +141,24 @@ impl UsualPictures {
         Some(usual)
     }
 
+    /// Covers these pictures too: those of the calibration as one change would make them.
+    pub fn cover(&mut self, changed: &[&Condition]) {
+        let gauge = self.gauge();
+        let mut values: BTreeMap<Quantity, Vec<f32>> = BTreeMap::new();
+        for condition in changed {
+            for (quantity, value) in gauge.values(condition) {
+                values.entry(quantity).or_default().push(value);
+            }
+        }
+        for (quantity, mut values) in values {
+            values.sort_by(f32::total_cmp);
+            let (changed, usual) = (median(&values), median(&self.values[&quantity]));
+            let [low, high] = self.covered.entry(quantity).or_insert([usual, usual]);
+            *low = low.min(changed);
+            *high = high.max(changed);
+        }
+    }
+
     /// Returns what measures pictures against these.
     pub fn gauge(&self) -> Gauge {
         Gauge::new(&self.view, self.aspect)
@@ -147,8 +170,25 @@ impl UsualPictures {
         let is_fit = |values: &Vec<f32>| {
             !values.is_empty() && values.iter().all(|it| it.is_finite()) && values.is_sorted()
         };
-        self.aspect.is_normal() && self.aspect > 0.0 && self.values.values().all(is_fit)
+        // Not a number is not at most anything.
+        let is_range = |[low, high]: &[f32; 2]| low <= high && high - low < f32::INFINITY;
+        self.aspect.is_normal()
+            && self.aspect > 0.0
+            && self.values.values().all(is_fit)
+            && self.covered.values().all(is_range)
     }
+}
+
+/// Returns the middle of ascending values, the lower one of two; 0 if there are none.
+pub(crate) fn median(values: &[f32]) -> f32 {
+    at_share(values, 0.5)
+}
+
+/// Returns the value that has this share of the others below it; 0 if there are none.
+pub(crate) fn at_share(values: &[f32], share: f64) -> f32 {
+    let last = values.len().saturating_sub(1);
+    let rank = (last as f64 * share).round() as usize;
+    values.get(rank).copied().unwrap_or(0.0)
 }
 
 /// Turns what was measured of a picture into one number per quantity.

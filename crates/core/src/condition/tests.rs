@@ -179,6 +179,35 @@ fn each_change_is_named_within_30_parts_with_its_number() {
 }
 
 #[test]
+fn a_change_that_the_promise_covers_is_no_news_and_a_greater_one_is() {
+    let mut generator = SplitMix64::new(4);
+    let mut usual = summary(&pictures(&mut generator, 42, USUAL));
+    let noisy = |noise| Setting { noise, ..USUAL };
+    let told = pictures(&mut generator, 20, noisy(5.0));
+    usual.cover(&told.iter().collect::<Vec<_>>());
+    assert!(usual.is_possible());
+    for noise in [3.0, 5.0] {
+        assert_eq!(causes(&usual, &mut generator, noisy(noise)), [""; 0]);
+    }
+    let found = causes(&usual, &mut generator, noisy(7.0));
+    assert!(
+        found.iter().any(|text| text.starts_with("noise")),
+        "{found:?}"
+    );
+    let brighter = Setting {
+        gain: 1.05,
+        ..USUAL
+    };
+    let found = causes(&usual, &mut generator, brighter);
+    assert!(
+        found.iter().any(|text| text.starts_with("light")),
+        "{found:?}"
+    );
+    usual.covered.insert(Quantity::Noise, [2.0, 1.0]);
+    assert!(!usual.is_possible());
+}
+
+#[test]
 fn a_motion_is_found_in_its_units() {
     let mut generator = SplitMix64::new(5);
     let usual = summary(&pictures(&mut generator, 20, USUAL));

@@ -12,6 +12,8 @@
 //! parts must not hide from the alarm by that. Defects on a few parts hardly change these values;
 //! where many parts have them, the alarm says that the pictures have changed, and they have.
 //!
+//! Changes that the promise covers raise no alarm; that too can only make false ones rarer.
+//!
 //! The values come from the pictures and not from a model, so that those of a cross-calibration
 //! count too.
 
@@ -21,7 +23,9 @@ use std::fmt;
 use super::DriftError;
 use super::martingale::Martingale;
 use super::tails::{Direction, Tails};
-use crate::condition::{Cause, Change, Condition, Gauge, Quantity, UsualPictures};
+use crate::condition::{
+    Cause, Change, Condition, Gauge, Quantity, UsualPictures, at_share, median,
+};
 
 /// The number of last parts whose median is stated.
 const RECENT: usize = 15;
@@ -40,6 +44,8 @@ pub struct ConditionWatch {
 #[derive(Clone, Debug)]
 struct Series {
     usual: Finding,
+    /// Medians within these are no news.
+    covered: [f32; 2],
     martingale: Martingale<Tails>,
     recent: VecDeque<f32>,
     alarm: bool,
@@ -106,7 +112,9 @@ impl ConditionWatch {
                 Change::Any => Direction::Both,
             };
             let outside = (1.0 - RANGE) / 2.0;
+            let covered = usual.covered.get(&quantity).copied();
             Ok(Series {
+                covered: covered.unwrap_or([median(values); 2]),
                 usual: Finding {
                     quantity,
                     now: median(values),
@@ -164,7 +172,8 @@ impl Series {
         true
     }
 
-    /// Returns whether the last values differ enough from those of the calibration to matter.
+    /// Returns whether the last values differ enough from those of the calibration, and from what it
+    /// covers, to matter.
     fn is_far(&self) -> bool {
         let Finding {
             quantity,
@@ -172,10 +181,11 @@ impl Series {
             usual,
             ..
         } = self.finding();
+        let [low, high] = self.covered;
         let change = match quantity.change() {
-            Change::Growth => now - usual,
-            Change::Loss => usual - now,
-            Change::Any => (now - usual).abs(),
+            Change::Growth => now - high,
+            Change::Loss => low - now,
+            Change::Any => (now - high).max(low - now),
         };
         change >= quantity.least_change(usual)
     }
@@ -188,16 +198,4 @@ impl Series {
             ..self.usual
         }
     }
-}
-
-/// Returns the middle of ascending values, the lower one of two; 0 if there are none.
-fn median(values: &[f32]) -> f32 {
-    at_share(values, 0.5)
-}
-
-/// Returns the value that has this share of the others below it; 0 if there are none.
-fn at_share(values: &[f32], share: f64) -> f32 {
-    let last = values.len().saturating_sub(1);
-    let rank = (last as f64 * share).round() as usize;
-    values.get(rank).copied().unwrap_or(0.0)
 }
