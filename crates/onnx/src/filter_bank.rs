@@ -57,6 +57,10 @@ const MAXIMA: usize = LEVELS * ORIENTATIONS + PATHS * ORIENTATIONS * ORIENTATION
 /// Pixels per cell of the finer output.
 const STRIDE: usize = 16;
 
+/// Levels, from the finest, at which a wavelet is taken at every other pixel. Its modulus varies as
+/// slowly as its envelope does, and a quarter of the pixels take a quarter of the time.
+const SPARSE: usize = 2;
+
 /// Side of a wavelet in pixels, its angular frequency in radians per pixel, and the deviation of
 /// its envelope: an octave's band around a period of four pixels.
 const KERNEL: usize = 7;
@@ -91,21 +95,25 @@ pub fn filter_bank() -> Vec<u8> {
 /// graph: those of the finer and those of the coarser grid, under these names.
 pub(crate) fn add_filter_bank(graph: &mut GraphBuilder, image: &Value, names: [&str; 2]) {
     let colours = opponent_colours(graph, image);
-    let mut level = graph.slice("luminance", &colours, 1, 0, 1);
+    let mut pyramid = Map {
+        value: graph.slice("luminance", &colours, 1, 0, 1),
+        channels: 1,
+        level: 0,
+    };
     let mut cells = Cells::default();
     for fine in 0..LEVELS {
         let name = format!("level{fine}");
-        let first = response(graph, &name, &level, 1, FLOORS[0]);
-        cells.add(graph, &name, &first, fine);
+        if fine > 0 {
+            pyramid = smooth(graph, &format!("{name}.pyramid"), &pyramid, fine);
+        }
+        let first = response(graph, &name, &pyramid, FLOORS[0]);
+        cells.add(graph, &name, &first);
         let mut coarser = first;
         for coarse in fine + 1..LEVELS {
             let name = format!("level{fine}.{coarse}");
-            coarser = half(graph, &format!("{name}.half"), &coarser, ORIENTATIONS);
-            let second = response(graph, &name, &coarser, ORIENTATIONS, FLOORS[1]);
-            cells.add(graph, &name, &second, coarse);
-        }
-        if fine + 1 < LEVELS {
-            level = half(graph, &format!("{name}.half"), &level, 1);
+            coarser = smooth(graph, &format!("{name}.smooth"), &coarser, coarse);
+            let second = response(graph, &name, &coarser, FLOORS[1]);
+            cells.add(graph, &name, &second);
         }
     }
     cells.means.extend(local_statistics(graph, &colours));
@@ -135,14 +143,23 @@ struct Cells {
 }
 
 impl Cells {
-    /// Pools a response that lies on the grid of `level` of the pyramid.
-    fn add(&mut self, graph: &mut GraphBuilder, name: &str, response: &Value, level: usize) {
-        let size = STRIDE >> level;
+    /// Pools a response.
+    fn add(&mut self, graph: &mut GraphBuilder, name: &str, response: &Map) {
+        let size = STRIDE >> response.level;
+        let value = &response.value;
         self.means
-            .push(graph.average_pool(&format!("{name}.mean"), response, size));
+            .push(graph.average_pool(&format!("{name}.mean"), value, size));
         self.maxima
-            .push(graph.max_pool(&format!("{name}.max"), response, size));
+            .push(graph.max_pool(&format!("{name}.max"), value, size));
     }
+}
+
+/// Maps on the grid of a level of the pyramid.
+struct Map {
+    value: Value,
+    channels: usize,
+    /// 0 is that of the picture's pixels; each further one has half the height and width.
+    level: usize,
 }
 
 /// Adds luminance, red against green and yellow against blue, each with weights of length 1 (van de
@@ -167,8 +184,10 @@ fn opponent_colours(graph: &mut GraphBuilder, image: &Value) -> Value {
 }
 
 /// Returns the logarithmic wavelet response of every channel, `channels * ORIENTATIONS` maps:
-/// `ln(floor² + |x ⋆ ψθ|²)`.
-fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, floor: f32) -> Value {
+/// `ln(floor² + |x ⋆ ψθ|²)`, on a grid half as fine if there are pixels enough ([`SPARSE`]).
+fn response(graph: &mut GraphBuilder, name: &str, x: &Map, floor: f32) -> Map {
+    let channels = x.channels;
+    let stride = if x.level < SPARSE { 2 } else { 1 };
     let mut square = |part: &str, phase: f64| {
         let wavelets: Vec<f32> = (0..ORIENTATIONS)
             .flat_map(|index| wavelet(orientation(index), phase))
@@ -181,14 +200,19 @@ fn response(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize, fl
         );
         let window = Window {
             groups: channels,
-            ..Window::same(KERNEL, 1)
+            ..Window::same(KERNEL, stride)
         };
-        let response = graph.convolution(&format!("{name}.{part}"), x, &weights, None, window);
-        graph.multiply(&format!("{name}.{part}.square"), &response, &response)
+        let name = format!("{name}.{part}");
+        let response = graph.convolution(&name, &x.value, &weights, None, window);
+        graph.multiply(&format!("{name}.square"), &response, &response)
     };
     let (even, odd) = (square("even", 0.0), square("odd", PI / 2.0));
     let energy = graph.add(&format!("{name}.energy"), &even, &odd);
-    logarithm(graph, name, &energy, floor)
+    Map {
+        value: logarithm(graph, name, &energy, floor),
+        channels: channels * ORIENTATIONS,
+        level: x.level + stride - 1,
+    }
 }
 
 /// Adds `ln(floor² + energy)`.
@@ -198,8 +222,24 @@ fn logarithm(graph: &mut GraphBuilder, name: &str, energy: &Value, floor: f32) -
     graph.log(name, &raised)
 }
 
-/// Halves height and width, after the binomial filter 1 4 6 4 1 in both directions.
-fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Value {
+/// Returns maps on the grid of `level`, their own or the next coarser one, after [`binomial`].
+fn smooth(graph: &mut GraphBuilder, name: &str, map: &Map, level: usize) -> Map {
+    let stride = 1 << (level - map.level);
+    Map {
+        value: binomial(graph, name, &map.value, map.channels, stride),
+        channels: map.channels,
+        level,
+    }
+}
+
+/// Adds the binomial filter 1 4 6 4 1 in both directions, at every `stride`-th pixel.
+fn binomial(
+    graph: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    channels: usize,
+    stride: usize,
+) -> Value {
     let row = [1.0, 4.0, 6.0, 4.0, 1.0].map(|weight: f32| weight / 16.0);
     let square: Vec<f32> = row.iter().flat_map(|a| row.map(|b| a * b)).collect();
     let weights = graph.floats(
@@ -209,7 +249,7 @@ fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Val
     );
     let window = Window {
         groups: channels,
-        ..Window::same(5, 2)
+        ..Window::same(5, stride)
     };
     graph.convolution(name, x, &weights, None, window)
 }
@@ -217,7 +257,7 @@ fn half(graph: &mut GraphBuilder, name: &str, x: &Value, channels: usize) -> Val
 /// Adds mean and logarithmic variance of each colour over a cell, at half resolution against noise.
 fn local_statistics(graph: &mut GraphBuilder, colours: &Value) -> [Value; 2] {
     let cell = STRIDE / 2;
-    let colours = half(graph, "colours.half", colours, COLOURS);
+    let colours = binomial(graph, "colours.half", colours, COLOURS, 2);
     let mean = graph.average_pool("colours.mean", &colours, cell);
     let square = graph.multiply("colours.square", &colours, &colours);
     let mean_of_square = graph.average_pool("colours.square.mean", &square, cell);
