@@ -40,7 +40,8 @@ usage: cargo xtask <command>
                  what the workflows check beside `test`: with the oldest compiler, without
                  libclang, for the boards, with the oldest dependencies, and for known
                  vulnerabilities (takes cargo-deny)
-  setup          only installs what is missing: Debian packages and ONNX Runtime";
+  setup          only installs what is missing: Debian packages, ONNX Runtime, and the network
+                 that `flawd train` takes by default";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -65,7 +66,9 @@ fn main() -> ExitCode {
                 return misused();
             }
         },
-        Some((command, [])) if command == "setup" => setup(&root(), packages::ALL),
+        Some((command, [])) if command == "setup" => {
+            setup(&root(), packages::ALL).map(|()| backbone(&root()))
+        }
         Some((command, [])) if command == "msrv" => wider::msrv(&root()),
         Some((command, [])) if command == "without-cameras" => wider::without_cameras(&root()),
         Some((command, [])) if command == "aarch64" => wider::aarch64(&root()),
@@ -95,6 +98,20 @@ fn misused() -> ExitCode {
 fn setup(root: &Path, packages: &[&str]) -> Result<(), String> {
     packages::install(packages)?;
     onnxruntime::install(root)
+}
+
+/// Fetches the network that `flawd train` takes by default. It can do without.
+fn backbone(root: &Path) {
+    let fetched = Step::new("cargo", &["run", "--release", "--package", "flawd", "--"])
+        .args(&["backbone", "fetch", "lite0"])
+        .inside(root)
+        .run();
+    if let Err(error) = fetched {
+        eprintln!(
+            "xtask: {error}\nxtask: without a network, `flawd train` takes the filter bank alone; \
+             `flawd backbone fetch lite0` fetches it later"
+        );
+    }
 }
 
 /// Runs the tests that take minutes, one after the other, and reports how long it took.
