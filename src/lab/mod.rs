@@ -16,5 +16,6 @@ pub mod import;
 pub mod package;
 pub(crate) mod picture;
 pub mod report;
+pub mod synthetic;
 pub mod training;
 pub mod variation;

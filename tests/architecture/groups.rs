@@ -106,9 +106,16 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("features", &["calibration", "variation"]),
             ("import", &["calibration"]),
             ("package", &[]),
+            ("synthetic", &[]),
             (
                 "training",
-                &["calibration", "dataset", "features", "variation"],
+                &[
+                    "calibration",
+                    "dataset",
+                    "features",
+                    "synthetic",
+                    "variation",
+                ],
             ),
             ("contender", &[]),
             ("evaluation", &["dataset", "picture", "variation"]),

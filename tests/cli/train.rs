@@ -73,10 +73,17 @@ fn a_second_run_takes_the_features_from_the_cache_and_makes_the_same_model() {
         .succeeded()
         .said(&["features 20/20, 0 of them", "14 images train", "6 cal"]);
     let first = bundle();
-    workshop
+    let second = workshop
         .train("")
         .succeeded()
         .said(&["20 of them from the cache"]);
+    for expected in [
+        "scores     ",
+        "made up    patch of 1/8 of the side: ",
+        "of 6 escape",
+    ] {
+        assert!(second.stdout.contains(expected), "{}", second.stdout);
+    }
     assert_eq!(bundle().manifest().model, first.manifest().model);
     assert_eq!(bundle().calibration(), first.calibration());
 }

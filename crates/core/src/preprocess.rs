@@ -180,8 +180,11 @@ impl Geometry {
         })
     }
 
-    /// Returns the region of interest in a picture of this size.
-    fn inspected(&self, whole: Size) -> Result<RegionOfInterest, PreprocessError> {
+    /// Returns the region of interest in a picture of this size: all of it if none is set.
+    ///
+    /// # Errors
+    /// If it does not lie inside the picture.
+    pub fn inspected(&self, whole: Size) -> Result<RegionOfInterest, PreprocessError> {
         let region = self.region.unwrap_or(RegionOfInterest {
             left: 0,
             top: 0,

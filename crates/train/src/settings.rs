@@ -58,7 +58,7 @@ impl FlowSettings {
             training: TrainingSettings {
                 epochs: 20,
                 least_steps: LEAST_STEPS,
-                batch: 16,
+                batch: 4,
                 seed,
                 adam: AdamSettings {
                     learning_rate: 2e-3,
@@ -66,7 +66,7 @@ impl FlowSettings {
                     ..AdamSettings::default()
                 },
                 schedule: Schedule::Cosine,
-                feature_noise: 0.0,
+                feature_noise: 0.1,
             },
         }
     }

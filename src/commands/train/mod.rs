@@ -160,6 +160,14 @@ pub fn run(args: TrainArgs) -> Outcome {
     println!("threshold  {}", summary.calibration.threshold());
     println!("promise    {}", summary.calibration.promise());
     println!("highest    {}", summary.highest);
+    let [lowest, median, highest] = summary.expectation.spread;
+    println!("scores     {lowest:.3} to {highest:.3}, median {median:.3}");
+    for escapes in &summary.expectation.escapes {
+        println!("made up    {escapes}");
+    }
+    if let Some(overfit) = summary.overfit {
+        println!("note       {overfit}");
+    }
     if let Some(gave_way) = &summary.gave_way {
         println!("note       {}", gave_way.takes);
     }

@@ -182,8 +182,8 @@ fn training(section: &Section<'_>) -> Option<Markup> {
          on; one that jumps was not stable."
         @if !held_out.is_empty() {
             " The upper curve is the loss of pictures that did not train. If it rises while the \
-             other falls, the model learns these pictures by heart: more pictures help, or \
-             --feature-noise."
+             other falls, the model learns these pictures by heart: more pictures help, \
+             fewer --epochs, or more --feature-noise."
         }
     };
     Some(figure("wide", charts::losses(losses, held_out), caption))

@@ -17,6 +17,7 @@
 
 mod cross;
 mod error;
+mod expectation;
 mod images;
 mod lock;
 mod promise;
@@ -28,6 +29,7 @@ mod trained;
 
 pub use self::train::{TrainingSummary, train};
 pub use error::TrainingError;
+pub use expectation::{Escapes, Expectation, Overfit};
 pub use promise::GaveWay;
 
 use std::path::PathBuf;
@@ -175,6 +177,13 @@ pub enum TrainingProgress<'a> {
     },
     /// The threshold is set.
     Calibrated(&'a Calibration),
+    /// The number of pictures scored with made-up defects.
+    Expected {
+        /// Images done so far.
+        done: usize,
+        /// Total number of images.
+        total: usize,
+    },
 }
 
 /// Receives progress reports, and may stop the run.

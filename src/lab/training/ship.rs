@@ -11,6 +11,7 @@ use flawd_core::manifest::{
 use jiff::Timestamp;
 
 use super::cross::OutOfFold;
+use super::expectation::{self, Expectation};
 use super::session::{Session, calibrate};
 use super::trained::Trained;
 use super::{TrainingError, TrainingObserver, TrainingProgress};
@@ -39,6 +40,8 @@ pub(crate) struct Shipped {
     pub(crate) export_difference: f64,
     /// Which images set the threshold, human-readable.
     pub(crate) highest: String,
+    /// What to expect of it.
+    pub(crate) expectation: Expectation,
 }
 
 impl Shipment<'_> {
@@ -59,7 +62,7 @@ impl Shipment<'_> {
             None => self.held_out,
             Some(_) => self.training,
         };
-        let examined = (self.trained).examine(self.session, &model, scored, observe)?;
+        let mut examined = (self.trained).examine(self.session, &model, scored, observe)?;
         let good = examined.good.into_iter();
         let own = HeldOut::examined(good.map(|(image, good)| (image.path, good)));
         let (held_out, difference) = match self.out_of_fold {
@@ -75,12 +78,20 @@ impl Shipment<'_> {
         )?;
         let highest = held_out.highest(&thresholds.calibration);
         observe(TrainingProgress::Calibrated(&thresholds.calibration))?;
+        let expectation = expectation::expect(
+            self.session,
+            &mut examined.scorer,
+            &thresholds.calibration,
+            scored,
+            observe,
+        )?;
         let golden = own.golden(&thresholds.calibration, self.session.source.depth())?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,
             export_difference: difference,
             highest,
+            expectation,
         })
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Examination {
     pub(crate) good: Vec<(FeatureImage, Examined)>,
     /// Largest relative difference between a score and the trainer's.
     pub(crate) difference: f64,
+    /// What scored them.
+    pub(crate) scorer: Scorer,
 }
 
 impl Trained {
@@ -148,7 +150,11 @@ impl Trained {
                 allowed: EXPORT_TOLERANCE,
             });
         }
-        Ok(Examination { good, difference })
+        Ok(Examination {
+            good,
+            difference,
+            scorer,
+        })
     }
 
     /// Returns the largest relative difference between the exported model's scores of the first
