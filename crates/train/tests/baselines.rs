@@ -132,6 +132,7 @@ fn head(epochs: usize, seed: u64) -> Variant {
             kernels: vec![1; 8],
             training: TrainingSettings {
                 batch: 5,
+                feature_noise: 0.0,
                 ..edge.training.with_epochs(epochs)
             },
             ..edge
