@@ -155,6 +155,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use flawd_core::image::Size;
+    use flawd_core::preprocess::Geometry;
     use proptest::prelude::*;
 
     use super::*;
@@ -163,6 +164,11 @@ mod tests {
         let mut random = SplitMix64::new(seed);
         let pixels = (0..height * width * CHANNELS).map(|_| random.next_u64() as u8);
         RgbImage::new(Size { height, width }, pixels.collect()).expect("as many as the size says")
+    }
+
+    fn whole(image: &RgbImage) -> RegionOfInterest {
+        let geometry = Geometry::default();
+        geometry.inspected(image.size()).expect("all of it")
     }
 
     /// Returns the pixels that differ, `[x, y]`.
@@ -215,12 +221,7 @@ mod tests {
             }
         }
         let image = RgbImage::new(Size { height, width }, pixels).expect("its size");
-        let region = RegionOfInterest {
-            left: 0,
-            top: 0,
-            width,
-            height,
-        };
+        let region = whole(&image);
         let seen = (0..50).filter(|seed| {
             let defect = SyntheticDefect {
                 shape: DefectShape::Patch,
@@ -234,12 +235,7 @@ mod tests {
     #[test]
     fn a_patch_of_an_eighth_covers_an_eighth_by_an_eighth() {
         let image = picture(160, 240, 7);
-        let region = RegionOfInterest {
-            left: 0,
-            top: 0,
-            width: 240,
-            height: 160,
-        };
+        let region = whole(&image);
         let defect = SyntheticDefect {
             shape: DefectShape::Patch,
             length: 0.125,

@@ -108,8 +108,8 @@ fn backbone(root: &Path) {
         .run();
     if let Err(error) = fetched {
         eprintln!(
-            "xtask: {error}\nxtask: without a network, `flawd train` takes the filter bank alone; \
-             `flawd backbone fetch lite0` fetches it later"
+            "xtask: {error}\nxtask: until `flawd backbone fetch lite0` succeeds, `flawd train` takes \
+             what was fetched before, or the filter bank alone"
         );
     }
 }

@@ -15,7 +15,7 @@ use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
 use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share};
 use crate::files::path_text;
-use crate::lab::training::{HoldOut, TrainingError, TrainingPlan, train};
+use crate::lab::training::{HoldOut, TrainingError, TrainingPlan, overfit, train};
 use crate::lab::variation::Variation;
 use printer::Printer;
 
@@ -160,12 +160,17 @@ pub fn run(args: TrainArgs) -> Outcome {
     println!("threshold  {}", summary.calibration.threshold());
     println!("promise    {}", summary.calibration.promise());
     println!("highest    {}", summary.highest);
-    let [lowest, median, highest] = summary.expectation.spread;
-    println!("scores     {lowest:.3} to {highest:.3}, median {median:.3}");
-    for escapes in &summary.expectation.escapes {
+    let scores = summary.calibration.scores();
+    println!(
+        "scores     {:.3} to {:.3}, median {:.3}",
+        scores[0],
+        scores[scores.len() - 1],
+        scores[scores.len() / 2]
+    );
+    for escapes in &summary.escapes {
         println!("made up    {escapes}");
     }
-    if let Some(overfit) = summary.overfit {
+    if let Some(overfit) = overfit(&summary.epochs) {
         println!("note       {overfit}");
     }
     if let Some(gave_way) = &summary.gave_way {

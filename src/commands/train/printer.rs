@@ -114,7 +114,7 @@ impl Printer {
             TrainingProgress::Calibrated(calibration) => {
                 self.print(&format!("calibrated on {} images", calibration.n()));
             }
-            TrainingProgress::Expected { done, total } => {
+            TrainingProgress::Damaged { done, total } => {
                 self.line
                     .update(&format!("scored with made-up defects {done}/{total}"));
             }

@@ -17,9 +17,10 @@
 
 mod cross;
 mod error;
-mod expectation;
+mod escapes;
 mod images;
 mod lock;
+mod overfit;
 mod promise;
 mod run;
 mod session;
@@ -29,7 +30,8 @@ mod trained;
 
 pub use self::train::{TrainingSummary, train};
 pub use error::TrainingError;
-pub use expectation::{Escapes, Expectation, Overfit};
+pub use escapes::Escapes;
+pub use overfit::{Overfit, overfit};
 pub use promise::GaveWay;
 
 use std::path::PathBuf;
@@ -178,7 +180,7 @@ pub enum TrainingProgress<'a> {
     /// The threshold is set.
     Calibrated(&'a Calibration),
     /// The number of pictures scored with made-up defects.
-    Expected {
+    Damaged {
         /// Images done so far.
         done: usize,
         /// Total number of images.

@@ -11,7 +11,7 @@ use flawd_core::manifest::{
 use jiff::Timestamp;
 
 use super::cross::OutOfFold;
-use super::expectation::{self, Expectation};
+use super::escapes::{self, Escapes};
 use super::session::{Session, calibrate};
 use super::trained::Trained;
 use super::{TrainingError, TrainingObserver, TrainingProgress};
@@ -40,8 +40,8 @@ pub(crate) struct Shipped {
     pub(crate) export_difference: f64,
     /// Which images set the threshold, human-readable.
     pub(crate) highest: String,
-    /// What to expect of it.
-    pub(crate) expectation: Expectation,
+    /// The made-up defects that it would let through.
+    pub(crate) escapes: Vec<Escapes>,
 }
 
 impl Shipment<'_> {
@@ -78,7 +78,7 @@ impl Shipment<'_> {
         )?;
         let highest = held_out.highest(&thresholds.calibration);
         observe(TrainingProgress::Calibrated(&thresholds.calibration))?;
-        let expectation = expectation::expect(
+        let escapes = escapes::estimate(
             self.session,
             &mut examined.scorer,
             &thresholds.calibration,
@@ -91,7 +91,7 @@ impl Shipment<'_> {
             bundle,
             export_difference: difference,
             highest,
-            expectation,
+            escapes,
         })
     }
 

@@ -8,7 +8,7 @@ use flawd_core::light::LightNormalisation;
 use flawd_onnx::{Execution, ExportError, ModelTooLarge};
 use flawd_train::trainer::EpochReport;
 
-use super::expectation::{Expectation, Overfit, overfit};
+use super::escapes::Escapes;
 use super::images::{shuffle, split, sure_to_train};
 use super::lock::Lock;
 use super::promise::{self, GaveWay};
@@ -41,10 +41,8 @@ pub struct TrainingSummary {
     pub gave_way: Option<GaveWay>,
     /// Which images set the threshold, and how far they are from the rest, human-readable.
     pub highest: String,
-    /// What to expect of the bundle.
-    pub expectation: Expectation,
-    /// Whether the flow fits its own images better than others.
-    pub overfit: Option<Overfit>,
+    /// The made-up defects that the bundle would let through; empty if no image could be read again.
+    pub escapes: Vec<Escapes>,
 }
 
 /// One to train on, one to calibrate with.
@@ -100,7 +98,7 @@ pub fn train(
         bundle,
         export_difference,
         highest,
-        expectation,
+        escapes,
     } = shipment.ship(observe)?;
     forget(&trained.checkpoint)?;
     if let Some(scores) = &out_of_fold {
@@ -110,13 +108,12 @@ pub fn train(
         bundle: bundle.folder().to_owned(),
         training: training.len(),
         skipped,
-        overfit: overfit(&trained.epochs),
         epochs: trained.epochs,
         export_difference,
         calibration: bundle.calibration().clone(),
         gave_way,
         highest,
-        expectation,
+        escapes,
     })
 }
 

@@ -313,9 +313,9 @@ impl Calibration {
                 "a good part is expected to be rejected with a probability of about \
                  {alpha}{varied}, as long as it comes from the same process as the {n} good images \
                  of the calibration (exchangeable with them) and has one score; this is an \
-                 estimate and no bound: each image was scored by one of {folds} models that were not trained on it, and \
-                 the model in use, which was trained on all of them, is taken to score new parts \
-                 no higher; it is about false rejects, not escapes"
+                 estimate and no bound: each image was scored by one of {folds} models that were \
+                 not trained on it, and the model in use, which was trained on all of them, is \
+                 taken to score new parts no higher; it is about false rejects, not escapes"
             ),
         }
     }

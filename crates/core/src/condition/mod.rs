@@ -129,29 +129,21 @@ impl UsualPictures {
             covered: BTreeMap::new(),
         };
         let kept = good.len().min(MOST);
-        for condition in (0..kept).map(|rank| good[rank * good.len() / kept]) {
-            let gauge = Gauge::new(&mean.without(&condition.view)?, usual.aspect);
-            for (quantity, value) in gauge.values(condition) {
-                usual.values.entry(quantity).or_default().push(value);
-            }
-        }
-        for values in usual.values.values_mut() {
-            values.sort_by(f32::total_cmp);
-        }
+        let kept = (0..kept).map(|rank| good[rank * good.len() / kept]);
+        let measured: Option<Vec<_>> = kept
+            .map(|condition| {
+                let others = mean.without(&condition.view)?;
+                Some(Gauge::new(&others, usual.aspect).values(condition))
+            })
+            .collect();
+        usual.values = ascending(measured?);
         Some(usual)
     }
 
     /// Covers these pictures too: those of the calibration as one change would make them.
     pub fn cover(&mut self, changed: &[&Condition]) {
         let gauge = self.gauge();
-        let mut values: BTreeMap<Quantity, Vec<f32>> = BTreeMap::new();
-        for condition in changed {
-            for (quantity, value) in gauge.values(condition) {
-                values.entry(quantity).or_default().push(value);
-            }
-        }
-        for (quantity, mut values) in values {
-            values.sort_by(f32::total_cmp);
+        for (quantity, values) in ascending(changed.iter().map(|it| gauge.values(it))) {
             let (changed, usual) = (median(&values), median(&self.values[&quantity]));
             let [low, high] = self.covered.entry(quantity).or_insert([usual, usual]);
             *low = low.min(changed);
@@ -177,6 +169,20 @@ impl UsualPictures {
             && self.values.values().all(is_fit)
             && self.covered.values().all(is_range)
     }
+}
+
+/// Returns the values of each quantity over some pictures, ascending.
+fn ascending(
+    pictures: impl IntoIterator<Item = [(Quantity, f32); 9]>,
+) -> BTreeMap<Quantity, Vec<f32>> {
+    let mut values: BTreeMap<Quantity, Vec<f32>> = BTreeMap::new();
+    for (quantity, value) in pictures.into_iter().flatten() {
+        values.entry(quantity).or_default().push(value);
+    }
+    values
+        .values_mut()
+        .for_each(|values| values.sort_by(f32::total_cmp));
+    values
 }
 
 /// Returns the middle of ascending values, the lower one of two; 0 if there are none.
