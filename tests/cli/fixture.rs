@@ -250,7 +250,7 @@ fn trained() -> &'static Trained {
     static BUNDLE: OnceLock<Trained> = OnceLock::new();
     BUNDLE.get_or_init(|| {
         let (bundles, data) = made();
-        let settings = "--size 128x128 --epochs 4 --hidden 8";
+        let settings = "--feature features_s32 --size 128x128 --epochs 4 --hidden 8";
         bundles.train("bundle", data, &filter_bank(), settings)
     })
 }

@@ -48,21 +48,21 @@ pub(crate) fn images() -> &'static Path {
 /// The bundle's folder.
 pub(crate) fn path() -> &'static Path {
     static BUNDLE: OnceLock<Trained> = OnceLock::new();
-    let settings = "--size 128x128 --epochs 6 --hidden 16";
+    let settings = "--feature features_s16 --size 64x64 --epochs 6 --hidden 16";
     BUNDLE.get_or_init(|| train("bundle", settings)).path()
 }
 
 /// The folder of a bundle whose model takes larger pictures.
 pub(crate) fn larger() -> &'static Path {
     static LARGER: OnceLock<Trained> = OnceLock::new();
-    let settings = "--size 128x256 --epochs 1 --hidden 8";
+    let settings = "--feature features_s16 --size 64x128 --epochs 1 --hidden 8";
     LARGER.get_or_init(|| train("larger", settings)).path()
 }
 
 /// The folder of a second bundle, with another model and another kind of map.
 pub(crate) fn other() -> &'static Path {
     static OTHER: OnceLock<Trained> = OnceLock::new();
-    let settings = "--size 128x128 --epochs 1 --hidden 8 --map product";
+    let settings = "--feature features_s16 --size 64x64 --epochs 1 --hidden 8 --map product";
     OTHER.get_or_init(|| train("other", settings)).path()
 }
 

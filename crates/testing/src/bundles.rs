@@ -16,7 +16,7 @@ const NAME: &str = "tiny";
 const BACKBONE: &str = "filters.onnx";
 
 /// The arguments with which all of them are trained.
-const SETTINGS: &str = "--feature features_s32 --kernels 3,3 --false-reject-rate 0.1";
+const SETTINGS: &str = "--kernels 3,3 --false-reject-rate 0.1";
 
 /// What trains bundles, and where they are kept.
 #[derive(Debug)]
