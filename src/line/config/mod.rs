@@ -46,7 +46,7 @@ pub use settings::{
     MqttSettings, MqttVersion, SourceSettings, TriggerMode, TriggerSettings, ValidConfig,
 };
 pub use tls::TlsSettings;
-pub(crate) use tls::date;
+pub(crate) use tls::{date, server_name};
 pub(crate) use validate::LONGEST_QUEUE;
 pub use variables::ENVIRONMENT_PREFIX;
 

@@ -7,13 +7,14 @@
 //! nothing else counts, not even the system's. To include those, name their file.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, Error, RootCertStore};
 use tracing::warn;
@@ -185,9 +186,14 @@ impl Identity {
                 ),
             },
             // The key's parser mentions kinds of keys, never a key's content.
-            Error::General(problem) => {
-                FileError::unusable(self.key_key, &self.key, problem.clone())
-            }
+            Error::General(problem) => FileError::unusable(
+                self.key_key,
+                &self.key,
+                format!(
+                    "{problem}; a key may be ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits or \
+                     more"
+                ),
+            ),
             other => FileError::unusable(CERTIFICATE, &self.certificate, other.to_string()),
         }
     }
@@ -223,7 +229,7 @@ impl Tls {
         document: &Document,
         variables: &BTreeMap<String, String>,
     ) -> Result<TlsSettings, ConfigError> {
-        if ServerName::try_from(host).is_err() {
+        if server_name(host).is_err() {
             return Err(document.value_error(
                 "mqtt.host",
                 format!(
@@ -318,6 +324,16 @@ fn objection(certificate: &CertificateDer<'_>, time: UnixTime) -> Option<String>
         }
         _ => None,
     }
+}
+
+/// Returns the name that the broker's certificate must be valid for: `host`, but no certificate
+/// names the interface of an address such as `fe80::1%eth0`.
+pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let name = match host.split_once('%') {
+        Some((address, _)) if address.parse::<Ipv6Addr>().is_ok() => address,
+        _ => host,
+    };
+    ServerName::try_from(name.to_owned())
 }
 
 /// Formats a human-readable date.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::line::config::{FileError, files};
@@ -13,11 +13,14 @@ pub(crate) fn certificates(
     key: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let bytes = files::read(key, path)?;
+    let bytes = read(key, path)?;
     let unusable = |problem: String| FileError::unusable(key, path, problem);
     let found = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(error.to_string()))?;
+        .map_err(|error| {
+            let damage = damage(&error).unwrap_or("it cannot be read as PEM");
+            unusable(format!("holds no certificate that can be read; {damage}"))
+        })?;
     if !found.is_empty() {
         return Ok(found);
     }
@@ -40,22 +43,23 @@ pub(crate) fn private_key(
     key: &'static str,
     path: &Path,
 ) -> Result<PrivateKeyDer<'static>, FileError> {
-    let bytes = files::read(key, path)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+    let bytes = read(key, path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let is_encrypted = String::from_utf8_lossy(&bytes).contains("ENCRYPTED");
-        let problem = match binary(&bytes) {
+        let problem = match (binary(&bytes), damage(&error)) {
             _ if is_encrypted => {
                 "the key is encrypted, and the password cannot be entered here; decrypt it with \
                  openssl pkey, and keep it where only flawd can read it"
                     .to_owned()
             }
-            Some(Binary::Pkcs12) => format!("holds no private key; {}", pkcs12(path)),
-            Some(Binary::Other) => format!(
+            (Some(Binary::Pkcs12), _) => format!("holds no private key; {}", pkcs12(path)),
+            (Some(Binary::Other), _) => format!(
                 "holds no private key that can be read; if it is DER, make it PEM: openssl pkey \
                  -inform der -in {0} -out {0}.pem",
                 path.display()
             ),
-            None => format!(
+            (None, Some(damage)) => format!("holds no private key that can be read; {damage}"),
+            (None, None) => format!(
                 "holds no private key; it has to be PEM, with a line -----BEGIN PRIVATE KEY----- \
                  (or RSA or EC PRIVATE KEY){}",
                 contents(&bytes)
@@ -63,6 +67,36 @@ pub(crate) fn private_key(
         };
         FileError::unusable(key, path, problem)
     })
+}
+
+/// Reads a file; a folder of certificates, which other programs accept, is named as one.
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
+    if path.is_dir() {
+        let problem = "is a folder, and has to be one file; several certificates are put into one \
+                       with cat, and /etc/ssl/certs/ca-certificates.crt has those that the system \
+                       trusts";
+        return Err(FileError::unusable(key, path, problem));
+    }
+    files::read(key, path)
+}
+
+/// Describes what is wrong with a section, if there is one. The library's own text would quote it,
+/// and it may be a private key.
+fn damage(error: &PemError) -> Option<&'static str> {
+    match error {
+        PemError::MissingSectionEnd { .. } => Some(
+            "its section has no line -----END …-----: the file was cut off, or has lost its line \
+             breaks",
+        ),
+        PemError::IllegalSectionStart { .. } => Some(
+            "a line -----BEGIN …----- does not end with five hyphens: it is damaged, or the \
+                 file has lost its line breaks",
+        ),
+        PemError::Base64Decode(_) => {
+            Some("its section is damaged: between the first line and the last is only Base64")
+        }
+        _ => None,
+    }
 }
 
 /// A format that is not text.

@@ -267,6 +267,86 @@ fn a_byte_order_mark_makes_no_file_unusable() {
     assert!(mqtt.tls.unwrap().has_certificate());
 }
 
+/// What happened to a file, how it changes the text, and a part of the error.
+type Damage = (&'static str, fn(&str) -> String, &'static str);
+
+/// As after a copy through a variable, a form or a chat.
+#[test]
+fn a_damaged_file_is_called_so_and_nothing_of_it_is_shown() {
+    let files = Files::new();
+    let read = |name: &str| fs::read_to_string(files.folder.path().join(name)).unwrap();
+    let (certificate, key) = (read("client.pem"), read("client.key"));
+    let damages: [Damage; 6] = [
+        ("cut", |text| text[..text.len() / 2].to_owned(), "-----END"),
+        ("joined", |text| text.replace('\n', " "), "line breaks"),
+        ("escaped", |text| text.replace('\n', "\\n"), "line breaks"),
+        (
+            "begin",
+            |text| text.replacen("-----\n", "----\n", 1),
+            "-----BEGIN",
+        ),
+        ("letters", |text| text.replacen('\n', "\n!!!!", 1), "Base64"),
+        (
+            "indented",
+            |text| format!(" {}", text.replace('\n', "\n ")),
+            "PEM",
+        ),
+    ];
+    for (damage, change, said) in damages {
+        files.write("damaged.pem", &change(&certificate));
+        files.write("damaged.key", &change(&key));
+        for lines in [
+            "[mqtt.tls]\nca = \"damaged.pem\"\n".to_owned(),
+            // The key where a certificate belongs.
+            "[mqtt.tls]\nca = \"damaged.key\"\n".to_owned(),
+            tls("certificate = \"damaged.pem\"\nkey = \"client.key\"\n"),
+            tls("certificate = \"client.pem\"\nkey = \"damaged.key\"\n"),
+        ] {
+            let problem = files.refused(&lines);
+            assert!(problem.contains(": damaged."), "{damage}: {problem}");
+            assert!(problem.contains(said), "{damage}: {problem}");
+            assert!(problem.len() < 300, "{damage}: {problem}");
+            assert!(!problem.contains("MII"), "{damage}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_in_place_of_a_certificate_is_called_one() {
+    let files = Files::new();
+    fs::create_dir(files.folder.path().join("certs")).unwrap();
+    for lines in [
+        "[mqtt.tls]\nca = \"certs\"\n".to_owned(),
+        tls("certificate = \"certs\"\nkey = \"client.key\"\n"),
+        tls("certificate = \"client.pem\"\nkey = \"certs\"\n"),
+    ] {
+        let problem = files.refused(&lines);
+        let said = "certs: is a folder, and has to be one file";
+        assert!(problem.contains(said), "{problem}");
+    }
+}
+
+#[test]
+fn an_address_with_its_interface_is_taken() {
+    let files = Files::new();
+    let mqtt = files.validate(&format!("host = \"fe80::1%eth0\"\n{}", tls("")));
+    assert!(mqtt.is_ok(), "{mqtt:?}");
+}
+
+#[test]
+fn a_key_of_another_kind_is_refused_with_those_that_are_taken() {
+    let files = Files::new();
+    if !openssl(
+        &files,
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out p521.key",
+    ) {
+        return;
+    }
+    let lines = tls("certificate = \"client.pem\"\nkey = \"p521.key\"\n");
+    let problem = files.refused(&lines);
+    assert!(problem.contains("P-256"), "{problem}");
+}
+
 #[test]
 fn each_wrong_file_is_named_with_its_key_its_line_and_the_way_out() {
     let files = Files::new();

@@ -14,7 +14,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, oneshot};
@@ -23,7 +22,7 @@ use tokio::{select, time};
 use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
-use crate::line::config::{FileError, MqttSettings, Secret};
+use crate::line::config::{self, FileError, MqttSettings, Secret};
 use crate::line::pipeline::channels::threads::Threads;
 
 /// How long an address is tried before the next one is tried in parallel: the recommendation of RFC
@@ -209,7 +208,7 @@ async fn encrypt(
     tls: Arc<ClientConfig>,
 ) -> Result<ByteStream, Failure> {
     let name =
-        ServerName::try_from(host).map_err(|error| Failure::Handshake(io::Error::other(error)))?;
+        config::server_name(&host).map_err(|error| Failure::Handshake(io::Error::other(error)))?;
     let connector = TlsConnector::from(tls);
     let stream = (connector.connect(name, socket).await).map_err(Failure::Handshake)?;
     Ok(Box::pin(stream))
