@@ -1,5 +1,6 @@
 //! The text of a configuration file, and errors that point into it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ pub enum ConfigError {
     /// A file that a key names cannot be used.
     #[error("{place}")]
     File {
-        /// The configuration file, and the line of the key.
+        /// The variable that sets the key; or the configuration file, and the line of the key.
         place: String,
         /// What is wrong with the file.
         source: FileError,
@@ -50,7 +51,7 @@ pub enum ConfigError {
     /// A value that is missing, out of range, or in conflict with another.
     #[error("{place}: {key}: {problem}")]
     Value {
-        /// The file, and the line of the key or its section, if it is in the file.
+        /// The variable that sets it; or the file, and the line of the key or its section.
         place: String,
         /// The key's path, for example `mqtt.port`.
         key: String,
@@ -64,6 +65,8 @@ pub enum ConfigError {
 pub struct Document {
     path: PathBuf,
     pub(crate) text: String,
+    /// The variables that take precedence over the text, by key.
+    variables: BTreeMap<String, String>,
 }
 
 impl Document {
@@ -85,6 +88,16 @@ impl Document {
         Self {
             path: path.into(),
             text: text.into(),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// The same document under variables, by key: an error about a key that one of them sets names
+    /// the variable.
+    pub(crate) fn under(&self, variables: BTreeMap<String, String>) -> Self {
+        Self {
+            variables,
+            ..self.clone()
         }
     }
 
@@ -113,8 +126,12 @@ impl Document {
         }
     }
 
-    /// Returns the file, and the line of `key` or its section, if it is in the file.
+    /// Returns the variable that sets `key`; or else the file, and the line of `key` or its section,
+    /// if it is in the file.
     fn place(&self, key: &str) -> String {
+        if let Some(variable) = self.variables.get(key) {
+            return format!("environment variable {variable}");
+        }
         let path = self.path.display();
         match self.offset_of(key) {
             Some(offset) => format!("{path}:{}", self.position(offset).0),
@@ -123,13 +140,19 @@ impl Document {
     }
 
     pub(crate) fn text_error(&self, error: &toml::de::Error) -> ConfigError {
-        let offset = error.span().map_or(0, |span| span.start);
-        let (line, column) = self.position(offset);
+        let span = error.span().unwrap_or_default();
+        let (line, column) = self.position(span.start);
+        let problem = match self.text.get(span) {
+            Some(name) if error.message() == "duplicate key" => {
+                format!("the key `{name}` is there already; keep one of the two")
+            }
+            _ => explain(error.message()),
+        };
         ConfigError::Text {
             path: self.path.clone(),
             line,
             column,
-            problem: explain(error.message()),
+            problem,
         }
     }
 

@@ -33,7 +33,7 @@ impl ValidConfig {
         variables: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
         let config = Config::parse(document, variables)?;
-        config.validate(document, variables)
+        config.validate(&document.under(variables::by_key(variables)), variables)
     }
 }
 
@@ -64,22 +64,32 @@ impl Config {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         for variable in &variables {
-            layer(document, std::slice::from_ref(variable)).map_err(|error| {
-                let (name, value) = variable;
-                // A parser quotes unexpected text, and the value of the wrong variable may be a
-                // password.
-                let problem = error.to_string().replace(&format!("{value:?}"), "***");
+            let (name, value) = variable;
+            let config = layer(document, std::slice::from_ref(variable)).map_err(|error| {
                 ConfigError::Environment {
                     variable: name.clone(),
-                    problem: explain(&problem),
+                    problem: explain(&masked(&error.to_string(), value)),
                 }
             })?;
+            variables::check_number(&config, name, value)?;
         }
-        layer(document, &variables).map_err(|error| ConfigError::Environment {
-            variable: format!("{prefix}*"),
-            problem: explain(&error.to_string()),
+        layer(document, &variables).map_err(|error| {
+            let values = variables.iter().map(|(_, value)| value);
+            let problem = values.fold(error.to_string(), |text, value| masked(&text, value));
+            ConfigError::Environment {
+                variable: format!("{prefix}*"),
+                problem: explain(&problem),
+            }
         })
     }
+}
+
+/// Hides a value in a parser's message: the value of the wrong variable may be a password. A parser
+/// of switches quotes it in lower case.
+fn masked(message: &str, value: &str) -> String {
+    message
+        .replace(&format!("{value:?}"), "***")
+        .replace(&format!("{:?}", value.to_lowercase()), "***")
 }
 
 /// Merges the variables into the document.

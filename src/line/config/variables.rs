@@ -48,6 +48,7 @@ pub(crate) fn check(
     let mut paths = BTreeMap::new();
     for name in variables.keys() {
         let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+            check_upper_case(name)?;
             continue;
         };
         if let Some(path) = rest.strip_prefix(SEPARATOR) {
@@ -62,6 +63,50 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// Checks a variable that does not begin with our prefix: it has no effect, even if only the case
+/// is wrong.
+fn check_upper_case(name: &str) -> Result<(), ConfigError> {
+    let meant = name.to_uppercase();
+    let ours = format!("{ENVIRONMENT_PREFIX}{SEPARATOR}");
+    if !meant.starts_with(&ours) {
+        return Ok(());
+    }
+    let problem = format!("is none of flawd's; did you mean {meant}?");
+    Err(refused(name, problem))
+}
+
+/// Checks that a variable for a number is one: the parser takes words such as `yes` and `off` for 1
+/// and 0, as they are meant for switches. `config` is what it has made of the variable.
+///
+/// # Errors
+/// [`ConfigError::Environment`], without the value.
+pub(crate) fn check_number(config: &Config, name: &str, value: &str) -> Result<(), ConfigError> {
+    let tree = serde_json::to_value(config).unwrap_or_default();
+    let key = key_of(name).unwrap_or_default();
+    let set = (key.split('.')).try_fold(&tree, |tree, level| tree.get(level));
+    let is_number = set.is_some_and(serde_json::Value::is_number);
+    if is_number && value.parse::<f64>().is_err() {
+        return Err(refused(name, "is not a number".to_owned()));
+    }
+    Ok(())
+}
+
+/// Returns the variables that set keys, by key.
+pub(crate) fn by_key(variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let names = variables.keys();
+    names
+        .filter_map(|name| Some((key_of(name)?, name.clone())))
+        .collect()
+}
+
+/// Returns the key that a variable sets, such as `mqtt.port`, if it sets one.
+fn key_of(name: &str) -> Option<String> {
+    let levels = name
+        .strip_prefix(ENVIRONMENT_PREFIX)?
+        .strip_prefix(SEPARATOR)?;
+    Some(levels.to_lowercase().replace(SEPARATOR, "."))
 }
 
 /// Checks the case of a free name, such as a camera's. A variable's name is lower case, so it would

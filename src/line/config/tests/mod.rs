@@ -11,6 +11,7 @@ use super::*;
 use crate::synthetic::fault::{self, Faults};
 
 mod text;
+mod variables;
 
 const MINIMAL: &str = r#"
 [station]
@@ -109,6 +110,20 @@ fn a_value_of_the_wrong_type_is_reported_with_file_and_line() {
 fn text_that_is_no_toml_is_reported_with_file_and_line() {
     let problem = refused("[station\nname = 1\n");
     assert!(problem.starts_with("/etc/flawd/flawd.toml:1:"), "{problem}");
+}
+
+#[test]
+fn a_key_that_is_written_twice_is_named() {
+    let text = format!("{MINIMAL}[mqtt]\nport = 1883\nhost = \"broker\"\nport = 1884\n");
+    assert_eq!(
+        refused(&text),
+        "/etc/flawd/flawd.toml:13:1: the key `port` is there already; keep one of the two"
+    );
+    let text = format!("{MINIMAL}[inference]\nthreads = 2\n");
+    assert_eq!(
+        refused(&text),
+        "/etc/flawd/flawd.toml:10:2: the key `inference` is there already; keep one of the two"
+    );
 }
 
 #[test]

@@ -179,7 +179,6 @@ impl Config {
         let password = match (&mqtt.password, file, credential) {
             (Some(password), None, None) => {
                 if let Some(problem) = login::problem(password.reveal()) {
-                    let problem = format!("FLAWD__MQTT__PASSWORD {problem}");
                     return Err(document.value_error("mqtt.password", problem));
                 }
                 Some(Password::Given(password.clone()))
