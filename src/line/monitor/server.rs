@@ -195,6 +195,8 @@ async fn answer(stream: TcpStream, pages: Arc<Pages>) {
     });
     let served = http1::Builder::new()
         .keep_alive(false)
+        // Small clients end their side with the request, and wait for the answer.
+        .half_close(true)
         .max_buf_size(LONGEST_HEAD)
         .max_headers(MOST_HEADERS)
         // The whole exchange has a limit.
@@ -222,8 +224,8 @@ impl Pages {
         }
         match path {
             "/metrics" => {
-                let accept = request.headers().get(ACCEPT);
-                let format = Format::accepted_by(accept.and_then(|value| value.to_str().ok()));
+                let accept = request.headers().get_all(ACCEPT).iter();
+                let format = Format::accepted_by(accept.filter_map(|value| value.to_str().ok()));
                 let text = self.metrics.encode(format);
                 response(StatusCode::OK, format.content_type(), text)
             }
@@ -337,6 +339,20 @@ mod tests {
         assert_eq!(body, expected);
         health.report(Phase::ContinuousExecution, None);
         assert_eq!(get(&server, "/readyz").0, 200);
+    }
+
+    /// As `nc -N` and other small clients do.
+    #[test]
+    fn a_client_that_ends_its_side_after_the_request_is_answered() {
+        let (server, _, _) = server(LIMITS);
+        for number in 0..200 {
+            let mut stream = connect(&server);
+            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(parse(&answer).0, 200, "request {number}");
+        }
     }
 
     #[test]

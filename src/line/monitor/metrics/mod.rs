@@ -236,11 +236,23 @@ impl Metrics {
 }
 
 impl Format {
-    /// Returns the format for a client that sent this `Accept` header.
-    pub fn accepted_by(accept: Option<&str>) -> Self {
-        match accept {
-            Some(types) if types.contains("application/openmetrics-text") => Self::OpenMetrics,
-            _ => Self::Prometheus,
+    /// Returns the format for a client that sent these `Accept` headers: the one that it prefers,
+    /// and OpenMetrics if it prefers none of the two.
+    pub fn accepted_by<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut openmetrics, mut prometheus) = (0.0, 0.0);
+        let ranges = accept.into_iter().flat_map(|header| header.split(','));
+        for (media_type, quality) in ranges.map(quality) {
+            let of_type = match media_type {
+                it if it.eq_ignore_ascii_case("application/openmetrics-text") => &mut openmetrics,
+                it if it.eq_ignore_ascii_case("text/plain") => &mut prometheus,
+                _ => continue,
+            };
+            *of_type = quality.max(*of_type);
+        }
+        if openmetrics > 0.0 && openmetrics >= prometheus {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
         }
     }
 
@@ -264,6 +276,17 @@ impl fmt::Debug for Metrics {
 
 /// The labels of a series, in the order in which they are written.
 type Labels<const N: usize> = [(&'static str, String); N];
+
+/// Returns the type in one range of an `Accept` header, and how much it is preferred, 0 to 1 (RFC
+/// 9110, 12.4.2).
+fn quality(range: &str) -> (&str, f64) {
+    let mut parts = range.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let stated = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    // What cannot be read is not preferred, and neither is NaN.
+    let quality: f64 = stated.map_or(1.0, |stated| stated.parse().unwrap_or(0.0));
+    (media_type, quality.clamp(0.0, 1.0))
+}
 
 /// Registers a metric and returns it. Counters automatically get `_total` appended to their name.
 fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M

@@ -322,11 +322,29 @@ fn both_formats_describe_every_family_and_name_no_part() {
 }
 
 #[test]
-fn openmetrics_goes_to_who_asks_for_it() {
-    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
-    assert_eq!(Format::accepted_by(Some(prometheus)), Format::OpenMetrics);
-    assert_eq!(Format::accepted_by(Some("*/*")), Format::Prometheus);
-    assert_eq!(Format::accepted_by(None), Format::Prometheus);
+fn openmetrics_goes_to_who_prefers_it() {
+    for accept in [
+        &["application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2"][..],
+        &["application/openmetrics-text;version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"],
+        &["Application/OpenMetrics-Text; version=1.0.0"],
+        &["text/html", "application/openmetrics-text"],
+        &["text/plain, application/openmetrics-text"],
+    ] {
+        let format = Format::accepted_by(accept.iter().copied());
+        assert_eq!(format, Format::OpenMetrics, "{accept:?}");
+    }
+    for accept in [
+        &["*/*"][..],
+        &[],
+        &[""],
+        &["text/plain, application/openmetrics-text;q=0"],
+        &["text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.2"],
+        &["application/openmetrics-text;q=much"],
+        &["application/openmetrics-text;q=NaN"],
+    ] {
+        let format = Format::accepted_by(accept.iter().copied());
+        assert_eq!(format, Format::Prometheus, "{accept:?}");
+    }
 }
 
 #[test]
