@@ -198,7 +198,7 @@ fn a_broker_that_ends_every_connection_gets_ten_a_minute_and_is_said_once() {
     let broker = Scripted::start(|seen| match (seen.connection, seen.packet.kind()) {
         (1, "state") => Answer::End,
         (2, "status") => Answer::EndWith(0x8E),
-        (3, _) if seen.packet == Packet::Subscribe => Answer::EndWith(0x97),
+        (3, _) if matches!(seen.packet, Packet::Subscribe { .. }) => Answer::EndWith(0x97),
         (4, "verdict") => Answer::EndWith(0x99),
         (5, "state") => Answer::EndWith(0x9D),
         _ => Answer::Well,
@@ -267,7 +267,7 @@ fn a_broker_that_acknowledges_nothing_is_given_up_and_verdicts_count_as_undelive
 fn an_answer_that_ends_connections_costs_no_verdict_and_is_left_out_after_the_second() {
     let mut asked = 0;
     let broker = Scripted::start(move |seen| match &seen.packet {
-        Packet::Subscribe => Answer::Well,
+        Packet::Subscribe { .. } => Answer::Well,
         Packet::Publish { topic, payload }
             if topic.ends_with("/state") && payload["ready"] == true =>
         {
@@ -324,7 +324,7 @@ fn subscriptions_that_are_refused_make_the_daemon_not_ready_everywhere_until_the
         _ => false,
     };
     let broker = Scripted::start(move |seen| match (&seen.packet, seen.connection) {
-        (Packet::Subscribe, 1) => Answer::No(0x87),
+        (Packet::Subscribe { .. }, 1) => Answer::No(0x87),
         (packet, 1) if is_refused(packet) => Answer::End,
         _ => Answer::Well,
     });
@@ -456,7 +456,7 @@ fn a_broker_that_speaks_every_reason_code_is_heard_out_and_not_flooded() {
         let ended = place.checked_sub(CONNACK.len());
         match (&seen.packet, CONNACK.get(place), ended) {
             (Packet::Connect, Some(code), _) => Answer::No(*code),
-            (Packet::Subscribe, _, Some(ended)) if ended < DISCONNECT.len() => {
+            (Packet::Subscribe { .. }, _, Some(ended)) if ended < DISCONNECT.len() => {
                 Answer::No(SUBACK[ended % SUBACK.len()])
             }
             (packet, _, Some(ended)) if packet.kind() == "verdict" => DISCONNECT

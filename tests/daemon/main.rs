@@ -37,6 +37,7 @@ mod stall;
 mod start;
 mod storm;
 mod subscriber;
+mod subscriptions;
 mod tls;
 mod triggers;
 mod wire;

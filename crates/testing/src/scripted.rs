@@ -18,7 +18,10 @@ pub enum Packet {
     /// It opens a connection.
     Connect,
     /// It asks for topics.
-    Subscribe,
+    Subscribe {
+        /// Those of this packet.
+        topics: Vec<String>,
+    },
     /// A message.
     Publish {
         /// The whole topic.
@@ -67,6 +70,8 @@ pub enum Answer {
     WellAnd(Vec<u8>),
     /// What it should, and from then on sends this over and over, as fast as the client reads.
     WellUnder(Vec<u8>),
+    /// Exactly this packet.
+    Instead(Vec<u8>),
     /// It says no, with this reason code.
     No(u8),
     /// Nothing at all.
@@ -153,7 +158,7 @@ impl Client {
                 packet,
             };
             let answer = script(&seen);
-            let is_over = self.answer(&seen.packet, &id, &body, answer).is_none();
+            let is_over = self.answer(&seen.packet, &id, answer).is_none();
             let is_heard = sender.send(seen).is_ok();
             if is_over {
                 // Closed over what was not read, it would reset the connection, and that takes
@@ -207,7 +212,10 @@ impl Client {
                 let payload = serde_json::from_str(&text).unwrap_or(Value::String(text));
                 (Packet::Publish { topic, payload }, id)
             }
-            8 => (Packet::Subscribe, body[..2].to_vec()),
+            8 => {
+                let topics = self.topics(&body[2..]);
+                (Packet::Subscribe { topics }, body[..2].to_vec())
+            }
             12 => (Packet::Ping, Vec::new()),
             14 => (Packet::Disconnect, Vec::new()),
             other => panic!("a packet of the kind {other} is not for a broker"),
@@ -215,7 +223,7 @@ impl Client {
     }
 
     /// `None` if the connection is over.
-    fn answer(&mut self, packet: &Packet, id: &[u8], body: &[u8], answer: Answer) -> Option<()> {
+    fn answer(&mut self, packet: &Packet, id: &[u8], answer: Answer) -> Option<()> {
         let (code, more) = match answer {
             Answer::Well => (None, Vec::new()),
             Answer::WellAnd(more) => (None, more),
@@ -223,6 +231,7 @@ impl Client {
                 self.flood(flood);
                 (None, Vec::new())
             }
+            Answer::Instead(bytes) => return self.write(&bytes),
             Answer::No(code) => (Some(code), Vec::new()),
             Answer::Silence => return Some(()),
             Answer::End => return None,
@@ -235,10 +244,10 @@ impl Client {
         let mut bytes = match packet {
             Packet::Connect if self.is_5 => framed(0x20, &[0, code_or(0), 0]),
             Packet::Connect => framed(0x20, &[0, code_or(0)]),
-            Packet::Subscribe => {
-                let topics = self.topics(&body[2..]);
+            Packet::Subscribe { topics } => {
                 let properties: &[u8] = if self.is_5 { &[0] } else { &[] };
-                framed(0x90, &[id, properties, &vec![code_or(1); topics]].concat())
+                let codes = vec![code_or(1); topics.len()];
+                framed(0x90, &[id, properties, &codes].concat())
             }
             Packet::Publish { .. } if id.is_empty() => Vec::new(),
             Packet::Publish { .. } if self.is_5 => framed(0x40, &[id, &[code_or(0)]].concat()),
@@ -276,19 +285,19 @@ impl Client {
         });
     }
 
-    /// How many topics a subscription asks for, by what follows its id.
-    fn topics(&self, mut rest: &[u8]) -> usize {
+    /// The topics that a subscription asks for, by what follows its id.
+    fn topics(&self, mut rest: &[u8]) -> Vec<String> {
         if self.is_5 {
             let (length, size) = variable(rest);
             rest = &rest[size + length..];
         }
-        let mut count = 0;
+        let mut topics = Vec::new();
         while !rest.is_empty() {
             let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            topics.push(String::from_utf8_lossy(&rest[2..2 + length]).into_owned());
             rest = &rest[3 + length..];
-            count += 1;
         }
-        count
+        topics
     }
 }
 

@@ -36,6 +36,16 @@ pub struct CameraSelector {
 }
 
 impl Command {
+    /// What may follow `cmd/`.
+    pub const VERBS: [&str; 6] = [
+        "pause",
+        "resume",
+        "snapshot",
+        "reload",
+        "selftest",
+        "threshold",
+    ];
+
     /// Reads the command `verb` with its payload, which may be empty; and when it was sent, if its
     /// payload says so.
     ///
@@ -141,8 +151,12 @@ mod tests {
     #[test]
     fn every_command_may_say_when_it_was_sent() {
         let time = "2026-03-01T12:00:00+01:00";
-        for verb in ["pause", "resume", "snapshot", "reload", "selftest"] {
-            let payload = format!(r#"{{"sent_at":"{time}"}}"#);
+        for verb in Command::VERBS {
+            let rate = match verb {
+                "threshold" => r#""false_reject_rate":0.02,"#,
+                _ => "",
+            };
+            let payload = format!(r#"{{{rate}"sent_at":"{time}"}}"#);
             let (_, sent_at) = Command::parse(verb, payload.as_bytes()).unwrap();
             assert_eq!(sent_at, Some(time.parse().unwrap()), "{verb}");
         }

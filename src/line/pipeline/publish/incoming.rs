@@ -59,6 +59,7 @@ pub(crate) struct Inbound {
     metrics: Metrics,
     commands_refused: u64,
     refusals: Throttle,
+    unasked: Throttle,
     commands: Throttle,
     allowance: Allowance,
 }
@@ -95,6 +96,7 @@ impl Inbound {
             metrics,
             commands_refused: 0,
             refusals: Throttle::new(Duration::from_secs(60)),
+            unasked: Throttle::new(Duration::from_secs(60)),
             commands: Throttle::new(Duration::from_secs(60)),
             allowance: Allowance {
                 left: COMMANDS,
@@ -103,12 +105,14 @@ impl Inbound {
         }
     }
 
-    /// Returns the topics to subscribe to.
-    pub(crate) fn topics(&self) -> Vec<String> {
+    /// Returns the topics to subscribe to. A wildcard is for commands that do not exist: their
+    /// senders are told.
+    pub(crate) fn topics(&self, wildcards: bool) -> Vec<String> {
         let triggers = self.targets.iter();
+        let verbs: &[&str] = if wildcards { &["+"] } else { &Command::VERBS };
         triggers
             .map(|(target, _)| format!("{}/{}/trigger", self.root, target.camera))
-            .chain([format!("{}/cmd/+", self.root)])
+            .chain(verbs.iter().map(|verb| format!("{}/cmd/{verb}", self.root)))
             .collect()
     }
 
@@ -120,7 +124,7 @@ impl Inbound {
             .and_then(|levels| levels.strip_prefix('/'))
             .and_then(|levels| levels.split_once('/'))
         else {
-            return;
+            return self.say_unasked(&message.topic);
         };
         let refusal = if what == "cmd" {
             let taken = self.take_command(verb, &message);
@@ -132,8 +136,11 @@ impl Inbound {
                 matches!(refusal, Retained | TooManyCommands)
             })
         } else {
-            let Some(index) = (self.targets.iter()).position(|(it, _)| it.camera == what) else {
-                return;
+            let index = (self.targets.iter())
+                .position(|(it, _)| it.camera == what)
+                .filter(|_| verb == "trigger");
+            let Some(index) = index else {
+                return self.say_unasked(&message.topic);
             };
             let taken = self.take_trigger(index, &message, received);
             let target = &self.targets[index].0;
@@ -150,6 +157,15 @@ impl Inbound {
         {
             let (topic, problem) = (brief(&message.topic), refusal.to_string());
             warn!(topic, problem, suppressed, "Message refused");
+        }
+    }
+
+    fn say_unasked(&mut self, topic: &str) {
+        if let Some(suppressed) = self.unasked.permit() {
+            warn!(
+                topic = brief(topic),
+                suppressed, "A message on a topic that was not subscribed to is ignored"
+            );
         }
     }
 
@@ -293,6 +309,15 @@ impl SeenIds {
 mod tests {
     use super::*;
     use crate::line::pipeline::event;
+
+    #[test]
+    fn without_wildcards_every_command_has_its_own_topic() {
+        let (events, _) = event::channel();
+        let inbound = Inbound::new("flawd/press", Vec::new(), events, Metrics::new(["top"]));
+        assert_eq!(inbound.topics(true), ["flawd/press/cmd/+"]);
+        let topics = Command::VERBS.map(|verb| format!("flawd/press/cmd/{verb}"));
+        assert_eq!(inbound.topics(false), topics);
+    }
 
     #[test]
     fn more_commands_than_can_be_followed_are_refused_and_counted() {

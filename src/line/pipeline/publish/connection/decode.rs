@@ -13,6 +13,7 @@ pub(crate) struct Malformed(&'static str);
 
 impl Malformed {
     pub(crate) const TOO_LONG: Self = Self("a packet that is longer than any of its kind");
+    pub(crate) const NO_TOPIC: Self = Self("a message without a topic, or a known alias of one");
 }
 
 /// Reads text, which must be UTF-8.
@@ -92,6 +93,9 @@ pub(crate) struct BrokerProperties<'a> {
     pub(crate) retain_available: Option<u8>,
     /// In seconds.
     pub(crate) keep_alive: Option<u16>,
+    pub(crate) wildcards_available: Option<u8>,
+    pub(crate) topic_alias: Option<u16>,
+    pub(crate) server_reference: Option<&'a [u8]>,
     pub(crate) reason: Option<&'a [u8]>,
     pub(crate) response_topic: Option<&'a [u8]>,
     pub(crate) correlation: Option<&'a [u8]>,
@@ -107,6 +111,28 @@ pub(crate) struct MessageHead<'a> {
     pub(crate) duplicate: bool,
     /// What follows: properties, payload.
     rest: &'a [u8],
+}
+
+/// Returns the kind of server that begins with these bytes, if it cannot be a broker: the first
+/// packet is an answer to CONNECT, or, from some brokers, the reason for the end.
+pub(crate) fn other_server(input: &[u8]) -> Option<OtherServer> {
+    match input {
+        [] | [0x20 | 0xE0, ..] => None,
+        [b'H', b'T', b'T', b'P', ..] => Some(OtherServer::Web),
+        [b'S', b'S', b'H', ..] => Some(OtherServer::Ssh),
+        _ => Some(OtherServer::Unknown),
+    }
+}
+
+/// A server that is not a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherServer {
+    /// HTTP, also that of a broker's port for WebSocket.
+    Web,
+    /// SSH.
+    Ssh,
+    /// Anything else.
+    Unknown,
 }
 
 /// Reads any packet that is not a message.
@@ -256,19 +282,22 @@ impl<'a> PacketReader<'a> {
             0x21 => said.receive_maximum = Some(self.number()?),
             0x24 => said.maximum_qos = Some(self.byte()?),
             0x25 => said.retain_available = Some(self.byte()?),
+            0x28 => said.wildcards_available = Some(self.byte()?),
+            0x23 => said.topic_alias = Some(self.number()?),
+            0x1C => said.server_reference = Some(self.field()?),
             0x27 => said.maximum_packet = Some(u32::from_be_bytes(self.array()?)),
             0x1F => said.reason = Some(self.field()?),
             0x08 => said.response_topic = Some(self.field()?),
             0x09 => said.correlation = Some(self.field()?),
             // Properties that are ignored, by their kind: bytes,
-            0x01 | 0x17 | 0x19 | 0x28 | 0x29 | 0x2A => drop(self.byte()?),
+            0x01 | 0x17 | 0x19 | 0x29 | 0x2A => drop(self.byte()?),
             // numbers of two and of four bytes,
-            0x22 | 0x23 => drop(self.number()?),
+            0x22 => drop(self.number()?),
             0x02 | 0x11 | 0x18 => drop(self.take(4)?),
             // lengths,
             0x0B => drop(self.length()?),
             // text and other bytes,
-            0x03 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C => drop(self.field()?),
+            0x03 | 0x12 | 0x15 | 0x16 | 0x1A => drop(self.field()?),
             // and pairs of texts.
             0x26 => {
                 self.field()?;

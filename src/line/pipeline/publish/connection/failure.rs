@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error as RustlsError, OtherError};
 
-use super::decode::Malformed;
+use super::decode::{Malformed, OtherServer};
 use crate::line::config::{self, FileError, MqttSettings};
 use crate::messages::with_causes;
 
@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Broken(io::Error),
     /// The broker closed it without giving a reason.
     Closed,
+    /// The first bytes are not a broker's.
+    NotABroker(OtherServer),
     /// What arrived is not MQTT, or not the expected packet.
     Garbled(String),
     /// Anything else, as text.
@@ -63,6 +65,15 @@ impl Failure {
     /// Creates the failure for something that has not arrived within its limit.
     pub(crate) fn late(what: &str, limit: Duration) -> Self {
         Self::Other(format!("{what} within {limit:?}"))
+    }
+
+    /// Returns whether the other end has given a reason, which the mere end of a connection is not.
+    pub(crate) fn is_reason(&self) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Broken(error) => rustls_error(error).is_some(),
+            _ => true,
+        }
     }
 
     /// Returns the explanation; `accepted` is whether the broker had accepted the connection
@@ -88,10 +99,18 @@ impl Failure {
             }
             (Self::Closed, tls) if is_first => closed_at_first(port, tls.as_ref()),
             (Self::Closed, _) => "the broker closed the connection".to_owned(),
-            (Self::Garbled(_), None) if is_first => format!(
-                "the answer is not MQTT; does the broker want TLS on port {port} (section \
-                 [mqtt.tls])?"
+            (Self::NotABroker(OtherServer::Web), _) => format!(
+                "a web server (HTTP) answers on port {port}; a broker's port for WebSocket is not \
+                 its port for MQTT, which mqtt.port has to name"
             ),
+            (Self::NotABroker(OtherServer::Ssh), _) => {
+                format!("an SSH server answers on port {port}; see mqtt.port")
+            }
+            (Self::NotABroker(OtherServer::Unknown), Some(_)) => {
+                format!("the answer is not MQTT; see mqtt.port, which is {port}")
+            }
+            (Self::NotABroker(OtherServer::Unknown), None) => not_mqtt(port),
+            (Self::Garbled(_), None) if is_first => not_mqtt(port),
             (Self::Garbled(problem), _) => format!("what the broker sent is not MQTT: {problem}"),
             (Self::Handshake(error) | Self::Broken(error), _) => error.to_string(),
         }
@@ -115,6 +134,10 @@ fn closed_at_first(port: u16, tls: Option<&config::TlsSettings>) -> String {
         Some(_) => "it may require a client certificate (mqtt.tls.certificate)".to_owned(),
     };
     format!("the broker closed the connection without an answer; {guess}")
+}
+
+fn not_mqtt(port: u16) -> String {
+    format!("the answer is not MQTT; does the broker want TLS on port {port} (section [mqtt.tls])?")
 }
 
 fn is_end(error: &io::Error) -> bool {

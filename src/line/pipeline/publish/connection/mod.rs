@@ -50,6 +50,10 @@ const IN_FLIGHT: u16 = 20;
 /// accepts. Verdicts are a few hundred bytes; this only bounds memory.
 pub(crate) const PACKET_LIMIT: u32 = 1 << 20;
 
+/// After a failed write, the time for reading what the broker sent before it closed its end: the
+/// reason, most often. It is already in the kernel, unless the network failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A message to publish.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Message {
@@ -93,6 +97,9 @@ pub(crate) struct BrokerLimits {
     pub(crate) packet: u32,
     /// Maximum messages with acknowledgement on the wire at a time, at least 1.
     pub(crate) receive_maximum: u16,
+    /// Whether the topics of a subscription may have wildcards; a broker that states otherwise ends
+    /// the connection over one.
+    pub(crate) wildcards: bool,
 }
 
 impl Default for BrokerLimits {
@@ -101,6 +108,7 @@ impl Default for BrokerLimits {
         Self {
             packet: PACKET_LIMIT,
             receive_maximum: u16::MAX,
+            wildcards: true,
         }
     }
 }
@@ -174,6 +182,8 @@ pub(crate) struct Connection {
 enum Link {
     Dialling(Pin<Box<dyn Future<Output = Result<Dialled, Failure>>>>),
     Open(ByteStream),
+    /// Writing has failed with this error; until then, the reason may still be read.
+    Broken(ByteStream, Option<io::Error>, time::Instant),
     /// Everything is sent; the broker must close its end.
     Leaving(ByteStream),
     Over,
@@ -265,19 +275,41 @@ impl Connection {
             }
             Link::Open(stream) => select! {
                 moved = poll_fn(|context| exchange(stream, session, read_all, context)) => {
-                    self.has_heard |= moved?;
-                    if session.has_left() {
-                        self.leave();
-                    }
-                    Ok(())
+                    self.moved(moved)
                 }
                 () = time::sleep_until(self.due) => self.on_time(),
+            },
+            Link::Broken(stream, error, until) => select! {
+                heard = poll_fn(|context| receive(stream, session, context)) => match heard {
+                    Err(failure) if !failure.is_reason() => Err(broken(error)),
+                    heard => heard,
+                },
+                () = time::sleep_until(*until) => Err(broken(error)),
             },
             Link::Leaving(stream) => {
                 poll_fn(|context| wait_for_end(stream, session, context)).await
             }
             Link::Over => Err(Failure::Other("it has ended".to_owned())),
         }
+    }
+
+    /// Notes whether any bytes came in. If writing failed, the reason is read first.
+    fn moved(&mut self, moved: Result<bool, Failure>) -> Result<(), Failure> {
+        match moved {
+            Err(Failure::Broken(error)) => {
+                if let Link::Open(stream) = std::mem::replace(&mut self.link, Link::Over) {
+                    let until = time::Instant::now() + LAST_WORDS;
+                    self.link = Link::Broken(stream, Some(error), until);
+                }
+            }
+            moved => {
+                self.has_heard |= moved?;
+                if self.session.get_mut().has_left() {
+                    self.leave();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends the first packet once the stream is there.
@@ -326,6 +358,11 @@ impl Connection {
         let theirs = self.session.get_mut().keep_alive();
         theirs.map_or(ours, |theirs| theirs.min(ours))
     }
+}
+
+/// Returns the failure that ended the connection; its error is taken once.
+fn broken(error: &mut Option<io::Error>) -> Failure {
+    error.take().map_or(Failure::Closed, Failure::Broken)
 }
 
 /// Moves bytes both ways as far as possible; returns whether any came in, and notes when there were
@@ -418,6 +455,7 @@ impl fmt::Debug for Link {
         f.write_str(match self {
             Self::Dialling(_) => "Dialling",
             Self::Open(_) => "Open",
+            Self::Broken(..) => "Broken",
             Self::Leaving(_) => "Leaving",
             Self::Over => "Over",
         })

@@ -266,10 +266,10 @@ fn every_refusal_to_publish_is_called_by_its_name_in_the_standard() {
 
 #[test]
 fn what_the_broker_would_not_take_for_its_size_is_not_sent_to_the_byte() {
-    // Maximum packet size: 100; receive maximum: 3.
+    // Maximum packet size: 100; receive maximum: 3; no wildcards.
     let (settings, broker) = Script::play(
         MqttVersion::V5,
-        &[0x27, 0, 0, 0, 100, 0x21, 0, 3],
+        &[0x27, 0, 0, 0, 100, 0x21, 0, 3, 0x28, 0],
         |broker| {
             let (first, message) = broker.read();
             assert_eq!((first, message.len() + 2), (PUBLISH_QOS_1, 100));
@@ -280,6 +280,7 @@ fn what_the_broker_would_not_take_for_its_size_is_not_sent_to_the_byte() {
         let limits = BrokerLimits {
             packet: 100,
             receive_maximum: 3,
+            wildcards: false,
         };
         assert_eq!(connection.next().await, ConnectionEvent::Connected(limits));
         let message = |length| Message {
@@ -440,6 +441,135 @@ fn a_message_that_is_too_long_is_skipped_confirmed_and_said_and_nothing_else_end
         });
         broker.join().unwrap();
     }
+}
+
+/// There are brokers that send aliases although none was allowed.
+#[test]
+fn a_topic_that_the_broker_shortens_is_known_by_its_alias() {
+    let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
+        let alias = |number| [0x23, 0, number];
+        let aliased = |topic: &[u8], number, payload: &[u8]| {
+            [&text(topic), &[3][..], &alias(number), payload].concat()
+        };
+        broker.write(PUBLISH, &aliased(b"flawd/press/cmd/pause", 1, b"1"));
+        broker.write(PUBLISH, &aliased(b"", 1, b"2"));
+        broker.write(PUBLISH, &aliased(b"flawd/press/cmd/resume", 1, b"3"));
+        broker.write(PUBLISH, &aliased(b"", 1, b"4"));
+        // These stand for nothing.
+        broker.write(PUBLISH, &aliased(b"", 2, b"5"));
+        broker.write(PUBLISH, &[0, 0, 0, b'6']);
+        broker.write(PUBLISH, &aliased(b"", 1, b"7"));
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        for (topic, payload) in [
+            ("pause", b"1"),
+            ("pause", b"2"),
+            ("resume", b"3"),
+            ("resume", b"4"),
+            ("resume", b"7"),
+        ] {
+            let incoming = received(&mut connection).await;
+            assert_eq!(incoming.topic, format!("flawd/press/cmd/{topic}"));
+            assert_eq!(incoming.payload, payload);
+        }
+    });
+    broker.join().unwrap();
+}
+
+/// Some brokers end the connection over a packet with more than eight.
+#[test]
+fn many_topics_are_asked_for_in_several_packets_and_answered_once() {
+    let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
+        for codes in [&[1; 8][..], &[1, 1, 0x87, 1, 1, 1, 1, 1], &[0x97]] {
+            broker.answer_subscription(MqttVersion::V5, codes);
+        }
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        let topics: Vec<_> = (0..17).map(|number| format!("t{number}")).collect();
+        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+        let refused = refused_topics(&mut connection, &topics).await;
+        assert_eq!(refused, "t10: not authorized, t16: quota exceeded");
+    });
+    broker.join().unwrap();
+}
+
+/// A client that is sending sees the reset first.
+#[test]
+fn the_reason_for_the_end_is_heard_although_the_broker_resets_the_connection() {
+    let (settings, broker) = Script::play(MqttVersion::V5, &[], |broker| {
+        // What is not read resets the connection when it is closed.
+        broker.stream.peek(&mut [0]).unwrap();
+        broker.write(DISCONNECT, &[0x8E]);
+    });
+    client(async {
+        let mut connection = connected(&settings).await;
+        connection.publish(request("t")).unwrap();
+        let sent = connection.next().await;
+        assert!(matches!(sent, ConnectionEvent::Sent(_)), "{sent:?}");
+        broker.join().unwrap();
+        connection.publish(request("t")).unwrap();
+        let cause = connection.next().await;
+        let ConnectionEvent::Lost(cause) = cause else {
+            panic!("{cause:?}");
+        };
+        let cause = cause.to_string();
+        assert!(cause.contains("session taken over"), "{cause}");
+    });
+}
+
+/// Returns why there is no connection to a server that says only this, and waits.
+fn cause_of_no_connection(said: &'static [u8]) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let settings = settings(MqttVersion::V5, listener.local_addr().unwrap().port());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(said).unwrap();
+        // The client ends the connection; it may be a reset.
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
+    });
+    let cause = client(async {
+        let mut connection = Connection::open(&settings, "flawd/press/status", "offline");
+        match connection.next().await {
+            ConnectionEvent::Lost(cause) => cause.to_string(),
+            other => panic!("{other:?}"),
+        }
+    });
+    server.join().unwrap();
+    cause
+}
+
+#[test]
+fn a_server_of_another_kind_is_called_by_it_at_its_first_bytes() {
+    for (answer, said) in [
+        (
+            &b"HTTP/1.1 403 Forbidden\r\n\r\n"[..],
+            "a web server (HTTP)",
+        ),
+        (b"HTTP/1.0 400 Bad Request\r\n", "WebSocket"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "an SSH server"),
+        (b"220 mail.example ESMTP\r\n", "the answer is not MQTT"),
+        (b"\x15\x03\x01", "does the broker want TLS"),
+    ] {
+        let cause = cause_of_no_connection(answer);
+        assert!(cause.contains(said), "{said}: {cause}");
+    }
+}
+
+#[test]
+fn the_server_that_a_broker_names_instead_of_itself_is_named() {
+    let properties = &b"\x15\x1c\0\x12other.example:1884"[..];
+    let refusal = [&[0x20, 24, 0, 0x9C][..], properties].concat();
+    let cause = cause_of_no_connection(refusal.leak());
+    assert_eq!(
+        cause,
+        "refused: use another server; the broker names `other.example:1884`, see mqtt.host"
+    );
+    let end = [&[0xE0, 23, 0x9D][..], properties].concat();
+    let cause = cause_of_the_end(MqttVersion::V5, &[], end.leak());
+    assert!(cause.contains("server moved; the broker names"), "{cause}");
 }
 
 #[test]

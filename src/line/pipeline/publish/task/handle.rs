@@ -65,7 +65,7 @@ impl Task {
         if refused.is_empty() && !std::mem::replace(&mut self.subscriptions_said, true) {
             // There are brokers that accept what they will never serve.
             info!(
-                topics = self.parts.inbound.topics().join(", "),
+                topics = self.topics.join(", "),
                 "Subscriptions accepted; only a message that arrives shows that the broker's \
                  access rules let it through"
             );

@@ -62,6 +62,8 @@ pub(crate) struct Task {
     writer: Writer,
     in_flight: InFlight,
     window: Window,
+    /// What is subscribed to on this connection.
+    topics: Vec<String>,
     waiting: VecDeque<(Recorded, Instant)>,
     outbox: Outbox,
     answers: Answers,
@@ -143,6 +145,7 @@ impl Task {
             writer: Writer::new(&settings.root, settings.version, settings.expiry),
             in_flight: InFlight::default(),
             window: Window::of(BrokerLimits::default()),
+            topics: Vec::new(),
             waiting: VecDeque::new(),
             outbox: Outbox::new(Backoff::jittered(SHORTEST, LONGEST_REFUSAL_PAUSE)),
             answers: Answers::default(),
@@ -223,6 +226,7 @@ impl Task {
         let begun = Instant::now();
         self.is_of_use = false;
         self.window = Window::of(limits);
+        self.topics = self.parts.inbound.topics(limits.wildcards);
         let ended = self.serve(&mut connection).await;
         if matches!(ended, Ended::Finished) {
             return None;
@@ -313,7 +317,7 @@ impl Task {
 
     /// Publishes on this connection until it or the work ends.
     async fn serve(&mut self, connection: &mut Connection) -> Ended {
-        if connection.subscribe(&self.parts.inbound.topics()).is_err() {
+        if connection.subscribe(&self.topics).is_err() {
             return Ended::Lost(ConnectionLost::NotSubscribed);
         }
         self.subscribed_by = Some(self.due());

@@ -36,6 +36,13 @@ const BATCH: usize = 1 << 14;
 /// read would fill the memory with confirmations.
 const OUT_LIMIT: usize = 1 << 16;
 
+/// Maximum topics in one SUBSCRIBE: AWS IoT Core ends the connection over more.
+const MOST_TOPICS: usize = 8;
+
+/// Maximum topic aliases that are remembered. None is allowed by this side, and there are brokers
+/// that use some anyway.
+const MOST_ALIASES: usize = 64;
+
 /// Maximum characters of foreign text in the log.
 const SHOWN: usize = 120;
 
@@ -63,6 +70,10 @@ pub(crate) struct Session {
     in_flight: BTreeSet<u16>,
     /// Subscriptions that are not answered yet.
     asked: BTreeMap<u16, Vec<String>>,
+    /// The topics that were refused in the answers so far.
+    refused: RefusedTopics,
+    /// Topics by their alias.
+    aliases: BTreeMap<u16, String>,
     events: VecDeque<ConnectionEvent>,
     complaints: Throttle,
 }
@@ -70,7 +81,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 enum Queued {
     Message(Outgoing),
-    Subscription(Outgoing, Vec<String>),
+    /// Packets with their topics.
+    Subscription(Vec<(Outgoing, Vec<String>)>),
     Disconnect,
 }
 
@@ -93,6 +105,8 @@ impl Session {
             last_number: 0,
             in_flight: BTreeSet::new(),
             asked: BTreeMap::new(),
+            refused: RefusedTopics::default(),
+            aliases: BTreeMap::new(),
             events: VecDeque::new(),
             complaints: Throttle::new(Duration::from_secs(60)),
         }
@@ -115,8 +129,10 @@ impl Session {
 
     /// See [`Connection::subscribe`](super::Connection::subscribe).
     pub(crate) fn subscribe(&mut self, topics: &[String]) -> Result<(), NotSent> {
-        let packet = encode::subscribe(self.version, topics)?;
-        self.enqueue(Queued::Subscription(packet, topics.to_vec()))
+        let packets = (topics.chunks(MOST_TOPICS))
+            .map(|topics| Ok((encode::subscribe(self.version, topics)?, topics.to_vec())))
+            .collect::<Result<_, _>>()?;
+        self.enqueue(Queued::Subscription(packets))
     }
 
     /// Disconnects cleanly, behind everything that was handed over so far.
@@ -192,10 +208,12 @@ impl Session {
                 self.out.extend(packet.with_number(number));
                 self.when_sent.push_back(ConnectionEvent::Sent(number));
             }
-            Queued::Subscription(packet, topics) => {
-                let number = self.free_number();
-                self.asked.insert(number, topics);
-                self.out.extend(packet.with_number(number));
+            Queued::Subscription(packets) => {
+                for (packet, topics) in packets {
+                    let number = self.free_number();
+                    self.asked.insert(number, topics);
+                    self.out.extend(packet.with_number(number));
+                }
             }
             Queued::Disconnect => {
                 self.is_leaving = true;
@@ -239,6 +257,11 @@ impl Session {
         self.input.extend(bytes);
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
+        if !self.is_accepted
+            && let Some(other) = decode::other_server(rest)
+        {
+            return Err(Failure::NotABroker(other));
+        }
         while let Some(header) = Header::read(rest)? {
             if header.size() > PACKET_LIMIT as usize {
                 if !self.skip_message(header, &rest[header.head..])? {
@@ -327,6 +350,7 @@ impl Session {
         self.limits = BrokerLimits {
             packet: (said.maximum_packet).map_or(ours.packet, |theirs| theirs.min(ours.packet)),
             receive_maximum: said.receive_maximum.unwrap_or(ours.receive_maximum),
+            wildcards: said.wildcards_available != Some(0),
         };
         self.keep_alive = said.keep_alive;
         self.is_accepted = true;
@@ -344,11 +368,13 @@ impl Session {
             .map(|&code| reason::subscribe_refusal(self.version, code))
             .chain(std::iter::repeat(Some("not answered")));
         let refused = (topics.iter().zip(reasons))
-            .filter_map(|(topic, reason)| Some((topic.clone(), reason?)))
-            .collect();
-        self.events.push_back(ConnectionEvent::Subscribed {
-            refused: RefusedTopics(refused),
-        });
+            .filter_map(|(topic, reason)| Some((topic.clone(), reason?)));
+        self.refused.0.extend(refused);
+        if self.asked.is_empty() {
+            self.events.push_back(ConnectionEvent::Subscribed {
+                refused: std::mem::take(&mut self.refused),
+            });
+        }
     }
 
     fn confirm(&mut self, message: &MessageHead<'_>) {
@@ -392,12 +418,26 @@ impl Session {
     }
 
     fn read_message<'a>(
-        &self,
+        &mut self,
         message: &MessageHead<'a>,
     ) -> Result<(String, BrokerProperties<'a>, &'a [u8]), Malformed> {
         let (said, payload) = message.rest(self.version)?;
-        let topic = decode::text(message.topic)?;
-        Ok((topic.to_owned(), said, payload))
+        let topic = self.topic(decode::text(message.topic)?, said.topic_alias)?;
+        Ok((topic, said, payload))
+    }
+
+    /// Returns a message's topic: its own, which an alias then stands for, or that of its alias.
+    fn topic(&mut self, topic: &str, alias: Option<u16>) -> Result<String, Malformed> {
+        if topic.is_empty() {
+            let known = alias.and_then(|alias| self.aliases.get(&alias));
+            return known.cloned().ok_or(Malformed::NO_TOPIC);
+        }
+        if let Some(alias) = alias
+            && (self.aliases.len() < MOST_ALIASES || self.aliases.contains_key(&alias))
+        {
+            self.aliases.insert(alias, topic.to_owned());
+        }
+        Ok(topic.to_owned())
     }
 
     /// Confirms a message that is too long to be read, and reports it; returns `false` while its
@@ -440,12 +480,17 @@ fn shown(bytes: &[u8]) -> String {
     text.escape_debug().to_string()
 }
 
-/// Returns a reason, with the broker's own explanation.
+/// Returns a reason, with the broker's own explanation, and the server that it names instead of
+/// itself.
 fn with_detail(reason: &str, said: &BrokerProperties<'_>) -> String {
-    match said.reason {
-        Some(detail) => format!("{reason} ({})", shown(detail)),
-        None => reason.to_owned(),
+    let mut text = reason.to_owned();
+    if let Some(detail) = said.reason {
+        text += &format!(" ({})", shown(detail));
     }
+    if let Some(server) = said.server_reference {
+        text += &format!("; the broker names `{}`, see mqtt.host", shown(server));
+    }
+    text
 }
 
 #[cfg(test)]

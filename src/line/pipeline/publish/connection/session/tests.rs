@@ -215,6 +215,7 @@ fn what_a_broker_says_of_itself_is_understood() {
     let limits = BrokerLimits {
         packet: 900,
         receive_maximum: 7,
+        wildcards: true,
     };
     assert_eq!(session.event(), Some(ConnectionEvent::Connected(limits)));
     assert_eq!(session.keep_alive(), Some(Duration::from_secs(5)));
