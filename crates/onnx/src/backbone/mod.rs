@@ -12,6 +12,7 @@ use flawd_core::normalisation::{Normalisation, NormalisationError};
 use prost::Message;
 
 use crate::builder::OLDEST_OPSET;
+use crate::names::{list, shown};
 use crate::proto::{
     AttributeType, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
     ValueInfoProto,
@@ -70,9 +71,9 @@ pub enum BackboneError {
     },
     /// Weights lie in other files.
     #[error(
-        "{} keeps the tensor `{tensor}` in another file: save it as one file \
+        "{} keeps the tensor `{}` in another file: save it as one file \
          (onnx.save_model with save_as_external_data=False)",
-        path.display()
+        path.display(), shown(tensor)
     )]
     ExternalData {
         /// The file.
@@ -93,9 +94,9 @@ pub enum BackboneError {
     },
     /// Conditional branches or loops, whose bodies the exporter does not copy.
     #[error(
-        "{} has the control-flow operator {operator} (node `{node}`), which is not supported: \
+        "{} has the control-flow operator {} (node `{}`), which is not supported: \
          export it without branches and loops",
-        path.display()
+        path.display(), shown(operator), shown(node)
     )]
     ControlFlow {
         /// The file.
@@ -313,9 +314,9 @@ fn image_input(graph: &GraphProto) -> Result<&str, String> {
         .collect();
     let [input] = inputs[..] else {
         let names: Vec<&str> = inputs.iter().map(|input| input.name()).collect();
-        return Err(format!("{} inputs ({})", names.len(), names.join(", ")));
+        return Err(format!("{} inputs ({})", names.len(), list(&names)));
     };
-    let described = |what: &str| format!("`{}`, which is {what}", input.name());
+    let described = |what: &str| format!("`{}`, which is {what}", shown(input.name()));
     let Some(tensor) = input.tensor_type() else {
         return Err(described("no tensor"));
     };

@@ -8,13 +8,18 @@
 use std::collections::HashMap;
 
 use crate::backbone::node_name;
+use crate::names::shown;
 use crate::proto::{NodeProto, TensorProto};
 
 type Shape = Vec<usize>;
 
 /// A node whose output shape cannot be determined.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("cannot tell the shape behind node `{node}` ({operator}): {reason}")]
+#[error(
+    "cannot tell the shape behind node `{}` ({}): {reason}",
+    shown(node),
+    shown(operator)
+)]
 pub struct ShapeError {
     /// The node.
     pub node: String,

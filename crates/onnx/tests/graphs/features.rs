@@ -5,8 +5,8 @@ use std::path::Path;
 use flawd_core::image::Size;
 use flawd_onnx::builder::{Dimension, ElementType, GraphBuilder, Value, Window};
 use flawd_onnx::{
-    Backbone, ChannelOrder, FeatureError, FeatureExtractor, FeatureSpec, ModelError,
-    SessionOptions, feature_graph,
+    Backbone, ChannelOrder, FeatureChoice, FeatureError, FeatureExtractor, FeatureSpec, ModelError,
+    Normalisation, SessionOptions, feature_graph,
 };
 use ndarray::{Array3, Axis, concatenate};
 
@@ -182,11 +182,91 @@ fn grids_that_do_not_nest_are_refused() {
 fn an_output_that_is_no_map_is_refused() {
     let error = refused(|builder, image| vec![builder.mean("a", image, &[2, 3], false)]);
     match error {
-        FeatureError::NotAMap { output, shape } => {
+        FeatureError::NotAMap { output, shape, .. } => {
             assert_eq!((output.as_str(), shape), ("a", vec![1, 3]));
         }
         other => panic!("{other}"),
     }
+}
+
+/// Without this, its stride would be that of the size at which strides are probed.
+#[test]
+fn an_output_that_is_pooled_is_refused_and_not_the_size() {
+    let error = refused(|builder, image| vec![builder.mean("a", image, &[2, 3], true)]);
+    let said = error.to_string();
+    assert!(matches!(error, FeatureError::Pooled { .. }), "{said}");
+    for part in [
+        "`a` of the backbone backbone.onnx",
+        "1x1 cells",
+        "--feature",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// A file may state any default. Each of these is said to be the file's, with the way out.
+#[test]
+fn a_default_that_the_file_cannot_keep_is_refused_with_the_way_out() {
+    let with_default = |default: &str| {
+        let mut builder = GraphBuilder::new("backbone", 17);
+        let any: [Dimension; 4] = ["n".into(), 3.into(), "h".into(), "w".into()];
+        let image = builder.input("image", ElementType::Float32, &any);
+        for (name, stride) in [("a", 2), ("b", 4)] {
+            let output = layer(&mut builder, name, &image, Window::same(1, stride));
+            builder.output(&output, ElementType::Float32, &any);
+        }
+        builder.metadata("default_outputs", default);
+        let bytes = builder.encode().expect("a small file");
+        let backbone = Backbone::from_bytes(Path::new("b.onnx"), &bytes).expect("a backbone");
+        let choice = FeatureChoice {
+            outputs: Vec::new(),
+            normalisation: Some(Normalisation::IMAGENET),
+        };
+        let spec = choice.complete(&backbone, Size::new(48, 48));
+        spec.map(|spec| spec.outputs)
+    };
+    assert_eq!(with_default(" b , a,").expect("both are there"), ["b", "a"]);
+    let many = (0..20_000).map(|number| format!("o{number},")).collect();
+    let (twice, long) = ("a,".repeat(20_000), "x".repeat(1_000_000));
+    for (default, named) in [
+        (
+            "a,c".to_owned(),
+            "names `c`, which is not one of its outputs",
+        ),
+        ("A".to_owned(), "names `A`"),
+        ("a;b".to_owned(), "names `a;b`"),
+        ("\u{1b}[31ma\n".to_owned(), r"names `\u{1b}[31ma`"),
+        ("a,b,a".to_owned(), "names `a`, which is named twice"),
+        (twice, "names `a`, which is named twice"),
+        (many, "names `o0`"),
+        (long, "xxx…`"),
+    ] {
+        let error = with_default(&default).expect_err("must be refused");
+        let said = error.to_string();
+        assert!(said.contains(named) && said.len() < 300, "{said}");
+        for part in [
+            "default_outputs of the backbone b.onnx",
+            "--feature from a, b",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    // As if the file stated none.
+    let error = with_default(" , ,").expect_err("must be refused");
+    assert!(
+        matches!(error, FeatureError::ChooseOutput { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_output_that_is_chosen_twice_is_refused() {
+    let spec = features(Size::new(32, 32), &[COARSE.0, FINE.0, COARSE.0]);
+    let error = spec.shape(&backbone(17)).expect_err("must be refused");
+    assert!(
+        error.to_string().contains("`coarse` of the backbone"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -197,7 +277,7 @@ fn an_output_that_is_not_there_is_refused_with_those_that_are() {
         .to_string();
     assert_eq!(
         error,
-        "the backbone has no output `layer4`; it has fine, coarse, unused"
+        "the backbone tiny.onnx has no output `layer4`; it has fine, coarse, unused"
     );
     let spec = features(Size::new(32, 32), &[]);
     let error = feature_graph(&backbone(17), &spec)

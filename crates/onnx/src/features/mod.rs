@@ -9,8 +9,9 @@
 //! strided slices of the normalised one, as in the published code: no averaging. Several feature
 //! outputs are averaged down to the coarsest grid among them and concatenated.
 
+mod error;
+
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 
 use flawd_core::flow::SCALES;
 use flawd_core::image::Size;
@@ -20,7 +21,9 @@ use flawd_core::normalisation::{ChannelOrder, Normalisation};
 use crate::backbone::Backbone;
 use crate::builder::{Dimension, ElementType, GraphBuilder, Value};
 use crate::light::add_light;
-use crate::shapes::{ShapeError, infer};
+use crate::shapes::infer;
+
+pub use error::FeatureError;
 
 /// The name of the image input, `uint8` `[1, H, W, 3]`, RGB.
 pub(crate) const IMAGE: &str = "image";
@@ -62,19 +65,17 @@ impl FeatureChoice {
     /// Completes the choice from what `backbone` states.
     ///
     /// # Errors
-    /// If there are several outputs, none was chosen, and the file names no default, or the
-    /// normalisation is unknown.
+    /// If there are several outputs, none was chosen, and the file names no default or a wrong one,
+    /// or the normalisation is unknown.
     pub fn complete(&self, backbone: &Backbone, size: Size) -> Result<FeatureSpec, FeatureError> {
         let path = || backbone.path().to_owned();
         let outputs = match (&self.outputs[..], &backbone.outputs()[..]) {
             ([], [only]) => vec![(*only).to_owned()],
-            ([], _) if !backbone.default_outputs().is_empty() => {
-                backbone.default_outputs().to_vec()
-            }
+            ([], _) if !backbone.default_outputs().is_empty() => default_outputs(backbone)?,
             ([], several) => {
                 return Err(FeatureError::ChooseOutput {
                     path: path(),
-                    outputs: several.iter().map(|&name| name.to_owned()).collect(),
+                    outputs: owned(several),
                 });
             }
             (chosen, _) => chosen.to_vec(),
@@ -91,118 +92,6 @@ impl FeatureChoice {
     }
 }
 
-/// Why features cannot be given as requested.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum FeatureError {
-    /// The backbone has several outputs and none was chosen.
-    #[error(
-        "the backbone {} has the outputs {}: choose with --feature", path.display(),
-        outputs.join(", ")
-    )]
-    ChooseOutput {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The outputs it has.
-        outputs: Vec<String>,
-    },
-    /// The backbone's file does not state the normalisation of its pixels.
-    #[error(
-        "the backbone {} does not say how its input is normalised: give --normalisation imagenet, \
-         or write the properties mean and std into its metadata", path.display()
-    )]
-    NoNormalisation {
-        /// The backbone's file.
-        path: PathBuf,
-    },
-    /// No output was named.
-    #[error("no backbone output was chosen; the backbone has {}", available.join(", "))]
-    NoOutput {
-        /// The available outputs.
-        available: Vec<String>,
-    },
-    /// A name that the backbone does not have.
-    #[error("the backbone has no output `{asked}`; it has {}", available.join(", "))]
-    UnknownOutput {
-        /// The name.
-        asked: String,
-        /// The available outputs.
-        available: Vec<String>,
-    },
-    /// An output that is not a feature map.
-    #[error(
-        "the backbone's output `{output}` has shape {shape:?}, and a map [1, channels, h, w] is needed"
-    )]
-    NotAMap {
-        /// The output.
-        output: String,
-        /// Its shape for one image.
-        shape: Vec<usize>,
-    },
-    /// The grids of several outputs do not nest.
-    #[error(
-        "the grids of the chosen outputs do not nest: one cell of `{coarse}` is not a whole square \
-         of cells of `{fine}`; choose outputs whose strides divide each other"
-    )]
-    GridsDoNotNest {
-        /// The output with the coarser grid.
-        coarse: String,
-        /// The other one.
-        fine: String,
-    },
-    /// The three scales do not divide the size evenly.
-    #[error(
-        "{size} does not divide: both sides must be multiples of {unit} (the backbone's stride \
-         {stride}, four times). The nearest sizes are {}",
-        join(nearest)
-    )]
-    SizeDoesNotDivide {
-        /// The size asked for.
-        size: Size,
-        /// What both sides must be multiples of.
-        unit: usize,
-        /// The backbone's stride.
-        stride: usize,
-        /// Sizes that work.
-        nearest: Vec<Size>,
-    },
-    /// The maps do not halve although the size divides.
-    #[error(
-        "the feature maps of {size}, its half and its quarter are {}, and each must be half of the \
-         one before: the backbone's padding does not suit a flow across scales",
-        join(maps)
-    )]
-    MapsDoNotHalve {
-        /// The size asked for.
-        size: Size,
-        /// The map of each scale.
-        maps: Vec<Size>,
-    },
-    /// The backbone accepts the size, but not the smaller ones that a flow across scales needs too.
-    #[error(
-        "the backbone {} takes {size}, and not {smaller}, which the flow's smaller scales need too: \
-         export it for any height and width; a network that takes one size alone, as most vision \
-         transformers do, cannot serve", path.display()
-    )]
-    OneSize {
-        /// The backbone's file.
-        path: PathBuf,
-        /// The size asked for.
-        size: Size,
-        /// Its half or its quarter.
-        smaller: Size,
-        /// Where it does not fit.
-        source: Box<ShapeError>,
-    },
-    /// The shape of the features cannot be determined.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-}
-
-fn join(sizes: &[Size]) -> String {
-    let texts: Vec<String> = sizes.iter().map(Size::to_string).collect();
-    texts.join(", ")
-}
-
 impl FeatureSpec {
     /// Returns the maps that this gives with `backbone`, computed without running it.
     ///
@@ -213,7 +102,10 @@ impl FeatureSpec {
         // The strides show at a size that every common stride divides; padding only adds a cell.
         let probe = Size::new(PROBE, PROBE);
         let stride = match output_maps(backbone, &self.outputs, probe) {
-            Ok(maps) => maps.iter().map(|map| map.stride(probe)).max().unwrap_or(1),
+            Ok(maps) => {
+                self.check_growth(backbone, &maps)?;
+                maps.iter().map(|map| map.stride(probe)).max().unwrap_or(1)
+            }
             // A model that was exported for one size says nothing about others.
             Err(_) => 1,
         };
@@ -262,26 +154,87 @@ impl FeatureSpec {
         })
     }
 
-    fn check_outputs(&self, backbone: &Backbone) -> Result<(), FeatureError> {
-        let outputs = backbone.outputs();
-        let available = || outputs.iter().map(|&name| name.to_owned()).collect();
-        if self.outputs.is_empty() {
-            return Err(FeatureError::NoOutput {
-                available: available(),
-            });
-        }
-        match self
-            .outputs
-            .iter()
-            .find(|asked| !outputs.contains(&asked.as_str()))
-        {
+    /// Checks that none of the maps, which are those of [`PROBE`], has the same grid for an image of
+    /// half that size: a pooled one has no stride.
+    fn check_growth(&self, backbone: &Backbone, maps: &[OutputMap]) -> Result<(), FeatureError> {
+        let half = Size::new(PROBE / 2, PROBE / 2);
+        let Ok(halves) = output_maps(backbone, &self.outputs, half) else {
+            return Ok(());
+        };
+        let mut pairs = maps.iter().zip(&halves);
+        match pairs.position(|(map, half)| map.size == half.size) {
             None => Ok(()),
-            Some(asked) => Err(FeatureError::UnknownOutput {
-                asked: asked.clone(),
-                available: available(),
+            Some(place) => Err(FeatureError::Pooled {
+                path: backbone.path().to_owned(),
+                output: self.outputs[place].clone(),
+                grid: maps[place].size,
             }),
         }
     }
+
+    fn check_outputs(&self, backbone: &Backbone) -> Result<(), FeatureError> {
+        let outputs = backbone.outputs();
+        if self.outputs.is_empty() {
+            return Err(FeatureError::NoOutput {
+                available: owned(&outputs),
+            });
+        }
+        let path = backbone.path().to_owned();
+        match first_mistake(&self.outputs, &outputs) {
+            None => Ok(()),
+            Some((name, Mistake::Unknown)) => Err(FeatureError::UnknownOutput {
+                path,
+                asked: name.to_owned(),
+                available: owned(&outputs),
+            }),
+            Some((name, Mistake::Repeated)) => Err(FeatureError::Repeated {
+                path,
+                output: name.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Returns the outputs that the file names as its default.
+fn default_outputs(backbone: &Backbone) -> Result<Vec<String>, FeatureError> {
+    let (named, outputs) = (backbone.default_outputs(), backbone.outputs());
+    match first_mistake(named, &outputs) {
+        None => Ok(named.to_vec()),
+        Some((name, mistake)) => Err(FeatureError::Default {
+            path: backbone.path().to_owned(),
+            output: name.to_owned(),
+            mistake: match mistake {
+                Mistake::Unknown => "not one of its outputs",
+                Mistake::Repeated => "named twice",
+            },
+            available: owned(&outputs),
+        }),
+    }
+}
+
+/// What can be wrong with the name of an output.
+enum Mistake {
+    /// There is no such output.
+    Unknown,
+    /// It is among the names before it. Its features would count twice.
+    Repeated,
+}
+
+/// Returns the first of the names that cannot be used.
+fn first_mistake<'a>(names: &'a [String], outputs: &[&str]) -> Option<(&'a str, Mistake)> {
+    let outputs: HashSet<&str> = outputs.iter().copied().collect();
+    let mut seen = HashSet::new();
+    names.iter().map(String::as_str).find_map(|name| {
+        match (outputs.contains(name), seen.insert(name)) {
+            (false, _) => Some((name, Mistake::Unknown)),
+            (true, false) => Some((name, Mistake::Repeated)),
+            (true, true) => None,
+        }
+    })
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
 /// How much smaller than the image the coarsest of the three scales is.
@@ -321,6 +274,7 @@ fn output_maps(
             size: Size::new(height, width),
         }),
         other => Err(FeatureError::NotAMap {
+            path: backbone.path().to_owned(),
             output: output.clone(),
             shape: other.unwrap_or_default().to_vec(),
         }),
