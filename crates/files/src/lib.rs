@@ -136,16 +136,17 @@ fn hold(new: &File) -> io::Result<bool> {
     }
 }
 
+/// Returns `true` if a file or folder of this name is an unfinished one.
+pub fn is_unfinished(name: &[u8]) -> bool {
+    name.starts_with(UNFINISHED.as_bytes())
+}
+
 /// Removes the unfinished files and folders in `folder` whose process was killed. What cannot be
 /// removed stays: it is only clutter.
 pub fn remove_abandoned(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
-        if !entry
-            .file_name()
-            .as_bytes()
-            .starts_with(UNFINISHED.as_bytes())
-        {
+        if !is_unfinished(entry.file_name().as_bytes()) {
             continue;
         }
         let path = entry.path();
@@ -166,14 +167,16 @@ pub fn remove_abandoned(folder: &Path) {
     }
 }
 
-/// Returns the system's own error, without the hidden file's name.
+/// Returns the system's own error, without the hidden file's name. `tempfile` wraps it: what is left
+/// of it is the text, with the number that decides about the exit code.
 fn bare(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|error| error.source());
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    match cause.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
+    if error.raw_os_error().is_some() {
+        return error;
     }
+    let text = error.to_string();
+    let number = text.split("(os error ").nth(1);
+    let number = number.and_then(|rest| rest.split(')').next()?.parse().ok());
+    number.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Writes `bytes` to `path`; creates its parent folders.
@@ -254,6 +257,19 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, [".other", "alive"]);
+    }
+
+    /// The exit code depends on its number, and the hidden file's name is of no use to the reader.
+    #[test]
+    fn the_systems_error_is_kept_and_the_hidden_name_is_not() {
+        // Not even root can make something there.
+        let folder = Path::new("/proc");
+        let file = WholeFile::create(&folder.join("model.onnx")).expect_err("must be refused");
+        let draft = DraftFolder::create_in(folder).expect_err("must be refused");
+        for error in [file, draft] {
+            assert!(error.raw_os_error().is_some(), "{error:?}");
+            assert!(!error.to_string().contains("flawd"), "{error}");
+        }
     }
 
     #[test]

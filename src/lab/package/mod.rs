@@ -280,6 +280,7 @@ impl Package {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::cache::WHEELS;
 
     #[test]
     fn each_package_is_found_by_its_network_and_named_as_its_wheel() {
@@ -289,6 +290,8 @@ mod tests {
             // PEP 427: a wheel's name has underscores in place of hyphens.
             let start = format!("{}-{}-", package.name.replace('-', "_"), package.version);
             assert!(package.wheel.starts_with(&start), "{}", package.wheel);
+            // So that the cache knows it.
+            assert!(package.wheel.as_bytes().starts_with(WHEELS));
             let network = package.variant.to_string();
             assert!(package.name.starts_with(&network), "{network}");
         }
