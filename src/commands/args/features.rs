@@ -17,7 +17,7 @@ use crate::commands::failure::Failure;
 use crate::commands::numbers;
 use crate::files::cache;
 use crate::lab::features::{FeaturePlan, FeaturesError, LightPlan};
-use crate::lab::package::fetched;
+use crate::lab::package::{check_fetched, fetched};
 
 /// What features depend on, apart from the image.
 #[derive(Debug, Args)]
@@ -101,16 +101,12 @@ impl FeatureArgs {
     /// Returns the plan.
     ///
     /// # Errors
-    /// If no cache folder can be determined.
-    pub(crate) fn plan(self, flow: &FlowArgs) -> anyhow::Result<FeaturePlan> {
-        let backbone = self.backbone.or_else(fetched);
-        if backbone.is_none() {
-            eprintln!(
-                "note: features are those of the filter bank; `flawd backbone fetch lite0` brings a \
-                 trained network, which is then used and finds more on most parts \
-                 (docs/detection.md)"
-            );
-        }
+    /// If the network that was fetched cannot be used, or no cache folder can be determined.
+    pub(crate) fn plan(self, flow: &FlowArgs) -> Result<FeaturePlan, Failure> {
+        let backbone = match self.backbone {
+            Some(named) => Some(named),
+            None => default_backbone()?,
+        };
         Ok(FeaturePlan {
             backbone,
             choice: FeatureChoice {
@@ -135,9 +131,24 @@ impl FeatureArgs {
                     limit: LightNormalisation::LIMIT,
                 },
             },
-            cache: self.cache.folder()?,
+            cache: self.cache.folder().map_err(Failure::usage)?,
         })
     }
+}
+
+/// Returns the network that was fetched; `None` if the filter bank takes its place, which is said.
+fn default_backbone() -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = fetched() else {
+        eprintln!(
+            "note: features are those of the filter bank; `flawd backbone fetch lite0` brings a \
+             trained network, which is then used and finds more on most parts (docs/detection.md)"
+        );
+        return Ok(None);
+    };
+    if let Some(outdated) = check_fetched(&path).map_err(Failure::config)? {
+        eprintln!("note: {outdated}");
+    }
+    Ok(Some(path))
 }
 
 impl CacheFolderArgs {

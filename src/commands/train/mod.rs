@@ -83,12 +83,12 @@ impl MapArg {
 }
 
 impl TrainArgs {
-    fn plan(self) -> anyhow::Result<TrainingPlan> {
+    fn plan(self) -> Result<TrainingPlan, Failure> {
         let features = self.features.plan(&self.flow)?;
-        let flow = self.flow.settings(self.seed)?;
+        let flow = self.flow.settings(self.seed).map_err(Failure::usage)?;
         let name = match self.name {
             Some(name) => name,
-            None => bundle_name(&self.out)?,
+            None => bundle_name(&self.out).map_err(Failure::usage)?,
         };
         Ok(TrainingPlan {
             images: self.images,
@@ -134,7 +134,7 @@ pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
 pub fn run(args: TrainArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
-    let plan = args.plan().map_err(Failure::usage)?;
+    let plan = args.plan()?;
     let cache = plan.features.cache.clone();
     let stop = StopFlag::listen()?;
     let mut printer = Printer::new();

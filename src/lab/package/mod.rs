@@ -23,7 +23,7 @@ use crate::files::cache::{InUse, Kind};
 use crate::files::digest::sha256_file;
 
 pub use pip::PipError;
-pub use place::{DEFAULT_STAGES, default_place, fetched};
+pub use place::{DEFAULT_STAGES, Outdated, UnusableNetwork, check_fetched, default_place, fetched};
 
 /// A package with the weights of one network.
 #[derive(Clone, Debug)]
