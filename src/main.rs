@@ -9,6 +9,7 @@ use std::thread;
 use flawd::cli::{Cli, Command};
 use flawd::commands::failure::Failure;
 use flawd::exit_code::Kind;
+use flawd::messages::lines;
 use flawd::pictures::decode;
 use flawd::{commands, logging};
 use signal_hook::consts::SIGPIPE;
@@ -57,7 +58,8 @@ fn main() -> ! {
 
 /// Reports the failure and ends the process with its exit code.
 fn leave_with(failure: &Failure) -> ! {
-    logging::say_last(&format!("error: {:#}\n", failure.error));
+    let text = format!("error: {:#}\n", failure.error);
+    logging::say_last(&lines(&text));
     leave(failure.kind.code())
 }
 

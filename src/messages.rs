@@ -1,4 +1,7 @@
-//! Helpers for messages: an error with its causes, and the name that was probably meant.
+//! Helpers for messages: an error with its causes, names from outside as a terminal may have them,
+//! and the name that was probably meant.
+
+use std::borrow::Cow;
 
 /// Formats an error and all its causes in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
@@ -10,6 +13,32 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Returns text on one line, without control characters: the name of a file may hold any, and a
+/// terminal obeys them. They are written as `\n` or `\u{1b}`.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    without_control(text, false)
+}
+
+/// Returns text without control characters, as [`one_line`], except that it may have several lines.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    without_control(text, true)
+}
+
+fn without_control(text: &str, with_breaks: bool) -> Cow<'_, str> {
+    let is_harmful = |letter: char| letter.is_control() && !(with_breaks && letter == '\n');
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut written = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_harmful(letter) {
+            true => written.extend(letter.escape_default()),
+            false => written.push(letter),
+        }
+    }
+    Cow::Owned(written)
 }
 
 /// Returns the candidate that is closest to `typed`, if it is close enough to be a typo.
@@ -49,6 +78,13 @@ mod tests {
         assert_eq!(nearest("prot", keys), Some("port"));
         assert_eq!(nearest("keepalive", keys), Some("keep_alive"));
         assert_eq!(nearest("require_at_start", keys), Some("required_at_start"));
+    }
+
+    #[test]
+    fn a_terminal_is_given_no_control_characters() {
+        assert_eq!(one_line("größe 😀"), "größe 😀");
+        assert_eq!(one_line("a\u{1b}[31m\r\nb"), r"a\u{1b}[31m\r\nb");
+        assert_eq!(lines("a\u{9b}31m\nb"), "a\\u{9b}31m\nb");
     }
 
     #[test]

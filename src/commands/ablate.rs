@@ -13,7 +13,7 @@ use super::args::features::{self, FeatureArgs};
 use super::args::flow::FlowArgs;
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
-use super::output::OutputFile;
+use super::output::{Content, OutputFile};
 use super::progress::{ProgressLine, minutes};
 use crate::lab::ablation::{
     Ablation, AblationError, AblationPlan, AblationRow, AblationStep, At, Group, Summary, ablate,
@@ -114,7 +114,10 @@ pub fn run(mut args: AblateArgs) -> Outcome {
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let json = args.json.take();
-    let json = json.as_deref().map(OutputFile::create).transpose()?;
+    let json = json
+        .as_deref()
+        .map(|path| OutputFile::create(path, Content::Json))
+        .transpose()?;
     let plan = args.plan()?;
     let stop = StopFlag::listen()?;
     let mut progress = ProgressLine::new();

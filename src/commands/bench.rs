@@ -10,7 +10,7 @@ use flawd_core::percentiles::Percentiles;
 use flawd_onnx::Provider;
 
 use super::failure::{Failure, Outcome};
-use super::output::OutputFile;
+use super::output::{Content, OutputFile};
 use crate::line::benchmark::{self, BenchmarkError, Measurement, Options};
 use crate::line::config::{Camera, Config, Document, Inference, Station, Synthetic};
 use crate::line::daemon::{Daemon, DaemonError};
@@ -67,7 +67,11 @@ const PICTURE: Size = Size::new(480, 640);
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: BenchArgs) -> Outcome {
-    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let json = args
+        .json
+        .as_deref()
+        .map(|path| OutputFile::create(path, Content::Json))
+        .transpose()?;
     let state = tempfile::tempdir().context("cannot make a folder for the measurement")?;
     let daemon = match (&args.config, &args.bundle) {
         (Some(config), _) => Daemon::prepare(config),

@@ -2,13 +2,47 @@
 //! overwrite each other.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use flawd_files::WholeFile;
+use flawd_files::{WholeFile, remove_abandoned};
 use serde::Serialize;
+
+/// What an output is, as far as its first bytes show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A report for programs.
+    Json,
+    /// A report for readers.
+    Html,
+    /// A network.
+    Onnx,
+}
+
+impl Content {
+    /// Returns `true` if a file that begins like this may be an earlier output.
+    fn may_be(self, start: &[u8]) -> bool {
+        let text = start.trim_ascii_start();
+        match (self, start) {
+            // Nothing is lost.
+            (_, []) => true,
+            (Self::Json, _) => matches!(text, [b'{' | b'[', ..]),
+            (Self::Html, _) => matches!(text, [b'<', ..]),
+            // The version of the format comes first, then another field.
+            (Self::Onnx, _) => matches!(start, [8, 1..=32, 1..=255, ..]),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Html => "HTML",
+            Self::Onnx => "an ONNX file",
+        }
+    }
+}
 
 /// A file to be written at the end.
 pub(crate) struct OutputFile<'a> {
@@ -17,8 +51,23 @@ pub(crate) struct OutputFile<'a> {
 }
 
 impl<'a> OutputFile<'a> {
-    /// Makes sure that the file can be written; creates its parent folders.
-    pub(crate) fn create(path: &'a Path) -> anyhow::Result<Self> {
+    /// Makes sure that the file can be written, and takes the place of nothing but an earlier output:
+    /// a path that was mistyped may be that of a picture, of weights or of a bundle's model. Creates
+    /// its parent folders, and removes what a command that was killed has left there.
+    pub(crate) fn create(path: &'a Path, content: Content) -> anyhow::Result<Self> {
+        let start = start_of(path).with_context(|| cannot_write(path))?;
+        if !start.is_none_or(|start| content.may_be(&start)) {
+            bail!(
+                "{} exists and is not {}, so it is not overwritten: name another place, or remove it \
+                 first",
+                path.display(),
+                content.name()
+            );
+        }
+        match path.parent() {
+            Some(folder) if folder != Path::new("") => remove_abandoned(folder),
+            _ => remove_abandoned(Path::new(".")),
+        }
         let file = WholeFile::create(path).with_context(|| cannot_write(path))?;
         Ok(Self { path, file })
     }
@@ -36,6 +85,28 @@ impl<'a> OutputFile<'a> {
     }
 }
 
+/// Returns the first bytes of a regular file; `None` if it is anything else, or not there.
+fn start_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut start = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut start)?;
+    Ok(Some(start))
+}
+
+/// Makes sure that two outputs are two files.
+pub(crate) fn are_two(first: &Path, second: &Path) -> anyhow::Result<()> {
+    let place = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    if first == second || place(first).is_some_and(|first| Some(first) == place(second)) {
+        bail!(
+            "two outputs would both be {}: name another place for one of them",
+            first.display()
+        );
+    }
+    Ok(())
+}
+
 fn cannot_write(path: &Path) -> String {
     format!(
         "cannot write {}; name another place, or make room there",
@@ -45,7 +116,7 @@ fn cannot_write(path: &Path) -> String {
 
 /// Creates the folder for heatmaps, before the work.
 pub(crate) fn heatmap_folder(out: &Path) -> anyhow::Result<()> {
-    flawd_files::remove_abandoned(out);
+    remove_abandoned(out);
     fs::create_dir_all(out).with_context(|| {
         format!(
             "cannot make the folder {} for heatmaps; name another with --out",
@@ -83,6 +154,41 @@ pub(crate) fn keep_apart(heatmaps: &[(&Path, PathBuf)]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_earlier_output_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        for (there, content, is_taken) in [
+            (&b""[..], Content::Json, true),
+            (b" {\"image_auroc\": 1}", Content::Json, true),
+            (b"<!DOCTYPE html>", Content::Html, true),
+            (&[8, 8, 18, 5], Content::Onnx, true),
+            (b"\x89PNG\r\n", Content::Json, false),
+            (b"<!DOCTYPE html>", Content::Json, false),
+            (b"{}", Content::Html, false),
+            (&[8, 8, 18, 5], Content::Html, false),
+            // safetensors: the length of a header of 520 bytes; a pickle; a zip archive.
+            (&[8, 2, 0, 0, 0, 0, 0, 0, b'{'], Content::Onnx, false),
+            (&[0x80, 2, 0x7d], Content::Onnx, false),
+            (b"PK\x03\x04", Content::Onnx, false),
+        ] {
+            fs::write(&path, there).unwrap();
+            let outcome = OutputFile::create(&path, content).map(drop);
+            assert_eq!(outcome.is_ok(), is_taken, "{there:?} {content:?}");
+            assert_eq!(fs::read(&path).unwrap(), there);
+        }
+    }
+
+    #[test]
+    fn two_outputs_are_two_files_however_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        are_two(&at("a"), &at("b")).unwrap();
+        are_two(&at("a"), &at("sub/a")).unwrap();
+        assert!(are_two(&at("a"), &at("sub/../a")).is_err());
+    }
 
     #[test]
     fn heatmaps_take_no_images_place_and_not_each_others() {

@@ -19,7 +19,7 @@ use crate::bundle::Bundle;
 use crate::bundle::scorer::{ScoredImage, Scorer};
 use crate::files::path_text;
 use crate::lab::dataset::images_in;
-use crate::messages::with_causes;
+use crate::messages::{one_line, with_causes};
 use crate::pictures::decode::decode_file;
 use crate::pictures::heatmap::{OverlayError, save_overlay};
 
@@ -76,7 +76,7 @@ pub fn run(args: PredictArgs) -> Outcome {
         heatmap_folder(out)?;
     }
     let (bundle, mut scorer) = open(&args.bundle, &args.runtime)?;
-    let width = images.iter().map(|path| path.display().to_string().len());
+    let width = images.iter().map(|path| shown(path).chars().count());
     let width = width.max().unwrap_or_default();
     if !args.json {
         println!(
@@ -90,12 +90,13 @@ pub fn run(args: PredictArgs) -> Outcome {
             Ok((row, Ok(()))) => row,
             Ok((row, Err(error))) => {
                 not_drawn += 1;
-                eprintln!("{}", with_causes(&error));
+                eprintln!("{}", one_line(&with_causes(&error)));
                 row
             }
             Err(error) => {
                 failed += 1;
-                eprintln!("skipped {}: {}", path.display(), with_causes(&*error));
+                let skipped = format!("skipped {}: {}", path.display(), with_causes(&*error));
+                eprintln!("{}", one_line(&skipped));
                 continue;
             }
         };
@@ -104,7 +105,7 @@ pub fn run(args: PredictArgs) -> Outcome {
         } else {
             println!(
                 "{:width$}  {:>9.4}  {:>7.4}  {}{}",
-                path.display().to_string(),
+                shown(path),
                 row.score,
                 row.p_value,
                 row.verdict,
@@ -124,6 +125,11 @@ pub fn run(args: PredictArgs) -> Outcome {
         .into());
     }
     Ok(())
+}
+
+/// Returns a path as the table shows it.
+fn shown(path: &Path) -> String {
+    one_line(&path_text::text(path)).into_owned()
 }
 
 fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {

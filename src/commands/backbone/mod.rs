@@ -11,7 +11,7 @@ use flawd_onnx::efficientnet::{Architecture, EfficientNet, FILTERS, GraphOptions
 use flawd_onnx::filter_bank::{CHANNELS, filter_bank};
 
 use super::failure::Outcome;
-use super::output::OutputFile;
+use super::output::{Content, OutputFile};
 use build::BuildArgs;
 use fetch::FetchArgs;
 
@@ -50,7 +50,7 @@ pub fn run(args: BackboneArgs) -> Outcome {
 }
 
 fn write_filter_bank(out: &Path) -> Outcome {
-    OutputFile::create(out)?.write(&filter_bank())?;
+    OutputFile::create(out, Content::Onnx)?.write(&filter_bank())?;
     println!(
         "{}: outputs features_s16 and features_s32, {CHANNELS} channels each",
         out.display()

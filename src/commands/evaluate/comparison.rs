@@ -19,6 +19,7 @@ use crate::lab::comparison::{
 use crate::lab::evaluation::Evaluation;
 use crate::lab::evaluation::compared::{AcrossCategories, Comparison};
 use crate::lab::package::fetched;
+use crate::messages::one_line;
 
 /// Methods to compare the bundle with.
 #[derive(Debug, Args)]
@@ -164,7 +165,7 @@ pub(crate) fn print_across(methods: &[AcrossCategories<'_>]) {
     let name = first.image_auroc.keys().map(|name| name.chars().count());
     let name = name.max().unwrap_or_default().max(12);
     let line = |head: &str, cell: &dyn Fn(&AcrossCategories<'_>) -> String| {
-        print!("{head:name$}");
+        print!("{:name$}", one_line(head));
         for method in methods {
             print!(" {:>9}", cell(method));
         }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
 use super::open;
-use super::output::{OutputFile, heatmap_folder, keep_apart};
+use super::output::{Content, OutputFile, are_two, heatmap_folder, keep_apart};
 use super::progress::ProgressLine;
 use crate::bundle::Bundle;
 use crate::bundle::scorer::Scorer;
@@ -24,7 +24,7 @@ use crate::lab::evaluation::{
 };
 use crate::lab::report::{Gallery, Page, Section, page};
 use crate::lab::variation::ChangeList;
-use crate::messages::with_causes;
+use crate::messages::{lines, with_causes};
 use crate::pictures::heatmap::save_overlay;
 use comparison::{CompareArgs, compare};
 
@@ -104,8 +104,19 @@ pub fn run(args: EvaluateArgs) -> Outcome {
         .iter()
         .map(|category| TestSet::open(&category.data, args.good.as_deref()).map_err(Failure::usage))
         .collect::<Result<_, _>>()?;
-    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
-    let html = args.html.as_deref().map(OutputFile::create).transpose()?;
+    if let (Some(json), Some(html)) = (&args.json, &args.html) {
+        are_two(json, html).map_err(Failure::usage)?;
+    }
+    let json = args
+        .json
+        .as_deref()
+        .map(|path| OutputFile::create(path, Content::Json))
+        .transpose()?;
+    let html = args
+        .html
+        .as_deref()
+        .map(|path| OutputFile::create(path, Content::Html))
+        .transpose()?;
     for category in categories {
         Bundle::open(&category.bundle).map_err(Failure::config)?;
     }
@@ -134,7 +145,8 @@ pub fn run(args: EvaluateArgs) -> Outcome {
             }
             // The other results took long, and are worth as much without this one.
             Err(failure) if !is_one => {
-                eprintln!("failed {}: {:#}", category.name, failure.error);
+                let text = format!("failed {}: {:#}", category.name, failure.error);
+                eprintln!("{}", lines(&text));
                 failed.get_or_insert(failure);
             }
             Err(failure) => return Err(failure),

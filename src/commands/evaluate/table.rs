@@ -4,6 +4,7 @@ use flawd_core::calibration::needed_images;
 
 use super::comparison::{print_across, print_comparison};
 use crate::lab::evaluation::{Evaluation, Metrics, Overview, PromiseRow};
+use crate::messages::one_line;
 
 /// Minimum width of the first column.
 const NAME: usize = 12;
@@ -14,7 +15,8 @@ pub(crate) fn print_report(report: &Evaluation) {
     let line = |kind: &str, cells: [String; 7]| {
         let [images, auroc, ap, f1, escapes, pixels, aupro] = cells;
         println!(
-            "{kind:name$} {images:>6} {auroc:>7} {ap:>7} {f1:>7} {escapes:>21} {pixels:>7} {aupro:>7}"
+            "{:name$} {images:>6} {auroc:>7} {ap:>7} {f1:>7} {escapes:>21} {pixels:>7} {aupro:>7}",
+            one_line(kind)
         );
     };
     let heads = [
@@ -68,8 +70,9 @@ pub(crate) fn print_overview(overview: &Overview<'_>) {
     let line = |category: &str, cells: [String; 9]| {
         let [good, defect, auroc, ap, f1, rejects, escapes, pixels, aupro] = cells;
         println!(
-            "{category:name$} {good:>6} {defect:>7} {auroc:>7} {ap:>7} {f1:>7} {rejects:>13} \
-             {escapes:>8} {pixels:>7} {aupro:>7}"
+            "{:name$} {good:>6} {defect:>7} {auroc:>7} {ap:>7} {f1:>7} {rejects:>13} \
+             {escapes:>8} {pixels:>7} {aupro:>7}",
+            one_line(category)
         );
     };
     let heads = [
@@ -121,7 +124,7 @@ pub(crate) fn print_overview(overview: &Overview<'_>) {
         let is_quiet = warnings(report).is_empty();
         if !is_quiet {
             println!();
-            println!("{category}");
+            println!("{}", one_line(category));
             print_warnings(report);
         }
     }
@@ -130,7 +133,7 @@ pub(crate) fn print_overview(overview: &Overview<'_>) {
     }
     if !overview.left_out.is_empty() {
         println!();
-        println!("no bundle for  {}", overview.left_out.join(", "));
+        println!("no bundle for  {}", one_line(&overview.left_out.join(", ")));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::bundle::Draft;
 use crate::commands::args::features::{DepthArg, NormalisationArg};
 use crate::commands::args::runtime::RuntimeArgs;
 use crate::commands::failure::{Failure, Outcome};
-use crate::commands::output::OutputFile;
+use crate::commands::output::{Content, OutputFile};
 use crate::commands::progress::ProgressLine;
 use crate::commands::train::{MapArg, bundle_name};
 use crate::commands::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
@@ -109,7 +109,7 @@ fn model(args: &ImportArgs, plan: &ImportPlan) -> Outcome {
              to --out FILE.onnx"
         )));
     }
-    let file = OutputFile::create(&args.out)?;
+    let file = OutputFile::create(&args.out, Content::Onnx)?;
     let model = build(plan)?;
     file.write(model.bytes())?;
     println!("model      {}", args.out.display());
