@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Entries;
 use crate::files::path_text::{self, by_ending};
+use crate::pictures::decode::is_image;
 
 /// Files in one place that are not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,10 +22,25 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// Returns files without an image extension; `None` if there are none.
+    /// Returns files without an image extension, and pipes and devices of any name; `None` if there
+    /// are none.
     pub(crate) fn no_images(folder: &Path, files: &[PathBuf]) -> Option<Self> {
         Self::some(folder, files.len(), || {
-            format!("no images by their names: {}", by_ending(files))
+            let (special, files): (Vec<_>, Vec<_>) =
+                files.iter().cloned().partition(|path| is_image(path));
+            let mut reasons = Vec::new();
+            if !files.is_empty() {
+                reasons.push(format!("no images by their names: {}", by_ending(&files)));
+            }
+            if let Some(first) = special.first() {
+                let first = first.file_name().unwrap_or_default();
+                let first = first.to_string_lossy();
+                reasons.push(format!(
+                    "pipes or devices that are called like images: {}, {first} among them",
+                    special.len()
+                ));
+            }
+            reasons.join("; ")
         })
     }
 

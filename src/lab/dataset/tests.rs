@@ -32,6 +32,24 @@ fn said(folder: &TempDir, left_out: &[LeftOut]) -> Vec<String> {
     said.collect()
 }
 
+/// By its name it is an image, so the name is not the reason.
+#[test]
+fn a_pipe_with_the_name_of_an_image_is_not_opened_and_called_a_pipe() {
+    let folder = folder_with(&["a.png", "notes.txt"]);
+    let pipe = folder.path().join("b.png");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.expect("coreutils are there").success());
+    let images = images_in(folder.path()).expect("there is an image");
+    assert_eq!(names(&folder, &images.paths), ["a.png"]);
+    assert_eq!(
+        said(&folder, &images.left_out),
+        [
+            "2 files of DIR not used: no images by their names: 1 .txt; pipes or devices that are \
+             called like images: 1, b.png among them"
+        ]
+    );
+}
+
 #[test]
 fn images_are_listed_by_name_and_what_else_is_there_is_counted_by_ending() {
     let folder = folder_with(&[
