@@ -107,7 +107,7 @@ pub enum FeatureError {
     /// The grids of several outputs do not nest.
     #[error(
         "the grids of the chosen outputs do not nest: one cell of `{}` is not a whole square of \
-         cells of `{}`; choose outputs whose strides divide each other",
+         cells of `{}`; choose outputs whose strides divide each other, with --feature",
         shown(coarse),
         shown(fine)
     )]

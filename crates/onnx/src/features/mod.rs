@@ -104,6 +104,7 @@ impl FeatureSpec {
         let stride = match output_maps(backbone, &self.outputs, probe) {
             Ok(maps) => {
                 self.check_growth(backbone, &maps)?;
+                self.check_strides(&maps, probe)?;
                 maps.iter().map(|map| map.stride(probe)).max().unwrap_or(1)
             }
             // A model that was exported for one size says nothing about others.
@@ -169,6 +170,23 @@ impl FeatureSpec {
                 output: self.outputs[place].clone(),
                 grid: maps[place].size,
             }),
+        }
+    }
+
+    /// Checks that the largest stride is a multiple of all others: if it is not, no size has grids
+    /// that nest, and none may be proposed.
+    fn check_strides(&self, maps: &[OutputMap], probe: Size) -> Result<(), FeatureError> {
+        let strides: Vec<usize> = maps.iter().map(|map| map.stride(probe)).collect();
+        let largest = strides.iter().copied().max().unwrap_or(1);
+        let place = |fits: &dyn Fn(usize) -> bool| strides.iter().position(|&stride| fits(stride));
+        let coarse = place(&|stride| stride == largest);
+        let fine = place(&|stride| !largest.is_multiple_of(stride));
+        match (coarse, fine) {
+            (Some(coarse), Some(fine)) => Err(FeatureError::GridsDoNotNest {
+                coarse: self.outputs[coarse].clone(),
+                fine: self.outputs[fine].clone(),
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -178,6 +178,25 @@ fn grids_that_do_not_nest_are_refused() {
     }
 }
 
+/// 48x48 does not divide by four times 5 either; but at 60x60 they would not nest.
+#[test]
+fn grids_that_nest_at_no_size_are_refused_and_no_size_is_proposed() {
+    let error = refused(|builder, image| {
+        [("a", 3), ("b", 5)]
+            .map(|(name, stride)| layer(builder, name, image, Window::same(1, stride)))
+            .to_vec()
+    });
+    assert!(
+        matches!(error, FeatureError::GridsDoNotNest { .. }),
+        "{error}"
+    );
+    let said = error.to_string();
+    assert!(
+        said.contains("one cell of `b`") && said.contains("--feature"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_output_that_is_no_map_is_refused() {
     let error = refused(|builder, image| vec![builder.mean("a", image, &[2, 3], false)]);
