@@ -130,17 +130,24 @@ impl FlowArgs {
     /// # Errors
     /// If there would be nothing to train, or a number is out of its range.
     pub(crate) fn settings(self, seed: u64) -> anyhow::Result<FlowSettings> {
-        fn set<T>(setting: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *setting = given;
-            }
-        }
         if self.recipe.is_some() {
             eprintln!(
                 "flawd: --recipe is called --preset now, and will be gone in a later version"
             );
         }
-        let mut settings = self.recipe.unwrap_or(self.preset).settings(seed);
+        let preset = self.recipe.unwrap_or(self.preset);
+        let settings = self.change(preset.settings(seed));
+        check(&settings)?;
+        Ok(settings)
+    }
+
+    /// Puts the given settings in place of the preset's.
+    fn change(self, mut settings: FlowSettings) -> FlowSettings {
+        fn set<T>(setting: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *setting = given;
+            }
+        }
         set(&mut settings.hidden, self.hidden);
         set(&mut settings.kernels, self.kernels);
         set(&mut settings.clamp, self.clamp);
@@ -160,43 +167,48 @@ impl FlowArgs {
         set(&mut adam.epsilon, self.epsilon);
         set(&mut adam.weight_decay, self.weight_decay);
         set(&mut adam.clip_norm, self.clip_norm);
-        anyhow::ensure!(settings.training.epochs > 0, "--epochs must be at least 1");
-        anyhow::ensure!(settings.training.batch > 0, "--batch must be at least 1");
-        anyhow::ensure!(settings.hidden > 0, "--hidden must be at least 1");
-        anyhow::ensure!(
-            settings.kernels.iter().all(|kernel| kernel % 2 == 1),
-            "--kernels must be odd numbers, such as 3,3,3,5"
-        );
-        anyhow::ensure!(
-            settings.clamp.is_finite() && settings.clamp >= 0.0,
-            "--clamp must be a number of at least 0"
-        );
-        let AdamSettings {
-            learning_rate,
-            epsilon,
-            weight_decay,
-            clip_norm,
-            ..
-        } = settings.training.adam;
-        for (flag, value) in [
-            ("--learning-rate", learning_rate),
-            ("--epsilon", epsilon),
-            ("--clip-norm", clip_norm),
-        ] {
-            let is_usable = value.is_finite() && value > 0.0;
-            anyhow::ensure!(is_usable, "{flag} must be a number above 0");
-        }
-        let noise = settings.training.feature_noise;
-        anyhow::ensure!(
-            noise.is_finite() && noise >= 0.0,
-            "--feature-noise must be a number of at least 0"
-        );
-        anyhow::ensure!(
-            weight_decay.is_finite() && weight_decay >= 0.0,
-            "--weight-decay must be a number of at least 0"
-        );
-        Ok(settings)
+        settings
     }
+}
+
+/// Checks that there is something to train, and that every number is in its range.
+fn check(settings: &FlowSettings) -> anyhow::Result<()> {
+    anyhow::ensure!(settings.training.epochs > 0, "--epochs must be at least 1");
+    anyhow::ensure!(settings.training.batch > 0, "--batch must be at least 1");
+    anyhow::ensure!(settings.hidden > 0, "--hidden must be at least 1");
+    anyhow::ensure!(
+        settings.kernels.iter().all(|kernel| kernel % 2 == 1),
+        "--kernels must be odd numbers, such as 3,3,3,5"
+    );
+    anyhow::ensure!(
+        settings.clamp.is_finite() && settings.clamp >= 0.0,
+        "--clamp must be a number of at least 0"
+    );
+    let AdamSettings {
+        learning_rate,
+        epsilon,
+        weight_decay,
+        clip_norm,
+        ..
+    } = settings.training.adam;
+    for (flag, value) in [
+        ("--learning-rate", learning_rate),
+        ("--epsilon", epsilon),
+        ("--clip-norm", clip_norm),
+    ] {
+        let is_usable = value.is_finite() && value > 0.0;
+        anyhow::ensure!(is_usable, "{flag} must be a number above 0");
+    }
+    let noise = settings.training.feature_noise;
+    anyhow::ensure!(
+        noise.is_finite() && noise >= 0.0,
+        "--feature-noise must be a number of at least 0"
+    );
+    anyhow::ensure!(
+        weight_decay.is_finite() && weight_decay >= 0.0,
+        "--weight-decay must be a number of at least 0"
+    );
+    Ok(())
 }
 
 impl From<PermutationArg> for PermutationKind {

@@ -64,8 +64,28 @@ pub(crate) fn print_report(report: &Evaluation) {
     }
 }
 
-/// Prints a row for each category, and their mean.
+/// Prints a row for each category, and their mean; then what belongs to them.
 pub(crate) fn print_overview(overview: &Overview<'_>) {
+    print_categories(overview);
+    print_across(&overview.comparison);
+    for (category, report) in &overview.categories {
+        let is_quiet = warnings(report).is_empty();
+        if !is_quiet {
+            println!();
+            println!("{}", one_line(category));
+            print_warnings(report);
+        }
+    }
+    if let Some(first) = overview.categories.values().next() {
+        print_under(first);
+    }
+    if !overview.left_out.is_empty() {
+        println!();
+        println!("no bundle for  {}", one_line(&overview.left_out.join(", ")));
+    }
+}
+
+fn print_categories(overview: &Overview<'_>) {
     let name = name_width(overview.categories.keys());
     let line = |category: &str, cells: [String; 9]| {
         let [good, defect, auroc, ap, f1, rejects, escapes, pixels, aupro] = cells;
@@ -119,22 +139,6 @@ pub(crate) fn print_overview(overview: &Overview<'_>) {
             number(mean.aupro),
         ],
     );
-    print_across(&overview.comparison);
-    for (category, report) in &overview.categories {
-        let is_quiet = warnings(report).is_empty();
-        if !is_quiet {
-            println!();
-            println!("{}", one_line(category));
-            print_warnings(report);
-        }
-    }
-    if let Some(first) = overview.categories.values().next() {
-        print_under(first);
-    }
-    if !overview.left_out.is_empty() {
-        println!();
-        println!("no bundle for  {}", one_line(&overview.left_out.join(", ")));
-    }
 }
 
 fn name_width(names: impl Iterator<Item = impl AsRef<str>>) -> usize {

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use flawd_core::calibration::shown;
+use flawd_train::trainer::{EpochReport, StepReport};
 
 use crate::commands::progress::ProgressLine;
-use crate::lab::training::TrainingProgress;
+use crate::lab::training::{GaveWay, TrainingProgress};
 
 /// Shows progress: on a terminal a changing line, and everywhere one line per epoch.
 pub(crate) struct Printer {
@@ -48,12 +49,7 @@ impl Printer {
                 light.reference, light.limit
             )),
             TrainingProgress::Features(step) => self.line.extraction(step),
-            TrainingProgress::GaveWay(gave_way) => self.print(&format!(
-                "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
-                gave_way.calibrating,
-                shown(gave_way.rate),
-                gave_way.takes
-            )),
+            TrainingProgress::GaveWay(gave_way) => self.print(&supported_rate(gave_way)),
             TrainingProgress::Fold { number, of } => self.fold = format!("fold {number}/{of}  "),
             TrainingProgress::FoldKept => {
                 self.print("its scores are there from an interrupted run")
@@ -69,40 +65,12 @@ impl Printer {
                 training,
                 held_out,
                 parameters,
-            } => {
-                let calibrate = match held_out {
-                    0 => String::new(),
-                    held_out => format!(", {held_out} calibrate"),
-                };
-                self.print(&format!(
-                    "{training} images train {parameters} parameters{calibrate}"
-                ));
-            }
+            } => self.print(&split(*training, *held_out, *parameters)),
             TrainingProgress::Resumed(epochs) => self.print(&format!(
                 "going on after {epochs} epochs of an interrupted run"
             )),
-            TrainingProgress::Step(step) => {
-                let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
-                self.line.update(&format!(
-                    "{}epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
-                    self.fold, step.epoch, step.step, step.steps, step.loss
-                ));
-            }
-            TrainingProgress::Epoch { report, of, left } => {
-                let held_out = match report.held_out_loss {
-                    None => String::new(),
-                    Some(loss) => format!("  held out {loss:.4}"),
-                };
-                self.print(&format!(
-                    "epoch {}/{of}  loss {:.4}{held_out}  rate {:.1e}  {:.0} s, {} left",
-                    report.epoch,
-                    report.loss,
-                    report.learning_rate,
-                    report.seconds,
-                    minutes(*left)
-                ));
-                self.epoch_start = Instant::now();
-            }
+            TrainingProgress::Step(step) => self.step(step),
+            TrainingProgress::Epoch { report, of, left } => self.epoch(report, *of, *left),
             TrainingProgress::Scored { done, total } => {
                 let text = format!("{}scored {done}/{total}", self.fold);
                 self.line.update(&text);
@@ -120,6 +88,49 @@ impl Printer {
             }
         }
     }
+
+    fn step(&mut self, step: &StepReport) {
+        let rate = step.step as f64 / self.epoch_start.elapsed().as_secs_f64();
+        self.line.update(&format!(
+            "{}epoch {}  step {}/{}  loss {:.4}  {rate:.2} steps/s",
+            self.fold, step.epoch, step.step, step.steps, step.loss
+        ));
+    }
+
+    /// Prints a finished epoch of `of`. The next one begins now.
+    fn epoch(&mut self, report: &EpochReport, of: usize, left: Duration) {
+        let held_out = match report.held_out_loss {
+            None => String::new(),
+            Some(loss) => format!("  held out {loss:.4}"),
+        };
+        self.print(&format!(
+            "epoch {}/{of}  loss {:.4}{held_out}  rate {:.1e}  {:.0} s, {} left",
+            report.epoch,
+            report.loss,
+            report.learning_rate,
+            report.seconds,
+            minutes(left)
+        ));
+        self.epoch_start = Instant::now();
+    }
+}
+
+/// Says which rate the images support, because the planned one takes more of them.
+fn supported_rate(gave_way: &GaveWay) -> String {
+    format!(
+        "note: {} images calibrate, which supports a false-reject rate of {} at best; {}",
+        gave_way.calibrating,
+        shown(gave_way.rate),
+        gave_way.takes
+    )
+}
+
+fn split(training: usize, held_out: usize, parameters: usize) -> String {
+    let calibrate = match held_out {
+        0 => String::new(),
+        held_out => format!(", {held_out} calibrate"),
+    };
+    format!("{training} images train {parameters} parameters{calibrate}")
 }
 
 fn minutes(time: Duration) -> String {
