@@ -84,8 +84,13 @@ impl Clock {
         }
     }
 
-    /// Checks the clock; returns `true` if it is synchronised, `None` if unknown.
-    pub(crate) fn look(&mut self) -> Option<bool> {
+    /// Returns whether the clock was synchronised when it was last checked; `None` if unknown.
+    pub(crate) fn synchronised(&self) -> Option<bool> {
+        self.synchronised
+    }
+
+    /// Checks whether the clock jumped, and from time to time whether it is synchronised.
+    pub(crate) fn look(&mut self) {
         let now = Instant::now();
         if let Some(jump) = self.watch.look(Timestamp::now(), now) {
             self.metrics.clock_jumped();
@@ -104,7 +109,6 @@ impl Clock {
             self.synchronised = synchronised(Path::new("/run"));
             self.metrics.clock_synchronised(self.synchronised);
         }
-        self.synchronised
     }
 }
 

@@ -302,12 +302,7 @@ impl Daemon {
         let metrics = Metrics::new(self.config.cameras.iter().map(|camera| &camera.name));
         let health = Health::new();
         // Answers from before the models are loaded until everything has drained.
-        let _server = self
-            .config
-            .monitor
-            .listen
-            .map(|address| Server::start(address, metrics.clone(), health.clone()))
-            .transpose()?;
+        let _server = self.monitor(&metrics, &health)?;
         manager.status("Opening journal and cameras");
         let journal = Self::open_journal(&self.config.journal)?;
         let evidence = self.config.evidence.clone();
@@ -316,17 +311,10 @@ impl Daemon {
         let readiness = readiness(&cameras);
 
         manager.status("Connecting to the broker");
-        let (phase, not_ready) = readiness.judge();
-        let report = DaemonStatus {
-            phase,
-            not_ready,
-            clock_synchronised: None,
-            cameras: cameras.iter().map(|_| CameraReport::default()).collect(),
-        };
+        let report = first_status(&readiness, &cameras);
         let mut threads = Threads::new();
-        let mqtt = &self.config.mqtt;
         let plan = DeliveryPlan {
-            mqtt: mqtt.clone(),
+            mqtt: self.config.mqtt.clone(),
             journal,
             evidence,
             report: report.clone(),
@@ -334,14 +322,10 @@ impl Daemon {
         };
         let delivery = pipeline::start_delivery(&mut threads, &cameras, plan, events)?;
         let line = pipeline::start_line(&mut threads, cameras, delivery.recorder, events)?;
-        let stages: Vec<_> = delivery
-            .stages
-            .into_iter()
-            .chain(line.stages.clone())
-            .collect();
+        let stages = [delivery.stages, line.stages.clone()].concat();
         let progress = Progress::new("watch");
         health.watch([stages.clone(), vec![progress.clone()]].concat());
-        let outcome = await_broker(mqtt, &delivery.first_attempt).and_then(|()| {
+        let outcome = await_broker(&self.config.mqtt, &delivery.first_attempt).and_then(|()| {
             let mut watch = Supervisor {
                 configuration: self.configuration,
                 config: self.config.clone(),
@@ -351,7 +335,6 @@ impl Daemon {
                 publisher: delivery.publisher,
                 manager,
                 clock: Clock::new(metrics.clone()),
-                synchronised: None,
                 health,
                 metrics,
                 readiness,
@@ -369,6 +352,12 @@ impl Daemon {
         outcome?;
         info!("Stopped");
         Ok(())
+    }
+
+    /// Starts the HTTP server for metrics and health, if it is configured.
+    fn monitor(&self, metrics: &Metrics, health: &Health) -> Result<Option<Server>, ListenError> {
+        let start = |address| Server::start(address, metrics.clone(), health.clone());
+        self.config.monitor.listen.map(start).transpose()
     }
 
     /// Opens all cameras; `metrics` follow their counters from now on.
@@ -423,6 +412,17 @@ pub fn await_broker(
     }
     warn!("Inspecting without the broker; verdicts are counted as undelivered");
     Ok(())
+}
+
+/// Returns what is reported when the daemon connects, before anything has happened.
+fn first_status(readiness: &Readiness, cameras: &PerCamera<OpenCamera>) -> DaemonStatus {
+    let (phase, not_ready) = readiness.judge();
+    DaemonStatus {
+        phase,
+        not_ready,
+        clock_synchronised: None,
+        cameras: cameras.iter().map(|_| CameraReport::default()).collect(),
+    }
 }
 
 /// Creates the conditions that must be met before these cameras' parts are judged.

@@ -51,7 +51,6 @@ pub(crate) struct Supervisor {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
-    pub(crate) synchronised: Option<bool>,
     pub(crate) readiness: Readiness,
     pub(crate) cameras: PerCamera<CameraReport>,
     pub(crate) said: Option<DaemonStatus>,
@@ -353,7 +352,7 @@ impl Supervisor {
     /// Checks whether the pipeline makes progress, and reports changes.
     fn poll(&mut self) {
         self.look_at_health();
-        self.synchronised = self.clock.look();
+        self.clock.look();
         let (phase, not_ready) = self.readiness.judge();
         self.publish_status(phase, not_ready);
     }
@@ -386,7 +385,7 @@ impl Supervisor {
         let report = DaemonStatus {
             phase,
             not_ready,
-            clock_synchronised: self.synchronised,
+            clock_synchronised: self.clock.synchronised(),
             cameras: self.cameras.clone(),
         };
         if self.said.as_ref() == Some(&report) {

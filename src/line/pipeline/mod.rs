@@ -226,12 +226,11 @@ pub fn start_line<S: Sink + 'static>(
     events: &EventSender,
 ) -> io::Result<Line> {
     let shutdown = Shutdown::new();
-    let names = cameras.iter().map(|it| it.settings.name.clone()).collect();
     // Each part in it holds a tensor, so it is never full, and no camera waits for the model.
     let capacity = NonZeroUsize::new(TENSORS * cameras.len()).unwrap_or(NonZeroUsize::MIN);
     let (prepared_sender, prepared) = channels::link::link(capacity, Overflow::Block);
     let infer = Infer {
-        cameras: names,
+        cameras: cameras.iter().map(|it| it.settings.name.clone()).collect(),
         prepared,
         sink: sink.clone(),
         progress: Progress::new("infer"),
@@ -247,18 +246,8 @@ pub fn start_line<S: Sink + 'static>(
             counters,
         } = camera;
         let interval = capture::interval(&settings.source);
-        let on_demand = settings.is_on_demand();
         let admit = Admit::new(
-            AdmitRules {
-                camera: index,
-                name: settings.name.clone(),
-                deadline: settings.deadline,
-                trigger: settings.trigger.clone(),
-                // A source with its own pace owes no frame before its next one is due.
-                frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
-                on_demand,
-                may_be_idle: settings.may_be_idle(),
-            },
+            admit_rules(index, &settings, interval),
             AdmitDeps {
                 preprocess: Preprocess::new(&settings, inbox.clone()),
                 inbox: inbox.clone(),
@@ -272,7 +261,7 @@ pub fn start_line<S: Sink + 'static>(
             name: settings.name.clone(),
             source,
             interval,
-            on_demand,
+            on_demand: settings.is_on_demand(),
             inbox,
             counters,
             shutdown: shutdown.clone(),
@@ -287,4 +276,23 @@ pub fn start_line<S: Sink + 'static>(
         stages,
         shutdown,
     })
+}
+
+/// Returns the rules for a camera whose source delivers a frame every `interval`, if it has its own
+/// pace.
+fn admit_rules(
+    camera: CameraIndex,
+    settings: &CameraSettings,
+    interval: Option<Duration>,
+) -> AdmitRules {
+    AdmitRules {
+        camera,
+        name: settings.name.clone(),
+        deadline: settings.deadline,
+        trigger: settings.trigger.clone(),
+        // A source with its own pace owes no frame before its next one is due.
+        frame_timeout: settings.frame_timeout + interval.unwrap_or(Duration::ZERO),
+        on_demand: settings.is_on_demand(),
+        may_be_idle: settings.may_be_idle(),
+    }
 }
