@@ -5,24 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flawd_core::image::Size;
 use jiff::SignedDuration;
 
-use super::login::{self, Password};
 use super::{
-    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, Login, MqttSettings,
-    MqttVersion, Overflow, Secret, SourceSettings, TriggerConfig, TriggerKind, TriggerMode,
-    TriggerSettings, ValidConfig,
+    Camera, CameraSettings, Config, ConfigError, Document, InferenceSettings, Overflow,
+    SourceSettings, TriggerConfig, TriggerKind, TriggerMode, TriggerSettings, ValidConfig,
 };
 use crate::logging;
-use crate::synthetic::{SyntheticLine, SyntheticOptions};
 
 mod fault;
+mod mqtt;
+mod source;
 mod stores;
-
-/// From the shortest keep-alive that the client library accepts to the longest that MQTT can
-/// encode.
-const KEEP_ALIVE: Range = (Duration::from_secs(5), Duration::from_secs(u16::MAX as u64));
 
 /// The longest duration: nothing is waited for longer, and clocks can add it to any moment.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
@@ -34,16 +28,6 @@ const SECONDS: Range = (Duration::from_secs(1), LONGEST);
 
 /// A duration that may be zero.
 const ANY_TIME: Range = (Duration::ZERO, LONGEST);
-
-/// The registered ports of brokers.
-const PORT: u16 = 1883;
-const TLS_PORT: u16 = 8883;
-
-/// Default size of a synthetic part.
-const SYNTHETIC_SIZE: Size = Size::new(256, 256);
-
-/// Default fraction of synthetic parts that are defective.
-const SYNTHETIC_DEFECT_RATE: f64 = 0.1;
 
 /// A camera at the slowest common rate delivers five frames in this time.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,7 +62,7 @@ impl Config {
             .map_err(|problem| document.value_error("log.level", problem))?;
         let state = self.validate_state(&station, document, variables)?;
         let journal = self.validate_journal(&state, document)?;
-        let mqtt = self.validate_mqtt(&station, document, variables)?;
+        let mqtt = self.mqtt.validate(&station, document, variables)?;
         Ok(ValidConfig {
             grace_period: self.station.grace_period,
             inference,
@@ -92,125 +76,6 @@ impl Config {
             monitor: self.monitor.clone(),
             station,
         })
-    }
-
-    fn validate_mqtt(
-        &self,
-        station: &str,
-        document: &Document,
-        variables: &BTreeMap<String, String>,
-    ) -> Result<MqttSettings, ConfigError> {
-        let mqtt = &self.mqtt;
-        let version = match mqtt.version.as_str() {
-            "5" => MqttVersion::V5,
-            "3.1.1" => MqttVersion::V3,
-            other => {
-                return Err(document.value_error(
-                    "mqtt.version",
-                    format!("`{other}` is neither \"5\" nor \"3.1.1\""),
-                ));
-            }
-        };
-        let root = mqtt.root.clone().unwrap_or(format!("flawd/{station}"));
-        document.check_root("mqtt.root", &root)?;
-        let client_id = mqtt.client_id.clone().unwrap_or(format!("flawd-{station}"));
-        document.check_text("mqtt.client_id", &client_id)?;
-        document.check_host("mqtt.host", &mqtt.host)?;
-        if mqtt.port == Some(0) {
-            return Err(
-                document.value_error("mqtt.port", "0 is not a port that a broker listens on")
-            );
-        }
-        for (key, value, range) in [
-            ("mqtt.keep_alive", mqtt.keep_alive, KEEP_ALIVE),
-            ("mqtt.connect_timeout", mqtt.connect_timeout, SECONDS),
-            ("mqtt.expiry", mqtt.expiry, SECONDS),
-            ("mqtt.reconnect_max", mqtt.reconnect_max, SECONDS),
-            ("mqtt.stall_timeout", mqtt.stall_timeout, SECONDS),
-            ("mqtt.heartbeat", mqtt.heartbeat, ANY_TIME),
-        ] {
-            document.check_duration(key, value, range)?;
-        }
-        for (key, value) in [
-            ("mqtt.keep_alive", mqtt.keep_alive),
-            ("mqtt.connect_timeout", mqtt.connect_timeout),
-        ] {
-            if value.subsec_nanos() != 0 {
-                let problem = format!("{} is not a whole number of seconds", friendly(value));
-                return Err(document.value_error(key, problem));
-            }
-        }
-        let tls = match &mqtt.tls {
-            Some(tls) => Some(tls.validate(&mqtt.host, document, variables)?),
-            None => None,
-        };
-        let usual_port = if tls.is_some() { TLS_PORT } else { PORT };
-        Ok(MqttSettings {
-            host: mqtt.host.clone(),
-            port: mqtt.port.unwrap_or(usual_port),
-            version,
-            root,
-            client_id,
-            login: self.validate_login(document, variables)?,
-            tls,
-            required_at_start: mqtt.required_at_start,
-            connect_timeout: mqtt.connect_timeout,
-            reconnect_max: mqtt.reconnect_max,
-            keep_alive: mqtt.keep_alive,
-            expiry: mqtt.expiry,
-            stall_timeout: mqtt.stall_timeout,
-            heartbeat: mqtt.heartbeat,
-        })
-    }
-
-    fn validate_login(
-        &self,
-        document: &Document,
-        variables: &BTreeMap<String, String>,
-    ) -> Result<Option<Login>, ConfigError> {
-        const FILE: &str = "mqtt.password_file";
-        const CREDENTIAL: &str = "mqtt.password_credential";
-        let mqtt = &self.mqtt;
-        let credential = match &mqtt.password_credential {
-            Some(name) => Some(document.credential(CREDENTIAL, name, variables)?),
-            None => None,
-        };
-        let file = document.optional_path(FILE, mqtt.password_file.as_deref())?;
-        let password = match (&mqtt.password, file, credential) {
-            (Some(password), None, None) => {
-                if let Some(problem) = login::problem(password.reveal()) {
-                    return Err(document.value_error("mqtt.password", problem));
-                }
-                Some(Password::Given(password.clone()))
-            }
-            (None, Some(path), None) => Some(Password::File { key: FILE, path }),
-            (None, None, Some(path)) => Some(Password::File {
-                key: CREDENTIAL,
-                path,
-            }),
-            (None, None, None) => None,
-            _ => {
-                return Err(document.value_error(
-                    FILE,
-                    "the password is given twice; keep one of password_file, \
-                     password_credential and FLAWD__MQTT__PASSWORD",
-                ));
-            }
-        };
-        let Some(username) = mqtt.username.clone() else {
-            return match password {
-                None => Ok(None),
-                Some(_) => Err(document
-                    .value_error("mqtt.username", "is missing, although a password is given")),
-            };
-        };
-        document.check_text("mqtt.username", &username)?;
-        let login = Login {
-            username,
-            password: password.unwrap_or_else(|| Password::Given(Secret::new(""))),
-        };
-        login.password().map_err(|error| document.refuse(error))?;
-        Ok(Some(login))
     }
 }
 
@@ -260,70 +125,6 @@ impl Camera {
             trigger: self.trigger.validate(&key, document)?,
             geometry: self.geometry,
             models: self.validate_models(&key, inference, document)?,
-        })
-    }
-
-    fn validate_source(
-        &self,
-        key: &str,
-        document: &Document,
-    ) -> Result<SourceSettings, ConfigError> {
-        Ok(match (&self.folder, &self.synthetic, &self.v4l2) {
-            (Some(folder), None, None) => {
-                if folder.watch && folder.repeat {
-                    return Err(document.value_error(
-                        &format!("{key}.folder.watch"),
-                        "excludes `repeat`: keep one of the two",
-                    ));
-                }
-                let path_key = format!("{key}.folder.path");
-                SourceSettings::Folder {
-                    path: document.path(
-                        &path_key,
-                        &document.require(&path_key, folder.path.clone())?,
-                    )?,
-                    interval: document.interval(&format!("{key}.folder.rate"), folder.rate)?,
-                    repeat: folder.repeat,
-                    watch: folder.watch,
-                }
-            }
-            (None, Some(line), None) => {
-                let defect_rate = line.defect_rate.unwrap_or(SYNTHETIC_DEFECT_RATE);
-                document.check_share(&format!("{key}.synthetic.defect_rate"), defect_rate)?;
-                let size = line.size.unwrap_or(SYNTHETIC_SIZE);
-                SyntheticLine::new(SyntheticOptions {
-                    size,
-                    seed: line.seed,
-                    defect_rate,
-                })
-                .map_err(|error| {
-                    document.value_error(&format!("{key}.synthetic.size"), error.to_string())
-                })?;
-                SourceSettings::Synthetic {
-                    seed: line.seed,
-                    interval: document.interval(&format!("{key}.synthetic.rate"), line.rate)?,
-                    parts: line.parts,
-                    defect_rate,
-                    size,
-                    faults: line
-                        .fault
-                        .validate(&format!("{key}.synthetic.fault"), document)?,
-                }
-            }
-            (None, None, Some(options)) => {
-                let device_key = format!("{key}.v4l2.device");
-                let device = document.require(&device_key, options.device.clone())?;
-                SourceSettings::V4l2 {
-                    device: document.path(&device_key, &device)?,
-                    options: options.clone(),
-                }
-            }
-            _ => {
-                return Err(document.value_error(
-                    key,
-                    "needs exactly one of the sections folder, synthetic and v4l2",
-                ));
-            }
         })
     }
 }
