@@ -191,15 +191,7 @@ impl ImportedModel {
         let size = plan.size.or(checkpoint.input_size);
         let size = size.unwrap_or(published_size(checkpoint.implementation));
         let features = plan.features.complete(&backbone, size)?;
-        let channels = features.shape(&backbone)?.channels;
-        if channels != checkpoint.flow.channels {
-            return Err(ImportError::OtherFeatures {
-                path: backbone.path().to_owned(),
-                outputs: features.outputs,
-                flow: checkpoint.flow.channels,
-                features: channels,
-            });
-        }
+        check_channels(&backbone, &features, &checkpoint.flow)?;
         let map = plan.map.unwrap_or(published_map(checkpoint.implementation));
         let model = model_graph(
             &backbone,
@@ -300,6 +292,24 @@ impl ImportedModel {
         });
         Ok((bundle?, highest))
     }
+}
+
+/// Checks that the flow was trained on as many channels as these features have.
+fn check_channels(
+    backbone: &Backbone,
+    features: &FeatureSpec,
+    flow: &FlowSpec,
+) -> Result<(), ImportError> {
+    let channels = features.shape(backbone)?.channels;
+    if channels != flow.channels {
+        return Err(ImportError::OtherFeatures {
+            path: backbone.path().to_owned(),
+            outputs: features.outputs.clone(),
+            flow: flow.channels,
+            features: channels,
+        });
+    }
+    Ok(())
 }
 
 /// The network that provides the flow's input.

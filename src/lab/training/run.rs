@@ -9,7 +9,7 @@ use flawd_core::transform::FeatureTransform;
 use flawd_train::checkpoint::{Checkpoint, CheckpointError};
 use flawd_train::features::FeatureSet;
 use flawd_train::network::Flow;
-use flawd_train::trainer::{self, EpochReport, Trainer, TrainingSettings};
+use flawd_train::trainer::{EpochError, EpochReport, Trainer, TrainingSettings};
 
 use super::{TrainingError, TrainingObserver, TrainingPlan, TrainingProgress};
 use crate::files::digest::sha256;
@@ -47,33 +47,7 @@ impl Run<'_> {
         &self,
         observe: &mut TrainingObserver,
     ) -> Result<(Flow, Vec<EpochReport>), TrainingError> {
-        let checkpoint = &self.checkpoint;
-        let settings = self.settings.clone();
-        let failed = |kept: usize, source| match source {
-            trainer::EpochError::Interrupted(interrupted) => interrupted.into(),
-            source => TrainingError::Training {
-                source,
-                kept,
-                checkpoint: checkpoint.clone(),
-            },
-        };
-        let mut trainer = Trainer::new(self.spec.clone(), settings, self.set, self.transform)
-            .map_err(|source| failed(0, source))?;
-        if let Some(images) = self.watched {
-            trainer.watch(images);
-        }
-        let started = TrainingProgress::Split {
-            training: self.set.len(),
-            held_out: self.held_out,
-            parameters: trainer.flow().parameters.len(),
-        };
-        observe(started)?;
-        if !self.plan.fresh
-            && let Some(found) = Checkpoint::load(checkpoint, &self.fingerprint)?
-        {
-            trainer.resume(found);
-            observe(TrainingProgress::Resumed(trainer.epochs().len()))?;
-        }
+        let mut trainer = self.start(observe)?;
         let mut saver = Saver {
             run: self,
             kept: trainer.epochs().len(),
@@ -83,7 +57,7 @@ impl Run<'_> {
         while !trainer.is_finished() {
             let report = trainer
                 .epoch(|step| observe(TrainingProgress::Step(step)))
-                .map_err(|source| failed(saver.kept, source))?
+                .map_err(|source| self.failed(saver.kept, source))?
                 .clone();
             let of = trainer.planned_epochs();
             let left = Duration::from_secs_f64(report.seconds * (of - report.epoch) as f64);
@@ -104,6 +78,41 @@ impl Run<'_> {
         }
         let epochs = trainer.epochs().to_vec();
         Ok((trainer.into_flow(), epochs))
+    }
+
+    /// Returns the trainer before its first epoch, or after those in the checkpoint.
+    fn start(&self, observe: &mut TrainingObserver) -> Result<Trainer<'_>, TrainingError> {
+        let settings = self.settings.clone();
+        let mut trainer = Trainer::new(self.spec.clone(), settings, self.set, self.transform)
+            .map_err(|source| self.failed(0, source))?;
+        if let Some(images) = self.watched {
+            trainer.watch(images);
+        }
+        let started = TrainingProgress::Split {
+            training: self.set.len(),
+            held_out: self.held_out,
+            parameters: trainer.flow().parameters.len(),
+        };
+        observe(started)?;
+        if !self.plan.fresh
+            && let Some(found) = Checkpoint::load(&self.checkpoint, &self.fingerprint)?
+        {
+            trainer.resume(found);
+            observe(TrainingProgress::Resumed(trainer.epochs().len()))?;
+        }
+        Ok(trainer)
+    }
+
+    /// Returns the error of an epoch that failed when `kept` epochs were saved.
+    fn failed(&self, kept: usize, source: EpochError) -> TrainingError {
+        match source {
+            EpochError::Interrupted(interrupted) => interrupted.into(),
+            source => TrainingError::Training {
+                source,
+                kept,
+                checkpoint: self.checkpoint.clone(),
+            },
+        }
     }
 }
 

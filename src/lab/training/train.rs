@@ -66,14 +66,7 @@ pub fn train(
         excluded,
     } = gather(plan, execution, observe)?;
     let (training, held_out) = deal(plan, images)?;
-    let calibrating = match plan.hold_out {
-        HoldOut::Share(_) => held_out.len(),
-        HoldOut::Folds(_) => training.len(),
-    };
-    let gave_way = promise::check(plan, training.len() + held_out.len(), calibrating)?;
-    if let Some(gave_way) = &gave_way {
-        observe(TrainingProgress::GaveWay(gave_way))?;
-    }
+    let gave_way = promised(plan, training.len(), held_out.len(), observe)?;
     let session = Session {
         plan,
         execution,
@@ -205,6 +198,24 @@ fn deal(
         return Err(TrainingError::TooFewImages(training.len() + held_out.len()));
     }
     Ok((training, held_out))
+}
+
+/// Returns the rate that the images support, if it is not the planned one.
+fn promised(
+    plan: &TrainingPlan,
+    training: usize,
+    held_out: usize,
+    observe: &mut TrainingObserver,
+) -> Result<Option<GaveWay>, TrainingError> {
+    let calibrating = match plan.hold_out {
+        HoldOut::Share(_) => held_out,
+        HoldOut::Folds(_) => training,
+    };
+    let gave_way = promise::check(plan, training + held_out, calibrating)?;
+    if let Some(gave_way) = &gave_way {
+        observe(TrainingProgress::GaveWay(gave_way))?;
+    }
+    Ok(gave_way)
 }
 
 /// Locks the runs of this session for this process: that of the flow that ships, and those of all
