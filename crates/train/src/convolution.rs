@@ -89,12 +89,7 @@ impl<'a> Convolution<'a> {
         let chunks = Chunks::new(self, input.dim(), output_gradient.dim());
         let output_gradient = flat(&output_gradient);
         let bias_gradient = &mut parameter_gradient[self.layout.bias.clone()];
-        output_gradient
-            .par_chunks(chunks.output_row())
-            .zip(bias_gradient)
-            .for_each(|(row, gradient)| {
-                *gradient += row.iter().map(|&value| f64::from(value)).sum::<f64>() as f32;
-            });
+        add_row_sums(output_gradient, chunks.output_row(), bias_gradient);
         let (outputs, taps) = (self.layout.output, chunks.taps());
         let weight = Matrix::new(self.weight, outputs, taps, taps);
         // Transposed, `[taps, outputs]`: the matrix kernel packs the unfolded matrix up to four
@@ -133,15 +128,29 @@ impl<'a> Convolution<'a> {
             }
         });
         let total = &mut parameter_gradient[self.layout.weight.clone()];
-        total
-            .par_chunks_mut(taps)
-            .enumerate()
-            .for_each(|(output, total)| {
-                for (tap, total) in total.iter_mut().enumerate() {
-                    *total += weight_gradient[tap * outputs + output];
-                }
-            });
+        add_transposed(&weight_gradient, outputs, total);
     }
+}
+
+/// Adds the sum of each row of `values`, which has `length` of them, to `sums`.
+fn add_row_sums(values: &[f32], length: usize, sums: &mut [f32]) {
+    values
+        .par_chunks(length)
+        .zip(sums)
+        .for_each(|(row, sum)| *sum += row.iter().map(|&it| f64::from(it)).sum::<f64>() as f32);
+}
+
+/// Adds `matrix`, whose rows have `columns` values, transposed to `total`.
+fn add_transposed(matrix: &[f32], columns: usize, total: &mut [f32]) {
+    let rows = matrix.len() / columns;
+    total
+        .par_chunks_mut(rows)
+        .enumerate()
+        .for_each(|(column, total)| {
+            for (row, total) in total.iter_mut().enumerate() {
+                *total += matrix[row * columns + column];
+            }
+        });
 }
 
 /// Lends `len` values of memory that the calling thread keeps, since a fresh allocation of this

@@ -105,6 +105,35 @@ impl Subnet<'_> {
             let gamma = self.gamma(scale);
             gradient.par_mapv_inplace(|value| gamma * value);
         }
+        let mut by_hidden = self.backward_to_hidden(trace, &output_gradient, parameter_gradient);
+        for scale in 0..by_hidden.len() {
+            let gradient = &mut by_hidden[scale];
+            Zip::from(&mut *gradient)
+                .and(&trace.hidden[scale])
+                .par_for_each(|gradient, &y| {
+                    if y < 0.0 {
+                        *gradient *= LEAKY_SLOPE;
+                    }
+                });
+            self.conv(&layout.conv_0[scale], 1).backward(
+                input[scale].view(),
+                gradient.view(),
+                parameter_gradient,
+                Some(input_gradient[scale].view_mut()),
+            );
+        }
+    }
+
+    /// Given the loss gradient with respect to the outputs before their gain, returns the gradient
+    /// with respect to the hidden maps `y_s`, and adds that with respect to the parameters of the
+    /// second layer.
+    fn backward_to_hidden(
+        &self,
+        trace: &SubnetTrace,
+        output_gradient: &Scales<Maps>,
+        parameter_gradient: &mut [f32],
+    ) -> Scales<Maps> {
+        let layout = self.layout;
         let mut back = |conv: Convolution, input: &Maps, by_output: &Maps, by_input: &mut Maps| {
             let by_input = Some(by_input.view_mut());
             conv.backward(input.view(), by_output.view(), parameter_gradient, by_input);
@@ -137,23 +166,7 @@ impl Subnet<'_> {
             back(self.conv(up, 1), upsampled, by_output, &mut by_upsampled);
             by_hidden[scale + 1] += &upsample_adjoint(by_upsampled.view());
         }
-
-        for scale in 0..by_hidden.len() {
-            let gradient = &mut by_hidden[scale];
-            Zip::from(&mut *gradient)
-                .and(&trace.hidden[scale])
-                .par_for_each(|gradient, &y| {
-                    if y < 0.0 {
-                        *gradient *= LEAKY_SLOPE;
-                    }
-                });
-            self.conv(&layout.conv_0[scale], 1).backward(
-                input[scale].view(),
-                gradient.view(),
-                parameter_gradient,
-                Some(input_gradient[scale].view_mut()),
-            );
-        }
+        by_hidden
     }
 }
 
