@@ -65,17 +65,8 @@ pub(crate) struct Recovered {
 /// Reads what is there, repairs its end, and creates a head if there is none.
 pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovered, OpenError> {
     let (loaded, refused) = Head::load(folder)?;
-    let (mut head, stored) = loaded.unzip();
-    let firsts = folder.segments().map_err(|source| OpenError::Io {
-        what: "list",
-        path: folder.path().to_owned(),
-        source,
-    })?;
-    let mut found: Vec<Found> = firsts
-        .into_iter()
-        .map(|first| Found::open(folder, first))
-        .collect::<Result<_, _>>()?;
-
+    let (head, stored) = loaded.unzip();
+    let mut found = find(folder)?;
     let mut report = Recovery {
         head_lost: stored.is_none() && !found.is_empty(),
         ..Recovery::default()
@@ -110,22 +101,42 @@ pub(crate) fn recover(folder: &mut Folder, options: &Options) -> Result<Recovere
         .map(|segment| segment.from(record.oldest))
         .sum();
 
-    let stored = match &mut head {
-        Some(head) => head.store(folder, &record, true, options.waits()),
-        None => Head::create(folder, &record).map(|made| head = Some(made)),
-    };
-    stored.map_err(|source| OpenError::Io {
-        what: "write",
-        path: folder.head(),
-        source,
-    })?;
     Ok(Recovered {
-        head: head.expect("it was opened or made above"),
+        head: store(folder, head, &record, options)?,
         record,
         segments,
         useless,
         newest,
         report,
+    })
+}
+
+/// Opens all segments, in order.
+fn find(folder: &Folder) -> Result<Vec<Found>, OpenError> {
+    let firsts = folder.segments().map_err(|source| OpenError::Io {
+        what: "list",
+        path: folder.path().to_owned(),
+        source,
+    })?;
+    let found = firsts.into_iter().map(|first| Found::open(folder, first));
+    found.collect()
+}
+
+/// Writes the record to the head, which is created if there is none.
+fn store(
+    folder: &mut Folder,
+    head: Option<Head>,
+    record: &Record,
+    options: &Options,
+) -> Result<Head, OpenError> {
+    let stored = match head {
+        Some(mut head) => (head.store(folder, record, true, options.waits())).map(|()| head),
+        None => Head::create(folder, record),
+    };
+    stored.map_err(|source| OpenError::Io {
+        what: "write",
+        path: folder.head(),
+        source,
     })
 }
 
