@@ -3,6 +3,7 @@
 //! Preprocessing and model are those of the daemon, so a score from here is the score on the line.
 //! Nothing is decided here.
 
+use std::fmt;
 use std::path::Path;
 
 use flawd_core::calibration::Calibration;
@@ -129,6 +130,17 @@ pub struct Reproduced {
     pub score: f32,
 }
 
+impl fmt::Display for Reproduced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { golden, score } = self;
+        let (file, expected) = (&golden.file, golden.score);
+        write!(
+            f,
+            "{file}: {score} here, {expected} where it was calibrated"
+        )
+    }
+}
+
 impl Scorer {
     /// Loads the model of a bundle.
     ///
@@ -214,8 +226,7 @@ impl Scorer {
     pub fn self_test(&mut self, bundle: &Bundle) -> Result<Vec<Reproduced>, ScorerError> {
         let calibration = bundle.calibration();
         let test = |golden: &GoldenRecord| {
-            let image = bundle.golden_image(golden).map_err(ScorerError::Golden)?;
-            let score = self.score(&image)?.score;
+            let score = self.score_golden(bundle, golden)?;
             check_golden(golden, score, calibration)?;
             Ok(Reproduced {
                 golden: golden.clone(),
@@ -223,6 +234,19 @@ impl Scorer {
             })
         };
         bundle.manifest().golden.iter().map(test).collect()
+    }
+
+    /// Scores a golden input of `bundle`, from its file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or as [`Self::score`].
+    pub fn score_golden(
+        &mut self,
+        bundle: &Bundle,
+        golden: &GoldenRecord,
+    ) -> Result<f32, ScorerError> {
+        let image = bundle.golden_image(golden).map_err(ScorerError::Golden)?;
+        Ok(self.score(&image)?.score)
     }
 
     /// Returns the model's input size.

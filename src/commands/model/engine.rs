@@ -197,10 +197,7 @@ fn build(
         engines.folder().join(key.folder_name()).display()
     );
     for golden in scorer.self_test(bundle).map_err(Failure::config)? {
-        println!(
-            "golden        {}: {} here, {} where it was calibrated",
-            golden.golden.file, golden.score, golden.golden.score
-        );
+        println!("golden        {golden}");
     }
     Ok(())
 }

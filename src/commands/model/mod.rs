@@ -58,10 +58,7 @@ fn verify(bundle: &Path, runtime: &RuntimeArgs) -> Outcome {
     println!("digests  ok");
     let reproduced = scorer.self_test(&bundle).map_err(Failure::config)?;
     for golden in reproduced {
-        println!(
-            "golden   {}: {} here, {} where it was calibrated",
-            golden.golden.file, golden.score, golden.golden.score
-        );
+        println!("golden   {golden}");
     }
     stress::check(&mut scorer).map_err(Failure::config)?;
     println!("stress   ok: black, white and noise have finite scores");

@@ -5,6 +5,7 @@ use std::path::Path;
 use flawd_core::calibration::Calibration;
 use flawd_core::evaluation::{KeptPromise, PixelTruth, expected_false_rejects};
 use flawd_core::image::RgbImage;
+use flawd_core::manifest::GoldenRecord;
 use flawd_core::verdict::Verdict;
 use flawd_onnx::Prediction;
 
@@ -273,9 +274,8 @@ fn kept_promise(calibration: &Calibration, good: &[f32], splits: Splits) -> Vec<
 /// Scores the golden inputs here. One that cannot be scored is not reproduced.
 fn golden(bundle: &Bundle, scorer: &mut Scorer) -> Vec<GoldenRow> {
     let calibration = bundle.calibration();
-    let mut row = |golden: &flawd_core::manifest::GoldenRecord| {
-        let image = bundle.golden_image(golden).ok();
-        let score = image.and_then(|image| Some(scorer.score(&image).ok()?.score));
+    let row = |golden: &GoldenRecord| {
+        let score = scorer.score_golden(bundle, golden).ok();
         GoldenRow {
             file: golden.file.clone(),
             expected: golden.score,
@@ -283,5 +283,5 @@ fn golden(bundle: &Bundle, scorer: &mut Scorer) -> Vec<GoldenRow> {
             reproduced: score.is_some_and(|score| check_golden(golden, score, calibration).is_ok()),
         }
     };
-    bundle.manifest().golden.iter().map(&mut row).collect()
+    bundle.manifest().golden.iter().map(row).collect()
 }
