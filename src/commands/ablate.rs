@@ -143,12 +143,9 @@ pub fn run(mut args: AblateArgs) -> Outcome {
 fn show(progress: &mut ProgressLine, step: &AblationStep) {
     match step {
         AblationStep::LeftOut(left_out) => progress.left_out(left_out),
-        AblationStep::Depths { done, total } => progress.update(&format!("depth {done}/{total}")),
-        AblationStep::Lights { done, total } => progress.update(&format!("light {done}/{total}")),
-        AblationStep::Depth(found) if found.is_worth_saying() => {
-            progress.line(&format!("depth: {found}"));
-        }
-        AblationStep::Depth(_) => progress.clear(),
+        AblationStep::Depths { done, total } => progress.checked("depth", *done, *total),
+        AblationStep::Depth(found) => progress.depth(found),
+        AblationStep::Lights { done, total } => progress.checked("light", *done, *total),
         AblationStep::Features(step) => progress.extraction(step),
         AblationStep::Trains { at, epochs, step } => progress.update(&format!(
             "{}, epoch {}/{epochs}, step {}/{}, loss {:.4}",

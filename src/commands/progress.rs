@@ -10,6 +10,7 @@ use crate::lab::calibration::CalibrationProgress;
 use crate::lab::dataset::LeftOut;
 use crate::lab::features::ExtractionStep;
 use crate::messages::one_line;
+use crate::pictures::depth;
 
 /// Minimum interval between changes of the line.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -52,6 +53,19 @@ impl ProgressLine {
     pub(crate) fn left_out(&mut self, left_out: &[LeftOut]) {
         for left_out in left_out {
             self.line(&format!("note: {left_out}"));
+        }
+    }
+
+    /// Shows how many pictures were checked for what they have in common, such as their depth.
+    pub(crate) fn checked(&mut self, what: &str, done: usize, total: usize) {
+        self.update(&format!("{what} {done}/{total}"));
+    }
+
+    /// Reports the depth of pictures if they have more than 8 bits.
+    pub(crate) fn depth(&mut self, found: &depth::Found) {
+        match found.is_worth_saying() {
+            true => self.line(&format!("depth: {found}")),
+            false => self.clear(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use flawd_core::image::RgbImage;
+use flawd_core::image::{RgbImage, Size};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
@@ -13,13 +13,7 @@ use image::{ExtendedColorType, ImageEncoder, ImageResult};
 /// If the picture exceeds the maximum size of a PNG.
 pub fn png(image: &RgbImage) -> ImageResult<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    let side = |length| u32::try_from(length).expect("image files have 32-bit sides");
-    PngEncoder::new(&mut bytes).write_image(
-        image.pixels(),
-        side(image.size().width),
-        side(image.size().height),
-        ExtendedColorType::Rgb8,
-    )?;
+    write(PngEncoder::new(&mut bytes), image)?;
     Ok(bytes.into_inner())
 }
 
@@ -29,12 +23,17 @@ pub fn png(image: &RgbImage) -> ImageResult<Vec<u8>> {
 /// If a side has more than 65535 pixels, the maximum of a JPEG.
 pub fn jpeg(image: &RgbImage, quality: u8) -> ImageResult<Vec<u8>> {
     let mut bytes = Vec::new();
-    let side = |length| u32::try_from(length).expect("image files have 32-bit sides");
-    JpegEncoder::new_with_quality(&mut bytes, quality).write_image(
-        image.pixels(),
-        side(image.size().width),
-        side(image.size().height),
-        ExtendedColorType::Rgb8,
-    )?;
+    write(JpegEncoder::new_with_quality(&mut bytes, quality), image)?;
     Ok(bytes)
+}
+
+fn write(encoder: impl ImageEncoder, image: &RgbImage) -> ImageResult<()> {
+    let side = |length| u32::try_from(length).expect("image files have 32-bit sides");
+    let Size { width, height } = image.size();
+    encoder.write_image(
+        image.pixels(),
+        side(width),
+        side(height),
+        ExtendedColorType::Rgb8,
+    )
 }

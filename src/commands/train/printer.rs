@@ -33,17 +33,10 @@ impl Printer {
     pub(crate) fn show(&mut self, progress: &TrainingProgress) {
         match progress {
             TrainingProgress::LeftOut(left_out) => self.line.left_out(left_out),
-            TrainingProgress::Depths { done, total } => {
-                self.line.update(&format!("depth {done}/{total}"));
-            }
-            TrainingProgress::Depth(found) if found.is_worth_saying() => {
-                self.print(&format!("depth: {found}"));
-            }
-            TrainingProgress::Depth(_) => self.line.clear(),
+            TrainingProgress::Depths { done, total } => self.line.checked("depth", *done, *total),
+            TrainingProgress::Depth(found) => self.line.depth(found),
             TrainingProgress::Varied(step) => self.line.extraction(step),
-            TrainingProgress::Lights { done, total } => {
-                self.line.update(&format!("light {done}/{total}"));
-            }
+            TrainingProgress::Lights { done, total } => self.line.checked("light", *done, *total),
             TrainingProgress::Light(light) => self.print(&format!(
                 "light: every picture is brought to a level of {:.1}, by a factor of {} at most",
                 light.reference, light.limit
