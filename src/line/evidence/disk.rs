@@ -63,6 +63,10 @@ pub(crate) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Ve
 
 /// Writes a file under another name and renames it when it is on the disk, so that not even a power
 /// cut leaves half of it. Returns its time stamp on the disk.
+///
+/// This is not [`flawd_files::write`]: the file has the time of its picture, new folders survive a
+/// power cut as well, and an unfinished file is recognised by its name in a folder that holds other
+/// programs' files.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Result<SystemTime> {
     let folder = path.parent().expect("a file is in a folder");
     let name = path.file_name().expect("a file has a name");
