@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::script::{PUBACK, PUBLISH, PUBLISH_QOS_1, Script, long_packet, message, text};
-use super::{client, connected, received};
+use super::{client, connected, received, refused_topics};
 use crate::line::config::MqttVersion;
 use crate::line::pipeline::part::reply::Reply;
 use crate::line::pipeline::publish::connection::{Incoming, PACKET_LIMIT};
