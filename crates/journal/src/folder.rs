@@ -130,13 +130,23 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes the lock again if its file was deleted, and perhaps the folder recreated.
+    /// Makes the folder and takes the lock again if they were deleted, or moved away with another
+    /// folder in their place: another process may have that one.
     fn hold(&mut self) -> io::Result<()> {
-        if self.lock.metadata()?.nlink() > 0 {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = identity(self.lock.metadata()?);
+        if fs::metadata(self.path.join(LOCK)).is_ok_and(|found| identity(found) == ours) {
             return Ok(());
         }
+        make(&self.path, self.waits)?;
         let lock = open_lock(&self.path)?;
-        lock.try_lock()?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                let problem = "another process uses the folder that is in its place now";
+                io::Error::new(io::ErrorKind::ResourceBusy, problem)
+            }
+            TryLockError::Error(error) => error,
+        })?;
         self.lock = lock;
         Ok(())
     }

@@ -87,13 +87,69 @@ fn a_segment_of_another_journal_is_not_read_as_ones_own() {
 }
 
 #[test]
-fn a_folder_that_goes_and_comes_back_is_used_again_with_the_numbers_going_on() {
+fn a_folder_that_goes_is_made_again_with_the_numbers_going_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("state/journal");
+    let mut journal = open(&place);
+    put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    fs::remove_dir_all(folder.path().join("state")).unwrap();
+
+    put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    let unreadable = journal.read(journal.oldest(), 10).unwrap_err();
+    assert_eq!(unreadable.skip_to.get(), 1);
+    assert_eq!(journal.give_up(unreadable.skip_to), 1);
+    let refused = Journal::open(&place, options(64 * KIB, Durability::System)).unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    journal.close().unwrap();
+
+    let mut journal = open(&place);
+    assert_eq!(read_all(&mut journal).len(), 1);
+    assert_eq!(journal.next_seq("camera"), 3);
+}
+
+#[test]
+fn a_folder_in_the_place_of_one_that_was_moved_is_used_by_one_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("journal");
+    let mut journal = open(&place);
+    put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    fs::rename(&place, folder.path().join("moved")).unwrap();
+    let mut other = open(&place);
+    let id = other.id().to_owned();
+
+    // More than what has room in the segment that was moved.
+    let mut lost = 0;
+    for _ in 0..20 {
+        put(&mut journal, "camera", 1000);
+        if let Err(error) = journal.commit() {
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("another process uses the folder"), "{cause}");
+            lost += error.lost;
+        }
+    }
+    assert!(lost > 0);
+    put(&mut other, "camera", 100);
+    other.commit().unwrap();
+    other.close().unwrap();
+    put(&mut journal, "camera", 100);
+    journal.commit().unwrap();
+    let refused = Journal::open(&place, options(64 * KIB, Durability::System)).unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    assert_ne!(journal.id(), id);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_used_again_when_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("journal");
     let mut journal = open(&place);
     put(&mut journal, "camera", 100);
     journal.commit().unwrap();
     fs::remove_dir_all(&place).unwrap();
+    fs::write(&place, "not a folder").unwrap();
 
     put(&mut journal, "camera", 100);
     let error = journal.commit().unwrap_err();
@@ -103,7 +159,7 @@ fn a_folder_that_goes_and_comes_back_is_used_again_with_the_numbers_going_on() {
     assert_eq!(unreadable.position, journal.oldest());
     assert_eq!(unreadable.skip_to.get(), 1);
 
-    fs::create_dir(&place).unwrap();
+    fs::remove_file(&place).unwrap();
     let (seq, _) = put(&mut journal, "camera", 100);
     assert_eq!(seq, 3);
     journal.commit().unwrap();
