@@ -4,4 +4,5 @@
 pub mod cache;
 pub mod digest;
 pub mod directories;
+pub mod identity;
 pub mod path_text;

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -40,20 +39,15 @@ impl Drop for Lock {
     }
 }
 
-/// Returns what distinguishes a folder from another one in its place.
-pub(crate) fn identity(folder: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::metadata(folder)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-/// Lists the names of the folders in `folder` that can be ours; links are not followed.
+/// Lists the names of the folders in `folder` that can be ours. A link to a folder is one: files are
+/// written through it, so they count.
 pub(crate) fn folders(folder: &Path, is_ours: fn(&str) -> bool) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if let Ok(name) = entry.file_name().into_string()
             && is_ours(&name)
-            && entry.file_type()?.is_dir()
+            && entry.path().is_dir()
         {
             found.push(name);
         }

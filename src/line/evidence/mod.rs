@@ -16,6 +16,7 @@
 
 mod disk;
 mod error;
+mod index;
 mod name;
 mod queue;
 mod store;

@@ -29,6 +29,15 @@ pub(crate) fn stem(item: &EvidenceItem) -> String {
     format!("{}/{day}/{seq:012}-{what}-{series}", item.camera)
 }
 
+/// Returns what an item's number counts in, its camera and series, and the number.
+pub(crate) fn number(stem: &str) -> ((&str, &str), u64) {
+    let (camera, _) = stem.split_once('/').unwrap_or_default();
+    let (_, name) = stem.rsplit_once('/').unwrap_or_default();
+    let (seq, rest) = name.split_once('-').unwrap_or_default();
+    let (_, series) = rest.split_once('-').unwrap_or_default();
+    ((camera, series), seq.parse().unwrap_or_default())
+}
+
 /// Returns the picture's path.
 pub(crate) fn picture(stem: &str) -> String {
     format!("{stem}{PICTURE}")

@@ -1,8 +1,9 @@
 //! The files of evidence: writes one, and deletes the oldest beyond the quota of size, number and
 //! age, or if the disk is full.
 //!
-//! A file's modification time is set to when its picture was taken, so that order and age survive a
-//! restart. Handles bytes and names, and contains nothing about pictures. Belongs to one thread.
+//! A file's modification time is set to when its picture was taken, so that its age survives a
+//! restart; its order survives in its name. Handles bytes and names, and contains nothing about
+//! pictures. Belongs to one thread.
 
 use std::collections::BTreeMap;
 use std::fs::{self, TryLockError};
@@ -14,7 +15,9 @@ use bytesize::ByteSize;
 
 use super::EvidenceError;
 use super::disk::{self, Lock};
+use super::index::{Index, Kept};
 use super::name::{self, Ours};
+use crate::files::identity::Identity;
 
 /// Files that others, the journal above all, can still create when evidence has used its quota (not
 /// measured); fewer if the file system has room for few.
@@ -47,23 +50,14 @@ impl EvidenceFiles {
     }
 }
 
-/// The files of one item, counted.
-#[derive(Clone, Copy, Debug, Default)]
-struct Kept {
-    files: u64,
-    bytes: u64,
-}
-
 /// The folder and its contents.
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
-    /// Device and inode, to notice that the folder was replaced, mounted over, or unmounted.
-    identity: (u64, u64),
+    /// To notice that the folder was replaced, mounted over, or unmounted.
+    identity: Identity,
     _lock: Lock,
-    /// By age, oldest first, and stem.
-    index: BTreeMap<(SystemTime, Box<str>), Kept>,
-    total: Kept,
+    index: Index,
     /// Whether another process deleted files, so that the counts are wrong.
     is_outdated: bool,
 }
@@ -85,10 +79,9 @@ impl Store {
         })?;
         let mut store = Self {
             folder: folder.to_owned(),
-            identity: disk::identity(folder).map_err(cannot_use)?,
+            identity: Identity::of(folder).map_err(cannot_use)?,
             _lock: lock,
-            index: BTreeMap::new(),
-            total: Kept::default(),
+            index: Index::default(),
             is_outdated: false,
         };
         store.scan().map_err(cannot_use)?;
@@ -97,30 +90,32 @@ impl Store {
 
     /// Returns the number of files.
     pub(crate) fn files(&self) -> u64 {
-        self.total.files
+        self.index.files()
     }
 
     /// Returns the bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
-        self.total.bytes
+        self.index.bytes()
     }
 
     /// Returns `false` if the folder is gone or was replaced, or its files were deleted by another
     /// process: then it must be opened again.
     pub(crate) fn is_current(&self) -> bool {
-        !self.is_outdated && disk::identity(&self.folder).is_ok_and(|found| found == self.identity)
+        !self.is_outdated && Identity::of(&self.folder).is_ok_and(|found| found == self.identity)
     }
 
     fn scan(&mut self) -> io::Result<()> {
+        let mut found = Vec::new();
         for camera in disk::folders(&self.folder, name::is_camera)? {
             for day in disk::folders(&self.folder.join(&camera), name::is_day)? {
-                self.scan_day(&format!("{camera}/{day}"))?;
+                self.scan_day(&format!("{camera}/{day}"), &mut found)?;
             }
         }
+        self.index = Index::of(found);
         Ok(())
     }
 
-    fn scan_day(&mut self, day: &str) -> io::Result<()> {
+    fn scan_day(&self, day: &str, all: &mut Vec<Kept>) -> io::Result<()> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(self.folder.join(day))? {
             let entry = entry?;
@@ -135,33 +130,28 @@ impl Store {
                 Ours::Unfinished => fs::remove_file(entry.path())?,
                 Ours::Whole(stem) => {
                     let metadata = entry.metadata()?;
-                    let (time, kept) = found
-                        .entry(format!("{day}/{stem}"))
-                        .or_insert((SystemTime::UNIX_EPOCH, Kept::default()));
-                    *time = metadata.modified()?.max(*time);
+                    let time = metadata.modified()?;
+                    let kept = found.entry(stem.to_owned()).or_insert_with(|| Kept {
+                        stem: format!("{day}/{stem}").into(),
+                        taken: time,
+                        files: 0,
+                        bytes: 0,
+                    });
+                    kept.taken = kept.taken.max(time);
                     kept.files += 1;
                     kept.bytes += metadata.len();
                 }
             }
         }
-        for (stem, (time, kept)) in found {
-            self.count(time, &stem, kept);
-        }
+        all.extend(found.into_values());
         Ok(())
-    }
-
-    fn count(&mut self, time: SystemTime, stem: &str, kept: Kept) {
-        self.total.files += kept.files;
-        self.total.bytes += kept.bytes;
-        self.index.insert((time, stem.into()), kept);
     }
 
     /// Deletes what is older than `limit`.
     pub(crate) fn expire(&mut self, limit: SystemTime) -> Result<(), EvidenceError> {
-        while let Some(((time, _), _)) = self.index.first_key_value()
-            && *time < limit
-        {
-            self.delete_oldest()?;
+        while let Some((place, item)) = self.index.before(limit) {
+            let item = item.clone();
+            self.delete(place, &item)?;
         }
         Ok(())
     }
@@ -177,16 +167,17 @@ impl Store {
         reserve: u64,
     ) -> Result<(), EvidenceError> {
         self.delete_namesake(&files.stem)?;
-        while self.total.bytes + files.bytes() > max_size && self.delete_oldest()? {}
+        while self.index.bytes() + files.bytes() > max_size && self.delete_oldest()? {}
         loop {
             self.make_room(files, reserve)?;
             match self.write(files) {
-                Ok(time) => {
-                    let kept = Kept {
+                Ok(taken) => {
+                    self.index.push(Kept {
+                        stem: files.stem.as_str().into(),
+                        taken,
                         files: files.files().count() as u64,
                         bytes: files.bytes(),
-                    };
-                    self.count(time, &files.stem, kept);
+                    });
                     return Ok(());
                 }
                 // Full in a way that free blocks do not show: inodes, or a user's quota.
@@ -263,27 +254,26 @@ impl Store {
             return Ok(());
         }
         // Rare enough to search all of them.
-        let key = self.index.keys().find(|(_, other)| &**other == stem);
-        match key.cloned() {
-            Some(key) => self.delete(key),
+        let found = self.index.find(stem);
+        match found.map(|(place, item)| (place, item.clone())) {
+            Some((place, item)) => self.delete(place, &item),
             None => self.delete_files(stem).map(drop),
         }
     }
 
     /// Deletes the oldest item; returns `false` if there is none.
     fn delete_oldest(&mut self) -> Result<bool, EvidenceError> {
-        let Some((key, _)) = self.index.first_key_value() else {
+        let oldest = self.index.oldest();
+        let Some((place, item)) = oldest.map(|(place, item)| (place, item.clone())) else {
             return Ok(false);
         };
-        self.delete(key.clone()).map(|()| true)
+        self.delete(place, &item).map(|()| true)
     }
 
-    fn delete(&mut self, key: (SystemTime, Box<str>)) -> Result<(), EvidenceError> {
-        let deleted = self.delete_files(&key.1)?;
-        let kept = self.index.remove(&key).unwrap_or_default();
-        self.total.files -= kept.files;
-        self.total.bytes -= kept.bytes;
-        self.is_outdated |= deleted != kept.files;
+    fn delete(&mut self, place: u64, item: &Kept) -> Result<(), EvidenceError> {
+        let deleted = self.delete_files(&item.stem)?;
+        self.index.remove(place);
+        self.is_outdated |= deleted != item.files;
         Ok(())
     }
 

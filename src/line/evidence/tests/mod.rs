@@ -16,6 +16,7 @@ use crate::pictures::decode::decode_file;
 use crate::pictures::heatmap::overlay;
 
 mod disk;
+mod order;
 
 const LATE: Verdict = Verdict::NoDecision(Reason::Late);
 
