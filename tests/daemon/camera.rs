@@ -270,12 +270,16 @@ fn files_that_come_faster_than_the_system_notes_them_down_are_said_and_the_next_
     for number in 0..2 * limit {
         fs::write(images.path().join(format!("{}.txt", number % 2)), "").unwrap();
     }
+    // A folder that is not noted down either.
+    fs::create_dir(images.path().join("late")).unwrap();
     daemon.signal("CONT");
     daemon.wait_for_line("the warning", |line| {
         line.contains("More files came at once than the system notes down")
     });
-    fs::write(images.path().join("next.png"), "no image").unwrap();
-    subscriber.until("its verdict", |it| {
-        it.kind() == "verdict" && it.payload["part_id"] == "next.png"
-    });
+    for name in ["next.png", "late/next.png"] {
+        fs::write(images.path().join(name), "no image").unwrap();
+        subscriber.until("its verdict", |it| {
+            it.kind() == "verdict" && it.payload["part_id"] == name
+        });
+    }
 }

@@ -67,8 +67,8 @@ pub enum CameraLost {
     /// It is not over.
     #[error("the configured loss is not over")]
     LossNotOver,
-    /// The watched folder is gone.
-    #[error("the folder {} is gone", .0.display())]
+    /// The watched folder is gone, or another one is in its place.
+    #[error("the folder {} is gone, or another one is in its place", .0.display())]
     FolderGone(PathBuf),
     /// The watched folder cannot be listed or watched again.
     #[error(transparent)]

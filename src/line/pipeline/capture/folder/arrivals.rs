@@ -1,48 +1,22 @@
 //! Images that arrive in a folder while it is watched, each once it is complete.
 //!
 //! ```text
-//! closed after writing, or moved in ─► inotify ──────────────┐
+//! closed after writing, or moved in ─► Watcher (inotify) ────┐
 //!                                                            ├─► a queue ─► the source
-//! not reported by the system ─► polling at intervals ────────┘
+//! not reported by the system ─► Looker, at intervals ────────┘
 //! ```
 //!
 //! A separate thread reads the system's events, so that nothing overflows while inspection is
 //! paused. Contains nothing about frames.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
-use std::{fs, io, thread};
+use std::{io, thread};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::list;
-use crate::pictures::decode;
-
-/// Polling interval if the system reports no arrivals. A file that is unchanged between two polls
-/// counts as complete.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// File systems that others write to without this system being notified: NFS, SMB, CIFS, SMB 2,
-/// FUSE, 9P, Ceph, AFS, VirtualBox; by their numbers in `statfs(2)`.
-const REMOTE: [u32; 9] = [
-    0x6969,
-    0x517b,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x6573_5546,
-    0x0102_1997,
-    0x00c3_6400,
-    0x5346_414f,
-    0x786f_4256,
-];
+use super::looker::{LOOK, Looker};
+use super::watcher::Watcher;
 
 /// What arrives in a folder and its subfolders.
 #[derive(Debug)]
@@ -99,179 +73,12 @@ impl Arrivals {
     }
 }
 
-/// Receives the system's notifications.
-struct Watcher {
-    events: OwnedFd,
-    root: i32,
-    /// By watch descriptor.
-    folders: HashMap<i32, PathBuf>,
-}
-
-impl Watcher {
-    fn new(folder: &Path) -> io::Result<Self> {
-        // The kernel's type of this number differs between machines; all of them have 32 bits.
-        let kind = rustix::fs::statfs(folder)?.f_type as u32;
-        if REMOTE.contains(&kind) {
-            let problem = "others can write to its file system unheard";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
-        }
-        let mut watcher = Self {
-            events: inotify::init(CreateFlags::CLOEXEC)?,
-            root: 0,
-            folders: HashMap::new(),
-        };
-        watcher.root = watcher.add(folder, &mut |_| ())?;
-        Ok(watcher)
-    }
-
-    /// Watches a folder and its subfolders; reports the images in them.
-    fn add(&mut self, folder: &Path, found: &mut dyn FnMut(PathBuf)) -> io::Result<i32> {
-        let what = WatchFlags::CLOSE_WRITE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        let watch = inotify::add_watch(&self.events, folder, what)?;
-        self.folders.insert(watch, folder.to_owned());
-        for entry in folder.read_dir()? {
-            let entry = entry?;
-            if is_hidden(&entry.file_name()) {
-                continue;
-            }
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                self.add(&path, found)?;
-            } else if decode::is_image(&path) {
-                found(path);
-            }
-        }
-        Ok(watch)
-    }
-
-    fn run(mut self, arrived: &mpsc::Sender<PathBuf>) -> io::Result<()> {
-        // Some hundreds of events; the longest has a name of 255 bytes.
-        let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
-        let events = self.events.try_clone()?;
-        let mut reader = inotify::Reader::new(events, &mut buffer);
-        loop {
-            let event = match reader.next() {
-                Err(Errno::INTR) => continue,
-                event => event?,
-            };
-            let what = event.events();
-            if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-                warn!("More files came at once than the system notes down: some were not seen");
-                continue;
-            }
-            let is_gone = ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
-            if what.intersects(is_gone | ReadFlags::UNMOUNT) {
-                if event.wd() == self.root {
-                    return Err(io::Error::new(io::ErrorKind::NotFound, "it is gone"));
-                }
-                self.folders.remove(&event.wd());
-                continue;
-            }
-            let (Some(folder), Some(name)) = (self.folders.get(&event.wd()), event.file_name())
-            else {
-                continue;
-            };
-            let name = OsStr::from_bytes(name.to_bytes());
-            let path = folder.join(name);
-            let mut found = Vec::new();
-            if is_hidden(name) {
-                continue;
-            } else if what.contains(ReadFlags::ISDIR) {
-                // It may be gone again. What is written into it from here on is reported; what is
-                // already there is checked now, and once more if it was not complete.
-                self.add(&path, &mut |image| found.push(image)).ok();
-                found.sort_unstable();
-            } else if !what.contains(ReadFlags::CREATE) && decode::is_image(&path) {
-                found.push(path);
-            }
-            for image in found {
-                if arrived.send(image).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// Polls for arrivals.
-struct Looker {
-    folder: PathBuf,
-    known: BTreeMap<PathBuf, Known>,
-}
-
-struct Known {
-    length: u64,
-    modified: Option<SystemTime>,
-    is_given: bool,
-}
-
-impl Looker {
-    /// What is there at the first poll is not an arrival.
-    fn new(folder: &Path) -> io::Result<Self> {
-        let mut looker = Self {
-            folder: folder.to_owned(),
-            known: BTreeMap::new(),
-        };
-        looker.look()?;
-        for known in looker.known.values_mut() {
-            known.is_given = true;
-        }
-        Ok(looker)
-    }
-
-    /// Returns the images that have become complete since the last poll.
-    fn look(&mut self) -> io::Result<Vec<PathBuf>> {
-        let mut images = Vec::new();
-        list(&self.folder, &mut images, &mut Vec::new())?;
-        let mut before = std::mem::take(&mut self.known);
-        let mut whole = Vec::new();
-        for image in images {
-            // One that disappeared in between has not arrived.
-            let Ok(metadata) = fs::metadata(&image) else {
-                continue;
-            };
-            let (length, modified) = (metadata.len(), metadata.modified().ok());
-            let same = before
-                .remove(&image)
-                .filter(|it| (it.length, it.modified) == (length, modified));
-            if same.as_ref().is_some_and(|known| !known.is_given) {
-                whole.push(image.clone());
-            }
-            let known = Known {
-                length,
-                modified,
-                is_given: same.is_some(),
-            };
-            self.known.insert(image, known);
-        }
-        whole.sort_unstable();
-        Ok(whole)
-    }
-
-    fn run(mut self, arrived: &mpsc::Sender<PathBuf>) -> io::Result<()> {
-        loop {
-            thread::park_timeout(LOOK);
-            for image in self.look()? {
-                if arrived.send(image).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use super::*;
 
@@ -328,20 +135,56 @@ mod tests {
     }
 
     #[test]
-    fn where_one_has_to_look_an_image_is_whole_when_it_was_the_same_twice() {
+    fn images_in_a_folder_that_is_renamed_come_under_its_new_name() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        fs::write(at("old.png"), b"old").unwrap();
-        let mut looker = Looker::new(folder.path()).unwrap();
-        let mut look = || looker.look().unwrap();
-        fs::write(at("new.png"), b"ha").unwrap();
-        assert_eq!(look(), [] as [PathBuf; 0]);
-        fs::write(at("new.png"), b"half").unwrap();
-        assert_eq!(look(), [] as [PathBuf; 0]);
-        assert_eq!(look(), [at("new.png")]);
-        assert_eq!(look(), [] as [PathBuf; 0]);
-        fs::write(at("old.png"), b"another").unwrap();
-        assert_eq!(look(), [] as [PathBuf; 0]);
-        assert_eq!(look(), [at("old.png")]);
+        fs::create_dir_all(at("shift/early")).unwrap();
+        let arrivals = Arrivals::watch(folder.path()).unwrap();
+        for (from, to) in [("shift", "night"), ("night", "day")] {
+            fs::rename(at(from), at(to)).unwrap();
+            for name in ["1.png", "early/2.png"] {
+                let image = at(to).join(name);
+                fs::write(&image, b"1").unwrap();
+                assert_eq!(next(&arrivals), image);
+                fs::remove_file(image).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn images_in_a_folder_that_was_moved_away_do_not_come() {
+        let (folder, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("shift/early")).unwrap();
+        let arrivals = Arrivals::watch(folder.path()).unwrap();
+        let away = beside.path().join("shift");
+        fs::rename(at("shift"), &away).unwrap();
+        // What comes now is seen after the move was.
+        fs::write(at("1.png"), b"1").unwrap();
+        assert_eq!(next(&arrivals), at("1.png"));
+        fs::write(away.join("early/2.png"), b"2").unwrap();
+        fs::write(at("3.png"), b"3").unwrap();
+        assert_eq!(next(&arrivals), at("3.png"));
+    }
+
+    #[test]
+    fn another_folder_in_the_place_of_the_watched_one_is_said_after_what_came_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("monday")).unwrap();
+        fs::create_dir_all(at("tuesday")).unwrap();
+        symlink(at("monday"), at("today")).unwrap();
+        let linked = Arrivals::watch(&at("today")).unwrap();
+        fs::create_dir_all(at("line/parts")).unwrap();
+        let above = Arrivals::watch(&at("line/parts")).unwrap();
+
+        fs::write(at("monday/1.png"), b"1").unwrap();
+        fs::remove_file(at("today")).unwrap();
+        symlink(at("tuesday"), at("today")).unwrap();
+        fs::rename(at("line"), at("old")).unwrap();
+        fs::create_dir_all(at("line/parts")).unwrap();
+        assert_eq!(next(&linked), at("today/1.png"));
+        assert_eq!(linked.wait(), None);
+        assert_eq!(above.wait(), None);
     }
 }

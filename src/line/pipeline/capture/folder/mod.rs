@@ -6,18 +6,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::{CameraLost, Source, SourceError};
 use crate::files::path_text;
-use crate::files::path_text::by_ending;
 use crate::line::pipeline::part::frame::{Frame, FrameError};
 use crate::line::pipeline::part::moment::Moment;
 use crate::pictures::decode;
 
 mod arrivals;
+mod listing;
+mod looker;
+mod watcher;
 
 use arrivals::Arrivals;
+use listing::sorted;
 
 /// Images of a folder and its subfolders. The list is created once: images added later are seen
 /// only if the folder is watched, and one removed later results in a verdict that says so.
@@ -144,41 +145,6 @@ impl Source for FolderSource {
     fn reopen(&mut self) -> Result<(), CameraLost> {
         self.begin_to_watch().map_err(CameraLost::NotBack)
     }
-}
-
-/// Lists the images in a folder and below, in order; logs files that are not images.
-fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let (mut images, mut other) = (Vec::new(), Vec::new());
-    list(folder, &mut images, &mut other)?;
-    if !other.is_empty() {
-        warn!(
-            folder = %folder.display(),
-            files = other.len(),
-            endings = by_ending(&other),
-            used = images.len(),
-            "Files of the folder are not images by their names and are not inspected"
-        );
-    }
-    images.sort_unstable();
-    Ok(images)
-}
-
-fn list(folder: &Path, images: &mut Vec<PathBuf>, other: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in folder.read_dir()? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            list(&path, images, other)?;
-        } else if decode::is_image(&path) {
-            images.push(path);
-        } else {
-            other.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
