@@ -12,11 +12,12 @@ use flawd::exit_code::Kind;
 use flawd::messages::lines;
 use flawd::pictures::decode;
 use flawd::{commands, logging};
-use signal_hook::consts::SIGPIPE;
+use signal_hook::consts::{SIGPIPE, SIGXFSZ};
 
 fn main() -> ! {
     keep_to_ourselves();
     exit_with_bug_code_on_panic();
+    outlive_the_limit_of_file_sizes();
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(answer) => leave(print_clap_answer(&answer)),
@@ -79,6 +80,14 @@ fn end_with_the_reader() {
     let always = Arc::new(AtomicBool::new(true));
     // If the handler cannot be installed, the signal stays ignored.
     signal_hook::flag::register_conditional_shutdown(SIGPIPE, 128 + SIGPIPE, always).ok();
+}
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`, `LimitFSIZE=`) an error, which is
+/// reported like that of a full disk. The signal that comes with it would end the process without a
+/// word; that it is handled is enough.
+fn outlive_the_limit_of_file_sizes() {
+    // If the handler cannot be installed, the signal still ends the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).ok();
 }
 
 /// Microsoft's builds of ONNX Runtime report usage to a Microsoft server from the moment they are

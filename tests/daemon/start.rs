@@ -186,3 +186,17 @@ fn a_start_for_which_the_system_lacks_something_ends_with_69_or_works() {
     assert_eq!(codes.first(), Some(&Some(69)));
     assert_eq!(codes.last(), Some(&Some(0)));
 }
+
+#[test]
+fn a_limit_of_file_sizes_is_said_and_ends_nothing() {
+    // The journal's head has room, and a segment has not.
+    let output = with_limit(&short_line(), "-f 100");
+    let errors = errors(&output);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    for said in [
+        "Verdicts cannot be written to the journal",
+        "File too large",
+    ] {
+        assert!(errors.contains(said), "{errors}");
+    }
+}
