@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -49,7 +50,13 @@ pub(crate) struct Watcher {
     root: i32,
     /// By watch descriptor.
     folders: HashMap<i32, PathBuf>,
+    /// What was found in folders that have come, as it was then, and when. A notification of what
+    /// happened before says nothing new about it, and comes within moments.
+    found: HashMap<PathBuf, (State, Instant)>,
 }
+
+/// Length, and time of the last change.
+type State = (u64, SystemTime);
 
 impl Watcher {
     /// Watches a folder and its subfolders.
@@ -69,6 +76,7 @@ impl Watcher {
             identity: Identity::of(folder)?,
             root: 0,
             folders: HashMap::new(),
+            found: HashMap::new(),
         };
         watcher.root = watcher.add(folder, &mut Vec::new())?;
         Ok(watcher)
@@ -109,7 +117,7 @@ impl Watcher {
 
     /// Watches a folder that has come, and returns the images in it: what is written into it from
     /// here on is reported; what is already there is checked now, and once more if it was not
-    /// complete.
+    /// complete then.
     fn follow(&mut self, folder: &Path) -> Vec<PathBuf> {
         let mut found = Vec::new();
         match self.add(folder, &mut found) {
@@ -119,6 +127,11 @@ impl Watcher {
                 "Images that come into a folder are not seen: it cannot be watched"
             ),
             _ => {}
+        }
+        for image in &found {
+            if let Some(state) = state(image) {
+                self.found.insert(image.clone(), (state, Instant::now()));
+            }
         }
         found.sort_unstable();
         found
@@ -150,6 +163,7 @@ impl Watcher {
         loop {
             if reader.is_buffer_empty() && compared.elapsed() >= COMPARE {
                 compared = Instant::now();
+                self.found.retain(|_, (_, at)| at.elapsed() < COMPARE);
                 is_replaced = !Identity::of(&self.path).is_ok_and(|it| it == self.identity);
             }
             let images = match reader.next() {
@@ -222,11 +236,21 @@ impl Watcher {
             return Ok(self.follow(&path));
         }
         let is_complete = !is_leaving && !what.contains(ReadFlags::CREATE);
-        Ok((is_complete && decode::is_image(&path))
+        let is_known = || {
+            let found = self.found.get(&path);
+            found.is_some_and(|(found, _)| state(&path).is_none_or(|now| now == *found))
+        };
+        Ok((is_complete && decode::is_image(&path) && !is_known())
             .then_some(path)
             .into_iter()
             .collect())
     }
+}
+
+/// Returns the state of a file, unless it has gone.
+fn state(file: &Path) -> Option<State> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
 }
 
 /// Returns whether a folder disappeared before it could be watched or listed.
