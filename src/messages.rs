@@ -1,5 +1,5 @@
-//! Helpers for messages: an error with its causes, names from outside as a terminal may have them,
-//! and the name that was probably meant.
+//! Texts of messages: an error with its causes, the name that was probably meant, and names from
+//! outside as a terminal may have them.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The training loop: epochs of shuffled batches, one optimiser step per batch.
+//! The training loop: epochs of shuffled batches, and the schedule of the learning rate.
 //!
 //! The order of the images in an epoch depends only on the seed and the epoch's number, so a run
 //! that was interrupted and resumed at an epoch's start ends with the same parameters as an

@@ -1,4 +1,4 @@
-//! What becomes of a command: why it was not followed, and the answer to the requester.
+//! The result of a command: done, or why it was not followed. `publish/task/send.rs` sends it.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
-//! Where everything that concerns one camera arrives: frames, triggers, control messages, camera
-//! losses.
+//! Where all that concerns one camera arrives: frames, triggers, camera losses, control messages.
 //!
 //! One lock and one place to wait, because the stage behind it has to react to whichever comes
 //! first, and must never wait for the camera alone. Frames have one slot, in which the newest wins;

@@ -1,5 +1,5 @@
-//! The second stage: which parts are inspected. Matches triggers and frames, prepares the pictures,
-//! and immediately answers every part that cannot be judged.
+//! The second stage: which parts are inspected, and whether the camera has stalled. Matches triggers
+//! and frames, prepares the pictures, and immediately answers every part that cannot be judged.
 //!
 //! This is where "exactly one verdict per part" is ensured: a trigger that comes in here leaves
 //! either with a frame, towards the model, or with a reason, towards the record. So the stage never

@@ -1,4 +1,4 @@
-//! The outbox: records from the journal, sent in order, and again until each is acknowledged.
+//! The outbox: records in order, sent until each is acknowledged or set aside as refused.
 //!
 //! Pure bookkeeping. A record leaves the journal only when the broker has acknowledged it and every
 //! one before it. A refused one stops the outbox: what came behind it is sent again behind it,

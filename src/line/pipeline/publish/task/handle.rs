@@ -1,5 +1,5 @@
-//! Handles the broker's answers, and their consequences: for records that it refuses, for response
-//! topics that it rejects, and for a stalled connection.
+//! Handles the broker's answers: tells the outbox which records it refuses, and follows response
+//! topics that it rejects and a connection that has stalled.
 
 use std::time::Instant;
 

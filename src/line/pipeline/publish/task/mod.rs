@@ -1,5 +1,5 @@
 //! The publisher's life: connect, serve, lose the connection, pause, connect again; finish.
-//! Outgoing messages are in `send.rs` and `status.rs`, incoming ones in `note.rs`.
+//! Outgoing messages are in `send.rs` and `status.rs`, incoming ones in `handle.rs`.
 
 mod handle;
 mod send;

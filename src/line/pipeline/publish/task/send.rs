@@ -1,4 +1,4 @@
-//! What the publisher sends for others: verdicts in real time, and behind them records.
+//! What the publisher sends for others: verdicts in real time, answers to commands, and records.
 //!
 //! ```text
 //! verdict ─► waiting ─┐
