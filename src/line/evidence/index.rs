@@ -69,23 +69,27 @@ impl Index {
         self.bytes
     }
 
-    /// Returns the item that was taken before all others, and its place.
-    pub(crate) fn oldest(&self) -> Option<(u64, &Kept)> {
-        let (place, item) = self.items.first_key_value()?;
-        Some((*place, item))
+    /// Returns the item at this place.
+    pub(crate) fn get(&self, place: u64) -> Option<&Kept> {
+        self.items.get(&place)
     }
 
-    /// Returns an item whose date is before `limit`, and its place.
-    pub(crate) fn before(&self, limit: SystemTime) -> Option<(u64, &Kept)> {
+    /// Returns the place of the item that was taken before all others.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.items.first_key_value().map(|(place, _)| *place)
+    }
+
+    /// Returns the place of an item whose date is before `limit`.
+    pub(crate) fn before(&self, limit: SystemTime) -> Option<u64> {
         let (date, place) = self.by_date.first()?;
-        (*date < limit).then(|| (*place, &self.items[place]))
+        (*date < limit).then_some(*place)
     }
 
-    /// Returns the item with this stem, and its place. Searches all of them.
-    pub(crate) fn find(&self, stem: &str) -> Option<(u64, &Kept)> {
+    /// Returns the place of the item with this stem. Searches all of them.
+    pub(crate) fn find(&self, stem: &str) -> Option<u64> {
         let mut items = self.items.iter();
-        let (place, item) = items.find(|(_, item)| &*item.stem == stem)?;
-        Some((*place, item))
+        let (place, _) = items.find(|(_, item)| &*item.stem == stem)?;
+        Some(*place)
     }
 }
 

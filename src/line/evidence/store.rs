@@ -149,9 +149,8 @@ impl Store {
 
     /// Deletes what is older than `limit`.
     pub(crate) fn expire(&mut self, limit: SystemTime) -> Result<(), EvidenceError> {
-        while let Some((place, item)) = self.index.before(limit) {
-            let item = item.clone();
-            self.delete(place, &item)?;
+        while let Some(place) = self.index.before(limit) {
+            self.delete(place)?;
         }
         Ok(())
     }
@@ -254,26 +253,29 @@ impl Store {
             return Ok(());
         }
         // Rare enough to search all of them.
-        let found = self.index.find(stem);
-        match found.map(|(place, item)| (place, item.clone())) {
-            Some((place, item)) => self.delete(place, &item),
+        match self.index.find(stem) {
+            Some(place) => self.delete(place),
             None => self.delete_files(stem).map(drop),
         }
     }
 
     /// Deletes the oldest item; returns `false` if there is none.
     fn delete_oldest(&mut self) -> Result<bool, EvidenceError> {
-        let oldest = self.index.oldest();
-        let Some((place, item)) = oldest.map(|(place, item)| (place, item.clone())) else {
+        let Some(place) = self.index.oldest() else {
             return Ok(false);
         };
-        self.delete(place, &item).map(|()| true)
+        self.delete(place).map(|()| true)
     }
 
-    fn delete(&mut self, place: u64, item: &Kept) -> Result<(), EvidenceError> {
+    /// Deletes the item at this place.
+    fn delete(&mut self, place: u64) -> Result<(), EvidenceError> {
+        let Some(item) = self.index.get(place) else {
+            return Ok(());
+        };
+        let counted = item.files;
         let deleted = self.delete_files(&item.stem)?;
         self.index.remove(place);
-        self.is_outdated |= deleted != item.files;
+        self.is_outdated |= deleted != counted;
         Ok(())
     }
 
