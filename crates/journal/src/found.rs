@@ -26,8 +26,8 @@ pub(crate) struct Found {
     pub(crate) header: Option<Header>,
     /// The last numbers in its entries.
     pub(crate) streams: Streams,
-    /// Unknown entries that may be in what the disk does not give back.
-    pub(crate) hidden: u64,
+    /// Why the disk did not give back a part of it.
+    pub(crate) refusal: Option<io::Error>,
     read: Option<Read>,
     file: Option<File>,
     state: State,
@@ -85,7 +85,7 @@ impl Found {
             },
             header: None,
             streams: Streams::default(),
-            hidden: 0,
+            refusal: None,
             read: Some(read),
             file,
             state: State::Foreign,
@@ -109,7 +109,10 @@ impl Found {
                 State::Whole
             }
             Some(Read::Damaged(name)) if name.as_deref() == Some(id) => State::Beheaded,
-            Some(Read::Unreadable(_)) => State::Damaged,
+            Some(Read::Unreadable(fault)) => {
+                self.refusal = Some(fault);
+                State::Damaged
+            }
             _ => State::Foreign,
         };
     }
@@ -124,31 +127,40 @@ impl Found {
         self.state == State::Whole
     }
 
-    /// Reads its entries. It should hold all of them up to `said`, exclusive; `limit` and later
-    /// ones are in the next segment.
-    pub(crate) fn walk(&mut self, said: u64, limit: u64) {
-        let said = said.min(limit);
+    /// Reads its entries. It should hold all of them up to `said`, exclusive, if something says that;
+    /// `limit` and later ones are in the next segment.
+    pub(crate) fn walk(&mut self, said: Option<u64>, limit: u64) {
+        let said = said.map(|said| said.min(limit));
         let file = self.file.take();
         let segment = &mut self.segment;
         let walk = file.map(|file| Walk::new(file, segment.first, segment.start));
         match walk {
             Some(mut walk) if self.state == State::Beheaded => {
                 walk.jump(segment.first, BODY);
-                if !walk.sync(said, segment.size) {
-                    self.state = State::Foreign;
+                if !walk.sync(said.unwrap_or(limit), segment.size) {
+                    if walk.refused() > 0 {
+                        self.state = State::Damaged;
+                        self.leave_for_later(said, limit, self.segment.size);
+                    } else {
+                        self.state = State::Foreign;
+                    }
                     return;
                 }
-                segment.start = walk.offset();
-                segment.bridge(segment.first, &walk);
+                // Without a gap a read has to search as well.
+                segment.start = if segment.bridge(segment.first, &walk, walk.refused()) {
+                    walk.offset()
+                } else {
+                    BODY
+                };
                 self.state = State::Damaged;
                 self.walk_from(walk, said, limit);
             }
             Some(walk) if segment.start > 0 => self.walk_from(walk, said, limit),
-            _ => self.leave_for_later(said, self.segment.size),
+            _ => self.leave_for_later(said, limit, self.segment.size),
         }
     }
 
-    fn walk_from(&mut self, mut walk: Walk, said: u64, limit: u64) {
+    fn walk_from(&mut self, mut walk: Walk, said: Option<u64>, limit: u64) {
         let mut patience = PATIENCE;
         let segment = &mut self.segment;
         segment.end = walk.position();
@@ -166,39 +178,73 @@ impl Found {
                 Err(error) => error,
             };
             let from = walk.position();
+            let before = walk.refused();
             if error.kind() != io::ErrorKind::InvalidData {
                 self.state = State::Damaged;
+                self.refusal = Some(error);
                 patience -= 1;
                 if patience > 0 && walk.sync(limit, segment.size) {
                     continue;
                 }
                 let unknown = match patience {
                     0 => segment.size - walk.offset(),
-                    _ => walk.refused(),
+                    _ => walk.refused() - before,
                 };
-                return self.leave_for_later(said, unknown);
+                return self.leave_for_later(said, limit, unknown);
             }
             // Here it ends, or the remains of a kill begin.
-            if from >= said {
-                break;
+            if said.is_some_and(|said| from >= said) {
+                return;
             }
-            self.state = State::Damaged;
-            if !walk.resync(said, segment.size) {
-                break;
+            let moved = walk.resync(said.unwrap_or(limit), segment.size);
+            let unknown = walk.refused() - before;
+            if moved || unknown > 0 || said.is_some() {
+                self.state = State::Damaged;
             }
-            segment.bridge(from, &walk);
+            if moved {
+                segment.bridge(from, &walk, unknown);
+                continue;
+            }
+            if unknown > 0 {
+                self.leave_for_later(said, limit, unknown);
+            }
+            return;
         }
-        self.hidden = walk.refused().div_ceil(entry::SMALLEST);
     }
 
     /// Counts what the disk does not give back now as present, up to `said`: it is tried again when
     /// it is read. `unknown` is the number of bytes that may hold entries that nothing else
-    /// records.
-    fn leave_for_later(&mut self, said: u64, unknown: u64) {
+    /// records. These have positions below `limit`; one may begin before those bytes, and one end
+    /// after them.
+    fn leave_for_later(&mut self, said: Option<u64>, limit: u64, unknown: u64) {
         let segment = &mut self.segment;
-        segment.end = segment.end.max(said);
+        segment.end = segment.end.max(said.unwrap_or(0));
         segment.length = segment.size;
-        self.hidden = unknown.div_ceil(entry::SMALLEST);
+        self.refusal
+            .get_or_insert_with(|| io::Error::other("the disk does not give all of it back"));
+        let most = unknown / entry::SMALLEST + 2;
+        segment.hidden = most.min(limit.saturating_sub(segment.end));
+    }
+
+    /// Reads what the disk did not give back of this segment when the journal of this name was
+    /// opened.
+    ///
+    /// # Errors
+    /// If the disk still does not give all of it back.
+    pub(crate) fn again(folder: &Folder, id: &str, before: &Segment) -> io::Result<Self> {
+        let mut found = Self::open(folder, before.first).map_err(|error| match error {
+            OpenError::Io { source, .. } => source,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        })?;
+        found.claim(id);
+        if !found.is_ours() {
+            return Err(damaged_header());
+        }
+        found.walk(Some(before.end), before.reach());
+        if found.segment.start > 0 && found.segment.hidden == 0 {
+            return Ok(found);
+        }
+        Err(found.refusal.unwrap_or_else(damaged_header))
     }
 
     /// Returns the bytes from the end of the last entry to the last byte that is not 0.
@@ -220,12 +266,21 @@ impl Found {
     }
 }
 
+fn damaged_header() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the header is damaged")
+}
+
 impl Segment {
-    /// Records that the entries from this position to that of `walk` are gone.
-    fn bridge(&mut self, from: u64, walk: &Walk) {
+    /// Records that the entries from this position to that of `walk` are gone; not if the disk
+    /// refused some bytes between them, where entries may be: that is seen when they are read.
+    fn bridge(&mut self, from: u64, walk: &Walk, refused: u64) -> bool {
         let (to, offset) = (walk.position(), walk.offset());
+        if refused > 0 {
+            return false;
+        }
         if from < to {
             self.gaps.push(Gap { from, to, offset });
         }
+        true
     }
 }

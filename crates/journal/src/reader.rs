@@ -6,9 +6,8 @@ use std::io;
 
 use crate::error::ReadError;
 use crate::folder::Folder;
-use crate::frame::FrameError;
 use crate::position::{Entry, Position};
-use crate::segment::{self, Read, Segment};
+use crate::segment::Segment;
 use crate::walk::Walk;
 
 /// Remembers where it stopped, so that continuing costs no search.
@@ -41,7 +40,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::new();
-        let begin = segments.partition_point(|segment| segment.end <= from);
+        let begin = segments.partition_point(|segment| segment.reach() <= from);
         for segment in segments.range(begin..) {
             let at = from.max(segment.first);
             match self.read_segment(folder, segment, at, limit, &mut entries) {
@@ -55,6 +54,10 @@ impl Reader {
                     });
                 }
                 Err(_) => break,
+            }
+            if segment.hidden > 0 {
+                // What comes first may be in there.
+                break;
             }
         }
         Ok(entries)
@@ -129,17 +132,5 @@ impl Reader {
 /// Returns a walk from the first entry of the segment.
 fn begin(folder: &Folder, segment: &Segment) -> io::Result<Walk> {
     let file = File::open(folder.segment(segment.first))?;
-    let mut start = segment.start;
-    if start == 0 {
-        // The disk did not give it back when the journal was opened.
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the header is damaged");
-        start = match segment::read_header(&file, segment.first, segment.size) {
-            Ok(Read::Header(_, start)) => start,
-            Ok(Read::Unreadable(fault)) => return Err(fault),
-            Ok(Read::Damaged(_)) | Err(FrameError::Damaged | FrameError::Version(_)) => {
-                return Err(damaged());
-            }
-        };
-    }
-    Ok(Walk::new(file, segment.first, start))
+    Ok(Walk::new(file, segment.first, segment.start))
 }

@@ -21,7 +21,7 @@ use crate::segment::{self, Segment};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Entries that can be read and are not acknowledged, including those that the disk did not
-    /// give back now and may give back when they are read.
+    /// give back now and may give back when they are read, as far as something else records them.
     pub entries: u64,
     /// Entries that were committed, not acknowledged, and lost through damage. The same loss is
     /// found again until what follows it is acknowledged.
@@ -175,7 +175,7 @@ fn advance(record: &mut Record, found: &[Found]) {
     let ends = found.iter().map(|found| found.segment.end);
     record.end = ends.fold(record.end.max(record.oldest), u64::max);
     // Nothing follows the newest one that would record what is in it.
-    let hidden = newest.map_or(0, |newest| newest.hidden);
+    let hidden = newest.map_or(0, |newest| newest.segment.hidden);
     record.end += hidden;
     record.streams.leap(hidden);
 }
@@ -218,12 +218,13 @@ fn new_id(folder: &Folder) -> Result<String, OpenError> {
 
 /// Reads the entries of all segments. `written` is where they end according to the head.
 fn walk(found: &mut [Found], written: Option<u64>) {
-    let mut said = written.unwrap_or(0);
+    let mut said = written;
     let mut limit = u64::MAX;
     for this in found.iter_mut().rev().filter(|found| found.is_ours()) {
         this.walk(said, limit);
         limit = this.segment.first;
-        said = this.header.as_ref().map_or(limit, |header| header.follows);
+        let follows = this.header.as_ref().map(|header| header.follows);
+        said = Some(follows.unwrap_or(limit));
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
     /// One past the position of its last entry.
     pub(crate) end: u64,
+    /// Positions from `end` on that may have entries as well: the disk did not give back what is
+    /// there, and nothing else records it.
+    pub(crate) hidden: u64,
     /// Where its first entry begins, in bytes; 0 if that is still unknown, because the disk did not
     /// give it back.
     pub(crate) start: u64,
@@ -103,6 +106,7 @@ pub(crate) fn create(
     let segment = Segment {
         first: header.first,
         end: header.first,
+        hidden: 0,
         start,
         length: start,
         size,
@@ -145,13 +149,18 @@ impl Segment {
         self.end.saturating_sub(from) - gone
     }
 
-    /// Returns the position of its first entry at or after `position`, if there is one.
+    /// Returns the position of its first entry at or after `position`, if there is or may be one.
     pub(crate) fn next(&self, position: u64) -> Option<u64> {
         let from = position.max(self.first);
         let mut gaps = self.gaps.iter();
         let gap = gaps.find(|gap| (gap.from..gap.to).contains(&from));
         let next = gap.map_or(from, |gap| gap.to);
-        (next < self.end).then_some(next)
+        (next < self.reach()).then_some(next)
+    }
+
+    /// Returns one past the last position that has, or may have, an entry.
+    pub(crate) fn reach(&self) -> u64 {
+        self.end + self.hidden
     }
 
     /// Returns the gap that begins at this position.
@@ -159,9 +168,9 @@ impl Segment {
         self.gaps.iter().find(|gap| gap.from == position)
     }
 
-    /// Returns `true` if it has no entry.
+    /// Returns `true` if it has no entry for certain.
     pub(crate) fn is_empty(&self) -> bool {
-        self.end == self.first
+        self.reach() == self.first
     }
 
     /// Returns the bytes on the disk that no entry will fill if it is left.

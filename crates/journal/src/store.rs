@@ -7,10 +7,11 @@ use std::path::Path;
 
 use crate::error::{OpenError, ReadError};
 use crate::folder::{Folder, is_full, vanished};
+use crate::found::Found;
 use crate::head::{Head, Record};
 use crate::options::Options;
 use crate::pages::PAGE;
-use crate::position::Entry;
+use crate::position::{Entry, Position};
 use crate::reader::Reader;
 use crate::recovery::{Recovery, Useless, recover};
 use crate::segment::{self, Header, Segment};
@@ -109,8 +110,8 @@ impl Store {
 
     /// Reads entries at or after `from`, at most `limit`.
     pub(crate) fn read(&mut self, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
-        self.reader
-            .read(&self.folder, &self.segments, from, limit)
+        self.look_again(from)
+            .and_then(|()| self.reader.read(&self.folder, &self.segments, from, limit))
             .inspect_err(|error| {
                 let newest = self.segments.back().map(|segment| segment.first);
                 if newest.is_some_and(|first| error.file == self.folder.segment(first)) {
@@ -118,6 +119,34 @@ impl Store {
                     self.leave();
                 }
             })
+    }
+
+    /// Looks again for what a read from this position meets first, if the disk did not give it back
+    /// when the journal was opened.
+    fn look_again(&mut self, from: u64) -> Result<(), ReadError> {
+        loop {
+            let mut segments = self.segments.iter_mut();
+            let first = segments.find_map(|segment| Some((segment.next(from)?, segment)));
+            let Some((next, segment)) = first else {
+                return Ok(());
+            };
+            if segment.start > 0 && next < segment.end {
+                return Ok(());
+            }
+            let found = Found::again(&self.folder, &self.record.id, segment);
+            let found = found.map_err(|source| ReadError {
+                position: Position(next),
+                skip_to: Position(segment.reach()),
+                file: self.folder.segment(segment.first),
+                source,
+            })?;
+            *segment = found.segment;
+            self.record.streams.merge(&found.streams);
+            self.record.written = self.record.written.max(segment.end);
+            self.reader.forget(segment.first);
+            // It may hold less than it might have.
+            self.acknowledge(0);
+        }
     }
 
     /// Records that the next `count` positions have no entry and never will.
@@ -154,7 +183,7 @@ impl Store {
     /// the numbers if the head gets lost.
     pub(crate) fn delete_acknowledged(&mut self) {
         while self.segments.len() > 1
-            && self.segments[0].end <= self.record.oldest
+            && self.segments[0].reach() <= self.record.oldest
             && self.delete_oldest()
         {}
         let (folder, oldest) = (&self.folder, self.record.oldest);
@@ -285,10 +314,12 @@ impl Store {
     /// Deletes the oldest segment, acknowledged or not; the newest one only if nothing in it waits
     /// to be acknowledged. Returns `false` if there is nothing to delete or it cannot be deleted.
     fn drop_oldest(&mut self) -> bool {
+        // If the disk gives back what it did not before, it is known what is dropped.
+        drop(self.look_again(self.record.oldest));
         let Some(oldest) = self.segments.front() else {
             return false;
         };
-        let (end, dropped) = (oldest.end, oldest.from(self.record.oldest));
+        let (end, dropped) = (oldest.reach(), oldest.from(self.record.oldest));
         if self.segments.len() == 1 {
             // From here to the next segment only the head has the numbers.
             if dropped > 0 || self.remember(true).is_err() {

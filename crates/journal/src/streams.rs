@@ -7,7 +7,11 @@ use crate::bytes::{ByteReader, put_text, put_u64};
 /// The last numbers by stream. Numbers that are only taken live in memory; settled ones (written,
 /// or lost for good) go to disk and are never given again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Streams(BTreeMap<String, Last>);
+pub(crate) struct Streams {
+    last: BTreeMap<String, Last>,
+    /// What a stream that is not known may have reached. It lives in memory.
+    unknown: u64,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Last {
@@ -18,10 +22,9 @@ struct Last {
 impl Streams {
     /// Takes the next number, from 1.
     pub(crate) fn take(&mut self, stream: &str) -> u64 {
-        let next = self
-            .0
-            .get(stream)
-            .map_or(0, |last| last.taken)
+        let last = self.last.get(stream);
+        let next = last
+            .map_or(self.unknown, |last| last.taken)
             .saturating_add(1);
         self.took(stream, next);
         next
@@ -29,13 +32,13 @@ impl Streams {
 
     /// Remembers in memory that this number is taken.
     pub(crate) fn took(&mut self, stream: &str, seq: u64) {
-        let last = self.last(stream);
+        let last = self.last_of(stream);
         last.taken = last.taken.max(seq);
     }
 
     /// Settles this number for ever.
     pub(crate) fn settle(&mut self, stream: &str, seq: u64) {
-        let last = self.last(stream);
+        let last = self.last_of(stream);
         last.settled = last.settled.max(seq);
         last.taken = last.taken.max(seq);
     }
@@ -43,30 +46,31 @@ impl Streams {
     /// Skips the next `count` numbers of every stream: they may have been given, and are not given
     /// again.
     pub(crate) fn leap(&mut self, count: u64) {
-        for last in self.0.values_mut() {
+        self.unknown = self.unknown.saturating_add(count);
+        for last in self.last.values_mut() {
             last.settled = last.settled.max(last.taken).saturating_add(count);
             last.taken = last.settled;
         }
     }
 
-    fn last(&mut self, stream: &str) -> &mut Last {
+    fn last_of(&mut self, stream: &str) -> &mut Last {
         // The name is copied only for a stream that is new.
-        if !self.0.contains_key(stream) {
-            self.0.insert(stream.to_owned(), Last::default());
+        if !self.last.contains_key(stream) {
+            self.last.insert(stream.to_owned(), Last::default());
         }
-        self.0.get_mut(stream).expect("it was put there above")
+        self.last.get_mut(stream).expect("it was put there above")
     }
 
     /// Merges what is settled here and in `other`.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (stream, last) in &other.0 {
+        for (stream, last) in &other.last {
             self.settle(stream, last.settled);
         }
     }
 
     /// Appends what is settled.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let settled = || self.0.iter().filter(|(_, last)| last.settled > 0);
+        let settled = || self.last.iter().filter(|(_, last)| last.settled > 0);
         put_u64(out, settled().count() as u64);
         for (stream, last) in settled() {
             put_text(out, stream);

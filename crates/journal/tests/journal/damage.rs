@@ -252,6 +252,25 @@ fn a_damaged_entry_costs_itself_in_any_segment_and_is_counted_once() {
 }
 
 #[test]
+fn without_the_head_a_damaged_entry_costs_no_other_one() {
+    let written = Written::new(50, 700, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = written.files.clone();
+    files.remove("head");
+    for victim in &written.entries {
+        let mut files = files.clone();
+        written.flip(&mut files, victim, 5);
+        store(&files, folder.path());
+        let mut journal = open(folder.path());
+        let others = written.entries.iter().filter(|entry| *entry != victim);
+        assert_eq!(read_all(&mut journal), others.cloned().collect::<Vec<_>>());
+        // Nothing says that there was one at the end.
+        let known = Some(victim) != written.entries.last();
+        assert_eq!(journal.recovery().lost, u64::from(known));
+    }
+}
+
+#[test]
 fn a_damaged_header_costs_no_entry() {
     let written = Written::new(50, 700, 4);
     let folder = tempfile::tempdir().unwrap();

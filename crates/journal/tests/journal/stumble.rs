@@ -361,6 +361,52 @@ fn what_the_disk_does_not_give_back_at_the_opening_comes_later_and_no_number_com
     assert!(opened > 100, "{opened}");
 }
 
+/// So does what was written after the head that is there, which says nothing of it.
+#[test]
+fn what_the_disk_does_not_give_back_at_the_opening_is_read_in_the_same_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut line = Line::new(folder.path(), 5);
+    line.reopen(CALM);
+    let head = fs::read(folder.path().join("head")).unwrap();
+    while line.committed.len() < 30 {
+        line.commit(CALM);
+    }
+    line.journal = None;
+    let files: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .map(|file| (file.clone(), fs::read(&file).unwrap()))
+        .collect();
+    let mut refused = 0;
+    for share in [400, 600, 800, 900] {
+        for random in 1..30 {
+            for file in fs::read_dir(folder.path()).unwrap() {
+                fs::remove_file(file.unwrap().path()).unwrap();
+            }
+            for (file, bytes) in &files {
+                fs::write(file, bytes).unwrap();
+            }
+            fs::write(folder.path().join("head"), &head).unwrap();
+            let storm = Faults {
+                share,
+                only: Some(Call::Read),
+                random,
+                ..CALM
+            };
+            if let Ok(journal) = faults::with(storm, || Journal::open(folder.path(), options())).0 {
+                refused += u64::from(journal.pending() < line.committed.len() as u64);
+                line.journal = Some(journal);
+                line.check();
+                let journal = line.journal.as_ref().unwrap();
+                assert_eq!(journal.pending(), line.committed.len() as u64);
+                assert_eq!((journal.recovery().lost, journal.dropped()), (0, 0));
+                line.journal = None;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
 /// Each of those seconds left a segment that held nothing, and the oldest made room for it.
 #[test]
 fn commits_that_fail_push_out_nothing_that_waits() {
