@@ -6,8 +6,12 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::iter;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::thread;
 
 use crate::process::{Step, this_program};
 
@@ -100,7 +104,7 @@ impl Wanted {
     }
 }
 
-/// Feeds one target after the other, and stops at the first finding.
+/// Feeds the targets, as many at a time as there are cores. A finding ends its own target only.
 pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     let this = this_program()?;
     // With the features of the whole workspace, its dependencies are already built.
@@ -112,27 +116,47 @@ pub(crate) fn run(root: &Path, wanted: &Wanted) -> Result<(), String> {
     .env(WRAPPER, &this.to_string_lossy())
     .run()?;
     let program = this.with_file_name("flawd-fuzz");
-    let seconds = wanted.seconds.to_string();
-    for target in &wanted.targets {
-        let what = wanted.input.as_deref().unwrap_or(&seconds);
-        let step = Step::new(&program.to_string_lossy(), &[target, what]).inside(root);
-        let outcome = step.run();
-        if wanted.input.is_some() {
-            return outcome;
-        }
-        outcome.map_err(|error| match put_aside(root, target) {
-            Some(finding) => {
-                let finding = finding.display();
-                format!(
-                    "{error}. The input lies in {finding}; `cargo xtask fuzz {target} --input \
-                     {finding}` feeds it again. Once it is mended, it belongs in \
-                     fuzz/corpus/{target}, where the tests feed it"
-                )
-            }
-            None => error,
-        })?;
+    if let (Some(input), [target]) = (&wanted.input, &wanted.targets[..]) {
+        return feed(root, &program, target, input);
     }
-    Ok(())
+    let left = Mutex::new(wanted.targets.iter());
+    let findings = Mutex::new(Vec::new());
+    let work = || {
+        for target in iter::from_fn(|| left.lock().expect("no panic holds it").next()) {
+            if let Err(error) = feed(root, &program, target, &wanted.seconds.to_string()) {
+                let finding = with_input(&error, root, target);
+                findings.lock().expect("no panic holds it").push(finding);
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(work);
+        }
+    });
+    match findings.into_inner().expect("no panic holds it") {
+        findings if findings.is_empty() => Ok(()),
+        findings => Err(findings.join("\n")),
+    }
+}
+
+/// Feeds a target: for so many seconds, or with this file.
+fn feed(root: &Path, program: &Path, target: &str, what: &str) -> Result<(), String> {
+    let program = program.to_string_lossy();
+    Step::new(&program, &[target, what]).inside(root).run()
+}
+
+/// Names the input that ended a target, with what to do about it.
+fn with_input(error: &str, root: &Path, target: &str) -> String {
+    let Some(finding) = put_aside(root, target) else {
+        return error.to_owned();
+    };
+    let finding = finding.display();
+    format!(
+        "{error}. The input lies in {finding}; `cargo xtask fuzz {target} --input {finding}` feeds \
+         it again. Once it is mended, it belongs in fuzz/corpus/{target}, where the tests feed it"
+    )
 }
 
 /// Gives the input that ended the program its own name; `None` if another run holds the file.
