@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 use flawd_files::{WholeFile, remove_abandoned};
 use serde::Serialize;
 
+use crate::bundle::Bundle;
+
 /// What an output is, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
@@ -62,6 +64,13 @@ impl<'a> OutputFile<'a> {
                  first",
                 path.display(),
                 content.name()
+            );
+        }
+        if content == Content::Onnx && path.exists() && path.parent().is_some_and(Bundle::is_at) {
+            bail!(
+                "{} belongs to a bundle, whose parts fit each other, so it is not overwritten: name \
+                 another place",
+                path.display()
             );
         }
         match path.parent() {
@@ -178,6 +187,19 @@ mod tests {
             assert_eq!(outcome.is_ok(), is_taken, "{there:?} {content:?}");
             assert_eq!(fs::read(&path).unwrap(), there);
         }
+    }
+
+    #[test]
+    fn the_model_of_a_bundle_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.onnx");
+        fs::write(&model, [8, 8, 18, 5]).unwrap();
+        OutputFile::create(&model, Content::Onnx).unwrap();
+        fs::write(folder.path().join("bundle.toml"), "").unwrap();
+        let refused = OutputFile::create(&model, Content::Onnx).map(drop);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("belongs to a bundle"), "{refused}");
+        OutputFile::create(&folder.path().join("other.onnx"), Content::Onnx).unwrap();
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl WholeFile {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         let folder = folder_of(path);
-        fs::create_dir_all(folder)?;
+        create_folders(folder)?;
         loop {
             let file = tempfile::Builder::new()
                 .prefix(UNFINISHED)
@@ -98,7 +98,7 @@ impl DraftFolder {
     /// # Errors
     /// If `parent` is not writable.
     pub fn create_in(parent: &Path) -> io::Result<Self> {
-        fs::create_dir_all(parent)?;
+        create_folders(parent)?;
         loop {
             let folder = tempfile::Builder::new()
                 .prefix(UNFINISHED)
@@ -189,6 +189,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.finish()
 }
 
+/// Creates a folder and those that it is in, as far as they are missing, with names as durable as
+/// what will be written there: a file that is on the disk is of no use if its folder is not.
+///
+/// # Errors
+/// If one of them cannot be created or synced, or a file is in its place.
+pub fn create_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() || folder == Path::new("") {
+        return Ok(());
+    }
+    let parent = folder_of(folder);
+    let mut created = fs::create_dir(folder);
+    let is_parent_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    if created.as_ref().is_err_and(is_parent_missing) && parent != folder {
+        create_folders(parent)?;
+        created = fs::create_dir(folder);
+    }
+    match created {
+        // Another process was faster.
+        Err(_) if folder.is_dir() => {}
+        created => created?,
+    }
+    sync_folder(parent)
+}
+
 /// Makes the names in a folder as durable as the files.
 ///
 /// # Errors
@@ -269,6 +293,22 @@ mod tests {
         for error in [file, draft] {
             assert!(error.raw_os_error().is_some(), "{error:?}");
             assert!(!error.to_string().contains("flawd"), "{error}");
+        }
+    }
+
+    #[test]
+    fn folders_are_created_through_what_is_missing_and_not_through_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a/b/c", "a/b/c", "x/../y", "a/b/c/"] {
+            create_folders(&at(name)).expect("it can be created");
+            assert!(at(name).is_dir(), "{name}");
+        }
+        create_folders(Path::new("")).expect("the current folder is there");
+        write(&at("file"), b"").expect("it can be written");
+        for name in ["file", "file/below"] {
+            let error = create_folders(&at(name)).expect_err("a file is there");
+            assert!(error.raw_os_error().is_some(), "{error:?}");
         }
     }
 

@@ -121,9 +121,12 @@ fn folds(text: &str) -> Result<usize, String> {
 
 /// Returns the default name of a bundle: that of its folder.
 pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
-    let name = out
-        .file_name()
-        .with_context(|| format!("{} names no folder", out.display()))?;
+    let name = out.file_name().with_context(|| {
+        format!(
+            "--out {} names no folder of its own: end it with a name, which the bundle gets",
+            out.display()
+        )
+    })?;
     Ok(path_text::text(Path::new(name)).into_owned())
 }
 

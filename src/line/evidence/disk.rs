@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use flawd_files::sync_parent;
+use flawd_files::{create_folders, sync_parent};
 
 use super::name;
 
@@ -66,7 +66,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
     let name = path.file_name().expect("a file has a name");
     let draft = folder.join(name::unfinished(&name.to_string_lossy()));
     let write = || {
-        make_folders(folder)?;
+        create_folders(folder)?;
         let mut file = File::create(&draft)?;
         file.write_all(bytes)?;
         file.set_modified(time)?;
@@ -79,18 +79,4 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], time: SystemTime) -> io::Re
     write().inspect_err(|_| {
         fs::remove_file(&draft).ok();
     })
-}
-
-/// Creates a folder and its parents, each synced in its parent.
-fn make_folders(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_folders(folder.parent().ok_or(error)?)?;
-            fs::create_dir(folder)?;
-        }
-        Err(error) => return Err(error),
-    }
-    sync_parent(folder)
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
+use flawd_files::create_folders;
 
 use super::EvidenceError;
 use super::disk::{self, Lock};
@@ -70,7 +71,7 @@ impl Store {
             folder: folder.to_owned(),
             source,
         };
-        fs::create_dir_all(folder).map_err(cannot_use)?;
+        create_folders(folder).map_err(cannot_use)?;
         let lock = Lock::take(folder).map_err(|error| match error {
             TryLockError::WouldBlock => EvidenceError::InUse {
                 folder: folder.to_owned(),
