@@ -39,7 +39,7 @@ pub struct BenchArgs {
     /// Threads for inference; 0 uses every core
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "config")]
     threads: usize,
-    /// Execution providers in order of preference: cpu, cuda, tensorrt
+    /// Execution providers in order of preference: cpu, cuda, tensorrt, openvino
     #[arg(
         long,
         value_name = "NAME,…",

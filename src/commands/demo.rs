@@ -65,7 +65,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     rate: f64,
     /// Training passes over the good parts
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// Only write a data set of synthetic parts in the MVTec AD layout, then stop
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "parts", "rate", "epochs"])]

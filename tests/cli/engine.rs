@@ -61,7 +61,7 @@ fn without_tensorrt_the_provider_is_named_with_cause_and_way_out_and_nothing_is_
             ],
         );
         assert!(
-            failed.stdout.contains("gpu           unknown"),
+            failed.stdout.contains("GPU           unknown"),
             "{}",
             failed.stdout
         );
@@ -98,9 +98,9 @@ fn a_configuration_without_tensorrt_has_no_engines() {
     let folder = TempDir::new().expect("a temporary folder");
     let configuration = configuration(folder.path(), "");
     flawd(arguments!["model", "engine", "-c", &configuration])
-        .failed(78, &["flawd.toml", "no `tensorrt` in inference.providers"]);
+        .failed(78, &["flawd.toml", "neither `tensorrt` nor `openvino`"]);
     flawd(arguments!["model", "engine", bundle(), "--provider", "cpu"])
-        .failed(78, &["do not list `tensorrt`"]);
+        .failed(78, &["list neither `tensorrt` nor `openvino`"]);
 }
 
 #[test]

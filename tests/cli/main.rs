@@ -21,6 +21,7 @@ mod memory;
 mod messages;
 mod model;
 mod odd_data;
+mod openvino;
 mod predict;
 mod report;
 mod train;

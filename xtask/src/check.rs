@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::process::Step;
-use crate::{fuzz, packages, setup, slowest};
+use crate::{fuzz, onnxruntime, packages, setup, slowest};
 
 /// Runs all checks, cheapest first, and stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let start = Instant::now();
     setup(root, packages::ALL)?;
+    onnxruntime::install_openvino(root)?;
     need_components(root)?;
     let cargo = |arguments: &[&str]| Step::new("cargo", arguments).inside(root);
 

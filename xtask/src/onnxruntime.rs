@@ -1,126 +1,176 @@
-//! ONNX Runtime's shared library, taken out of the wheel on PyPI.
+//! ONNX Runtime's shared library, taken out of wheels on PyPI.
 //!
-//! pip downloads the wheel and checks its digest (`onnxruntime/requirements.txt`); the library is
-//! unpacked to `.runtime/onnxruntime/`, where flawd looks for it, and its own digest is checked
-//! each time. Nothing is installed into a Python.
+//! pip downloads the wheel and checks its digest (`onnxruntime/*.txt`); the library is unpacked to
+//! `.runtime/onnxruntime/`, where flawd looks for it, and its own digest is checked each time. The
+//! build with OpenVINO goes to `.runtime/openvino/`, for the tests that need it. Nothing is
+//! installed into a Python.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::process::Step;
 
-const LIBRARY: &str = "libonnxruntime.so.1.32.0";
+/// What is taken out of a wheel.
+struct Wheel {
+    /// What it gives, for messages.
+    name: &'static str,
+    /// The file below `xtask/onnxruntime` that pins it.
+    requirements: &'static str,
+    /// The folder below `.runtime`.
+    folder: &'static str,
+    /// ONNX Runtime's library in it.
+    library: &'static str,
+    /// SHA-256 of the library, by architecture.
+    digests: &'static [(&'static str, &'static str)],
+    /// The other files that it needs beside it.
+    others: &'static [&'static str],
+}
 
-/// SHA-256 of [`LIBRARY`] inside the wheel of each architecture.
-const DIGESTS: [(&str, &str); 2] = [
-    (
+/// The build for processors.
+const DEFAULT: Wheel = Wheel {
+    name: "ONNX Runtime",
+    requirements: "requirements.txt",
+    folder: "onnxruntime",
+    library: "libonnxruntime.so.1.32.0",
+    digests: &[
+        (
+            "x86_64",
+            "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
+        ),
+        (
+            "aarch64",
+            "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
+        ),
+    ],
+    others: &[],
+};
+
+/// The build with OpenVINO, as far as the processor needs it.
+const OPENVINO: Wheel = Wheel {
+    name: "ONNX Runtime with OpenVINO",
+    requirements: "openvino.txt",
+    folder: "openvino",
+    library: "libonnxruntime.so.1.24.1",
+    digests: &[(
         "x86_64",
-        "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
-    ),
-    (
-        "aarch64",
-        "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
-    ),
-];
+        "2d963a419b96018b79dfe63bb50120ddcb724149912a8a6d8ac747a557c089f4",
+    )],
+    others: &[
+        "libonnxruntime_providers_openvino.so",
+        "libonnxruntime_providers_shared.so",
+        "libopenvino.so.2541",
+        "libopenvino_intel_cpu_plugin.so",
+        "libopenvino_onnx_frontend.so.2541",
+        "libtbb.so.12",
+    ],
+};
 
-/// Unpacks one member of a wheel: `python3 -c UNPACK WHEEL MEMBER TARGET`.
+/// Unpacks members of a wheel: `python3 -c UNPACK WHEEL FOLDER NAME…`.
 const UNPACK: &str = "\
 import shutil, sys, zipfile
-wheel, member, target = sys.argv[1:]
-with zipfile.ZipFile(wheel).open(member) as source, open(target, 'wb') as copy:
-    shutil.copyfileobj(source, copy)";
+wheel, folder, *names = sys.argv[1:]
+with zipfile.ZipFile(wheel) as members:
+    for name in names:
+        with members.open('onnxruntime/capi/' + name) as source, open(folder + '/' + name, 'wb') as copy:
+            shutil.copyfileobj(source, copy)";
 
 /// Puts the library into `.runtime/onnxruntime/` unless the right one is there.
 pub(crate) fn install(root: &Path) -> Result<(), String> {
-    let architecture = std::env::consts::ARCH;
-    let digest = DIGESTS
-        .iter()
-        .find(|(name, _)| *name == architecture && cfg!(target_os = "linux"))
-        .map(|(_, digest)| *digest)
-        .ok_or_else(|| {
-            format!(
-                "there is no pinned ONNX Runtime for {architecture} {}; name a library of your \
-                 own in FLAWD_ONNXRUNTIME",
-                std::env::consts::OS
-            )
-        })?;
-    let folder = root.join(".runtime/onnxruntime");
-    let library = folder.join(LIBRARY);
-    if library.exists() && sha256(&library)? == digest {
-        return Ok(());
-    }
-
-    let scratch = Scratch::new(&folder)?;
-    let wheel = download(root, architecture, &scratch.0)?;
-    let unpacked = scratch.0.join(LIBRARY);
-    Step::new("python3", &["-c", UNPACK])
-        .args(&[
-            wheel.to_string_lossy(),
-            format!("onnxruntime/capi/{LIBRARY}").into(),
-            unpacked.to_string_lossy(),
-        ])
-        .answer()
-        .ok_or_else(|| format!("{} holds no {LIBRARY}", wheel.display()))?;
-    let found = sha256(&unpacked)?;
-    if found != digest {
-        return Err(format!(
-            "{LIBRARY} has the SHA-256 {found}, expected is {digest}"
-        ));
-    }
-    fs::rename(&unpacked, &library)
-        .map_err(|error| format!("cannot write {}: {error}", library.display()))
-}
-
-/// Fetches the wheel for this architecture, with its digest checked by pip.
-fn download(root: &Path, architecture: &str, into: &Path) -> Result<PathBuf, String> {
-    if Step::new("python3", &["-m", "pip", "--version"])
-        .answer()
-        .is_none()
-    {
-        return Err(format!(
-            "Python 3 with pip is needed to fetch ONNX Runtime (on Debian: apt-get install \
-             python3-pip). Or put {LIBRARY} into .runtime/onnxruntime/ yourself"
-        ));
-    }
-    let requirements = root.join("xtask/onnxruntime/requirements.txt");
-    Step::new(
-        "python3",
-        &[
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-        ],
-    )
-    .args(&[
-        "--only-binary=:all:",
-        "--implementation",
-        "cp",
-        "--python-version",
-        "3.11",
-    ])
-    .args(&[
-        "--abi",
-        "cp311",
-        "--platform",
-        &format!("manylinux_2_28_{architecture}"),
-    ])
-    .args(&["--requirement", &requirements.to_string_lossy()])
-    .args(&["--dest", &into.to_string_lossy()])
-    .run()
-    .map_err(|error| {
+    let digest = DEFAULT.digest().ok_or_else(|| {
         format!(
-            "{error}. ONNX Runtime could not be fetched: without a network, copy {LIBRARY} \
-                 into .runtime/onnxruntime/ from a machine that has it"
+            "there is no pinned ONNX Runtime for {} {}; name a library of your own in \
+             FLAWD_ONNXRUNTIME",
+            std::env::consts::ARCH,
+            std::env::consts::OS
         )
     })?;
-    let entries = fs::read_dir(into).map_err(|error| format!("{}: {error}", into.display()))?;
-    entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| format!("pip left no wheel in {}", into.display()))
+    DEFAULT.install(root, digest)
+}
+
+/// Puts the build with OpenVINO into `.runtime/openvino/`. Where there is none for this
+/// architecture, the tests that need it say that they are absent.
+pub(crate) fn install_openvino(root: &Path) -> Result<(), String> {
+    match OPENVINO.digest() {
+        Some(digest) => OPENVINO.install(root, digest),
+        None => Ok(()),
+    }
+}
+
+impl Wheel {
+    /// Returns the library's digest; `None` if there is no build for this machine.
+    fn digest(&self) -> Option<&'static str> {
+        let mut digests = self.digests.iter();
+        let architecture = std::env::consts::ARCH;
+        digests
+            .find(|(name, _)| *name == architecture && cfg!(target_os = "linux"))
+            .map(|(_, digest)| *digest)
+    }
+
+    fn install(&self, root: &Path, digest: &str) -> Result<(), String> {
+        let folder = root.join(".runtime").join(self.folder);
+        let library = folder.join(self.library);
+        if library.exists() && sha256(&library)? == digest {
+            return Ok(());
+        }
+        let scratch = Scratch::new(&folder)?;
+        let wheel = self.download(root, &scratch.0)?;
+        let names = || self.others.iter().chain([&self.library]);
+        Step::new("python3", &["-c", UNPACK])
+            .args(&[wheel.to_string_lossy(), scratch.0.to_string_lossy()])
+            .args(&names().collect::<Vec<_>>())
+            .answer()
+            .ok_or_else(|| format!("{} lacks a part of {}", wheel.display(), self.name))?;
+        let found = sha256(&scratch.0.join(self.library))?;
+        if found != digest {
+            return Err(format!(
+                "{} has the SHA-256 {found}, expected is {digest}",
+                self.library
+            ));
+        }
+        // The library comes last: it says that the others are there.
+        for name in names() {
+            fs::rename(scratch.0.join(name), folder.join(name))
+                .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the wheel for this architecture, with its digest checked by pip.
+    fn download(&self, root: &Path, into: &Path) -> Result<PathBuf, String> {
+        let (name, library, folder) = (self.name, self.library, self.folder);
+        let pip = ["-m", "pip"];
+        if Step::new("python3", &pip)
+            .args(&["--version"])
+            .answer()
+            .is_none()
+        {
+            return Err(format!(
+                "Python 3 with pip is needed to fetch {name} (on Debian: apt-get install \
+                 python3-pip). Or put {library} into .runtime/{folder}/ yourself"
+            ));
+        }
+        let requirements = root.join("xtask/onnxruntime").join(self.requirements);
+        let platform = format!("manylinux_2_28_{}", std::env::consts::ARCH);
+        Step::new("python3", &pip)
+            .args(&["download", "--quiet", "--no-deps", "--require-hashes"])
+            .args(&["--only-binary=:all:", "--implementation", "cp"])
+            .args(&["--python-version", "3.11", "--abi", "cp311"])
+            .args(&["--platform", &platform])
+            .args(&["--requirement", &requirements.to_string_lossy()])
+            .args(&["--dest", &into.to_string_lossy()])
+            .run()
+            .map_err(|error| {
+                format!(
+                    "{error}. {name} could not be fetched: without a network, copy {library} into \
+                     .runtime/{folder}/ from a machine that has it"
+                )
+            })?;
+        let entries = fs::read_dir(into).map_err(|error| format!("{}: {error}", into.display()))?;
+        entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+            .ok_or_else(|| format!("pip left no wheel in {}", into.display()))
+    }
 }
 
 fn sha256(path: &Path) -> Result<String, String> {
@@ -155,15 +205,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wheel_and_the_library_are_of_one_version_and_pinned_for_every_architecture() {
-        let requirements = include_str!("../onnxruntime/requirements.txt");
-        let version = LIBRARY.trim_start_matches("libonnxruntime.so.");
-        assert!(requirements.contains(&format!("onnxruntime=={version}")));
-        assert_eq!(
-            requirements.matches("--hash=sha256:").count(),
-            DIGESTS.len()
-        );
-        assert!(DIGESTS.iter().all(|(_, digest)| digest.len() == 64));
+    fn a_wheel_and_its_library_are_of_one_version_and_pinned_for_every_architecture() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnxruntime");
+        for wheel in [DEFAULT, OPENVINO] {
+            let requirements = fs::read_to_string(folder.join(wheel.requirements)).unwrap();
+            let version = wheel.library.trim_start_matches("libonnxruntime.so.");
+            assert!(requirements.contains(&format!("=={version}")));
+            assert_eq!(
+                requirements.matches("--hash=sha256:").count(),
+                wheel.digests.len()
+            );
+            assert!(wheel.digests.iter().all(|(_, digest)| digest.len() == 64));
+        }
     }
 
     #[test]

@@ -36,7 +36,10 @@ pub use export::{ExportError, feature_graph, model_graph};
 pub use extractor::FeatureExtractor;
 pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
 pub use model::{Model, Prediction};
-pub use provider::{CudaOptions, Provider, TensorRtOptions, UnknownProvider};
+pub use provider::{
+    CudaOptions, OpenVinoDevice, OpenVinoOptions, Precision, Provider, TensorRtOptions,
+    UnknownDevice, UnknownPrecision, UnknownProvider,
+};
 pub use runtime::{LIBRARY_VARIABLE, Runtime, RuntimeError};
 pub use session::{Execution, ModelError, SessionOptions};
 pub use shapes::ShapeError;

@@ -5,10 +5,10 @@
 //! its numbers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ort::ep::{self, ExecutionProviderDispatch};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
 /// A provider and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Provider {
     Cuda(CudaOptions),
     /// An NVIDIA GPU through engines that TensorRT builds for it.
     TensorRt(TensorRtOptions),
+    /// An Intel processor or GPU through OpenVINO.
+    OpenVino(OpenVinoOptions),
 }
 
 /// Settings of the CUDA provider.
@@ -57,6 +59,124 @@ impl Default for TensorRtOptions {
     }
 }
 
+/// Settings of the OpenVINO provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenVinoOptions {
+    /// What computes.
+    pub device: OpenVinoDevice,
+    /// The numbers that it computes with.
+    pub precision: Precision,
+    /// Folder that keeps compiled models; `None`: compiled again at every start.
+    pub model_cache: Option<PathBuf>,
+}
+
+/// A device of OpenVINO's.
+///
+/// Its combinations such as `AUTO` and `HETERO:NPU,CPU` are left out: they choose a device, or
+/// divide the model among several, without a word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OpenVinoDevice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A GPU, counted from 0.
+    Gpu(u32),
+    /// The neural processor.
+    Npu,
+}
+
+impl fmt::Display for OpenVinoDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("CPU"),
+            Self::Gpu(number) => write!(f, "GPU.{number}"),
+            Self::Npu => f.write_str("NPU"),
+        }
+    }
+}
+
+/// A text that does not name a device of OpenVINO's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a device of OpenVINO's: choose CPU, GPU, GPU.1 and so on, or NPU")]
+pub struct UnknownDevice(String);
+
+impl FromStr for OpenVinoDevice {
+    type Err = UnknownDevice;
+
+    /// Reads OpenVINO's own name.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let number = || name.strip_prefix("GPU.")?.parse().ok();
+        match name {
+            "CPU" => Ok(Self::Cpu),
+            "GPU" => Ok(Self::Gpu(0)),
+            "NPU" => Ok(Self::Npu),
+            _ => number()
+                .map(Self::Gpu)
+                .ok_or_else(|| UnknownDevice(name.to_owned())),
+        }
+    }
+}
+
+/// The numbers that a provider computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits: the scores of the processor's provider, apart from rounding.
+    #[default]
+    F32,
+    /// 16 bits with the range of 32, where the device has them.
+    Bf16,
+    /// 16 bits, where the device has them.
+    F16,
+}
+
+impl Precision {
+    /// Every precision, the default first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Returns the name in configuration, which is OpenVINO's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// A text that does not name a precision.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a precision: choose f32, bf16 or f16")]
+pub struct UnknownPrecision(String);
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|precision| precision.name() == name)
+            .ok_or_else(|| UnknownPrecision(name.to_owned()))
+    }
+}
+
+impl OpenVinoOptions {
+    fn registration(&self, threads: usize) -> ExecutionProviderDispatch {
+        let device = self.device.to_string();
+        // The plugin's name: a GPU's number is not a part of it.
+        let plugin = device.split('.').next().unwrap_or_default();
+        // Said always: on a processor that has bf16, OpenVINO may take it by default.
+        let precision = self.precision.name();
+        let config = format!(r#"{{"{plugin}":{{"INFERENCE_PRECISION_HINT":"{precision}"}}}}"#);
+        let mut openvino = ep::OpenVINO::default()
+            .with_device_type(&device)
+            .with_num_threads(threads)
+            .with_arbitrary_config("load_config", config);
+        if let Some(folder) = &self.model_cache {
+            openvino = openvino.with_cache_dir(folder.display());
+        }
+        openvino.build()
+    }
+}
+
 impl Provider {
     /// Returns the name in configuration, logs and records.
     pub fn name(&self) -> &'static str {
@@ -64,11 +184,32 @@ impl Provider {
             Self::Cpu => "cpu",
             Self::Cuda(_) => "cuda",
             Self::TensorRt(_) => "tensorrt",
+            Self::OpenVino(_) => "openvino",
         }
     }
 
-    /// Returns the provider for ONNX Runtime, set to fail rather than to be skipped.
-    pub(crate) fn registration(&self) -> ExecutionProviderDispatch {
+    /// Returns whether it compiles a model for the machine and keeps the outcome in a folder.
+    pub fn keeps_engines(&self) -> bool {
+        matches!(self, Self::TensorRt(_) | Self::OpenVino(_))
+    }
+
+    /// Returns the same provider, with this folder for what it keeps.
+    #[must_use]
+    pub fn with_engine_folder(mut self, folder: &Path) -> Self {
+        match &mut self {
+            Self::TensorRt(options) => {
+                options.engine_cache = Some(folder.to_owned());
+                options.timing_cache = Some(folder.to_owned());
+            }
+            Self::OpenVino(options) => options.model_cache = Some(folder.to_owned()),
+            Self::Cpu | Self::Cuda(_) => {}
+        }
+        self
+    }
+
+    /// Returns the provider for ONNX Runtime, set to fail rather than to be skipped. `threads` share
+    /// the work on a processor.
+    pub(crate) fn registration(&self, threads: usize) -> ExecutionProviderDispatch {
         let dispatch = match self {
             // Without the arena, which is off here by default, every run asks the system for its
             // intermediate tensors and gives them back: a third of the time of a small model
@@ -104,6 +245,7 @@ impl Provider {
                 }
                 tensorrt.build()
             }
+            Self::OpenVino(options) => options.registration(threads),
         };
         dispatch.error_on_failure()
     }
@@ -121,7 +263,7 @@ impl fmt::Display for Provider {
 
 /// A name that is not that of a provider.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not an execution provider: choose cpu, cuda or tensorrt")]
+#[error("`{0}` is not an execution provider: choose cpu, cuda, tensorrt or openvino")]
 pub struct UnknownProvider(String);
 
 impl FromStr for Provider {
@@ -133,6 +275,7 @@ impl FromStr for Provider {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(CudaOptions::default())),
             "tensorrt" => Ok(Self::TensorRt(TensorRtOptions::default())),
+            "openvino" => Ok(Self::OpenVino(OpenVinoOptions::default())),
             other => Err(UnknownProvider(other.to_owned())),
         }
     }
@@ -144,9 +287,29 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_as_its_provider() {
-        for name in ["cpu", "cuda", "tensorrt"] {
+        for name in ["cpu", "cuda", "tensorrt", "openvino"] {
             assert_eq!(name.parse::<Provider>().map(|p| p.name()), Ok(name));
         }
         assert!("gpu".parse::<Provider>().is_err());
+    }
+
+    #[test]
+    fn every_precision_reads_back_from_its_name() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse(), Ok(precision));
+        }
+        assert!("int8".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn a_device_that_is_chosen_silently_is_no_device() {
+        for name in ["CPU", "GPU.0", "GPU.3", "NPU"] {
+            let device: OpenVinoDevice = name.parse().unwrap();
+            assert_eq!(device.to_string(), name);
+        }
+        assert_eq!("GPU".parse(), Ok(OpenVinoDevice::Gpu(0)));
+        for name in ["", "cpu", "AUTO", "AUTO:GPU,CPU", "HETERO:NPU,CPU", "GPU."] {
+            assert!(name.parse::<OpenVinoDevice>().is_err(), "{name}");
+        }
     }
 }

@@ -182,6 +182,7 @@ impl Runtime {
         let known = [
             ("tensorrt", ep::TensorRT::is_available()),
             ("cuda", ep::CUDA::is_available()),
+            ("openvino", ep::OpenVINO::is_available()),
             ("cpu", ep::CPU::is_available()),
         ];
         known

@@ -71,7 +71,9 @@ pub enum ModelError {
         what: String,
     },
     /// The list of providers is empty.
-    #[error("no execution provider is listed: list at least one of tensorrt, cuda and cpu")]
+    #[error(
+        "no execution provider is listed: list at least one of tensorrt, cuda, openvino and cpu"
+    )]
     NoProvider,
     /// A provider is unavailable.
     #[error(
@@ -158,9 +160,13 @@ pub(crate) fn open(
             source: error,
         })?;
     }
-    let mut builder = configure(runtime, options)?;
+    let threads = match options.intra_threads {
+        0 => available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let mut builder = configure(runtime, options, threads)?;
     for provider in &options.providers {
-        let registered = builder.with_execution_providers([provider.registration()]);
+        let registered = builder.with_execution_providers([provider.registration(threads)]);
         builder = registered.map_err(|error| ModelError::Provider {
             provider: provider.name(),
             source: error.into(),
@@ -185,14 +191,14 @@ pub(crate) fn open(
     })
 }
 
-fn configure(runtime: &Runtime, options: &SessionOptions) -> Result<SessionBuilder, ModelError> {
+fn configure(
+    runtime: &Runtime,
+    options: &SessionOptions,
+    threads: usize,
+) -> Result<SessionBuilder, ModelError> {
     if options.providers.is_empty() {
         return Err(ModelError::NoProvider);
     }
-    let threads = match options.intra_threads {
-        0 => available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
     let build = || {
         let mut builder = Session::builder(runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?

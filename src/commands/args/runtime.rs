@@ -28,7 +28,7 @@ pub struct RuntimeArgs {
     /// Threads for inference; 0 uses every core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
-    /// Execution providers in order of preference: cpu, cuda, tensorrt
+    /// Execution providers in order of preference: cpu, cuda, tensorrt, openvino
     #[arg(
         long,
         value_name = "NAME,…",

@@ -13,7 +13,7 @@ use crate::commands::failure::{Failure, Outcome};
 use crate::commands::progress::{Elapsed, minutes};
 use crate::files::cache;
 use crate::line::config::ValidConfig;
-use crate::line::engine::{EngineKey, Engines, Machine, open_scorer, tensorrt};
+use crate::line::engine::{EngineKey, Engines, Machine, open_scorer};
 
 /// Arguments of `flawd model engine`.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(crate) struct EngineArgs {
     /// GPU to use, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     device: u32,
-    /// Execution providers in order of preference, including tensorrt
+    /// Execution providers in order of preference, including tensorrt or openvino
     #[arg(
         long,
         value_name = "NAME,…",
@@ -77,18 +77,19 @@ pub(crate) fn run(args: EngineArgs) -> Outcome {
     }
     let prune = args.prune;
     let plan = args.plan().map_err(Failure::config)?;
-    let options = tensorrt(&plan.options)
-        .context("the providers do not list `tensorrt`, so there are no engines to build")
-        .map_err(Failure::config)?;
+    if !plan.options.providers.iter().any(Provider::keeps_engines) {
+        return Err(Failure::config(anyhow!(
+            "the providers list neither `tensorrt` nor `openvino`, so there are no engines to build"
+        )));
+    }
     let runtime = Runtime::load(plan.onnxruntime.as_deref()).map_err(Failure::config)?;
     let engines = Engines::new(&plan.engines, Machine::read(&runtime));
     let mut wanted: Vec<(EngineKey, Bundle)> = Vec::new();
     for path in &plan.bundles {
         let bundle = Bundle::open(path).map_err(Failure::config)?;
-        let key = engines.key(bundle.manifest().model.digest, options);
-        if wanted.iter().all(|(known, _)| *known != key) {
-            wanted.push((key, bundle));
-        }
+        let key = engines.key(bundle.manifest().model.digest, &plan.options);
+        let key = key.filter(|key| wanted.iter().all(|(known, _)| known != key));
+        wanted.extend(key.map(|key| (key, bundle)));
     }
     // Before a build, which needs space.
     let keys: Vec<_> = wanted.iter().map(|(key, _)| key.clone()).collect();
@@ -117,7 +118,10 @@ impl EngineArgs {
                         .map_or_else(|| all.collect(), |bundle| vec![bundle]),
                     options: inference.session,
                     engines: inference.engines.with_context(|| {
-                        format!("{}: no `tensorrt` in inference.providers", path.display())
+                        format!(
+                            "{}: neither `tensorrt` nor `openvino` in inference.providers",
+                            path.display()
+                        )
                     })?,
                     // As the daemon does, so that the engine is the one the daemon uses.
                     onnxruntime: inference.onnxruntime.or(self.onnxruntime),
@@ -151,7 +155,8 @@ impl EngineArgs {
                     }
                 }
                 Provider::Cuda(options) => options.device = self.device,
-                Provider::Cpu => (),
+                // OpenVINO's settings are those of the configuration.
+                Provider::Cpu | Provider::OpenVino(_) => (),
             }
         }
         SessionOptions {
@@ -170,20 +175,19 @@ fn build(
     runtime: &Runtime,
 ) -> Outcome {
     let manifest = bundle.manifest();
-    let machine = engines.machine();
     println!("bundle        {} {}", manifest.name, manifest.version);
-    println!("model         {}", key.model);
-    println!("onnxruntime   {}", machine.onnxruntime);
-    println!("tensorrt      {}", machine.tensorrt);
-    println!("driver        {}", machine.driver);
-    println!("gpu           {}", machine.gpu);
+    println!("model         {}", key.model());
+    for (name, value) in key.machine() {
+        println!("{name:<13} {value}");
+    }
     let begun = Instant::now();
     let mut elapsed = None;
     let mut was_built = false;
     let opened = open_scorer(bundle, runtime.with(options), Some(engines), &mut || {
         was_built = true;
-        let what = "Building the engine; TensorRT does not say how far it is";
-        elapsed = Some(Elapsed::start(what.to_owned()));
+        let provider = key.provider();
+        let what = format!("Building the engine; {provider} does not say how far it is");
+        elapsed = Some(Elapsed::start(what));
     });
     drop(elapsed);
     let mut scorer = opened.map_err(Failure::config)?;

@@ -108,6 +108,8 @@ pub struct Inference {
     pub tensorrt: TensorRt,
     /// Settings of the provider `cuda`.
     pub cuda: Cuda,
+    /// Settings of the provider `openvino`.
+    pub openvino: OpenVino,
 }
 
 /// `[inference.tensorrt]`: the provider `tensorrt`.
@@ -132,6 +134,18 @@ pub struct Cuda {
     pub memory_limit_mib: Option<u64>,
     /// Which GPU, counted from 0.
     pub device: u32,
+}
+
+/// `[inference.openvino]`: the provider `openvino`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenVino {
+    /// What computes: `CPU`, `GPU`, `GPU.1` and so on, or `NPU`. Default: `CPU`.
+    pub device: Option<String>,
+    /// The numbers that it computes with: `f32`, `bf16` or `f16`. Default: `f32`.
+    pub precision: Option<String>,
+    /// Folder that keeps compiled models; default: `engines` in flawd's cache folder.
+    pub cache: Option<PathBuf>,
 }
 
 /// `[mqtt]`: the broker.
@@ -275,6 +289,7 @@ impl Default for Inference {
             providers: vec!["cpu".to_owned()],
             threads: 0,
             tensorrt: TensorRt::default(),
+            openvino: OpenVino::default(),
             cuda: Cuda::default(),
         }
     }

@@ -2,13 +2,15 @@
 //! effect. Whether a folder holds a bundle is checked when it is opened.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use flawd_core::event::LONGEST_RECIPE;
-use flawd_onnx::{CudaOptions, Provider, SessionOptions, TensorRtOptions};
+use flawd_onnx::{CudaOptions, OpenVinoOptions, Provider, SessionOptions, TensorRtOptions};
 
 use super::settings::ModelSettings;
-use super::{Camera, Config, ConfigError, Document, Inference, InferenceSettings};
+use super::{Camera, Config, ConfigError, Document, Inference, InferenceSettings, OpenVino};
 use crate::files::cache;
 
 impl Config {
@@ -26,9 +28,8 @@ impl Config {
         if providers.is_empty() {
             return Err(document.value_error("inference.providers", "names no provider"));
         }
-        let needs_engines = providers
-            .iter()
-            .any(|provider| matches!(provider, Provider::TensorRt(_)));
+        let engines = providers.iter().find(|provider| provider.keeps_engines());
+        let engines = engines.map(|provider| inference.engines(provider, document));
         Ok(InferenceSettings {
             bundle: document.path("inference.bundle", &bundle)?,
             shadow: document.optional_path("inference.shadow", inference.shadow.as_deref())?,
@@ -38,9 +39,7 @@ impl Config {
                 providers,
                 intra_threads: inference.threads,
             },
-            engines: needs_engines
-                .then(|| inference.engines(document))
-                .transpose()?,
+            engines: engines.transpose()?,
         })
     }
 }
@@ -82,21 +81,54 @@ impl Inference {
                 )?,
                 ..TensorRtOptions::default()
             }),
+            Provider::OpenVino(_) => Provider::OpenVino(self.openvino(document)?),
         })
     }
 
-    fn engines(&self, document: &Document) -> Result<PathBuf, ConfigError> {
-        match &self.tensorrt.cache {
-            Some(cache) => document.path("inference.tensorrt.cache", cache),
+    fn openvino(&self, document: &Document) -> Result<OpenVinoOptions, ConfigError> {
+        let OpenVino {
+            device, precision, ..
+        } = &self.openvino;
+        Ok(OpenVinoOptions {
+            device: parsed("inference.openvino.device", device.as_deref(), document)?,
+            precision: parsed(
+                "inference.openvino.precision",
+                precision.as_deref(),
+                document,
+            )?,
+            model_cache: None,
+        })
+    }
+
+    /// Returns the folder in which this provider keeps engines.
+    fn engines(&self, provider: &Provider, document: &Document) -> Result<PathBuf, ConfigError> {
+        let (key, cache) = match provider {
+            Provider::OpenVino(_) => ("inference.openvino.cache", &self.openvino.cache),
+            _ => ("inference.tensorrt.cache", &self.tensorrt.cache),
+        };
+        match cache {
+            Some(cache) => document.path(key, cache),
             None => cache::engines().ok_or_else(|| {
                 document.value_error(
-                    "inference.tensorrt.cache",
+                    key,
                     "is missing, and there is neither $CACHE_DIRECTORY nor a home folder to keep \
                      engines in",
                 )
             }),
         }
     }
+}
+
+/// Reads the text of a key, or takes the default if it is unset.
+fn parsed<T>(key: &str, text: Option<&str>, document: &Document) -> Result<T, ConfigError>
+where
+    T: Default + FromStr<Err: fmt::Display>,
+{
+    let Some(text) = text else {
+        return Ok(T::default());
+    };
+    text.parse()
+        .map_err(|error: T::Err| document.value_error(key, error.to_string()))
 }
 
 impl Camera {

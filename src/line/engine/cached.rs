@@ -41,14 +41,11 @@ impl Engines {
         if wanted.contains(key) {
             return None;
         }
-        if let Some(same_model) = wanted.iter().find(|wanted| wanted.model == key.model) {
+        if let Some(same_model) = wanted.iter().find(|wanted| wanted.model() == key.model()) {
             return Some(key.differences(same_model).join(", "));
         }
-        if key.machine != self.machine {
-            let here = EngineKey {
-                machine: self.machine.clone(),
-                ..key.clone()
-            };
+        let here = key.on(&self.machine);
+        if *key != here {
             return Some(key.differences(&here).join(", "));
         }
         others_are_stale.then(|| "no bundle of the configuration has this model".to_owned())

@@ -1,5 +1,5 @@
-//! What an engine depends on besides its model: the versions of the underlying software, and the
-//! GPU. Read from files that exist without any of NVIDIA's tools; what cannot be read is
+//! What an engine depends on besides its model: the versions of the underlying software, and what
+//! computes. Read from files that exist without any of NVIDIA's tools; what cannot be read is
 //! [`UNKNOWN`], never guessed.
 
 use std::collections::BTreeSet;
@@ -27,10 +27,34 @@ const LIBRARY_FOLDERS: [&str; 8] = [
 /// The TensorRT library.
 const TENSORRT: &str = "libnvinfer.so.";
 
+/// The OpenVINO library.
+const OPENVINO: &str = "libopenvino.so.";
+
 /// The machine, as far as engines depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// As far as TensorRT's depend on it.
+    pub tensorrt: TensorRtHost,
+    /// As far as OpenVINO's depend on it.
+    pub openvino: OpenVinoHost,
+}
+
+/// What OpenVINO's compiled models depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Machine {
+pub struct OpenVinoHost {
+    /// Version and commit of ONNX Runtime.
+    pub onnxruntime: String,
+    /// Version of OpenVINO; all of them, if several are installed.
+    pub openvino: String,
+    /// Name of the processor.
+    pub processor: String,
+}
+
+/// What TensorRT's engines depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorRtHost {
     /// Version and commit of ONNX Runtime.
     pub onnxruntime: String,
     /// Version of TensorRT; all of them, if several are installed.
@@ -47,34 +71,26 @@ impl Machine {
         let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let beside = runtime.library().parent().map(Path::to_owned);
         let folders = std::env::split_paths(&named).chain(beside).collect();
-        Self {
-            onnxruntime: onnxruntime(runtime.library(), runtime.build_info()),
-            ..Self::read_below(Path::new("/"), folders)
-        }
+        let onnxruntime = onnxruntime(runtime.library(), runtime.build_info());
+        Self::read_below(Path::new("/"), folders, &onnxruntime)
     }
 
-    /// Reads what is below `root`; TensorRT is also searched for in `folders`.
-    fn read_below(root: &Path, folders: Vec<PathBuf>) -> Self {
+    /// Reads what is below `root`; libraries are also searched for in `folders`.
+    fn read_below(root: &Path, folders: Vec<PathBuf>, onnxruntime: &str) -> Self {
+        let folders = library_folders(root, folders);
         Self {
-            onnxruntime: UNKNOWN.to_owned(),
-            tensorrt: joined(tensorrt(root, folders)),
-            driver: joined(driver(root)),
-            gpu: joined(gpus(root)),
+            tensorrt: TensorRtHost {
+                onnxruntime: onnxruntime.to_owned(),
+                tensorrt: joined(versions(TENSORRT, &folders)),
+                driver: joined(driver(root)),
+                gpu: joined(gpus(root)),
+            },
+            openvino: OpenVinoHost {
+                onnxruntime: onnxruntime.to_owned(),
+                openvino: joined(versions(OPENVINO, &folders)),
+                processor: joined(processor(root)),
+            },
         }
-    }
-
-    /// Returns the names of what could not be read: changes to it go unnoticed.
-    pub fn unknown(&self) -> Vec<&'static str> {
-        [
-            ("ONNX Runtime", &self.onnxruntime),
-            ("TensorRT", &self.tensorrt),
-            ("driver", &self.driver),
-            ("GPU", &self.gpu),
-        ]
-        .into_iter()
-        .filter(|(_, value)| *value == UNKNOWN)
-        .map(|(name, _)| name)
-        .collect()
     }
 }
 
@@ -100,8 +116,8 @@ fn onnxruntime(library: &Path, build_info: &str) -> String {
     joined(version.into_iter().chain(commit))
 }
 
-/// Returns the versions of every TensorRT that the system's loader may find.
-fn tensorrt(root: &Path, mut folders: Vec<PathBuf>) -> BTreeSet<String> {
+/// Returns the folders in which the system's loader may find a library, and these.
+fn library_folders(root: &Path, mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     let configured = fs::read_dir(root.join("etc/ld.so.conf.d"));
     for file in configured.into_iter().flatten().flatten() {
         let text = fs::read_to_string(file.path()).unwrap_or_default();
@@ -110,19 +126,24 @@ fn tensorrt(root: &Path, mut folders: Vec<PathBuf>) -> BTreeSet<String> {
         folders.extend(named.map(|folder| root.join(folder)));
     }
     folders.extend(LIBRARY_FOLDERS.iter().map(|folder| root.join(folder)));
+    folders
+}
+
+/// Returns the versions of every library of this name in the folders.
+fn versions(beginning: &str, folders: &[PathBuf]) -> BTreeSet<String> {
     let files = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
     let library = |path: PathBuf| {
-        let is_tensorrt = |path: &Path| {
+        let is_wanted = |path: &Path| {
             let name = path.file_name()?.to_str()?;
-            name.starts_with(TENSORRT).then_some(())
+            name.starts_with(beginning).then_some(())
         };
-        is_tensorrt(&path)?;
+        is_wanted(&path)?;
         // A link such as `libnvinfer.so.10` leads to the file with the whole version.
         let file = path.canonicalize().ok()?;
         let name = file.file_name()?.to_str()?;
-        let version = name.strip_prefix(TENSORRT)?;
+        let version = name.strip_prefix(beginning)?;
         if version.contains('.') {
             return Some(version.to_owned());
         }
@@ -131,6 +152,16 @@ fn tensorrt(root: &Path, mut folders: Vec<PathBuf>) -> BTreeSet<String> {
         Some(format!("{version} ({bytes} bytes)"))
     };
     files.filter_map(|entry| library(entry.path())).collect()
+}
+
+/// Returns the processor's name.
+fn processor(root: &Path) -> Option<String> {
+    let text = fs::read_to_string(root.join("proc/cpuinfo")).ok()?;
+    let (_, name) = text
+        .lines()
+        .find(|line| line.starts_with("model name"))?
+        .split_once(':')?;
+    Some(name.trim().to_owned())
 }
 
 /// Returns the kernel module's version; on a Jetson also the release of its system.
@@ -211,11 +242,36 @@ mod tests {
     #[test]
     fn a_machine_without_anything_of_nvidias_is_unknown_and_not_guessed() {
         let root = root(&[("proc/device-tree/model", "Raspberry Pi 5 Model B\0")]);
-        let machine = Machine::read_below(root.path(), Vec::new());
-        assert_eq!(
-            machine.unknown(),
-            ["ONNX Runtime", "TensorRT", "driver", "GPU"]
-        );
+        let machine = Machine::read_below(root.path(), Vec::new(), UNKNOWN);
+        let TensorRtHost {
+            tensorrt,
+            driver,
+            gpu,
+            ..
+        } = machine.tensorrt;
+        assert_eq!([tensorrt, driver, gpu], [UNKNOWN; 3]);
+        let OpenVinoHost {
+            openvino,
+            processor,
+            ..
+        } = machine.openvino;
+        assert_eq!([openvino, processor], [UNKNOWN; 2]);
+    }
+
+    #[test]
+    fn openvino_is_its_library_and_the_processor() {
+        let root = root(&[
+            (
+                "proc/cpuinfo",
+                "processor\t: 0\nmodel name\t: Intel(R) Atom(TM) x6425E @ 2.00GHz\n",
+            ),
+            ("opt/ort/libopenvino.so.2025.4.1", ""),
+            ("opt/ort/libopenvino_c.so.2025.4.1", ""),
+        ]);
+        let folders = vec![root.path().join("opt/ort")];
+        let machine = Machine::read_below(root.path(), folders, "1.24.1").openvino;
+        assert_eq!(machine.openvino, "2025.4.1");
+        assert_eq!(machine.processor, "Intel(R) Atom(TM) x6425E @ 2.00GHz");
     }
 
     #[test]
@@ -238,7 +294,7 @@ mod tests {
             ("opt/trt/lib/libnvinfer.so.10.9.0", ""),
             ("opt/trt/lib/libnvinfer_plugin.so.10.9.0", ""),
         ]);
-        let machine = Machine::read_below(root.path(), Vec::new());
+        let machine = Machine::read_below(root.path(), Vec::new(), UNKNOWN).tensorrt;
         assert_eq!(machine.driver, "570.195.03");
         assert_eq!(machine.gpu, "NVIDIA A2 + NVIDIA L4");
         assert_eq!(machine.tensorrt, "10.9.0");
@@ -261,7 +317,7 @@ mod tests {
         let library = root.path().join("usr/lib/aarch64-linux-gnu");
         std::os::unix::fs::symlink("libnvinfer.so.10.3.0", library.join("libnvinfer.so.10"))
             .unwrap();
-        let machine = Machine::read_below(root.path(), Vec::new());
+        let machine = Machine::read_below(root.path(), Vec::new(), UNKNOWN).tensorrt;
         assert_eq!(machine.driver, "540.4.0 + R36.4.7");
         assert_eq!(machine.gpu, "NVIDIA Jetson Orin Nano Developer Kit");
         assert_eq!(machine.tensorrt, "10.3.0");
@@ -270,7 +326,8 @@ mod tests {
     #[test]
     fn libraries_without_their_whole_version_are_told_apart_by_their_size() {
         let root = root(&[("wheel/libnvinfer.so.10", "12345")]);
-        let machine = Machine::read_below(root.path(), vec![root.path().join("wheel")]);
+        let machine =
+            Machine::read_below(root.path(), vec![root.path().join("wheel")], UNKNOWN).tensorrt;
         assert_eq!(machine.tensorrt, "10 (5 bytes)");
     }
 

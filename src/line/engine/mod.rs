@@ -1,14 +1,16 @@
-//! TensorRT engines: built once per model and machine, kept, and never loaded for another.
+//! Engines, which TensorRT or OpenVINO makes of a model: built once per model and machine, kept, and
+//! never loaded for another.
 //!
 //! ```text
 //! CACHE/<model>-<the rest of the key>/engine.toml   its key, and the files' digests
 //!                                    /*.engine      what TensorRT built
 //!                                    /*.timing      its measurements
+//!                                    /*.blob        what OpenVINO compiled
 //! ```
-//! A build takes minutes and may be interrupted at any time, so an engine is built in a hidden
-//! folder and appears by one rename, complete or not at all. Another driver, TensorRT, GPU or
-//! setting gives another key and thus another folder: after an update the engine is rebuilt instead
-//! of being loaded wrongly.
+//! A build may take minutes and be interrupted at any time, so an engine is built in a hidden folder
+//! and appears by one rename, complete or not at all. Another driver, library, GPU or setting gives
+//! another key and thus another folder: after an update the engine is rebuilt instead of being
+//! loaded wrongly.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -17,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flawd_core::digest::Digest;
-use flawd_onnx::{Execution, Provider, SessionOptions, TensorRtOptions};
+use flawd_onnx::{Execution, SessionOptions};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tracing::{info, warn};
@@ -33,8 +35,8 @@ mod machine;
 mod tests;
 
 pub use cached::KeptEngine;
-pub use key::EngineKey;
-pub use machine::{Machine, UNKNOWN};
+pub use key::{EngineKey, OpenVinoKey, TensorRtKey};
+pub use machine::{Machine, OpenVinoHost, TensorRtHost, UNKNOWN};
 
 /// The file that marks a folder as an engine.
 const RECORD: &str = "engine.toml";
@@ -47,7 +49,8 @@ const BUILDING: &str = ".building-";
 pub enum EngineError {
     /// The folder of all engines cannot be used.
     #[error(
-        "cannot keep engines in {}: name another folder in inference.tensorrt.cache",
+        "cannot keep engines in {}: name another folder in inference.tensorrt.cache or \
+         inference.openvino.cache",
         path.display()
     )]
     NotKept {
@@ -58,11 +61,13 @@ pub enum EngineError {
     },
     /// The session was created without an engine.
     #[error(
-        "TensorRT built no engine of {}: it takes no part of this model, so the other providers \
-         alone would run it; leave `tensorrt` out of the providers",
+        "{provider} built no engine of {}: it takes no part of this model, so the other providers \
+         alone would run it; leave it out of the providers",
         model.display()
     )]
     NothingBuilt {
+        /// TensorRT or OpenVINO.
+        provider: &'static str,
         /// The model's file.
         model: PathBuf,
     },
@@ -102,8 +107,8 @@ struct EngineRecord {
     files: BTreeMap<String, Digest>,
 }
 
-/// Loads a bundle's model with the listed providers, and with TensorRT's engine from `engines` if
-/// TensorRT is listed; `building` is called before an engine is built, which takes minutes.
+/// Loads a bundle's model with the listed providers, and with an engine from `engines` if one of them
+/// keeps engines; `building` is called before an engine is built, which may take minutes.
 ///
 /// # Errors
 /// [`EngineOpenError`] for the model or its engine.
@@ -113,10 +118,11 @@ pub fn open_scorer(
     engines: Option<&Engines>,
     building: &mut dyn FnMut(),
 ) -> Result<Scorer, EngineOpenError> {
-    let (Some(engines), Some(tensorrt)) = (engines, tensorrt(execution.options)) else {
+    let model = bundle.manifest().model.digest;
+    let key = engines.and_then(|engines| engines.key(model, execution.options));
+    let (Some(engines), Some(key)) = (engines, key) else {
         return Ok(Scorer::open(bundle, execution)?);
     };
-    let key = engines.key(bundle.manifest().model.digest, tensorrt);
     engines.load(&key, &bundle.model_path(), building, |folder| {
         let options = with_engine_folder(execution.options, folder);
         Ok(Scorer::open(bundle, execution.with(&options))?)
@@ -131,30 +137,18 @@ pub fn digest(
     engines: Option<&Engines>,
 ) -> Option<Digest> {
     let engines = engines?;
-    let key = engines.key(bundle.manifest().model.digest, tensorrt(options)?);
+    let key = engines.key(bundle.manifest().model.digest, options)?;
     engines.digest(&key)
 }
 
-/// Returns TensorRT's settings, if it is listed.
-pub fn tensorrt(options: &SessionOptions) -> Option<&TensorRtOptions> {
-    options
-        .providers
-        .iter()
-        .find_map(|provider| match provider {
-            Provider::TensorRt(options) => Some(options),
-            Provider::Cpu | Provider::Cuda(_) => None,
-        })
-}
-
 fn with_engine_folder(options: &SessionOptions, folder: &Path) -> SessionOptions {
-    let mut options = options.clone();
-    for provider in &mut options.providers {
-        if let Provider::TensorRt(tensorrt) = provider {
-            tensorrt.engine_cache = Some(folder.to_owned());
-            tensorrt.timing_cache = Some(folder.to_owned());
-        }
+    let providers = options.providers.iter().cloned();
+    SessionOptions {
+        providers: providers
+            .map(|provider| provider.with_engine_folder(folder))
+            .collect(),
+        ..options.clone()
     }
-    options
 }
 
 impl Engines {
@@ -176,8 +170,8 @@ impl Engines {
         &self.machine
     }
 
-    /// Returns the key of a model's engine.
-    pub fn key(&self, model: Digest, options: &TensorRtOptions) -> EngineKey {
+    /// Returns the key of a model's engine; `None` if no listed provider keeps engines.
+    pub fn key(&self, model: Digest, options: &SessionOptions) -> Option<EngineKey> {
         EngineKey::new(model, options, &self.machine)
     }
 
@@ -263,9 +257,14 @@ impl Engines {
     /// Failing to is not an error.
     fn copy_timings(&self, key: &EngineKey, draft: &Path) {
         let kept = cached::list(&self.folder).unwrap_or_default();
-        let same_machine = kept.iter().filter(|kept| {
-            let machine = kept.key.as_ref().map(|key| (&key.machine, key.device));
-            machine == Some((&key.machine, key.device))
+        let EngineKey::TensorRt(key) = key else {
+            return;
+        };
+        let same_machine = kept.iter().filter(|kept| match &kept.key {
+            Some(EngineKey::TensorRt(kept)) => {
+                (&kept.machine, kept.device) == (&key.machine, key.device)
+            }
+            _ => false,
         });
         for kept in same_machine {
             let Some(record) = EngineRecord::read(&kept.folder) else {
@@ -287,14 +286,18 @@ impl Engines {
             for entry in fs::read_dir(draft.folder.path())? {
                 let path = entry?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
+                // OpenVINO's may be read by their owner only: the service is to use what was built
+                // by hand.
+                fs::set_permissions(&path, Permissions::from_mode(0o644))?;
                 File::open(&path)?.sync_all()?;
                 files.insert(name.into_owned(), sha256_file(&path)?);
             }
             Ok(files)
         };
         let files = describe().map_err(self.not_kept())?;
-        if !files.keys().any(|file| file.ends_with(".engine")) {
+        if !files.keys().any(|file| file.ends_with(key.extension())) {
             return Err(EngineError::NothingBuilt {
+                provider: key.provider(),
                 model: model.to_owned(),
             });
         }
@@ -317,7 +320,7 @@ impl Engines {
         };
         publish().map_err(self.not_kept())?;
         info!(engine = %place.display(), "Engine built");
-        let unknown = self.machine.unknown();
+        let unknown = key.unknown();
         if !unknown.is_empty() {
             warn!(
                 unknown = unknown.join(", "),

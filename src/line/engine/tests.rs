@@ -25,10 +25,17 @@ impl Bench {
     /// Returns the engines of this machine, with another driver.
     fn engines(&self, driver: &str) -> Engines {
         let machine = Machine {
-            onnxruntime: "1.32.0".to_owned(),
-            tensorrt: "10.3.0".to_owned(),
-            driver: driver.to_owned(),
-            gpu: "NVIDIA L4".to_owned(),
+            tensorrt: TensorRtHost {
+                onnxruntime: "1.32.0".to_owned(),
+                tensorrt: "10.3.0".to_owned(),
+                driver: driver.to_owned(),
+                gpu: "NVIDIA L4".to_owned(),
+            },
+            openvino: OpenVinoHost {
+                onnxruntime: "1.24.1".to_owned(),
+                openvino: "2025.4.1".to_owned(),
+                processor: "Intel(R) Xeon(R) Processor".to_owned(),
+            },
         };
         Engines::new(self.folder.path().join("engines"), machine)
     }
@@ -59,7 +66,12 @@ impl Bench {
 }
 
 fn key(engines: &Engines, model: u8) -> EngineKey {
-    engines.key(Digest::new([model; 32]), &TensorRtOptions::default())
+    let options = SessionOptions {
+        providers: vec!["tensorrt".parse().unwrap()],
+        ..SessionOptions::default()
+    };
+    let key = engines.key(Digest::new([model; 32]), &options);
+    key.expect("TensorRT keeps engines")
 }
 
 #[test]

@@ -385,7 +385,7 @@ fn a_provider_that_cannot_be_had_is_an_error_that_names_it() {
         Model::load(runtime().with(&options), &model.path)
     };
     assert!(matches!(with(&[]), Err(ModelError::NoProvider)));
-    for name in ["cuda", "tensorrt"] {
+    for name in ["cuda", "tensorrt", "openvino"] {
         // The CPU behind it does not hide the failure.
         match with(&[name, "cpu"]) {
             Err(ModelError::Provider { provider, .. }) => assert_eq!(provider, name),
