@@ -530,6 +530,28 @@ fn providers_get_the_settings_of_their_sections() {
 }
 
 #[test]
+fn openvino_has_settings_and_a_cache_of_its_own() {
+    let text = MINIMAL.replace(
+        "[camera",
+        "providers = [\"openvino\"]\n[inference.openvino]\ndevice = \"GPU.1\"\n\
+         precision = \"f16\"\ncache = \"compiled\"\n[camera",
+    );
+    let inference = parse_with(&text, &[]).unwrap().inference;
+    let engines = inference.engines.as_deref();
+    assert_eq!(engines, Some(Path::new("/etc/flawd/compiled")));
+    let [Provider::OpenVino(openvino)] = &inference.session.providers[..] else {
+        panic!("{:?}", inference.session);
+    };
+    assert_eq!(openvino.device.to_string(), "GPU.1");
+    assert_eq!(openvino.precision, flawd_onnx::Precision::F16);
+    assert_eq!(
+        refused(&text.replace("GPU.1", "HETERO:NPU,CPU")),
+        "/etc/flawd/flawd.toml:10: inference.openvino.device: `HETERO:NPU,CPU` is not a device of \
+         OpenVINO's: choose CPU, GPU, GPU.1 and so on, or NPU"
+    );
+}
+
+#[test]
 fn the_shipped_file_and_every_example_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let examples: Vec<_> = fs::read_dir(folder.join("examples"))
