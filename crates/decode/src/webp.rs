@@ -8,6 +8,12 @@ use flawd_core::image::Size;
 
 use super::Problem;
 
+/// Where the first chunk begins, in bytes.
+const FIRST: usize = 12;
+
+/// Where its data begin.
+const DATA: usize = FIRST + 8;
+
 /// The flag of a file with several pictures.
 const ANIMATED: u8 = 2;
 
@@ -17,7 +23,7 @@ const ANIMATED: u8 = 2;
 /// [`Problem::Unsupported`] for an animation, [`Problem::Damaged`] if a frame has another size than
 /// it should.
 pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
-    let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
+    let mut chunks = Chunks(bytes.get(FIRST..).unwrap_or_default());
     // In the simple form there is one frame, whose size is that of the picture.
     let Some((b"VP8X", canvas)) = chunks.next() else {
         return Ok(());
@@ -28,7 +34,8 @@ pub(super) fn judge(bytes: &[u8]) -> Result<(), Problem> {
                 .to_owned(),
         ));
     }
-    let canvas = announced(canvas);
+    // The decoder reads it to its end, whatever length the chunk claims to have.
+    let canvas = announced(&bytes[DATA..]);
     for (kind, data) in chunks {
         let frame = match kind {
             b"VP8 " => lossy(data),
@@ -137,7 +144,11 @@ mod tests {
         for other in [Size::new(24, 17), Size::new(16383, 16383)] {
             for frame in frames(other) {
                 let behind = [chunk(b"ICCP", b"odd"), frame].concat();
-                assert!(judge(&file(canvas, &behind)).is_err());
+                let mut file = file(canvas, &behind);
+                assert!(judge(&file).is_err());
+                // An odd length, one less than it takes.
+                file[FIRST + 4] -= 1;
+                assert!(judge(&file).is_err());
             }
         }
     }
