@@ -39,6 +39,23 @@ pub const CACHE: Purpose = Purpose {
     default: ".cache",
 };
 
+/// Returns the folders with data that packages and administrators provide for all users, in order
+/// of precedence. An empty or relative path counts as absent.
+pub fn shared_data(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let folders = |list: &OsString| -> Vec<PathBuf> {
+        env::split_paths(list)
+            .filter(|path| path.is_absolute())
+            .map(|path| path.join("flawd"))
+            .collect()
+    };
+    variable("XDG_DATA_DIRS")
+        .filter(|list| !list.is_empty())
+        .map_or_else(
+            || folders(&"/usr/local/share:/usr/share".into()),
+            |list| folders(&list),
+        )
+}
+
 /// A folder for flawd. It need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Directory {
@@ -101,6 +118,18 @@ mod tests {
             assert_eq!(found(CACHE, &all[skipped..]), Some(expected));
         }
         assert_eq!(found(CACHE, &[]), None);
+    }
+
+    #[test]
+    fn shared_data_is_where_the_specification_says() {
+        let found = |list: Option<&str>| shared_data(|_| list.map(OsString::from));
+        let usual = ["/usr/local/share/flawd", "/usr/share/flawd"].map(PathBuf::from);
+        assert_eq!(found(None), usual);
+        assert_eq!(found(Some("")), usual);
+        assert_eq!(
+            found(Some("/a:b:/c")),
+            ["/a/flawd", "/c/flawd"].map(PathBuf::from)
+        );
     }
 
     #[test]

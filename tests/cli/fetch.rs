@@ -151,6 +151,11 @@ fn what_is_wrong_with_the_arguments_is_said_before_anything_is_fetched() {
 
 /// A training in surroundings where `prepare` has put something at the default place.
 fn train_with(prepare: impl FnOnce(&Path), more: &[&str]) -> Finished {
+    train_where("XDG_DATA_HOME", prepare, more)
+}
+
+/// The same for the place that a variable names.
+fn train_where(variable: &str, prepare: impl FnOnce(&Path), more: &[&str]) -> Finished {
     let folder = TempDir::new().expect("a temporary folder");
     let place = folder
         .path()
@@ -162,8 +167,15 @@ fn train_with(prepare: impl FnOnce(&Path), more: &[&str]) -> Finished {
     let mut train = Vec::from(arguments!["train", data(), "--out", out, "--cache", cache]);
     train.extend(more.iter().map(Into::into));
     flawd_in(train, |command: &mut Command| {
-        command.env("XDG_DATA_HOME", folder.path());
+        command.env(variable, folder.path());
     })
+}
+
+#[test]
+fn what_a_package_provides_for_all_users_is_used_like_what_was_fetched() {
+    let broken = |path: &Path| fs::write(path, b"").expect("writable");
+    let said = ["holds no graph", "flawd/backbones/efficientnet-lite0.onnx"];
+    train_where("XDG_DATA_DIRS", broken, &[]).failed(78, &said);
 }
 
 /// The filter bank would take its place unnoticed, and the bundle be another one.

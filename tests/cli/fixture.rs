@@ -75,7 +75,7 @@ impl Finished {
     }
 }
 
-/// In place of the user's data, in which a fetched network would be used.
+/// In place of the user's and of all users' data, in which a fetched network would be used.
 const NO_DATA: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/no data");
 
 /// Runs `flawd` with these arguments, in an empty environment but for what it needs.
@@ -89,7 +89,11 @@ pub(crate) fn flawd_in<A: AsRef<std::ffi::OsStr>>(
     prepare: impl FnOnce(&mut Command),
 ) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flawd"));
-    prepare(command.args(arguments).env("XDG_DATA_HOME", NO_DATA));
+    command.args(arguments);
+    for variable in ["XDG_DATA_HOME", "XDG_DATA_DIRS"] {
+        command.env(variable, NO_DATA);
+    }
+    prepare(&mut command);
     let Output {
         status,
         stdout,
@@ -120,6 +124,7 @@ impl Running {
         let child = Command::new(env!("CARGO_BIN_EXE_flawd"))
             .args(arguments)
             .env("XDG_DATA_HOME", NO_DATA)
+            .env("XDG_DATA_DIRS", NO_DATA)
             .stdout(Stdio::null())
             .stderr(writer)
             .spawn()

@@ -19,6 +19,9 @@ pub const LIBRARY_VARIABLE: &str = "FLAWD_ONNXRUNTIME";
 /// Where a checkout keeps the library, in the program's folder or any folder above it.
 const CHECKOUT_FOLDER: &str = ".runtime/onnxruntime";
 
+/// Where a package keeps the library, from the program's folder.
+const PACKAGE_FOLDER: &str = "../lib/flawd";
+
 /// The name of the file; releases append a version.
 const LIBRARY: &str = "libonnxruntime.so";
 
@@ -129,8 +132,8 @@ impl Runtime {
     /// Loads the library, or returns the loaded one.
     ///
     /// It is taken from the first of these: `explicit`; the environment variable
-    /// [`LIBRARY_VARIABLE`]; the program's folder and `.runtime/onnxruntime` there or in any folder
-    /// above; the system's loader.
+    /// [`LIBRARY_VARIABLE`]; the program's folder; `../lib/flawd` from there, where a package keeps
+    /// it; `.runtime/onnxruntime` there or in any folder above; the system's loader.
     ///
     /// Microsoft's builds of the library report their use to their maker from the moment they are
     /// loaded, unless `ORT_DISABLE_TELEMETRY` is set in the environment beforehand: a program sets
@@ -276,7 +279,8 @@ fn search_folders() -> Vec<PathBuf> {
         return Vec::new();
     };
     let above = program.ancestors().skip(1);
-    let beside = above.clone().take(1).map(Path::to_owned);
+    let own = above.clone().take(1);
+    let beside = own.flat_map(|folder| [folder.to_owned(), folder.join(PACKAGE_FOLDER)]);
     beside
         .chain(above.map(|folder| folder.join(CHECKOUT_FOLDER)))
         .collect()

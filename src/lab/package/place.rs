@@ -6,7 +6,7 @@ use std::{env, fmt, fs, io};
 use flawd_onnx::efficientnet::{FILTERS, Variant, output_name};
 use flawd_onnx::{Backbone, BackboneError};
 
-use crate::files::directories::{DATA, Directory};
+use crate::files::directories::{DATA, Directory, shared_data};
 
 /// The stages whose features are output by default: the last ones at 16 and at 32 pixels a cell.
 pub const DEFAULT_STAGES: [usize; 2] = [5, 6];
@@ -44,10 +44,18 @@ impl fmt::Display for Outdated {
     }
 }
 
-/// Returns the network that is used if no backbone is named: whatever is at its default place, even
-/// if it cannot be used, because the filter bank must not take its place unnoticed.
+/// Returns the network that is used if no backbone is named: whatever is at its default place, or
+/// else where a package puts it for all users, even if it cannot be used, because the filter bank
+/// must not take its place unnoticed.
 pub fn fetched() -> Option<PathBuf> {
-    default_place(DEFAULT, &DEFAULT_STAGES).filter(|path| is_taken(path))
+    let name = below_data(DEFAULT, &DEFAULT_STAGES);
+    let shared = shared_data(|variable| env::var_os(variable))
+        .into_iter()
+        .map(|folder| folder.join(&name));
+    default_place(DEFAULT, &DEFAULT_STAGES)
+        .into_iter()
+        .chain(shared)
+        .find(|path| is_taken(path))
 }
 
 /// Returns `false` only if nothing is there: a link that leads nowhere, or a folder that may not be
@@ -82,8 +90,11 @@ pub fn check_fetched(path: &Path) -> Result<Option<Outdated>, UnusableNetwork> {
 /// default ones, the stages. `None` without a home folder.
 pub fn default_place(variant: Variant, stages: &[usize]) -> Option<PathBuf> {
     let folder = DATA.folder(|name| env::var_os(name))?;
-    let folder = Directory::into_path(folder).join("backbones");
-    Some(folder.join(file_name(variant, stages)))
+    Some(Directory::into_path(folder).join(below_data(variant, stages)))
+}
+
+fn below_data(variant: Variant, stages: &[usize]) -> PathBuf {
+    Path::new("backbones").join(file_name(variant, stages))
 }
 
 fn file_name(variant: Variant, stages: &[usize]) -> String {
