@@ -5,10 +5,13 @@
 //! what is already there, so that a second run needs no network. Standard library only: this is the
 //! program that has to build before anything is installed.
 
+mod arm64;
 mod check;
 mod detect;
 mod fuzz;
+
 mod onnxruntime;
+mod package;
 mod packages;
 mod process;
 mod slowest;
@@ -36,6 +39,13 @@ usage: cargo xtask <command>
                  otherwise
   fuzz TARGET --input FILE
                  feeds one file
+  arm64          builds the whole program for arm64, on x86-64 (cross/README.md)
+  package [--arch amd64|arm64]… [--program FILE]
+                 makes the Debian packages in target/package, of a program that is built already
+                 if one is named
+  package-test [FILE]
+                 installs, upgrades, runs, removes and purges a package in a clean Debian root that
+                 boots with systemd; takes root
   msrv, without-cameras, aarch64, minimal-versions, advisories
                  what the workflows check beside `test`: with the oldest compiler, without
                  libclang, for the boards, with the oldest dependencies, and for known
@@ -66,6 +76,14 @@ fn main() -> ExitCode {
                 return misused();
             }
         },
+        Some((command, [])) if command == "arm64" => arm64::run(&root()),
+        Some((command, rest)) if command == "package" => match package::Wanted::parse(rest) {
+            Some(wanted) => package::run(&root(), &wanted),
+            None => return misused(),
+        },
+        Some((command, rest)) if command == "package-test" && rest.len() < 2 => {
+            package::test(&root(), rest.first().map(Path::new))
+        }
         Some((command, [])) if command == "setup" => {
             setup(&root(), packages::ALL).map(|()| backbone(&root()))
         }

@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::process::Step;
 
+/// The library of the build for processors.
+pub(crate) const LIBRARY: &str = "libonnxruntime.so.1.32.0";
+
+/// What has to accompany the library if it is passed on.
+pub(crate) const NOTICES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
+
 /// What is taken out of a wheel.
 struct Wheel {
     /// What it gives, for messages.
@@ -31,7 +37,7 @@ const DEFAULT: Wheel = Wheel {
     name: "ONNX Runtime",
     requirements: "requirements.txt",
     folder: "onnxruntime",
-    library: "libonnxruntime.so.1.32.0",
+    library: LIBRARY,
     digests: &[
         (
             "x86_64",
@@ -65,59 +71,80 @@ const OPENVINO: Wheel = Wheel {
     ],
 };
 
-/// Unpacks members of a wheel: `python3 -c UNPACK WHEEL FOLDER NAME…`.
+/// Unpacks members of a wheel: `python3 -c UNPACK WHEEL FOLDER MEMBER…`.
 const UNPACK: &str = "\
 import shutil, sys, zipfile
 wheel, folder, *names = sys.argv[1:]
 with zipfile.ZipFile(wheel) as members:
     for name in names:
-        with members.open('onnxruntime/capi/' + name) as source, open(folder + '/' + name, 'wb') as copy:
+        target = folder + '/' + name.split('/')[-1]
+        with members.open('onnxruntime/' + name) as source, open(target, 'wb') as copy:
             shutil.copyfileobj(source, copy)";
 
 /// Puts the library into `.runtime/onnxruntime/` unless the right one is there.
 pub(crate) fn install(root: &Path) -> Result<(), String> {
-    let digest = DEFAULT.digest().ok_or_else(|| {
-        format!(
-            "there is no pinned ONNX Runtime for {} {}; name a library of your own in \
-             FLAWD_ONNXRUNTIME",
-            std::env::consts::ARCH,
-            std::env::consts::OS
-        )
-    })?;
-    DEFAULT.install(root, digest)
+    DEFAULT.install(root, std::env::consts::ARCH, DEFAULT.folder, &[])?;
+    Ok(())
+}
+
+/// Returns a folder with the library of an architecture and its [`NOTICES`], for a package.
+pub(crate) fn with_notices(root: &Path, architecture: &str) -> Result<PathBuf, String> {
+    let folder = format!("onnxruntime-{architecture}");
+    DEFAULT.install(root, architecture, &folder, &NOTICES)
 }
 
 /// Puts the build with OpenVINO into `.runtime/openvino/`. Where there is none for this
 /// architecture, the tests that need it say that they are absent.
 pub(crate) fn install_openvino(root: &Path) -> Result<(), String> {
-    match OPENVINO.digest() {
-        Some(digest) => OPENVINO.install(root, digest),
-        None => Ok(()),
+    let architecture = std::env::consts::ARCH;
+    if OPENVINO.digest(architecture).is_some() {
+        OPENVINO.install(root, architecture, OPENVINO.folder, &[])?;
     }
+    Ok(())
 }
 
 impl Wheel {
-    /// Returns the library's digest; `None` if there is no build for this machine.
-    fn digest(&self) -> Option<&'static str> {
+    /// Returns the library's digest; `None` if there is no build for this architecture.
+    fn digest(&self, architecture: &str) -> Option<&'static str> {
         let mut digests = self.digests.iter();
-        let architecture = std::env::consts::ARCH;
         digests
             .find(|(name, _)| *name == architecture && cfg!(target_os = "linux"))
             .map(|(_, digest)| *digest)
     }
 
-    fn install(&self, root: &Path, digest: &str) -> Result<(), String> {
-        let folder = root.join(".runtime").join(self.folder);
+    /// Puts the library, what it needs and these notices into this folder below `.runtime` unless
+    /// they are there, and returns the folder.
+    fn install(
+        &self,
+        root: &Path,
+        architecture: &str,
+        folder: &str,
+        notices: &[&str],
+    ) -> Result<PathBuf, String> {
+        let digest = self.digest(architecture).ok_or_else(|| {
+            format!(
+                "there is no pinned {} for {architecture} {}; name a library of your own in \
+                 FLAWD_ONNXRUNTIME",
+                self.name,
+                std::env::consts::OS
+            )
+        })?;
+        let folder = root.join(".runtime").join(folder);
         let library = folder.join(self.library);
-        if library.exists() && sha256(&library)? == digest {
-            return Ok(());
+        let has_notices = notices.iter().all(|notice| folder.join(notice).exists());
+        if has_notices && library.exists() && sha256(&library)? == digest {
+            return Ok(folder);
         }
         let scratch = Scratch::new(&folder)?;
-        let wheel = self.download(root, &scratch.0)?;
-        let names = || self.others.iter().chain([&self.library]);
+        let wheel = self.download(root, architecture, &scratch.0)?;
+        // The library comes last: it says that the others are there.
+        let names = notices.iter().chain(self.others).chain([&self.library]);
+        let libraries = self.others.iter().chain([&self.library]);
+        let members = libraries.map(|name| format!("capi/{name}"));
+        let members = members.chain(notices.iter().map(|name| (*name).to_owned()));
         Step::new("python3", &["-c", UNPACK])
             .args(&[wheel.to_string_lossy(), scratch.0.to_string_lossy()])
-            .args(&names().collect::<Vec<_>>())
+            .args(&members.collect::<Vec<_>>())
             .answer()
             .ok_or_else(|| format!("{} lacks a part of {}", wheel.display(), self.name))?;
         let found = sha256(&scratch.0.join(self.library))?;
@@ -127,16 +154,15 @@ impl Wheel {
                 self.library
             ));
         }
-        // The library comes last: it says that the others are there.
-        for name in names() {
+        for name in names {
             fs::rename(scratch.0.join(name), folder.join(name))
                 .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
         }
-        Ok(())
+        Ok(folder)
     }
 
     /// Fetches the wheel for this architecture, with its digest checked by pip.
-    fn download(&self, root: &Path, into: &Path) -> Result<PathBuf, String> {
+    fn download(&self, root: &Path, architecture: &str, into: &Path) -> Result<PathBuf, String> {
         let (name, library, folder) = (self.name, self.library, self.folder);
         let pip = ["-m", "pip"];
         if Step::new("python3", &pip)
@@ -150,7 +176,7 @@ impl Wheel {
             ));
         }
         let requirements = root.join("xtask/onnxruntime").join(self.requirements);
-        let platform = format!("manylinux_2_28_{}", std::env::consts::ARCH);
+        let platform = format!("manylinux_2_28_{architecture}");
         Step::new("python3", &pip)
             .args(&["download", "--quiet", "--no-deps", "--require-hashes"])
             .args(&["--only-binary=:all:", "--implementation", "cp"])

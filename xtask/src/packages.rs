@@ -13,6 +13,19 @@ pub(crate) const BUILD: &[&str] = &["libclang-dev"];
 /// TLS 1.2 with openssl.
 pub(crate) const ALL: &[&str] = &["libclang-dev", "mosquitto", "mosquitto-clients", "openssl"];
 
+/// To make packages: `readelf` and `strip`, and dpkg's tool for what they contain.
+pub(crate) const PACKAGE: &[&str] = &["binutils", "dpkg-dev"];
+
+/// To test packages: a clean Debian root that boots with systemd.
+pub(crate) const PACKAGE_TEST: &[&str] = &["mmdebstrap", "systemd-container", "gcc", "libc6-dev"];
+
+/// To build for arm64: the headers of its C library and kernel, and its `strip`.
+pub(crate) const ARM64: &[&str] = &[
+    "libclang-dev",
+    "libc6-dev-arm64-cross",
+    "binutils-aarch64-linux-gnu",
+];
+
 /// Installs what is missing of these packages.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     if Step::new("dpkg-query", &["--version"]).answer().is_none() {
