@@ -1,12 +1,12 @@
-//! The reports of `flawd evaluate`, as far as the tables need them. Reads what flawd writes, which
-//! is valid JSON; of text, only the escapes that occur in it.
+//! What flawd writes as JSON, as far as tables and comparisons need it: valid, and of text only the
+//! escapes that occur in it.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 /// A value.
 #[derive(Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     Number(f64),
@@ -20,13 +20,13 @@ impl Json {
     ///
     /// # Errors
     /// If it is not JSON.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut rest = text.chars().peekable();
-        value(&mut rest).ok_or_else(|| "the report is not JSON".to_owned())
+        value(&mut rest).ok_or_else(|| "this is not JSON".to_owned())
     }
 
     /// Returns the value of a key of an object.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Object(fields) => fields
                 .iter()
@@ -37,7 +37,7 @@ impl Json {
     }
 
     /// Returns the number of a key; `None` if it is null or absent.
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
+    pub(crate) fn number(&self, key: &str) -> Option<f64> {
         match self.get(key) {
             Some(Self::Number(number)) => Some(*number),
             _ => None,
@@ -45,7 +45,7 @@ impl Json {
     }
 
     /// Returns the text of a key.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match self.get(key) {
             Some(Self::Text(text)) => Some(text),
             _ => None,
@@ -53,7 +53,7 @@ impl Json {
     }
 
     /// Returns the list of a key; empty if it is absent.
-    pub(super) fn list(&self, key: &str) -> &[Self] {
+    pub(crate) fn list(&self, key: &str) -> &[Self] {
         match self.get(key) {
             Some(Self::List(list)) => list,
             _ => &[],

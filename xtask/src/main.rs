@@ -9,7 +9,7 @@ mod arm64;
 mod check;
 mod detect;
 mod fuzz;
-
+mod json;
 mod onnxruntime;
 mod package;
 mod packages;
@@ -40,6 +40,9 @@ usage: cargo xtask <command>
   fuzz TARGET --input FILE
                  feeds one file
   arm64          builds the whole program for arm64, on x86-64 (cross/README.md)
+  arm64-test [PROGRAM]
+                 runs that program, or one that is built already, in an emulator, and compares it
+                 with this machine's
   package [--arch amd64|arm64]… [--program FILE]
                  makes the Debian packages in target/package, of a program that is built already
                  if one is named
@@ -77,6 +80,9 @@ fn main() -> ExitCode {
             }
         },
         Some((command, [])) if command == "arm64" => arm64::run(&root()),
+        Some((command, rest)) if command == "arm64-test" && rest.len() < 2 => {
+            arm64::test(&root(), rest.first().map(Path::new))
+        }
         Some((command, rest)) if command == "package" => match package::Wanted::parse(rest) {
             Some(wanted) => package::run(&root(), &wanted),
             None => return misused(),

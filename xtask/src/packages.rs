@@ -26,6 +26,15 @@ pub(crate) const ARM64: &[&str] = &[
     "binutils-aarch64-linux-gnu",
 ];
 
+/// To run programs for arm64 here: an emulator, and the libraries that ONNX Runtime needs.
+pub(crate) const ARM64_TEST: &[&str] = &[
+    "qemu-user-static",
+    "libstdc++6-arm64-cross",
+    "libgcc-s1-arm64-cross",
+    "mosquitto",
+    "mosquitto-clients",
+];
+
 /// Installs what is missing of these packages.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     if Step::new("dpkg-query", &["--version"]).answer().is_none() {

@@ -1,10 +1,16 @@
 //! `cargo xtask arm64`: the whole program for arm64, built on x86-64, for a C library as old as that
 //! of JetPack 6.
 
+mod emulator;
+mod line;
+mod test;
+
 use std::path::{Path, PathBuf};
 
 use crate::process::Step;
 use crate::{onnxruntime, packages};
+
+pub(crate) use test::run as test;
 
 /// The target, as rustup calls it.
 const TARGET: &str = "aarch64-unknown-linux-gnu";

@@ -9,7 +9,6 @@
 
 mod arguments;
 mod cpu;
-mod json;
 mod page;
 mod sets;
 mod table;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Arguments;
 use super::cpu;
-use super::json::Json;
 use super::sets::Set;
+use crate::json::Json;
 use crate::process::Step;
 
 /// The other methods of `flawd evaluate --compare`.
