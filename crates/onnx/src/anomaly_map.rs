@@ -123,8 +123,8 @@ mod tests {
         }
     }
 
-    /// Energies of 1e12 are the most that a flow can give, and their product is not a number of half
-    /// precision; energies of 1e-30 have a product that `f32` cannot hold.
+    /// The product of energies of 1e12 is not a number of half precision; energies of 1e-30 have a
+    /// product that `f32` cannot hold.
     #[test]
     fn the_product_map_has_the_units_of_its_scales_and_neither_overflows_nor_vanishes() {
         let sides = [4, 2, 1];

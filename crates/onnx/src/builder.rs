@@ -226,6 +226,16 @@ impl GraphBuilder {
         self.node(name, "Div", &[a, b], vec![])
     }
 
+    /// Computes the smaller of `a` and `b`, broadcast.
+    pub fn smaller(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Min", &[a, b], vec![])
+    }
+
+    /// Computes the larger of `a` and `b`, broadcast.
+    pub fn larger(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Max", &[a, b], vec![])
+    }
+
     /// Computes `x * factor`.
     pub fn scale(&mut self, name: &str, x: &Value, factor: f32) -> Value {
         let factor = self.scalar(&format!("{name}.factor"), factor);

@@ -211,8 +211,9 @@ mod tests {
     /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
     /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`. That of wide flows:
     /// `Sum` of float tensors. That of the power mean: `GlobalMaxPool`. Those of the light: `Div`,
-    /// `Reshape`, and `TopK` of at most 3840 entries.
-    const ALLOWED: [&str; 23] = [
+    /// `Reshape`, and `TopK` of at most 3840 entries. Those of the limits: `Min` and `Max` of
+    /// two float tensors.
+    const ALLOWED: [&str; 25] = [
         "Add",
         "Atan",
         "AveragePool",
@@ -226,6 +227,8 @@ mod tests {
         "GlobalMaxPool",
         "LeakyRelu",
         "Log",
+        "Max",
+        "Min",
         "Mul",
         "ReduceMean",
         "Relu",

@@ -10,6 +10,7 @@ mod anomaly_map;
 mod backbone;
 mod binding;
 pub mod builder;
+mod coupling;
 pub mod efficientnet;
 mod export;
 mod extractor;
@@ -23,6 +24,9 @@ mod proto;
 mod provider;
 #[cfg(test)]
 mod published_tests;
+mod range;
+#[cfg(test)]
+mod range_tests;
 mod runtime;
 mod session;
 mod shapes;

@@ -353,13 +353,13 @@ fn a_file_of_another_kind_is_refused() {
 #[test]
 fn a_score_that_is_no_number_is_an_error() {
     let spec = features(Size::new(32, 32), &[COARSE.0]);
-    // Features beyond the range of `f32`: the flow adds and subtracts infinities.
-    let huge = ChannelTransform::Affine {
-        mean: vec![0.0; 4],
-        scale: vec![f32::MAX; 4],
+    // The limits of the graph hold back what is too large, and do not hide what is no number.
+    let without_a_mean = ChannelTransform::Affine {
+        mean: vec![f32::NAN; 4],
+        scale: vec![1.0; 4],
     };
     let transform = FeatureTransform {
-        scales: vec![huge; 3],
+        scales: vec![without_a_mean; 3],
     };
     let mut model =
         load(&export(&spec, &transform, &flow(4), 17).expect("a graph")).expect("a model");
@@ -367,6 +367,23 @@ fn a_score_that_is_no_number_is_an_error() {
         Err(ModelError::NotFinite(_)) => {}
         other => panic!("{other:?}"),
     }
+}
+
+/// The most that a model can say is that of latents at their limit, half of 250².
+#[test]
+fn features_beyond_all_measure_have_a_finite_score() {
+    let spec = features(Size::new(32, 32), &[COARSE.0]);
+    let huge = ChannelTransform::Affine {
+        mean: vec![0.0; 4],
+        scale: vec![f32::MAX; 4],
+    };
+    let transform = FeatureTransform {
+        scales: vec![huge; 3],
+    };
+    let graph = export(&spec, &transform, &flow(4), 17).expect("a graph");
+    let found = load(&graph).expect("a model").run(&image(spec.size, 5));
+    let score = found.expect("a prediction").score;
+    assert!((1000.0..=31_250.0).contains(&score), "{score}");
 }
 
 #[test]
