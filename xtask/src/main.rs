@@ -1,5 +1,5 @@
 //! Project automation: `cargo xtask test`, `cargo xtask endurance`, `cargo xtask fuzz`,
-//! `cargo xtask demo` and `cargo xtask detect`.
+//! `cargo xtask demo`, `cargo xtask detect` and `cargo xtask tensorrt`.
 //!
 //! Each installs what it needs on a Debian that has Rust, Python 3 with pip, and root, and skips
 //! what is already there, so that a second run needs no network. Standard library only: this is the
@@ -15,6 +15,7 @@ mod package;
 mod packages;
 mod process;
 mod slowest;
+mod tensorrt;
 mod wider;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ usage: cargo xtask <command>
   package-test [FILE]
                  installs, upgrades, runs, removes and purges a package in a clean Debian root that
                  boots with systemd; takes root
+  tensorrt [BUNDLE|MODEL…]
+                 has TensorRT parse and build a model of each kind that flawd writes, and those
+                 named; needs no GPU, and fetches TensorRT's RTX branch for it
   msrv, without-cameras, aarch64, minimal-versions, advisories
                  what the workflows check beside `test`: with the oldest compiler, without
                  libclang, for the boards, with the oldest dependencies, and for known
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "package-test" && rest.len() < 2 => {
             package::test(&root(), rest.first().map(Path::new))
         }
+        Some((command, rest)) if command == "tensorrt" => tensorrt::run(&root(), rest),
         Some((command, [])) if command == "setup" => {
             setup(&root(), packages::ALL).map(|()| backbone(&root()))
         }

@@ -207,6 +207,7 @@ mod tests {
     use crate::upsampled;
 
     /// What the exporter may add to a backbone: operators that TensorRT's ONNX parser supports.
+    /// `cargo xtask tensorrt` has it parse them.
     ///
     /// Those of the product map, in the table of operators of TensorRT's parser: `Log` and `Exp`
     /// in FP32 and FP16; `Resize` with mode `linear` and `half_pixel`. That of wide flows:

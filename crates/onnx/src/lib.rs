@@ -17,6 +17,8 @@ mod extractor;
 mod features;
 pub mod filter_bank;
 mod flow;
+#[cfg(test)]
+mod kinds;
 mod light;
 mod model;
 mod names;

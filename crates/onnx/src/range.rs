@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_limits_leave_room_for_rounding() {
-        assert!(STATE * STATE < LARGEST);
+        const { assert!(STATE * STATE < LARGEST) };
         assert!(STATE * LOG_SCALE.exp() + MOVES <= ROOM * 1.001);
         assert!(LOG_ZERO.exp() * STATE < SMALLEST * 1e-3);
     }
