@@ -21,7 +21,7 @@ const REQUIREMENTS: &str = "xtask/tensorrt/requirements.txt";
 const PROGRAM: &str = "xtask/tensorrt/build.py";
 
 /// The test that writes a model of each kind, and the variable that names its folder.
-const WRITER: &str = "kinds::writes_a_model_of_each_kind";
+const WRITER: &str = "kinds_tests::writes_a_model_of_each_kind";
 const FOLDER_VARIABLE: &str = "FLAWD_MODELS_OUT";
 
 /// Checks a model of each kind, and the bundles or model files `paths`.

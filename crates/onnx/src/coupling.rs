@@ -7,7 +7,7 @@ use flawd_core::flow::{
 };
 
 use crate::builder::{GraphBuilder, Value, Window};
-use crate::flow::{Maps, each_scale};
+use crate::maps::{Maps, each_scale};
 use crate::range;
 use crate::upsampled::{self, Taps};
 

@@ -15,11 +15,9 @@ use flawd_core::transform::{ChannelTransform, FeatureTransform};
 use crate::anomaly_map::add_geometric_mean;
 use crate::builder::{GraphBuilder, Value};
 use crate::coupling::Coupling;
+use crate::maps::{Maps, each_scale};
 use crate::names::{ANOMALY_MAP, SCORE};
 use crate::range;
-
-/// One map per scale, finest first.
-pub(crate) type Maps = [Value; SCALES];
 
 /// Adds the transform between backbone and flow, whose result is within `±STATE`.
 pub(crate) fn add_transform(
@@ -159,10 +157,6 @@ fn power_mean(builder: &mut GraphBuilder, cells: &Value) -> Value {
     let largest = builder.reshape("score.largest.flat", &largest, &[1]);
     let power_mean = builder.multiply("score.power_mean", &root, &largest);
     builder.scale(SCORE, &power_mean, 0.5)
-}
-
-pub(crate) fn each_scale<T>(of: impl FnMut(usize) -> T) -> [T; SCALES] {
-    std::array::from_fn(of)
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ mod features;
 pub mod filter_bank;
 mod flow;
 #[cfg(test)]
-mod kinds;
+mod kinds_tests;
 mod light;
+mod maps;
 mod model;
 mod names;
 mod proto;
