@@ -6,7 +6,7 @@
 //! BUNDLE/model.onnx           image in, score and anomaly map out
 //! BUNDLE/training-files.txt   digests of the images that trained it, and of their pixels: its scores of
 //!                             them calibrate nothing; not in a bundle whose model was imported
-//! BUNDLE/golden/*.png         pictures with known scores
+//! BUNDLE/golden/*.png         pictures with known scores, and one that is not a part
 //! ```
 //! An open bundle has been verified. Writing is all or nothing: a new bundle is assembled beside
 //! its place and renamed, a changed one gets a new manifest by a rename.
@@ -29,6 +29,7 @@ use crate::pictures::decode::{self, DecodeError};
 use seal::Seal;
 
 mod draft;
+mod foreign;
 mod golden;
 pub mod scorer;
 mod seal;
@@ -38,6 +39,7 @@ mod tests;
 mod thresholds;
 
 pub use draft::{Draft, DraftRecord};
+pub use foreign::foreign_input;
 pub use golden::{GoldenInput, choose_golden};
 pub use thresholds::{GoodImage, Thresholds};
 
@@ -221,6 +223,12 @@ impl Bundle {
         &self.manifest.calibration
     }
 
+    /// Returns whether one of its golden inputs is not a part, so that every device has to prove that
+    /// it calls such a thing `ng`.
+    pub fn has_foreign_input(&self) -> bool {
+        !self.manifest.golden.iter().all(GoldenRecord::is_part)
+    }
+
     /// Returns the path of the model file.
     pub fn model_path(&self) -> PathBuf {
         self.folder.join(MODEL)
@@ -325,7 +333,7 @@ impl Bundle {
     /// Replaces the thresholds by those that the same pictures yield for another false-reject rate,
     /// and increments the version. Golden inputs that equal the new threshold within tolerance are
     /// removed if there are others: a harmless difference between two devices would flip their
-    /// verdict.
+    /// verdict. One that is not a part is removed if it is no longer far above the threshold.
     ///
     /// # Errors
     /// If the pictures are too few for the rate, or the manifest cannot be written; the bundle is
@@ -334,8 +342,11 @@ impl Bundle {
         let old = &self.manifest;
         let calibration = old.calibration.at_rate(rate)?;
         let pixel = old.pixel.as_ref().map(|pixel| pixel.at_rate(rate));
-        let mut golden = old.golden.clone();
+        let golden = old.golden.iter().cloned();
+        let (mut golden, mut foreign): (Vec<_>, Vec<_>) = golden.partition(GoldenRecord::is_part);
         golden::leave_the_threshold(&mut golden, |record| record.score, &calibration);
+        foreign.retain(|record| foreign::is_far(record.score, &calibration));
+        golden.extend(foreign);
         self.replace_manifest(Manifest {
             version: old.version.recalibrated(),
             created,

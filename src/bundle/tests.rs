@@ -27,6 +27,7 @@ fn golden(scores: &[f32]) -> Vec<GoldenInput> {
     let input = |&score: &f32| GoldenInput {
         image: picture((score * 100.0) as u8),
         score,
+        is_part: true,
     };
     scores.iter().map(input).collect()
 }
@@ -310,6 +311,78 @@ fn recalibration_replaces_threshold_and_golden_inputs_and_nothing_else() {
         before
     );
     assert_eq!(names_in(&target), [MANIFEST, GOLDEN, MODEL, TRAINING_FILES]);
+}
+
+/// A golden input that is not a part.
+fn foreign(score: f32) -> GoldenInput {
+    GoldenInput {
+        image: picture(255),
+        score,
+        is_part: false,
+    }
+}
+
+#[test]
+fn of_a_golden_input_that_is_not_a_part_only_the_verdict_has_to_be_reproduced() {
+    let (_parent, target) = place();
+    let mut draft = Draft::begin(&target).expect("nothing is there");
+    draft.write_model(b"model").expect("it can be written");
+    draft
+        .write_training_files([(sha256(b"a picture"), "a picture.png")])
+        .expect("it can be written");
+    let inputs = [golden(&[0.25]), vec![foreign(800.0)]].concat();
+    draft.finish(&inputs, describe).expect("it can be written");
+    let bundle = Bundle::open(&target).expect("it opens");
+    assert!(bundle.has_foreign_input());
+    let [part, other] = &bundle.manifest().golden[..] else {
+        panic!("two were written");
+    };
+    let check = |score: f32| scorer::check_golden(other, score, bundle.calibration());
+    for score in [1.1, 400.0, 800.0, 31_250.0] {
+        assert!(check(score).is_ok(), "{score} is ng");
+    }
+    let flipped = check(0.9);
+    assert!(matches!(
+        flipped,
+        Err(scorer::ScorerError::VerdictFlipped { .. })
+    ));
+    for score in [f32::NAN, f32::INFINITY] {
+        let lost = check(score);
+        assert!(matches!(
+            lost,
+            Err(scorer::ScorerError::NotReproduced { .. })
+        ));
+    }
+    assert!(scorer::check_golden(part, 0.3, bundle.calibration()).is_err());
+}
+
+#[test]
+fn another_rate_keeps_what_is_not_a_part_if_it_stays_far_above_the_threshold() {
+    for (score, is_kept) in [(2.1, true), (1.9, false)] {
+        let (_parent, target) = place();
+        let mut bundle = write(&target, b"model").expect("it can be written");
+        let good = [0.25, 0.5, 1.0].map(|score| GoodImage {
+            score,
+            map_max: 1.0,
+            measured: Measured {
+                brightness: 100.0,
+                sharpness: 8.0,
+                condition: None,
+            },
+        });
+        let calibrate = |scores| Calibration::from_scores(scores, 0.5);
+        let thresholds = Thresholds::from_good(&good, calibrate).expect("three are enough");
+        assert_eq!(thresholds.calibration.threshold(), 0.5);
+        let inputs = [golden(&[0.25]), vec![foreign(score)]].concat();
+        let now = Timestamp::UNIX_EPOCH;
+        let recalibrated = bundle.recalibrate(thresholds, &inputs, None, now);
+        recalibrated.expect("it can be written");
+        bundle.change_rate(0.25, now).expect("three are enough");
+        assert_eq!(bundle.calibration().threshold(), 1.0);
+        let opened = Bundle::open(&target).expect("it opens");
+        assert_eq!(opened.has_foreign_input(), is_kept);
+        assert_eq!(opened.manifest().golden[0].score, 0.25);
+    }
 }
 
 #[test]

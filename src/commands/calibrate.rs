@@ -12,7 +12,7 @@ use super::args::features::DepthArg;
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
 use super::progress::ProgressLine;
-use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out};
+use super::{PromiseArgs, SelectionArgs, StopFlag, open, ways_out, without_foreign_input};
 use crate::bundle::{Bundle, RateError, stress};
 use crate::lab::calibration::{CalibrationProgress, HeldOut, ThresholdError};
 use crate::lab::dataset::{Images, images_in};
@@ -101,7 +101,7 @@ fn with_images(args: &CalibrateArgs, images: &Path) -> Outcome {
             ThresholdError::Calibration(error) => ways_out(error),
             error => error.into(),
         })?;
-    let golden = held_out.golden(&thresholds.calibration, depth)?;
+    let golden = held_out.golden(&mut scorer, &thresholds.calibration, depth)?;
     let scored = held_out.len();
 
     let old = bundle.calibration().threshold();
@@ -194,4 +194,7 @@ fn print_promise(bundle: &Bundle, images: &str, old: f32) {
         manifest.calibration.threshold()
     );
     println!("promise    {}", manifest.calibration.promise());
+    if let Some(warning) = without_foreign_input(bundle.has_foreign_input()) {
+        println!("note       {warning}");
+    }
 }

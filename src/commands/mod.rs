@@ -152,3 +152,11 @@ fn open(bundle: &Path, args: &RuntimeArgs) -> Result<(Bundle, Scorer), Failure> 
     let scorer = Scorer::open(&bundle, runtime.with(&args.session_options()));
     Ok((bundle, scorer.map_err(Failure::config)?))
 }
+
+/// Returns what it means if no golden input is something other than a part.
+fn without_foreign_input(has_foreign_input: bool) -> Option<&'static str> {
+    (!has_foreign_input).then_some(
+        "every golden input is a part, so no device has to prove that it calls something else ng; \
+         flawd train and flawd calibrate DIR add one if the model gives it twice the threshold",
+    )
+}

@@ -264,7 +264,7 @@ impl ImportedModel {
         let calibrate = |scores| promise.calibrate(scores);
         let thresholds = held_out.thresholds(calibrate, selection, excluded, None)?;
         let highest = held_out.highest(&thresholds.calibration);
-        let golden = held_out.golden(&thresholds.calibration, depth)?;
+        let golden = held_out.golden(&mut scorer, &thresholds.calibration, depth)?;
         let bundle = draft.finish(&golden, |record| Manifest {
             format: manifest::FORMAT,
             name: self.name,

@@ -86,7 +86,7 @@ fn commands_are_followed_and_answered() {
         .until("the report", |it| it.topic == "flawd/line/selftest")
         .payload;
     assert_eq!(report["passed"], true, "{report}");
-    assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 3);
+    assert_eq!(report["models"][0]["golden"].as_array().unwrap().len(), 4);
     // The requester is answered last.
     let answer = line.until("the answer", |it| it.topic == "answers/q4");
     assert_eq!(answer.payload, report);

@@ -73,6 +73,7 @@ fn recalibrate(folder: &Path, calibration: Calibration, factor: f32) {
         .map(|golden| GoldenInput {
             image: bundle.golden_image(golden).unwrap(),
             score: golden.score * factor,
+            is_part: golden.is_part(),
         })
         .collect();
     let thresholds = Thresholds {
@@ -352,7 +353,7 @@ fn the_self_test_scores_every_model_once_through_its_live_session() {
         ]
     );
     for model in &report.models {
-        assert_eq!(model.golden.len(), 3);
+        assert_eq!(model.golden.len(), 4);
         for golden in &model.golden {
             let difference = (golden.score.unwrap() - golden.expected).abs();
             assert!(difference <= golden.tolerance, "{golden:?}");

@@ -16,7 +16,7 @@ use crate::commands::failure::{Failure, Outcome};
 use crate::commands::output::{Content, OutputFile};
 use crate::commands::progress::ProgressLine;
 use crate::commands::train::{MapArg, bundle_name};
-use crate::commands::{PromiseArgs, SelectionArgs, StopFlag, ways_out};
+use crate::commands::{PromiseArgs, SelectionArgs, StopFlag, ways_out, without_foreign_input};
 use crate::lab::calibration::{CalibrationProgress, ThresholdError};
 use crate::lab::dataset::{Images, images_in};
 use crate::lab::import::{ImportError, ImportPlan, ImportedModel};
@@ -172,6 +172,9 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     println!("threshold  {}", calibration.threshold());
     println!("promise    {}", calibration.promise());
     println!("highest    {highest}");
+    if let Some(warning) = without_foreign_input(bundle.has_foreign_input()) {
+        println!("note       {warning}");
+    }
     println!("provided   that the images did not train the checkpoint, which flawd cannot know");
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::args::features::{self, FeatureArgs};
 use super::args::flow::FlowArgs;
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
-use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share};
+use super::{PromiseArgs, SelectionArgs, StopFlag, cache, share, without_foreign_input};
 use crate::files::path_text;
 use crate::lab::training::{HoldOut, TrainingError, TrainingPlan, overfit, train};
 use crate::lab::variation::Variation;
@@ -172,6 +172,9 @@ pub fn run(args: TrainArgs) -> Outcome {
     );
     for escapes in &summary.escapes {
         println!("made up    {escapes}");
+    }
+    if let Some(warning) = without_foreign_input(summary.has_foreign_input) {
+        println!("note       {warning}");
     }
     if let Some(overfit) = overfit(&summary.epochs) {
         println!("note       {overfit}");

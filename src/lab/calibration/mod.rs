@@ -21,8 +21,8 @@ use flawd_core::quality::{Measured, QualityError, QualityLimits};
 
 use super::picture::Picture;
 use super::variation::Variation;
-use crate::bundle::scorer::Scorer;
-use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden};
+use crate::bundle::scorer::{Scorer, ScorerError};
+use crate::bundle::{GoldenInput, GoodImage, Thresholds, choose_golden, foreign_input};
 use crate::messages::with_causes;
 use crate::pictures::decode::{DecodeError, decode_file};
 use standing::Standing;
@@ -362,24 +362,29 @@ impl HeldOut {
     }
 
     /// Returns the pictures that every device must score as this one did, read at the depth at
-    /// which they were scored.
+    /// which they were scored, and one made from them that every device must call `ng`, if there is one.
     ///
     /// # Errors
-    /// If a picture can no longer be decoded.
+    /// If a picture can no longer be decoded, or the model fails.
     pub fn golden(
         &self,
+        scorer: &mut Scorer,
         calibration: &Calibration,
         depth: Option<Depth>,
-    ) -> Result<Vec<GoldenInput>, DecodeError> {
+    ) -> Result<Vec<GoldenInput>, ScorerError> {
         let input = |place: usize| {
             Ok(GoldenInput {
                 image: decode_file(&self.paths[place], depth)?,
                 score: self.taken[place],
+                is_part: true,
             })
         };
-        choose_golden(&self.taken, calibration)
-            .into_iter()
-            .map(input)
-            .collect()
+        let chosen = choose_golden(&self.taken, calibration).into_iter();
+        let mut golden: Vec<GoldenInput> = chosen.map(input).collect::<Result<_, DecodeError>>()?;
+        if let Some(median) = golden.get(golden.len() / 2) {
+            let foreign = foreign_input(&median.image, scorer, calibration)?;
+            golden.extend(foreign);
+        }
+        Ok(golden)
     }
 }

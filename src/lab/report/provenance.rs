@@ -136,7 +136,8 @@ fn golden(report: &Evaluation) -> Markup {
         p.caption {
             "Pictures in the bundle with known scores: they show that this machine computes what the \
              bundle was calibrated with, within "
-            (percent(f64::from(GoldenRecord::RELATIVE_TOLERANCE))) "."
+            (percent(f64::from(GoldenRecord::RELATIVE_TOLERANCE)))
+            ". One is not a part: of it, only the verdict has to be reproduced."
         }
     }
 }

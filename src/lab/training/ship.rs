@@ -85,7 +85,8 @@ impl Shipment<'_> {
             scored,
             observe,
         )?;
-        let golden = own.golden(&thresholds.calibration, self.session.source.depth())?;
+        let depth = self.session.source.depth();
+        let golden = own.golden(&mut examined.scorer, &thresholds.calibration, depth)?;
         let bundle = draft.finish(&golden, |record| self.manifest(record, thresholds))?;
         Ok(Shipped {
             bundle,

@@ -43,6 +43,8 @@ pub struct TrainingSummary {
     pub highest: String,
     /// The made-up defects that the bundle would let through; empty if no image could be read again.
     pub escapes: Vec<Escapes>,
+    /// Whether one of the bundle's golden inputs is not a part.
+    pub has_foreign_input: bool,
 }
 
 /// One to train on, one to calibrate with.
@@ -107,6 +109,7 @@ pub fn train(
         gave_way,
         highest,
         escapes,
+        has_foreign_input: bundle.has_foreign_input(),
     })
 }
 

@@ -185,7 +185,8 @@ pub struct GoldenRecord {
     pub digest: Digest,
     /// The score that calibration saw.
     pub score: f32,
-    /// Largest difference from `score` that still counts as reproduced.
+    /// Largest difference from `score` that still counts as reproduced; [`Self::ANY_SCORE`] if it
+    /// is not a part.
     pub tolerance: f32,
 }
 
@@ -193,6 +194,16 @@ impl GoldenRecord {
     /// Relative tolerance of the scores of a bundle: wide enough for another processor or
     /// half precision, far narrower than what a wrong colour order or a wrong resize does.
     pub const RELATIVE_TOLERANCE: f32 = 0.01;
+
+    /// The tolerance of an input that is not a part, of which only the verdict has to be reproduced:
+    /// no number of half precision is larger.
+    pub const ANY_SCORE: f32 = 65_504.0;
+
+    /// Returns `true` if it shows a part, whose score has to be reproduced. Of others, only the
+    /// verdict has to be.
+    pub fn is_part(&self) -> bool {
+        self.tolerance < Self::ANY_SCORE
+    }
 
     /// Returns `true` if `score` is the golden score within tolerance.
     pub fn is_reproduced_by(&self, score: f32) -> bool {
