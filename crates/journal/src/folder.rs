@@ -130,6 +130,12 @@ impl Folder {
         Ok(())
     }
 
+    /// Waits until the file system can use the space of deleted files again: some give it back with
+    /// their next commit only.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
     /// Makes the folder and takes the lock again if they were deleted, or moved away with another
     /// folder in their place: another process may have that one.
     fn hold(&mut self) -> io::Result<()> {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::path::Path;
+use std::{io, mem};
 
 use crate::error::{OpenError, ReadError};
 use crate::folder::{Folder, is_full, vanished};
@@ -266,14 +266,23 @@ impl Store {
                 "the oldest segments cannot be deleted to make room",
             ));
         }
+        let mut is_settled = false;
         let (segment, file) = loop {
             match segment::create(&mut self.folder, &header, needed, size) {
                 Ok(made) => break made,
                 Err(error) => {
                     self.discard(header.first, size.max(needed));
-                    if !(is_full(&error) && (self.drop_useless() || self.drop_oldest())) {
+                    if !is_full(&error) {
                         return Err(error);
                     }
+                    // Before anything more is dropped: what was deleted may be room enough.
+                    if !mem::replace(&mut is_settled, true) && self.folder.settle().is_ok() {
+                        continue;
+                    }
+                    if !(self.drop_useless() || self.drop_oldest()) {
+                        return Err(error);
+                    }
+                    is_settled = false;
                 }
             }
         };
