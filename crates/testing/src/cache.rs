@@ -184,8 +184,10 @@ mod tests {
         let made = Mutex::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| {
-                    let cache = cache(&folder, "program 1");
+                // Not in the thread, where it would read a program that another one writes.
+                let cache = cache(&folder, "program 1");
+                let made = &made;
+                scope.spawn(move || {
                     let make = |folder: &Path| {
                         *made.lock().unwrap() += 1;
                         write("first")(folder);
