@@ -106,6 +106,17 @@ pub enum BackboneError {
         /// Its operator.
         operator: String,
     },
+    /// An output that none of its nodes computes.
+    #[error(
+        "{} has the output `{}`, which none of its nodes computes: export it again",
+        path.display(), shown(output)
+    )]
+    NotComputed {
+        /// The file.
+        path: PathBuf,
+        /// The output.
+        output: String,
+    },
     /// The normalisation in the metadata cannot be used.
     #[error("cannot read the normalisation of {}", path.display())]
     Normalisation {
@@ -164,6 +175,10 @@ impl Backbone {
             Ok(input) => input.to_owned(),
             Err(found) => return Err(BackboneError::NotOneImage { path, found }),
         };
+        if let Some(output) = not_computed(&graph, &input) {
+            let output = output.to_owned();
+            return Err(BackboneError::NotComputed { path, output });
+        }
         let property = |key: &str| {
             let found = metadata
                 .iter()
@@ -265,6 +280,14 @@ impl fmt::Debug for Backbone {
             .field("outputs", &self.outputs())
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the first output that is neither computed by a node nor the input.
+fn not_computed<'a>(graph: &'a GraphProto, input: &str) -> Option<&'a str> {
+    let computed = graph.node.iter().flat_map(|node| &node.output);
+    let computed: HashSet<&str> = computed.map(String::as_str).chain([input]).collect();
+    let mut outputs = graph.output.iter().map(ValueInfoProto::name);
+    outputs.find(|name| name.is_empty() || !computed.contains(name))
 }
 
 /// Returns a node's name, or the name of its output.

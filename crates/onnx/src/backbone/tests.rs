@@ -43,6 +43,20 @@ fn a_plain_model_is_taken() {
 }
 
 #[test]
+fn an_output_that_nothing_computes_is_named() {
+    for name in ["z", ""] {
+        let outcome = changed(|model| {
+            let graph = model.graph.as_mut().expect("a graph");
+            graph.output[0].name = Some(name.to_owned());
+        });
+        match outcome {
+            Err(BackboneError::NotComputed { output, .. }) => assert_eq!(output, name),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Backbone::open(Path::new("/nowhere/b.onnx")).expect_err("must be refused");
     assert_eq!(
