@@ -8,6 +8,7 @@
 mod arm64;
 mod check;
 mod detect;
+mod files;
 mod fuzz;
 mod json;
 mod onnxruntime;
@@ -16,6 +17,7 @@ mod packages;
 mod process;
 mod slowest;
 mod tensorrt;
+mod wheels;
 mod wider;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::at;
 use crate::process::Step;
 
 /// The library of the build for processors.
@@ -191,7 +192,7 @@ impl Wheel {
                      .runtime/{folder}/ from a machine that has it"
                 )
             })?;
-        let entries = fs::read_dir(into).map_err(|error| format!("{}: {error}", into.display()))?;
+        let entries = fs::read_dir(into).map_err(at(into))?;
         entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.extension().is_some_and(|extension| extension == "whl"))

@@ -55,7 +55,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    if Step::new("id", &["--user"]).answer().as_deref() != Some("0") {
+    if !is_root() {
         return Err(format!(
             "Debian packages are missing, and installing them needs root: apt-get install \
              --no-install-recommends {}",
@@ -82,6 +82,11 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     } else {
         install()
     }
+}
+
+/// Returns whether this program may change the system.
+pub(crate) fn is_root() -> bool {
+    Step::new("id", &["--user"]).answer().as_deref() == Some("0")
 }
 
 fn apt(arguments: &[&str]) -> Result<(), String> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
+use crate::files::at;
 use crate::process::{Step, this_program};
 
 /// The argument with which cargo calls this program, before the test program and its arguments.
@@ -35,7 +36,7 @@ pub(crate) fn test(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let times = root.join("target/xtask-times");
     // It may not be there.
     fs::remove_dir_all(&times).ok();
-    fs::create_dir_all(&times).map_err(|error| format!("{}: {error}", times.display()))?;
+    fs::create_dir_all(&times).map_err(at(&times))?;
     let runner = format!(
         "target.'cfg(all())'.runner=[{:?}, {RUN:?}]",
         this.to_string_lossy()
@@ -45,7 +46,7 @@ pub(crate) fn test(root: &Path, arguments: &[&str]) -> Result<(), String> {
         .inside(root)
         .env(TIMES, &times.to_string_lossy())
         .run()?;
-    say(&times).map_err(|error| format!("{}: {error}", times.display()))
+    say(&times).map_err(at(&times))
 }
 
 fn say(times: &Path) -> io::Result<()> {

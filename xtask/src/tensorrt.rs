@@ -14,10 +14,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, at};
 use crate::process::Step;
-use crate::{packages, setup};
+use crate::{packages, setup, wheels};
 
 const REQUIREMENTS: &str = "xtask/tensorrt/requirements.txt";
+
+/// What fetching takes.
+const FETCHING: &str = "TensorRT's RTX branch could not be fetched: it takes a network, Linux on \
+                        x86-64, and Python 3.10 to 3.13 with pip";
+
 const PROGRAM: &str = "xtask/tensorrt/build.py";
 
 /// The test that writes a model of each kind, and the variable that names its folder.
@@ -35,7 +41,8 @@ pub(crate) fn run(root: &Path, paths: &[String]) -> Result<(), String> {
         .collect::<Result<_, _>>()?;
     setup(root, packages::BUILD)?;
     let folder = root.join("target/tensorrt");
-    let python = install(root, &folder)?;
+    let python = folder.join("python");
+    wheels::install(&root.join(REQUIREMENTS), &python, FETCHING)?;
     let models = written(root, &folder.join("models"))?;
     let all: Vec<String> = (models.iter().chain(&named))
         .map(|path| path.to_string_lossy().into_owned())
@@ -56,9 +63,7 @@ fn model_at(path: &str) -> Result<PathBuf, String> {
         false => path.to_owned(),
     };
     match model.is_file() {
-        true => {
-            std::path::absolute(&model).map_err(|error| format!("{}: {error}", model.display()))
-        }
+        true => std::path::absolute(&model).map_err(at(&model)),
         false => Err(format!(
             "{} is neither a bundle nor a model file",
             path.display()
@@ -66,44 +71,15 @@ fn model_at(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Puts TensorRT into a folder of its own, unless it is there; returns the folder.
-fn install(root: &Path, folder: &Path) -> Result<PathBuf, String> {
-    let requirements = root.join(REQUIREMENTS);
-    let text = fs::read_to_string(&requirements)
-        .map_err(|error| format!("{}: {error}", requirements.display()))?;
-    let python = folder.join("python");
-    let note = python.join("requirements.txt");
-    if fs::read_to_string(&note).is_ok_and(|installed| installed == text) {
-        return Ok(python);
-    }
-    // It is only there if it has another version, or an earlier run was interrupted.
-    fs::remove_dir_all(&python).ok();
-    Step::new("python3", &["-m", "pip", "install", "--quiet", "--no-deps"])
-        .args(&["--require-hashes", "--only-binary=:all:"])
-        .args(&["--requirement", &requirements.to_string_lossy()])
-        .args(&["--target", &python.to_string_lossy()])
-        .run()
-        .map_err(|error| {
-            format!(
-                "{error}. TensorRT's RTX branch could not be fetched: it takes a network, Linux on \
-                 x86-64, and Python 3.10 to 3.13 with pip"
-            )
-        })?;
-    fs::write(&note, text).map_err(|error| format!("{}: {error}", note.display()))?;
-    Ok(python)
-}
-
 /// Writes a model of each kind into `folder`; returns their files.
 fn written(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let failed = |error| format!("{}: {error}", folder.display());
-    fs::remove_dir_all(folder).ok();
-    fs::create_dir_all(folder).map_err(failed)?;
+    files::empty(folder)?;
     Step::new("cargo", &["test", "--package", "flawd-onnx", "--lib"])
         .args(&["--", "--ignored", "--exact", WRITER])
         .inside(root)
         .env(FOLDER_VARIABLE, &folder.to_string_lossy())
         .run()?;
-    let entries = fs::read_dir(folder).map_err(failed)?;
+    let entries = fs::read_dir(folder).map_err(at(folder))?;
     let mut models: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     models.sort();
     match models.is_empty() {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::at;
 use crate::process::Step;
 
 /// The target of the boards that flawd is meant for.
@@ -111,7 +112,7 @@ struct Kept {
 
 impl Kept {
     fn file(path: &Path) -> Result<Self, String> {
-        let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = fs::read(path).map_err(at(path))?;
         Ok(Self {
             path: path.to_owned(),
             bytes,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ARCHITECTURE;
+use crate::files::at;
 use crate::onnxruntime::{self, LIBRARY};
 use crate::process::Step;
 
@@ -36,7 +37,7 @@ impl Machine {
     /// Prepares the emulator for this program.
     pub(super) fn emulated(root: &Path, program: PathBuf) -> Result<Self, String> {
         let folder = root.join("target/arm64/root");
-        make_root(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        make_root(&folder).map_err(at(&folder))?;
         let onnxruntime = onnxruntime::with_notices(root, ARCHITECTURE)?.join(LIBRARY);
         Ok(Self::Emulated {
             program,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use super::emulator::Machine;
+use crate::files;
 use crate::process::Step;
 
 /// A mosquitto on a free port of the loopback address, ended when this is dropped.
@@ -29,7 +30,7 @@ impl Broker {
              log_dest stderr\nlog_type information\nconnection_messages false\n",
             free.port()
         );
-        write(&configuration, &text)?;
+        files::write(&configuration, &text)?;
         let mut process = Command::new(program())
             .arg("-c")
             .arg(&configuration)
@@ -117,7 +118,7 @@ pub(super) fn inspect(
          [mqtt]\nhost = \"127.0.0.1\"\nport = {}\nrequired_at_start = true\n",
         broker.port
     );
-    write(&configuration, &text)?;
+    files::write(&configuration, &text)?;
     let topic = format!("flawd/{name}/top/record");
     broker.subscribe(name, &topic)?;
     machine
@@ -127,8 +128,4 @@ pub(super) fn inspect(
         .map_err(|error| format!("{images}: {error}"))?
         .count();
     broker.arrived(name, &topic, count)
-}
-
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }

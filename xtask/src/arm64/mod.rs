@@ -8,7 +8,7 @@ mod test;
 use std::path::{Path, PathBuf};
 
 use crate::process::Step;
-use crate::{onnxruntime, packages};
+use crate::{onnxruntime, packages, wheels};
 
 pub(crate) use test::run as test;
 
@@ -17,6 +17,10 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// The C library that it is linked for: that of Ubuntu 22.04, on which JetPack 6 is built.
 const GLIBC: &str = "2.35";
+
+/// What fetching the linker takes.
+const FETCHING: &str = "The linker for arm64 could not be fetched: Python 3 with pip (on Debian: \
+                        apt-get install python3-pip) and a network are needed once";
 
 /// The name of the architecture in ONNX Runtime's wheels.
 const ARCHITECTURE: &str = "aarch64";
@@ -65,23 +69,11 @@ struct Zig {
 impl Zig {
     /// Fetches it with pip unless it is there, with its digests checked.
     fn install(root: &Path) -> Result<Self, String> {
-        let requirements = root.join("xtask/zig/requirements.txt");
         let folder = root.join(".runtime/zig");
+        let requirements = root.join("xtask/zig/requirements.txt");
+        wheels::install(&requirements, &folder, FETCHING)?;
         let program = folder.join("ziglang/zig");
         let cargo = folder.join("bin/cargo-zigbuild");
-        if !program.exists() || !cargo.exists() {
-            Step::new("python3", &["-m", "pip", "install", "--quiet"])
-                .args(&["--no-deps", "--require-hashes", "--only-binary=:all:"])
-                .args(&["--upgrade", "--target", &folder.to_string_lossy()])
-                .args(&["--requirement", &requirements.to_string_lossy()])
-                .run()
-                .map_err(|error| {
-                    format!(
-                        "{error}. The linker for arm64 could not be fetched: Python 3 with pip \
-                         (on Debian: apt-get install python3-pip) and a network are needed once"
-                    )
-                })?;
-        }
         let own = cargo.parent().expect("the program is in a folder");
         let path = std::env::var("PATH").unwrap_or_default();
         Ok(Self {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::emulator::Machine;
 use super::line::{Broker, inspect};
+use crate::files::{self, at};
 use crate::json::Json;
 use crate::process::Step;
 use crate::{package, packages, setup};
@@ -94,11 +95,7 @@ impl Work {
     /// Makes the folder, empty.
     fn new(root: &Path) -> Result<Self, String> {
         let folder = root.join("target/arm64/work");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        files::empty(&folder)?;
         Ok(Self(folder))
     }
 
@@ -120,7 +117,7 @@ impl Work {
 
 /// Copies one of so many files, under a name that begins with `prefix`.
 fn pick(from: &Path, to: &Path, one_of: usize, prefix: &str) -> Result<(), String> {
-    fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    fs::create_dir_all(to).map_err(at(to))?;
     for name in names(from)?.iter().step_by(one_of) {
         fs::copy(from.join(name), to.join(format!("{prefix}{name}")))
             .map_err(|error| format!("{name}: {error}"))?;
@@ -129,7 +126,7 @@ fn pick(from: &Path, to: &Path, one_of: usize, prefix: &str) -> Result<(), Strin
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, String> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let entries = fs::read_dir(folder).map_err(at(folder))?;
     let mut names: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();

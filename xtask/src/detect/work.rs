@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::arguments::Arguments;
 use super::cpu;
 use super::sets::Set;
+use crate::files::{self, at};
 use crate::json::Json;
 use crate::process::Step;
 
@@ -164,9 +165,7 @@ impl Work<'_> {
     fn train(&self) -> Result<Training, String> {
         let folder = self.folder();
         // It is only there if an earlier run was interrupted.
-        fs::remove_dir_all(&folder).ok();
-        let written = |error| format!("{}: {error}", folder.display());
-        fs::create_dir_all(&folder).map_err(written)?;
+        files::empty(&folder)?;
         let before = cpu::of_children()?;
         self.flawd(&["train", &text(&self.images())])
             .args(&[
@@ -185,7 +184,7 @@ impl Work<'_> {
         // The features take more space than everything else, and are not needed again.
         fs::remove_dir_all(self.cache()).ok();
         let note = format!("{:.2} {}\n", training.cpu_s, training.commit);
-        fs::write(folder.join("training"), note).map_err(written)?;
+        fs::write(folder.join("training"), note).map_err(at(&folder))?;
         Ok(training)
     }
 
@@ -199,7 +198,7 @@ impl Work<'_> {
             .run()?;
         let cpu_s = cpu::of_children()? - before;
         let text = fs::read_to_string(&report);
-        let text = text.map_err(|error| format!("{}: {error}", report.display()))?;
+        let text = text.map_err(at(&report))?;
         Ok((Json::parse(&text)?, cpu_s))
     }
 
@@ -233,7 +232,7 @@ impl Work<'_> {
     fn size(&self) -> Result<String, String> {
         let manifest = self.bundle().join("bundle.toml");
         let text = fs::read_to_string(&manifest);
-        let text = text.map_err(|error| format!("{}: {error}", manifest.display()))?;
+        let text = text.map_err(at(&manifest))?;
         let size = text.lines().find_map(|line| line.strip_prefix("input = "));
         let size = size.ok_or_else(|| format!("{} has no input", manifest.display()))?;
         Ok(size.trim_matches('"').to_owned())

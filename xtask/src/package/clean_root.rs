@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Architecture, Wanted, packages_in};
+use crate::files::{self, at};
 use crate::onnxruntime::LIBRARY;
 use crate::packages;
 use crate::process::Step;
@@ -24,7 +25,7 @@ const INCLUDED: &str = "systemd,systemd-sysv,udev,dbus,libstdc++6,libgcc-s1";
 
 /// Runs the test with this package, or the one for this machine that was made last.
 pub(crate) fn test(root: &Path, package: Option<&Path>) -> Result<(), String> {
-    if Step::new("id", &["--user"]).answer().as_deref() != Some("0") {
+    if !packages::is_root() {
         return Err("a container that boots takes root: run it as root".to_owned());
     }
     packages::install(packages::PACKAGE_TEST)?;
@@ -34,14 +35,11 @@ pub(crate) fn test(root: &Path, package: Option<&Path>) -> Result<(), String> {
     };
     let folder = root.join("target/package");
     let host = folder.join("host");
-    if host.exists() {
-        fs::remove_dir_all(&host).map_err(|error| format!("{}: {error}", host.display()))?;
-    }
-    fs::create_dir_all(&host).map_err(|error| format!("{}: {error}", host.display()))?;
+    files::empty(&host)?;
     let debian = clean_root(&folder)?;
-    copy(&package, &host.join("new.deb"))?;
+    files::copy(&package, &host.join("new.deb"))?;
     version_before(&package, &host)?;
-    copy(
+    files::copy(
         &root.join("packaging/test/clean-root.sh"),
         &host.join("clean-root.sh"),
     )?;
@@ -86,9 +84,7 @@ fn clean_root(folder: &Path) -> Result<PathBuf, String> {
         .filter(|file| fits && fs::metadata(file).is_ok_and(|it| it.len() > 0))
         .take(1);
     let new = folder.join("root-new");
-    if new.exists() {
-        fs::remove_dir_all(&new).map_err(|error| format!("{}: {error}", new.display()))?;
-    }
+    files::remove(&new)?;
     Step::new("mmdebstrap", &["--variant=minbase", "--mode=root"])
         .args(&["--format=directory", "--dpkgopt=force-unsafe-io"])
         .args(&[format!("--include={INCLUDED}")])
@@ -96,7 +92,7 @@ fn clean_root(folder: &Path) -> Result<PathBuf, String> {
         .args(&sources.collect::<Vec<_>>())
         .run()
         .map_err(|error| format!("{error}; is there a network?"))?;
-    fs::rename(&new, &debian).map_err(|error| format!("{}: {error}", debian.display()))?;
+    fs::rename(&new, &debian).map_err(at(&debian))?;
     Ok(debian)
 }
 
@@ -125,13 +121,11 @@ fn version_before(package: &Path, host: &Path) -> Result<(), String> {
         .args(&[old.to_string_lossy()])
         .silent()
         .run()?;
-    fs::remove_dir_all(&unpacked).map_err(|error| format!("{}: {error}", unpacked.display()))
+    files::remove(&unpacked)
 }
 
 fn edit(file: &Path, change: impl FnOnce(String) -> String) -> Result<(), String> {
-    fs::read_to_string(file)
-        .and_then(|text| fs::write(file, change(text)))
-        .map_err(|error| format!("{}: {error}", file.display()))
+    files::write(file, &change(files::read(file)?))
 }
 
 /// Boots the root with nothing written into it, and runs the script in it.
@@ -141,10 +135,9 @@ fn boot(debian: &Path, host: &Path) -> Result<(), String> {
                 ExecStart=/bin/sh -c '/host/clean-root.sh >/host/log 2>&1 && touch /host/passed'\n\
                 ExecStopPost=systemctl --no-block poweroff\n";
     let unit_file = host.join("package-test.service");
-    fs::write(&unit_file, unit).map_err(|error| format!("{}: {error}", unit_file.display()))?;
+    files::write(&unit_file, unit)?;
     let script = host.join("clean-root.sh");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
-        .map_err(|error| format!("{}: {error}", script.display()))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(at(&script))?;
     let mounts = [
         format!("--bind={}:/host", host.display()),
         format!(
@@ -174,10 +167,4 @@ fn boot(debian: &Path, host: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err("the package does not do what it has to; the log is above".to_owned())
-}
-
-fn copy(file: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(file, to)
-        .map(drop)
-        .map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -12,6 +12,7 @@ mod stage;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::at;
 use crate::process::Step;
 use crate::{arm64, packages, setup};
 
@@ -147,7 +148,7 @@ fn pack(root: &Path, architecture: Architecture) -> Result<PathBuf, String> {
     let folder = root.join("target/package");
     let ending = format!("_{}.deb", architecture.debian());
     for old in packages_in(&folder, &ending)? {
-        fs::remove_file(&old).map_err(|error| format!("{}: {error}", old.display()))?;
+        fs::remove_file(&old).map_err(at(&old))?;
     }
     Step::new("cargo", &["deb", "--no-build", "--no-strip", "--quiet"])
         .args(&["--target", &architecture.target(), "--output"])
@@ -161,7 +162,7 @@ fn pack(root: &Path, architecture: Architecture) -> Result<PathBuf, String> {
 }
 
 fn packages_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let entries = fs::read_dir(folder).map_err(at(folder))?;
     Ok(entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.to_string_lossy().ends_with(ending))

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Architecture;
+use crate::files::{self, at};
 use crate::onnxruntime::{self, LIBRARY, NOTICES};
 use crate::process::Step;
 
@@ -46,8 +47,7 @@ pub(super) fn fill(
         let text = Step::new(&local, &["generate", shell])
             .answer()
             .ok_or_else(|| format!("`{local} generate {shell}` fails"))?;
-        let path = stage.path(name)?;
-        fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
+        files::write(&stage.path(name)?, &(text + "\n"))?;
     }
     let first_page = stage.path("man/flawd.1")?;
     let pages = first_page.parent().expect("the page is in a folder");
@@ -67,10 +67,7 @@ struct Stage(PathBuf);
 impl Stage {
     fn empty(root: &Path) -> Result<Self, String> {
         let folder = root.join("target/package/stage");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
+        files::empty(&folder)?;
         Ok(Self(folder))
     }
 
@@ -78,14 +75,12 @@ impl Stage {
     fn path(&self, name: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
         let folder = path.parent().expect("a file is in a folder");
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        fs::create_dir_all(folder).map_err(at(folder))?;
         Ok(path)
     }
 
     fn copy(&self, file: &Path, name: &str) -> Result<(), String> {
-        fs::copy(file, self.path(name)?)
-            .map(drop)
-            .map_err(|error| format!("{}: {error}", file.display()))
+        files::copy(file, &self.path(name)?)
     }
 }
 
