@@ -22,6 +22,8 @@ pub(crate) struct Folder {
     path: PathBuf,
     lock: File,
     waits: bool,
+    /// Whether a segment was deleted since the names were last synced.
+    has_deleted: bool,
 }
 
 impl Folder {
@@ -45,7 +47,12 @@ impl Folder {
         }
         match fs::remove_file(path.join(UNFINISHED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("tidy up")(error)),
-            _ => Ok(Self { path, lock, waits }),
+            _ => Ok(Self {
+                path,
+                lock,
+                waits,
+                has_deleted: false,
+            }),
         }
     }
 
@@ -115,25 +122,39 @@ impl Folder {
     }
 
     /// Deletes the segment; one that is already gone is fine.
-    pub(crate) fn delete(&self, first: u64) -> io::Result<()> {
+    pub(crate) fn delete(&mut self, first: u64) -> io::Result<()> {
         match fs::remove_file(self.segment(first)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            removed => {
+                self.has_deleted |= removed.is_ok();
+                Ok(())
+            }
         }
     }
 
     /// Waits until the names of the files are on the disk, if files wait for it.
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         if self.waits {
-            File::open(&self.path)?.sync_all()?;
+            self.sync_names()
+        } else {
+            Ok(())
         }
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        self.has_deleted = false;
         Ok(())
     }
 
-    /// Waits until the file system can use the space of deleted files again: some give it back with
-    /// their next commit only.
-    pub(crate) fn settle(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+    /// Waits until the file system can use the space of deleted segments again: some give it back
+    /// with their next commit only. Returns `false` if there is nothing to wait for.
+    pub(crate) fn settle(&mut self) -> io::Result<bool> {
+        let waited = self.has_deleted;
+        if waited {
+            self.sync_names()?;
+        }
+        Ok(waited)
     }
 
     /// Makes the folder and takes the lock again if they were deleted, or moved away with another

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::path::Path;
-use std::{io, mem};
 
 use crate::error::{OpenError, ReadError};
 use crate::folder::{Folder, is_full, vanished};
@@ -186,7 +186,7 @@ impl Store {
             && self.segments[0].reach() <= self.record.oldest
             && self.delete_oldest()
         {}
-        let (folder, oldest) = (&self.folder, self.record.oldest);
+        let (folder, oldest) = (&mut self.folder, self.record.oldest);
         self.useless
             .retain(|file| file.first >= oldest || folder.delete(file.first).is_err());
     }
@@ -266,7 +266,6 @@ impl Store {
                 "the oldest segments cannot be deleted to make room",
             ));
         }
-        let mut is_settled = false;
         let (segment, file) = loop {
             match segment::create(&mut self.folder, &header, needed, size) {
                 Ok(made) => break made,
@@ -276,13 +275,12 @@ impl Store {
                         return Err(error);
                     }
                     // Before anything more is dropped: what was deleted may be room enough.
-                    if !mem::replace(&mut is_settled, true) && self.folder.settle().is_ok() {
+                    if self.folder.settle().unwrap_or(false) {
                         continue;
                     }
                     if !(self.drop_useless() || self.drop_oldest()) {
                         return Err(error);
                     }
-                    is_settled = false;
                 }
             }
         };
