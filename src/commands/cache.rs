@@ -28,7 +28,7 @@ enum CacheCommand {
     /// Show where the cache is and what it holds (the default)
     List,
     /// Remove features, unfinished trainings, finished variants and packages. They are made or
-    /// fetched again when needed; TensorRT engines are kept
+    /// fetched again when needed; engines are kept
     Clear {
         /// Only remove what was not used for this many days
         #[arg(long, value_name = "DAYS")]

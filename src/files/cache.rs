@@ -1,12 +1,12 @@
 //! The cache of everything that flawd can make again: features of training images, the state of
-//! trainings, finished variants of an ablation, TensorRT engines, and packages that were fetched.
+//! trainings, finished variants of an ablation, engines, and packages that were fetched.
 //!
 //! ```text
 //! CACHE/features/*      of a picture, a file each      CACHE/lock   shared by whatever works with
 //!       runs/*          of trainings that did not end               these three or with packages, so
 //!       ablations/*     of a variant, a file each                   that nothing is cleared under
 //!                                                                   its hands
-//!       engines/*       TensorRT's: see [`engine`](crate::line::engine)
+//!       engines/*       of TensorRT and OpenVINO: see [`engine`](crate::line::engine)
 //!       packages/*      of weights: see [`package`](crate::lab::package)
 //! ```
 //! A folder that holds other things too may be named as the cache, so what is listed and cleared is
@@ -29,7 +29,7 @@ pub fn folder() -> Option<PathBuf> {
         .map(Directory::into_path)
 }
 
-/// Returns the default folder for TensorRT engines.
+/// Returns the default folder for engines.
 pub fn engines() -> Option<PathBuf> {
     Some(folder()?.join(ENGINES))
 }
@@ -49,7 +49,7 @@ pub enum Kind {
     Runs,
     /// Finished variants of ablations.
     Ablations,
-    /// TensorRT engines, which the daemon uses, and `flawd model engine --prune` removes.
+    /// Engines, which the daemon uses, and `flawd model engine --prune` removes.
     Engines,
     /// Packages that `flawd backbone fetch` has downloaded.
     Packages,

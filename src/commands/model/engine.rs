@@ -1,5 +1,5 @@
-//! `flawd model engine`: builds TensorRT engines for this machine ahead of time, and removes those
-//! that are no longer of use.
+//! `flawd model engine`: builds engines for this machine ahead of time, and removes those that are no
+//! longer of use.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

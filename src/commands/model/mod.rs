@@ -36,7 +36,7 @@ enum ModelCommand {
     },
     /// Make a model from a checkpoint of the published code or of anomalib
     Import(import::ImportArgs),
-    /// Build TensorRT engines for this machine ahead of time, which takes minutes
+    /// Build engines of TensorRT or OpenVINO for this machine ahead of time, which may take minutes
     Engine(engine::EngineArgs),
 }
 

@@ -53,7 +53,7 @@ pub struct InferenceSettings {
     pub onnxruntime: Option<PathBuf>,
     /// Providers and threads.
     pub session: SessionOptions,
-    /// The folder of all TensorRT engines; set if `session` lists TensorRT.
+    /// The folder of all engines; set if `session` lists a provider that keeps some.
     pub engines: Option<PathBuf>,
 }
 

@@ -205,10 +205,9 @@ impl Worker {
 fn log_step(step: LoadStep<'_>, metrics: &Metrics) -> Option<String> {
     match step {
         LoadStep::Loading(bundle) => Some(format!("loading the model of {}", bundle.display())),
-        LoadStep::BuildingEngine(bundle) => Some(format!(
-            "building the TensorRT engine for {}",
-            bundle.display()
-        )),
+        LoadStep::BuildingEngine(bundle) => {
+            Some(format!("building the engine for {}", bundle.display()))
+        }
         LoadStep::EngineBuilt(bundle, took) => {
             metrics.engine_built(took);
             Some(format!("proving the model of {}", bundle.display()))

@@ -86,7 +86,7 @@ pub enum BundleRefusal {
         /// That of the model that judges.
         judges: Depth,
     },
-    /// There is no TensorRT engine for it.
+    /// There is no engine for it.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -105,7 +105,7 @@ impl From<EngineOpenError> for BundleRefusal {
 pub enum LoadStep<'a> {
     /// A bundle is verified, loaded and proven.
     Loading(&'a Path),
-    /// Its TensorRT engine is being built, which takes minutes.
+    /// Its engine is being built, which may take minutes.
     BuildingEngine(&'a Path),
     /// It was built, in this time.
     EngineBuilt(&'a Path, Duration),

@@ -189,7 +189,7 @@ pub struct ModelData {
     pub digest: Digest,
     /// The execution provider in use, for example `cpu`.
     pub provider: String,
-    /// Digest of the record of the TensorRT engine that runs it, which has those of its files;
+    /// Digest of the record of the engine that runs it, which has those of its files;
     /// absent without an engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Digest>,
