@@ -123,6 +123,11 @@ fn what_contradicts_itself_is_wrong_usage() {
         "0"
     ])
     .failed(64, &["--memory-limit"]);
+    for setting in [&["--no-fp16"][..], &["--device", "1"]] {
+        let engine = arguments!["model", "engine", bundle(), "--provider", "openvino"];
+        let settings = setting.iter().map(std::ffi::OsString::from);
+        flawd(engine.into_iter().chain(settings)).failed(64, &["not for openvino", "--config"]);
+    }
 }
 
 #[test]

@@ -75,6 +75,13 @@ pub(crate) fn run(args: EngineArgs) -> Outcome {
             "of which bundle? Name one, or the daemon's configuration with --config"
         )));
     }
+    let has_openvino = (args.provider.iter()).any(|it| matches!(it, Provider::OpenVino(_)));
+    if has_openvino && (args.no_fp16 || args.memory_limit.is_some() || args.device != 0) {
+        return Err(Failure::usage(anyhow!(
+            "--no-fp16, --memory-limit and --device are not for openvino: its settings are those of \
+             the daemon's configuration, given with --config"
+        )));
+    }
     let prune = args.prune;
     let plan = args.plan().map_err(Failure::config)?;
     if !plan.options.providers.iter().any(Provider::keeps_engines) {
