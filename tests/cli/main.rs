@@ -10,6 +10,7 @@ mod calibrate;
 mod categories;
 mod comparison;
 mod cross;
+mod demo;
 mod depth;
 mod doctor;
 mod engine;

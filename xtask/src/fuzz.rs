@@ -26,7 +26,7 @@ const TARGETS: [&str; 6] = [
 ];
 
 /// Seconds for each, by default.
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 15;
 
 /// Counters on every edge between blocks of code, without a sanitizer, so that the stable compiler
 /// accepts them.
