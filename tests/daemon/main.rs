@@ -8,6 +8,7 @@
 mod bundle;
 mod line;
 mod log;
+mod pki;
 mod station;
 
 mod admit;

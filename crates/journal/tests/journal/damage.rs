@@ -1,137 +1,17 @@
 //! Files cut short and bits flipped: nothing panics, nothing false is returned, what is before the
 //! damage stays, and no number is given again.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use flawd_journal::{Entry, OpenError, Position};
+use flawd_journal::{OpenError, Position};
 use proptest::prelude::*;
 
 use crate::common::{KIB, open, options, parse, put, read_all};
+use crate::written::{Written, load, store};
 
 /// Most bytes of an entry before its payload.
 const OVERHEAD: usize = 8 + 1 + 8 + "right".len() + 8;
-
-/// The files of a journal in memory.
-type Files = BTreeMap<String, Vec<u8>>;
-
-fn load(folder: &Path) -> Files {
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
-    files
-        .map(|file| {
-            let name = file.file_name().into_string().unwrap();
-            (name, fs::read(file.path()).unwrap())
-        })
-        .collect()
-}
-
-fn store(files: &Files, folder: &Path) {
-    for file in fs::read_dir(folder).unwrap() {
-        fs::remove_file(file.unwrap().path()).unwrap();
-    }
-    for (name, bytes) in files {
-        fs::write(folder.join(name), bytes).unwrap();
-    }
-}
-
-/// A journal of some segments with two streams, a part acknowledged.
-struct Written {
-    files: Files,
-    /// What is not acknowledged.
-    entries: Vec<Entry>,
-    last: BTreeMap<&'static str, u64>,
-    id: String,
-}
-
-impl Written {
-    fn new(entries: u64, size: usize, acknowledged: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = open(folder.path());
-        let mut last = BTreeMap::new();
-        for number in 0..entries {
-            let stream = if number % 3 == 0 { "left" } else { "right" };
-            let (seq, _) = put(&mut journal, stream, size);
-            last.insert(stream, seq);
-            journal.commit().unwrap();
-        }
-        assert_eq!(journal.dropped(), 0, "all has room");
-        if acknowledged > 0 {
-            let read = journal.read(journal.oldest(), acknowledged).unwrap();
-            journal.acknowledge(read.last().unwrap().position);
-        }
-        let entries = read_all(&mut journal);
-        let id = journal.id().to_owned();
-        drop(journal);
-        Self {
-            files: load(folder.path()),
-            entries,
-            last,
-            id,
-        }
-    }
-
-    /// Flips a bit of this entry in its file, `place` bytes behind the start of its payload.
-    fn flip(&self, files: &mut Files, entry: &Entry, place: isize) {
-        for bytes in files.values_mut() {
-            let payload = &entry.payload[..];
-            let found = bytes.windows(payload.len()).position(|w| w == payload);
-            if let Some(start) = found {
-                bytes[start.strict_add_signed(place)] ^= 0x20;
-                return;
-            }
-        }
-        panic!("{entry:?} is nowhere");
-    }
-
-    fn segments(&self) -> Vec<&String> {
-        let names = self.files.keys();
-        names.filter(|name| name.ends_with(".segment")).collect()
-    }
-
-    /// First position of each segment.
-    fn firsts(&self) -> Vec<u64> {
-        let names = self.segments().into_iter();
-        names.map(|name| name[..20].parse().unwrap()).collect()
-    }
-
-    /// Opens the journal with these files and checks what must hold whatever happened to one of
-    /// them. Returns the entries that were found among those that were not acknowledged.
-    fn survive(&self, files: &Files, folder: &Path) -> Vec<Entry> {
-        store(files, folder);
-        let mut journal = open(folder);
-        assert_eq!(journal.id(), self.id);
-        let found = read_all(&mut journal);
-        let recovery = journal.recovery().clone();
-        assert_eq!(recovery.entries, found.len() as u64);
-        // Entries that were acknowledged may come again; what was not written may not.
-        let first = self.entries.first().map(|entry| entry.position);
-        let wanted: Vec<Entry> = found
-            .into_iter()
-            .filter(|entry| first.is_some_and(|first| entry.position >= first))
-            .collect();
-        for entry in &wanted {
-            assert!(self.entries.contains(entry), "{entry:?} was never written");
-        }
-        assert!(wanted.is_sorted_by_key(|entry| entry.position));
-        for (stream, last) in &self.last {
-            assert_eq!(journal.next_seq(stream), last + 1, "of {stream}");
-        }
-        // It works on: a new entry gets a new position, and is there after the next opening.
-        let (_, position) = put(&mut journal, "new", 200);
-        journal.commit().unwrap();
-        if let Some(last) = self.entries.last() {
-            assert!(position > last.position);
-        }
-        drop(journal);
-        let mut journal = open(folder);
-        let again = read_all(&mut journal);
-        assert_eq!(again.last().unwrap().position, position);
-        assert_eq!(journal.recovery().cut_bytes, 0, "it was repaired");
-        wanted
-    }
-}
 
 #[test]
 fn a_newest_segment_cut_at_any_byte_keeps_every_whole_entry_and_every_number() {

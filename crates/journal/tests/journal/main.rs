@@ -14,3 +14,4 @@ mod limits;
 mod model;
 mod power;
 mod stumble;
+mod written;
