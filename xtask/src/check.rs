@@ -15,8 +15,12 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let cargo = |arguments: &[&str]| Step::new("cargo", arguments).inside(root);
 
     cargo(&["fmt", "--all", "--check"]).run()?;
-    let without_deny = cargo(&["deny", "--version"]).answer().is_none();
-    if !without_deny {
+    let has_typos = Step::new("typos", &["--version"]).answer().is_some();
+    if has_typos {
+        Step::new("typos", &[]).inside(root).run()?;
+    }
+    let has_deny = cargo(&["deny", "--version"]).answer().is_some();
+    if has_deny {
         cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]).run()?;
     }
     cargo(&[
@@ -41,7 +45,10 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     .env("RUSTDOCFLAGS", "-Dwarnings")
     .run()?;
 
-    if without_deny {
+    if !has_typos {
+        eprintln!("not checked: spelling, because typos is not installed");
+    }
+    if !has_deny {
         eprintln!("not checked: deny.toml, because cargo-deny is not installed");
     }
     eprintln!(
