@@ -86,7 +86,7 @@ pub fn run(args: DemoArgs) -> Outcome {
     // The log of the broker and the training is of no interest here; the daemon has its own log
     // file.
     logging::configure(&Log {
-        level: "error,rumqttd=off".to_owned(),
+        level: "error".to_owned(),
         ..Log::default()
     });
     let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
@@ -194,7 +194,7 @@ fn show(progress: &TrainingProgress) {
 
 /// Starts broker and daemon and prints the verdicts as they arrive.
 fn watch_line(scenario: &Scenario, inference: Inference) -> anyhow::Result<Tally> {
-    let broker = EmbeddedBroker::start()?;
+    let broker = EmbeddedBroker::start().context("cannot start the embedded broker")?;
     println!("3. An MQTT broker on {}", broker.address());
     let config = scenario.out.join(CONFIG_FILE);
     let text = toml::to_string(&scenario.config(inference, broker.address()))

@@ -11,7 +11,7 @@ mod scenario;
 mod subscriber;
 mod tally;
 
-pub use broker::{BrokerError, EmbeddedBroker};
+pub use broker::EmbeddedBroker;
 pub use process::{DaemonProcess, ProcessError};
 pub use scenario::{GOOD_PARTS, SIZE, STATION, Scenario};
 pub use subscriber::{Subscriber, SubscriberError};
