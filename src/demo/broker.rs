@@ -256,6 +256,8 @@ fn accepted(assigned: Option<String>) -> ConnAck {
 mod tests {
     use std::process::{Command, Output};
 
+    use rumqttc::v5::mqttbytes::v5::Connect;
+
     use super::*;
 
     /// A client of mosquitto, as a user may attach one to the demo.
@@ -289,15 +291,38 @@ mod tests {
         assert!(nothing.stdout.is_empty(), "{nothing:?}");
     }
 
+    /// Sends these bytes and returns all that comes back until the broker ends the connection.
+    fn answered(broker: &EmbeddedBroker, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(broker.address()).expect("it listens");
+        stream.write_all(bytes).expect("it is read");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an end");
+        answer
+    }
+
     #[test]
-    fn what_it_does_not_do_is_refused() {
+    fn what_it_does_not_do_ends_the_connection() {
         let broker = EmbeddedBroker::start().expect("a port is free");
-        let twice = ["-q", "2", "-t", "a", "-m", "b"];
-        assert!(!mosquitto("mosquitto_pub", &broker, &twice).status.success());
-        let mut plain = TcpStream::connect(broker.address()).expect("it listens");
-        plain
-            .write_all(b"GET / HTTP/1.1\r\n\r\n")
-            .expect("it is read");
-        assert_eq!(plain.read(&mut [0; 16]).expect("the end"), 0);
+        assert!(answered(&broker, b"GET / HTTP/1.1\r\n\r\n").is_empty());
+
+        let connect = Connect {
+            keep_alive: 0,
+            client_id: "twice".to_owned(),
+            clean_start: true,
+            properties: None,
+        };
+        let mut message = Publish::new("a", QoS::ExactlyOnce, "b", None);
+        message.pkid = 1;
+        let mut bytes = BytesMut::new();
+        for packet in [
+            Packet::Connect(connect, None, None),
+            Packet::Publish(message),
+        ] {
+            packet.write(&mut bytes, None).expect("it is encoded");
+        }
+        let mut answer = BytesMut::from(&answered(&broker, &bytes)[..]);
+        let first = Packet::read(&mut answer, None).expect("one packet");
+        assert!(matches!(first, Packet::ConnAck(_)), "{first:?}");
+        assert!(answer.is_empty(), "nothing follows");
     }
 }

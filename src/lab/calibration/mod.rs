@@ -331,12 +331,14 @@ impl HeldOut {
         Ok(thresholds)
     }
 
-    /// Checks that at each end of the variation at least one image can be judged.
+    /// Checks that at each end of the variation at least one image can be judged: the limits will be
+    /// widened for what was stated, but not without end.
     fn check_ends(
         &self,
         variation: &Variation,
         limits: &QualityLimits,
     ) -> Result<(), ThresholdError> {
+        let limits = limits.with_as_much_room_again();
         for (place, change) in variation.ends().into_iter().enumerate() {
             let at_end = self.ends.iter().filter_map(|ends| ends.get(place));
             let refused: Result<Vec<QualityError>, ()> = at_end

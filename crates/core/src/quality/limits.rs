@@ -118,6 +118,17 @@ impl QualityLimits {
         }
     }
 
+    /// Returns limits that leave as much room again as [`Self::from_good`] leaves: what lies beyond
+    /// shows no part that anything could be said of.
+    pub fn with_as_much_room_again(self) -> Self {
+        Self {
+            brightness_min: self.brightness_min * DARKEST,
+            brightness_max: WHITE - (WHITE - self.brightness_max) * BRIGHTEST,
+            sharpness_min: self.sharpness_min * BLURRED,
+            noise_max: self.noise_max.map(|noise| noise + NOISIER),
+        }
+    }
+
     /// Returns `true` if a picture can lie within the limits.
     pub fn is_possible(&self) -> bool {
         let brightness = self.brightness_min..=self.brightness_max;

@@ -113,6 +113,18 @@ fn each_kind_of_bad_picture_is_told_with_numbers() {
 }
 
 #[test]
+fn as_much_room_again_is_the_same_share_of_what_is_left() {
+    let limits = QualityLimits::from_good(&[of(100.0, 40.0)]).expect("one is enough");
+    let expected = QualityLimits {
+        brightness_min: 25.0,
+        brightness_max: 216.25,
+        sharpness_min: 2.5,
+        noise_max: None,
+    };
+    assert_eq!(limits.with_as_much_room_again(), expected);
+}
+
+#[test]
 fn a_black_a_white_and_a_covered_frame_set_no_limits_and_are_refused_by_them() {
     let clean: Vec<Measured> = (0..9).map(|i| of(90.0 + f64::from(i), 30.0)).collect();
     let limits = QualityLimits::from_good(&clean).expect("there are some");
