@@ -6,6 +6,7 @@
 //! program that has to build before anything is installed.
 
 mod arm64;
+mod broker;
 mod check;
 mod detect;
 mod files;
@@ -17,6 +18,7 @@ mod packages;
 mod process;
 mod slowest;
 mod tensorrt;
+mod vm;
 mod wheels;
 mod wider;
 
@@ -52,6 +54,10 @@ usage: cargo xtask <command>
   package-test [FILE]
                  installs, upgrades, runs, removes and purges a package in a clean Debian root that
                  boots with systemd; takes root
+  vm-test [--package FILE] [CASE…]
+                 runs a package in an emulated machine with its own kernel and a virtual camera, and
+                 cuts its power: all cases, or those named (frames, faults, devices, clock, link,
+                 power-cut); takes root
   tensorrt [BUNDLE|MODEL…]
                  has TensorRT parse and build a model of each kind that flawd writes, and those
                  named; needs no GPU, and fetches TensorRT's RTX branch for it
@@ -96,6 +102,10 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "package-test" && rest.len() < 2 => {
             package::test(&root(), rest.first().map(Path::new))
         }
+        Some((command, rest)) if command == "vm-test" => match vm::Wanted::parse(rest) {
+            Some(wanted) => vm::run(&root(), &wanted),
+            None => return misused(),
+        },
         Some((command, rest)) if command == "tensorrt" => tensorrt::run(&root(), rest),
         Some((command, [])) if command == "setup" => {
             setup(&root(), packages::ALL).map(|()| backbone(&root()))

@@ -19,6 +19,17 @@ pub(crate) const PACKAGE: &[&str] = &["binutils", "dpkg-dev"];
 /// To test packages: a clean Debian root that boots with systemd.
 pub(crate) const PACKAGE_TEST: &[&str] = &["mmdebstrap", "systemd-container", "gcc", "libc6-dev"];
 
+/// To test packages in an emulated machine: its disk, its processor, and a broker outside of it.
+pub(crate) const VM_TEST: &[&str] = &[
+    "mmdebstrap",
+    "e2fsprogs",
+    "qemu-system-x86",
+    "qemu-utils",
+    "seabios",
+    "mosquitto",
+    "mosquitto-clients",
+];
+
 /// To build for arm64: the headers of its C library and kernel, and its `strip`.
 pub(crate) const ARM64: &[&str] = &[
     "libclang-dev",

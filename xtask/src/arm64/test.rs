@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::emulator::Machine;
-use super::line::{Broker, inspect};
+use super::line::inspect;
+use crate::broker::Broker;
 use crate::files::{self, at};
 use crate::json::Json;
 use crate::process::Step;
@@ -77,7 +78,7 @@ pub(crate) fn run(root: &Path, program: Option<&Path>) -> Result<(), String> {
     }
 
     let bundle = work.path(&format!("bundle-{}", here.name()));
-    let broker = Broker::start(&work.0)?;
+    let broker = Broker::start(&work.0, "")?;
     let records = |machine: &Machine| inspect(machine, &broker, &work.0, &bundle, &test);
     difference = difference.max(same(&records(&here)?, &records(&there)?)?);
 

@@ -52,7 +52,7 @@ pub(crate) fn test(root: &Path, package: Option<&Path>) -> Result<(), String> {
 }
 
 /// Returns the package for this machine in `target/package`, which is made if there is none.
-fn newest(root: &Path) -> Result<PathBuf, String> {
+pub(crate) fn newest(root: &Path) -> Result<PathBuf, String> {
     let native = Architecture::native().ok_or("there are no packages for this machine")?;
     let ending = format!("_{}.deb", native.debian());
     let folder = root.join("target/package");
@@ -67,12 +67,21 @@ fn newest(root: &Path) -> Result<PathBuf, String> {
     made()?.ok_or_else(|| "no package was made".to_owned())
 }
 
-/// Makes the clean root unless it is there, from this machine's package sources where they fit.
+/// Makes the clean root unless it is there.
 fn clean_root(folder: &Path) -> Result<PathBuf, String> {
     let debian = folder.join("root");
     if debian.join("etc/debian_version").exists() {
         return Ok(debian);
     }
+    let new = folder.join("root-new");
+    debian_root(&new, INCLUDED, &[])?;
+    fs::rename(&new, &debian).map_err(at(&debian))?;
+    Ok(debian)
+}
+
+/// Makes a Debian root with these packages, from this machine's package sources where they fit.
+/// `options` are mmdebstrap's.
+pub(crate) fn debian_root(new: &Path, included: &str, options: &[&str]) -> Result<(), String> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let fits = release.contains(&format!("VERSION_CODENAME={SUITE}"));
     let sources = [
@@ -83,17 +92,15 @@ fn clean_root(folder: &Path) -> Result<PathBuf, String> {
         .into_iter()
         .filter(|file| fits && fs::metadata(file).is_ok_and(|it| it.len() > 0))
         .take(1);
-    let new = folder.join("root-new");
-    files::remove(&new)?;
+    files::remove(new)?;
     Step::new("mmdebstrap", &["--variant=minbase", "--mode=root"])
         .args(&["--format=directory", "--dpkgopt=force-unsafe-io"])
-        .args(&[format!("--include={INCLUDED}")])
+        .args(&[format!("--include={included}")])
+        .args(options)
         .args(&[SUITE, &new.to_string_lossy()])
         .args(&sources.collect::<Vec<_>>())
         .run()
-        .map_err(|error| format!("{error}; is there a network?"))?;
-    fs::rename(&new, &debian).map_err(at(&debian))?;
-    Ok(debian)
+        .map_err(|error| format!("{error}; is there a network?"))
 }
 
 /// Writes `old.deb`: the same package under the version before, with another configuration.

@@ -16,7 +16,7 @@ use crate::files::at;
 use crate::process::Step;
 use crate::{arm64, packages, setup};
 
-pub(crate) use clean_root::test;
+pub(crate) use clean_root::{debian_root, newest, test};
 
 /// An architecture that packages are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
