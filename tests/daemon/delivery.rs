@@ -386,7 +386,8 @@ fn where_the_newest_wins_drops_are_counted_and_numbers_have_no_gap() {
     assert!(judged >= records.len() as u64, "{last}");
     // Those that came before the model was loaded belong to no verdict. At the end one may be
     // waiting for the next stage, and one be on its way there.
-    let counted = count("overrun") + count("unused") + count("no_decision") + judged;
+    let counted =
+        count("overrun") + count("missed") + count("unused") + count("no_decision") + judged;
     let uncounted = count("captured").checked_sub(counted);
     assert!(uncounted.is_some_and(|it| it <= 2), "{last}");
 }

@@ -16,6 +16,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds so many.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
     /// Returns the current number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -46,14 +51,16 @@ impl<T: Clone> Latest<T> {
 
 /// One camera's counters; clones share them.
 ///
-/// `captured = overrun + unused + inspected + those in flight`: nothing disappears uncounted. There
-/// are more verdicts than inspected frames if triggers end without a frame.
+/// `captured = overrun + missed + unused + inspected + those in flight`: nothing disappears
+/// uncounted. There are more verdicts than inspected frames if triggers end without a frame.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Frames that the source delivered.
+    /// Frames that the camera took, as far as the source knows.
     pub captured: Counter,
     /// Frames that were replaced by a newer one before they were processed.
     pub overrun: Counter,
+    /// Frames that the camera took and its driver did not deliver.
+    pub missed: Counter,
     /// Frames that were not requested: no trigger, no model yet, or inspection is paused.
     pub unused: Counter,
     /// Verdicts `ok`.

@@ -74,6 +74,9 @@ pub struct CameraState {
     pub captured: u64,
     /// Frames that a newer one replaced before they were looked at.
     pub overrun: u64,
+    /// Frames that the camera took and its driver did not deliver.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
     /// Frames that nothing asked for: no trigger, no model yet, or inspection paused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unused: u64,

@@ -293,6 +293,7 @@ fn every_state_fits_the_published_schema() {
     let schema = Schema::published("state");
     let camera = CameraState {
         captured: 12,
+        missed: 1,
         unused: 1,
         model: Some(model()),
         triggers_accepted: 7,

@@ -25,7 +25,7 @@ const SCORE_BUCKETS: [f64; 16] = [
 ];
 
 /// Why frames were not inspected: those that [`Counters`] counts.
-const DROP_REASONS: [&str; 2] = ["overrun", "unused"];
+const DROP_REASONS: [&str; 3] = ["overrun", "missed", "unused"];
 
 /// The outcome of a message that requests something: a trigger or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +238,7 @@ impl CameraMetrics {
         // The lock is held to the end: two concurrent scrapes must not add one difference twice.
         if let Some(counters) = &*counters {
             set_total(&self.captured, counters.captured.get());
-            let dropped = [&counters.overrun, &counters.unused];
+            let dropped = [&counters.overrun, &counters.missed, &counters.unused];
             for (counter, followed) in self.dropped.iter().zip(dropped) {
                 set_total(counter, followed.get());
             }

@@ -130,6 +130,7 @@ fn every_scrape_shows_what_the_pipeline_has_counted_until_then() {
     for frames in 1..=3 {
         counters.captured.increment();
         counters.unused.increment();
+        counters.missed.add(3);
         (0..2).for_each(|_| counters.overrun.increment());
         let captured = |camera| {
             let series = format!("flawd_frames_captured_total{{camera=\"{camera}\"}}");
@@ -143,8 +144,8 @@ fn every_scrape_shows_what_the_pipeline_has_counted_until_then() {
         let frames = f64::from(frames);
         assert_eq!((captured("top"), captured("side")), (frames, 0.0));
         assert_eq!(
-            (dropped("overrun"), dropped("unused")),
-            (2.0 * frames, frames)
+            (dropped("overrun"), dropped("missed"), dropped("unused")),
+            (2.0 * frames, 3.0 * frames, frames)
         );
     }
 }

@@ -49,6 +49,12 @@ pub trait Source: Send {
         0
     }
 
+    /// Returns the number of frames that the camera took since the last call, and that its driver
+    /// did not deliver, as far as this is known.
+    fn missed(&mut self) -> u64 {
+        0
+    }
+
     /// Reopens the camera. Sources that cannot be lost have nothing to do.
     ///
     /// # Errors
@@ -220,10 +226,10 @@ impl Capture {
                 return;
             };
             self.counters.captured.increment();
-            for _ in 0..self.source.displaced() {
-                self.counters.captured.increment();
-                self.counters.overrun.increment();
-            }
+            let (displaced, missed) = (self.source.displaced(), self.source.missed());
+            self.counters.captured.add(displaced + missed);
+            self.counters.overrun.add(displaced);
+            self.counters.missed.add(missed);
             match self.inbox.frame(frame) {
                 Ok(None) => {}
                 Ok(Some(_)) => self.counters.overrun.increment(),

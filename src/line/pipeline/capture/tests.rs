@@ -119,10 +119,11 @@ fn who_waits_to_be_asked_ends_when_the_pipeline_ends() {
     assert_eq!(counters.captured.get(), 1);
 }
 
-/// One frame, after three that were discarded for it.
+/// One frame, after three that were discarded for it and two that never came.
 struct Hurried {
     frames: usize,
     displaced: u64,
+    missed: u64,
 }
 
 impl Source for Hurried {
@@ -138,19 +139,25 @@ impl Source for Hurried {
     fn displaced(&mut self) -> u64 {
         std::mem::take(&mut self.displaced)
     }
+
+    fn missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
+    }
 }
 
 #[test]
-fn what_a_source_gives_up_itself_is_captured_and_overrun() {
+fn what_a_source_gives_up_itself_is_captured_and_counted_by_its_reason() {
     let mut capture = stage(&[], false);
     capture.source = Box::new(Hurried {
         frames: 2,
         displaced: 3,
+        missed: 2,
     });
     let counters = capture.counters.clone();
     capture.run();
     // And the second of the two that it delivered took the first one's place.
-    assert_eq!((counters.captured.get(), counters.overrun.get()), (5, 4));
+    assert_eq!((counters.captured.get(), counters.overrun.get()), (7, 4));
+    assert_eq!(counters.missed.get(), 2);
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(crate) fn state(
             let state = CameraState {
                 captured: counters.captured.get(),
                 overrun: counters.overrun.get(),
+                missed: counters.missed.get(),
                 unused: counters.unused.get(),
                 ok: counters.ok.get(),
                 ng: counters.ng.get(),

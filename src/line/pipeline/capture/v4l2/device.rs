@@ -223,6 +223,8 @@ pub(crate) struct Filled<'a> {
     pub(crate) used: u32,
     /// `V4L2_BUF_FLAG_…`.
     pub(crate) flags: u32,
+    /// The driver's count of frames; wraps.
+    pub(crate) sequence: u32,
     /// When the frame was taken, on the clock that the flags name.
     pub(crate) taken: Option<Duration>,
 }
@@ -254,6 +256,7 @@ impl DeviceStream {
             bytes: place.first(buffer.bytesused as usize),
             used: buffer.bytesused,
             flags: buffer.flags,
+            sequence: buffer.sequence,
             taken: since_start(buffer.timestamp),
         });
         self.queue(buffer.index)?;

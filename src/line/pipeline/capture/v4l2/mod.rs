@@ -39,6 +39,10 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one wait for the driver lasts. Not critical: a frame ends the wait.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A larger step of the driver's count is a new start: at 1000 frames per second, this is a minute
+/// without one.
+const MOST_MISSED: u32 = 60_000;
+
 /// An older time stamp is invalid: frames are read as they come.
 const OLDEST: Duration = Duration::from_secs(60);
 
@@ -50,9 +54,16 @@ pub struct V4l2Source {
     reader: DeviceReader<Layout, (RawFrame, Moment)>,
     layout: Layout,
     frames: Frames<(RawFrame, Moment)>,
-    /// Frames that the reader has displaced, and how many of them have been reported.
+    counts: Counts,
+    /// How many of them have been reported.
+    told: (u64, u64),
+}
+
+/// Frames that the reader saw and did not pass on, or did not even see.
+#[derive(Clone, Debug, Default)]
+struct Counts {
     displaced: Counter,
-    told: u64,
+    missed: Counter,
 }
 
 impl V4l2Source {
@@ -61,14 +72,12 @@ impl V4l2Source {
     /// # Errors
     /// [`SourceError::Camera`].
     pub fn open(device: &Path, options: &V4l2) -> Result<Self, SourceError> {
-        let displaced = Counter::default();
+        let counts = Counts::default();
         let mut reader = DeviceReader::new("v4l2".to_owned(), OPEN_PATIENCE);
         let (layout, frames) =
-            start(&mut reader, device, options, &displaced).map_err(|error| {
-                SourceError::Camera {
-                    device: device.to_owned(),
-                    problem: Box::new(error),
-                }
+            start(&mut reader, device, options, &counts).map_err(|error| SourceError::Camera {
+                device: device.to_owned(),
+                problem: Box::new(error),
             })?;
         Ok(Self {
             device: device.to_owned(),
@@ -76,8 +85,8 @@ impl V4l2Source {
             reader,
             layout,
             frames,
-            displaced,
-            told: 0,
+            counts,
+            told: (0, 0),
         })
     }
 }
@@ -95,18 +104,19 @@ impl Source for V4l2Source {
     }
 
     fn reopen(&mut self) -> Result<(), CameraLost> {
-        (self.layout, self.frames) = start(
-            &mut self.reader,
-            &self.device,
-            &self.options,
-            &self.displaced,
-        )?;
+        (self.layout, self.frames) =
+            start(&mut self.reader, &self.device, &self.options, &self.counts)?;
         Ok(())
     }
 
     fn displaced(&mut self) -> u64 {
-        let displaced = self.displaced.get();
-        displaced - std::mem::replace(&mut self.told, displaced)
+        let displaced = self.counts.displaced.get();
+        displaced - std::mem::replace(&mut self.told.0, displaced)
+    }
+
+    fn missed(&mut self) -> u64 {
+        let missed = self.counts.missed.get();
+        missed - std::mem::replace(&mut self.told.1, missed)
     }
 }
 
@@ -115,22 +125,28 @@ fn start(
     reader: &mut DeviceReader<Layout, (RawFrame, Moment)>,
     device: &Path,
     options: &V4l2,
-    displaced: &Counter,
+    counts: &Counts,
 ) -> Result<(Layout, Frames<(RawFrame, Moment)>), DeviceError> {
-    let (device, options) = (device.to_owned(), options.clone());
+    let (device, options, missed) = (device.to_owned(), options.clone(), counts.missed.clone());
     let open = move || {
         // A device is often named by a link such as `/dev/v4l/by-id/…`.
         let node = fs::canonicalize(&device)?;
         let device = Device::open(&node)?;
         let layout = agreed::agree(&device, &options)?;
         let mut stream = device.stream()?;
+        let mut last = None;
         let next = move || {
-            let frame = stream.next(READ_PATIENCE, |filled| (raw(&filled), captured(&filled)))?;
+            let frame = stream.next(READ_PATIENCE, |filled| {
+                if let Some(last) = last.replace(filled.sequence) {
+                    missed.add(missed_between(last, filled.sequence));
+                }
+                (raw(&filled), captured(&filled))
+            })?;
             Ok(frame)
         };
         Ok((layout, next))
     };
-    reader.start(open, displaced.clone())
+    reader.start(open, counts.displaced.clone())
 }
 
 fn raw(filled: &Filled) -> RawFrame {
@@ -140,6 +156,15 @@ fn raw(filled: &Filled) -> RawFrame {
         bytes: filled.bytes.to_vec(),
         used: filled.used as usize,
         is_damaged: filled.flags & IS_DAMAGED > 0,
+    }
+}
+
+/// Returns how many frames the driver has counted between two that it delivered; 0 if it does not
+/// count, or counts from the start again.
+fn missed_between(last: u32, sequence: u32) -> u64 {
+    match sequence.wrapping_sub(last) {
+        steps @ 1..=MOST_MISSED => u64::from(steps - 1),
+        _ => 0,
     }
 }
 
@@ -180,6 +205,16 @@ mod tests {
     fn a_file_that_is_no_camera_is_refused() {
         let problem = V4l2Source::open(Path::new("/dev/null"), &V4l2::default()).unwrap_err();
         assert!(problem.to_string().contains("/dev/null"), "{problem}");
+    }
+
+    #[test]
+    fn a_gap_in_the_drivers_count_is_the_number_of_frames_that_it_did_not_deliver() {
+        assert_eq!(missed_between(7, 8), 0);
+        assert_eq!(missed_between(7, 11), 3);
+        assert_eq!(missed_between(u32::MAX - 1, 1), 2);
+        // A driver that does not count, and one that starts again.
+        assert_eq!(missed_between(0, 0), 0);
+        assert_eq!(missed_between(500, 0), 0);
     }
 
     #[test]
