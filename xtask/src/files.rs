@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::process::Step;
+
 /// Returns what makes a message of the system's error at this path.
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> String {
     move |error| format!("{}: {error}", path.display())
@@ -36,4 +38,23 @@ pub(crate) fn read(file: &Path) -> Result<String, String> {
 /// Writes a text.
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(at(file))
+}
+
+pub(crate) fn sha256(path: &Path) -> Result<String, String> {
+    Step::new("sha256sum", &[&path.to_string_lossy()])
+        .answer()
+        .and_then(|line| line.split_whitespace().next().map(str::to_owned))
+        .ok_or_else(|| format!("sha256sum cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_from_sha256sum() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(Path::new("/dev/null")).as_deref(), Ok(empty));
+        assert!(sha256(Path::new("/nowhere/at/all")).is_err());
+    }
 }

@@ -21,7 +21,9 @@ for command in (
     run(*command.split())
 with open("/run/far.conf", "w") as file:
     file.write("listener 1883\nallow_anonymous true\nmax_queued_messages 0\n")
-subprocess.Popen(["ip", "netns", "exec", "far", "mosquitto", "-c", "/run/far.conf"])
+subprocess.Popen(
+    ["ip", "netns", "exec", "far", "mosquitto", "-c", "/run/far.conf"], stderr=subprocess.DEVNULL
+)
 until("the broker listens", lambda: ":1883" in run("ip", "netns", "exec", "far", "ss", "-ltn"))
 
 
@@ -29,7 +31,7 @@ until("the broker listens", lambda: ":1883" in run("ip", "netns", "exec", "far",
 FAR = ["ip", "netns", "exec", "far"]
 subscriber = Subscriber(prefix=FAR, topic="flawd/vm/top/+")
 TRIGGER = 'trigger = { mode = "interval", interval = "500ms", match_within = "1s" }'
-station.configure(host="10.9.0.2", camera=TRIGGER)
+station.configure(host="10.9.0.2", camera=TRIGGER, mqtt='reconnect_max = "5s"')
 station.service("start")
 
 
@@ -71,14 +73,14 @@ say(f"after {CUT} s without a link: {len(after_verdicts)} verdicts, {len(after_r
 all_records = [seq for _, seq in records + slow_records + during[1] + after_records]
 missing = set(range(1, max(all_records) + 1)) - set(all_records)
 if missing:
-    fail(f"records are missing: {sorted(missing)[:10]} …")
+    fail(f"records are missing: {sorted(missing)}")
 first = list(dict.fromkeys(all_records))
 if first != sorted(first):
     fail("records arrive out of order")
-all_verdicts = [seq for _, seq in verdicts + slow_verdicts + during[0] + after_verdicts]
-if len(set(all_verdicts)) != len(all_verdicts):
-    say(f"{len(all_verdicts) - len(set(all_verdicts))} verdicts were delivered twice by the broker")
-gap = min(seq for _, seq in after_verdicts) - max(seq for _, seq in verdicts + slow_verdicts + during[0])
-say(f"{gap - 1} verdicts of the time without a link did not arrive, and their records did")
+seen = [seq for _, seq in verdicts + slow_verdicts + during[0]]
+if not after_verdicts or max(all_records) < after_verdicts[0][1]:
+    fail("after the cut, verdicts or records do not arrive")
+gap = after_verdicts[0][1] - max(seen) - 1
+say(f"{gap} verdicts of the time without a link did not arrive, and their records did")
 if gap < CUT:
     fail("verdicts of the time without a link arrived after it")

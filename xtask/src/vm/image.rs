@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::copy_folder;
-use super::machine::Machine;
-use crate::files::{self, at};
+use super::machine::{HARDWARE, KERNEL_OPTIONS, Machine, QEMU};
+use crate::files::{self, at, sha256};
 use crate::package::debian_root;
 use crate::process::Step;
 
@@ -61,7 +61,7 @@ impl Image {
             })?,
             share: folder.join("share"),
         };
-        let digest = digest_of(package)?;
+        let digest = sha256(package)?;
         let bundle = made_once(folder, "bundle", &digest, |new| train(new, package))?;
         files::empty(&image.share)?;
         copy_folder(&scripts.join("case"), &image.share.join("case"))?;
@@ -131,14 +131,20 @@ fn recipe(scripts: &Path) -> Result<String, String> {
         })
         .ok_or("apt-cache does not know linux-image-amd64: run apt-get update")?;
     let guest = files::read(&scripts.join("guest.sh"))?;
-    Ok([INCLUDED, INITRD, &kernel, &guest].join("\n"))
-}
-
-/// Returns the SHA-256 of a file.
-fn digest_of(file: &Path) -> Result<String, String> {
-    let answer = Step::new("sha256sum", &["--", &file.to_string_lossy()]).answer();
-    let digest = answer.and_then(|it| it.split_whitespace().next().map(str::to_owned));
-    digest.ok_or_else(|| format!("{}: sha256sum cannot read it", file.display()))
+    let emulator = Step::new(QEMU, &["--version"])
+        .answer()
+        .ok_or_else(|| format!("`{QEMU} --version` fails"))?;
+    let hardware = HARDWARE.join(" ");
+    Ok([
+        INCLUDED,
+        INITRD,
+        &kernel,
+        &emulator,
+        &hardware,
+        KERNEL_OPTIONS,
+        &guest,
+    ]
+    .join("\n"))
 }
 
 /// Returns the folder `NAME-DIGEST`, which `fill` fills if it is not there; one of another digest is
@@ -153,7 +159,7 @@ fn made_once(
     files::empty(&new)?;
     let written = new.join("recipe");
     files::write(&written, recipe)?;
-    let digest = digest_of(&written)?;
+    let digest = sha256(&written)?;
     let made = folder.join(format!("{name}-{}", &digest[..16]));
     if made.exists() {
         files::remove(&new)?;

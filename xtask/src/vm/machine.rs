@@ -12,9 +12,38 @@ use std::{fs, thread};
 use super::image::Image;
 use crate::files::at;
 
-/// The processor: SSE 4.2 and no AVX, which ONNX Runtime can do without. Newer ones boot more slowly
-/// in emulation.
-const PROCESSOR: &str = "Nehalem";
+/// The emulator.
+pub(super) const QEMU: &str = "qemu-system-x86_64";
+
+/// What the machine is made of; a snapshot fits no other. The processor has SSE 4.2 and no AVX, which
+/// ONNX Runtime can do without; newer ones boot more slowly in emulation. The network has no boot
+/// ROM, which costs 12 s.
+#[rustfmt::skip]
+pub(super) const HARDWARE: &[&str] = &[
+    "-machine", "q35",
+    "-cpu", "Nehalem",
+    "-smp", "2",
+    "-m", "1024",
+    "-accel", "tcg,thread=multi,tb-size=512",
+    "-nodefaults",
+    "-display", "none",
+    "-no-reboot",
+    "-serial", "chardev:console",
+    "-chardev", "stdio,id=commands,signal=off",
+    "-serial", "chardev:commands",
+    "-mon", "chardev=monitor,mode=control",
+    "-device", "virtio-blk-pci,drive=disk",
+    "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
+    "-netdev", "user,id=net",
+    "-device", "virtio-net-pci,netdev=net,romfile=",
+    "-object", "rng-random,id=random,filename=/dev/urandom",
+    "-device", "virtio-rng-pci,rng=random",
+];
+
+/// A busy machine emulates the timer so irregularly that the kernel's check of it fails now and then.
+/// A panic ends QEMU, which does not reboot.
+pub(super) const KERNEL_OPTIONS: &str = "root=LABEL=root rw console=ttyS0 quiet loglevel=4 mitigations=off \
+     net.ifnames=0 systemd.show_status=0 no_timer_check panic=-1";
 
 /// How long a boot may take: 54 s were measured on two cores shared with a compilation.
 const BOOT: Duration = Duration::from_secs(600);
@@ -40,11 +69,16 @@ pub(super) struct Machine {
 impl Machine {
     /// Boots from a disk, until the shell takes commands.
     pub(super) fn boot(image: &Image, disk: &Path) -> Result<Self, String> {
-        let machine = Self::start(image, disk, &[])?;
+        let machine = Self::power_on(image, disk)?;
         machine.read(Instant::now() + BOOT, |line| {
             line.ends_with(READY).then_some(())
         })?;
         Ok(machine)
+    }
+
+    /// Powers a machine on, and does not wait for it.
+    pub(super) fn power_on(image: &Image, disk: &Path) -> Result<Self, String> {
+        Self::start(image, disk, &[])
     }
 
     /// Goes on from a snapshot, with the disk as it was then and the clock of now.
@@ -65,7 +99,7 @@ impl Machine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("cannot run qemu-system-x86_64: {error}"))?;
+            .map_err(|error| format!("cannot run {QEMU}: {error}"))?;
         let commands = qemu.stdin.take().expect("it was asked for");
         let output = BufReader::new(qemu.stdout.take().expect("it was asked for"));
         let (sender, lines) = mpsc::channel();
@@ -83,7 +117,7 @@ impl Machine {
             if let Ok(Some(status)) = qemu.try_wait() {
                 UnixStream::connect(&monitor).ok();
                 return Err(format!(
-                    "qemu-system-x86_64 does not start: {status}; its message is above"
+                    "{QEMU} does not start: {status}; its message is above"
                 ));
             }
             thread::yield_now();
@@ -217,39 +251,20 @@ fn command(image: &Image, disk: &Path, monitor: &Path) -> Command {
         "if=none,id=disk,file={},format={format},cache=writeback",
         disk.display()
     );
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args([
-        "-machine", "q35", "-cpu", PROCESSOR, "-smp", "2", "-m", "1024",
-    ])
-    .args(["-accel", "tcg,thread=multi,tb-size=512"])
-    .args(["-nodefaults", "-display", "none", "-no-reboot"])
-    .args(["-chardev".to_owned(), console(image)])
-    .args(["-serial", "chardev:console"])
-    .args(["-chardev", "stdio,id=commands,signal=off"])
-    .args(["-serial", "chardev:commands"])
-    .args(["-chardev".to_owned(), socket(monitor)])
-    .args(["-mon", "chardev=monitor,mode=control"])
-    .arg("-kernel")
-    .arg(image.kernel())
-    .arg("-initrd")
-    .arg(image.initrd())
-    .args([
-        "-append",
-        "root=LABEL=root rw console=ttyS0 quiet loglevel=4 mitigations=off \
-                           net.ifnames=0 systemd.show_status=0",
-    ])
-    .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"])
-    .arg("-fsdev")
-    .arg(format!(
+    let share = format!(
         "local,id=host,security_model=none,path={}",
         image.share().display()
-    ))
-    .args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"])
-    // Without a boot ROM for the network, which costs 12 s.
-    .args(["-netdev", "user,id=net"])
-    .args(["-device", "virtio-net-pci,netdev=net,romfile="])
-    .args(["-object", "rng-random,id=random,filename=/dev/urandom"])
-    .args(["-device", "virtio-rng-pci,rng=random"]);
+    );
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-chardev".to_owned(), console(image)])
+        .args(["-chardev".to_owned(), socket(monitor)])
+        .args(["-drive", &drive, "-fsdev", &share])
+        .args(HARDWARE)
+        .arg("-kernel")
+        .arg(image.kernel())
+        .arg("-initrd")
+        .arg(image.initrd())
+        .args(["-append", KERNEL_OPTIONS]);
     qemu
 }
 

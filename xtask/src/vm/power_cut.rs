@@ -22,8 +22,11 @@ use crate::process::Step;
 /// After how many verdicts of a boot its power is cut.
 const CUTS: [usize; 10] = [1, 40, 5, 80, 20, 3, 60, 10, 2, 30];
 
-/// How long a booted machine may take until the next verdict or record arrives.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a machine may take to boot and to send what is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// After a cut, the broker passes on the last messages within this time: they are in its memory.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What is published under the root.
 const TOPICS: [&str; 2] = [VERDICT, RECORD];
@@ -50,10 +53,11 @@ pub(super) fn run(image: &Image, folder: &Path) -> Result<(), String> {
         let takes_records = number % 2 == 0;
         files::write(&rules, if takes_records { ALLOWED } else { NO_RECORDS })?;
         broker.reload()?;
-        let machine = Machine::boot(image, &disk)?;
+        let machine = Machine::power_on(image, &disk)?;
         let before = witness.verdicts.len();
         witness.watch(|it| it.verdicts.len() >= before + verdicts)?;
         drop(machine);
+        witness.catch_up()?;
         println!(
             "    cut {}: {} verdicts and {} records seen, {}",
             number + 1,
@@ -68,7 +72,7 @@ pub(super) fn run(image: &Image, folder: &Path) -> Result<(), String> {
     }
     files::write(&rules, ALLOWED)?;
     broker.reload()?;
-    let machine = Machine::boot(image, &disk)?;
+    let machine = Machine::power_on(image, &disk)?;
     let last = witness.last();
     witness.watch(|it| it.records.keys().any(|&seq| seq > last))?;
     drop(machine);
@@ -117,7 +121,7 @@ impl Witness {
     fn start(broker: &Broker) -> Result<Self, String> {
         let mut process = Command::new("mosquitto_sub")
             .args(["-V", "5", "-h", "127.0.0.1", "-p", broker.port()])
-            .args(["-q", "1", "-F", "%t %P @ %p"])
+            .args(["-q", "1", "-F", "%t %P | %p"])
             .args(TOPICS.iter().flat_map(|topic| ["-t", topic]))
             .stdout(Stdio::piped())
             .spawn()
@@ -158,10 +162,18 @@ impl Witness {
         Ok(())
     }
 
-    /// Notes one message: `TOPIC NAME:VALUE… @ JSON`.
+    /// Reads what was published before a cut and has not been read yet.
+    fn catch_up(&mut self) -> Result<(), String> {
+        while let Ok(line) = self.lines.recv_timeout(LAST_WORDS) {
+            self.note(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Notes one message: `TOPIC NAME:VALUE… | JSON`.
     fn note(&mut self, line: &str) -> Result<(), String> {
         let strange = || format!("a strange message: {line}");
-        let (properties, payload) = line.split_once(" @ ").ok_or_else(strange)?;
+        let (properties, payload) = line.split_once(" | ").ok_or_else(strange)?;
         let mut words = properties.split_whitespace();
         let topic = words.next().ok_or_else(strange)?;
         let id = words.find_map(|word| word.strip_prefix("id:"));
