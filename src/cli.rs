@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands::args::runtime::ConfigArgs;
 use crate::commands::{
     ablate, backbone, bench, cache, calibrate, demo, doctor, evaluate, generate, model, predict,
-    train,
+    runtime, train,
 };
 use crate::pictures::decode::DEFAULT_MEGAPIXELS;
 
@@ -47,7 +47,10 @@ const HEADINGS: [(&str, &[&str]); 3] = [
             "cache",
         ],
     ),
-    ("Run the line", &["run", "check", "doctor", "bench"]),
+    (
+        "Run the line",
+        &["run", "check", "doctor", "bench", "runtime"],
+    ),
     ("More", &["demo", "help"]),
 ];
 
@@ -109,6 +112,8 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure throughput and per-stage latency on this machine
     Bench(bench::BenchArgs),
+    /// Install ONNX Runtime's library, or list the installed ones
+    Runtime(runtime::RuntimeCommandArgs),
     /// Show the whole workflow on a synthetic line, without any hardware
     Demo(demo::DemoArgs),
     /// Inspect, verify and import bundles, and build their engines

@@ -24,6 +24,10 @@ pub mod synthetic;
 
 pub mod pictures;
 
+pub mod runtime;
+
+pub mod packages;
+
 pub mod files;
 
 pub mod logging;

@@ -45,6 +45,7 @@ fn main() -> ! {
         Command::Check(args) => commands::check::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Runtime(args) => commands::runtime::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Model(args) => commands::model::run(args),
         Command::Backbone(args) => commands::backbone::run(args),

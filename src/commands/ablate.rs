@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use flawd_onnx::Runtime;
 use flawd_train::variant::Variant;
 use flawd_train::view::FeatureView;
 
@@ -111,7 +110,8 @@ impl AblateArgs {
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(mut args: AblateArgs) -> Outcome {
-    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let json = args.json.take();
     let json = json

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use flawd_core::event::VerdictData;
 use flawd_core::verdict::Verdict;
-use flawd_onnx::{Execution, Runtime};
+use flawd_onnx::Execution;
 
 use super::args::runtime::RuntimeArgs;
 use super::failure::{Failure, Outcome};
@@ -89,7 +89,8 @@ pub fn run(args: DemoArgs) -> Outcome {
         level: "error".to_owned(),
         ..Log::default()
     });
-    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     prepare(&args.out)?;
 
     let scenario = Scenario {

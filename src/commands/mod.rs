@@ -17,6 +17,7 @@ pub mod generate;
 pub mod model;
 pub mod predict;
 pub mod run;
+pub mod runtime;
 pub mod train;
 
 pub mod failure;
@@ -33,7 +34,6 @@ use anyhow::anyhow;
 use clap::Args;
 use flawd_core::calibration::CalibrationError;
 use flawd_core::interrupted::Interrupted;
-use flawd_onnx::Runtime;
 
 use self::failure::Failure;
 use crate::bundle::Bundle;
@@ -148,7 +148,7 @@ impl StopFlag {
 /// Verifies a bundle and loads its model.
 fn open(bundle: &Path, args: &RuntimeArgs) -> Result<(Bundle, Scorer), Failure> {
     let bundle = Bundle::open(bundle).map_err(Failure::config)?;
-    let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
     let scorer = Scorer::open(&bundle, runtime.with(&args.session_options()));
     Ok((bundle, scorer.map_err(Failure::config)?))
 }

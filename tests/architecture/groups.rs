@@ -17,11 +17,16 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("files", &[]),
             ("pictures", &[]),
             ("messages", &[]),
+            ("packages", &["files"]),
+            ("runtime", &["files", "packages"]),
             ("exit_code", &[]),
             ("synthetic", &[]),
             ("logging", &["messages"]),
             ("bundle", &["files", "pictures"]),
-            ("lab", &["bundle", "files", "messages", "pictures"]),
+            (
+                "lab",
+                &["bundle", "files", "messages", "packages", "pictures"],
+            ),
             (
                 "line",
                 &[
@@ -31,6 +36,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
                     "logging",
                     "messages",
                     "pictures",
+                    "runtime",
                     "synthetic",
                 ],
             ),
@@ -47,6 +53,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
                     "logging",
                     "messages",
                     "pictures",
+                    "runtime",
                     "synthetic",
                 ],
             ),

@@ -26,5 +26,6 @@ mod openvino;
 mod predict;
 mod report;
 mod train;
+mod runtime;
 mod under;
 mod usage;

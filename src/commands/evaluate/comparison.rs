@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use flawd_onnx::Runtime;
 use flawd_onnx::filter_bank::filter_bank;
 
 use crate::files::digest::sha256;
@@ -108,7 +107,7 @@ pub(crate) fn compare(
     report: &Evaluation,
     args: &RuntimeArgs,
 ) -> Result<Comparison, Failure> {
-    let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
     let mut progress = ProgressLine::new();
     let mut show = |step: ComparisonStep| match step {
         ComparisonStep::Features(step) => progress.extraction(&step),

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use flawd_core::image::Size;
 use flawd_core::manifest::Implementation;
-use flawd_onnx::{FeatureChoice, Runtime};
+use flawd_onnx::FeatureChoice;
 
 use crate::bundle::Draft;
 use crate::commands::args::features::{DepthArg, NormalisationArg};
@@ -127,7 +127,8 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let found = paths.len();
     let promise = args.promise.promise();
     promise.check(found).map_err(ways_out)?;
-    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
     let stop = StopFlag::listen()?;
     let selection = args.selection.selection();

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use flawd_core::anomaly::MapKind;
-use flawd_onnx::Runtime;
 
 use super::args::features::{self, FeatureArgs};
 use super::args::flow::FlowArgs;
@@ -135,7 +134,8 @@ pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: TrainArgs) -> Outcome {
-    let runtime = Runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let plan = args.plan()?;
     let cache = plan.features.cache.clone();

