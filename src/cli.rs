@@ -116,7 +116,7 @@ pub enum Command {
     Runtime(runtime::RuntimeCommandArgs),
     /// Show the whole workflow on a synthetic line, without any hardware
     Demo(demo::DemoArgs),
-    /// Inspect, verify and import bundles, and build their engines
+    /// Inspect, verify, convert and import bundles, and build their engines
     Model(model::ModelArgs),
     /// Write the network that computes the features
     Backbone(backbone::BackboneArgs),

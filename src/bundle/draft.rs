@@ -76,6 +76,17 @@ impl Draft {
         Ok(())
     }
 
+    /// Copies the list of the images that trained the model of another bundle, if it has one.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or is not the one that its manifest refers to.
+    pub fn copy_training_files(&mut self, of: &Bundle) -> Result<(), BundleError> {
+        if let Some(bytes) = of.training_list()? {
+            self.training_files = Some(self.write(TRAINING_FILES, &bytes)?);
+        }
+        Ok(())
+    }
+
     fn write(&self, name: &str, bytes: &[u8]) -> Result<Digest, BundleError> {
         flawd_files::write(&self.folder.path().join(name), bytes)
             .map_err(not_writable(&self.target))?;

@@ -269,6 +269,17 @@ impl Bundle {
         self.training_files.contains(&image)
     }
 
+    /// Reads the list of the images that trained the model; `None` if they are unknown.
+    ///
+    /// # Errors
+    /// If it is missing or not the one that the manifest refers to.
+    pub(crate) fn training_list(&self) -> Result<Option<Vec<u8>>, BundleError> {
+        let Some(training) = &self.manifest.training else {
+            return Ok(None);
+        };
+        Self::verified(self.folder.join(TRAINING_FILES), training.data).map(Some)
+    }
+
     /// Reads a golden picture.
     ///
     /// # Errors
@@ -283,17 +294,20 @@ impl Bundle {
     /// # Errors
     /// If it is missing or not the one that the manifest refers to.
     pub fn golden_file(&self, golden: &GoldenRecord) -> Result<Vec<u8>, BundleError> {
-        let path = self.folder.join(GOLDEN).join(&golden.file);
+        Self::verified(self.folder.join(GOLDEN).join(&golden.file), golden.digest)
+    }
+
+    /// Reads a file whose digest is known.
+    fn verified(path: PathBuf, expected: Digest) -> Result<Vec<u8>, BundleError> {
         let bytes = fs::read(&path).map_err(unreadable(&path))?;
         let actual = sha256(&bytes);
-        if actual == golden.digest {
-            Ok(bytes)
-        } else {
-            Err(BundleError::WrongDigest {
+        match actual == expected {
+            true => Ok(bytes),
+            false => Err(BundleError::WrongDigest {
                 path,
-                expected: golden.digest,
+                expected,
                 actual,
-            })
+            }),
         }
     }
 

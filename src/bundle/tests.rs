@@ -78,6 +78,7 @@ fn describe(record: DraftRecord) -> Manifest {
             settings: toml::Table::new(),
         }),
         import: None,
+        conversion: None,
         calibration: calibration(1.0),
         pixel: None,
         selection: SelectionRecord::default(),

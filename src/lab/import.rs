@@ -283,6 +283,7 @@ impl ImportedModel {
             flow: self.flow,
             training: None,
             import: Some(self.import),
+            conversion: None,
             calibration: thresholds.calibration,
             pixel: Some(thresholds.pixel),
             selection: thresholds.selection,

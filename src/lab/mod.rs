@@ -9,6 +9,7 @@ pub mod ablation;
 pub mod calibration;
 pub mod comparison;
 pub(crate) mod contender;
+pub mod conversion;
 pub mod dataset;
 pub mod evaluation;
 pub mod features;

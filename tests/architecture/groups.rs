@@ -125,6 +125,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
                 ],
             ),
             ("contender", &[]),
+            ("conversion", &[]),
             ("evaluation", &["dataset", "picture", "variation"]),
             (
                 "comparison",

@@ -27,6 +27,7 @@ mod loaded_models;
 mod map;
 mod models;
 mod monitor;
+mod openvino;
 mod outage;
 mod records;
 mod reload;

@@ -13,6 +13,7 @@ mod files;
 mod fuzz;
 mod json;
 mod onnxruntime;
+mod openvino;
 mod package;
 mod packages;
 mod process;
@@ -58,6 +59,9 @@ usage: cargo xtask <command>
                  runs a package in an emulated machine with its own kernel and a virtual camera, and
                  cuts its power: all cases, or those named (frames, faults, devices, clock, link,
                  power-cut); takes root
+  openvino BUNDLE DIR
+                 runs the daemon on the pictures below DIR with OpenVINO and with the processor's own
+                 provider, and compares the verdicts
   tensorrt [BUNDLE|MODEL…]
                  has TensorRT parse and build a model of each kind that flawd writes, and those
                  named; needs no GPU, and fetches TensorRT's RTX branch for it
@@ -106,6 +110,9 @@ fn main() -> ExitCode {
             Some(wanted) => vm::run(&root(), &wanted),
             None => return misused(),
         },
+        Some((command, [bundle, pictures])) if command == "openvino" => {
+            openvino::run(&root(), bundle, pictures)
+        }
         Some((command, rest)) if command == "tensorrt" => tensorrt::run(&root(), rest),
         Some((command, [])) if command == "setup" => {
             setup(&root(), packages::ALL).map(|()| backbone(&root()))

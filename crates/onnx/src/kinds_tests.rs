@@ -20,6 +20,7 @@ use crate::efficientnet::{
 use crate::export::{feature_graph, model_graph};
 use crate::features::FeatureSpec;
 use crate::filter_bank::{DEFAULT_OUTPUT, filter_bank};
+use crate::half::half_graph;
 use crate::upsampled;
 
 /// Names the folder that the models are written to.
@@ -155,8 +156,15 @@ impl Kind {
     }
 }
 
+/// The models that differ in what is around the flow, and in the flow, by name.
+pub(crate) fn kinds() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    write_kinds(&mut |name, model| all.push((name.to_owned(), model)));
+    all
+}
+
 /// Writes the models that differ in what is around the flow, and in the flow.
-fn write_kinds(write: &dyn Fn(&str, Vec<u8>)) {
+fn write_kinds(write: &mut dyn FnMut(&str, Vec<u8>)) {
     let filters = Backbone::from_bytes(Path::new("filters.onnx"), &filter_bank());
     let filters = filters.expect("a backbone");
     let outputs = [DEFAULT_OUTPUT];
@@ -189,7 +197,7 @@ fn write_kinds(write: &dyn Fn(&str, Vec<u8>)) {
 }
 
 /// Writes a model on each backbone that flawd writes, and on those beside the repository.
-fn write_backbones(write: &dyn Fn(&str, Vec<u8>)) {
+fn write_backbones(write: &mut dyn FnMut(&str, Vec<u8>)) {
     for (name, naming, variant, padding, filters) in [
         (
             "b0-torchvision",
@@ -252,10 +260,16 @@ fn write_backbones(write: &dyn Fn(&str, Vec<u8>)) {
 fn writes_a_model_of_each_kind() {
     let folder = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| panic!("{FOLDER_VARIABLE} names no folder"));
-    let write = |name: &str, model: Vec<u8>| {
+    let file = |name: &str, model: Vec<u8>| {
         let file = folder.join(format!("{name}.onnx"));
         std::fs::write(&file, model).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     };
-    write_kinds(&write);
-    write_backbones(&write);
+    // And as `flawd model convert --half` makes it.
+    let mut write = |name: &str, model: Vec<u8>| {
+        let (half, _) = half_graph(&model).unwrap_or_else(|error| panic!("{name}: {error}"));
+        file(&format!("{name}-half"), half);
+        file(name, model);
+    };
+    write_kinds(&mut write);
+    write_backbones(&mut write);
 }

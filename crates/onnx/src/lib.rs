@@ -17,6 +17,7 @@ mod extractor;
 mod features;
 pub mod filter_bank;
 mod flow;
+mod half;
 #[cfg(test)]
 mod kinds_tests;
 mod light;
@@ -42,6 +43,7 @@ pub use builder::{GraphBuilder, ModelTooLarge};
 pub use export::{ExportError, feature_graph, model_graph};
 pub use extractor::FeatureExtractor;
 pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
+pub use half::{HalfCount, HalfError, half_graph};
 pub use model::{Model, Prediction};
 pub use provider::{
     CudaOptions, OpenVinoDevice, OpenVinoOptions, Precision, Provider, TensorRtOptions,

@@ -94,6 +94,16 @@ fn origin(manifest: &Manifest) -> Vec<Fact> {
         let unused = import.post_processor.iter();
         rows.extend(unused.map(|(name, value)| ("not used", format!("{name} = {value}"))));
     }
+    if let Some(conversion) = &manifest.conversion {
+        let text = format!(
+            "to {} precision, from {}; scores of {} pictures differ by {:.4} % at most",
+            conversion.precision,
+            conversion.of,
+            conversion.pictures,
+            100.0 * conversion.largest_difference
+        );
+        rows.push(("converted", text));
+    }
     rows
 }
 

@@ -1,5 +1,6 @@
-//! `flawd model`: inspects and verifies bundles, imports checkpoints, builds engines.
+//! `flawd model`: inspects, verifies and converts bundles, imports checkpoints, builds engines.
 
+mod convert;
 pub(crate) mod engine;
 pub(crate) mod import;
 mod inspect;
@@ -36,6 +37,8 @@ enum ModelCommand {
     },
     /// Make a model from a checkpoint of the published code or of anomalib
     Import(import::ImportArgs),
+    /// Write a bundle whose model computes in half precision, if it judges alike
+    Convert(convert::ConvertArgs),
     /// Build engines of TensorRT or OpenVINO for this machine ahead of time, which may take minutes
     Engine(engine::EngineArgs),
 }
@@ -49,6 +52,7 @@ pub fn run(args: ModelArgs) -> Outcome {
         ModelCommand::Inspect { bundle } => inspect::run(&bundle),
         ModelCommand::Verify { bundle, runtime } => verify(&bundle, &runtime),
         ModelCommand::Import(args) => import::run(args),
+        ModelCommand::Convert(args) => convert::run(args),
         ModelCommand::Engine(args) => engine::run(args),
     }
 }

@@ -139,6 +139,7 @@ impl Shipment<'_> {
                 settings,
             }),
             import: None,
+            conversion: None,
             calibration: thresholds.calibration,
             pixel: Some(thresholds.pixel),
             selection: thresholds.selection,

@@ -8,8 +8,8 @@ mod record;
 mod version;
 
 pub use record::{
-    BackboneRecord, GoldenRecord, Implementation, ImportRecord, MetricsRecord, ModelRecord,
-    QualityRecord, SelectionRecord, TrainingRecord,
+    BackboneRecord, ConversionRecord, GoldenRecord, Implementation, ImportRecord, MetricsRecord,
+    ModelPrecision, ModelRecord, QualityRecord, SelectionRecord, TrainingRecord,
 };
 pub use version::{BundleVersion, BundleVersionError};
 
@@ -50,6 +50,9 @@ pub struct Manifest {
     /// What the flow was imported from; absent if it was trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportRecord>,
+    /// How the model was converted; absent if it is as it was exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<ConversionRecord>,
     /// The threshold and what it promises.
     pub calibration: Calibration,
     /// The threshold for regions of the anomaly map, and what it promises. Absent in a bundle that

@@ -101,6 +101,36 @@ pub struct ImportRecord {
     pub post_processor: BTreeMap<String, f64>,
 }
 
+/// How a model was converted from the exported one, whose threshold and golden scores it keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionRecord {
+    /// What it computes in.
+    pub precision: ModelPrecision,
+    /// Digest of the model that it was made of.
+    pub of: Digest,
+    /// Number of pictures that both have scored, golden inputs included; no verdict differed.
+    pub pictures: usize,
+    /// The largest difference of their scores of parts, relative to the exported model's.
+    pub largest_difference: f32,
+}
+
+/// The precision that a converted model computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelPrecision {
+    /// 16 bits in the convolutions and between them, 32 elsewhere.
+    Half,
+}
+
+impl fmt::Display for ModelPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Half => "half",
+        })
+    }
+}
+
 /// A published implementation of CS-Flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

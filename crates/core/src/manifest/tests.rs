@@ -71,6 +71,7 @@ fn manifest() -> Manifest {
             settings: toml::toml! { batch = 16 },
         }),
         import: None,
+        conversion: None,
         calibration: Calibration::from_scores(vec![0.1, 0.7, 0.3], 0.25).expect("three"),
         pixel: None,
         selection: SelectionRecord::default(),

@@ -319,7 +319,8 @@ fn external_tensor(graph: &GraphProto) -> Option<&str> {
         .next()
 }
 
-fn has_subgraph(node: &NodeProto) -> bool {
+/// Returns whether a node holds graphs, as branches and loops do.
+pub(crate) fn has_subgraph(node: &NodeProto) -> bool {
     let holds = [AttributeType::Graph as i32, AttributeType::Graphs as i32];
     node.attribute
         .iter()

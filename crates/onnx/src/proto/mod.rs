@@ -213,6 +213,7 @@ pub(crate) enum DataType {
     Float = 1,
     Uint8 = 2,
     Int64 = 7,
+    Float16 = 10,
 }
 
 /// Where a tensor's elements are.
