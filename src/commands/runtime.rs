@@ -142,10 +142,11 @@ fn next_step(store: &Store) -> String {
     );
     let named = std::env::var_os(LIBRARY_VARIABLE).filter(|named| !named.is_empty());
     match (is_default, named) {
-        (true, None) => format!(
-            "selected      flawd uses it for this user, unless another one is named. For a service, \
-             install with --into DIR, in a folder that it can read"
-        ),
+        (true, None) => {
+            "selected      flawd uses it for this user, unless another one is named. For a \
+                         service, install with --into DIR, in a folder that it can read"
+                .to_owned()
+        }
         (true, Some(named)) => format!(
             "selected      {LIBRARY_VARIABLE} names {} here, which takes precedence: unset it",
             Path::new(&named).display()

@@ -51,7 +51,7 @@ pub enum ConversionError {
         /// The picture.
         picture: String,
         /// Why.
-        source: ScorerError,
+        source: Box<ScorerError>,
     },
     /// The model in half precision has no score for a picture of something else than a part.
     #[error("in half precision, the model cannot be used")]
@@ -156,10 +156,10 @@ pub fn convert(
 
     let unscored = |picture: &str, source: ScorerError| ConversionError::Unscored {
         picture: picture.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let opened =
-        |scorer: Result<Scorer, ScorerError>| scorer.map_err(|it| unscored("anything", it));
+        |scorer: Result<Scorer, ScorerError>| scorer.map_err(|it| unscored("any picture", it));
     let stated = &bundle.manifest().model;
     let mut both = Both {
         single: opened(Scorer::open(bundle, execution))?,
@@ -243,7 +243,7 @@ impl Both<'_> {
         let image = decode_file(path, self.single.depth());
         let image = image.map_err(|error| ConversionError::Unscored {
             picture: name.clone(),
-            source: error.into(),
+            source: Box::new(error.into()),
         })?;
         self.compare(&name, &image, true)
     }
@@ -261,7 +261,7 @@ impl Both<'_> {
                 .map(|prediction| prediction.score)
                 .map_err(|source| ConversionError::Unscored {
                     picture: name.to_owned(),
-                    source,
+                    source: Box::new(source),
                 })
         };
         let difference = Difference {

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -151,6 +151,58 @@ fn what_is_installed_is_what_every_command_uses_and_a_second_one_removes_nothing
     user.flawd(&verify)
         .failed(78, &["selected", "`flawd runtime install`"]);
     user.flawd(["runtime", "list"]).failed(78, &["is gone"]);
+}
+
+/// A wheel of someone's own: what is not a library is left in it, and files that are alike are linked.
+#[test]
+fn a_wheel_is_installed_without_what_python_needs() {
+    const PACK: &str = "import sys, zipfile\n\
+        out, library = sys.argv[1:]\n\
+        name = library.split('/')[-1]\n\
+        with zipfile.ZipFile(out, 'w') as wheel:\n\
+        \x20   wheel.write(library, 'onnxruntime/capi/' + name)\n\
+        \x20   wheel.writestr('onnxruntime/capi/libone.so', 'same')\n\
+        \x20   wheel.writestr('onnxruntime/capi/libone.so.1', 'same')\n\
+        \x20   wheel.writestr('onnxruntime/capi/_pybind.so', 'python')\n\
+        \x20   wheel.writestr('onnxruntime/__init__.py', 'raise SystemExit')\n\
+        \x20   wheel.writestr('onnxruntime/LICENSE', 'MIT')\n";
+    let Some(library) = library("onnxruntime") else {
+        return;
+    };
+    let user = User::new();
+    let wheel = user
+        .folder
+        .path()
+        .join("onnxruntime-9-cp311-cp311-linux.whl");
+    let packed = Command::new("python3")
+        .args(["-c", PACK])
+        .args([&wheel, &library])
+        .status();
+    assert!(packed.expect("Python runs").success());
+    user.install(&wheel).prints("providers     cpu");
+    let folder = user.store().join(user.selected());
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .expect("it is there")
+        .map(|entry| {
+            entry
+                .expect("listed")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .collect();
+    names.sort();
+    let name = library
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    assert_eq!(
+        names,
+        ["LICENSE", "libone.so", "libone.so.1", &name, "runtime.toml"]
+    );
+    let inode = |name: &str| fs::metadata(folder.join(name)).expect("it is there").ino();
+    assert_eq!(inode("libone.so"), inode("libone.so.1"));
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod light;
 mod maps;
 mod model;
 mod names;
+mod plugin;
 mod proto;
 mod provider;
 #[cfg(test)]
@@ -45,6 +46,9 @@ pub use extractor::FeatureExtractor;
 pub use features::{FeatureChoice, FeatureError, FeatureShape, FeatureSpec};
 pub use half::{HalfCount, HalfError, half_graph};
 pub use model::{Model, Prediction};
+pub use plugin::{
+    LONGEST_PLUGIN_NAME, PluginDevice, PluginError, PluginOptions, UnknownPluginDevice,
+};
 pub use provider::{
     CudaOptions, OpenVinoDevice, OpenVinoOptions, Precision, Provider, TensorRtOptions,
     UnknownDevice, UnknownPrecision, UnknownProvider,

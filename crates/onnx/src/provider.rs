@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
+use crate::plugin::PluginOptions;
+
 /// A provider and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
@@ -21,6 +23,8 @@ pub enum Provider {
     TensorRt(TensorRtOptions),
     /// An Intel processor or GPU through OpenVINO.
     OpenVino(OpenVinoOptions),
+    /// What a library of its own has.
+    Plugin(PluginOptions),
 }
 
 /// Settings of the CUDA provider.
@@ -185,6 +189,7 @@ impl Provider {
             Self::Cuda(_) => "cuda",
             Self::TensorRt(_) => "tensorrt",
             Self::OpenVino(_) => "openvino",
+            Self::Plugin(_) => "plugin",
         }
     }
 
@@ -202,14 +207,14 @@ impl Provider {
                 options.timing_cache = Some(folder.to_owned());
             }
             Self::OpenVino(options) => options.model_cache = Some(folder.to_owned()),
-            Self::Cpu | Self::Cuda(_) => {}
+            Self::Cpu | Self::Cuda(_) | Self::Plugin(_) => {}
         }
         self
     }
 
     /// Returns the provider for ONNX Runtime, set to fail rather than to be skipped. `threads` share
-    /// the work on a processor.
-    pub(crate) fn registration(&self, threads: usize) -> ExecutionProviderDispatch {
+    /// the work on a processor. `None` if it is in a library of its own.
+    pub(crate) fn registration(&self, threads: usize) -> Option<ExecutionProviderDispatch> {
         let dispatch = match self {
             // Without the arena, which is off here by default, every run asks the system for its
             // intermediate tensors and gives them back: a third of the time of a small model
@@ -246,8 +251,9 @@ impl Provider {
                 tensorrt.build()
             }
             Self::OpenVino(options) => options.registration(threads),
+            Self::Plugin(_) => return None,
         };
-        dispatch.error_on_failure()
+        Some(dispatch.error_on_failure())
     }
 }
 
@@ -263,13 +269,16 @@ impl fmt::Display for Provider {
 
 /// A name that is not that of a provider.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not an execution provider: choose cpu, cuda, tensorrt or openvino")]
+#[error(
+    "`{0}` is not an execution provider: choose cpu, cuda, tensorrt or openvino; plugin takes \
+     [inference.plugin] of a configuration"
+)]
 pub struct UnknownProvider(String);
 
 impl FromStr for Provider {
     type Err = UnknownProvider;
 
-    /// Reads a name, with default settings.
+    /// Reads a name, with default settings. A plugin has none.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "cpu" => Ok(Self::Cpu),

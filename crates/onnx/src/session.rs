@@ -9,6 +9,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType};
 use ort::{Error, ErrorCode};
 
+use crate::plugin::PluginError;
 use crate::provider::Provider;
 use crate::runtime::Runtime;
 
@@ -85,6 +86,12 @@ pub enum ModelError {
         provider: &'static str,
         /// ONNX Runtime's error.
         source: Error,
+    },
+    /// A provider in a library of its own is unavailable.
+    #[error("the execution provider `plugin` cannot be used")]
+    Plugin {
+        /// Why.
+        source: PluginError,
     },
     /// ONNX Runtime rejects a setting.
     #[error("ONNX Runtime refuses the session's settings")]
@@ -166,11 +173,7 @@ pub(crate) fn open(
     };
     let mut builder = configure(runtime, options, threads)?;
     for provider in &options.providers {
-        let registered = builder.with_execution_providers([provider.registration(threads)]);
-        builder = registered.map_err(|error| ModelError::Provider {
-            provider: provider.name(),
-            source: error.into(),
-        })?;
+        builder = register(provider, builder, runtime, threads)?;
     }
     let session = match source {
         Source::File(path) => builder.commit_from_file(path),
@@ -188,6 +191,25 @@ pub(crate) fn open(
             path: source.path(),
             source: error,
         },
+    })
+}
+
+/// Adds a provider to a session that is being built.
+fn register(
+    provider: &Provider,
+    builder: SessionBuilder,
+    runtime: &Runtime,
+    threads: usize,
+) -> Result<SessionBuilder, ModelError> {
+    if let Provider::Plugin(plugin) = provider {
+        let registered = plugin.register(builder, runtime);
+        return registered.map_err(|source| ModelError::Plugin { source });
+    }
+    let registration: Vec<_> = provider.registration(threads).into_iter().collect();
+    let registered = builder.with_execution_providers(registration);
+    registered.map_err(|error| ModelError::Provider {
+        provider: provider.name(),
+        source: error.into(),
     })
 }
 

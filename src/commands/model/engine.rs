@@ -162,8 +162,8 @@ impl EngineArgs {
                     }
                 }
                 Provider::Cuda(options) => options.device = self.device,
-                // OpenVINO's settings are those of the configuration.
-                Provider::Cpu | Provider::OpenVino(_) => (),
+                // Their settings are those of the configuration.
+                Provider::Cpu | Provider::OpenVino(_) | Provider::Plugin(_) => (),
             }
         }
         SessionOptions {

@@ -110,6 +110,8 @@ pub struct Inference {
     pub cuda: Cuda,
     /// Settings of the provider `openvino`.
     pub openvino: OpenVino,
+    /// The provider `plugin`.
+    pub plugin: Plugin,
 }
 
 /// `[inference.tensorrt]`: the provider `tensorrt`.
@@ -146,6 +148,20 @@ pub struct OpenVino {
     pub precision: Option<String>,
     /// Folder that keeps compiled models; default: `engines` in flawd's cache folder.
     pub cache: Option<PathBuf>,
+}
+
+/// `[inference.plugin]`: the provider `plugin`, which is in a library of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugin {
+    /// The library. Required if the provider is listed.
+    pub library: Option<PathBuf>,
+    /// The provider's name as the library states it. Required if the provider is listed.
+    pub provider: Option<String>,
+    /// What computes: `CPU`, `GPU`, `GPU.1` and so on, or `NPU`. Default: `CPU`.
+    pub device: Option<String>,
+    /// The provider's own settings, by the names in its documentation.
+    pub options: BTreeMap<String, String>,
 }
 
 /// `[mqtt]`: the broker.
@@ -291,6 +307,7 @@ impl Default for Inference {
             tensorrt: TensorRt::default(),
             openvino: OpenVino::default(),
             cuda: Cuda::default(),
+            plugin: Plugin::default(),
         }
     }
 }

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use flawd_core::event::LONGEST_RECIPE;
-use flawd_onnx::{CudaOptions, OpenVinoOptions, Provider, SessionOptions, TensorRtOptions};
+use flawd_onnx::{
+    CudaOptions, LONGEST_PLUGIN_NAME, OpenVinoOptions, PluginOptions, Provider, SessionOptions,
+    TensorRtOptions,
+};
 
 use super::settings::ModelSettings;
 use super::{Camera, Config, ConfigError, Document, Inference, InferenceSettings, OpenVino};
@@ -60,6 +63,9 @@ impl Inference {
                 })
                 .transpose()
         };
+        if name == "plugin" {
+            return Ok(Provider::Plugin(self.plugin(document)?));
+        }
         let provider = name.parse().map_err(|error: flawd_onnx::UnknownProvider| {
             document.value_error("inference.providers", error.to_string())
         })?;
@@ -82,6 +88,28 @@ impl Inference {
                 ..TensorRtOptions::default()
             }),
             Provider::OpenVino(_) => Provider::OpenVino(self.openvino(document)?),
+            Provider::Plugin(_) => Provider::Plugin(self.plugin(document)?),
+        })
+    }
+
+    fn plugin(&self, document: &Document) -> Result<PluginOptions, ConfigError> {
+        let plugin = &self.plugin;
+        let library = document.require("inference.plugin.library", plugin.library.clone())?;
+        let key = "inference.plugin.provider";
+        let provider = document.require(key, plugin.provider.clone())?;
+        if provider.is_empty() || provider.len() > LONGEST_PLUGIN_NAME {
+            let problem = format!("the name has to have 1 to {LONGEST_PLUGIN_NAME} bytes");
+            return Err(document.value_error(key, problem));
+        }
+        Ok(PluginOptions {
+            library: document.path("inference.plugin.library", &library)?,
+            provider,
+            device: parsed(
+                "inference.plugin.device",
+                plugin.device.as_deref(),
+                document,
+            )?,
+            options: plugin.options.clone(),
         })
     }
 

@@ -64,7 +64,7 @@ impl EngineKey {
                 Provider::OpenVino(options) => {
                     Some(Self::of_openvino(model, options, &machine.openvino))
                 }
-                Provider::Cpu | Provider::Cuda(_) => None,
+                Provider::Cpu | Provider::Cuda(_) | Provider::Plugin(_) => None,
             })
     }
 
