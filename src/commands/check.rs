@@ -29,6 +29,7 @@ pub fn run(args: ConfigArgs) -> Outcome {
             SourceSettings::Folder { path, .. } => format!("folder {}", path.display()),
             SourceSettings::Synthetic { seed, .. } => format!("synthetic, seed {seed}"),
             SourceSettings::V4l2 { device, .. } => format!("v4l2 {}", device.display()),
+            SourceSettings::Gstreamer { pipeline, .. } => format!("gstreamer {}", pipeline.shown()),
         };
         println!("camera        {}: {source}", camera.name);
     }

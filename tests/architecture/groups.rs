@@ -80,7 +80,7 @@ const GROUPS: &[(&str, &[Rule])] = &[
                     "camera", "config", "evidence", "models", "monitor", "pipeline",
                 ],
             ),
-            ("doctor", &["config", "daemon"]),
+            ("doctor", &["config", "daemon", "pipeline"]),
             (
                 "benchmark",
                 &[

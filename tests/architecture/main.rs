@@ -237,6 +237,11 @@ const WALLS: &[Wall] = &[
         allowed: &[],
     },
     Wall {
+        word: "gst::",
+        within: "",
+        allowed: &["src/line/pipeline/capture/gstreamer/"],
+    },
+    Wall {
         word: "nokhwa",
         within: "src/",
         allowed: &["src/line/pipeline/capture/"],

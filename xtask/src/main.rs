@@ -11,6 +11,7 @@ mod check;
 mod detect;
 mod files;
 mod fuzz;
+mod gstreamer;
 mod json;
 mod onnxruntime;
 mod openvino;
@@ -49,6 +50,8 @@ usage: cargo xtask <command>
   arm64-test [PROGRAM]
                  runs that program, or one that is built already, in an emulator, and compares it
                  with this machine's
+  gstreamer-test builds the camera source that `test` leaves out, and tests it against cameras on
+                 the loopback address
   package [--arch amd64|arm64]… [--program FILE]
                  makes the Debian packages in target/package, of a program that is built already
                  if one is named
@@ -98,6 +101,9 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "arm64" => arm64::run(&root()),
         Some((command, rest)) if command == "arm64-test" && rest.len() < 2 => {
             arm64::test(&root(), rest.first().map(Path::new))
+        }
+        Some((command, [])) if command == "gstreamer-test" => {
+            setup(&root(), packages::GSTREAMER).and_then(|()| gstreamer::test(&root()))
         }
         Some((command, rest)) if command == "package" => match package::Wanted::parse(rest) {
             Some(wanted) => package::run(&root(), &wanted),

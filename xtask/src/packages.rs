@@ -13,6 +13,24 @@ pub(crate) const BUILD: &[&str] = &["libclang-dev"];
 /// TLS 1.2 with openssl.
 pub(crate) const ALL: &[&str] = &["libclang-dev", "mosquitto", "mosquitto-clients", "openssl"];
 
+/// To build and to test the source `gstreamer`: its libraries, the elements in its tests, and
+/// cameras for them. The tests' brokers are as above.
+pub(crate) const GSTREAMER: &[&str] = &[
+    "libclang-dev",
+    "mosquitto",
+    "mosquitto-clients",
+    "libgstreamer1.0-dev",
+    "libgstreamer-plugins-base1.0-dev",
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-bad",
+    "gstreamer1.0-plugins-ugly",
+    "gstreamer1.0-rtsp",
+    "gir1.2-gst-rtsp-server-1.0",
+    "libaravis-0.8-0",
+    "python3-gi",
+];
+
 /// To make packages: `readelf` and `strip`, and dpkg's tool for what they contain.
 pub(crate) const PACKAGE: &[&str] = &["binutils", "dpkg-dev"];
 

@@ -291,6 +291,14 @@ pub fn jpeg_frame(bytes: &[u8], agreed: Size) -> Result<RgbImage, Problem> {
     })
 }
 
+/// Decodes the first JPEG of a camera that states no size; further ones are to have the same.
+///
+/// # Errors
+/// What is wrong with it; one that is too large is reported before anything is decoded.
+pub fn first_jpeg_frame(bytes: &[u8]) -> Result<RgbImage, Problem> {
+    jpeg::decode_frame(bytes, limit::admit)
+}
+
 /// Reads the picture, and the depth that the file states if it has more than 8 bits.
 fn read_samples(bytes: &[u8]) -> Result<(Picture, Option<Depth>), Problem> {
     let (image, format) = decode(bytes)?;

@@ -9,8 +9,10 @@ use flawd_core::preprocess::Geometry;
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
 
-/// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic` and `v4l2` sets where its
-/// frames come from.
+use super::PipelineText;
+
+/// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic`, `v4l2` and `gstreamer`
+/// sets where its frames come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Camera {
@@ -20,8 +22,10 @@ pub struct Camera {
     pub synthetic: Option<Synthetic>,
     /// A camera attached to the machine.
     pub v4l2: Option<V4l2>,
+    /// A pipeline of GStreamer, for example of a network camera.
+    pub gstreamer: Option<Gstreamer>,
     /// What happens to a frame when the previous one is still waiting. Default: `block` for
-    /// `folder` and `synthetic`, which can wait; `newest-wins` for `v4l2`, which cannot.
+    /// `folder` and `synthetic`, which can wait; `newest-wins` for cameras, which cannot.
     pub overflow: Option<Overflow>,
     /// How long a verdict is useful, counted from the trigger or, in free run, from the picture;
     /// later ones are `no_decision: late`. A trigger may set another value.
@@ -206,6 +210,23 @@ pub enum PixelFormat {
     Y16,
 }
 
+/// `[camera.<name>.gstreamer]`: a pipeline of GStreamer. Exactly one of `pipeline`,
+/// `pipeline_file` and `pipeline_credential` gives its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gstreamer {
+    /// Its text, as `gst-launch-1.0` takes it, without a sink. With a password only from the
+    /// environment: in the file it is an error.
+    pub pipeline: Option<PipelineText>,
+    /// File that holds the text.
+    pub pipeline_file: Option<PathBuf>,
+    /// Name of the systemd credential that holds the text.
+    pub pipeline_credential: Option<String>,
+    /// The pipeline is started again after this long without a frame; at least 1 s.
+    #[serde(with = "compact::required")]
+    pub reopen_after: Duration,
+}
+
 impl Default for TriggerConfig {
     fn default() -> Self {
         Self {
@@ -219,6 +240,19 @@ impl Default for TriggerConfig {
             // More than two clocks without a time server differ soon after they were set, and far
             // too long for a fast line.
             max_age: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Gstreamer {
+    fn default() -> Self {
+        Self {
+            pipeline: None,
+            pipeline_file: None,
+            pipeline_credential: None,
+            // Longer than a network takes to find another way (spanning tree: not measured), and
+            // than the pause between two pictures of any camera without a trigger.
+            reopen_after: Duration::from_secs(10),
         }
     }
 }

@@ -12,7 +12,7 @@ use config::{Environment, File, FileFormat, Map};
 
 use super::document::{ConfigError, Document, explain};
 use super::variables::{self, ENVIRONMENT_PREFIX, SEPARATOR};
-use super::{Config, ValidConfig};
+use super::{Config, PipelineText, ValidConfig};
 
 impl ValidConfig {
     /// Reads, parses and validates a configuration file; environment variables take precedence over
@@ -56,6 +56,7 @@ impl Config {
                  FLAWD__MQTT__PASSWORD",
             ));
         }
+        from_file.check_pipelines(document)?;
         variables::check(&from_file, variables)?;
         let prefix = format!("{ENVIRONMENT_PREFIX}{SEPARATOR}");
         let variables: Vec<_> = variables
@@ -81,6 +82,26 @@ impl Config {
                 problem: explain(&problem),
             }
         })
+    }
+}
+
+impl Config {
+    /// Refuses passwords in pipelines; `self` is the file alone.
+    fn check_pipelines(&self, document: &Document) -> Result<(), ConfigError> {
+        for (name, camera) in &self.camera {
+            let pipeline = camera
+                .gstreamer
+                .as_ref()
+                .and_then(|it| it.pipeline.as_ref());
+            if pipeline.is_some_and(PipelineText::has_password) {
+                let problem = "a password does not belong in this file; put the pipeline in a \
+                               file that `pipeline_file` names, in a systemd credential that \
+                               `pipeline_credential` names, or set it by its variable";
+                let key = format!("camera.{name}.gstreamer.pipeline");
+                return Err(document.value_error(&key, problem));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ mod list;
 mod load;
 mod login;
 mod models;
+mod pipeline;
 mod secret;
 mod settings;
 mod state;
@@ -37,12 +38,13 @@ mod validate;
 mod variables;
 
 pub use camera::{
-    Camera, Fault, Folder, Outage, Overflow, PixelFormat, Recipe, Spell, Synthetic, TriggerConfig,
-    TriggerKind, V4l2,
+    Camera, Fault, Folder, Gstreamer, Outage, Overflow, PixelFormat, Recipe, Spell, Synthetic,
+    TriggerConfig, TriggerKind, V4l2,
 };
 pub use document::{ConfigError, Document};
 pub use files::FileError;
 pub use login::Login;
+pub use pipeline::PipelineText;
 pub use secret::Secret;
 pub use settings::{
     CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, ModelSettings,

@@ -10,7 +10,7 @@ use flawd_core::image::Size;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::SessionOptions;
 
-use super::{Durability, Login, Monitor, Overflow, TlsSettings, V4l2, files};
+use super::{Durability, Login, Monitor, Overflow, PipelineText, TlsSettings, V4l2, files};
 use crate::files::digest;
 use crate::logging::Log;
 use crate::synthetic::fault::Faults;
@@ -258,6 +258,13 @@ pub enum SourceSettings {
         device: PathBuf,
         /// What is requested from it.
         options: V4l2,
+    },
+    /// A pipeline of GStreamer.
+    Gstreamer {
+        /// Its text.
+        pipeline: PipelineText,
+        /// How long it may deliver no frame before it is started again.
+        reopen_after: Duration,
     },
 }
 

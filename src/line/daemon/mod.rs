@@ -134,11 +134,8 @@ impl DaemonError {
                 ..
             }
             | Self::Evidence(EvidenceError::InUse { .. }) => Kind::Unavailable,
+            Self::Source { source, .. } if source.is_permanent() => Kind::Config,
             Self::Config(_)
-            | Self::Source {
-                source: SourceError::NotBuilt { .. },
-                ..
-            }
             | Self::Bundle(_)
             | Self::Runtime(_)
             | Self::Scorer(_)

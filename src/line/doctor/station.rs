@@ -10,6 +10,7 @@ use super::machine::permission;
 use super::{Finding, PATIENCE, Section, within_patience};
 use crate::bundle::Bundle;
 use crate::line::config::{Config, ConfigError, Document, SourceSettings, ValidConfig};
+use crate::line::pipeline::capture;
 use crate::messages::with_causes;
 
 /// Examines everything that the configuration names.
@@ -170,6 +171,10 @@ fn sources(config: &ValidConfig) -> Vec<Finding> {
             SourceSettings::V4l2 { device, .. } => {
                 Finding::broken(name, format!("there is no {}", device.display()))
             }
+            SourceSettings::Gstreamer { pipeline, .. } => match capture::check(&camera.source) {
+                Ok(()) => Finding::new(name, format!("every element of {}", pipeline.shown())),
+                Err(error) => Finding::broken(name, with_causes(&error)),
+            },
         }
     };
     config.cameras.iter().map(look).collect()

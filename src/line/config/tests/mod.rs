@@ -202,7 +202,7 @@ fn values_out_of_range_are_reported_at_their_line() {
         ),
         (
             "[camera.top.synthetic]",
-            ":8: camera.top: needs exactly one of the sections folder, synthetic and v4l2",
+            ":8: camera.top: needs exactly one of the sections folder, synthetic, v4l2 and gstreamer",
         ),
         (
             "[mqtt]\nroot = \"a/+/b\"",
@@ -594,6 +594,7 @@ fn every_section() -> Config {
             ..Synthetic::default()
         }),
         v4l2: Some(V4l2::default()),
+        gstreamer: Some(Gstreamer::default()),
         recipe: BTreeMap::from([("name".to_owned(), Recipe::default())]),
         ..Camera::default()
     };
@@ -652,4 +653,79 @@ fn the_configuration_of_the_guide_to_a_first_camera_is_valid() {
     let camera = &config.cameras[0];
     assert_eq!(camera.deadline, Some(Duration::from_millis(300)));
     assert!(matches!(camera.source, SourceSettings::V4l2 { .. }));
+}
+
+/// A station whose camera is a pipeline with these keys.
+fn with_pipeline(keys: &str) -> String {
+    MINIMAL.replace(
+        "[camera.top.folder]\npath = \"parts\"",
+        &format!("[camera.top.gstreamer]\n{keys}"),
+    )
+}
+
+#[test]
+fn a_pipeline_comes_from_the_file_another_file_or_a_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline");
+    fs::write(
+        &path,
+        "rtspsrc location=rtsp://ann:hunter2@cam/\n ! decodebin\n",
+    )
+    .unwrap();
+    let from_file = with_pipeline(&format!("pipeline_file = {path:?}"));
+    let variable = (
+        "FLAWD__CAMERA__TOP__GSTREAMER__PIPELINE",
+        "rtspsrc location=rtsp://ann:hunter2@cam/\n ! decodebin",
+    );
+    for (text, variables) in [(from_file, vec![]), (with_pipeline(""), vec![variable])] {
+        let config = parse_with(&text, &variables).unwrap();
+        let SourceSettings::Gstreamer { pipeline, .. } = &config.cameras[0].source else {
+            panic!("{:?}", config.cameras[0].source);
+        };
+        assert_eq!(pipeline.reveal(), variable.1);
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.cameras[0].overflow, Overflow::NewestWins);
+    }
+    let config = parse_with(&with_pipeline("pipeline = 'videotestsrc'"), &[]).unwrap();
+    let expected = SourceSettings::Gstreamer {
+        pipeline: PipelineText::new("videotestsrc"),
+        reopen_after: Duration::from_secs(10),
+    };
+    assert_eq!(config.cameras[0].source, expected);
+}
+
+#[test]
+fn a_pipeline_that_cannot_be_one_is_refused_and_no_password_is_shown() {
+    for (keys, said) in [
+        ("", "camera.top.gstreamer.pipeline: is missing"),
+        ("pipeline = ' '", "is empty"),
+        ("pipeline = \"a\\u0000b\"", "NUL"),
+        (
+            "pipeline = 'a'\npipeline_file = 'b'",
+            "has the pipeline twice",
+        ),
+        (
+            "pipeline_file = '/nonexistent/pipeline'",
+            "/nonexistent/pipeline",
+        ),
+        ("pipeline_credential = 'pipeline'", "$CREDENTIALS_DIRECTORY"),
+        ("pipeline = 'a'\nreopen_after = '10ms'", "reopen_after"),
+        (
+            "pipeline = 'rtspsrc location=rtsp://ann:hunter2@cam/'",
+            "`pipeline_file`",
+        ),
+        (
+            "pipeline = 'rtspsrc user-pw=hunter2'",
+            "`pipeline_credential`",
+        ),
+    ] {
+        let problem = refused(&with_pipeline(keys));
+        assert!(problem.contains(said), "{keys}: {problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+    let blocking = with_pipeline("pipeline = 'a'").replace(
+        "[camera.top.gstreamer]",
+        "[camera.top]\noverflow = 'block'\n[camera.top.gstreamer]",
+    );
+    assert!(refused(&blocking).contains("overflow"));
 }

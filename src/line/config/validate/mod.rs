@@ -56,7 +56,7 @@ impl Config {
         let cameras = self
             .camera
             .iter()
-            .map(|(name, camera)| camera.validate(name, &inference, document))
+            .map(|(name, camera)| camera.validate(name, &inference, document, variables))
             .collect::<Result<Vec<_>, _>>()?;
         logging::check_level(&self.log.level)
             .map_err(|problem| document.value_error("log.level", problem))?;
@@ -85,6 +85,7 @@ impl Camera {
         name: &str,
         inference: &InferenceSettings,
         document: &Document,
+        variables: &BTreeMap<String, String>,
     ) -> Result<CameraSettings, ConfigError> {
         let key = format!("camera.{name}");
         document.check_topic_level(&key, name)?;
@@ -94,8 +95,11 @@ impl Camera {
                 format!("`{name}` is a topic already; give the camera another name"),
             ));
         }
-        let source = self.validate_source(&key, document)?;
-        let is_live = matches!(source, SourceSettings::V4l2 { .. });
+        let source = self.validate_source(&key, document, variables)?;
+        let is_live = matches!(
+            source,
+            SourceSettings::V4l2 { .. } | SourceSettings::Gstreamer { .. }
+        );
         let overflow = match self.overflow {
             Some(Overflow::Block) if is_live => {
                 return Err(document.value_error(

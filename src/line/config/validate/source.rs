@@ -1,8 +1,15 @@
 //! Where a camera's frames come from: exactly one source, with all that it needs.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use flawd_core::image::Size;
 
-use crate::line::config::{Camera, ConfigError, Document, Folder, SourceSettings, Synthetic, V4l2};
+use super::SECONDS;
+use crate::line::config::{
+    Camera, ConfigError, Document, Folder, Gstreamer, PipelineText, SourceSettings, Synthetic,
+    V4l2, files,
+};
 use crate::synthetic::{SyntheticLine, SyntheticOptions};
 
 /// Default size of a synthetic part.
@@ -16,14 +23,19 @@ impl Camera {
         &self,
         key: &str,
         document: &Document,
+        variables: &BTreeMap<String, String>,
     ) -> Result<SourceSettings, ConfigError> {
-        match (&self.folder, &self.synthetic, &self.v4l2) {
-            (Some(folder), None, None) => folder.validate(&format!("{key}.folder"), document),
-            (None, Some(line), None) => line.validate(&format!("{key}.synthetic"), document),
-            (None, None, Some(device)) => device.validate(&format!("{key}.v4l2"), document),
+        let below = |section: &str| format!("{key}.{section}");
+        match (&self.folder, &self.synthetic, &self.v4l2, &self.gstreamer) {
+            (Some(folder), None, None, None) => folder.validate(&below("folder"), document),
+            (None, Some(line), None, None) => line.validate(&below("synthetic"), document),
+            (None, None, Some(device), None) => device.validate(&below("v4l2"), document),
+            (None, None, None, Some(pipeline)) => {
+                pipeline.validate(&below("gstreamer"), document, variables)
+            }
             _ => Err(document.value_error(
                 key,
-                "needs exactly one of the sections folder, synthetic and v4l2",
+                "needs exactly one of the sections folder, synthetic, v4l2 and gstreamer",
             )),
         }
     }
@@ -78,5 +90,63 @@ impl V4l2 {
             device: document.path(&device_key, &device)?,
             options: self.clone(),
         })
+    }
+}
+
+impl Gstreamer {
+    fn validate(
+        &self,
+        key: &str,
+        document: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<SourceSettings, ConfigError> {
+        let below = |name: &str| format!("{key}.{name}");
+        let (text_key, file_key) = (below("pipeline"), below("pipeline_file"));
+        let credential_key = below("pipeline_credential");
+        let file = document.optional_path(&file_key, self.pipeline_file.as_deref())?;
+        let credential = self.pipeline_credential.as_deref();
+        let (key, text) = match (self.pipeline.clone(), file, credential) {
+            (Some(text), None, None) => (text_key, text),
+            (None, Some(path), None) => {
+                let text = document.pipeline(&file_key, &path)?;
+                (file_key, text)
+            }
+            (None, None, Some(name)) => {
+                let path = document.credential(&credential_key, name, variables)?;
+                let text = document.pipeline(&credential_key, &path)?;
+                (credential_key, text)
+            }
+            (None, None, None) => return Err(document.value_error(&text_key, "is missing")),
+            _ => {
+                return Err(document.value_error(
+                    key,
+                    "has the pipeline twice; keep one of pipeline, pipeline_file and \
+                     pipeline_credential",
+                ));
+            }
+        };
+        let text = text.reveal().trim();
+        let problem = if text.is_empty() {
+            "is empty; it is a pipeline as gst-launch-1.0 takes it"
+        } else if text.contains('\0') {
+            "holds a NUL, which no pipeline can"
+        } else {
+            document.check_duration(&below("reopen_after"), self.reopen_after, SECONDS)?;
+            return Ok(SourceSettings::Gstreamer {
+                pipeline: PipelineText::new(text),
+                reopen_after: self.reopen_after,
+            });
+        };
+        Err(document.value_error(&key, problem))
+    }
+}
+
+impl Document {
+    /// Reads a pipeline from the file that `key` names.
+    fn pipeline(&self, key: &str, path: &Path) -> Result<PipelineText, ConfigError> {
+        let text = files::text(path).map_err(|error| {
+            self.value_error(key, format!("cannot read {}: {error}", path.display()))
+        })?;
+        Ok(PipelineText::new(text))
     }
 }

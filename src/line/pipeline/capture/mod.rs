@@ -18,17 +18,27 @@ use super::admit::inbox::Inbox;
 use super::channels::backoff::Backoff;
 use super::channels::shutdown::Shutdown;
 use super::part::frame::Frame;
+#[cfg(not(feature = "gstreamer"))]
+use crate::line::config::PipelineText;
 use crate::line::config::SourceSettings;
 use crate::line::monitor::counters::Counters;
 
 mod folder;
+#[cfg(feature = "gstreamer")]
+mod gstreamer;
 #[cfg(feature = "v4l2")]
 mod pixels;
+#[cfg(any(feature = "v4l2", feature = "gstreamer"))]
+mod reader;
 mod synthetic;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 
 pub use folder::FolderSource;
+#[cfg(feature = "gstreamer")]
+pub use gstreamer::{Form, GstreamerSource, PipelineError, TextError, Unreadable};
+#[cfg(any(feature = "v4l2", feature = "gstreamer"))]
+pub use reader::ReaderError;
 pub use synthetic::SyntheticSource;
 #[cfg(feature = "v4l2")]
 pub use v4l2::{AgreeError, DeviceError, V4l2Source};
@@ -83,6 +93,10 @@ pub enum CameraLost {
     #[cfg(feature = "v4l2")]
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The pipeline no longer delivers frames, or cannot be started.
+    #[cfg(feature = "gstreamer")]
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
 }
 
 /// Why a source could not be opened.
@@ -125,25 +139,78 @@ pub enum SourceError {
         /// Its device node.
         device: PathBuf,
     },
+    /// The pipeline cannot be built from its text.
+    #[cfg(feature = "gstreamer")]
+    #[error("the pipeline `{pipeline}` cannot be built: {problem}")]
+    Text {
+        /// Its text, without passwords.
+        pipeline: String,
+        /// The cause.
+        problem: TextError,
+    },
+    /// The pipeline delivers nothing.
+    #[cfg(feature = "gstreamer")]
+    #[error("the pipeline `{pipeline}` cannot be started: {problem}")]
+    Pipeline {
+        /// Its text, without passwords.
+        pipeline: String,
+        /// The cause.
+        problem: Box<PipelineError>,
+    },
+    /// A pipeline is configured, in a build without that source.
+    #[error(
+        "this flawd was built without GStreamer, and `{pipeline}` is a pipeline: build it with the \
+         feature `gstreamer`, which takes GStreamer's development files"
+    )]
+    NoGstreamer {
+        /// Its text, without passwords.
+        pipeline: String,
+    },
 }
 
 impl SourceError {
+    /// Returns whether the configuration, or what is installed, has to change.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::NotBuilt { .. } | Self::NoGstreamer { .. } => true,
+            #[cfg(feature = "gstreamer")]
+            Self::Text { .. } => true,
+            _ => false,
+        }
+    }
+
     fn not_built(device: &Path) -> Self {
         Self::NotBuilt {
             device: device.to_owned(),
         }
     }
+
+    #[cfg(not(feature = "gstreamer"))]
+    fn no_gstreamer(pipeline: &PipelineText) -> Self {
+        Self::NoGstreamer {
+            pipeline: pipeline.shown(),
+        }
+    }
 }
 
-/// Checks whether this program has the source that the settings name.
+/// Checks whether this program has the source that the settings name, and a pipeline's elements.
 ///
 /// # Errors
-/// [`SourceError::NotBuilt`].
+/// Those that [are permanent](SourceError::is_permanent).
 pub fn check(settings: &SourceSettings) -> Result<(), SourceError> {
     match settings {
         SourceSettings::V4l2 { device, .. } if !cfg!(feature = "v4l2") => {
             Err(SourceError::not_built(device))
         }
+        #[cfg(feature = "gstreamer")]
+        SourceSettings::Gstreamer { pipeline, .. } => {
+            gstreamer::check(pipeline).map_err(|problem| SourceError::Text {
+                pipeline: pipeline.shown(),
+                problem,
+            })
+        }
+        #[cfg(not(feature = "gstreamer"))]
+        SourceSettings::Gstreamer { pipeline, .. } => Err(SourceError::no_gstreamer(pipeline)),
         _ => Ok(()),
     }
 }
@@ -174,6 +241,15 @@ pub fn open(settings: &SourceSettings) -> Result<Box<dyn Source>, SourceError> {
         SourceSettings::V4l2 { device, options } => Box::new(V4l2Source::open(device, options)?),
         #[cfg(not(feature = "v4l2"))]
         SourceSettings::V4l2 { device, .. } => return Err(SourceError::not_built(device)),
+        #[cfg(feature = "gstreamer")]
+        SourceSettings::Gstreamer {
+            pipeline,
+            reopen_after,
+        } => Box::new(GstreamerSource::open(pipeline, *reopen_after)?),
+        #[cfg(not(feature = "gstreamer"))]
+        SourceSettings::Gstreamer { pipeline, .. } => {
+            return Err(SourceError::no_gstreamer(pipeline));
+        }
     })
 }
 
@@ -183,7 +259,7 @@ pub fn interval(settings: &SourceSettings) -> Option<Duration> {
         SourceSettings::Folder { interval, .. } | SourceSettings::Synthetic { interval, .. } => {
             *interval
         }
-        SourceSettings::V4l2 { .. } => None,
+        SourceSettings::V4l2 { .. } | SourceSettings::Gstreamer { .. } => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use flawd_core::image::{RgbImage, Size};
 
 use super::*;
-use crate::line::config::V4l2;
+use crate::line::config::{PipelineText, V4l2};
 use crate::line::pipeline::admit::inbox::Arrived;
 use crate::line::pipeline::part::moment::Moment;
 
@@ -158,6 +158,26 @@ fn what_a_source_gives_up_itself_is_captured_and_counted_by_its_reason() {
     // And the second of the two that it delivered took the first one's place.
     assert_eq!((counters.captured.get(), counters.overrun.get()), (7, 4));
     assert_eq!(counters.missed.get(), 2);
+}
+
+#[test]
+fn a_pipeline_is_refused_without_its_password_in_a_program_without_gstreamer() {
+    let settings = SourceSettings::Gstreamer {
+        pipeline: PipelineText::new("rtspsrc location=rtsp://ann:hunter2@cam/"),
+        reopen_after: Duration::from_secs(10),
+    };
+    if cfg!(feature = "gstreamer") {
+        return;
+    }
+    let checked = check(&settings).unwrap_err();
+    let opened = open(&settings).map(|_| ()).unwrap_err();
+    for error in [checked, opened] {
+        assert!(error.is_permanent());
+        let problem = error.to_string();
+        let named = ["rtsp://***@cam/", "`gstreamer`"];
+        assert!(named.iter().all(|it| problem.contains(it)), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Why a camera cannot be opened, or no longer delivers frames.
 
 use std::io;
-use std::time::Duration;
 
 use crate::line::pipeline::capture::pixels::LayoutError;
+use crate::line::pipeline::capture::reader::ReaderError;
 
 /// Why a device delivers no frames.
 #[derive(Debug, thiserror::Error)]
@@ -14,15 +14,9 @@ pub enum DeviceError {
     /// It does not deliver what is configured.
     #[error(transparent)]
     Agree(#[from] AgreeError),
-    /// Its driver does not answer.
-    #[error("its driver has not answered for {0:?}")]
-    NoAnswer(Duration),
-    /// Its driver has not returned from an earlier call.
-    #[error("its driver has not let go of it")]
-    Held,
-    /// Its thread has ended.
-    #[error("the reader has ended")]
-    ReaderEnded,
+    /// Its thread: the driver does not answer.
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
 }
 
 /// Why a device does not deliver what is configured.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::pixels::{Layout, RawFrame};
+use super::reader::{DeviceReader, Frames, ReaderError};
 use super::{CameraLost, Source, SourceError};
 use crate::line::config::V4l2;
 use crate::line::monitor::counters::Counter;
@@ -24,12 +25,10 @@ use crate::line::pipeline::part::moment::Moment;
 pub use error::{AgreeError, DeviceError};
 
 use device::{Device, Filled};
-use reader::{DeviceReader, Frames};
 
 mod agreed;
 mod device;
 mod error;
-mod reader;
 #[cfg(test)]
 mod vivid;
 
@@ -46,14 +45,17 @@ const MOST_MISSED: u32 = 60_000;
 /// An older time stamp is invalid: frames are read as they come.
 const OLDEST: Duration = Duration::from_secs(60);
 
+/// The reader of a camera: what it agrees on, and what it then delivers.
+type Reader = DeviceReader<Layout, (RawFrame, Moment), DeviceError>;
+
 /// A streaming camera.
 #[derive(Debug)]
 pub struct V4l2Source {
     device: PathBuf,
     options: V4l2,
-    reader: DeviceReader<Layout, (RawFrame, Moment)>,
+    reader: Reader,
     layout: Layout,
-    frames: Frames<(RawFrame, Moment)>,
+    frames: Frames<(RawFrame, Moment), DeviceError>,
     counts: Counts,
     /// How many of them have been reported.
     told: (u64, u64),
@@ -99,7 +101,7 @@ impl Source for V4l2Source {
                 Ok(Some(Frame::new(None, picture, captured)))
             }
             Some(Err(error)) => Err(error.into()),
-            None => Err(DeviceError::ReaderEnded.into()),
+            None => Err(DeviceError::from(ReaderError::Ended).into()),
         }
     }
 
@@ -122,11 +124,11 @@ impl Source for V4l2Source {
 
 /// Opens the camera and streams, on the reader's thread.
 fn start(
-    reader: &mut DeviceReader<Layout, (RawFrame, Moment)>,
+    reader: &mut Reader,
     device: &Path,
     options: &V4l2,
     counts: &Counts,
-) -> Result<(Layout, Frames<(RawFrame, Moment)>), DeviceError> {
+) -> Result<(Layout, Frames<(RawFrame, Moment), DeviceError>), DeviceError> {
     let (device, options, missed) = (device.to_owned(), options.clone(), counts.missed.clone());
     let open = move || {
         // A device is often named by a link such as `/dev/v4l/by-id/…`.
