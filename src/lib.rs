@@ -16,15 +16,11 @@ pub mod line;
 
 pub mod commands;
 
-pub mod cli;
-
 pub mod demo;
 
 pub mod synthetic;
 
 pub mod pictures;
-
-pub mod runtime;
 
 pub mod packages;
 

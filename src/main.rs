@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use flawd::cli::{Cli, Command};
+use flawd::commands::cli::{Cli, Command};
 use flawd::commands::failure::Failure;
 use flawd::exit_code::Kind;
 use flawd::messages::lines;

@@ -110,8 +110,8 @@ impl AblateArgs {
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(mut args: AblateArgs) -> Outcome {
-    let runtime =
-        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::packages::runtime::load(args.runtime.onnxruntime.as_deref())
+        .map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let json = args.json.take();
     let json = json

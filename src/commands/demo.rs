@@ -89,8 +89,8 @@ pub fn run(args: DemoArgs) -> Outcome {
         level: "error".to_owned(),
         ..Log::default()
     });
-    let runtime =
-        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::packages::runtime::load(args.runtime.onnxruntime.as_deref())
+        .map_err(Failure::config)?;
     prepare(&args.out)?;
 
     let scenario = Scenario {

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cache;
 pub mod calibrate;
 pub mod check;
+pub mod cli;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
@@ -148,7 +149,8 @@ impl StopFlag {
 /// Verifies a bundle and loads its model.
 fn open(bundle: &Path, args: &RuntimeArgs) -> Result<(Bundle, Scorer), Failure> {
     let bundle = Bundle::open(bundle).map_err(Failure::config)?;
-    let runtime = crate::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::packages::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
     let scorer = Scorer::open(&bundle, runtime.with(&args.session_options()));
     Ok((bundle, scorer.map_err(Failure::config)?))
 }

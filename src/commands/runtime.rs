@@ -9,7 +9,7 @@ use flawd_onnx::{LIBRARY_VARIABLE, Runtime, RuntimeError};
 
 use super::failure::{Failure, Outcome};
 use super::progress::Elapsed;
-use crate::runtime::{
+use crate::packages::runtime::{
     Build, InstallError, Installed, SELECTED, Source, Step, Store, default_folder,
 };
 

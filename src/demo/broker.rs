@@ -209,7 +209,7 @@ impl Router {
             .collect();
         let message = Packet::Publish(message);
         for number in interested {
-            // Whoever does not read is no reason to disconnect the one who speaks.
+            // That one does not read is no reason to disconnect the one that sends.
             if self.send(number, &message).is_err() {
                 self.clients.remove(&number);
             }

@@ -9,6 +9,7 @@
 //! downloads it.
 
 mod pip;
+pub mod runtime;
 
 use std::io;
 use std::path::{Path, PathBuf};

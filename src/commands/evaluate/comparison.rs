@@ -107,7 +107,8 @@ pub(crate) fn compare(
     report: &Evaluation,
     args: &RuntimeArgs,
 ) -> Result<Comparison, Failure> {
-    let runtime = crate::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::packages::runtime::load(args.onnxruntime.as_deref()).map_err(Failure::config)?;
     let mut progress = ProgressLine::new();
     let mut show = |step: ComparisonStep| match step {
         ComparisonStep::Features(step) => progress.extraction(&step),

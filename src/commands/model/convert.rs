@@ -50,8 +50,8 @@ pub(crate) fn run(args: ConvertArgs) -> Outcome {
             args.out.display()
         )));
     }
-    let runtime =
-        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::packages::runtime::load(args.runtime.onnxruntime.as_deref())
+        .map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
     let stop = StopFlag::listen()?;
     let mut progress = ProgressLine::new();

@@ -89,7 +89,8 @@ pub(crate) fn run(args: EngineArgs) -> Outcome {
             "the providers list neither `tensorrt` nor `openvino`, so there are no engines to build"
         )));
     }
-    let runtime = crate::runtime::load(plan.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime =
+        crate::packages::runtime::load(plan.onnxruntime.as_deref()).map_err(Failure::config)?;
     let engines = Engines::new(&plan.engines, Machine::read(&runtime));
     let mut wanted: Vec<(EngineKey, Bundle)> = Vec::new();
     for path in &plan.bundles {

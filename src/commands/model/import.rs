@@ -127,8 +127,8 @@ fn bundle(args: &ImportArgs, plan: &ImportPlan, images: &Path) -> Outcome {
     let found = paths.len();
     let promise = args.promise.promise();
     promise.check(found).map_err(ways_out)?;
-    let runtime =
-        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::packages::runtime::load(args.runtime.onnxruntime.as_deref())
+        .map_err(Failure::config)?;
     let draft = Draft::begin(&args.out)?;
     let stop = StopFlag::listen()?;
     let selection = args.selection.selection();

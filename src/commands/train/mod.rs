@@ -134,8 +134,8 @@ pub(crate) fn bundle_name(out: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// What went wrong, with its exit code.
 pub fn run(args: TrainArgs) -> Outcome {
-    let runtime =
-        crate::runtime::load(args.runtime.onnxruntime.as_deref()).map_err(Failure::config)?;
+    let runtime = crate::packages::runtime::load(args.runtime.onnxruntime.as_deref())
+        .map_err(Failure::config)?;
     let options = args.runtime.session_options();
     let plan = args.plan()?;
     let cache = plan.features.cache.clone();

@@ -201,7 +201,7 @@ impl Daemon {
                 bundles.insert(folder.to_owned(), Bundle::open(folder)?);
             }
         }
-        let runtime = crate::runtime::load(config.inference.onnxruntime.as_deref())?;
+        let runtime = crate::packages::runtime::load(config.inference.onnxruntime.as_deref())?;
         Ok(Self {
             configuration: configuration.to_owned(),
             config,

@@ -85,7 +85,7 @@ fn effective(config: &Config) -> Finding {
 }
 
 fn runtime(named: Option<&Path>) -> Vec<Finding> {
-    let runtime = match crate::runtime::load(named) {
+    let runtime = match crate::packages::runtime::load(named) {
         Ok(runtime) => runtime,
         Err(error) => return vec![Finding::broken("library", with_causes(&error))],
     };
@@ -112,7 +112,7 @@ fn runtime(named: Option<&Path>) -> Vec<Finding> {
 
 /// Returns what the library in this folder was installed from, if it was.
 fn source(folder: &Path) -> String {
-    let record = crate::runtime::Record::read(folder);
+    let record = crate::packages::runtime::Record::read(folder);
     record.map_or_else(String::new, |record| {
         format!("; installed from {}, {}", record.source, record.digest)
     })

@@ -48,6 +48,9 @@ const OLDEST: Duration = Duration::from_secs(60);
 /// The reader of a camera: what it agrees on, and what it then delivers.
 type Reader = DeviceReader<Layout, (RawFrame, Moment), DeviceError>;
 
+/// What the reader delivers: each frame with its moment, or why there are no more.
+type Delivered = Frames<(RawFrame, Moment), DeviceError>;
+
 /// A streaming camera.
 #[derive(Debug)]
 pub struct V4l2Source {
@@ -55,7 +58,7 @@ pub struct V4l2Source {
     options: V4l2,
     reader: Reader,
     layout: Layout,
-    frames: Frames<(RawFrame, Moment), DeviceError>,
+    frames: Delivered,
     counts: Counts,
     /// How many of them have been reported.
     told: (u64, u64),
@@ -128,7 +131,7 @@ fn start(
     device: &Path,
     options: &V4l2,
     counts: &Counts,
-) -> Result<(Layout, Frames<(RawFrame, Moment), DeviceError>), DeviceError> {
+) -> Result<(Layout, Delivered), DeviceError> {
     let (device, options, missed) = (device.to_owned(), options.clone(), counts.missed.clone());
     let open = move || {
         // A device is often named by a link such as `/dev/v4l/by-id/…`.
