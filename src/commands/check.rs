@@ -33,10 +33,13 @@ pub fn run(args: ConfigArgs) -> Outcome {
         };
         println!("camera        {}: {source}", camera.name);
     }
+    for (use_of_line, line) in config.lines() {
+        println!("GPIO          {use_of_line}: {line}");
+    }
     println!(
         "broker        {}:{}, topics under {}",
         config.mqtt.host, config.mqtt.port, config.mqtt.root
     );
-    println!("ok; cameras, broker and accelerator were not touched");
+    println!("ok; cameras, GPIO lines, broker and accelerator were not touched");
     Ok(())
 }

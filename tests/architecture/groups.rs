@@ -64,21 +64,29 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("camera", &[]),
             ("config", &[]),
             ("event_loop", &[]),
+            ("gpio", &["config"]),
             ("monitor", &["camera", "event_loop"]),
             ("evidence", &["config"]),
             ("engine", &[]),
             (
                 "pipeline",
-                &["camera", "config", "event_loop", "evidence", "monitor"],
+                &[
+                    "camera",
+                    "config",
+                    "event_loop",
+                    "evidence",
+                    "gpio",
+                    "monitor",
+                ],
             ),
             ("models", &["camera", "config", "engine", "pipeline"]),
             (
                 "daemon",
                 &[
-                    "camera", "config", "evidence", "models", "monitor", "pipeline",
+                    "camera", "config", "evidence", "gpio", "models", "monitor", "pipeline",
                 ],
             ),
-            ("doctor", &["config", "daemon", "pipeline"]),
+            ("doctor", &["config", "daemon", "gpio", "pipeline"]),
             (
                 "benchmark",
                 &[
@@ -97,6 +105,8 @@ const GROUPS: &[(&str, &[Rule])] = &[
             ("shadow", &["channels", "part"]),
             ("admit", &["channels", "event", "infer", "part"]),
             ("capture", &["admit", "channels", "part"]),
+            ("edges", &["admit", "channels", "event", "part"]),
+            ("reject", &["channels", "event", "part"]),
             ("publish", &["admit", "channels", "event", "part"]),
             ("record", &["channels", "part", "publish", "shadow"]),
         ],

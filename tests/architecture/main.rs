@@ -242,6 +242,11 @@ const WALLS: &[Wall] = &[
         allowed: &["src/line/pipeline/capture/gstreamer/"],
     },
     Wall {
+        word: "gpiocdev",
+        within: "src/",
+        allowed: &["src/line/gpio/chip.rs"],
+    },
+    Wall {
         word: "nokhwa",
         within: "src/",
         allowed: &["src/line/pipeline/capture/"],

@@ -10,6 +10,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
 
 use super::PipelineText;
+use super::gpio::{Reject, TriggerInput};
 
 /// `[camera.<name>]`: one camera. Exactly one of `folder`, `synthetic`, `v4l2` and `gstreamer`
 /// sets where its frames come from.
@@ -33,6 +34,8 @@ pub struct Camera {
     pub deadline: Option<Duration>,
     /// What requests verdicts.
     pub trigger: TriggerConfig,
+    /// The output that removes a part.
+    pub reject: Option<Reject>,
     /// Whether pictures that are darker, brighter or less sharp than any good one, and pictures of
     /// a camera that has frozen, are `no_decision: image_quality`. Default: true.
     pub quality_gate: Option<bool>,
@@ -63,7 +66,7 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriggerConfig {
-    /// Every frame, a timer, or messages on the topic `<camera>/trigger`.
+    /// Every frame, a timer, messages on the topic `<camera>/trigger`, or an input line.
     pub mode: TriggerKind,
     /// Time from one trigger to the next, with `mode = "interval"`.
     #[serde(with = "compact::optional")]
@@ -82,6 +85,8 @@ pub struct TriggerConfig {
     /// A trigger whose `sent_at` is further than this in the past or in the future is refused.
     #[serde(with = "compact::required")]
     pub max_age: Duration,
+    /// The line of the sensor, with `mode = "gpio"`.
+    pub input: Option<TriggerInput>,
 }
 
 /// What requests verdicts.
@@ -95,6 +100,8 @@ pub enum TriggerKind {
     Interval,
     /// One part per message.
     Mqtt,
+    /// One part per edge of an input line.
+    Gpio,
 }
 
 /// What a link does with a frame that arrives while it is full.
@@ -240,6 +247,7 @@ impl Default for TriggerConfig {
             // More than two clocks without a time server differ soon after they were set, and far
             // too long for a fast line.
             max_age: Duration::from_secs(2),
+            input: None,
         }
     }
 }

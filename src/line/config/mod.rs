@@ -24,6 +24,7 @@ mod age;
 mod camera;
 mod document;
 mod files;
+mod gpio;
 mod list;
 mod load;
 mod login;
@@ -43,12 +44,14 @@ pub use camera::{
 };
 pub use document::{ConfigError, Document};
 pub use files::FileError;
+pub use gpio::{Bias, Drive, EdgeKind, Heartbeat, Reject, TriggerInput, UndecidedRule};
 pub use login::Login;
 pub use pipeline::PipelineText;
 pub use secret::Secret;
 pub use settings::{
-    CameraSettings, EvidenceSettings, InferenceSettings, JournalSettings, ModelSettings,
-    MqttSettings, MqttVersion, SourceSettings, TriggerMode, TriggerSettings, ValidConfig,
+    CameraSettings, EvidenceSettings, HeartbeatSettings, InferenceSettings, InputSettings,
+    JournalSettings, LineId, LineSettings, ModelSettings, MqttSettings, MqttVersion,
+    OutputSettings, RejectSettings, SourceSettings, TriggerMode, TriggerSettings, ValidConfig,
 };
 pub use tls::TlsSettings;
 pub(crate) use tls::{date, server_name};
@@ -286,6 +289,8 @@ pub struct Evidence {
 pub struct Monitor {
     /// Address and port to listen on, for example `127.0.0.1:9464`; if unset, nothing is served.
     pub listen: Option<SocketAddr>,
+    /// An output line that changes as long as parts are judged.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Default for Station {

@@ -2,6 +2,7 @@
 //! everything required is present and every default is resolved.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use flawd_core::image::Size;
 use flawd_core::preprocess::Geometry;
 use flawd_onnx::SessionOptions;
 
-use super::{Durability, Login, Monitor, Overflow, PipelineText, TlsSettings, V4l2, files};
+use super::{
+    Bias, Drive, Durability, EdgeKind, Login, Monitor, Overflow, PipelineText, TlsSettings,
+    UndecidedRule, V4l2, files,
+};
 use crate::files::digest;
 use crate::logging::Log;
 use crate::synthetic::fault::Faults;
@@ -40,6 +44,8 @@ pub struct ValidConfig {
     pub log: Log,
     /// Metrics and health over HTTP.
     pub monitor: Monitor,
+    /// The output line that changes as long as parts are judged, if any.
+    pub heartbeat: Option<HeartbeatSettings>,
 }
 
 /// The model, and what runs it.
@@ -70,6 +76,8 @@ pub struct CameraSettings {
     pub deadline: Option<Duration>,
     /// What requests verdicts.
     pub trigger: TriggerSettings,
+    /// The output that removes parts, if any.
+    pub reject: Option<RejectSettings>,
     /// Whether pictures that cannot be judged are refused.
     pub quality_gate: bool,
     /// A camera whose frame is overdue for this long counts as lost.
@@ -154,6 +162,21 @@ impl ValidConfig {
         (exchanged, kept)
     }
 
+    /// Returns every GPIO line, with what it is for.
+    pub fn lines(&self) -> Vec<(String, &LineSettings)> {
+        let mut lines = Vec::new();
+        for camera in &self.cameras {
+            let name = &camera.name;
+            let input = camera.trigger.input.as_ref().map(|it| &it.line);
+            lines.extend(input.map(|line| (format!("trigger of {name}"), line)));
+            let reject = camera.reject.as_ref().map(|it| &it.output.line);
+            lines.extend(reject.map(|line| (format!("reject of {name}"), line)));
+        }
+        let heartbeat = self.heartbeat.as_ref().map(|it| &it.output.line);
+        lines.extend(heartbeat.map(|line| ("heartbeat".to_owned(), line)));
+        lines
+    }
+
     /// Returns the files that `[mqtt]` names in both and whose contents differ.
     pub fn changed_files<'a>(&'a self, new: &'a Self) -> impl Iterator<Item = &'a Path> {
         let files = new.mqtt_files.iter();
@@ -210,6 +233,8 @@ pub struct TriggerSettings {
     pub require_sent_at: bool,
     /// How far from now that time may be, in either direction.
     pub max_age: Duration,
+    /// The line of the sensor; set with [`TriggerMode::Gpio`] and only then.
+    pub input: Option<InputSettings>,
 }
 
 /// What requests verdicts.
@@ -221,6 +246,88 @@ pub enum TriggerMode {
     Interval(Duration),
     /// One part per message.
     Mqtt,
+    /// One part per edge of an input line.
+    Gpio,
+}
+
+/// A line of a GPIO chip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineSettings {
+    /// The chip: its device node, a link to one, or its label; set if the line is given by its
+    /// offset.
+    pub chip: Option<String>,
+    /// Which line.
+    pub id: LineId,
+    /// Whether the line is active when its level is low.
+    pub active_low: bool,
+}
+
+/// Which line of a chip.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineId {
+    /// Its name.
+    Name(String),
+    /// Its number on the chip, from 0.
+    Offset(u32),
+}
+
+impl fmt::Display for LineSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            LineId::Name(name) => write!(f, "line `{name}`")?,
+            LineId::Offset(offset) => write!(f, "line {offset}")?,
+        }
+        match &self.chip {
+            Some(chip) => write!(f, " of {chip}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An input line that requests verdicts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSettings {
+    /// Which line.
+    pub line: LineSettings,
+    /// Which change is a trigger.
+    pub edge: EdgeKind,
+    /// What pulls it while nothing drives it.
+    pub bias: Bias,
+    /// Changes that do not last this long are ignored; at most a minute.
+    pub debounce: Duration,
+}
+
+/// An output line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSettings {
+    /// Which line.
+    pub line: LineSettings,
+    /// How it is driven.
+    pub drive: Drive,
+}
+
+/// The output that removes parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectSettings {
+    /// The line.
+    pub output: OutputSettings,
+    /// From the picture until the part is at the actuator.
+    pub delay: Duration,
+    /// How long the line is active for one part.
+    pub length: Duration,
+    /// What happens to a part without a decision.
+    pub no_decision: UndecidedRule,
+    /// How much later than its moment a pulse may begin.
+    pub tolerance: Duration,
+}
+
+/// The output line that changes as long as parts are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatSettings {
+    /// The line.
+    pub output: OutputSettings,
+    /// From one change to the next; at least 10 ms.
+    pub interval: Duration,
 }
 
 /// Where frames come from.

@@ -24,14 +24,17 @@ use tracing::{info, warn};
 use super::camera::{CameraIndex, PerCamera, numbered};
 use super::config::{ConfigError, JournalSettings, MqttSettings, TriggerMode, ValidConfig};
 use super::evidence::{EvidenceError, EvidenceSink};
+use super::gpio::LineError;
 use super::models::{LoadedModels, ModelsError};
 use super::monitor::progress::Progress;
 use super::monitor::{Health, ListenError, Metrics, Server};
 use super::pipeline::capture::{self, SourceError};
 use super::pipeline::channels::log_limit::Throttle;
+use super::pipeline::channels::shutdown::Shutdown;
 use super::pipeline::channels::threads::Threads;
 use super::pipeline::event::{DaemonEvent, EventSender};
 use super::pipeline::publish::{CameraReport, ConnectionLost, DaemonStatus, FirstAttempt};
+use super::pipeline::reject::{self, Rejecting};
 use super::pipeline::{self, DeliveryPlan, Line, OpenCamera};
 use crate::bundle::scorer::{Scorer, ScorerError};
 use crate::bundle::{Bundle, BundleError};
@@ -40,6 +43,8 @@ use crate::logging;
 
 pub(crate) mod clock;
 mod command;
+mod heartbeat;
+mod lines;
 mod model_thread;
 mod paused;
 mod readiness;
@@ -50,6 +55,7 @@ mod systemd;
 pub use signals::listen as listen_to_signals;
 
 use clock::Clock;
+use lines::Lines;
 use model_thread::Models;
 use paused::PausedFile;
 use readiness::Readiness;
@@ -96,6 +102,14 @@ pub enum DaemonError {
         /// The cause.
         source: SourceError,
     },
+    /// A GPIO line.
+    #[error("cannot use {what}")]
+    Gpio {
+        /// What it is for.
+        what: String,
+        /// The cause.
+        source: LineError,
+    },
     /// The broker cannot be reached and is required.
     #[error(
         "the broker {host}:{port} cannot be reached ({cause}), and mqtt.required_at_start is set"
@@ -135,7 +149,9 @@ impl DaemonError {
             }
             | Self::Evidence(EvidenceError::InUse { .. }) => Kind::Unavailable,
             Self::Source { source, .. } if source.is_permanent() => Kind::Config,
+            Self::Gpio { source, .. } if !source.is_mistake() => Kind::Unavailable,
             Self::Config(_)
+            | Self::Gpio { .. }
             | Self::Bundle(_)
             | Self::Runtime(_)
             | Self::Scorer(_)
@@ -305,6 +321,7 @@ impl Daemon {
         let evidence = self.config.evidence.clone();
         let evidence = evidence.map(EvidenceSink::open).transpose()?;
         let cameras = self.open_cameras(&metrics)?;
+        let mut lines = Lines::open(&self.config)?;
         let readiness = readiness(&cameras);
 
         manager.status("Connecting to the broker");
@@ -318,10 +335,25 @@ impl Daemon {
             metrics: metrics.clone(),
         };
         let delivery = pipeline::start_delivery(&mut threads, &cameras, plan, events)?;
-        let line = pipeline::start_line(&mut threads, cameras, delivery.recorder, events)?;
-        let stages = [delivery.stages, line.stages.clone()].concat();
+        let outputs = std::mem::take(&mut lines.rejects);
+        let (rejects, pulsers) = reject::start(
+            &mut threads,
+            &self.config.cameras,
+            outputs,
+            &metrics,
+            events,
+        )?;
+        let sink = Rejecting::new(rejects, delivery.recorder);
+        let shutdown = Shutdown::new();
+        let edges = lines.edges(&cameras, &metrics, events, &shutdown);
+        let line = pipeline::start_line(&mut threads, cameras, sink, events)?;
+        for edges in edges {
+            threads.spawn(format!("trg-{}", edges.camera), move || edges.run())?;
+        }
+        let stages = [delivery.stages, line.stages.clone(), pulsers].concat();
         let progress = Progress::new("watch");
         health.watch([stages.clone(), vec![progress.clone()]].concat());
+        lines.beat(&mut threads, &health, &shutdown)?;
         let outcome = await_broker(&self.config.mqtt, &delivery.first_attempt).and_then(|()| {
             let mut watch = Supervisor {
                 configuration: self.configuration,
@@ -345,6 +377,7 @@ impl Daemon {
             };
             Ok(watch.until_stopped(received)?)
         });
+        shutdown.request();
         drain(line, threads, self.config.grace_period)?;
         outcome?;
         info!("Stopped");
@@ -425,7 +458,10 @@ fn first_status(readiness: &Readiness, cameras: &PerCamera<OpenCamera>) -> Daemo
 /// Creates the conditions that must be met before these cameras' parts are judged.
 fn readiness(cameras: &PerCamera<OpenCamera>) -> Readiness {
     let settings = || cameras.iter().map(|camera| &camera.settings);
-    let comes_by_itself = settings().all(|it| !matches!(it.trigger.mode, TriggerMode::Mqtt));
+    let comes_by_itself = settings().all(|it| {
+        let mode = it.trigger.mode;
+        !matches!(mode, TriggerMode::Mqtt | TriggerMode::Gpio)
+    });
     let expected = numbered(settings())
         .filter(|(_, it)| !it.may_be_idle())
         .filter(|(_, it)| !it.is_on_demand() || matches!(it.trigger.mode, TriggerMode::FreeRun))

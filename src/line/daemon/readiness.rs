@@ -16,6 +16,8 @@ pub(crate) struct Readiness {
     /// Cameras that have not delivered a frame yet.
     pub(crate) expected: BTreeSet<CameraIndex>,
     pub(crate) lost: BTreeSet<CameraIndex>,
+    /// GPIO lines that cannot be used.
+    pub(crate) lost_lines: BTreeSet<String>,
     /// Cameras that may still deliver frames.
     pub(crate) running: BTreeSet<CameraIndex>,
     pub(crate) paused: BTreeSet<CameraIndex>,
@@ -45,6 +47,7 @@ impl Readiness {
             comes_by_itself,
             expected,
             lost: BTreeSet::new(),
+            lost_lines: BTreeSet::new(),
             paused: BTreeSet::new(),
             hanging: None,
             busy: None,
@@ -67,6 +70,10 @@ impl Readiness {
             (Phase::Error, Some(reason.to_owned()))
         } else if !self.lost.is_empty() {
             let reason = format!("camera lost: {}", self.names(&self.lost));
+            (Phase::Error, Some(reason))
+        } else if !self.lost_lines.is_empty() {
+            let lines: Vec<_> = self.lost_lines.iter().map(String::as_str).collect();
+            let reason = format!("GPIO line lost: {}", lines.join(", "));
             (Phase::Error, Some(reason))
         } else if !self.expected.is_empty() {
             let reason = format!(
@@ -124,6 +131,10 @@ mod tests {
             why(&station),
             (Phase::Error, "camera lost: top, side".to_owned())
         );
+        station.lost.clear();
+        station.lost_lines.insert("reject output of top".to_owned());
+        let reason = "GPIO line lost: reject output of top".to_owned();
+        assert_eq!(why(&station), (Phase::Error, reason));
         station.has_models = false;
         assert_eq!(why(&station).0, Phase::Preoperational);
     }

@@ -118,6 +118,12 @@ impl Supervisor {
                 reply,
             } => self.finish(Err(refusal.into()), reply),
             DaemonEvent::Models => return self.fetch_models(),
+            DaemonEvent::LineLost(line) => {
+                readiness.lost_lines.insert(line);
+            }
+            DaemonEvent::LineFound(line) => {
+                readiness.lost_lines.remove(&line);
+            }
             DaemonEvent::Reload => self.reload(None),
             DaemonEvent::Stop => {}
         }

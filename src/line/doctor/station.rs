@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use super::machine::permission;
 use super::{Finding, PATIENCE, Section, within_patience};
 use crate::bundle::Bundle;
-use crate::line::config::{Config, ConfigError, Document, SourceSettings, ValidConfig};
+use crate::line::config::{
+    Config, ConfigError, Document, LineSettings, SourceSettings, ValidConfig,
+};
+use crate::line::gpio::{self, LineError};
 use crate::line::pipeline::capture;
 use crate::messages::with_causes;
 
@@ -38,6 +41,10 @@ pub(crate) fn examine(path: &Path) -> Vec<Section> {
             Section {
                 name: "sources",
                 findings: sources(&config),
+            },
+            Section {
+                name: "GPIO",
+                findings: lines(&config),
             },
             Section {
                 name: "broker",
@@ -178,6 +185,20 @@ fn sources(config: &ValidConfig) -> Vec<Finding> {
         }
     };
     config.cameras.iter().map(look).collect()
+}
+
+/// Reports whether the GPIO lines are there and free. None is taken.
+fn lines(config: &ValidConfig) -> Vec<Finding> {
+    let look = |(subject, line): (String, &LineSettings)| match gpio::examine(line) {
+        Ok(text) => Finding::new(subject, text),
+        Err(error @ LineError::InUse { .. }) => Finding::new(subject, error),
+        Err(error) => Finding::broken(subject, error),
+    };
+    let findings: Vec<_> = config.lines().into_iter().map(look).collect();
+    if findings.is_empty() {
+        return vec![Finding::new("lines", "none is configured")];
+    }
+    findings
 }
 
 /// Reports whether the name resolves and the port accepts connections; nothing is sent.

@@ -50,7 +50,8 @@ impl Health {
         Self::with_patience(PATIENCE)
     }
 
-    fn with_patience(patience: Duration) -> Self {
+    /// As [`Self::new`], for stages that hang after another time.
+    pub(crate) fn with_patience(patience: Duration) -> Self {
         Self(Arc::new(Mutex::new(HealthState {
             stages: Vec::new(),
             phase: Phase::Preoperational,

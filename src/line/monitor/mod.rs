@@ -17,5 +17,5 @@ pub mod progress;
 pub mod server;
 
 pub use health::Health;
-pub use metrics::{MessageOutcome, Metrics};
+pub use metrics::{MessageOutcome, Metrics, RejectOutcome};
 pub use server::{ListenError, Server};

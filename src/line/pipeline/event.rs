@@ -31,6 +31,10 @@ pub enum DaemonEvent {
     Subscriptions(RefusedTopics),
     /// The models have been loaded, or tested, or could not be.
     Models,
+    /// A GPIO line can no longer be used; attempts to open it again continue.
+    LineLost(String),
+    /// A lost GPIO line can be used again.
+    LineFound(String),
     /// A signal requested a reload of the configuration.
     Reload,
     /// A signal requested the shutdown.

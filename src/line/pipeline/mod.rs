@@ -3,9 +3,11 @@
 //! ```text
 //! cap-<camera>       adm-<camera>                  infer              record           publish
 //! capture ──slot───► admit, preprocess ──parts───► infer, decide ───► record ────────► broker
-//!    ▲                │       ▲                    (all cameras)       │  journal  ◄── taken
-//!    └── wanted ──────┤       └─── triggers ◄──────────────────────────┼──────────────  │
-//!                     └─────────── no decision ──────────────────────► ┘
+//!    ▲                │       ▲                    (all cameras)    │  │  journal  ◄── taken
+//!    └── wanted ──────┤       └─── triggers ◄───────────────────────┼──┼──────────────  │
+//!                     └─────────── no decision ────────────────────►┼► ┘
+//! trg-<camera>                                                       └─► rej-<camera>
+//! edges of an input line ─► admit                                        pulses of an output line
 //! ```
 //!
 //! Each stage is a blocking loop on a named thread, and ends when its input has closed: so a
@@ -30,9 +32,11 @@ use super::evidence::{EvidenceSink, EvidenceWriter};
 use super::monitor::Metrics;
 
 pub mod capture;
+pub mod edges;
 pub mod event;
 pub mod publish;
 pub mod record;
+pub mod reject;
 pub mod shadow;
 
 pub mod admit;

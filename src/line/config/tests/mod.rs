@@ -10,6 +10,7 @@ use flawd_onnx::Provider;
 use super::*;
 use crate::synthetic::fault::{self, Faults};
 
+mod gpio;
 mod text;
 mod variables;
 
@@ -595,6 +596,11 @@ fn every_section() -> Config {
         }),
         v4l2: Some(V4l2::default()),
         gstreamer: Some(Gstreamer::default()),
+        trigger: TriggerConfig {
+            input: Some(TriggerInput::default()),
+            ..TriggerConfig::default()
+        },
+        reject: Some(Reject::default()),
         recipe: BTreeMap::from([("name".to_owned(), Recipe::default())]),
         ..Camera::default()
     };
@@ -603,6 +609,10 @@ fn every_section() -> Config {
         mqtt: Mqtt {
             tls: Some(Tls::default()),
             ..Mqtt::default()
+        },
+        monitor: Monitor {
+            heartbeat: Some(Heartbeat::default()),
+            ..Monitor::default()
         },
         ..Config::default()
     }

@@ -14,6 +14,7 @@ use super::{
 use crate::logging;
 
 mod fault;
+mod gpio;
 mod mqtt;
 mod source;
 mod stores;
@@ -56,8 +57,15 @@ impl Config {
         let cameras = self
             .camera
             .iter()
-            .map(|(name, camera)| camera.validate(name, &inference, document, variables))
+            .map(|(name, camera)| {
+                camera.validate(name, &inference, self.station.grace_period, document, variables)
+            })
             .collect::<Result<Vec<_>, _>>()?;
+        let heartbeat = self.monitor.heartbeat.as_ref();
+        let heartbeat = heartbeat
+            .map(|it| it.validate("monitor.heartbeat", document))
+            .transpose()?;
+        document.check_uses_of_lines(&cameras, heartbeat.as_ref())?;
         logging::check_level(&self.log.level)
             .map_err(|problem| document.value_error("log.level", problem))?;
         let state = self.validate_state(&station, document, variables)?;
@@ -74,6 +82,7 @@ impl Config {
             state,
             log: self.log.clone(),
             monitor: self.monitor.clone(),
+            heartbeat,
             station,
         })
     }
@@ -84,6 +93,7 @@ impl Camera {
         &self,
         name: &str,
         inference: &InferenceSettings,
+        grace_period: Duration,
         document: &Document,
         variables: &BTreeMap<String, String>,
     ) -> Result<CameraSettings, ConfigError> {
@@ -119,14 +129,17 @@ impl Camera {
                 document.check_duration(&format!("{key}.{name}"), value, range)?;
             }
         }
+        let trigger = self.trigger.validate(&key, document)?;
+        let (reject, deadline) = self.validate_reject(&key, &trigger, grace_period, document)?;
         Ok(CameraSettings {
             name: name.to_owned(),
             quality_gate: self.quality_gate.unwrap_or(true),
             frame_timeout: self.frame_timeout.unwrap_or(FRAME_TIMEOUT),
             source,
             overflow,
-            deadline: self.deadline,
-            trigger: self.trigger.validate(&key, document)?,
+            deadline,
+            trigger,
+            reject,
             geometry: self.geometry,
             models: self.validate_models(&key, inference, document)?,
         })
@@ -142,6 +155,7 @@ impl TriggerConfig {
         let mode = match (self.mode, self.interval) {
             (TriggerKind::FreeRun, None) => TriggerMode::FreeRun,
             (TriggerKind::Mqtt, None) => TriggerMode::Mqtt,
+            (TriggerKind::Gpio, None) => TriggerMode::Gpio,
             (TriggerKind::Interval, Some(interval)) if !interval.is_zero() => {
                 TriggerMode::Interval(interval)
             }
@@ -181,6 +195,7 @@ impl TriggerConfig {
         }
         Ok(TriggerSettings {
             mode,
+            input: self.validate_input(&key("input"), mode, document)?,
             delay: self.delay,
             match_within: self.match_within,
             queue: self.queue,

@@ -76,6 +76,43 @@ impl MessageOutcome {
     }
 }
 
+/// What became of a part that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectOutcome {
+    /// Its pulse began.
+    Pulsed,
+    /// The pulse of the part before it was made longer.
+    Merged,
+    /// No pulse: its verdict came after it had passed the actuator.
+    Late,
+    /// No pulse: the line could not be set.
+    Failed,
+    /// No pulse: too many were waiting.
+    Overrun,
+}
+
+impl RejectOutcome {
+    /// All of them, in order of declaration.
+    pub const ALL: [Self; 5] = [
+        Self::Pulsed,
+        Self::Merged,
+        Self::Late,
+        Self::Failed,
+        Self::Overrun,
+    ];
+
+    /// Returns the label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pulsed => "pulsed",
+            Self::Merged => "merged",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::Overrun => "overrun",
+        }
+    }
+}
+
 /// The steps of a part whose latency is in its verdict.
 const STAGES: [&str; 4] = ["capture", "queue", "preprocess", "infer"];
 
@@ -95,6 +132,7 @@ pub(crate) struct CameraFamilies {
     score: Histograms<1>,
     threshold: Family<Labels<1>, FloatGauge>,
     triggers: Family<Labels<2>, Counter>,
+    rejects: Family<Labels<2>, Counter>,
     drift: Family<Labels<1>, Gauge>,
     martingale: Family<Labels<1>, FloatGauge>,
     drift_causes: Family<Labels<2>, Gauge>,
@@ -125,6 +163,8 @@ impl CameraFamilies {
                  before a model is loaded";
             triggers: "triggers",
                 "Triggers that came, and what became of them";
+            rejects: "rejects",
+                "Parts that were to be removed by the output line, and what became of them";
             drift: "drift",
                 "1 once parts are no longer like those of the calibration, by their scores or by \
                  their pictures";
@@ -162,6 +202,7 @@ pub struct CameraMetrics {
     score: Histogram,
     threshold: FloatGauge,
     triggers: [Counter; MessageOutcome::ALL.len()],
+    rejects: [Counter; RejectOutcome::ALL.len()],
     drift: Gauge,
     martingale: FloatGauge,
     drift_causes: [Gauge; Cause::ALL.len()],
@@ -202,6 +243,10 @@ impl CameraMetrics {
             triggers: MessageOutcome::ALL.map(|outcome| {
                 let labels = with("outcome", outcome.as_str());
                 families.triggers.get_or_create_owned(&labels)
+            }),
+            rejects: RejectOutcome::ALL.map(|outcome| {
+                let labels = with("outcome", outcome.as_str());
+                families.rejects.get_or_create_owned(&labels)
             }),
             drift: families.drift.get_or_create_owned(&alone),
             martingale: families.martingale.get_or_create_owned(&alone),
@@ -297,6 +342,11 @@ impl CameraMetrics {
     /// Counts a trigger.
     pub fn trigger(&self, outcome: MessageOutcome) {
         self.triggers[outcome as usize].inc();
+    }
+
+    /// Counts parts that were to be removed.
+    pub fn reject(&self, outcome: RejectOutcome, parts: u64) {
+        self.rejects[outcome as usize].inc_by(parts);
     }
 
     /// Sets the drift metrics, as reported in `state`.

@@ -41,7 +41,7 @@ macro_rules! registered {
 
 mod camera;
 
-pub use camera::{CameraMetrics, MessageOutcome};
+pub use camera::{CameraMetrics, MessageOutcome, RejectOutcome};
 
 use camera::CameraFamilies;
 
