@@ -11,6 +11,7 @@ use super::*;
 use crate::synthetic::fault::{self, Faults};
 
 mod gpio;
+mod mistakes;
 mod text;
 mod variables;
 
@@ -61,187 +62,6 @@ fn relative_paths_start_at_the_files_folder() {
 }
 
 #[test]
-fn a_mistyped_key_is_reported_with_file_line_and_the_nearest_key() {
-    let problem = refused(&format!(
-        "{MINIMAL}[mqtt]\nhost = \"broker\"\nprot = 1884\n"
-    ));
-    assert_eq!(
-        problem,
-        "/etc/flawd/flawd.toml:12:1: unknown key `prot`; did you mean `port`?"
-    );
-}
-
-#[test]
-fn a_mistyped_section_is_reported_with_file_and_line() {
-    let problem = refused(&MINIMAL.replace("[inference]", "[inferrence]"));
-    assert_eq!(
-        problem,
-        "/etc/flawd/flawd.toml:5:2: unknown key `inferrence`; did you mean `inference`?"
-    );
-}
-
-#[test]
-fn a_key_that_resembles_nothing_lists_what_is_possible() {
-    let problem = refused(&format!("{MINIMAL}colour = \"red\"\n"));
-    assert_eq!(
-        problem,
-        "/etc/flawd/flawd.toml:10:1: unknown key `colour`; possible here: path, rate, repeat, watch"
-    );
-}
-
-#[test]
-fn a_mistyped_value_is_reported_with_file_line_and_the_nearest_value() {
-    let problem = refused(&format!("{MINIMAL}[log]\nformat = \"jsn\"\n"));
-    assert_eq!(
-        problem,
-        "/etc/flawd/flawd.toml:11:10: unknown value `jsn`; did you mean `json`?"
-    );
-}
-
-#[test]
-fn a_value_of_the_wrong_type_is_reported_with_file_and_line() {
-    let problem = refused(&format!("{MINIMAL}[mqtt]\nport = \"high\"\n"));
-    assert!(
-        problem.starts_with("/etc/flawd/flawd.toml:11:8: "),
-        "{problem}"
-    );
-}
-
-#[test]
-fn text_that_is_no_toml_is_reported_with_file_and_line() {
-    let problem = refused("[station\nname = 1\n");
-    assert!(problem.starts_with("/etc/flawd/flawd.toml:1:"), "{problem}");
-}
-
-#[test]
-fn a_key_that_is_written_twice_is_named() {
-    let text = format!("{MINIMAL}[mqtt]\nport = 1883\nhost = \"broker\"\nport = 1884\n");
-    assert_eq!(
-        refused(&text),
-        "/etc/flawd/flawd.toml:13:1: the key `port` is there already; keep one of the two"
-    );
-    let text = format!("{MINIMAL}[inference]\nthreads = 2\n");
-    assert_eq!(
-        refused(&text),
-        "/etc/flawd/flawd.toml:10:2: the key `inference` is there already; keep one of the two"
-    );
-}
-
-#[test]
-fn a_missing_key_is_reported_at_its_section() {
-    let problem = refused(&MINIMAL.replace("bundle = \"bundle\"", "threads = 2"));
-    assert_eq!(
-        problem,
-        "/etc/flawd/flawd.toml:5: inference.bundle: is missing"
-    );
-    let problem = refused("");
-    assert_eq!(problem, "/etc/flawd/flawd.toml: station.name: is missing");
-}
-
-#[test]
-fn values_out_of_range_are_reported_at_their_line() {
-    for (extra, expected) in [
-        (
-            "rate = 0.0",
-            ":10: camera.top.folder.rate: 0 is not a rate per second",
-        ),
-        (
-            "[camera.top.trigger]\nqueue = 0",
-            ":11: camera.top.trigger.queue: 0 is out of range; it lies between 1 and 1024: each \
-             part that waits for the model holds its picture",
-        ),
-        (
-            "[camera.top.trigger]\nqueue = 1025",
-            ":11: camera.top.trigger.queue: 1025 is out of range; it lies between 1 and 1024: each \
-             part that waits for the model holds its picture",
-        ),
-        (
-            "[mqtt]\nversion = \"4\"",
-            ":11: mqtt.version: `4` is neither \"5\" nor \"3.1.1\"",
-        ),
-        (
-            "[mqtt]\nkeep_alive = \"1s\"",
-            ":11: mqtt.keep_alive: 1s is out of range; it lies between 5s and 18h 12m 15s",
-        ),
-        (
-            "[mqtt]\nkeep_alive = \"65536s\"",
-            ":11: mqtt.keep_alive: 18h 12m 16s is out of range; it lies between 5s and 18h 12m 15s",
-        ),
-        (
-            "[mqtt]\nconnect_timeout = \"1500ms\"",
-            ":11: mqtt.connect_timeout: 1s 500ms is not a whole number of seconds",
-        ),
-        (
-            "[mqtt]\nexpiry = \"500000000000h\"",
-            ":11: mqtt.expiry: 500000000000h is out of range; it lies between 1s and 8760h",
-        ),
-        (
-            "[camera.side]\nframe_timeout = \"0s\"\n[camera.side.folder]\npath = \"p\"",
-            ":11: camera.side.frame_timeout: 0s is out of range; it lies between 1ms and 8760h",
-        ),
-        (
-            "[camera.side]\ndeadline = \"0s\"\n[camera.side.folder]\npath = \"p\"",
-            ":11: camera.side.deadline: 0s is out of range; it lies between 1µs and 8760h",
-        ),
-        (
-            "[camera.side.synthetic]\nsize = \"32x32\"",
-            ":11: camera.side.synthetic.size: a synthetic part needs at least 96 pixels a side, \
-             not 32x32",
-        ),
-        (
-            "[camera.side.synthetic]\nrate = 1e-12",
-            ":11: camera.side.synthetic.rate: 0.000000000001 is not a rate per second",
-        ),
-        (
-            "[camera.side.synthetic.fault]\nloss = { after = 1, lasts = \"9000h\" }",
-            ":11: camera.side.synthetic.fault.loss.lasts: 9000h is out of range; it lies between \
-             0s and 8760h",
-        ),
-        (
-            "[camera.state.synthetic]",
-            ":10: camera.state: `state` is a topic already; give the camera another name",
-        ),
-        (
-            "[camera.top.synthetic]",
-            ":8: camera.top: needs exactly one of the sections folder, synthetic, v4l2 and gstreamer",
-        ),
-        (
-            "[mqtt]\nroot = \"a/+/b\"",
-            ":11: mqtt.root: `+` must consist of letters, digits, - and _",
-        ),
-        (
-            "[camera.side.v4l2]\ndevice = \"/dev/video0\"\n[camera.side.trigger]\n\
-             mode = \"interval\"",
-            ":12: camera.side.trigger.interval: mode = \"interval\" needs a time from one trigger \
-             to the next, such as \"500ms\"",
-        ),
-        (
-            "[journal]\ncapacity = 64",
-            ":11: journal.capacity: 64 B is too little; at least 1.0 MiB",
-        ),
-        (
-            "[evidence]\nmax_size = \"1MB\"",
-            ":11: evidence.max_size: 976.6 KiB is too little; at least 1.0 MiB",
-        ),
-        (
-            "[evidence]\nmax_age = \"0d\"",
-            ":11: evidence.max_age: would keep nothing; `enabled = false` says so",
-        ),
-        (
-            "[evidence]\nok_share = 1.5",
-            ":11: evidence.ok_share: 1.5 is not a share between 0 and 1",
-        ),
-    ] {
-        let problem = refused(&format!("{MINIMAL}{extra}\n"));
-        assert_eq!(
-            problem,
-            format!("/etc/flawd/flawd.toml{expected}"),
-            "{extra}"
-        );
-    }
-}
-
-#[test]
 fn a_shutdown_has_some_time() {
     let problem = parse_with(MINIMAL, &[("FLAWD__STATION__GRACE_PERIOD", "0s")]).unwrap_err();
     let problem = problem.to_string();
@@ -259,61 +79,6 @@ fn metrics_are_served_only_where_an_address_is_given() {
     assert_eq!(
         problem,
         "/etc/flawd/flawd.toml:11:10: invalid socket address syntax"
-    );
-}
-
-#[test]
-fn an_unknown_provider_is_reported_with_its_name() {
-    let text = MINIMAL.replace(
-        "bundle = \"bundle\"",
-        "bundle = \"b\"\nproviders = [\"gpu\"]",
-    );
-    assert!(refused(&text).contains("`gpu`"));
-}
-
-#[test]
-fn variables_go_before_the_file_and_reach_every_level() {
-    let config = parse_with(
-        MINIMAL,
-        &[
-            ("FLAWD__MQTT__PORT", "1884"),
-            ("FLAWD__STATION__GRACE_PERIOD", "3s"),
-            ("FLAWD__CAMERA__TOP__FOLDER__RATE", "4"),
-            ("FLAWD__CAMERA__TOP__FOLDER__REPEAT", "true"),
-            ("FLAWD__INFERENCE__PROVIDERS", "cuda, cpu"),
-            ("FLAWD_LOG", "debug"),
-            ("FLAWD_ONNXRUNTIME", "/opt/libonnxruntime.so"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(config.mqtt.port, 1884);
-    assert_eq!(config.grace_period, Duration::from_secs(3));
-    let SourceSettings::Folder {
-        interval, repeat, ..
-    } = config.cameras[0].source
-    else {
-        panic!("the source is a folder");
-    };
-    assert_eq!((interval, repeat), (Some(Duration::from_millis(250)), true));
-    let names: Vec<_> = config
-        .inference
-        .session
-        .providers
-        .iter()
-        .map(|p| p.name())
-        .collect();
-    assert_eq!(names, ["cuda", "cpu"]);
-}
-
-#[test]
-fn a_mistyped_variable_is_named() {
-    let problem = parse_with(
-        MINIMAL,
-        &[("FLAWD__MQTT__PORT", "1"), ("FLAWD__MQTT__PROT", "2")],
-    );
-    assert_eq!(
-        problem.unwrap_err().to_string(),
-        "environment variable FLAWD__MQTT__PROT: unknown key `prot`; did you mean `port`?"
     );
 }
 
@@ -350,16 +115,6 @@ fn a_password_comes_from_its_file_or_a_variable_and_is_never_shown() {
     let text = format!("{MINIMAL}[mqtt]\nusername = \"line\"\n");
     let config = parse_with(&text, &[("FLAWD__MQTT__PASSWORD", "swordfish")]).unwrap();
     assert_eq!(password(&config), "swordfish");
-}
-
-#[test]
-fn a_value_that_a_variable_cannot_have_is_not_repeated() {
-    for name in ["FLAWD__MQTT", "FLAWD__MQTT__PORT", "FLAWD__MQTT__PASWORD"] {
-        let problem = parse_with(MINIMAL, &[(name, "hunter2")]).unwrap_err();
-        let problem = problem.to_string();
-        assert!(problem.contains(name), "{problem}");
-        assert!(!problem.contains("hunter2"), "{problem}");
-    }
 }
 
 #[test]

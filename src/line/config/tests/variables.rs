@@ -1,6 +1,6 @@
 //! What variables may set, and the error for one that sets something else than was meant.
 
-use super::{MINIMAL, parse_with};
+use super::*;
 
 fn refused(text: &str, name: &str, value: &str) -> String {
     parse_with(text, &[(name, value)]).unwrap_err().to_string()
@@ -71,4 +71,60 @@ fn a_variable_in_lower_case_is_not_ignored() {
         );
     }
     assert!(parse_with(MINIMAL, &[("flawd_home", "/srv")]).is_ok());
+}
+
+#[test]
+fn variables_go_before_the_file_and_reach_every_level() {
+    let config = parse_with(
+        MINIMAL,
+        &[
+            ("FLAWD__MQTT__PORT", "1884"),
+            ("FLAWD__STATION__GRACE_PERIOD", "3s"),
+            ("FLAWD__CAMERA__TOP__FOLDER__RATE", "4"),
+            ("FLAWD__CAMERA__TOP__FOLDER__REPEAT", "true"),
+            ("FLAWD__INFERENCE__PROVIDERS", "cuda, cpu"),
+            ("FLAWD_LOG", "debug"),
+            ("FLAWD_ONNXRUNTIME", "/opt/libonnxruntime.so"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.mqtt.port, 1884);
+    assert_eq!(config.grace_period, Duration::from_secs(3));
+    let SourceSettings::Folder {
+        interval, repeat, ..
+    } = config.cameras[0].source
+    else {
+        panic!("the source is a folder");
+    };
+    assert_eq!((interval, repeat), (Some(Duration::from_millis(250)), true));
+    let names: Vec<_> = config
+        .inference
+        .session
+        .providers
+        .iter()
+        .map(|p| p.name())
+        .collect();
+    assert_eq!(names, ["cuda", "cpu"]);
+}
+
+#[test]
+fn a_mistyped_variable_is_named() {
+    let problem = parse_with(
+        MINIMAL,
+        &[("FLAWD__MQTT__PORT", "1"), ("FLAWD__MQTT__PROT", "2")],
+    );
+    assert_eq!(
+        problem.unwrap_err().to_string(),
+        "environment variable FLAWD__MQTT__PROT: unknown key `prot`; did you mean `port`?"
+    );
+}
+
+#[test]
+fn a_value_that_a_variable_cannot_have_is_not_repeated() {
+    for name in ["FLAWD__MQTT", "FLAWD__MQTT__PORT", "FLAWD__MQTT__PASWORD"] {
+        let problem = parse_with(MINIMAL, &[(name, "hunter2")]).unwrap_err();
+        let problem = problem.to_string();
+        assert!(problem.contains(name), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
 }

@@ -58,7 +58,13 @@ impl Config {
             .camera
             .iter()
             .map(|(name, camera)| {
-                camera.validate(name, &inference, self.station.grace_period, document, variables)
+                camera.validate(
+                    name,
+                    &inference,
+                    self.station.grace_period,
+                    document,
+                    variables,
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
         let heartbeat = self.monitor.heartbeat.as_ref();
