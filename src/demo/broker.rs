@@ -303,7 +303,8 @@ mod tests {
     #[test]
     fn what_it_does_not_do_ends_the_connection() {
         let broker = EmbeddedBroker::start().expect("a port is free");
-        assert!(answered(&broker, b"GET / HTTP/1.1\r\n\r\n").is_empty());
+        let ping_before_connect = [0xc0, 0];
+        assert!(answered(&broker, &ping_before_connect).is_empty());
 
         let connect = Connect {
             keep_alive: 0,

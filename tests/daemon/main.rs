@@ -9,6 +9,7 @@ mod bundle;
 mod line;
 mod log;
 mod pki;
+mod namespace;
 mod station;
 
 mod admit;
@@ -19,7 +20,9 @@ mod delivery;
 mod depth;
 mod drift;
 mod earlier;
+mod endurance_fleet;
 mod endurance_line;
+mod endurance_link;
 mod endurance_triggers;
 mod failing_disk;
 mod hostile;

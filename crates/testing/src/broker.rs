@@ -68,6 +68,11 @@ impl Broker {
         self.process = Some(process);
     }
 
+    /// Returns the broker's process number.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the broker runs").id()
+    }
+
     /// Stops the broker as a service manager does.
     pub fn stop(&mut self) {
         let mut process = self.process.take().expect("the broker runs");

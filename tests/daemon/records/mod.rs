@@ -54,7 +54,7 @@ fn id(message: &Message) -> &str {
 }
 
 /// Whether a log line is about a verdict that was reached later than `moment`.
-fn is_verdict_after(line: &str, moment: Timestamp) -> bool {
+pub(crate) fn is_verdict_after(line: &str, moment: Timestamp) -> bool {
     let said = line.split(' ').next().and_then(|word| word.parse().ok());
     line.contains(" Verdict ") && said.is_some_and(|said: Timestamp| said > moment)
 }
