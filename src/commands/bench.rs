@@ -36,6 +36,9 @@ pub struct BenchArgs {
     /// Rounds in which the pipeline and a bare session loop take turns
     #[arg(long, value_name = "N", default_value = "10")]
     rounds: NonZeroUsize,
+    /// Cameras that the frames come from in turn
+    #[arg(long, value_name = "N", default_value = "1")]
+    cameras: NonZeroUsize,
     /// Threads for inference; 0 uses every core
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "config")]
     threads: usize,
@@ -82,6 +85,7 @@ pub fn run(args: BenchArgs) -> Outcome {
     let options = Options {
         frames: args.frames.get(),
         rounds: args.rounds.get(),
+        cameras: args.cameras.get(),
         record: args.record,
         publish: args.publish,
     };
@@ -140,6 +144,7 @@ fn print(measurement: &Measurement) {
     let Measurement {
         frames,
         rounds,
+        cameras,
         pipeline_fps,
         session_fps,
         ratio,
@@ -150,7 +155,8 @@ fn print(measurement: &Measurement) {
         cores,
     } = measurement;
     println!(
-        "{} {} on {}, pictures of {picture}, {cores} cores, {frames} frames in {rounds} rounds",
+        "{} {} on {}, pictures of {picture}, {cores} cores, {frames} frames of {cameras} cameras in \
+         {rounds} rounds",
         model.name, model.version, model.provider
     );
     println!("\n{:<12}{:>10}{:>10}", "latency, ms", "p50", "p99");

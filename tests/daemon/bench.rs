@@ -41,6 +41,29 @@ fn every_step_is_measured_and_memory_does_not_grow_with_the_frames() {
     assert!(end < middle + middle / 8, "from {middle} to {end} KiB");
 }
 
+#[test]
+fn frames_of_several_cameras_are_measured_together() {
+    let mut command = flawd();
+    command
+        .args([
+            "bench",
+            "--frames",
+            "40",
+            "--rounds",
+            "2",
+            "--cameras",
+            "4",
+            "--bundle",
+        ])
+        .arg(bundle::path());
+    let measurement = measured(&mut command);
+    assert_eq!(
+        (&measurement["cameras"], &measurement["frames"]),
+        (&4.into(), &40.into())
+    );
+    assert!(measurement["pipeline_fps"].as_f64() > Some(0.0));
+}
+
 /// Nearly black ones, which a line would not give to the model.
 #[test]
 fn pictures_that_a_line_would_refuse_are_measured_with_the_model() {

@@ -12,6 +12,7 @@ mod detect;
 mod files;
 mod fuzz;
 mod gstreamer;
+mod gpu;
 mod json;
 mod onnxruntime;
 mod openvino;
@@ -68,6 +69,15 @@ usage: cargo xtask <command>
   tensorrt [BUNDLE|MODEL…]
                  has TensorRT parse and build a model of each kind that flawd writes, and those
                  named; needs no GPU, and fetches TensorRT's RTX branch for it
+  gpu BUNDLE IMAGE… [--provider NAME] [--parts DIR] [--program FILE] [--frames N]
+                 compares a bundle on an NVIDIA GPU with this machine's processor: scores, verdicts
+                 that flip, latency, throughput with 1 and 4 cameras. Fetches nothing: DIR, by
+                 default .runtime/gpu, has the files of the wheels onnxruntime-gpu,
+                 nvidia-cuda-runtime-cu12, nvidia-cublas-cu12, nvidia-cufft-cu12,
+                 nvidia-curand-cu12 and nvidia-cudnn-cu12 (for ONNX Runtime of CUDA 12), and of
+                 tensorrt-cu12-libs if TensorRT is to be measured too; FILE is a flawd that is
+                 built already. Ends with 69 where there is no such GPU or a file is missing, with
+                 1 if a verdict flips. --provider openvino or cpu tries it without a GPU
   msrv, without-cameras, aarch64, minimal-versions, advisories
                  what the workflows check beside `test`: with the oldest compiler, without
                  libclang, for the boards, with the oldest dependencies, and for known
@@ -120,6 +130,13 @@ fn main() -> ExitCode {
             openvino::run(&root(), bundle, pictures)
         }
         Some((command, rest)) if command == "tensorrt" => tensorrt::run(&root(), rest),
+        Some((command, rest)) if command == "gpu" => match gpu::Arguments::parse(rest) {
+            Ok(arguments) => return gpu::run(&root(), &arguments),
+            Err(error) => {
+                eprintln!("xtask: {error}");
+                return misused();
+            }
+        },
         Some((command, [])) if command == "setup" => {
             setup(&root(), packages::ALL).map(|()| backbone(&root()))
         }

@@ -69,6 +69,21 @@ impl Step {
         Ok(())
     }
 
+    /// Runs it and returns its standard output; what it says on standard error is shown.
+    pub(crate) fn text(mut self) -> Result<String, String> {
+        let line = &self.line;
+        let output = self
+            .command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| format!("cannot run `{line}`: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("`{line}` failed: {}", output.status));
+        }
+        String::from_utf8(output.stdout).map_err(|_| format!("`{line}` printed no UTF-8"))
+    }
+
     /// Runs it quietly and returns its standard output without the line end; `None` if it cannot be
     /// run or fails.
     pub(crate) fn answer(mut self) -> Option<String> {

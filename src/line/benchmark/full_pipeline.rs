@@ -9,9 +9,11 @@ use flawd_core::event::{LatencyMs, Phase};
 use flawd_core::image::RgbImage;
 use tempfile::TempDir;
 
-use super::{BenchmarkError, MEASURED, Options};
+use super::{BenchmarkError, Options};
 use crate::line::camera::PerCamera;
-use crate::line::config::{EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode};
+use crate::line::config::{
+    CameraSettings, EvidenceSettings, JournalSettings, MqttSettings, Overflow, TriggerMode,
+};
 use crate::line::daemon::{self, Daemon, DaemonError};
 use crate::line::evidence::EvidenceSink;
 use crate::line::monitor::Metrics;
@@ -25,9 +27,10 @@ use crate::line::pipeline::part::moment::Moment;
 use crate::line::pipeline::publish::{CameraReport, DaemonStatus};
 use crate::line::pipeline::{self, DeliveryPlan, Line, OpenCamera, record};
 
-/// The daemon's pipeline for one camera, which takes a picture for each permit.
+/// The daemon's pipeline, which takes a picture for each permit.
 pub(crate) struct FullPipeline {
-    permits: mpsc::Sender<()>,
+    /// One sender per camera.
+    permits: Vec<mpsc::Sender<()>>,
     seen: mpsc::Receiver<Result<LatencyMs, BenchmarkError>>,
     line: Line,
     threads: Threads,
@@ -36,7 +39,8 @@ pub(crate) struct FullPipeline {
 }
 
 impl FullPipeline {
-    /// Starts it with these pictures, which it takes over and over.
+    /// Starts it with as many cameras as wanted, each of them like `camera` but for these pictures,
+    /// which it takes over and over.
     pub(crate) fn start(
         daemon: &Daemon,
         mut camera: OpenCamera,
@@ -44,7 +48,6 @@ impl FullPipeline {
         models: ModelSet,
         options: Options,
     ) -> Result<Self, BenchmarkError> {
-        let (permits, allowed) = mpsc::channel();
         let (seen_sender, seen) = mpsc::channel();
         camera.settings.overflow = Overflow::Block;
         // What the line would refuse costs the model as much, and the loop beside it refuses
@@ -53,12 +56,7 @@ impl FullPipeline {
         // A late part costs the model nothing, and would not be measured.
         camera.settings.deadline = None;
         camera.settings.trigger.mode = TriggerMode::FreeRun;
-        camera.source = Box::new(Round {
-            pictures: pictures.into(),
-            next: 0,
-            allowed,
-        });
-        let cameras = PerCamera::from(vec![camera]);
+        let (permits, cameras) = copies(&camera.settings, &pictures.into(), options.cameras);
         let mut threads = Threads::new();
         // Nothing reacts to the events.
         let (events, _) = event::channel();
@@ -71,7 +69,9 @@ impl FullPipeline {
             recorder,
         };
         let line = pipeline::start_line(&mut threads, cameras, sink, &events)?;
-        line.inboxes[MEASURED].order(Control::Use(models));
+        for inbox in line.inboxes.iter() {
+            inbox.order(Control::Use(models.clone()));
+        }
         Ok(Self {
             permits,
             seen,
@@ -84,8 +84,8 @@ impl FullPipeline {
     /// Returns how long this many frames take, and the latencies of each.
     pub(crate) fn run(&self, frames: usize) -> Result<(Duration, Vec<LatencyMs>), BenchmarkError> {
         let begun = Instant::now();
-        for _ in 0..frames {
-            self.permits.send(()).map_err(|_| BenchmarkError::Ended)?;
+        for permits in self.permits.iter().cycle().take(frames) {
+            permits.send(()).map_err(|_| BenchmarkError::Ended)?;
         }
         let latencies = (self.seen.iter().take(frames)).collect::<Result<Vec<_>, _>>()?;
         if latencies.len() < frames {
@@ -102,6 +102,30 @@ impl FullPipeline {
             .join_until(Instant::now() + grace_period)
             .map_err(|_| BenchmarkError::Ended)
     }
+}
+
+/// Returns cameras with these settings and pictures, and what permits each of them a picture.
+fn copies(
+    settings: &CameraSettings,
+    pictures: &Arc<[Arc<RgbImage>]>,
+    count: usize,
+) -> (Vec<mpsc::Sender<()>>, PerCamera<OpenCamera>) {
+    let copy = |number| {
+        let mut settings = settings.clone();
+        if number > 0 {
+            settings.name = format!("{}-{}", settings.name, number + 1);
+        }
+        let (permits, allowed) = mpsc::channel();
+        let source = Round {
+            pictures: Arc::clone(pictures),
+            // They do not all give the same one at a time.
+            next: number,
+            allowed,
+        };
+        (permits, OpenCamera::new(settings, Box::new(source)))
+    };
+    let (permits, cameras): (_, Vec<_>) = (0..count).map(copy).unzip();
+    (permits, cameras.into())
 }
 
 /// Opens journal and publisher as in `flawd run`, with the journal in its own folder.
@@ -123,7 +147,7 @@ fn open_outlet(
         phase: Phase::ContinuousExecution,
         not_ready: None,
         clock_synchronised: None,
-        cameras: vec![CameraReport::default()].into(),
+        cameras: cameras.iter().map(|_| CameraReport::default()).collect(),
     };
     let mqtt = MqttSettings {
         required_at_start: config.mqtt.required_at_start || publish,

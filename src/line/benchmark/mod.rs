@@ -29,7 +29,7 @@ mod full_pipeline;
 
 use full_pipeline::FullPipeline;
 
-/// The camera whose pictures and model are used; it is the only one of the measured pipeline.
+/// The camera whose pictures and model are used; all of the measured pipeline are copies of it.
 const MEASURED: CameraIndex = CameraIndex(0);
 
 /// Number of different pictures that are cycled through.
@@ -45,6 +45,8 @@ pub struct Options {
     pub frames: usize,
     /// Rounds that they are divided into, at least 1.
     pub rounds: usize,
+    /// Cameras that the frames come from in turn, at least 1.
+    pub cameras: usize,
     /// Whether verdicts are written to a journal and pictures are kept, as `flawd run` does; both
     /// in a separate folder that is deleted after the measurement.
     pub record: bool,
@@ -59,6 +61,8 @@ pub struct Measurement {
     pub frames: usize,
     /// The rounds they were divided into.
     pub rounds: usize,
+    /// The cameras that they came from.
+    pub cameras: usize,
     /// Frames per second through the pipeline: median of the rounds.
     pub pipeline_fps: f64,
     /// Frames per second through the bare loop: median of the rounds.
@@ -153,6 +157,7 @@ pub fn run(daemon: &Daemon, options: Options) -> Result<Measurement, BenchmarkEr
     Ok(Measurement {
         frames: options.frames,
         rounds: rounds.rates.len(),
+        cameras: options.cameras,
         pipeline_fps: median(rates().map(|(pipeline, _)| *pipeline)),
         session_fps: median(rates().map(|(_, session)| *session)),
         ratio: median(rates().map(|(pipeline, session)| pipeline / session)),
@@ -194,10 +199,15 @@ impl Rounds {
     fn measure(
         session: &mut BareLoop,
         pipeline: &FullPipeline,
-        Options { frames, rounds, .. }: Options,
+        Options {
+            frames,
+            rounds,
+            cameras,
+            ..
+        }: Options,
     ) -> Result<Self, BenchmarkError> {
         session.run(WARM_UP)?;
-        pipeline.run(WARM_UP)?;
+        pipeline.run(WARM_UP.max(cameras))?;
         let start = resident()?.0;
         let mut middle = start;
         let mut all = Vec::with_capacity(frames);
