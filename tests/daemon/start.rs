@@ -42,6 +42,37 @@ fn a_good_configuration_passes_the_check_without_a_broker_or_images() {
 }
 
 #[test]
+fn a_gpio_line_that_is_not_there_ends_with_69_and_is_named_by_the_doctor_too() {
+    let station = station();
+    let text = fs::read_to_string(station.configuration()).unwrap();
+    let parts = station.folder().join("parts");
+    fs::copy(first_image(), parts.join("part.png")).unwrap();
+    let lines =
+        "[camera.top.reject]\nchip = \"/dev/gpiochip4711\"\noffset = 3\ndelay = \"300ms\"\n";
+    fs::write(station.configuration(), format!("{text}{lines}")).unwrap();
+    let checked = station.output("check");
+    assert!(checked.status.success(), "{}", errors(&checked));
+    let output = station.output("run");
+    let errors = errors(&output);
+    assert_eq!(output.status.code(), Some(69), "{errors}");
+    for said in [
+        "reject output of camera `top`",
+        "no GPIO chip /dev/gpiochip4711",
+    ] {
+        assert!(errors.contains(said), "`{said}` not in: {errors}");
+    }
+    let report = String::from_utf8(station.output("doctor").stdout).unwrap();
+    assert!(report.contains("! reject of top"), "{report}");
+}
+
+/// A good picture of the tests' own.
+fn first_image() -> std::path::PathBuf {
+    let folder = bundle::images().join("test/good");
+    let first = fs::read_dir(folder).unwrap().next();
+    first.unwrap().unwrap().path()
+}
+
+#[test]
 fn a_mistyped_key_ends_with_78_and_names_file_and_line() {
     let station = station();
     let text = fs::read_to_string(station.configuration()).unwrap();

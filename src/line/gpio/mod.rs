@@ -63,7 +63,9 @@ pub enum LineError {
         present: String,
     },
     /// No line has this name.
-    #[error("no line is called `{name}` on {searched}; gpioinfo lists the names")]
+    #[error(
+        "no line is called `{name}`; the GPIO chips searched: {searched}; gpioinfo lists names"
+    )]
     NoLine {
         /// As configured.
         name: String,
