@@ -8,8 +8,8 @@
 mod bundle;
 mod line;
 mod log;
-mod pki;
 mod namespace;
+mod pki;
 mod station;
 
 mod admit;

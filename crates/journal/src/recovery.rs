@@ -1,4 +1,4 @@
-//! Recovery: from the existing files to a working journal, whatever happened to it.
+//! Recovery: from the existing files to a working journal, whatever happened to it; a torn end is cut.
 //!
 //! The head and the segments both record the journal's name, the last numbers, and how far entries
 //! were written. The larger of the two counts, so that either may be damaged and no number is given

@@ -1,4 +1,4 @@
-//! Messages to the service manager. Without one every call does nothing.
+//! Messages to the service manager, and its watchdog. Without one every call does nothing.
 //!
 //! A separate thread sends them, so that a manager that does not read blocks nothing. Unsent
 //! messages are kept as one state, of which the newest counts, and not as a queue.
