@@ -116,8 +116,6 @@ fn a_fleet(size: usize, lasts: Duration) {
         share(broker_before, processor_time(broker.id())),
         resident(broker.id()),
     );
-    // All of them keep up.
-    assert!(rate > 0.9 * RATE * size as f64, "{rate} records/s");
     for daemon in &daemons {
         daemon.terminate();
     }

@@ -143,8 +143,13 @@ fn fits(said: &BTreeMap<String, Vec<Value>>) {
             let present = present(&schema, payload);
             missing.retain(|field| !present.contains(field));
         }
-        // Two numbers, and a model that has an opinion on every part.
-        let rare = ["models.golden.problem", "live.reason", "shadow.reason"];
+        // Two numbers, a model that has an opinion on every part, and no driver.
+        let rare = [
+            "models.golden.problem",
+            "live.reason",
+            "shadow.reason",
+            "cameras.missed",
+        ];
         let rare: Vec<_> = rare.iter().chain(&OF_OUTAGES).copied().collect();
         let of_machine = ["clock_synchronised", "evidence.suspended"];
         missing.retain(|it| !it.ends_with("model.engine"));
