@@ -86,7 +86,7 @@ pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 /// Reads a file as text, without a byte order mark.
 ///
 /// # Errors
-/// As [`bytes`], and for anything but UTF-8. The text is never quoted.
+/// As [`bytes()`], and for anything but UTF-8. The text is never quoted.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes(path)?).map_err(|error| {
         let is_utf_16 =
