@@ -97,3 +97,17 @@ impl Step {
         output.status.success().then(|| text.trim_end().to_owned())
     }
 }
+
+/// Builds flawd as it is released and returns the program.
+///
+/// # Errors
+/// If it cannot be built.
+pub(crate) fn release_program(root: &Path) -> Result<PathBuf, String> {
+    Step::new(
+        "cargo",
+        &["build", "--release", "--package", "flawd", "--locked"],
+    )
+    .inside(root)
+    .run()?;
+    Ok(root.join("target/release/flawd"))
+}

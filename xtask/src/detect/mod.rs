@@ -21,7 +21,7 @@ use page::Provenance;
 use sets::Set;
 use work::{Measured, Work};
 
-use crate::process::Step;
+use crate::process::release_program;
 use crate::{packages, setup};
 
 /// Measures every wanted set that is there and prints the tables.
@@ -85,11 +85,5 @@ fn binary(root: &Path, arguments: &Arguments) -> Result<PathBuf, String> {
         return Ok(binary.clone());
     }
     setup(root, packages::BUILD)?;
-    Step::new(
-        "cargo",
-        &["build", "--release", "--package", "flawd", "--locked"],
-    )
-    .inside(root)
-    .run()?;
-    Ok(root.join("target/release/flawd"))
+    release_program(root)
 }

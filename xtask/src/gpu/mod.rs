@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::files;
-use crate::process::Step;
+use crate::process::{Step, release_program};
 
 mod arguments;
 mod compared;
@@ -161,13 +161,7 @@ fn program(root: &Path, arguments: &Arguments) -> Result<PathBuf, String> {
     if let Some(program) = &arguments.program {
         return Ok(program.clone());
     }
-    Step::new(
-        "cargo",
-        &["build", "--release", "--package", "flawd", "--locked"],
-    )
-    .inside(root)
-    .run()?;
-    Ok(root.join("target/release/flawd"))
+    release_program(root)
 }
 
 /// What is run for each provider.
